@@ -1,0 +1,39 @@
+//! Lowkey: private chat from peer to peer.
+//!
+//! A tiny server introduces two users to each other and relays their session keys and WebRTC signaling. Then the two
+//! talk directly over a WebRTC data channel, each message sealed with NaCl box.
+//!
+//! # The house
+//!
+//! Two libraries share one page of wire types; the terminal client stands on one of them.
+//!
+//! * [`protocol`]: the words on the wire. Pure.
+//! * [`server`]: the mio loop; beneath it, pure: the hub, sessions, one client's connection, HTTP, timers, settings.
+//! * [`peer`]: the handle and its thread; beneath it, pure: the engine (what a peer does on every input) and the cipher;
+//!   and two rooms of I/O: the connection to the server, and WebRTC.
+//! * [`chat`]: the terminal client on top of `peer`.
+//!
+//! # Floors
+//!
+//! ```text
+//! programs   bin/lowkey   bin/lowkey-server   bot/main   integration/*    only `pub` items of the library
+//! I/O        chat -> peer -> peer/signaling, peer/rtc        server
+//! pure       chat/command, chat/screen    engine -> cipher   connection -> http    hub -> sessions -> deadlines
+//! words      protocol (serde only)
+//! ```
+//!
+//! Imports go down only; `server` and `peer` never import each other. A pure file names no socket, no clock, no thread,
+//! no file and no logger: bytes, text and the time come in, values come back, and one loop is the only caller.
+//! `integration/floors.rs` holds us to it.
+//!
+//! # Features
+//!
+//! `server`, `peer` and `chat` (the programs `lowkey` and `lowkey-bot`); all are on by default. A program that wants to
+//! chat takes `peer` alone, and the server is built without a single crate that only a peer needs.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod protocol;
+#[cfg(feature = "server")]
+pub mod server;
