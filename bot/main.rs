@@ -1,1 +1,62 @@
-fn main() {}
+//! The program `lowkey-bot`: accepts everyone who calls, and answers each message with the same text. It stands on the
+//! public [`Peer`] alone, so it is also the example to start a bot of one's own from.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use lowkey::options::{self, PeerOptions};
+use lowkey::peer::{Event, Peer};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// An echo bot: accepts everyone who calls, and answers each message with the same text.
+///
+/// It runs until SIGINT, SIGTERM or SIGHUP, and says on standard error when it is online.
+#[derive(Debug, Parser)]
+#[command(name = "lowkey-bot", version, max_term_width = 100)]
+struct Options {
+    #[command(flatten)]
+    peer: PeerOptions,
+}
+
+fn main() -> ExitCode {
+    let options: Options = match options::parse("lowkey-bot") {
+        Ok(options) => options,
+        Err(code) => return code,
+    };
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("off")).init();
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("lowkey-bot: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), String> {
+    let name = options.peer.name.as_ref().map_or(DEFAULT_NAME, |name| name.as_str());
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| error.to_string())?;
+    let (peer, events) = Peer::connect_with(options.peer.server.clone(), name, options.peer.settings())
+        .map_err(|error| error.to_string())?;
+    let stopper = peer.clone();
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            stopper.shutdown();
+        }
+    });
+    for event in events {
+        match event {
+            Event::Request { peer: caller } => peer.accept(&caller),
+            Event::Message { peer: caller, text } => peer.send(&caller, &text),
+            Event::Online => eprintln!("lowkey-bot: online as {name} at {}", options.peer.server),
+            Event::Offline { reason, retry_in: Some(_) } => eprintln!("lowkey-bot: no server ({reason}); trying again"),
+            Event::Offline { reason, retry_in: None } => return Err(reason),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What the bot is called where nobody says otherwise.
+const DEFAULT_NAME: &str = "echo";

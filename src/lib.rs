@@ -11,6 +11,7 @@
 //! * [`server`]: the mio loop; beneath it, pure: the hub, sessions, one client's connection, HTTP, timers, settings.
 //! * [`peer`]: the handle and its thread; beneath it, pure: the engine (what a peer does on every input) and the cipher;
 //!   and two rooms of I/O: the connection to the server, and WebRTC.
+//! * [`options`]: what both programs of a peer take on their command line and from the environment.
 //! * [`chat`]: the terminal client on top of `peer`.
 //!
 //! # Floors
@@ -18,7 +19,7 @@
 //! ```text
 //! programs   bin/lowkey   bin/lowkey-server   bot/main   integration/*    only `pub` items of the library
 //! I/O        chat -> peer -> peer/signaling, peer/rtc        server
-//! pure       chat/command, chat/screen    engine -> cipher   connection -> http    hub -> sessions -> deadlines
+//! pure       chat/command, chat/conversation, chat/screen    engine -> cipher   connection -> http    hub -> sessions -> deadlines
 //! words      protocol (serde only)
 //! ```
 //!
@@ -34,6 +35,12 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+#[cfg(feature = "chat")]
+pub mod chat;
+#[cfg(feature = "chat")]
+pub mod options;
+#[cfg(feature = "peer")]
+pub mod peer;
 pub mod protocol;
 #[cfg(feature = "server")]
 pub mod server;

@@ -179,6 +179,17 @@ pub struct KeyExchange {
     /// The session's X25519 public key: standard base64, with padding, of 32 bytes.
     #[serde(rename = "publicKey")]
     pub public_key: String,
+    /// What the sender says of itself (protocol 2.1). The original app says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lowkey: Option<Introduction>,
+}
+
+/// What a Lowkey peer says of itself. That it says anything tells that it follows our rules of both calling at once.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Introduction {
+    /// What it can do; a name that is not known is ignored.
+    #[serde(default)]
+    pub features: Vec<String>,
 }
 
 /// The payload of a `signal:offer` or `signal:answer`: an SDP session description.

@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `lowkey`: private chat from peer to peer, in a terminal.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lowkey::chat::main()
+}

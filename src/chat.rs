@@ -1,0 +1,344 @@
+//! The terminal client: rustyline when stdin and stdout are a terminal, plain lines when not. It carries lines to the
+//! [`conversation`], events of the peer too, and does what comes back.
+//!
+//! One thread reads lines, one waits for the peer's events, one for signals; all send to one channel, and the main thread
+//! serves it. On a terminal a fourth thread prints: rustyline's printer takes one line and blocks until the prompt is
+//! ready for it, which must not keep anybody else waiting.
+
+pub mod command;
+pub mod conversation;
+pub mod profile;
+pub mod screen;
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::thread;
+
+use clap::Parser;
+use nix::sys::termios::{self, SetArg};
+use rustyline::error::ReadlineError;
+use rustyline::history::MemHistory;
+use rustyline::{DefaultEditor, Editor, ExternalPrinter};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
+use signal_hook::iterator::Signals;
+
+use crate::options::{self, PeerOptions, Username};
+use crate::peer::{Event, Peer};
+use command::Command;
+use conversation::{Conversation, Effect};
+use profile::Profile;
+use screen::Line;
+
+/// Private chat from peer to peer, in a terminal.
+///
+/// On the first start it asks for a username and keeps it. Type /help for what can be typed then. Without a terminal it
+/// reads lines from standard input, writes messages to standard output, and everything else to standard error.
+#[derive(Debug, Parser)]
+#[command(name = "lowkey", version, max_term_width = 100)]
+struct Options {
+    #[command(flatten)]
+    peer: PeerOptions,
+    /// Call this user at once
+    #[arg(value_name = "PEER")]
+    call: Option<String>,
+}
+
+/// Runs the program `lowkey` on the command line of this process.
+pub fn main() -> ExitCode {
+    let options: Options = match options::parse("lowkey") {
+        Ok(options) => options,
+        Err(code) => return code,
+    };
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("off")).init();
+    match run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, reason }) => {
+            eprintln!("lowkey: {reason}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+struct Failure {
+    code: u8,
+    reason: String,
+}
+
+impl Failure {
+    fn setting(reason: String) -> Self {
+        Self { code: 2, reason }
+    }
+
+    fn system(error: impl std::fmt::Display) -> Self {
+        Self { code: 1, reason: error.to_string() }
+    }
+}
+
+fn run(options: Options) -> Result<(), Failure> {
+    let is_interactive = io::stdin().is_terminal() && io::stdout().is_terminal() && has_capable_terminal();
+    let name = match &options.peer.name {
+        Some(name) => name.clone(),
+        None => kept_name(is_interactive)?,
+    };
+    let settings = options.peer.settings();
+    let (mail, mailbox) = mpsc::channel();
+    watch_signals(mail.clone()).map_err(Failure::system)?;
+    let (peer, events) =
+        Peer::connect_with(options.peer.server.clone(), name.as_str(), settings).map_err(Failure::system)?;
+    let conversation = Conversation::new(options.call);
+    let _terminal = Terminal::remember();
+    let screen = if is_interactive {
+        println!("You are {name}. /connect NAME calls somebody, /help lists what can be typed.");
+        interactive(mail.clone()).map_err(Failure::system)?
+    } else {
+        plain(mail.clone());
+        Screen::Plain
+    };
+    thread::spawn(move || {
+        for event in events {
+            // Waits while the screen is behind, and with it the peer and in the end whoever sends.
+            let (taken, done) = mpsc::sync_channel(0);
+            if mail.send(Mail::Event(event, taken)).is_err() || done.recv().is_err() {
+                break;
+            }
+        }
+    });
+    serve(conversation, &peer, &screen, &mailbox);
+    peer.shutdown();
+    Ok(())
+}
+
+/// What reaches the main thread.
+enum Mail {
+    Line(String),
+    /// An event, and whom to tell that it was served.
+    Event(Event, SyncSender<()>),
+    /// No more lines will come.
+    EndOfInput,
+    Signal,
+}
+
+fn serve(mut conversation: Conversation, peer: &Peer, screen: &Screen, mailbox: &Receiver<Mail>) {
+    for mail in mailbox {
+        let mut served = None;
+        let effects = match mail {
+            Mail::Line(line) => conversation.command(Command::parse(&line)),
+            Mail::Event(event, taken) => {
+                served = Some(taken);
+                conversation.event(event)
+            }
+            Mail::EndOfInput => conversation.finish(),
+            Mail::Signal => return,
+        };
+        for effect in effects {
+            match effect {
+                Effect::Connect(name) => peer.request(&name),
+                Effect::Accept(name) => peer.accept(&name),
+                Effect::Decline(name) => peer.decline(&name),
+                Effect::Send { peer: name, text } => peer.send(&name, &text),
+                Effect::Leave(name) => peer.leave(&name),
+                Effect::Show(line) => screen.show(line),
+                Effect::Quit => return,
+            }
+        }
+        if let Some(taken) = served {
+            let _ = taken.send(());
+        }
+    }
+}
+
+/// Where lines are shown.
+enum Screen {
+    /// Messages on standard output, everything else on standard error.
+    Plain,
+    /// Above the prompt.
+    Terminal(SyncSender<String>),
+}
+
+impl Screen {
+    fn show(&self, line: Line) {
+        match (self, line) {
+            // Whoever closed our output does not want to know; the end of input or a signal ends the program.
+            (Self::Plain, Line::Message(text)) => {
+                let mut out = io::stdout().lock();
+                let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+            }
+            (Self::Plain, Line::Notice(text)) => {
+                let _ = writeln!(io::stderr(), "* {text}");
+            }
+            (Self::Terminal(printer), Line::Message(text)) => {
+                let _ = printer.send(text + "\n");
+            }
+            (Self::Terminal(printer), Line::Notice(text)) => {
+                let _ = printer.send(format!("* {text}\n"));
+            }
+        }
+    }
+}
+
+/// Starts to read lines at a prompt, and returns the screen above it.
+fn interactive(mail: Sender<Mail>) -> rustyline::Result<Screen> {
+    let config = rustyline::Config::builder().auto_add_history(true).build();
+    let mut editor = Editor::<(), MemHistory>::with_history(config, MemHistory::new())?;
+    let mut printer = editor.create_external_printer()?;
+    let (screen, lines) = mpsc::sync_channel::<String>(PRINT_QUEUE);
+    thread::spawn(move || {
+        for line in lines {
+            if printer.print(line).is_err() {
+                break;
+            }
+        }
+    });
+    thread::spawn(move || {
+        let mut interrupted = false;
+        loop {
+            match editor.readline(PROMPT) {
+                Ok(pasted) => {
+                    interrupted = false;
+                    // A bracketed paste comes as one string.
+                    for line in pasted.split('\n').map(|line| line.trim_end_matches('\r')) {
+                        let command = Command::parse(line);
+                        let is_end = command == Command::Quit;
+                        if !line.is_empty() && mail.send(Mail::Line(line.to_owned())).is_err() || is_end {
+                            return;
+                        }
+                    }
+                }
+                // Ctrl-C clears the line; a second one in a row ends the program, as many expect of it.
+                Err(ReadlineError::Interrupted) if !interrupted => {
+                    interrupted = true;
+                    println!("* Ctrl-C again, Ctrl-D or /quit ends the program");
+                }
+                Err(_) => break,
+            }
+        }
+        let _ = mail.send(Mail::EndOfInput);
+    });
+    Ok(Screen::Terminal(screen))
+}
+
+/// Starts to read lines from standard input, whatever it is.
+fn plain(mail: Sender<Mail>) {
+    thread::spawn(move || {
+        let mut input = io::stdin().lock();
+        while let Ok(Some(line)) = read_line(&mut input) {
+            if mail.send(Mail::Line(line)).is_err() {
+                return;
+            }
+        }
+        let _ = mail.send(Mail::EndOfInput);
+    });
+}
+
+/// The next line without its end. What is longer than [`MAX_LINE`] comes in several, and what is not UTF-8 is replaced.
+fn read_line(input: &mut impl BufRead) -> io::Result<Option<String>> {
+    let mut line = Vec::new();
+    let count = io::Read::take(&mut *input, MAX_LINE as u64).read_until(b'\n', &mut line)?;
+    if count == 0 {
+        return Ok(None);
+    }
+    if line.last() == Some(&b'\n') {
+        line.pop();
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
+    }
+    Ok(Some(String::from_utf8_lossy(&line).into_owned()))
+}
+
+/// The username of the last time, or the one that the user chooses now.
+fn kept_name(is_interactive: bool) -> Result<Username, Failure> {
+    let profile = Profile::from_env(|name| std::env::var(name).ok()).map_err(Failure::setting)?;
+    if let Some(name) = profile.name().map_err(Failure::setting)? {
+        return Ok(name);
+    }
+    if !is_interactive {
+        return Err(Failure::setting("no username yet; give one with --name or LOWKEY_NAME".to_owned()));
+    }
+    let mut editor = DefaultEditor::new().map_err(Failure::system)?;
+    loop {
+        let line =
+            editor.readline("Choose a username (3 to 20 of a-z, A-Z, 0-9 and _): ").map_err(|error| match error {
+                ReadlineError::Eof | ReadlineError::Interrupted => {
+                    Failure::setting("no username was chosen".to_owned())
+                }
+                error => Failure::system(error),
+            })?;
+        match line.trim().parse::<Username>() {
+            Ok(name) => {
+                profile.keep_name(&name).map_err(Failure::system)?;
+                println!("Kept in {}; --name uses another one.", profile.path().display());
+                return Ok(name);
+            }
+            Err(reason) => println!("{reason}"),
+        }
+    }
+}
+
+/// A first signal ends the program in order, a second one at once.
+fn watch_signals(mail: Sender<Mail>) -> io::Result<()> {
+    let is_second = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        flag::register_conditional_shutdown(signal, 1, is_second.clone())?;
+        flag::register(signal, is_second.clone())?;
+    }
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            let _ = mail.send(Mail::Signal);
+        }
+    });
+    Ok(())
+}
+
+/// The terminal's modes as they were at the start. A signal can end the program in the middle of a line, when rustyline
+/// has the terminal in raw mode and gets no chance to undo it.
+struct Terminal(Option<termios::Termios>);
+
+impl Terminal {
+    fn remember() -> Self {
+        Self(termios::tcgetattr(io::stdin()).ok())
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        if let Some(modes) = &self.0 {
+            let _ = termios::tcsetattr(io::stdin(), SetArg::TCSADRAIN, modes);
+            // And out of bracketed paste, which rustyline has asked for.
+            let _ = write!(io::stdout(), "\x1b[?2004l").and_then(|()| io::stdout().flush());
+        }
+    }
+}
+
+/// rustyline prints above the prompt on terminals that can move the cursor.
+fn has_capable_terminal() -> bool {
+    let term = std::env::var("TERM").unwrap_or_default();
+    !matches!(term.as_str(), "" | "dumb" | "cons25" | "emacs")
+}
+
+const PROMPT: &str = "> ";
+
+/// Lines that may wait for the terminal.
+const PRINT_QUEUE: usize = 256;
+
+/// The longest line taken from standard input at once, in bytes: it fits into one message of any peer.
+const MAX_LINE: usize = 48 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_whatever_they_hold() {
+        let long = "x".repeat(MAX_LINE);
+        let bytes = [b"one\r\n\n\xff\xfe\n".as_slice(), long.as_bytes(), b"y\nlast"].concat();
+        let mut input = bytes.as_slice();
+        let lines: Vec<String> = std::iter::from_fn(|| read_line(&mut input).unwrap()).collect();
+        assert_eq!(lines, ["one", "", "\u{fffd}\u{fffd}", &long, "y", "last"]);
+    }
+}

@@ -1,0 +1,98 @@
+//! A typed line to a command. Pure.
+
+/// What a line asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Send this to the peer of the current chat.
+    Text(String),
+    /// Call this peer, or turn to the chat that is open with it.
+    Connect(String),
+    /// Take a request; without a name, the only one.
+    Accept(Option<String>),
+    /// Turn a request down; without a name, the only one.
+    Decline(Option<String>),
+    /// End the current chat or call.
+    Leave,
+    /// Say what can be typed.
+    Help,
+    /// End the program.
+    Quit,
+    /// Something that begins with a slash but is no command, or one with too few or too many words. It is never sent as
+    /// text; this says what is wrong.
+    Mistake(String),
+}
+
+impl Command {
+    /// Reads a line. A first slash makes it a command, and two make it a text with one.
+    pub fn parse(line: &str) -> Self {
+        let Some(rest) = line.strip_prefix('/') else { return Self::Text(line.to_owned()) };
+        if rest.starts_with('/') {
+            return Self::Text(rest.to_owned());
+        }
+        let mut words = rest.split_whitespace();
+        let name = words.next().unwrap_or_default();
+        let (argument, extra) = (words.next().map(str::to_owned), words.next());
+        match (name, argument, extra) {
+            ("connect", Some(peer), None) => Self::Connect(peer),
+            ("connect", _, _) => Self::Mistake("/connect takes one name: /connect NAME".to_owned()),
+            ("accept", peer, None) => Self::Accept(peer),
+            ("decline", peer, None) => Self::Decline(peer),
+            ("accept" | "decline", _, _) => Self::Mistake(format!("/{name} takes one name at most")),
+            ("leave", None, _) => Self::Leave,
+            ("help", None, _) => Self::Help,
+            ("quit", None, _) => Self::Quit,
+            ("leave" | "help" | "quit", _, _) => Self::Mistake(format!("/{name} stands alone")),
+            _ => Self::Mistake(format!("there is no command /{name}; /help lists them, and //{name} sends it as text")),
+        }
+    }
+}
+
+/// The commands with their words and what they do, in the order in which help shows them.
+pub const COMMANDS: [(&str, &str); 6] = [
+    ("/connect NAME", "call NAME, or turn to the chat that is open with them"),
+    ("/accept [NAME]", "talk to who is calling"),
+    ("/decline [NAME]", "do not"),
+    ("/leave", "end the chat or the call"),
+    ("/help", "show this"),
+    ("/quit", "end the program; so does Ctrl-D"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_as_commands_and_texts() {
+        let name = || "bob".to_owned();
+        for (line, command) in [
+            ("hello /quit", Command::Text("hello /quit".to_owned())),
+            ("", Command::Text(String::new())),
+            (" /quit", Command::Text(" /quit".to_owned())),
+            ("//quit now", Command::Text("/quit now".to_owned())),
+            ("/connect  bob ", Command::Connect(name())),
+            ("/accept", Command::Accept(None)),
+            ("/accept bob", Command::Accept(Some(name()))),
+            ("/decline bob", Command::Decline(Some(name()))),
+            ("/leave", Command::Leave),
+            ("/help", Command::Help),
+            ("/quit", Command::Quit),
+        ] {
+            assert_eq!(Command::parse(line), command, "{line}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_never_sent() {
+        for line in ["/", "/quti", "/connect", "/connect a b", "/accept a b", "/quit now", "/QUIT", "/ quit x"] {
+            assert!(matches!(Command::parse(line), Command::Mistake(_)), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_command_of_the_help_is_one() {
+        for (usage, _) in COMMANDS {
+            let line = usage.replace("[NAME]", "bob").replace("NAME", "bob");
+            assert!(!matches!(Command::parse(&line), Command::Mistake(_) | Command::Text(_)), "{usage}");
+        }
+    }
+}

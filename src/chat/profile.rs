@@ -1,0 +1,86 @@
+//! Where the terminal client keeps what outlives it: `lowkey/config.toml` in the user's configuration folder
+//! (`$XDG_CONFIG_HOME`, else `~/.config`).
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::options::Username;
+
+/// The folder of one user's settings.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    folder: PathBuf,
+}
+
+/// What the file holds.
+#[derive(Debug, Default, Deserialize, Serialize)]
+struct Config {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+}
+
+impl Profile {
+    /// The profile of this environment.
+    ///
+    /// # Errors
+    /// Neither `XDG_CONFIG_HOME` nor `HOME` says where it is.
+    pub fn from_env(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+        let set = |name| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        // A relative path is to be ignored (XDG Base Directory Specification).
+        let folder = set("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
+        let folder = folder.or_else(|| set("HOME").map(|home| home.join(".config")));
+        let folder = folder.ok_or("neither XDG_CONFIG_HOME nor HOME is set, so there is no place for settings")?;
+        Ok(Self { folder: folder.join("lowkey") })
+    }
+
+    /// The username that was kept, if there is one.
+    ///
+    /// # Errors
+    /// The file cannot be read or understood.
+    pub fn name(&self) -> Result<Option<Username>, String> {
+        let path = self.path();
+        let said = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            text => text.map_err(|error| said(&error))?,
+        };
+        let config: Config = toml::from_str(&text).map_err(|error| said(&error.message()))?;
+        config.name.map(|name| name.parse().map_err(|error| said(&error))).transpose()
+    }
+
+    /// Keeps the username.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn keep_name(&self, name: &Username) -> Result<(), String> {
+        let config = Config { name: Some(name.to_string()) };
+        let text = toml::to_string(&config).expect("settings serialize");
+        self.write(&text).map_err(|error| format!("{}: {error}", self.path().display()))
+    }
+
+    /// Where the settings are.
+    pub fn path(&self) -> PathBuf {
+        self.folder.join("config.toml")
+    }
+
+    /// Writes beside the file and renames, so that nobody ever finds half of it. Only the user may read it.
+    fn write(&self, text: &str) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        let beside = self.folder.join(format!("config.toml.{}", std::process::id()));
+        let written = write_new(&beside, text).and_then(|()| fs::rename(&beside, self.path()));
+        if written.is_err() {
+            let _ = fs::remove_file(&beside);
+        }
+        written
+    }
+}
+
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}

@@ -1,0 +1,207 @@
+//! What `lowkey` and `lowkey-bot` both take on the command line and from the environment, and how they say what is wrong
+//! with it: in one line, with exit code 2.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use clap::{Args, Parser, ValueEnum};
+
+use crate::peer::{IceServer, ServerUrl, Settings, TextFormat};
+
+/// The options of every program that is a peer.
+#[derive(Debug, Clone, Args)]
+pub struct PeerOptions {
+    /// The signaling server: ws://HOST[:PORT] or wss://HOST[:PORT]; the path /ws is added where it is missing
+    #[arg(long, env = "LOWKEY_SERVER", value_name = "URL", default_value = "ws://localhost:8080")]
+    pub server: ServerUrl,
+    /// The username to be known by: 3 to 20 of a-z, A-Z, 0-9 and _
+    #[arg(long, env = "LOWKEY_NAME")]
+    pub name: Option<Username>,
+    /// A STUN server, which helps to find a way through NATs but learns of your calls; may be repeated
+    #[arg(long, env = "LOWKEY_STUN", value_name = "HOST[:PORT]", value_delimiter = ',')]
+    pub stun: Vec<StunServer>,
+    /// A TURN server, which relays what cannot go directly; may be repeated. Others on this machine can see your
+    /// command line, so give the secret by the environment where that matters
+    #[arg(
+        long,
+        env = "LOWKEY_TURN",
+        value_name = "USER:SECRET@HOST[:PORT]",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    pub turn: Vec<TurnServer>,
+    /// How texts are written at first to apps that say nothing of themselves
+    #[arg(long, env = "LOWKEY_TEXT_FORMAT", value_enum, default_value_t = TextFormatOption::V1)]
+    pub text_format: TextFormatOption,
+}
+
+impl PeerOptions {
+    /// The settings of a peer with these options.
+    pub fn settings(&self) -> Settings {
+        let stun = self.stun.iter().map(|server| server.0.clone());
+        let turn = self.turn.iter().map(|server| server.0.clone());
+        let mut settings = Settings::default();
+        settings.ice_servers = stun.chain(turn).collect();
+        settings.text_format = match self.text_format {
+            TextFormatOption::V1 => TextFormat::V1,
+            TextFormatOption::V2 => TextFormat::V2,
+        };
+        settings
+    }
+}
+
+/// A username as the app lets people choose one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Username(String);
+
+impl Username {
+    /// The name itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Username {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_fit = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        match is_fit && (3..=20).contains(&text.len()) {
+            true => Ok(Self(text.to_owned())),
+            false => Err("a username is 3 to 20 of a-z, A-Z, 0-9 and _"),
+        }
+    }
+}
+
+impl fmt::Display for Username {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A STUN server's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StunServer(IceServer);
+
+impl FromStr for StunServer {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let address = text.strip_prefix("stun:").unwrap_or(text);
+        let url = format!("stun:{}", host_and_port(address)?);
+        Ok(Self(IceServer { url, username: String::new(), credential: String::new() }))
+    }
+}
+
+/// A TURN server's address with the user and the secret for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TurnServer(IceServer);
+
+impl FromStr for TurnServer {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let expected = "a TURN server is given as USER:SECRET@HOST[:PORT]";
+        let rest = text.strip_prefix("turn:").unwrap_or(text);
+        let (user, address) = rest.rsplit_once('@').ok_or(expected)?;
+        let (username, credential) = user.split_once(':').ok_or(expected)?;
+        if username.is_empty() || credential.is_empty() {
+            return Err(expected);
+        }
+        let url = format!("turn:{}", host_and_port(address)?);
+        Ok(Self(IceServer { url, username: username.to_owned(), credential: credential.to_owned() }))
+    }
+}
+
+/// Checks `HOST[:PORT]`, where an IPv6 address stands in brackets.
+fn host_and_port(address: &str) -> Result<&str, &'static str> {
+    if address.starts_with("stuns:") || address.starts_with("turns:") || address.contains('?') {
+        return Err("only STUN and TURN over UDP are supported, without TLS or options");
+    }
+    let (host, port) = match address.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (address, None),
+    };
+    let is_bare = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '/' || c == '@');
+    let is_host = is_bare && (!host.contains(':') || host.starts_with('[') && host.ends_with(']'));
+    if !is_host {
+        return Err("an address is HOST or HOST:PORT");
+    }
+    match port.map(str::parse::<u16>) {
+        None | Some(Ok(1..)) => Ok(address),
+        _ => Err("a port is a number from 1 to 65535"),
+    }
+}
+
+/// [`TextFormat`], as it is written on a command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TextFormatOption {
+    /// Base64 of nonce and box, which every app reads
+    V1,
+    /// JSON with the sender's key, as the newest app writes it
+    V2,
+}
+
+/// Reads the command line of `program`. Help and version are printed, and a mistake is said in one line.
+///
+/// # Errors
+/// The code to exit with.
+pub fn parse<T: Parser>(program: &str) -> Result<T, ExitCode> {
+    parse_from(program, std::env::args_os())
+}
+
+fn parse_from<T: Parser>(program: &str, arguments: impl IntoIterator<Item = OsString>) -> Result<T, ExitCode> {
+    T::try_parse_from(arguments).map_err(|error| {
+        if !error.use_stderr() {
+            // Help or version; if nobody reads it, nobody misses it.
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("{program}: {}; see {program} --help", one_line(&error.render().to_string()));
+        ExitCode::from(2)
+    })
+}
+
+/// The first paragraph of clap's words, which says what is wrong, without line breaks.
+fn one_line(error: &str) -> String {
+    let paragraph: Vec<&str> = error.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    paragraph.join(" ").trim_start_matches("error: ").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usernames_are_those_of_the_app() {
+        for good in ["abc", "A_9", "abcdefghijklmnopqrst"] {
+            assert!(good.parse::<Username>().is_ok(), "{good}");
+        }
+        for bad in ["", "ab", "abcdefghijklmnopqrstu", "a b", "bob!", "böb"] {
+            assert!(bad.parse::<Username>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn servers_for_nats_are_read_with_or_without_their_scheme() {
+        let stun = |text: &str| text.parse::<StunServer>().map(|server| server.0.url);
+        assert_eq!(stun("stun.example").as_deref(), Ok("stun:stun.example"));
+        assert_eq!(stun("stun:[2001:db8::1]:3478").as_deref(), Ok("stun:[2001:db8::1]:3478"));
+        for bad in ["", "stuns:x", "x:0", "x:99999", "2001:db8::1", "x?transport=tcp", "a b", ":1"] {
+            assert!(stun(bad).is_err(), "{bad}");
+        }
+        let turn: TurnServer = "turn:bob:p:w@d@turn.example:3478".parse().unwrap();
+        let expected = IceServer {
+            url: "turn:turn.example:3478".to_owned(),
+            username: "bob".to_owned(),
+            credential: "p:w@d".to_owned(),
+        };
+        assert_eq!(turn.0, expected);
+        for bad in ["turn.example", "bob@turn.example", "bob:@turn.example", "bob:x@"] {
+            assert!(bad.parse::<TurnServer>().is_err(), "{bad}");
+        }
+        assert!(!format!("{turn:?}").contains("p:w@d"), "secrets stay out of debug texts");
+    }
+}

@@ -1,0 +1,417 @@
+//! Chatting with peers: [`Peer`] is the handle, and behind it one thread runs the loop that carries the pure [`engine`]'s
+//! wishes out, between the user, the server ([`signaling`]) and WebRTC (`rtc`). The loop is the engine's only caller.
+//!
+//! ```no_run
+//! use lowkey::peer::{Event, Peer};
+//!
+//! let (peer, events) = Peer::connect("ws://localhost:8080", "echo")?;
+//! for event in events {
+//!     match event {
+//!         Event::Request { peer: caller } => peer.accept(&caller),
+//!         Event::Message { peer: caller, text } => peer.send(&caller, &text),
+//!         _ => {}
+//!     }
+//! }
+//! # Ok::<(), lowkey::peer::Error>(())
+//! ```
+//!
+//! Queues: what the network brings goes through a bounded mailbox, so a flood stops at the sender; events to the user are
+//! bounded too, and while they wait nothing more is taken from WebRTC. The user's own commands are not bounded, which
+//! is what keeps a bot that answers each message from locking itself up.
+
+pub mod cipher;
+pub mod engine;
+pub mod event;
+mod rtc;
+pub mod signaling;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TrySendError};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use log::{debug, error};
+use mio::{Poll, Token, Waker};
+
+pub use cipher::TextFormat;
+use engine::{Engine, Input, Output};
+pub use event::{CloseReason, Event, NotSentReason};
+pub use rtc::IceServer;
+use rtc::{Command, Outlet, Rtc};
+use signaling::{Dialled, Signaling};
+pub use signaling::{ServerUrl, ServerUrlError};
+
+/// A user who is online at a server and chats with others. Clones are cheap and stand for the same user; when the last
+/// one is dropped, chats end in order. No call blocks, but for [`shutdown`](Self::shutdown).
+#[derive(Clone)]
+pub struct Peer {
+    handle: Arc<Handle>,
+}
+
+/// How a [`Peer`] behaves.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Settings {
+    /// STUN and TURN servers, which find and give ways through NATs. None by default, so that nobody is told of a call.
+    pub ice_servers: Vec<IceServer>,
+    /// How texts are sent at first to peers that say nothing of themselves.
+    pub text_format: TextFormat,
+    /// How long nothing may be heard of the other side of a chat before it counts as lost. Mobile networks want more.
+    pub lost_after: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { ice_servers: Vec::new(), text_format: TextFormat::V1, lost_after: Duration::from_secs(15) }
+    }
+}
+
+/// Why a peer cannot begin. That a server is out of reach is no such error but an [`Event::Offline`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The server's URL is none.
+    ServerUrl(ServerUrlError),
+    /// The username is empty, longer than 64 bytes, or has control characters.
+    Username,
+    /// The system has no thread or no descriptors to give.
+    Io(io::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ServerUrl(error) => error.fmt(f),
+            Self::Username => f.write_str("a username has 1 to 64 bytes and no control characters"),
+            Self::Io(error) => write!(f, "cannot start: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<ServerUrlError> for Error {
+    fn from(error: ServerUrlError) -> Self {
+        Self::ServerUrl(error)
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl Peer {
+    /// Goes online as `username` at `server`, a `ws://` or `wss://` URL, with default settings. What happens from then on
+    /// comes as events.
+    ///
+    /// # Errors
+    /// [`Error`]; a server that is out of reach is none.
+    pub fn connect(server: &str, username: &str) -> Result<(Self, Events), Error> {
+        Self::connect_with(server.parse()?, username, Settings::default())
+    }
+
+    /// Goes online as `username` at `server` with these settings.
+    ///
+    /// # Errors
+    /// [`Error`]; a server that is out of reach is none.
+    pub fn connect_with(server: ServerUrl, username: &str, settings: Settings) -> Result<(Self, Events), Error> {
+        if username.is_empty() || username.len() > 64 || username.chars().any(char::is_control) {
+            return Err(Error::Username);
+        }
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        let (mail, mailbox) = mpsc::channel();
+        let (outlet, inputs) = Outlet::new(waker.clone());
+        let config = rtc::Config {
+            ice_servers: settings.ice_servers,
+            with_loopback: server.is_loopback(),
+            lost_after: settings.lost_after,
+        };
+        let rtc = Rtc::start(config, outlet)?;
+        let (event_sender, event_receiver) = mpsc::sync_channel(EVENTS);
+        let is_full = Arc::new(AtomicBool::new(false));
+        let post = {
+            let (mail, waker) = (mail.clone(), waker.clone());
+            move |dialled| {
+                let _ = mail.send(Mail::Dialled(dialled));
+                let _ = waker.wake();
+            }
+        };
+        let peer_loop = Loop {
+            poll,
+            mailbox,
+            inputs,
+            engine: Engine::new(username, settings.text_format),
+            signaling: Signaling::new(server, username, SERVER, Instant::now(), post),
+            rtc,
+            events: event_sender,
+            undelivered: VecDeque::new(),
+            is_full: is_full.clone(),
+            waker: waker.clone(),
+        };
+        let thread = thread::Builder::new().name("lowkey-peer".to_owned()).spawn(move || peer_loop.run())?;
+        let events = Events { receiver: event_receiver, is_full, waker: waker.clone() };
+        let handle = Handle { mail, waker, thread: Mutex::new(Some(thread)) };
+        Ok((Self { handle: Arc::new(handle) }, events))
+    }
+
+    /// Calls `peer`, or accepts its request if it is calling. Comes to an [`Event::Open`] or an [`Event::Closed`].
+    pub fn request(&self, peer: &str) {
+        self.post(Input::Connect { peer: peer.to_owned() });
+    }
+
+    /// Takes the request of `peer`. A chat that is open with it makes room for the new one.
+    pub fn accept(&self, peer: &str) {
+        self.post(Input::Accept { peer: peer.to_owned() });
+    }
+
+    /// Turns the request of `peer` down.
+    pub fn decline(&self, peer: &str) {
+        self.post(Input::Decline { peer: peer.to_owned() });
+    }
+
+    /// Sends `text` in the open chat with `peer`. What cannot be sent comes back as [`Event::NotSent`].
+    pub fn send(&self, peer: &str, text: &str) {
+        self.post(Input::Send { peer: peer.to_owned(), text: text.to_owned() });
+    }
+
+    /// Ends the chat with `peer`, or the call, once what was sent has arrived.
+    pub fn leave(&self, peer: &str) {
+        self.post(Input::Leave { peer: peer.to_owned() });
+    }
+
+    /// Ends everything in order and waits for that, a few seconds at most. The events end too.
+    pub fn shutdown(&self) {
+        self.handle.post(Mail::Shutdown);
+        let thread = self.handle.thread.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+
+    fn post(&self, input: Input) {
+        self.handle.post(Mail::User(input));
+    }
+}
+
+/// What happens to a [`Peer`], in order. Ends when the peer has shut down.
+pub struct Events {
+    receiver: Receiver<Event>,
+    is_full: Arc<AtomicBool>,
+    waker: Arc<Waker>,
+}
+
+impl Events {
+    /// The next event, if one comes within `timeout`.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Option<Event> {
+        let event = self.receiver.recv_timeout(timeout).ok()?;
+        self.taken();
+        Some(event)
+    }
+
+    fn taken(&self) {
+        if self.is_full.swap(false, Ordering::AcqRel) {
+            let _ = self.waker.wake();
+        }
+    }
+}
+
+impl Iterator for Events {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        let event = self.receiver.recv().ok()?;
+        self.taken();
+        Some(event)
+    }
+}
+
+/// What all clones of a [`Peer`] share.
+struct Handle {
+    mail: Sender<Mail>,
+    waker: Arc<Waker>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Handle {
+    fn post(&self, mail: Mail) {
+        // A loop that has ended reads no mail, and needs none.
+        let _ = self.mail.send(mail);
+        let _ = self.waker.wake();
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.post(Mail::Shutdown);
+    }
+}
+
+/// What reaches the loop from other threads, but for WebRTC.
+enum Mail {
+    User(Input),
+    Dialled(Dialled),
+    Shutdown,
+}
+
+/// The peer's thread.
+struct Loop {
+    poll: Poll,
+    mailbox: Receiver<Mail>,
+    inputs: tokio::sync::mpsc::Receiver<Input>,
+    engine: Engine,
+    signaling: Signaling,
+    rtc: Rtc,
+    events: SyncSender<Event>,
+    /// Events for which the user has no room yet.
+    undelivered: VecDeque<Event>,
+    /// Set while events wait, so that whoever takes one wakes the loop.
+    is_full: Arc<AtomicBool>,
+    /// The loop's own clone: a waker that is dropped too early takes its wake-up along.
+    waker: Arc<Waker>,
+}
+
+impl Loop {
+    fn run(mut self) {
+        let mut readiness = mio::Events::with_capacity(8);
+        loop {
+            if let Err(error) = self.poll.poll(&mut readiness, self.timeout())
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                error!("cannot wait for events: {error}");
+                break;
+            }
+            let now = Instant::now();
+            if readiness.iter().any(|event| event.token() == SERVER) {
+                let events = self.signaling.ready(now, self.poll.registry());
+                self.hear(events, now);
+            }
+            if self.read_mail(now) {
+                break;
+            }
+            self.deliver();
+            self.read_inputs(now);
+            let events = self.signaling.tick(now, self.poll.registry());
+            self.hear(events, now);
+            self.handle(Input::Tick, now);
+            self.deliver();
+        }
+        self.end();
+    }
+
+    /// Whether it is time to end.
+    fn read_mail(&mut self, now: Instant) -> bool {
+        while let Ok(mail) = self.mailbox.try_recv() {
+            match mail {
+                Mail::User(input) => self.handle(input, now),
+                Mail::Dialled(dialled) => {
+                    let events = self.signaling.dialled(dialled, now, self.poll.registry());
+                    self.hear(events, now);
+                }
+                Mail::Shutdown => return true,
+            }
+        }
+        false
+    }
+
+    /// Takes what WebRTC brings, as long as the user takes what comes of it.
+    fn read_inputs(&mut self, now: Instant) {
+        for _ in 0..INPUTS_PER_TURN {
+            if !self.undelivered.is_empty() {
+                return;
+            }
+            let Ok(input) = self.inputs.try_recv() else { return };
+            self.handle(input, now);
+            self.deliver();
+        }
+        // There may be more; it is the others' turn first.
+        let _ = self.waker.wake();
+    }
+
+    fn hear(&mut self, events: Vec<signaling::Event>, now: Instant) {
+        for event in events {
+            match event {
+                signaling::Event::Online => {
+                    self.handle(Input::Online, now);
+                    self.undelivered.push_back(Event::Online);
+                }
+                signaling::Event::Text(text) => self.handle(Input::Signal(text), now),
+                signaling::Event::Offline { reason, retry_in } => {
+                    self.undelivered.push_back(Event::Offline { reason, retry_in });
+                    self.handle(Input::Offline, now);
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input, now: Instant) {
+        for output in self.engine.handle(input, now) {
+            match output {
+                Output::Signal(text) => {
+                    let events = self.signaling.send(text, now, self.poll.registry());
+                    self.hear(events, now);
+                }
+                Output::Offer { id } => self.rtc.command(id, Command::Offer),
+                Output::Answer { id, sdp } => self.rtc.command(id, Command::Answer(sdp)),
+                Output::Finish { id, sdp } => self.rtc.command(id, Command::Finish(sdp)),
+                Output::AddCandidate { id, candidate } => self.rtc.command(id, Command::AddCandidate(candidate)),
+                Output::Transmit { id, text } => self.rtc.command(id, Command::Transmit(text)),
+                Output::Close { id } => self.rtc.command(id, Command::Close),
+                Output::Event(event) => self.undelivered.push_back(event),
+            }
+        }
+    }
+
+    /// Hands the user as many events as there is room for.
+    fn deliver(&mut self) {
+        while let Some(event) = self.undelivered.pop_front() {
+            match self.events.try_send(event) {
+                Ok(()) => {}
+                Err(TrySendError::Full(event)) => {
+                    self.undelivered.push_front(event);
+                    // Room may have been made just before the flag was seen, so it is tried once more.
+                    if self.is_full.swap(true, Ordering::AcqRel) {
+                        return;
+                    }
+                }
+                // Nobody listens any more.
+                Err(TrySendError::Disconnected(_)) => self.undelivered.clear(),
+            }
+        }
+    }
+
+    /// How long poll may sleep. Deadlines are rounded up, or the last fraction of a millisecond would be busy turns.
+    fn timeout(&self) -> Option<Duration> {
+        let next = [self.engine.next_deadline(), self.signaling.next_deadline()].into_iter().flatten().min()?;
+        Some(next.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
+    }
+
+    /// Leaves every chat, and lets WebRTC and the server hear of it.
+    fn end(mut self) {
+        let now = Instant::now();
+        for peer in self.engine.peers() {
+            self.handle(Input::Leave { peer }, now);
+        }
+        self.deliver();
+        debug!("{} messages were dropped", self.engine.dropped());
+        // The mailbox goes first: a connection that waits for room in it could not end.
+        drop(self.inputs);
+        drop(self.rtc);
+        self.signaling.close();
+    }
+}
+
+const WAKER: Token = Token(0);
+const SERVER: Token = Token(1);
+
+/// Events that may wait for the user.
+const EVENTS: usize = 1024;
+
+/// Inputs from WebRTC that are served in one turn.
+const INPUTS_PER_TURN: usize = 256;

@@ -1,0 +1,727 @@
+//! What a peer does on every input: the state machine of all its chats. It knows no socket, no thread and no clock; the
+//! peer's loop hands it [`Input`]s with the time, and carries out the [`Output`]s that come back.
+//!
+//! A call goes through the stages of protocol 1.3, and what a careful receiver does (1.5) is done here: only what is
+//! due in the present stage, from the one peer that is being set up, has any effect.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::cipher::{Cipher, KeyPair, PublicKey, TextFormat};
+use super::event::{CloseReason, Event, NotSentReason};
+use crate::protocol::{
+    self, Candidate, Description, Envelope, ErrorPayload, Introduction, Joined, KeyExchange, MessageType,
+};
+
+/// One WebRTC peer connection. Never used again for another, so what is still told of an old one has no effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// Everything that can happen to a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// The user calls a peer.
+    Connect {
+        /// Its username.
+        peer: String,
+    },
+    /// The user takes a peer's request.
+    Accept {
+        /// Its username.
+        peer: String,
+    },
+    /// The user turns a peer's request down.
+    Decline {
+        /// Its username.
+        peer: String,
+    },
+    /// The user sends a text.
+    Send {
+        /// To this peer.
+        peer: String,
+        /// The text.
+        text: String,
+    },
+    /// The user ends a chat, or a call that is not open yet.
+    Leave {
+        /// With this peer.
+        peer: String,
+    },
+    /// The server sent a text message.
+    Signal(String),
+    /// The server has taken us online.
+    Online,
+    /// The server is out of reach.
+    Offline,
+    /// WebRTC has made our description of a connection, which is an offer or an answer as was asked.
+    Described {
+        /// The connection.
+        id: ConnectionId,
+        /// The description as SDP.
+        sdp: String,
+    },
+    /// WebRTC has found a candidate of ours.
+    Candidate {
+        /// For this connection.
+        id: ConnectionId,
+        /// The candidate.
+        candidate: Candidate,
+    },
+    /// The data channel is open.
+    Opened {
+        /// Of this connection.
+        id: ConnectionId,
+    },
+    /// A message came over the data channel.
+    Received {
+        /// Of this connection.
+        id: ConnectionId,
+        /// A text message; `None` for a binary one, which is none of the protocol's.
+        text: Option<String>,
+    },
+    /// The connection has ended without our doing.
+    Closed {
+        /// The connection.
+        id: ConnectionId,
+        /// How it ended.
+        reason: CloseReason,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// Everything that a peer can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Send this text message to the server.
+    Signal(String),
+    /// Open a connection with a data channel and describe it as an offer.
+    Offer {
+        /// The new connection.
+        id: ConnectionId,
+    },
+    /// Open a connection for the peer's offer and describe it as an answer.
+    Answer {
+        /// The new connection.
+        id: ConnectionId,
+        /// The offer.
+        sdp: String,
+    },
+    /// Give the connection the peer's answer.
+    Finish {
+        /// The connection that was offered.
+        id: ConnectionId,
+        /// The answer.
+        sdp: String,
+    },
+    /// Give the connection a candidate of the peer.
+    AddCandidate {
+        /// The connection, which has the peer's description.
+        id: ConnectionId,
+        /// The candidate.
+        candidate: Candidate,
+    },
+    /// Send a text message over the data channel.
+    Transmit {
+        /// Of this connection.
+        id: ConnectionId,
+        /// The sealed text.
+        text: String,
+    },
+    /// End the connection once all that was sent has arrived.
+    Close {
+        /// The connection.
+        id: ConnectionId,
+    },
+    /// Tell the user.
+    Event(Event),
+}
+
+/// A peer's state: its chats, the requests that wait for the user, and its place at the server.
+#[derive(Debug)]
+pub struct Engine {
+    username: String,
+    text_format: TextFormat,
+    is_online: bool,
+    chats: HashMap<String, Chat>,
+    requests: HashMap<String, Request>,
+    /// Whom the user has called, for the server's answers, which come in the same order.
+    unanswered: VecDeque<String>,
+    connections: HashMap<ConnectionId, String>,
+    next_id: u64,
+    dropped: u64,
+}
+
+/// A chat with one peer, or a call that may become one.
+#[derive(Debug)]
+struct Chat {
+    id: ConnectionId,
+    role: Role,
+    stage: Stage,
+    /// When to give up, as long as the chat is not open.
+    deadline: Option<Instant>,
+    /// The peer's candidates that came before its description.
+    early: Vec<Candidate>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Initiator,
+    Responder,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The initiator has asked the server for a session.
+    Calling,
+    /// Our key is sent; the peer's is awaited.
+    AwaitingKey(KeyPair),
+    /// Both keys are known; descriptions and candidates go back and forth.
+    Negotiating(Secured),
+    /// The data channel is open.
+    Open(Secured),
+}
+
+/// What is known of a peer once both keys are.
+#[derive(Debug)]
+struct Secured {
+    cipher: Cipher,
+    peer_key: PublicKey,
+    /// Whether the peer follows our rule of both calling at once.
+    knows_rule: bool,
+    /// The largest message that the peer takes, in bytes; `None` until its description has come.
+    max_message: Option<usize>,
+    /// Texts in a row that could not be opened.
+    failures: u32,
+    candidates: usize,
+}
+
+/// Somebody calls, and the user has not said yes or no.
+#[derive(Debug)]
+struct Request {
+    key: Option<(PublicKey, bool)>,
+    early: Vec<Candidate>,
+    deadline: Instant,
+}
+
+impl Engine {
+    /// A peer that is not online yet. Toward peers that say nothing of themselves it sends texts in `text_format`
+    /// at first.
+    pub fn new(username: &str, text_format: TextFormat) -> Self {
+        Self {
+            username: username.to_owned(),
+            text_format,
+            is_online: false,
+            chats: HashMap::new(),
+            requests: HashMap::new(),
+            unanswered: VecDeque::new(),
+            connections: HashMap::new(),
+            next_id: 0,
+            dropped: 0,
+        }
+    }
+
+    /// Takes one input and returns all that is to be done about it, in order.
+    pub fn handle(&mut self, input: Input, now: Instant) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        let out = &mut outputs;
+        match input {
+            Input::Connect { peer } => self.connect(peer, now, out),
+            Input::Accept { peer } => self.accept(peer, now, out),
+            Input::Decline { peer } => {
+                if self.requests.remove(&peer).is_some() {
+                    out.push(signal(MessageType::SessionDecline, &peer, None::<&()>));
+                }
+            }
+            Input::Send { peer, text } => self.send(peer, text, out),
+            Input::Leave { peer } => self.leave(peer, out),
+            Input::Signal(text) => self.receive_signal(&text, now, out),
+            Input::Online => {
+                self.is_online = true;
+            }
+            Input::Offline => self.go_offline(out),
+            Input::Described { id, sdp } => self.described(id, sdp, out),
+            Input::Candidate { id, candidate } => {
+                if let Some(peer) = self.connections.get(&id) {
+                    out.push(signal(MessageType::SignalIce, peer, Some(&candidate)));
+                }
+            }
+            Input::Opened { id } => self.opened(id, out),
+            Input::Received { id, text } => self.receive(id, text, out),
+            Input::Closed { id, reason } => {
+                if let Some(peer) = self.connections.remove(&id) {
+                    self.chats.remove(&peer);
+                    out.push(Output::Event(Event::Closed { peer, reason }));
+                }
+            }
+            Input::Tick => self.tick(now, out),
+        }
+        outputs
+    }
+
+    /// When the next [`Input::Tick`] has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let chats = self.chats.values().filter_map(|chat| chat.deadline);
+        chats.chain(self.requests.values().map(|request| request.deadline)).min()
+    }
+
+    /// How many messages were dropped because they were not due, not from the right sender, or no messages at all.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// With whom there are chats and calls.
+    pub fn peers(&self) -> Vec<String> {
+        self.chats.keys().cloned().collect()
+    }
+
+    // What the user does.
+
+    fn connect(&mut self, peer: String, now: Instant, out: &mut Vec<Output>) {
+        if self.requests.contains_key(&peer) {
+            return self.accept(peer, now, out);
+        }
+        if self.chats.contains_key(&peer) {
+            return;
+        }
+        if peer == self.username {
+            return out.push(Output::Event(Event::Closed { peer, reason: CloseReason::Oneself }));
+        }
+        if !self.is_online {
+            return out.push(Output::Event(Event::Closed { peer, reason: CloseReason::ServerLost }));
+        }
+        out.push(signal(MessageType::SessionConnect, &peer, None::<&()>));
+        self.unanswered.push_back(peer.clone());
+        self.add_chat(peer, Role::Initiator, Stage::Calling, now + ANSWER_TIME);
+    }
+
+    fn accept(&mut self, peer: String, now: Instant, out: &mut Vec<Output>) {
+        let Some(request) = self.requests.remove(&peer) else { return };
+        if self.chats.contains_key(&peer) {
+            self.end(&peer, CloseReason::Replaced, out);
+        }
+        let own = KeyPair::generate();
+        out.push(key_exchange(&peer, &own));
+        self.add_chat(peer.clone(), Role::Responder, Stage::AwaitingKey(own), now + ANSWER_TIME).early = request.early;
+        if let Some((key, knows_rule)) = request.key {
+            self.take_key(&peer, key, knows_rule, now, out);
+        }
+    }
+
+    fn send(&mut self, peer: String, text: String, out: &mut Vec<Output>) {
+        let Some(Chat { id, stage: Stage::Open(secured), .. }) = self.chats.get_mut(&peer) else {
+            return out.push(Output::Event(Event::NotSent { peer, text, reason: NotSentReason::NotOpen }));
+        };
+        let max_bytes = secured.max_message.unwrap_or(DEFAULT_MAX_MESSAGE);
+        if secured.cipher.sealed_length(text.len()) > max_bytes {
+            let reason = NotSentReason::TooLong { max_bytes: secured.cipher.longest_text(max_bytes) };
+            return out.push(Output::Event(Event::NotSent { peer, text, reason }));
+        }
+        match secured.cipher.seal(&text) {
+            Ok(sealed) => out.push(Output::Transmit { id: *id, text: sealed }),
+            Err(_) => {
+                let reason = NotSentReason::NotOpen;
+                out.push(Output::Event(Event::NotSent { peer: peer.clone(), text, reason }));
+                self.end(&peer, CloseReason::Exhausted, out);
+            }
+        }
+    }
+
+    fn leave(&mut self, peer: String, out: &mut Vec<Output>) {
+        let Some(chat) = self.chats.get(&peer) else {
+            if self.requests.remove(&peer).is_some() {
+                out.push(signal(MessageType::SessionDecline, &peer, None::<&()>));
+            }
+            return;
+        };
+        // Whoever is still being called learns that it is over; in an open chat the data channel says so.
+        if matches!(chat.stage, Stage::AwaitingKey(_) | Stage::Negotiating(_)) {
+            out.push(signal(MessageType::SessionDecline, &peer, None::<&()>));
+        }
+        self.end(&peer, CloseReason::Left, out);
+    }
+
+    // What the server says.
+
+    fn receive_signal(&mut self, text: &str, now: Instant, out: &mut Vec<Output>) {
+        let Ok(envelope) = Envelope::parse(text) else { return self.drop_message() };
+        let sender = envelope.sender.as_ref().map(|sender| &*sender.0).filter(|sender| *sender != self.username);
+        let kind = MessageType::from_name(&envelope.kind);
+        let is_served = match (kind, sender) {
+            (Some(MessageType::SessionJoined), _) => {
+                payload(&envelope).map(|joined: Joined| self.joined(joined, now, out))
+            }
+            (Some(MessageType::Error), _) => payload(&envelope).map(|error| self.refused(error, out)),
+            (Some(MessageType::KeyExchange), Some(sender)) => {
+                payload(&envelope).and_then(|key| self.receive_key(sender, key, now, out))
+            }
+            (Some(MessageType::SignalOffer), Some(sender)) => {
+                payload(&envelope).and_then(|offer| self.receive_offer(sender, offer, out))
+            }
+            (Some(MessageType::SignalAnswer), Some(sender)) => {
+                payload(&envelope).and_then(|answer| self.receive_answer(sender, answer, out))
+            }
+            (Some(MessageType::SignalIce), Some(sender)) => {
+                payload(&envelope).and_then(|candidate| self.receive_candidate(sender, candidate, out))
+            }
+            (Some(MessageType::SessionDecline), Some(sender)) => self.declined(sender, out),
+            // The key that follows says the same.
+            (Some(MessageType::SessionAccept), Some(_)) => Some(()),
+            _ => None,
+        };
+        if is_served.is_none() {
+            self.drop_message();
+        }
+    }
+
+    fn joined(&mut self, Joined { peer, .. }: Joined, now: Instant, out: &mut Vec<Output>) {
+        if let Some(place) = self.unanswered.iter().position(|called| *called == peer) {
+            self.unanswered.remove(place);
+        }
+        if peer.is_empty() || peer == self.username {
+            return self.drop_message();
+        }
+        match self.chats.get_mut(&peer) {
+            Some(chat) if matches!(chat.stage, Stage::Calling) => {
+                let own = KeyPair::generate();
+                out.push(key_exchange(&peer, &own));
+                chat.stage = Stage::AwaitingKey(own);
+                chat.deadline = Some(now + ANSWER_TIME);
+            }
+            // Both have called at once, and this is the other's session. If it is a new call instead, a key follows
+            // that says so.
+            Some(chat) if !matches!(chat.stage, Stage::Open(_)) => {}
+            _ => self.add_request(peer, now, out),
+        }
+    }
+
+    fn refused(&mut self, error: ErrorPayload, out: &mut Vec<Output>) {
+        let of_connect = matches!(&*error.code, "USER_OFFLINE" | "INVALID_TARGET");
+        // Another server than ours does not say whom the error is about. It answers connects in their order, and of
+        // relays no more can be said than that there is just one that may have failed.
+        let peer = match error.target {
+            Some(target) => {
+                if of_connect && let Some(place) = self.unanswered.iter().position(|called| *called == target) {
+                    self.unanswered.remove(place);
+                }
+                Some(target)
+            }
+            None if of_connect => self.unanswered.pop_front(),
+            None if error.code == "RELAY_FAILED" => {
+                let mut pending = self.chats.iter().filter(|(_, chat)| !matches!(chat.stage, Stage::Open(_)));
+                pending.next().map(|(peer, _)| peer.clone()).filter(|_| pending.next().is_none())
+            }
+            None => None,
+        };
+        let reason = match &*error.code {
+            "USER_OFFLINE" | "RELAY_FAILED" => CloseReason::NotOnline,
+            _ => CloseReason::Refused { code: error.code.clone(), message: error.message.clone() },
+        };
+        match peer {
+            Some(peer) if self.chats.get(&peer).is_some_and(|chat| !matches!(chat.stage, Stage::Open(_))) => {
+                self.end(&peer, reason, out);
+            }
+            // An open chat needs the server no more, and what was said to somebody who is gone is of no interest.
+            Some(_) => {}
+            None => out.push(Output::Event(Event::ServerError { code: error.code, message: error.message })),
+        }
+    }
+
+    fn receive_key(&mut self, sender: &str, exchange: KeyExchange, now: Instant, out: &mut Vec<Output>) -> Option<()> {
+        let key = PublicKey::from_base64(&exchange.public_key);
+        let knows_rule = exchange.lowkey.is_some();
+        if let Some(request) = self.requests.get_mut(sender) {
+            if request.key.is_some() {
+                return None;
+            }
+            request.key = Some((key.ok()?, knows_rule));
+            return Some(());
+        }
+        match &self.chats.get(sender)?.stage {
+            Stage::Calling => None,
+            Stage::AwaitingKey(_) => {
+                match key {
+                    Ok(key) => self.take_key(sender, key, knows_rule, now, out),
+                    Err(_) => self.end(sender, CloseReason::BadKey, out),
+                }
+                Some(())
+            }
+            Stage::Negotiating(secured) | Stage::Open(secured) => {
+                let key = key.ok()?;
+                // The same key again is no news; another one is a new call, which needs consent again.
+                if key == secured.peer_key {
+                    return None;
+                }
+                self.add_request(sender.to_owned(), now, out);
+                self.requests.get_mut(sender)?.key = Some((key, knows_rule));
+                Some(())
+            }
+        }
+    }
+
+    fn receive_offer(&mut self, sender: &str, offer: Description, out: &mut Vec<Output>) -> Option<()> {
+        let id = ConnectionId(self.next_id);
+        let chat = self.chats.get_mut(sender)?;
+        let Stage::Negotiating(secured) = &mut chat.stage else { return None };
+        if chat.role == Role::Initiator {
+            // Both have called at once. The smaller name stays the initiator, but an old app knows no such rule.
+            let yields = !secured.knows_rule || *sender < *self.username;
+            if !yields || secured.max_message.is_some() {
+                return None;
+            }
+            self.next_id += 1;
+            self.connections.remove(&chat.id);
+            self.connections.insert(id, sender.to_owned());
+            out.push(Output::Close { id: chat.id });
+            chat.id = id;
+            chat.role = Role::Responder;
+        } else if secured.max_message.is_some() {
+            return None;
+        }
+        secured.max_message = Some(max_message_size(&offer.sdp));
+        out.push(Output::Answer { id: chat.id, sdp: offer.sdp });
+        chat.add_early_candidates(out);
+        Some(())
+    }
+
+    fn receive_answer(&mut self, sender: &str, answer: Description, out: &mut Vec<Output>) -> Option<()> {
+        let chat = self.chats.get_mut(sender)?;
+        let Stage::Negotiating(secured) = &mut chat.stage else { return None };
+        if chat.role != Role::Initiator || secured.max_message.is_some() {
+            return None;
+        }
+        secured.max_message = Some(max_message_size(&answer.sdp));
+        out.push(Output::Finish { id: chat.id, sdp: answer.sdp });
+        chat.add_early_candidates(out);
+        Some(())
+    }
+
+    fn receive_candidate(&mut self, sender: &str, candidate: Candidate, out: &mut Vec<Output>) -> Option<()> {
+        // An empty candidate says that there are no more, which nobody needs to know.
+        if candidate.candidate.is_empty() {
+            return Some(());
+        }
+        let Some(chat) = self.chats.get_mut(sender) else {
+            return push_early(&mut self.requests.get_mut(sender)?.early, candidate);
+        };
+        match &mut chat.stage {
+            Stage::Calling => None,
+            Stage::AwaitingKey(_) => push_early(&mut chat.early, candidate),
+            Stage::Negotiating(secured) | Stage::Open(secured) => {
+                if secured.max_message.is_none() {
+                    return push_early(&mut chat.early, candidate);
+                }
+                secured.candidates += 1;
+                if secured.candidates > MAX_CANDIDATES {
+                    return None;
+                }
+                out.push(Output::AddCandidate { id: chat.id, candidate });
+                Some(())
+            }
+        }
+    }
+
+    fn declined(&mut self, sender: &str, out: &mut Vec<Output>) -> Option<()> {
+        if self.requests.remove(sender).is_some() {
+            out.push(Output::Event(Event::RequestEnded { peer: sender.to_owned() }));
+            return Some(());
+        }
+        let is_open = matches!(self.chats.get(sender)?.stage, Stage::Open(_) | Stage::Calling);
+        if is_open {
+            return None;
+        }
+        self.end(sender, CloseReason::Declined, out);
+        Some(())
+    }
+
+    fn go_offline(&mut self, out: &mut Vec<Output>) {
+        self.is_online = false;
+        self.unanswered.clear();
+        for (peer, _) in self.requests.drain() {
+            out.push(Output::Event(Event::RequestEnded { peer }));
+        }
+        // Open chats live on without the server, and so may those whose candidates are all exchanged.
+        let needs_server = |chat: &Chat| matches!(chat.stage, Stage::Calling | Stage::AwaitingKey(_));
+        let lost: Vec<String> =
+            self.chats.iter().filter(|(_, chat)| needs_server(chat)).map(|(peer, _)| peer.clone()).collect();
+        for peer in lost {
+            self.end(&peer, CloseReason::ServerLost, out);
+        }
+    }
+
+    // What WebRTC says.
+
+    fn described(&mut self, id: ConnectionId, sdp: String, out: &mut Vec<Output>) {
+        let Some(peer) = self.connections.get(&id) else { return };
+        let Some(chat) = self.chats.get(peer) else { return };
+        let (message, kind) = match chat.role {
+            Role::Initiator => (MessageType::SignalOffer, "offer"),
+            Role::Responder => (MessageType::SignalAnswer, "answer"),
+        };
+        out.push(signal(message, peer, Some(&Description { sdp, kind: kind.to_owned() })));
+    }
+
+    fn opened(&mut self, id: ConnectionId, out: &mut Vec<Output>) {
+        let Some(peer) = self.connections.get(&id).cloned() else { return };
+        let Some(chat) = self.chats.remove(&peer) else { return };
+        let Stage::Negotiating(secured) = chat.stage else { return };
+        self.chats.insert(peer.clone(), Chat { stage: Stage::Open(secured), deadline: None, ..chat });
+        out.push(Output::Event(Event::Open { peer }));
+    }
+
+    fn receive(&mut self, id: ConnectionId, text: Option<String>, out: &mut Vec<Output>) {
+        let Some(peer) = self.connections.get(&id).cloned() else { return };
+        let Some(Chat { stage: Stage::Open(secured), .. }) = self.chats.get_mut(&peer) else { return };
+        match text.map(|text| secured.cipher.open(&text)) {
+            Some(Ok(opened)) => {
+                secured.failures = 0;
+                if opened.key_changed {
+                    out.push(Output::Event(Event::KeyChanged { peer: peer.clone() }));
+                }
+                out.push(Output::Event(Event::Message { peer, text: opened.text }));
+            }
+            Some(Err(_)) | None => {
+                secured.failures += 1;
+                self.dropped += 1;
+                if secured.failures >= MAX_FAILURES {
+                    self.end(&peer, CloseReason::Unreadable, out);
+                }
+            }
+        }
+    }
+
+    // What all of these share.
+
+    fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
+        let over: Vec<String> =
+            self.requests.iter().filter(|(_, request)| request.deadline <= now).map(|(peer, _)| peer.clone()).collect();
+        for peer in over {
+            self.requests.remove(&peer);
+            out.push(Output::Event(Event::RequestEnded { peer }));
+        }
+        let is_over = |chat: &Chat| chat.deadline.is_some_and(|deadline| deadline <= now);
+        let over: Vec<(String, bool)> = self
+            .chats
+            .iter()
+            .filter(|(_, chat)| is_over(chat))
+            .map(|(peer, chat)| (peer.clone(), matches!(chat.stage, Stage::Negotiating(_))))
+            .collect();
+        for (peer, is_negotiating) in over {
+            let reason = if is_negotiating { CloseReason::NoConnection } else { CloseReason::NoAnswer };
+            self.end(&peer, reason, out);
+        }
+    }
+
+    fn take_key(&mut self, peer: &str, key: PublicKey, knows_rule: bool, now: Instant, out: &mut Vec<Output>) {
+        let Some(chat) = self.chats.get_mut(peer) else { return };
+        let Stage::AwaitingKey(own) = &chat.stage else { return };
+        let format = if knows_rule { TextFormat::V1 } else { self.text_format };
+        let Some(cipher) = Cipher::new(own.clone(), key, format) else {
+            return self.end(peer, CloseReason::BadKey, out);
+        };
+        let secured = Secured { cipher, peer_key: key, knows_rule, max_message: None, failures: 0, candidates: 0 };
+        chat.stage = Stage::Negotiating(secured);
+        chat.deadline = Some(now + NEGOTIATION_TIME);
+        out.push(Output::Event(Event::KeysExchanged { peer: peer.to_owned() }));
+        if chat.role == Role::Initiator {
+            out.push(Output::Offer { id: chat.id });
+        }
+    }
+
+    fn add_chat(&mut self, peer: String, role: Role, stage: Stage, deadline: Instant) -> &mut Chat {
+        let id = ConnectionId(self.next_id);
+        self.next_id += 1;
+        self.connections.insert(id, peer.clone());
+        let chat = Chat { id, role, stage, deadline: Some(deadline), early: Vec::new() };
+        self.chats.entry(peer).insert_entry(chat).into_mut()
+    }
+
+    /// Keeps a request for the user to answer. One that the peer repeats starts anew.
+    fn add_request(&mut self, peer: String, now: Instant, out: &mut Vec<Output>) {
+        let is_new = !self.requests.contains_key(&peer);
+        if is_new && self.requests.len() >= MAX_REQUESTS {
+            return self.drop_message();
+        }
+        let request = Request { key: None, early: Vec::new(), deadline: now + ANSWER_TIME };
+        self.requests.insert(peer.clone(), request);
+        if is_new {
+            out.push(Output::Event(Event::Request { peer }));
+        }
+    }
+
+    /// The one door out for a chat: its keys go with it.
+    fn end(&mut self, peer: &str, reason: CloseReason, out: &mut Vec<Output>) {
+        let Some(chat) = self.chats.remove(peer) else { return };
+        self.connections.remove(&chat.id);
+        self.unanswered.retain(|called| called != peer);
+        if matches!(chat.stage, Stage::Negotiating(_) | Stage::Open(_)) {
+            out.push(Output::Close { id: chat.id });
+        }
+        out.push(Output::Event(Event::Closed { peer: peer.to_owned(), reason }));
+    }
+
+    fn drop_message(&mut self) {
+        self.dropped += 1;
+    }
+}
+
+impl Chat {
+    fn add_early_candidates(&mut self, out: &mut Vec<Output>) {
+        let id = self.id;
+        out.extend(self.early.drain(..).map(|candidate| Output::AddCandidate { id, candidate }));
+    }
+}
+
+fn push_early(early: &mut Vec<Candidate>, candidate: Candidate) -> Option<()> {
+    (early.len() < MAX_EARLY_CANDIDATES).then(|| early.push(candidate))
+}
+
+fn payload<T: DeserializeOwned>(envelope: &Envelope<'_>) -> Option<T> {
+    serde_json::from_str(envelope.payload?.get()).ok()
+}
+
+fn signal(kind: MessageType, target: &str, payload: Option<&impl Serialize>) -> Output {
+    Output::Signal(protocol::message(kind, Some(target), payload))
+}
+
+fn key_exchange(peer: &str, own: &KeyPair) -> Output {
+    let exchange = KeyExchange { public_key: own.public().to_base64(), lowkey: Some(Introduction::default()) };
+    signal(MessageType::KeyExchange, peer, Some(&exchange))
+}
+
+/// The largest message that whoever wrote this description takes, in bytes (RFC 8841, section 6): 0 means any size.
+fn max_message_size(sdp: &str) -> usize {
+    let attribute = sdp.lines().find_map(|line| line.trim().strip_prefix("a=max-message-size:"));
+    match attribute.and_then(|value| value.trim().parse().ok()) {
+        None => DEFAULT_MAX_MESSAGE,
+        Some(0) => MAX_MESSAGE,
+        Some(size) => MAX_MESSAGE.min(size),
+    }
+}
+
+/// The largest message of ours, in bytes, which is also what browsers take and what we take ourselves.
+pub const MAX_MESSAGE: usize = 262_144;
+
+/// What a description means that names no size (RFC 8841, section 6.1).
+const DEFAULT_MAX_MESSAGE: usize = 65_536;
+
+/// How long a request waits for its user, and a caller for an answer.
+const ANSWER_TIME: Duration = Duration::from_secs(60);
+
+/// How long two peers may take from both keys to an open data channel.
+const NEGOTIATION_TIME: Duration = Duration::from_secs(30);
+
+/// Requests that wait at once; more are dropped.
+const MAX_REQUESTS: usize = 3;
+
+/// Candidates kept for a description that is still to come.
+const MAX_EARLY_CANDIDATES: usize = 64;
+
+/// Candidates taken from a peer in all. A machine with many interfaces has some dozens.
+const MAX_CANDIDATES: usize = 256;
+
+/// Texts in a row that could not be opened, after which a chat ends.
+const MAX_FAILURES: u32 = 5;

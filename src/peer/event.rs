@@ -1,0 +1,166 @@
+//! What a peer tells its user. The `Display` of a reason is a sentence for people, without a full stop.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Something that happened to a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The server has taken us online: we can call and be called.
+    Online,
+    /// The server cannot be reached, or was lost. Open chats live on.
+    Offline {
+        /// Why, for people.
+        reason: String,
+        /// After which time it is tried again; `None` when it is not.
+        retry_in: Option<Duration>,
+    },
+    /// Somebody calls. Answer with [`accept`](super::Peer::accept) or [`decline`](super::Peer::decline) within a minute.
+    Request {
+        /// Who.
+        peer: String,
+    },
+    /// A request is over: the caller gave up, the minute has passed, or the server was lost.
+    RequestEnded {
+        /// Whose.
+        peer: String,
+    },
+    /// Both session keys are known; a direct connection is being sought.
+    KeysExchanged {
+        /// With whom.
+        peer: String,
+    },
+    /// A chat is open: texts can be sent.
+    Open {
+        /// With whom.
+        peer: String,
+    },
+    /// A text came.
+    Message {
+        /// From whom.
+        peer: String,
+        /// The text as it was sent. It may hold anything, so make it harmless before it goes to a terminal.
+        text: String,
+    },
+    /// The peer has changed its key in mid-chat, as an old app may do.
+    KeyChanged {
+        /// Who.
+        peer: String,
+    },
+    /// A text could not be sent.
+    NotSent {
+        /// To whom.
+        peer: String,
+        /// The text.
+        text: String,
+        /// Why.
+        reason: NotSentReason,
+    },
+    /// A chat has ended, or a call that did not become one.
+    Closed {
+        /// With whom.
+        peer: String,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// The server could not serve a message of ours, and does not say which.
+    ServerError {
+        /// One of the protocol's error codes.
+        code: String,
+        /// The server's words.
+        message: String,
+    },
+}
+
+/// Why a text could not be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotSentReason {
+    /// There is no open chat with that peer.
+    NotOpen,
+    /// It is longer than the other side takes.
+    TooLong {
+        /// The longest text that it takes, in bytes of UTF-8.
+        max_bytes: usize,
+    },
+}
+
+/// Why a chat has ended, or did not come about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// We left.
+    Left,
+    /// The other side left.
+    PeerLeft,
+    /// A new chat with the same peer takes its place.
+    Replaced,
+    /// The direct connection broke off.
+    ConnectionLost,
+    /// The other side is not online.
+    NotOnline,
+    /// The other side does not want to talk.
+    Declined,
+    /// The other side did not answer within a minute.
+    NoAnswer,
+    /// No direct connection came about.
+    NoConnection,
+    /// One cannot call oneself.
+    Oneself,
+    /// The server is out of reach.
+    ServerLost,
+    /// The other side's key is none, of low order, or our own.
+    BadKey,
+    /// Too many texts in a row could not be opened.
+    Unreadable,
+    /// The chat has had as many texts as one session allows.
+    Exhausted,
+    /// WebRTC failed.
+    Failed {
+        /// What it says.
+        message: String,
+    },
+    /// The server refused the call.
+    Refused {
+        /// One of the protocol's error codes.
+        code: String,
+        /// The server's words.
+        message: String,
+    },
+}
+
+impl fmt::Display for NotSentReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotOpen => f.write_str("no chat is open"),
+            Self::TooLong { max_bytes } => {
+                write!(f, "the text is longer than the {max_bytes} bytes that can be sent at once")
+            }
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Left => f.write_str("you left"),
+            Self::PeerLeft => f.write_str("the other side left"),
+            Self::Replaced => f.write_str("a new chat takes its place"),
+            Self::ConnectionLost => f.write_str("the connection was lost"),
+            Self::NotOnline => f.write_str("not online"),
+            Self::Declined => f.write_str("declined"),
+            Self::NoAnswer => f.write_str("no answer within a minute"),
+            Self::NoConnection => f.write_str(
+                "no direct connection came about; both sides may be behind NATs that need a STUN or TURN server (--stun, --turn)",
+            ),
+            Self::Oneself => f.write_str("that is you"),
+            Self::ServerLost => f.write_str("the server is out of reach"),
+            Self::BadKey => f.write_str("the other side's key is not fit for use"),
+            Self::Unreadable => f.write_str("too many texts in a row could not be decrypted"),
+            Self::Exhausted => f.write_str("the session is used up; call again for a new one"),
+            Self::Failed { message } => write!(f, "the connection failed: {message}"),
+            Self::Refused { code, message } => write!(f, "the server refused: {message} ({code})"),
+        }
+    }
+}

@@ -1,0 +1,496 @@
+//! WebRTC: the only file that knows the `webrtc` crate and its runtime. Commands come in, and what happens goes out as
+//! the engine's inputs. Each connection is a task on one thread.
+//!
+//! The crate's driver is not woken between the steps of opening and would wait for its next tick of 200 ms; until a
+//! connection is open, [`Prompt`] keeps its sleeps short.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use log::{debug, warn};
+use mio::Waker;
+use rtc::ice::mdns::MulticastDnsMode;
+use rtc::peer_connection::configuration::setting_engine::SctpMaxMessageSize;
+use rtc::peer_connection::transport::RTCIceCandidateInit;
+use tokio::sync::mpsc::{self, Receiver, Sender, UnboundedReceiver, UnboundedSender};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use webrtc::data_channel::{DataChannel, DataChannelEvent};
+use webrtc::error::Error;
+use webrtc::peer_connection::{
+    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder, RTCIceServer,
+    RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription, SettingEngineBuilder,
+};
+use webrtc::runtime::{
+    AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle as TaskHandle, Runtime, TokioRuntime,
+};
+
+use super::engine::{ConnectionId, Input, MAX_MESSAGE};
+use super::event::CloseReason;
+use crate::protocol::Candidate;
+
+/// How connections are made.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// STUN and TURN servers. With none, nobody is told of a call.
+    pub ice_servers: Vec<IceServer>,
+    /// Whether the peer may be on this very machine.
+    pub with_loopback: bool,
+    /// How long nothing may be heard of the other side before a connection counts as lost.
+    pub lost_after: Duration,
+}
+
+/// A STUN or TURN server.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IceServer {
+    /// `stun:host:port` or `turn:host:port`.
+    pub url: String,
+    /// For TURN; else empty.
+    pub username: String,
+    /// For TURN; else empty.
+    pub credential: String,
+}
+
+impl std::fmt::Debug for IceServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IceServer").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// What a connection is to do.
+#[derive(Debug)]
+pub enum Command {
+    /// Begin, and describe it as an offer.
+    Offer,
+    /// Begin with the peer's offer, and describe it as an answer.
+    Answer(String),
+    /// Take the peer's answer.
+    Finish(String),
+    /// Take a candidate of the peer.
+    AddCandidate(Candidate),
+    /// Send a text message.
+    Transmit(String),
+    /// End once all that was sent has arrived.
+    Close,
+}
+
+/// Where inputs of the engine go: a bounded mailbox and the loop to be woken. Whoever is faster than the loop waits,
+/// and so in the end does the other side, whose data stays in its own buffers.
+#[derive(Clone)]
+pub struct Outlet {
+    inputs: Sender<Input>,
+    waker: Arc<Waker>,
+}
+
+impl Outlet {
+    /// An outlet that wakes `waker`, and its other end.
+    pub fn new(waker: Arc<Waker>) -> (Self, Receiver<Input>) {
+        let (inputs, receiver) = mpsc::channel(MAILBOX);
+        (Self { inputs, waker }, receiver)
+    }
+
+    async fn send(&self, input: Input) {
+        // The loop may have ended, and then nobody is interested any more.
+        if self.inputs.send(input).await.is_ok() {
+            let _ = self.waker.wake();
+        }
+    }
+}
+
+/// The thread on which all connections live.
+pub struct Rtc {
+    commands: Option<UnboundedSender<(ConnectionId, Command)>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Rtc {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system has no thread or no descriptors to give.
+    pub fn start(config: Config, outlet: Outlet) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let thread = thread::Builder::new()
+            .name("lowkey-rtc".to_owned())
+            .spawn(move || runtime.block_on(serve(config, outlet, receiver)))?;
+        Ok(Self { commands: Some(commands), thread: Some(thread) })
+    }
+
+    /// Gives a connection something to do. `Offer` and `Answer` begin it.
+    pub fn command(&self, id: ConnectionId, command: Command) {
+        if let Some(commands) = &self.commands {
+            // The thread ends only once this sender is gone.
+            let _ = commands.send((id, command));
+        }
+    }
+}
+
+impl Drop for Rtc {
+    /// Ends all connections in order and waits for that, [`CLOSE_TIME`] at most.
+    fn drop(&mut self) {
+        self.commands = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn serve(config: Config, outlet: Outlet, mut commands: UnboundedReceiver<(ConnectionId, Command)>) {
+    let mut connections: HashMap<ConnectionId, UnboundedSender<Command>> = HashMap::new();
+    let mut tasks = JoinSet::new();
+    while let Some((id, command)) = commands.recv().await {
+        if matches!(command, Command::Offer | Command::Answer(_)) {
+            connections.retain(|_, connection| !connection.is_closed());
+            while tasks.try_join_next().is_some() {}
+            let (sender, receiver) = mpsc::unbounded_channel();
+            connections.insert(id, sender);
+            tasks.spawn(live(id, config.clone(), outlet.clone(), receiver));
+        }
+        if let Some(connection) = connections.get(&id) {
+            // A connection that has ended has said so.
+            let _ = connection.send(command);
+        }
+    }
+    // Without their senders, the connections end in order.
+    drop(connections);
+    let _ = timeout(CLOSE_TIME, async { while tasks.join_next().await.is_some() {} }).await;
+}
+
+/// One connection from its first command to its last.
+async fn live(id: ConnectionId, config: Config, outlet: Outlet, mut commands: UnboundedReceiver<Command>) {
+    let (notes, mut noted) = mpsc::unbounded_channel();
+    let is_open = Arc::new(AtomicBool::new(false));
+    let connection = match build(&config, &notes, &is_open).await {
+        Ok(connection) => connection,
+        Err(error) => return outlet.send(Input::Closed { id, reason: failed(&error) }).await,
+    };
+    let mut link = Link { id, connection, outlet, notes, is_open, texts: None, channel: None };
+    let ended = loop {
+        let step = tokio::select! {
+            command = commands.recv() => match command {
+                None | Some(Command::Close) => break None,
+                Some(command) => link.obey(command).await,
+            },
+            Some(note) = noted.recv() => match note {
+                Note::Ended(reason) => break Some(reason),
+                note => link.note(note).await,
+            },
+        };
+        if let Err(error) = step {
+            break Some(failed(&error));
+        }
+    };
+    let Link { connection, outlet, texts, channel, .. } = link;
+    match ended {
+        Some(reason) => {
+            let _ = connection.close().await;
+            outlet.send(Input::Closed { id, reason }).await;
+        }
+        None => {
+            close_in_order(texts, channel).await;
+            let _ = connection.close().await;
+        }
+    }
+    debug!("connection {} closed", id.0);
+}
+
+/// Closing right after sending would lose what was sent, so the other side's acknowledgement is awaited first.
+async fn close_in_order(writer: Option<Writer>, channel: Option<Arc<dyn DataChannel>>) {
+    let Some(channel) = channel else { return };
+    let drained = async {
+        if let Some(Writer { texts, task }) = writer {
+            drop(texts);
+            let _ = task.await;
+        }
+        while channel.outstanding_bytes().await.is_ok_and(|bytes| bytes > 0) {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+    };
+    let _ = timeout(DRAIN_TIME, drained).await;
+    let _ = channel.close().await;
+}
+
+/// What the crate's callbacks tell the connection's task. They run on the driver, so all they do is queue.
+enum Note {
+    Candidate(Candidate),
+    Channel(Arc<dyn DataChannel>),
+    Ended(CloseReason),
+}
+
+struct Link {
+    id: ConnectionId,
+    connection: Arc<dyn PeerConnection>,
+    outlet: Outlet,
+    notes: UnboundedSender<Note>,
+    is_open: Arc<AtomicBool>,
+    texts: Option<Writer>,
+    channel: Option<Arc<dyn DataChannel>>,
+}
+
+/// The task that sends texts, one after another, as fast as the other side takes them.
+struct Writer {
+    texts: UnboundedSender<String>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Link {
+    async fn obey(&mut self, command: Command) -> Result<(), Error> {
+        match command {
+            Command::Offer => {
+                let channel = self.connection.create_data_channel(CHANNEL_LABEL, None).await?;
+                self.attach(channel);
+                let offer = self.connection.create_offer(None).await?;
+                self.describe(offer).await
+            }
+            Command::Answer(sdp) => {
+                self.connection.set_remote_description(RTCSessionDescription::offer(sdp)?).await?;
+                let answer = self.connection.create_answer(None).await?;
+                self.describe(answer).await
+            }
+            Command::Finish(sdp) => self.connection.set_remote_description(RTCSessionDescription::answer(sdp)?).await,
+            Command::AddCandidate(candidate) => {
+                let candidate = RTCIceCandidateInit {
+                    candidate: candidate.candidate,
+                    sdp_mid: candidate.sdp_mid,
+                    sdp_mline_index: candidate.sdp_mline_index,
+                    ..RTCIceCandidateInit::default()
+                };
+                // One candidate that is of no use does not spoil the others.
+                if self.connection.add_ice_candidate(candidate).await.is_err() {
+                    debug!("connection {}: a candidate is not usable", self.id.0);
+                }
+                Ok(())
+            }
+            Command::Transmit(text) => {
+                if let Some(writer) = &self.texts {
+                    let _ = writer.texts.send(text);
+                }
+                Ok(())
+            }
+            Command::Close => Ok(()),
+        }
+    }
+
+    async fn describe(&mut self, description: RTCSessionDescription) -> Result<(), Error> {
+        let sdp = description.sdp.clone();
+        self.connection.set_local_description(description).await?;
+        self.outlet.send(Input::Described { id: self.id, sdp }).await;
+        Ok(())
+    }
+
+    async fn note(&mut self, note: Note) -> Result<(), Error> {
+        match note {
+            Note::Candidate(candidate) => self.outlet.send(Input::Candidate { id: self.id, candidate }).await,
+            Note::Channel(channel) => {
+                // The protocol knows one channel of this name, and the initiator opens it.
+                if self.channel.is_none() && channel.label().await? == CHANNEL_LABEL {
+                    self.attach(channel);
+                } else {
+                    channel.close().await?;
+                }
+            }
+            Note::Ended(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Starts to read and to write the channel, each in a task of its own: neither waits for the other.
+    fn attach(&mut self, channel: Arc<dyn DataChannel>) {
+        let (id, outlet, notes, is_open) = (self.id, self.outlet.clone(), self.notes.clone(), self.is_open.clone());
+        let reader = channel.clone();
+        tokio::spawn(async move {
+            while let Some(event) = reader.poll().await {
+                match event {
+                    DataChannelEvent::OnOpen => {
+                        is_open.store(true, Ordering::Relaxed);
+                        outlet.send(Input::Opened { id }).await;
+                    }
+                    DataChannelEvent::OnMessage(message) => {
+                        let text = message.is_string.then(|| String::from_utf8(message.data.into()).ok()).flatten();
+                        outlet.send(Input::Received { id, text }).await;
+                    }
+                    DataChannelEvent::OnClose => break,
+                    _ => {}
+                }
+            }
+            let _ = notes.send(Note::Ended(CloseReason::PeerLeft));
+        });
+        let (texts, mut receiver) = mpsc::unbounded_channel::<String>();
+        let (writer, notes) = (channel.clone(), self.notes.clone());
+        let task = tokio::spawn(async move {
+            while let Some(text) = receiver.recv().await {
+                if let Err(error) = writer.send_text(&text).await {
+                    let _ = notes.send(Note::Ended(failed(&error)));
+                    break;
+                }
+            }
+        });
+        self.texts = Some(Writer { texts, task });
+        self.channel = Some(channel);
+    }
+}
+
+async fn build(
+    config: &Config,
+    notes: &UnboundedSender<Note>,
+    is_open: &Arc<AtomicBool>,
+) -> Result<Arc<dyn PeerConnection>, Error> {
+    match build_with(config, notes, is_open, MulticastDnsMode::QueryOnly).await {
+        // A machine with nothing but loopback has no multicast, and needs none.
+        Err(_) => build_with(config, notes, is_open, MulticastDnsMode::Disabled).await,
+        built => built,
+    }
+}
+
+async fn build_with(
+    config: &Config,
+    notes: &UnboundedSender<Note>,
+    is_open: &Arc<AtomicBool>,
+    multicast: MulticastDnsMode,
+) -> Result<Arc<dyn PeerConnection>, Error> {
+    let servers = config.ice_servers.iter().map(|server| RTCIceServer {
+        urls: vec![server.url.clone()],
+        username: server.username.clone(),
+        credential: server.credential.clone(),
+    });
+    let settings = SettingEngineBuilder::new()
+        .with_multicast_dns_mode(multicast)
+        .with_include_loopback_candidate(config.with_loopback)
+        // The first pair that works is taken: waiting for a better one only delays the chat.
+        .with_host_acceptance_min_wait(Some(Duration::ZERO))
+        .with_srflx_acceptance_min_wait(Some(Duration::ZERO))
+        .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
+        .with_ice_timeouts(Some(config.lost_after / 3), Some(config.lost_after * 2 / 3), Some(KEEPALIVE))
+        .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(MAX_MESSAGE as u32))
+        .build();
+    // A wildcard stands for every interface but loopback.
+    let mut addresses = vec!["0.0.0.0:0".to_owned(), "[::]:0".to_owned()];
+    if config.with_loopback {
+        addresses.extend(["127.0.0.1:0".to_owned(), "[::1]:0".to_owned()]);
+    }
+    let runtime = Prompt { inner: TokioRuntime, is_open: is_open.clone(), until: Instant::now() + PROMPT_TIME };
+    let connection = PeerConnectionBuilder::new()
+        .with_configuration(RTCConfigurationBuilder::new().with_ice_servers(servers.collect()).build())
+        .with_setting_engine(settings)
+        .with_runtime(Arc::new(runtime))
+        .with_handler(Arc::new(Handler { notes: notes.clone() }))
+        .with_udp_addrs(addresses)
+        .with_data_channel_send_buffer_limit(SEND_BUFFER)
+        .build()
+        .await?;
+    Ok(Arc::new(connection))
+}
+
+struct Handler {
+    notes: UnboundedSender<Note>,
+}
+
+#[async_trait::async_trait]
+impl PeerConnectionEventHandler for Handler {
+    async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
+        let Ok(candidate) = event.candidate.to_json() else { return };
+        // The crate leaves the media section unnamed; there is one, and its name is 0.
+        let (sdp_mid, sdp_mline_index) = (Some("0".to_owned()), Some(0));
+        let _ =
+            self.notes.send(Note::Candidate(Candidate { candidate: candidate.candidate, sdp_mid, sdp_mline_index }));
+    }
+
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        let reason = match state {
+            RTCPeerConnectionState::Failed => CloseReason::ConnectionLost,
+            RTCPeerConnectionState::Closed => CloseReason::PeerLeft,
+            _ => return,
+        };
+        let _ = self.notes.send(Note::Ended(reason));
+    }
+
+    async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {
+        let _ = self.notes.send(Note::Channel(channel));
+    }
+}
+
+fn failed(error: &Error) -> CloseReason {
+    warn!("webrtc: {error}");
+    CloseReason::Failed { message: error.to_string() }
+}
+
+/// Tokio, but with short sleeps until the connection is open.
+#[derive(Debug)]
+struct Prompt {
+    inner: TokioRuntime,
+    is_open: Arc<AtomicBool>,
+    until: Instant,
+}
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+impl Runtime for Prompt {
+    fn spawn(&self, future: Boxed<'static, ()>) -> Box<dyn TaskHandle> {
+        self.inner.spawn(future)
+    }
+
+    fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        self.inner.wrap_udp_socket(socket)
+    }
+
+    fn wrap_tcp_listener(&self, listener: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
+        self.inner.wrap_tcp_listener(listener)
+    }
+
+    fn connect_tcp<'a>(&'a self, address: SocketAddr) -> Boxed<'a, io::Result<Arc<dyn AsyncTcpStream>>> {
+        self.inner.connect_tcp(address)
+    }
+
+    fn resolve_host<'a>(&'a self, host: &'a str) -> Boxed<'a, io::Result<Vec<SocketAddr>>> {
+        self.inner.resolve_host(host)
+    }
+
+    fn sleep(&self, duration: Duration) -> Boxed<'static, ()> {
+        let is_prompt = !self.is_open.load(Ordering::Relaxed) && Instant::now() < self.until;
+        self.inner.sleep(if is_prompt { duration.min(PROMPT_SLEEP) } else { duration })
+    }
+
+    fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {
+        self.inner.interval(period)
+    }
+
+    fn block_on(&self, future: Pin<Box<dyn Future<Output = ()> + '_>>) {
+        self.inner.block_on(future);
+    }
+
+    fn name(&self) -> &'static str {
+        "tokio"
+    }
+}
+
+/// The data channel's name (protocol 1.3).
+const CHANNEL_LABEL: &str = "chat";
+
+/// Inputs that may wait for the loop.
+const MAILBOX: usize = 256;
+
+/// Bytes of one channel that may be on their way. More would overrun the receiver's socket buffer, and a third of the
+/// speed would be left.
+const SEND_BUFFER: usize = 65_536;
+
+/// How often each side tells the other that it is there.
+const KEEPALIVE: Duration = Duration::from_secs(1);
+
+/// How long what was sent may take to arrive before a connection is closed anyway, and how often that is looked at.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+const DRAIN_POLL: Duration = Duration::from_millis(2);
+
+/// How long all connections together may take to close. More than [`DRAIN_TIME`].
+const CLOSE_TIME: Duration = Duration::from_secs(3);
+
+/// The longest sleep of a driver that is opening a connection, and for how long that is worth its price.
+const PROMPT_SLEEP: Duration = Duration::from_millis(5);
+const PROMPT_TIME: Duration = Duration::from_secs(15);

@@ -1,0 +1,452 @@
+//! The WebSocket to the server: `ws` and `wss`, non-blocking on the peer's loop, found again with growing pauses when it
+//! is lost. Dialling, which may block in name resolution and handshakes, is done on a thread of its own.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, TcpStream, ToSocketAddrs};
+use std::os::fd::AsRawFd;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use log::debug;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tungstenite::client::IntoClientRequest;
+use tungstenite::protocol::WebSocketConfig;
+use tungstenite::stream::MaybeTlsStream;
+use tungstenite::{Error, HandshakeError, Message, WebSocket};
+use url::{Host, Url};
+
+use crate::protocol::WEBSOCKET_PATH;
+
+/// Where a server is: a `ws://` or `wss://` URL whose path ends in `/ws`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerUrl(Url);
+
+/// Why a text is no [`ServerUrl`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerUrlError {
+    url: String,
+    expected: &'static str,
+}
+
+impl FromStr for ServerUrl {
+    type Err = ServerUrlError;
+
+    fn from_str(text: &str) -> Result<Self, ServerUrlError> {
+        let error = |expected| ServerUrlError { url: text.to_owned(), expected };
+        let mut url = Url::parse(text).map_err(|_| error("a URL such as wss://chat.example or ws://localhost:8080"))?;
+        if !matches!(url.scheme(), "ws" | "wss") || url.host().is_none() {
+            return Err(error("ws://HOST or wss://HOST"));
+        }
+        let is_plain =
+            url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+        if !is_plain {
+            return Err(error("a URL without a user, a query or a fragment"));
+        }
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&if path.ends_with(WEBSOCKET_PATH) { path } else { path + WEBSOCKET_PATH });
+        Ok(Self(url))
+    }
+}
+
+impl ServerUrl {
+    /// Whether the server is on this machine, so that peers may be too.
+    pub fn is_loopback(&self) -> bool {
+        match self.0.host() {
+            Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        }
+    }
+
+    /// The URL that takes `username` online.
+    fn for_user(&self, username: &str) -> String {
+        format!("{}?username={}", self.0, utf8_percent_encode(username, NON_ALPHANUMERIC))
+    }
+
+    fn address(&self) -> (String, u16) {
+        let host = match self.0.host() {
+            Some(Host::Domain(name)) => name.to_owned(),
+            Some(Host::Ipv4(address)) => address.to_string(),
+            Some(Host::Ipv6(address)) => address.to_string(),
+            None => String::new(),
+        };
+        (host, self.0.port_or_known_default().unwrap_or(80))
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for ServerUrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is no server; give {}", self.url, self.expected)
+    }
+}
+
+impl std::error::Error for ServerUrlError {}
+
+/// What came of the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// It has taken us online.
+    Online,
+    /// It sent a text message.
+    Text(String),
+    /// It is out of reach.
+    Offline {
+        /// Why, for people.
+        reason: String,
+        /// When it is tried again; `None` when it is not.
+        retry_in: Option<Duration>,
+    },
+}
+
+/// What a dialling thread brings back.
+pub type Dialled = Result<Box<Socket>, String>;
+
+/// A WebSocket to the server, in the clear or over TLS.
+pub type Socket = WebSocket<MaybeTlsStream<TcpStream>>;
+
+/// The connection to the server, or the search for it.
+pub struct Signaling {
+    server: ServerUrl,
+    username: String,
+    /// Posts what a dialling thread brings back to the loop.
+    post: Arc<dyn Fn(Dialled) + Send + Sync>,
+    token: Token,
+    state: State,
+    /// Failures since the server was last held for long.
+    failures: u32,
+    /// The last reason that was told, so that it is told once.
+    told: Option<String>,
+}
+
+enum State {
+    /// Dial at this time; `None` is never.
+    Waiting(Option<Instant>),
+    Dialling,
+    Online {
+        socket: Box<Socket>,
+        since: Instant,
+        heard: Instant,
+        ping: Instant,
+    },
+}
+
+impl Signaling {
+    /// Seeks `server` from the next [`tick`](Self::tick) on.
+    pub fn new(
+        server: ServerUrl,
+        username: &str,
+        token: Token,
+        now: Instant,
+        post: impl Fn(Dialled) + Send + Sync + 'static,
+    ) -> Self {
+        let state = State::Waiting(Some(now));
+        Self { server, username: username.to_owned(), post: Arc::new(post), token, state, failures: 0, told: None }
+    }
+
+    /// When the next [`tick`](Self::tick) has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Waiting(at) => *at,
+            State::Dialling => None,
+            State::Online { heard, ping, .. } => Some((*heard + SILENCE).min(*ping)),
+        }
+    }
+
+    /// Dials, pings or gives up, whatever is due.
+    pub fn tick(&mut self, now: Instant, registry: &Registry) -> Vec<Event> {
+        match &mut self.state {
+            State::Waiting(Some(at)) if *at <= now => {
+                self.state = State::Dialling;
+                let (server, username, post) = (self.server.clone(), self.username.clone(), self.post.clone());
+                let dialling = thread::Builder::new().name("lowkey-dial".to_owned()).spawn(move || {
+                    post(dial(&server, &username));
+                });
+                match dialling {
+                    Ok(_) => Vec::new(),
+                    Err(error) => self.lose(format!("cannot start a thread: {error}"), now, registry),
+                }
+            }
+            State::Online { heard, .. } if *heard + SILENCE <= now => {
+                self.lose("the server has fallen silent".to_owned(), now, registry)
+            }
+            State::Online { ping, .. } if *ping <= now => {
+                *ping = now + PING_INTERVAL;
+                self.write(Message::Ping(Vec::new().into()), now, registry)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Takes what a dialling thread has brought back.
+    pub fn dialled(&mut self, dialled: Dialled, now: Instant, registry: &Registry) -> Vec<Event> {
+        let socket = match dialled {
+            Ok(socket) => socket,
+            Err(reason) => return self.lose(reason, now, registry),
+        };
+        let interests = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = registry.register(&mut SourceFd(&descriptor(&socket)), self.token, interests) {
+            return self.lose(format!("cannot watch the connection: {error}"), now, registry);
+        }
+        self.told = None;
+        self.state = State::Online { socket, since: now, heard: now, ping: now + PING_INTERVAL };
+        let mut events = vec![Event::Online];
+        // What came right behind the handshake gives no event any more.
+        events.extend(self.ready(now, registry));
+        events
+    }
+
+    /// Reads and writes what can be, after the socket was said to be ready.
+    pub fn ready(&mut self, now: Instant, registry: &Registry) -> Vec<Event> {
+        let State::Online { socket, heard, .. } = &mut self.state else { return Vec::new() };
+        let mut events = Vec::new();
+        let reason = loop {
+            match socket.read() {
+                Ok(message) => {
+                    *heard = now;
+                    match message {
+                        Message::Text(text) => events.push(Event::Text(text.as_str().to_owned())),
+                        Message::Close(frame) => {
+                            let reason = frame.map(|frame| frame.reason.to_string()).filter(|text| !text.is_empty());
+                            let reason = reason.unwrap_or_else(|| "the server closed the connection".to_owned());
+                            let _ = socket.flush();
+                            if reason == REPLACED {
+                                // Taking the name back would only make the two replace each other for ever.
+                                events.extend(self.give_up(registry));
+                                return events;
+                            }
+                            break reason;
+                        }
+                        _ => {}
+                    }
+                }
+                Err(Error::Io(error)) if is_pending(&error) => match socket.flush() {
+                    Err(Error::Io(error)) if !is_pending(&error) => break error.to_string(),
+                    _ => return events,
+                },
+                Err(error) => break explain(&error),
+            }
+        };
+        events.extend(self.lose(reason, now, registry));
+        events
+    }
+
+    /// Sends a text message, if the server is there.
+    pub fn send(&mut self, text: String, now: Instant, registry: &Registry) -> Vec<Event> {
+        self.write(Message::text(text), now, registry)
+    }
+
+    /// Says good-bye to the server.
+    pub fn close(&mut self) {
+        if let State::Online { socket, .. } = &mut self.state {
+            let _ = socket.close(None);
+            let _ = socket.flush();
+        }
+        self.state = State::Waiting(None);
+    }
+
+    fn write(&mut self, message: Message, now: Instant, registry: &Registry) -> Vec<Event> {
+        let State::Online { socket, .. } = &mut self.state else { return Vec::new() };
+        match socket.send(message) {
+            Ok(()) => Vec::new(),
+            // It is queued, and goes out as soon as the socket is ready.
+            Err(Error::Io(error)) if is_pending(&error) => Vec::new(),
+            Err(error) => self.lose(explain(&error), now, registry),
+        }
+    }
+
+    fn lose(&mut self, reason: String, now: Instant, registry: &Registry) -> Vec<Event> {
+        self.failures = match &self.state {
+            State::Online { since, .. } if now.saturating_duration_since(*since) >= HELD => 1,
+            _ => self.failures.saturating_add(1),
+        };
+        let pause = pause(self.failures, fastrand::f64());
+        self.disconnect(registry);
+        self.state = State::Waiting(Some(now + pause));
+        debug!("server lost: {reason}; next try in {pause:?}");
+        if self.told.as_ref() == Some(&reason) {
+            return Vec::new();
+        }
+        self.told = Some(reason.clone());
+        vec![Event::Offline { reason, retry_in: Some(pause) }]
+    }
+
+    fn give_up(&mut self, registry: &Registry) -> Option<Event> {
+        self.disconnect(registry);
+        self.state = State::Waiting(None);
+        let reason = "somebody else has gone online under this name".to_owned();
+        Some(Event::Offline { reason, retry_in: None })
+    }
+
+    fn disconnect(&mut self, registry: &Registry) {
+        if let State::Online { socket, .. } = &self.state {
+            let _ = registry.deregister(&mut SourceFd(&descriptor(socket)));
+        }
+    }
+}
+
+/// Connects and shakes hands, with a time limit for each step.
+fn dial(server: &ServerUrl, username: &str) -> Dialled {
+    let (host, port) = server.address();
+    let unreachable = |error: io::Error| format!("cannot reach {host} port {port}: {error}");
+    let stream = connect(&host, port).map_err(unreachable)?;
+    let set = || -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(DIAL_TIME))?;
+        stream.set_write_timeout(Some(DIAL_TIME))
+    };
+    set().map_err(unreachable)?;
+    let socket = stream.try_clone().map_err(unreachable)?;
+    let request = server.for_user(username).into_client_request().map_err(|error| explain(&error))?;
+    // The TLS side needs to be told which cryptography to use; another part of the program may have done so already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = WebSocketConfig::default()
+        .read_buffer_size(16 * 1024)
+        .write_buffer_size(0)
+        .max_write_buffer_size(MAX_UNSENT)
+        .max_message_size(Some(MAX_SIGNAL))
+        .max_frame_size(Some(MAX_SIGNAL));
+    let (websocket, _) =
+        tungstenite::client_tls_with_config(request, stream, Some(config), None).map_err(|error| match error {
+            HandshakeError::Failure(error) => explain(&error),
+            HandshakeError::Interrupted(_) => "the server does not answer".to_owned(),
+        })?;
+    socket.set_nonblocking(true).map_err(unreachable)?;
+    Ok(Box::new(websocket))
+}
+
+/// Tries each address of the host in turn.
+fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+    let addresses: Vec<_> = match host.parse::<IpAddr>() {
+        Ok(address) => vec![(address, port).into()],
+        Err(_) => (host, port).to_socket_addrs()?.collect(),
+    };
+    let mut last = io::Error::new(ErrorKind::NotFound, "the host has no address");
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, DIAL_TIME) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn descriptor(socket: &Socket) -> std::os::fd::RawFd {
+    match socket.get_ref() {
+        MaybeTlsStream::Plain(stream) => stream.as_raw_fd(),
+        MaybeTlsStream::Rustls(stream) => stream.sock.as_raw_fd(),
+        // No other kind of TLS is built in.
+        _ => -1,
+    }
+}
+
+fn is_pending(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+/// An error in words for people.
+fn explain(error: &Error) -> String {
+    match error {
+        Error::ConnectionClosed | Error::AlreadyClosed => "the server closed the connection".to_owned(),
+        Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
+            "the connection to the server broke off".to_owned()
+        }
+        Error::Http(response) => {
+            let body = response.body().as_deref().unwrap_or_default();
+            let words = String::from_utf8_lossy(&body[..body.len().min(MAX_WORDS)]);
+            // The body is somebody else's text: one line of it, and no control characters.
+            let line: String = words.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
+            match line.is_empty() || line.starts_with('<') {
+                true => format!("the server answered {}", response.status()),
+                false => format!("the server answered {}: {line}", response.status()),
+            }
+        }
+        Error::Io(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            "the server does not answer".to_owned()
+        }
+        error => error.to_string(),
+    }
+}
+
+/// The pause before the next try: it doubles with each failure, and a random part keeps the clients of a server that
+/// comes back from all arriving at once. `random` is from 0 to 1.
+fn pause(failures: u32, random: f64) -> Duration {
+    let longest = FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
+    longest.mul_f64(0.5 + random / 2.0)
+}
+
+/// What the server says to a connection whose name has gone to a newer one (protocol 2.6).
+const REPLACED: &str = "replaced by new connection";
+
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A connection that was held this long counts as good: after its loss, pauses begin anew.
+const HELD: Duration = Duration::from_secs(10);
+
+/// How often the server is asked for a sign of life, and how long it may go without one.
+const PING_INTERVAL: Duration = Duration::from_secs(25);
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// How long each step of dialling may take.
+const DIAL_TIME: Duration = Duration::from_secs(10);
+
+/// The longest message that a server may send, and the most that may wait to be sent to it, in bytes.
+const MAX_SIGNAL: usize = 256 * 1024;
+const MAX_UNSENT: usize = 1024 * 1024;
+
+/// How much of a server's error page is looked at, in bytes.
+const MAX_WORDS: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_is_added_where_it_is_missing() {
+        for (text, url) in [
+            ("ws://localhost:8080", "ws://localhost:8080/ws"),
+            ("wss://chat.example/", "wss://chat.example/ws"),
+            ("wss://chat.example/ws", "wss://chat.example/ws"),
+            ("wss://chat.example/lowkey/", "wss://chat.example/lowkey/ws"),
+            ("ws://[::1]:8080", "ws://[::1]:8080/ws"),
+        ] {
+            assert_eq!(text.parse::<ServerUrl>().map(|server| server.to_string()), Ok(url.to_owned()));
+        }
+        let server: ServerUrl = "ws://localhost".parse().unwrap();
+        assert_eq!(server.for_user("a b/ö"), "ws://localhost/ws?username=a%20b%2F%C3%B6");
+    }
+
+    #[test]
+    fn what_is_no_server_is_refused() {
+        for text in ["", "chat.example", "http://chat.example", "ws://", "ws://a@b", "ws://a/?x", "ws://a/#x"] {
+            assert!(text.parse::<ServerUrl>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_known_by_name_and_address() {
+        let is_loopback = |text: &str| text.parse::<ServerUrl>().unwrap().is_loopback();
+        assert!(is_loopback("ws://localhost") && is_loopback("ws://127.0.0.1:1") && is_loopback("ws://[::1]"));
+        assert!(!is_loopback("ws://192.0.2.1") && !is_loopback("wss://chat.example"));
+    }
+
+    #[test]
+    fn pauses_grow_to_a_limit_and_are_spread() {
+        let milliseconds = |failures, random| pause(failures, random).as_millis();
+        assert_eq!((milliseconds(1, 0.0), milliseconds(1, 1.0)), (250, 500));
+        assert_eq!((milliseconds(3, 0.0), milliseconds(3, 1.0)), (1000, 2000));
+        assert_eq!((milliseconds(u32::MAX, 0.0), milliseconds(u32::MAX, 1.0)), (15_000, 30_000));
+    }
+}
