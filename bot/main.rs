@@ -37,8 +37,10 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<(), String> {
     let name = options.peer.name.as_ref().map_or(DEFAULT_NAME, |name| name.as_str());
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| error.to_string())?;
-    let (peer, events) = Peer::connect_with(options.peer.server.clone(), name, options.peer.settings())
-        .map_err(|error| error.to_string())?;
+    let mut settings = options.peer.settings();
+    settings.max_requests = MAX_REQUESTS;
+    let (peer, events) =
+        Peer::connect_with(options.peer.server.clone(), name, settings).map_err(|error| error.to_string())?;
     let stopper = peer.clone();
     std::thread::spawn(move || {
         if signals.forever().next().is_some() {
@@ -57,6 +59,9 @@ fn run(options: &Options) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// Calls that may come in one moment, before the bot has seen them.
+const MAX_REQUESTS: usize = 1000;
 
 /// What the bot is called where nobody says otherwise.
 const DEFAULT_NAME: &str = "echo";

@@ -1,1 +1,13 @@
+//! The real programs and the real library, through real sockets and data channels. One test binary; each file is one
+//! subject. Tests wait for a condition with a deadline, never for a duration, and use no network but loopback.
 
+mod chat;
+mod echo;
+mod floors;
+mod hostile;
+mod old_app;
+mod pipe;
+mod terminal;
+mod tls;
+mod wire;
+mod world;

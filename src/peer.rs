@@ -60,13 +60,21 @@ pub struct Settings {
     pub ice_servers: Vec<IceServer>,
     /// How texts are sent at first to peers that say nothing of themselves.
     pub text_format: TextFormat,
+    /// How many requests may wait for an answer at once; more are dropped. A bot that accepts everyone wants more than a
+    /// person can look at, since many may call in the same moment.
+    pub max_requests: usize,
     /// How long nothing may be heard of the other side of a chat before it counts as lost. Mobile networks want more.
     pub lost_after: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { ice_servers: Vec::new(), text_format: TextFormat::V1, lost_after: Duration::from_secs(15) }
+        Self {
+            ice_servers: Vec::new(),
+            text_format: TextFormat::V1,
+            max_requests: 3,
+            lost_after: Duration::from_secs(15),
+        }
     }
 }
 
@@ -147,7 +155,7 @@ impl Peer {
             poll,
             mailbox,
             inputs,
-            engine: Engine::new(username, settings.text_format),
+            engine: Engine::new(username, settings.text_format, settings.max_requests),
             signaling: Signaling::new(server, username, SERVER, Instant::now(), post),
             rtc,
             events: event_sender,

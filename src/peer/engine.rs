@@ -145,6 +145,7 @@ pub enum Output {
 pub struct Engine {
     username: String,
     text_format: TextFormat,
+    max_requests: usize,
     is_online: bool,
     chats: HashMap<String, Chat>,
     requests: HashMap<String, Request>,
@@ -209,11 +210,12 @@ struct Request {
 
 impl Engine {
     /// A peer that is not online yet. Toward peers that say nothing of themselves it sends texts in `text_format`
-    /// at first.
-    pub fn new(username: &str, text_format: TextFormat) -> Self {
+    /// at first. At most `max_requests` wait for an answer at once.
+    pub fn new(username: &str, text_format: TextFormat, max_requests: usize) -> Self {
         Self {
             username: username.to_owned(),
             text_format,
+            max_requests,
             is_online: false,
             chats: HashMap::new(),
             requests: HashMap::new(),
@@ -437,7 +439,14 @@ impl Engine {
             if request.key.is_some() {
                 return None;
             }
-            request.key = Some((key.ok()?, knows_rule));
+            match key {
+                Ok(key) => request.key = Some((key, knows_rule)),
+                // With such a key there can be no chat, so there is nothing to ask the user.
+                Err(_) => {
+                    self.requests.remove(sender);
+                    out.push(Output::Event(Event::RequestEnded { peer: sender.to_owned() }));
+                }
+            }
             return Some(());
         }
         match &self.chats.get(sender)?.stage {
@@ -642,7 +651,7 @@ impl Engine {
     /// Keeps a request for the user to answer. One that the peer repeats starts anew.
     fn add_request(&mut self, peer: String, now: Instant, out: &mut Vec<Output>) {
         let is_new = !self.requests.contains_key(&peer);
-        if is_new && self.requests.len() >= MAX_REQUESTS {
+        if is_new && self.requests.len() >= self.max_requests {
             return self.drop_message();
         }
         let request = Request { key: None, early: Vec::new(), deadline: now + ANSWER_TIME };
@@ -713,9 +722,6 @@ const ANSWER_TIME: Duration = Duration::from_secs(60);
 
 /// How long two peers may take from both keys to an open data channel.
 const NEGOTIATION_TIME: Duration = Duration::from_secs(30);
-
-/// Requests that wait at once; more are dropped.
-const MAX_REQUESTS: usize = 3;
 
 /// Candidates kept for a description that is still to come.
 const MAX_EARLY_CANDIDATES: usize = 64;

@@ -1,0 +1,272 @@
+//! Two users of the library, through a real server and a real data channel.
+
+use std::time::{Duration, Instant};
+
+use lowkey::peer::{CloseReason, Event, NotSentReason, Peer, Settings, TextFormat};
+
+use crate::world::{Client, Program, SOON, Server, User};
+
+fn closed(peer: &str, reason: CloseReason) -> Event {
+    Event::Closed { peer: peer.to_owned(), reason }
+}
+
+/// Alice and bob in an open chat that alice has called.
+fn pair(server: &Server) -> (User, User) {
+    pair_with(server, Settings::default())
+}
+
+fn pair_with(server: &Server, alices: Settings) -> (User, User) {
+    let mut alice = User::online(&server.url(), "alice", alices);
+    let mut bob = server.peer("bob");
+    alice.peer.request("bob");
+    bob.answer("alice");
+    alice.wait(&Event::Open { peer: "bob".to_owned() });
+    (alice, bob)
+}
+
+fn says(from: &User, name: &str, to: &mut User, text: &str, sender: &str) {
+    from.peer.send(name, text);
+    assert_eq!(to.message(), (sender.to_owned(), text.to_owned()));
+}
+
+#[test]
+fn a_call_tells_each_step_and_texts_go_both_ways() {
+    let server = Server::start();
+    let (mut alice, mut bob) = (server.peer("alice"), server.peer("bob"));
+    alice.peer.request("bob");
+    bob.expect(&Event::Request { peer: "alice".to_owned() });
+    bob.peer.accept("alice");
+    for (user, other) in [(&mut alice, "bob"), (&mut bob, "alice")] {
+        user.expect(&Event::KeysExchanged { peer: other.to_owned() });
+        user.expect(&Event::Open { peer: other.to_owned() });
+    }
+    says(&alice, "bob", &mut bob, "hello", "alice");
+    says(&bob, "alice", &mut alice, "hi", "bob");
+    alice.peer.leave("bob");
+    alice.expect(&closed("bob", CloseReason::Left));
+    bob.expect(&closed("alice", CloseReason::PeerLeft));
+}
+
+#[test]
+fn what_was_sent_before_leaving_arrives() {
+    let server = Server::start();
+    let (alice, mut bob) = pair(&server);
+    for number in 0..200 {
+        alice.peer.send("bob", &format!("{number} {}", "x".repeat(1000)));
+    }
+    alice.peer.leave("bob");
+    for number in 0..200 {
+        assert_eq!(bob.message().1.split(' ').next(), Some(&*number.to_string()));
+    }
+    bob.wait(&closed("alice", CloseReason::PeerLeft));
+}
+
+#[test]
+fn format_v2_may_be_chosen_from_the_start() {
+    let server = Server::start();
+    let mut settings = Settings::default();
+    settings.text_format = TextFormat::V2;
+    let (mut alice, mut bob) = pair_with(&server, settings);
+    says(&alice, "bob", &mut bob, "hello", "alice");
+    says(&bob, "alice", &mut alice, "hi", "bob");
+}
+
+#[test]
+fn both_may_call_at_once() {
+    let server = Server::start();
+    for round in 0..10 {
+        let (mut alice, mut bob) = (server.peer("alice"), server.peer("bob"));
+        alice.peer.request("bob");
+        bob.peer.request("alice");
+        // Whoever's call came first there may be asked, as after any call.
+        let open = |user: &mut User, other: &str| {
+            let peer = user.peer.clone();
+            user.find(&format!("round {round}: open with {other}"), |event| match event {
+                Event::Request { peer: caller } => {
+                    peer.accept(caller);
+                    None
+                }
+                Event::Open { .. } => Some(()),
+                Event::Closed { reason, .. } => panic!("{reason}"),
+                _ => None,
+            });
+        };
+        open(&mut alice, "bob");
+        open(&mut bob, "alice");
+        says(&alice, "bob", &mut bob, "hello", "alice");
+        says(&bob, "alice", &mut alice, "hi", "bob");
+        alice.peer.shutdown();
+        bob.peer.shutdown();
+    }
+}
+
+#[test]
+fn a_call_is_declined_not_answered_or_to_nobody() {
+    let server = Server::start();
+    let (mut alice, mut bob) = (server.peer("alice"), server.peer("bob"));
+    alice.peer.request("bob");
+    bob.expect(&Event::Request { peer: "alice".to_owned() });
+    bob.peer.decline("alice");
+    alice.expect(&closed("bob", CloseReason::Declined));
+    alice.peer.request("bob");
+    bob.expect(&Event::Request { peer: "alice".to_owned() });
+    alice.peer.leave("bob");
+    bob.expect(&Event::RequestEnded { peer: "alice".to_owned() });
+    alice.expect(&closed("bob", CloseReason::Left));
+    alice.peer.request("nobody");
+    alice.expect(&closed("nobody", CloseReason::NotOnline));
+    alice.peer.request("alice");
+    alice.expect(&closed("alice", CloseReason::Oneself));
+}
+
+#[test]
+fn nothing_is_sent_before_consent() {
+    let server = Server::start();
+    let mut bob = server.peer("bob");
+    let mut caller = server.client("alice");
+    caller.send(r#"{"type":"session:connect","target":"bob"}"#);
+    assert_eq!(caller.json()["type"], "session:joined");
+    caller.send(r#"{"type":"key:exchange","target":"bob","payload":{"publicKey":"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="}}"#);
+    caller.send(r#"{"type":"signal:offer","target":"bob","payload":{"sdp":"v=0","type":"offer"}}"#);
+    bob.expect(&Event::Request { peer: "alice".to_owned() });
+    caller.socket.get_ref().set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    assert!(caller.socket.read().is_err(), "bob has said nothing");
+    bob.peer.accept("alice");
+    caller.socket.get_ref().set_read_timeout(Some(SOON)).unwrap();
+    assert_eq!(caller.json()["type"], "key:exchange");
+}
+
+#[test]
+fn three_requests_wait_and_a_fourth_is_dropped() {
+    let server = Server::start();
+    let mut bob = server.peer("bob");
+    let mut callers: Vec<Client> = (0..4).map(|number| server.client(&format!("caller{number}"))).collect();
+    for caller in &mut callers {
+        caller.send(r#"{"type":"session:connect","target":"bob"}"#);
+        assert_eq!(caller.json()["type"], "session:joined");
+    }
+    for number in 0..3 {
+        bob.expect(&Event::Request { peer: format!("caller{number}") });
+    }
+    bob.peer.request("nobody");
+    bob.expect(&closed("nobody", CloseReason::NotOnline));
+}
+
+#[test]
+fn many_chats_go_on_at_once() {
+    let server = Server::start();
+    let mut hub = server.peer("hub");
+    let mut others: Vec<(String, User)> =
+        (0..5).map(|number| (format!("peer{number}"), server.peer(&format!("peer{number}")))).collect();
+    for (name, user) in &mut others {
+        user.peer.request("hub");
+        hub.answer(name);
+        user.wait(&Event::Open { peer: "hub".to_owned() });
+    }
+    for (name, user) in &mut others {
+        says(&hub, name, user, &format!("for {name}"), "hub");
+        says(user, "hub", &mut hub, "back", name);
+    }
+}
+
+#[test]
+fn a_text_that_is_too_long_or_has_no_chat_comes_back() {
+    let server = Server::start();
+    let (mut alice, mut bob) = pair(&server);
+    let text = "x".repeat(300_000);
+    alice.peer.send("bob", &text);
+    let reason = NotSentReason::TooLong { max_bytes: 196_568 };
+    alice.expect(&Event::NotSent { peer: "bob".to_owned(), text, reason });
+    says(&alice, "bob", &mut bob, &"x".repeat(196_568), "alice");
+    alice.peer.send("carol", "hello");
+    let reason = NotSentReason::NotOpen;
+    alice.expect(&Event::NotSent { peer: "carol".to_owned(), text: "hello".to_owned(), reason });
+}
+
+#[test]
+fn a_chat_outlives_the_server_and_the_server_is_found_again() {
+    let server = Server::start();
+    let (mut alice, mut bob) = pair(&server);
+    let port = server.address.rsplit_once(':').unwrap().1.to_owned();
+    drop(server);
+    for user in [&mut alice, &mut bob] {
+        user.find("offline", |event| matches!(event, Event::Offline { retry_in: Some(_), .. }).then_some(()));
+    }
+    says(&alice, "bob", &mut bob, "without a server", "alice");
+    alice.peer.request("carol");
+    alice.expect(&closed("carol", CloseReason::ServerLost));
+    let server = Server::start_with(&[("PORT", &port)]);
+    alice.wait(&Event::Online);
+    bob.wait(&Event::Online);
+    says(&bob, "alice", &mut alice, "with a server", "bob");
+    let mut carol = server.peer("carol");
+    alice.peer.request("carol");
+    carol.answer("alice");
+}
+
+#[test]
+fn a_killed_peer_is_noticed_within_thirty_seconds() {
+    let server = Server::start();
+    let mut alice = server.peer("alice");
+    let mut bob = Program::start("lowkey", &["--server", &server.url(), "--name", "bob", "alice"], &[]);
+    alice.answer("bob");
+    bob.signal("KILL");
+    bob.wait();
+    let killed = Instant::now();
+    let event = alice.events.next_timeout(Duration::from_secs(30)).expect("noticed");
+    assert_eq!(event, closed("bob", CloseReason::ConnectionLost), "after {:?}", killed.elapsed());
+}
+
+#[test]
+fn a_new_call_takes_the_place_of_a_chat_once_it_is_accepted() {
+    let server = Server::start();
+    let (alice, mut bob) = pair(&server);
+    // Alice's program is started anew while bob still believes in the old chat.
+    let mut again = server.peer("alice");
+    again.peer.request("bob");
+    bob.wait(&Event::Request { peer: "alice".to_owned() });
+    bob.peer.accept("alice");
+    bob.wait(&closed("alice", CloseReason::Replaced));
+    bob.wait(&Event::Open { peer: "alice".to_owned() });
+    again.wait(&Event::Open { peer: "bob".to_owned() });
+    says(&again, "bob", &mut bob, "again", "alice");
+    drop(alice);
+}
+
+#[test]
+fn dropping_the_last_handle_ends_the_chats_and_the_events() {
+    let server = Server::start();
+    let (alice, mut bob) = pair(&server);
+    let User { peer, events } = alice;
+    drop(peer);
+    bob.wait(&closed("alice", CloseReason::PeerLeft));
+    let left: Vec<Event> = events.collect();
+    assert_eq!(left, [closed("bob", CloseReason::Left)]);
+}
+
+#[test]
+fn who_reads_no_events_slows_only_those_who_send_to_them() {
+    let server = Server::start();
+    let (alice, mut bob) = pair(&server);
+    let mut carol = server.peer("carol");
+    // More than bob's events, mailbox and buffers have room for, while bob does not read.
+    for number in 0..5000 {
+        alice.peer.send("bob", &number.to_string());
+    }
+    let mut dave = server.peer("dave");
+    carol.peer.request("dave");
+    dave.answer("carol");
+    carol.wait(&Event::Open { peer: "dave".to_owned() });
+    says(&carol, "dave", &mut dave, "not held up", "carol");
+    for number in 0..5000 {
+        assert_eq!(bob.message().1, number.to_string());
+    }
+}
+
+#[test]
+fn a_username_or_a_server_that_is_none_is_refused() {
+    assert!(Peer::connect("http://localhost", "alice").is_err());
+    for name in ["", "a\nb", &"x".repeat(65)] {
+        assert!(Peer::connect("ws://localhost", name).is_err());
+    }
+}

@@ -1,0 +1,124 @@
+//! The echo bot, through server and data channel.
+
+use std::thread;
+
+use lowkey::peer::{CloseReason, Event};
+
+use crate::world::{Program, Server};
+
+#[test]
+fn every_text_comes_back_as_it_was() {
+    let server = Server::start();
+    let _bot = server.bot();
+    let mut alice = server.peer("alice");
+    alice.call("echo");
+    let mut texts: Vec<String> =
+        ["hello", "", " ", "👩🏽‍🚀 grüße 世界", "two\nlines\r\n", "\0\x1b[31m", "{\"rk\":\"x\"}", "/quit"]
+            .map(str::to_owned)
+            .to_vec();
+    texts.extend([1, 2, 100, 1191, 16_384, 49_151, 49_152].map(|length| "x".repeat(length)));
+    texts.push("é".repeat(24_576));
+    for text in &texts {
+        alice.peer.send("echo", text);
+    }
+    for text in texts {
+        assert_eq!(alice.message(), ("echo".to_owned(), text));
+    }
+}
+
+#[test]
+fn five_hundred_texts_come_back_in_order() {
+    let server = Server::start();
+    let _bot = server.bot();
+    let mut alice = server.peer("alice");
+    alice.call("echo");
+    for number in 0..500 {
+        alice.peer.send("echo", &format!("text {number}"));
+    }
+    for number in 0..500 {
+        assert_eq!(alice.message().1, format!("text {number}"));
+    }
+}
+
+#[test]
+fn twenty_peers_are_served_at_once() {
+    let server = Server::start();
+    let _bot = server.bot();
+    let users: Vec<_> = (0..20).map(|number| (number, server.peer(&format!("peer{number}")))).collect();
+    let threads: Vec<_> = users
+        .into_iter()
+        .map(|(number, mut user)| {
+            thread::spawn(move || {
+                user.call("echo");
+                for round in 0..20 {
+                    user.peer.send("echo", &format!("{number}/{round}"));
+                }
+                for round in 0..20 {
+                    assert_eq!(user.message().1, format!("{number}/{round}"));
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn a_peer_that_leaves_can_come_back() {
+    let server = Server::start();
+    let _bot = server.bot();
+    let mut alice = server.peer("alice");
+    for round in 0..3 {
+        alice.call("echo");
+        alice.peer.send("echo", &format!("round {round}"));
+        assert_eq!(alice.message().1, format!("round {round}"));
+        alice.peer.leave("echo");
+        alice.wait(&Event::Closed { peer: "echo".to_owned(), reason: CloseReason::Left });
+    }
+    drop(alice);
+    // And as a new program under the same name, without a farewell of the old one.
+    let mut again = server.peer("alice");
+    again.call("echo");
+    again.peer.send("echo", "back");
+    assert_eq!(again.message().1, "back");
+}
+
+#[test]
+fn the_bot_ends_in_order_on_a_signal() {
+    let server = Server::start();
+    for signal in ["TERM", "INT", "HUP"] {
+        let mut bot = server.bot();
+        let mut alice = server.peer("alice");
+        alice.call("echo");
+        bot.signal(signal);
+        alice.wait(&Event::Closed { peer: "echo".to_owned(), reason: CloseReason::PeerLeft });
+        assert_eq!(bot.wait().code(), Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn a_bot_whose_name_is_taken_over_says_so_and_ends() {
+    let server = Server::start();
+    let mut bot = server.bot();
+    let _other = server.client("echo");
+    assert_eq!(bot.wait().code(), Some(1));
+    bot.stderr.find("somebody else has gone online under this name");
+}
+
+#[test]
+fn the_bot_waits_for_a_server_that_is_not_there_yet() {
+    let server = Server::start();
+    let address = server.address.clone();
+    let port = address.rsplit_once(':').unwrap().1.to_owned();
+    drop(server);
+    let mut bot = Program::start("lowkey-bot", &["--server", &format!("ws://{address}")], &[]);
+    bot.stderr.find("no server");
+    let server = Server::start_with(&[("PORT", &port)]);
+    bot.stderr.find("online as echo");
+
+    let mut alice = server.peer("alice");
+    alice.call("echo");
+    alice.peer.send("echo", "x");
+    assert_eq!(alice.message().1, "x");
+}

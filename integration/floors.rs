@@ -1,0 +1,121 @@
+//! Reads `src/` and fails where a pure file names a socket, a clock, a thread or a logger, and where an import goes up.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Files that do I/O; every other file is pure.
+const IO: [&str; 9] = [
+    "bin/lowkey-server.rs",
+    "bin/lowkey.rs",
+    "chat.rs",
+    "chat/profile.rs",
+    "options.rs",
+    "peer.rs",
+    "peer/rtc.rs",
+    "peer/signaling.rs",
+    "server.rs",
+];
+
+/// What no pure file names.
+const IMPURE: [&str; 14] = [
+    "mio::",
+    "std::net::Tcp",
+    "std::net::Udp",
+    "net::SocketAddr",
+    "std::thread",
+    "std::env",
+    "std::fs",
+    "tokio::",
+    "webrtc::",
+    "Instant::now",
+    "println!",
+    "print!",
+    "log::",
+    "debug!(",
+];
+
+/// Which files may not name which modules: imports go down only.
+const NEVER: [(&str, &[&str]); 12] = [
+    ("protocol.rs", &["crate::", "super::peer", "super::server"]),
+    ("server", &["crate::peer", "crate::chat", "crate::options"]),
+    ("peer", &["crate::server", "crate::chat", "crate::options"]),
+    ("server/deadlines.rs", &["crate::", "super::hub", "super::sessions", "super::connection"]),
+    ("server/sessions.rs", &["super::hub", "super::connection", "super::http"]),
+    ("server/hub.rs", &["super::connection", "super::http"]),
+    ("server/connection.rs", &["super::hub", "super::sessions"]),
+    ("server/http.rs", &["super::"]),
+    ("peer/cipher.rs", &["super::", "crate::"]),
+    ("peer/engine.rs", &["super::signaling", "super::rtc"]),
+    ("chat/command.rs", &["super::", "crate::"]),
+    ("chat/screen.rs", &["super::conversation"]),
+];
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// Every Rust file below `src`, by its path there, with its code before the tests and without comments.
+fn files() -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    let mut folders = vec![source()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+                let code: String =
+                    code.lines().map(|line| line.split("//").next().unwrap().to_owned() + "\n").collect();
+                files.push((path.strip_prefix(source()).unwrap().to_str().unwrap().to_owned(), code));
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn pure_files_know_no_socket_no_clock_no_thread_and_no_logger() {
+    let files = files();
+    assert!(IO.iter().all(|io| files.iter().any(|(path, _)| path == io)), "the list of I/O files is true");
+    for (path, code) in &files {
+        if !IO.contains(&path.as_str()) {
+            for name in IMPURE {
+                assert!(!code.contains(name), "{path} is pure, and names {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn imports_go_down_only() {
+    let files = files();
+    for (place, names) in NEVER {
+        let mut found = false;
+        for (path, code) in &files {
+            if path == place || path == &format!("{place}.rs") || path.starts_with(&format!("{place}/")) {
+                found = true;
+                for name in names {
+                    assert!(!code.contains(name), "{path} must not name {name}");
+                }
+            }
+        }
+        assert!(found, "{place} is there");
+    }
+}
+
+#[test]
+fn only_one_file_knows_webrtc() {
+    for (path, code) in files() {
+        let names_it = code.contains("webrtc::") || code.contains("rtc::ice") || code.contains("tokio::spawn");
+        assert!(path == "peer/rtc.rs" || !names_it, "{path}");
+    }
+}
+
+#[test]
+fn there_is_no_unsafe_code_and_no_unwrap_outside_tests() {
+    for (path, code) in files() {
+        assert!(!code.contains("unsafe ") && !code.contains(".unwrap()"), "{path}");
+    }
+}

@@ -1,0 +1,341 @@
+//! What the tests stand on: starts programs on free ports, speaks to them, and waits with deadlines.
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lowkey::peer::{Event, Events, Peer, Settings};
+use serde_json::Value;
+use tungstenite::protocol::CloseFrame;
+use tungstenite::{Message, WebSocket};
+
+/// How long anything may take that ought to happen soon. Only a test that fails waits this long.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// Waits until `poll` has something, or panics with `what` after [`SOON`].
+pub fn until<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + SOON;
+    loop {
+        if let Some(value) = poll() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {SOON:?}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A program of ours under test. It is killed when it goes out of scope.
+pub struct Program {
+    child: Child,
+    pub stdin: Option<ChildStdin>,
+    pub stdout: Lines,
+    pub stderr: Lines,
+}
+
+/// Lines of a stream as they come.
+pub struct Lines {
+    receiver: Receiver<String>,
+    pub seen: Vec<String>,
+}
+
+impl Program {
+    /// Starts `lowkey`, `lowkey-bot` or `lowkey-server` with nothing of this process's settings.
+    pub fn start(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut child = command(name)
+            .args(arguments)
+            .envs(variables.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self {
+            stdin: child.stdin.take(),
+            stdout: Lines::new(child.stdout.take().unwrap()),
+            stderr: Lines::new(child.stderr.take().unwrap()),
+            child,
+        }
+    }
+
+    /// Writes a line to its standard input.
+    pub fn write(&mut self, line: &str) {
+        writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// Sends it a signal by name, such as `TERM`.
+    pub fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        until("the program ends", || self.child.try_wait().unwrap())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A command for a program of ours, with an environment of its own.
+pub fn command(name: &str) -> Command {
+    let mut command = Command::new(path(name));
+    command.env_clear();
+    command
+}
+
+/// Where a program of ours is.
+pub fn path(name: &str) -> &'static str {
+    match name {
+        "lowkey" => env!("CARGO_BIN_EXE_lowkey"),
+        "lowkey-bot" => env!("CARGO_BIN_EXE_lowkey-bot"),
+        "lowkey-server" => env!("CARGO_BIN_EXE_lowkey-server"),
+        _ => panic!("no program {name}"),
+    }
+}
+
+impl Lines {
+    fn new(stream: impl Read + Send + 'static) -> Self {
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { receiver, seen: Vec::new() }
+    }
+
+    /// The next line.
+    pub fn next(&mut self) -> String {
+        match self.receiver.recv_timeout(SOON) {
+            Ok(line) => {
+                self.seen.push(line.clone());
+                line
+            }
+            Err(error) => panic!("no further line ({error}) after {:#?}", self.seen),
+        }
+    }
+
+    /// The next line that contains `part`; those before it are passed over.
+    pub fn find(&mut self, part: &str) -> String {
+        loop {
+            let line = self.next();
+            if line.contains(part) {
+                return line;
+            }
+        }
+    }
+
+    /// All further lines to the end of the stream.
+    pub fn rest(&mut self) -> Vec<String> {
+        let mut rest = Vec::new();
+        while let Ok(line) = self.receiver.recv_timeout(SOON) {
+            rest.push(line);
+        }
+        rest
+    }
+}
+
+/// A server on a free port of loopback.
+pub struct Server {
+    pub program: Program,
+    pub address: String,
+}
+
+impl Server {
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    pub fn start_with(variables: &[(&str, &str)]) -> Self {
+        let mut all = vec![("HOST", "127.0.0.1"), ("PORT", "0")];
+        all.extend(variables);
+        let mut program = Program::start("lowkey-server", &[], &all);
+        let line = program.stderr.find("listening on ");
+        let address = line.split_once("listening on ").unwrap().1.to_owned();
+        Self { program, address }
+    }
+
+    pub fn url(&self) -> String {
+        format!("ws://{}", self.address)
+    }
+
+    /// A user of the library who is online here.
+    pub fn peer(&self, name: &str) -> User {
+        User::online(&self.url(), name, Settings::default())
+    }
+
+    /// A bare WebSocket client that is online here.
+    pub fn client(&self, name: &str) -> Client {
+        Client::connect(&self.address, name)
+    }
+
+    /// The echo bot, online here as `echo`.
+    pub fn bot(&self) -> Program {
+        let mut bot = Program::start("lowkey-bot", &["--server", &self.url()], &[]);
+        bot.stderr.find("online as echo");
+        bot
+    }
+}
+
+/// A user of the library: a peer with its events.
+pub struct User {
+    pub peer: Peer,
+    pub events: Events,
+}
+
+impl User {
+    /// Goes online.
+    pub fn online(url: &str, name: &str, settings: Settings) -> Self {
+        let (peer, events) = Peer::connect_with(url.parse().unwrap(), name, settings).unwrap();
+        let mut user = Self { peer, events };
+        user.expect(&Event::Online);
+        user
+    }
+
+    /// The next event.
+    pub fn next(&mut self) -> Event {
+        self.events.next_timeout(SOON).expect("an event")
+    }
+
+    /// The next event, which has to be this one.
+    pub fn expect(&mut self, event: &Event) {
+        assert_eq!(&self.next(), event);
+    }
+
+    /// The next event that `find` has something for; those before it are passed over.
+    pub fn find<T>(&mut self, what: &str, mut find: impl FnMut(&Event) -> Option<T>) -> T {
+        let deadline = Instant::now() + SOON;
+        let mut seen = Vec::new();
+        while let Some(event) = self.events.next_timeout(deadline.saturating_duration_since(Instant::now())) {
+            if let Some(found) = find(&event) {
+                return found;
+            }
+            seen.push(event);
+        }
+        panic!("{what}: not within {SOON:?}, but {seen:#?}")
+    }
+
+    /// Waits for the event, whatever comes before it.
+    pub fn wait(&mut self, event: &Event) {
+        self.find(&format!("{event:?}"), |other| (other == event).then_some(()));
+    }
+
+    /// Calls `peer` and waits for the open chat.
+    pub fn call(&mut self, peer: &str) {
+        self.peer.request(peer);
+        self.wait(&Event::Open { peer: peer.to_owned() });
+    }
+
+    /// Waits for a call of `peer`, takes it, and waits for the open chat.
+    pub fn answer(&mut self, peer: &str) {
+        self.wait(&Event::Request { peer: peer.to_owned() });
+        self.peer.accept(peer);
+        self.wait(&Event::Open { peer: peer.to_owned() });
+    }
+
+    /// The next text, from whom and which.
+    pub fn message(&mut self) -> (String, String) {
+        self.find("a message", |event| match event {
+            Event::Message { peer, text } => Some((peer.clone(), text.clone())),
+            _ => None,
+        })
+    }
+}
+
+/// A bare WebSocket client.
+pub struct Client {
+    pub socket: WebSocket<TcpStream>,
+}
+
+impl Client {
+    pub fn connect(address: &str, name: &str) -> Self {
+        Self::try_connect(address, &format!("/ws?username={name}")).expect("an upgrade")
+    }
+
+    /// Asks for an upgrade at `target`.
+    pub fn try_connect(address: &str, target: &str) -> Result<Self, Box<dyn std::error::Error>> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(SOON))?;
+        let (socket, _) = tungstenite::client(format!("ws://{address}{target}"), stream).map_err(Box::new)?;
+        Ok(Self { socket })
+    }
+
+    /// Sends a text message.
+    pub fn send(&mut self, text: impl Into<String>) {
+        self.socket.send(Message::text(text.into())).unwrap();
+    }
+
+    /// The next text message.
+    pub fn text(&mut self) -> String {
+        match self.next() {
+            Message::Text(text) => text.as_str().to_owned(),
+            other => panic!("no text message but {other:?}"),
+        }
+    }
+
+    /// The next text message as JSON.
+    pub fn json(&mut self) -> Value {
+        serde_json::from_str(&self.text()).unwrap()
+    }
+
+    /// Waits for the server's close frame.
+    pub fn close_frame(&mut self) -> CloseFrame {
+        match self.next() {
+            Message::Close(Some(frame)) => frame,
+            other => panic!("no close frame but {other:?}"),
+        }
+    }
+
+    /// Waits for the end of the TCP connection.
+    pub fn end(&mut self) {
+        loop {
+            match self.socket.read() {
+                Ok(_) => {}
+                Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => panic!("no end"),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn next(&mut self) -> Message {
+        loop {
+            match self.socket.read().expect("a message") {
+                Message::Ping(_) | Message::Pong(_) => {}
+                message => return message,
+            }
+        }
+    }
+}
+
+/// A folder of this test's own, gone at its end.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("lowkey-test-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
