@@ -3,8 +3,10 @@
 
 mod chat;
 mod echo;
+mod engine;
 mod floors;
 mod hostile;
+mod loopback;
 mod old_app;
 mod pipe;
 mod terminal;

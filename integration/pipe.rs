@@ -1,1 +1,142 @@
-//! x
+//! The programs without a terminal: pipes, options and settings.
+
+use std::process::Output;
+
+use crate::world::{Folder, Program, Server, command};
+
+fn chat(server: &Server, name: &str, arguments: &[&str]) -> Program {
+    let url = server.url();
+    let mut all = vec!["--server", &url, "--name", name];
+    all.extend(arguments);
+    Program::start("lowkey", &all, &[])
+}
+
+#[test]
+fn two_programs_chat_through_pipes() {
+    let server = Server::start();
+    let mut alice = chat(&server, "alice", &[]);
+    alice.stderr.find("online");
+    let mut bob = chat(&server, "bob", &["alice"]);
+    alice.stderr.find("* bob wants to talk to you");
+    alice.write("/accept");
+    for program in [&mut alice, &mut bob] {
+        program.stderr.find("keys exchanged");
+        program.stderr.find("connected directly");
+    }
+    bob.write("hello, alice");
+    assert_eq!(alice.stdout.next(), "bob: hello, alice");
+    alice.write("");
+    alice.write("//not a command");
+    assert_eq!(bob.stdout.next(), "alice: ");
+    assert_eq!(bob.stdout.next(), "alice: /not a command");
+    bob.write("/quit");
+    assert_eq!(bob.wait().code(), Some(0));
+    alice.stderr.find("* bob left");
+}
+
+#[test]
+fn the_end_of_input_sends_what_is_left_and_ends_the_program() {
+    let server = Server::start();
+    let mut bob = server.peer("bob");
+    let mut alice = chat(&server, "alice", &["bob"]);
+    for number in 0..100 {
+        alice.write(&format!("line {number}"));
+    }
+    alice.stdin = None;
+    bob.answer("alice");
+    for number in 0..100 {
+        assert_eq!(bob.message().1, format!("line {number}"));
+    }
+    assert_eq!(alice.wait().code(), Some(0));
+}
+
+#[test]
+fn a_signal_ends_the_program_in_order() {
+    let server = Server::start();
+    for signal in ["INT", "TERM", "HUP"] {
+        let mut alice = chat(&server, "alice", &[]);
+        alice.stderr.find("online");
+        alice.signal(signal);
+        assert_eq!(alice.wait().code(), Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn without_a_name_there_is_no_start() {
+    let home = Folder::new("no-name");
+    let mut alice = Program::start("lowkey", &[], &[("HOME", home.path())]);
+    assert_eq!(alice.wait().code(), Some(2));
+    assert_eq!(alice.stderr.rest(), ["lowkey: no username yet; give one with --name or LOWKEY_NAME"]);
+}
+
+#[test]
+fn a_kept_name_serves_without_a_terminal() {
+    let server = Server::start();
+    let home = Folder::new("kept-name");
+    let folder = home.0.join("lowkey");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("config.toml"), "name = \"alice\"\n").unwrap();
+    let mut bob = server.peer("bob");
+    let variables = [("XDG_CONFIG_HOME", home.path()), ("LOWKEY_SERVER", &*server.url())];
+    let mut alice = Program::start("lowkey", &["bob"], &variables);
+    bob.answer("alice");
+    alice.stderr.find("connected directly");
+    std::fs::write(folder.join("config.toml"), "name = ???").unwrap();
+    let mut broken = Program::start("lowkey", &["bob"], &variables);
+    assert_eq!(broken.wait().code(), Some(2));
+    let lines = broken.stderr.rest();
+    assert!(lines.len() == 1 && lines[0].contains("config.toml"), "{lines:?}");
+}
+
+fn run(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    command(program).args(arguments).envs(variables.iter().copied()).output().unwrap()
+}
+
+#[test]
+fn a_wrong_option_or_setting_is_one_line_and_exit_2() {
+    type Variables<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(&[&str], Variables<'_>); 13] = [
+        (&["--sevrer", "ws://x"], &[]),
+        (&["--server"], &[]),
+        (&["--server", "http://x"], &[]),
+        (&["--server", "nonsense"], &[]),
+        (&["--name", "a b"], &[]),
+        (&["--name", "ab"], &[]),
+        (&["--text-format", "v3"], &[]),
+        (&["--stun", "stuns:x"], &[]),
+        (&["--turn", "turn.example"], &[]),
+        (&["one", "two"], &[]),
+        (&[], &[("LOWKEY_SERVER", "ftp://x")]),
+        (&[], &[("LOWKEY_NAME", "x")]),
+        (&[], &[("LOWKEY_TURN", "secret")]),
+    ];
+    for program in ["lowkey", "lowkey-bot"] {
+        for (arguments, variables) in cases {
+            let output = run(program, arguments, variables);
+            let error = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{program} {arguments:?} {variables:?}: {error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
+            assert!(error.starts_with(&format!("{program}: ")), "{error}");
+            assert!(output.stdout.is_empty());
+        }
+    }
+}
+
+#[test]
+fn every_program_has_help_and_a_version() {
+    for program in ["lowkey", "lowkey-bot", "lowkey-server"] {
+        let version = run(program, &["--version"], &[]);
+        assert_eq!(version.status.code(), Some(0));
+        assert_eq!(String::from_utf8(version.stdout).unwrap(), format!("{program} {}\n", env!("CARGO_PKG_VERSION")));
+        let help = run(program, &["--help"], &[]);
+        assert_eq!(help.status.code(), Some(0));
+        let help = String::from_utf8(help.stdout).unwrap();
+        let words: &[&str] = match program {
+            "lowkey-server" => &["PORT", "HOST", "SESSION_TTL", "CORS_ORIGINS", "RUST_LOG", "/health"],
+            _ => &["--server", "LOWKEY_SERVER", "--name", "LOWKEY_NAME", "--stun", "--turn", "--text-format"],
+        };
+        for word in words {
+            assert!(help.contains(word), "{program} --help says nothing of {word}");
+        }
+    }
+}

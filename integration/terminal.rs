@@ -1,1 +1,283 @@
-//! x
+//! The line client on a real pseudo-terminal, whose screen is read as a person would see it.
+
+use std::io::{Read, Write};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use lowkey::peer::Event;
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+
+use crate::world::{Folder, Server, User, path, until};
+
+/// A program on a terminal of 24 rows and 80 columns.
+struct Terminal {
+    master: Box<dyn MasterPty + Send>,
+    child: Box<dyn Child + Send + Sync>,
+    keyboard: Box<dyn Write + Send>,
+    output: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Terminal {
+    /// Starts `lowkey` with a home of its own.
+    fn start(home: &Folder, arguments: &[&str]) -> Self {
+        let mut command = CommandBuilder::new(path("lowkey"));
+        command.args(arguments);
+        command.env_clear();
+        command.env("TERM", "xterm");
+        command.env("HOME", home.path());
+        Self::run(command)
+    }
+
+    fn run(command: CommandBuilder) -> Self {
+        let size = PtySize { rows: 24, cols: 80, pixel_width: 0, pixel_height: 0 };
+        let pair = native_pty_system().openpty(size).unwrap();
+        let child = pair.slave.spawn_command(command).unwrap();
+        let mut reader = pair.master.try_clone_reader().unwrap();
+        let output = Arc::new(Mutex::new(Vec::new()));
+        let written = output.clone();
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = reader.read(&mut buffer) {
+                written.lock().unwrap().extend_from_slice(&buffer[..length]);
+            }
+        });
+        let keyboard = pair.master.take_writer().unwrap();
+        Self { master: pair.master, child, keyboard, output }
+    }
+
+    fn type_keys(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+        self.keyboard.flush().unwrap();
+    }
+
+    /// What the screen shows, without the empty rest of each line.
+    fn screen(&self) -> String {
+        let mut parser = vt100::Parser::new(24, 80, 1000);
+        parser.process(&self.output.lock().unwrap());
+        parser.screen().contents()
+    }
+
+    /// Waits until the screen shows `part`.
+    fn shows(&self, part: &str) {
+        until(part, || self.screen().contains(part).then_some(()));
+    }
+
+    /// Waits until the last line of the screen is this one.
+    fn last_line(&self, line: &str) {
+        until(line, || (self.screen().lines().last()?.trim_end() == line).then_some(()));
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.process_id().unwrap().to_string();
+        assert!(std::process::Command::new("kill").args([&format!("-{signal}"), &id]).status().unwrap().success());
+    }
+
+    /// Waits for the program's end and returns its exit code.
+    fn wait(&mut self) -> u32 {
+        until("the program ends", || self.child.try_wait().unwrap()).exit_code()
+    }
+
+    /// Whether the terminal echoes what is typed and hands it on by the line, as shells expect it.
+    fn is_cooked(&self) -> bool {
+        let flags = format!("{:?}", self.master.get_termios().unwrap().local_flags);
+        flags.contains("ECHO") && flags.contains("ICANON")
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("the screen:\n{}\n", self.screen());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `lowkey` as alice, and bob on the library, in an open chat.
+fn chat(server: &Server, home: &Folder) -> (Terminal, User) {
+    let mut bob = server.peer("bob");
+    let mut terminal = Terminal::start(home, &["--server", &server.url(), "--name", "alice"]);
+    terminal.shows("online");
+    terminal.type_keys("/connect bob\r");
+    bob.answer("alice");
+    terminal.shows("connected directly with bob");
+    (terminal, bob)
+}
+
+#[test]
+fn the_first_start_asks_for_a_name_and_keeps_it() {
+    let server = Server::start();
+    let home = Folder::new("first-start");
+    let mut terminal = Terminal::start(&home, &["--server", &server.url()]);
+    terminal.shows("Choose a username");
+    terminal.type_keys("a b\r");
+    terminal.shows("a username is 3 to 20 of");
+    terminal.type_keys("alice_7\r");
+    terminal.shows("You are alice_7.");
+    terminal.shows("online");
+    terminal.last_line(">");
+    terminal.type_keys("/quit\r");
+    assert_eq!(terminal.wait(), 0);
+    let mut again = Terminal::start(&home, &["--server", &server.url()]);
+    again.shows("You are alice_7.");
+    assert!(!again.screen().contains("Choose"));
+    again.type_keys("\x04");
+    assert_eq!(again.wait(), 0);
+}
+
+#[test]
+fn lines_typed_ahead_are_all_sent() {
+    let server = Server::start();
+    let _bot = server.bot();
+    let home = Folder::new("typed-ahead");
+    let mut terminal = Terminal::start(&home, &["--server", &server.url(), "--name", "alice", "echo"]);
+    // Typed before there is a prompt, a server or a chat.
+    terminal.type_keys("one\rtwo\rthree\r");
+    for text in ["echo: one", "echo: two", "echo: three"] {
+        terminal.shows(text);
+    }
+}
+
+#[test]
+fn a_paste_of_many_lines_is_sent_line_by_line() {
+    let server = Server::start();
+    let home = Folder::new("paste");
+    let (mut terminal, mut bob) = chat(&server, &home);
+    terminal.type_keys("\x1b[200~first\rsecond\x1b[201~\r");
+    assert_eq!(bob.message().1, "first");
+    assert_eq!(bob.message().1, "second");
+}
+
+#[test]
+fn what_comes_in_does_not_tear_what_is_being_typed() {
+    let server = Server::start();
+    let home = Folder::new("tear");
+    let (mut terminal, mut bob) = chat(&server, &home);
+    terminal.type_keys("half a li");
+    terminal.last_line("> half a li");
+    for number in 0..5 {
+        bob.peer.send("alice", &format!("message {number}"));
+        terminal.shows(&format!("\nbob: message {number}\n"));
+        terminal.last_line("> half a li");
+    }
+    terminal.type_keys("ne\r");
+    assert_eq!(bob.message().1, "half a line");
+    terminal.last_line(">");
+}
+
+#[test]
+fn a_call_is_a_question_that_is_accepted_or_declined() {
+    let server = Server::start();
+    let home = Folder::new("question");
+    let mut bob = server.peer("bob");
+    let mut terminal = Terminal::start(&home, &["--server", &server.url(), "--name", "alice"]);
+    terminal.shows("online");
+    bob.peer.request("alice");
+    terminal.shows("* bob wants to talk to you: /accept bob or /decline bob");
+    terminal.type_keys("/decline\r");
+    let declined = lowkey::peer::CloseReason::Declined;
+    bob.wait(&Event::Closed { peer: "alice".to_owned(), reason: declined });
+    bob.peer.request("alice");
+    until("asked again", || (terminal.screen().matches("* bob wants to talk").count() == 2).then_some(()));
+    terminal.type_keys("/accept bob\r");
+    bob.wait(&Event::Open { peer: "alice".to_owned() });
+    terminal.shows("* connected directly with bob");
+    bob.peer.send("alice", "hello");
+    terminal.shows("\nbob: hello\n");
+    bob.peer.leave("alice");
+    terminal.shows("* bob left");
+    terminal.type_keys("/leave\r");
+    terminal.shows("* there is no chat to leave");
+    terminal.type_keys("/help\r");
+    terminal.shows("* /connect NAME");
+    terminal.type_keys("/qiut\r");
+    terminal.shows("* there is no command /qiut");
+}
+
+#[test]
+fn ctrl_c_clears_the_line_and_twice_ends_the_program() {
+    let server = Server::start();
+    let home = Folder::new("ctrl-c");
+    let (mut terminal, mut bob) = chat(&server, &home);
+    terminal.type_keys("not this");
+    terminal.last_line("> not this");
+    terminal.type_keys("\x03");
+    terminal.shows("Ctrl-C again");
+    terminal.type_keys("but this\r");
+    assert_eq!(bob.message().1, "but this");
+    terminal.last_line(">");
+    terminal.type_keys("\x03");
+    until("it is said again", || (terminal.screen().matches("Ctrl-C again").count() == 2).then_some(()));
+    terminal.last_line(">");
+    terminal.type_keys("\x03");
+    assert_eq!(terminal.wait(), 0);
+    assert!(terminal.is_cooked());
+    let left = lowkey::peer::CloseReason::PeerLeft;
+    bob.wait(&Event::Closed { peer: "alice".to_owned(), reason: left });
+}
+
+#[test]
+fn hostile_text_does_not_reach_the_terminal() {
+    let server = Server::start();
+    let home = Folder::new("hostile");
+    let (terminal, bob) = chat(&server, &home);
+    bob.peer.send("alice", "\x1b[2J\x1b]0;title\x07\u{9b}2J\rfake> \u{202e}desrever\nalice: forged");
+    terminal.shows("fake> desrever\n  | alice: forged");
+    terminal.last_line(">");
+    let output = terminal.output.lock().unwrap();
+    let output = String::from_utf8_lossy(&output);
+    for hostile in ["\x1b[2J", "\x1b]0;", "\x07", "\u{9b}", "\u{202e}"] {
+        assert!(!output.contains(hostile), "{hostile:?}");
+    }
+}
+
+#[test]
+fn a_signal_leaves_the_terminal_as_it_was_and_the_chat_in_order() {
+    let server = Server::start();
+    let home = Folder::new("signal");
+    for signal in ["TERM", "HUP"] {
+        let (mut terminal, mut bob) = chat(&server, &home);
+        terminal.type_keys("half a li");
+        terminal.last_line("> half a li");
+        assert!(!terminal.is_cooked());
+        terminal.signal(signal);
+        assert_eq!(terminal.wait(), 0);
+        assert!(terminal.is_cooked());
+        let left = lowkey::peer::CloseReason::PeerLeft;
+        bob.wait(&Event::Closed { peer: "alice".to_owned(), reason: left });
+    }
+}
+
+#[test]
+fn losing_the_server_and_finding_it_again_is_said() {
+    let server = Server::start();
+    let port = server.address.rsplit_once(':').unwrap().1.to_owned();
+    let home = Folder::new("server-lost");
+    let (mut terminal, mut bob) = chat(&server, &home);
+    drop(server);
+    terminal.shows("* no server (");
+    terminal.type_keys("still here\r");
+    assert_eq!(bob.message().1, "still here");
+    let _server = Server::start_with(&[("PORT", &port)]);
+    until("online again", || (terminal.screen().matches("* online").count() == 2).then_some(()));
+}
+
+#[test]
+fn the_demo_is_a_chat_with_the_bot_and_leaves_nothing_behind() {
+    let folder = Folder::new("demo");
+    let root = env!("CARGO_MANIFEST_DIR");
+    let mut command = CommandBuilder::new(format!("{root}/integration/demo.sh"));
+    command.arg(std::path::Path::new(path("lowkey")).parent().unwrap());
+    command.env("TERM", "xterm");
+    command.env("HOME", folder.path());
+    command.env("TMPDIR", folder.path());
+    let mut terminal = Terminal::run(command);
+    terminal.shows("connected directly with echo");
+    terminal.type_keys("hello, bot\r");
+    terminal.shows("echo: hello, bot");
+    terminal.type_keys("/quit\r");
+    assert_eq!(terminal.wait(), 0);
+    let left = std::fs::read_dir(&folder.0).unwrap().count();
+    assert_eq!(left, 0, "no file is left, and the script has waited for the end of its programs");
+}

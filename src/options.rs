@@ -13,7 +13,7 @@ use crate::peer::{IceServer, ServerUrl, Settings, TextFormat};
 /// The options of every program that is a peer.
 #[derive(Debug, Clone, Args)]
 pub struct PeerOptions {
-    /// The signaling server: ws://HOST[:PORT] or wss://HOST[:PORT]; the path /ws is added where it is missing
+    /// The signaling server, by its ws:// or wss:// URL; the path /ws is added where it is missing
     #[arg(long, env = "LOWKEY_SERVER", value_name = "URL", default_value = "ws://localhost:8080")]
     pub server: ServerUrl,
     /// The username to be known by: 3 to 20 of a-z, A-Z, 0-9 and _
@@ -42,13 +42,14 @@ impl PeerOptions {
     pub fn settings(&self) -> Settings {
         let stun = self.stun.iter().map(|server| server.0.clone());
         let turn = self.turn.iter().map(|server| server.0.clone());
-        let mut settings = Settings::default();
-        settings.ice_servers = stun.chain(turn).collect();
-        settings.text_format = match self.text_format {
-            TextFormatOption::V1 => TextFormat::V1,
-            TextFormatOption::V2 => TextFormat::V2,
-        };
-        settings
+        Settings {
+            ice_servers: stun.chain(turn).collect(),
+            text_format: match self.text_format {
+                TextFormatOption::V1 => TextFormat::V1,
+                TextFormatOption::V2 => TextFormat::V2,
+            },
+            ..Settings::default()
+        }
     }
 }
 

@@ -1,0 +1,39 @@
+#!/bin/sh
+# A server, the echo bot and a chat that is already connected to the bot, in one terminal; all end together.
+# Usage: demo.sh FOLDER-OF-THE-PROGRAMS
+set -eu
+programs=$1
+logs=$(mktemp -d)
+server='' bot=''
+finish() {
+    # Only what this script has started.
+    for process in $bot $server; do
+        kill "$process" 2>/dev/null || :
+        wait "$process" 2>/dev/null || :
+    done
+    rm -rf "$logs"
+}
+trap finish EXIT
+trap 'exit 1' HUP INT TERM
+
+# Waits for a line in a log of a program that is still running, and prints what stands behind it there.
+await() {
+    tries=0
+    until grep -q "$2" "$1" 2>/dev/null; do
+        tries=$((tries + 1))
+        if [ "$tries" -gt 200 ] || ! kill -0 "$3" 2>/dev/null; then
+            cat "$1" >&2
+            exit 1
+        fi
+        sleep 0.05
+    done
+    sed -n "s/.*$2//p" "$1" | head -n 1
+}
+
+HOST=127.0.0.1 PORT=0 "$programs/lowkey-server" 2>"$logs/server" &
+server=$!
+address=$(await "$logs/server" 'listening on ' "$server")
+"$programs/lowkey-bot" --server "ws://$address" --name echo 2>"$logs/bot" &
+bot=$!
+await "$logs/bot" 'online as ' "$bot" >/dev/null
+"$programs/lowkey" --server "ws://$address" --name you_demo echo

@@ -1,0 +1,357 @@
+//! Engines and a hub joined in memory: no socket, no thread, and time moved by hand. WebRTC is played by the test: a
+//! connection opens once its offer was answered and the answer has come back.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use lowkey::peer::engine::{ConnectionId, Engine, Input, Output};
+use lowkey::peer::{CloseReason, Event, TextFormat};
+use lowkey::protocol::Candidate;
+use lowkey::server::hub::{self, ConnId, Hub};
+use uuid::Uuid;
+
+const NAMES: [&str; 2] = ["alice", "bob"];
+const ALICE: usize = 0;
+const BOB: usize = 1;
+
+struct World {
+    hub: Hub,
+    engines: [Engine; 2],
+    /// What is on its way: texts to and from the server, and what WebRTC has to say.
+    to_server: [VecDeque<String>; 2],
+    to_engine: [VecDeque<String>; 2],
+    from_webrtc: [VecDeque<Input>; 2],
+    /// Who is connected with whom, once an answer has come back.
+    connected: HashMap<(usize, ConnectionId), (usize, ConnectionId)>,
+    events: [Vec<Event>; 2],
+    now: Instant,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut hub = Hub::new(Duration::from_secs(600), Uuid::new_v4);
+        for (number, name) in NAMES.iter().enumerate() {
+            hub.connect(ConnId(number), name);
+        }
+        let mut world = Self {
+            hub,
+            engines: NAMES.map(|name| Engine::new(name, TextFormat::V1, 3)),
+            to_server: Default::default(),
+            to_engine: Default::default(),
+            from_webrtc: Default::default(),
+            connected: HashMap::new(),
+            events: Default::default(),
+            now: Instant::now(),
+        };
+        for user in [ALICE, BOB] {
+            world.handle(user, Input::Online);
+        }
+        world
+    }
+
+    fn handle(&mut self, user: usize, input: Input) {
+        for output in self.engines[user].handle(input, self.now) {
+            match output {
+                Output::Signal(text) => self.to_server[user].push_back(text),
+                Output::Event(event) => self.events[user].push(event),
+                Output::Offer { id } => {
+                    let candidate = Candidate { candidate: "c".into(), sdp_mid: None, sdp_mline_index: None };
+                    let sdp = format!("{user} {}", id.0);
+                    self.from_webrtc[user].extend([Input::Described { id, sdp }, Input::Candidate { id, candidate }]);
+                }
+                // A description names its author, and an answer the offer too.
+                Output::Answer { id, sdp } => {
+                    let sdp = format!("{user} {} {sdp}", id.0);
+                    self.from_webrtc[user].push_back(Input::Described { id, sdp });
+                }
+                Output::Finish { id, sdp } => {
+                    let words: Vec<u64> = sdp.split(' ').map(|word| word.parse().unwrap()).collect();
+                    assert_eq!((words[2], words[3]), (user as u64, id.0), "the answer is to this offer");
+                    let other = (words[0] as usize, ConnectionId(words[1]));
+                    self.connected.extend([((user, id), other), (other, (user, id))]);
+                    self.from_webrtc[user].push_back(Input::Opened { id });
+                    self.from_webrtc[other.0].push_back(Input::Opened { id: other.1 });
+                }
+                Output::Transmit { id, text } => {
+                    if let Some((other, id)) = self.connected.get(&(user, id)) {
+                        let input = Input::Received { id: *id, text: Some(text) };
+                        self.from_webrtc[*other].push_back(input);
+                    }
+                }
+                Output::Close { id } => {
+                    if let Some((other, id)) = self.connected.remove(&(user, id)) {
+                        self.connected.remove(&(other, id));
+                        self.from_webrtc[other].push_back(Input::Closed { id, reason: CloseReason::PeerLeft });
+                    }
+                }
+                Output::AddCandidate { .. } => {}
+            }
+        }
+    }
+
+    /// Delivers one of the things that are on their way, chosen by `choice`; whether there was any.
+    fn step(&mut self, choice: usize) -> bool {
+        let full: Vec<(usize, usize)> = [ALICE, BOB]
+            .into_iter()
+            .flat_map(|user| (0..3).map(move |queue| (user, queue)))
+            .filter(|(user, queue)| match queue {
+                0 => !self.to_server[*user].is_empty(),
+                1 => !self.to_engine[*user].is_empty(),
+                _ => !self.from_webrtc[*user].is_empty(),
+            })
+            .collect();
+        let Some(&(user, queue)) = full.get(choice % full.len().max(1)) else { return false };
+        match queue {
+            0 => {
+                let text = self.to_server[user].pop_front().unwrap();
+                for output in self.hub.receive(ConnId(user), &text, self.now) {
+                    let hub::Output::Send { to, text } = output else { panic!("{output:?}") };
+                    self.to_engine[to.0].push_back(text);
+                }
+            }
+            1 => {
+                let text = self.to_engine[user].pop_front().unwrap();
+                self.handle(user, Input::Signal(text));
+            }
+            _ => {
+                let input = self.from_webrtc[user].pop_front().unwrap();
+                self.handle(user, input);
+            }
+        }
+        true
+    }
+
+    fn settle(&mut self) {
+        while self.step(0) {}
+    }
+
+    fn command(&mut self, user: usize, command: impl FnOnce(String) -> Input) {
+        self.handle(user, command(NAMES[1 - user].to_owned()));
+    }
+
+    fn taken(&mut self, user: usize) -> Vec<Event> {
+        std::mem::take(&mut self.events[user])
+    }
+
+    fn open() -> Self {
+        let mut world = Self::new();
+        world.command(ALICE, |peer| Input::Connect { peer });
+        world.settle();
+        world.command(BOB, |peer| Input::Accept { peer });
+        world.settle();
+        assert!(world.taken(ALICE).contains(&open("bob")) && world.taken(BOB).contains(&open("alice")));
+        world
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+        for user in [ALICE, BOB] {
+            self.handle(user, Input::Tick);
+        }
+    }
+}
+
+fn open(peer: &str) -> Event {
+    Event::Open { peer: peer.to_owned() }
+}
+
+fn closed(peer: &str, reason: CloseReason) -> Event {
+    Event::Closed { peer: peer.to_owned(), reason }
+}
+
+fn message(peer: &str, text: &str) -> Event {
+    Event::Message { peer: peer.to_owned(), text: text.to_owned() }
+}
+
+fn text(peer: String) -> Input {
+    Input::Send { peer, text: "hello".to_owned() }
+}
+
+#[test]
+fn a_call_goes_from_connect_to_texts_and_to_its_end() {
+    let mut world = World::open();
+    world.command(ALICE, text);
+    world.command(BOB, text);
+    world.settle();
+    assert_eq!(world.taken(BOB), [message("alice", "hello")]);
+    assert_eq!(world.taken(ALICE), [message("bob", "hello")]);
+    world.command(BOB, |peer| Input::Leave { peer });
+    world.settle();
+    assert_eq!(world.taken(BOB), [closed("alice", CloseReason::Left)]);
+    assert_eq!(world.taken(ALICE), [closed("bob", CloseReason::PeerLeft)]);
+    assert_eq!([ALICE, BOB].map(|user| world.engines[user].next_deadline()), [None, None]);
+}
+
+#[test]
+fn both_calling_at_once_end_in_one_open_chat_in_any_order_of_events() {
+    for seed in 0..3000u64 {
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut choose = move || {
+            // An xorshift: any will do, as long as the same seed gives the same order.
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random as usize
+        };
+        let mut world = World::new();
+        world.command(ALICE, |peer| Input::Connect { peer });
+        // The other call comes somewhere in the course of the first one.
+        for _ in 0..choose() % 6 {
+            world.step(choose());
+        }
+        world.command(BOB, |peer| Input::Connect { peer });
+        while world.step(choose()) {}
+        // Whoever was asked, because its own call had come to an end before, says yes.
+        for user in [ALICE, BOB] {
+            if world.events[user].iter().any(|event| matches!(event, Event::Request { .. })) {
+                world.command(user, |peer| Input::Accept { peer });
+            }
+        }
+        while world.step(choose()) {}
+        for (user, peer) in [(ALICE, "bob"), (BOB, "alice")] {
+            let events = world.taken(user);
+            let opened = events.iter().filter(|event| **event == open(peer)).count();
+            assert_eq!(opened, 1, "seed {seed}: {} has {events:?}", NAMES[user]);
+            assert!(!events.iter().any(|event| matches!(event, Event::Closed { .. })), "seed {seed}: {events:?}");
+        }
+        world.command(ALICE, text);
+        world.command(BOB, text);
+        world.settle();
+        assert_eq!(world.taken(BOB), [message("alice", "hello")], "seed {seed}");
+        assert_eq!(world.taken(ALICE), [message("bob", "hello")], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_request_and_a_call_are_over_after_a_minute() {
+    let mut world = World::new();
+    world.command(ALICE, |peer| Input::Connect { peer });
+    world.settle();
+    assert_eq!(world.taken(BOB), [Event::Request { peer: "alice".to_owned() }]);
+    world.pass(59);
+    assert_eq!((world.taken(ALICE), world.taken(BOB)), (vec![], vec![]));
+    world.pass(1);
+    assert_eq!(world.taken(ALICE), [closed("bob", CloseReason::NoAnswer)]);
+    assert_eq!(world.taken(BOB), [Event::RequestEnded { peer: "alice".to_owned() }]);
+    world.command(BOB, |peer| Input::Accept { peer });
+    world.settle();
+    assert_eq!((world.taken(ALICE), world.taken(BOB)), (vec![], vec![]), "too late");
+}
+
+#[test]
+fn a_negotiation_that_comes_to_nothing_is_given_up() {
+    let mut world = World::new();
+    world.command(ALICE, |peer| Input::Connect { peer });
+    world.settle();
+    world.command(BOB, |peer| Input::Accept { peer });
+    while world.to_server[BOB].front().is_none_or(|text| !text.contains("signal:answer")) {
+        world.step(0);
+    }
+    world.to_server[BOB].clear();
+    world.settle();
+    world.pass(30);
+    assert_eq!(world.taken(ALICE).last(), Some(&closed("bob", CloseReason::NoConnection)));
+    assert_eq!(world.taken(BOB).last(), Some(&closed("alice", CloseReason::NoConnection)));
+}
+
+#[test]
+fn another_key_in_mid_chat_is_a_new_request_and_the_chat_goes_on() {
+    let mut world = World::open();
+    let key = |letter: &str| {
+        let payload = format!(r#"{{"publicKey":"{}="}}"#, letter.repeat(43));
+        Input::Signal(format!(r#"{{"type":"key:exchange","target":"bob","sender":"alice","payload":{payload}}}"#))
+    };
+    world.handle(BOB, key("A"));
+    assert_eq!(world.taken(BOB), [], "a key of low order is none");
+    world.handle(BOB, key("4"));
+    assert_eq!(world.taken(BOB), [Event::Request { peer: "alice".to_owned() }]);
+    world.command(ALICE, text);
+    world.settle();
+    assert_eq!(world.taken(BOB), [message("alice", "hello")]);
+    world.command(BOB, |peer| Input::Accept { peer });
+    assert_eq!(world.taken(BOB)[0], closed("alice", CloseReason::Replaced));
+}
+
+#[test]
+fn what_a_third_user_sends_in_mid_chat_has_no_effect() {
+    let mut world = World::open();
+    let frames = [
+        r#"{"type":"key:exchange","sender":"mallory","payload":{"publicKey":"AAAA"}}"#,
+        r#"{"type":"signal:offer","sender":"mallory","payload":{"sdp":"x","type":"offer"}}"#,
+        r#"{"type":"signal:offer","sender":"alice","payload":{"sdp":"x","type":"offer"}}"#,
+        r#"{"type":"signal:answer","sender":"alice","payload":{"sdp":"x","type":"answer"}}"#,
+        r#"{"type":"signal:ice","sender":"mallory","payload":{"candidate":"x"}}"#,
+        r#"{"type":"session:decline","sender":"mallory"}"#,
+        r#"{"type":"session:decline","sender":"alice"}"#,
+        r#"{"type":"signal:offer","payload":{"sdp":"x","type":"offer"}}"#,
+        r#"{"type":"session:joined","payload":{"sessionId":"x","peer":"bob"}}"#,
+        r#"{"type":"dance","sender":"alice"}"#,
+        "[]",
+    ];
+    for frame in frames {
+        world.handle(BOB, Input::Signal(frame.to_owned()));
+    }
+    assert_eq!(world.taken(BOB), []);
+    assert!(world.to_server[BOB].is_empty() && world.from_webrtc[BOB].is_empty());
+    assert_eq!(world.engines[BOB].dropped(), frames.len() as u64);
+}
+
+#[test]
+fn what_is_told_of_an_old_connection_has_no_effect() {
+    let mut world = World::open();
+    let [old] = world.connected.keys().filter(|(user, _)| *user == BOB).map(|(_, id)| *id).collect::<Vec<_>>()[..]
+    else {
+        panic!("one connection")
+    };
+    world.command(BOB, |peer| Input::Leave { peer });
+    world.settle();
+    world.taken(BOB);
+    let reason = CloseReason::ConnectionLost;
+    for input in [
+        Input::Opened { id: old },
+        Input::Received { id: old, text: Some("x".to_owned()) },
+        Input::Described { id: old, sdp: "x".to_owned() },
+        Input::Closed { id: old, reason },
+    ] {
+        world.handle(BOB, input);
+    }
+    assert_eq!(world.taken(BOB), []);
+    assert!(world.to_server[BOB].is_empty());
+}
+
+#[test]
+fn early_candidates_wait_for_the_description_up_to_a_limit() {
+    let mut world = World::new();
+    let signal = |world: &mut World, kind: &str, payload: &str| {
+        let text = format!(r#"{{"type":"{kind}","sender":"alice","payload":{payload}}}"#);
+        world.engines[BOB].handle(Input::Signal(text), world.now)
+    };
+    signal(&mut world, "session:joined", r#"{"sessionId":"x","peer":"alice"}"#);
+    signal(&mut world, "key:exchange", &format!(r#"{{"publicKey":"{}="}}"#, "4".repeat(43)));
+    for number in 0..70 {
+        assert_eq!(signal(&mut world, "signal:ice", &format!(r#"{{"candidate":"{number}"}}"#)), []);
+    }
+    world.engines[BOB].handle(Input::Accept { peer: "alice".to_owned() }, world.now);
+    let outputs = signal(&mut world, "signal:offer", r#"{"sdp":"offer","type":"offer"}"#);
+    assert_eq!(outputs.len(), 1 + 64, "the offer, then as many as are kept");
+    assert!(matches!(&outputs[0], Output::Answer { sdp, .. } if sdp == "offer"));
+    assert!(matches!(&outputs[1], Output::AddCandidate { candidate, .. } if candidate.candidate == "0"));
+    assert_eq!(signal(&mut world, "signal:ice", r#"{"candidate":"late"}"#).len(), 1);
+}
+
+#[test]
+fn errors_of_a_server_that_names_no_target_end_the_right_call() {
+    let mut world = World::new();
+    let error =
+        |code: &str| Input::Signal(format!(r#"{{"type":"error","payload":{{"code":"{code}","message":"no"}}}}"#));
+    for peer in ["one", "two"] {
+        world.handle(ALICE, Input::Connect { peer: peer.to_owned() });
+    }
+    world.handle(ALICE, error("USER_OFFLINE"));
+    assert_eq!(world.taken(ALICE), [closed("one", CloseReason::NotOnline)]);
+    world.handle(ALICE, error("RELAY_FAILED"));
+    assert_eq!(world.taken(ALICE), [closed("two", CloseReason::NotOnline)]);
+    world.handle(ALICE, error("INVALID_MESSAGE"));
+    let event = Event::ServerError { code: "INVALID_MESSAGE".to_owned(), message: "no".to_owned() };
+    assert_eq!(world.taken(ALICE), [event]);
+}
