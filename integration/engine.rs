@@ -239,6 +239,26 @@ fn a_request_and_a_call_are_over_after_a_minute() {
 }
 
 #[test]
+fn a_call_that_is_left_before_the_server_has_answered_stops_ringing() {
+    let mut world = World::new();
+    world.command(ALICE, |peer| Input::Connect { peer });
+    world.command(ALICE, |peer| Input::Leave { peer });
+    world.settle();
+    assert_eq!(world.taken(ALICE), [closed("bob", CloseReason::Left)]);
+    let peer = || "alice".to_owned();
+    assert_eq!(world.taken(BOB), [Event::Request { peer: peer() }, Event::RequestEnded { peer: peer() }]);
+    // And a new call is a new call.
+    world.command(ALICE, |peer| Input::Connect { peer });
+    world.command(ALICE, |peer| Input::Leave { peer });
+    world.command(ALICE, |peer| Input::Connect { peer });
+    world.settle();
+    world.command(BOB, |peer| Input::Accept { peer });
+    world.settle();
+    assert_eq!(world.taken(ALICE).last(), Some(&open("bob")));
+    assert_eq!(world.taken(BOB).last(), Some(&open("alice")));
+}
+
+#[test]
 fn a_negotiation_that_comes_to_nothing_is_given_up() {
     let mut world = World::new();
     world.command(ALICE, |peer| Input::Connect { peer });

@@ -122,6 +122,7 @@ fn the_first_start_asks_for_a_name_and_keeps_it() {
     let mut again = Terminal::start(&home, &["--server", &server.url()]);
     again.shows("You are alice_7.");
     assert!(!again.screen().contains("Choose"));
+    again.last_line(">");
     again.type_keys("\x04");
     assert_eq!(again.wait(), 0);
 }

@@ -149,7 +149,8 @@ pub struct Engine {
     is_online: bool,
     chats: HashMap<String, Chat>,
     requests: HashMap<String, Request>,
-    /// Whom the user has called, for the server's answers, which come in the same order.
+    /// Whom the user has called, for the server's answers, which come in the same order. A call that was left in the
+    /// meantime is still answered.
     unanswered: VecDeque<String>,
     connections: HashMap<ConnectionId, String>,
     next_id: u64,
@@ -380,9 +381,7 @@ impl Engine {
     }
 
     fn joined(&mut self, Joined { peer, .. }: Joined, now: Instant, out: &mut Vec<Output>) {
-        if let Some(place) = self.unanswered.iter().position(|called| *called == peer) {
-            self.unanswered.remove(place);
-        }
+        let is_ours = self.take_unanswered(&peer);
         if peer.is_empty() || peer == self.username {
             return self.drop_message();
         }
@@ -396,6 +395,8 @@ impl Engine {
             // Both have called at once, and this is the other's session. If it is a new call instead, a key follows
             // that says so.
             Some(chat) if !matches!(chat.stage, Stage::Open(_)) => {}
+            // Our own call, which we have left before the server answered: the other side need not ring any longer.
+            None if is_ours => out.push(signal(MessageType::SessionDecline, &peer, None::<&()>)),
             _ => self.add_request(peer, now, out),
         }
     }
@@ -406,8 +407,8 @@ impl Engine {
         // relays no more can be said than that there is just one that may have failed.
         let peer = match error.target {
             Some(target) => {
-                if of_connect && let Some(place) = self.unanswered.iter().position(|called| *called == target) {
-                    self.unanswered.remove(place);
+                if of_connect {
+                    self.take_unanswered(&target);
                 }
                 Some(target)
             }
@@ -661,11 +662,16 @@ impl Engine {
         }
     }
 
+    /// Takes the server's answer to a connect off the list; whether there was one to this peer.
+    fn take_unanswered(&mut self, peer: &str) -> bool {
+        let place = self.unanswered.iter().position(|called| called == peer);
+        place.and_then(|place| self.unanswered.remove(place)).is_some()
+    }
+
     /// The one door out for a chat: its keys go with it.
     fn end(&mut self, peer: &str, reason: CloseReason, out: &mut Vec<Output>) {
         let Some(chat) = self.chats.remove(peer) else { return };
         self.connections.remove(&chat.id);
-        self.unanswered.retain(|called| called != peer);
         if matches!(chat.stage, Stage::Negotiating(_) | Stage::Open(_)) {
             out.push(Output::Close { id: chat.id });
         }
