@@ -2,7 +2,7 @@
 
 PREFIX ?= /usr/local
 CARGO ?= cargo
-release := target/release
+release := $(or $(CARGO_TARGET_DIR),target)/release
 
 .DEFAULT_GOAL := help
 .PHONY: help build run-server chat bot demo test test-loopback check install uninstall
@@ -17,7 +17,7 @@ build: ## build the three programs for use, in target/release
 	$(CARGO) build --release --locked
 
 run-server: ## run the signaling server
-	$(CARGO) run --release --locked --no-default-features --features server --target-dir target/server --bin lowkey-server
+	$(CARGO) run --release --locked --no-default-features --features server --bin lowkey-server
 
 chat: ## chat in this terminal
 	@$(CARGO) run --release --locked --quiet --bin lowkey -- $(ARGS)

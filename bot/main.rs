@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(code) => return code,
     };
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("off")).init();
+    options::start_log();
     match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
@@ -53,7 +53,10 @@ fn run(options: &Options) -> Result<(), String> {
             Event::Message { peer: caller, text } => peer.send(&caller, &text),
             Event::Online => eprintln!("lowkey-bot: online as {name} at {}", options.peer.server),
             Event::Offline { reason, retry_in: Some(_) } => eprintln!("lowkey-bot: no server ({reason}); trying again"),
-            Event::Offline { reason, retry_in: None } => return Err(reason),
+            Event::Offline { reason, retry_in: None } => {
+                peer.shutdown();
+                return Err(reason);
+            }
             _ => {}
         }
     }

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use lowkey::peer::{CloseReason, Event, NotSentReason, Peer, Settings, TextFormat};
 
-use crate::world::{Client, Program, SOON, Server, User};
+use crate::old_app::OldApp;
+use crate::world::{Client, Program, SOON, Server, User, until};
 
 fn closed(peer: &str, reason: CloseReason) -> Event {
     Event::Closed { peer: peer.to_owned(), reason }
@@ -12,11 +13,7 @@ fn closed(peer: &str, reason: CloseReason) -> Event {
 
 /// Alice and bob in an open chat that alice has called.
 fn pair(server: &Server) -> (User, User) {
-    pair_with(server, Settings::default())
-}
-
-fn pair_with(server: &Server, alices: Settings) -> (User, User) {
-    let mut alice = User::online(&server.url(), "alice", alices);
+    let mut alice = server.peer("alice");
     let mut bob = server.peer("bob");
     alice.peer.request("bob");
     bob.answer("alice");
@@ -62,13 +59,69 @@ fn what_was_sent_before_leaving_arrives() {
 }
 
 #[test]
-fn format_v2_may_be_chosen_from_the_start() {
+fn what_was_sent_before_leaving_is_not_lost_on_one_who_reads_late() {
+    let server = Server::start();
+    let (alice, mut bob) = pair(&server);
+    for number in 0..3000 {
+        alice.peer.send("bob", &format!("{number} {}", "x".repeat(1000)));
+    }
+    let sender = alice.peer.clone();
+    let leaving = std::thread::spawn(move || alice.peer.shutdown());
+    // Bob does not read until all that can be on its way is on its way: nothing more has gone out for a while.
+    let (mut queued, mut unchanged) = (usize::MAX, 0);
+    until("the sender stalls", || {
+        unchanged = if sender.queued_bytes() == queued { unchanged + 1 } else { 0 };
+        queued = sender.queued_bytes();
+        (unchanged == 50).then_some(())
+    });
+    for number in 0..3000 {
+        assert_eq!(bob.message().1.split(' ').next(), Some(&*number.to_string()));
+    }
+    bob.wait(&closed("alice", CloseReason::PeerLeft));
+    leaving.join().unwrap();
+}
+
+#[test]
+fn leaving_takes_no_time_where_all_is_read() {
+    let server = Server::start();
+    let (alice, mut bob) = pair(&server);
+    alice.peer.send("bob", "good-bye");
+    let started = Instant::now();
+    alice.peer.shutdown();
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    assert_eq!(bob.message().1, "good-bye");
+}
+
+#[test]
+fn who_does_not_read_is_sent_only_so_much() {
+    let server = Server::start();
+    let (mut alice, bob) = pair(&server);
+    let text = "x".repeat(100_000);
+    for _ in 0..1500 {
+        alice.peer.send("bob", &text);
+    }
+    let busy = alice.find("a text that comes back", |event| match event {
+        Event::NotSent { text, reason: NotSentReason::Busy, .. } => Some(text.len()),
+        _ => None,
+    });
+    assert_eq!(busy, text.len());
+    assert!(alice.peer.queued_bytes() < 16 * 1024 * 1024);
+    drop(bob);
+}
+
+#[test]
+fn format_v2_may_be_chosen_from_the_start_toward_an_old_app() {
     let server = Server::start();
     let mut settings = Settings::default();
     settings.text_format = TextFormat::V2;
-    let (mut alice, mut bob) = pair_with(&server, settings);
-    says(&alice, "bob", &mut bob, "hello", "alice");
-    says(&bob, "alice", &mut alice, "hi", "bob");
+    let mut alice = User::online(&server.url(), "alice", settings);
+    let caller = alice.peer.clone();
+    let mut app = OldApp::answer(&server, "flutter", || caller.request("flutter"));
+    alice.wait(&Event::Open { peer: "flutter".to_owned() });
+    alice.peer.send("flutter", "in v2");
+    assert_eq!(app.text_v2(), "in v2");
+    app.send_v2("and back");
+    assert_eq!(alice.message().1, "and back");
 }
 
 #[test]
@@ -245,19 +298,13 @@ fn dropping_the_last_handle_ends_the_chats_and_the_events() {
 }
 
 #[test]
-fn who_reads_no_events_slows_only_those_who_send_to_them() {
+fn a_flood_toward_one_who_does_not_read_loses_nothing() {
     let server = Server::start();
     let (alice, mut bob) = pair(&server);
-    let mut carol = server.peer("carol");
     // More than bob's events, mailbox and buffers have room for, while bob does not read.
     for number in 0..5000 {
         alice.peer.send("bob", &number.to_string());
     }
-    let mut dave = server.peer("dave");
-    carol.peer.request("dave");
-    dave.answer("carol");
-    carol.wait(&Event::Open { peer: "dave".to_owned() });
-    says(&carol, "dave", &mut dave, "not held up", "carol");
     for number in 0..5000 {
         assert_eq!(bob.message().1, number.to_string());
     }

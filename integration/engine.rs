@@ -8,6 +8,7 @@ use lowkey::peer::engine::{ConnectionId, Engine, Input, Output};
 use lowkey::peer::{CloseReason, Event, TextFormat};
 use lowkey::protocol::Candidate;
 use lowkey::server::hub::{self, ConnId, Hub};
+use lowkey::server::limits::Limits;
 use uuid::Uuid;
 
 const NAMES: [&str; 2] = ["alice", "bob"];
@@ -29,9 +30,9 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let mut hub = Hub::new(Duration::from_secs(600), Uuid::new_v4);
+        let mut hub = Hub::new(Duration::from_secs(600), Limits::default(), Uuid::new_v4);
         for (number, name) in NAMES.iter().enumerate() {
-            hub.connect(ConnId(number), name);
+            hub.connect(ConnId(number), name, None, Instant::now()).unwrap();
         }
         let mut world = Self {
             hub,
@@ -78,7 +79,7 @@ impl World {
                         self.from_webrtc[*other].push_back(input);
                     }
                 }
-                Output::Close { id } => {
+                Output::Close { id, .. } => {
                     if let Some((other, id)) = self.connected.remove(&(user, id)) {
                         self.connected.remove(&(other, id));
                         self.from_webrtc[other].push_back(Input::Closed { id, reason: CloseReason::PeerLeft });
@@ -105,7 +106,9 @@ impl World {
             0 => {
                 let text = self.to_server[user].pop_front().unwrap();
                 for output in self.hub.receive(ConnId(user), &text, self.now) {
-                    let hub::Output::Send { to, text } = output else { panic!("{output:?}") };
+                    let (hub::Output::Send { to, text } | hub::Output::Relay { to, text, .. }) = output else {
+                        panic!("{output:?}")
+                    };
                     self.to_engine[to.0].push_back(text);
                 }
             }
@@ -235,7 +238,8 @@ fn a_request_and_a_call_are_over_after_a_minute() {
     assert_eq!(world.taken(BOB), [Event::RequestEnded { peer: "alice".to_owned() }]);
     world.command(BOB, |peer| Input::Accept { peer });
     world.settle();
-    assert_eq!((world.taken(ALICE), world.taken(BOB)), (vec![], vec![]), "too late");
+    assert_eq!(world.taken(ALICE), []);
+    assert_eq!(world.taken(BOB), [closed("alice", CloseReason::NotCalling)], "too late");
 }
 
 #[test]
@@ -272,6 +276,35 @@ fn a_negotiation_that_comes_to_nothing_is_given_up() {
     world.pass(30);
     assert_eq!(world.taken(ALICE).last(), Some(&closed("bob", CloseReason::NoConnection)));
     assert_eq!(world.taken(BOB).last(), Some(&closed("alice", CloseReason::NoConnection)));
+}
+
+#[test]
+fn a_connection_that_never_came_about_was_not_lost() {
+    let mut world = World::new();
+    world.command(ALICE, |peer| Input::Connect { peer });
+    world.settle();
+    world.command(BOB, |peer| Input::Accept { peer });
+    while world.from_webrtc[ALICE].is_empty() {
+        world.step(0);
+    }
+    let reason = CloseReason::ConnectionLost;
+    world.handle(ALICE, Input::Closed { id: ConnectionId(0), reason });
+    assert_eq!(world.taken(ALICE).last(), Some(&closed("bob", CloseReason::NoConnection)));
+}
+
+#[test]
+fn a_caller_that_repeats_itself_gets_no_more_time() {
+    let mut world = World::new();
+    for _ in 0..3 {
+        world.command(ALICE, |peer| Input::Connect { peer });
+        world.settle();
+        world.pass(25);
+        // Left without a word: a program that was killed.
+        world.engines[ALICE] = Engine::new("alice", TextFormat::V1, 3);
+        world.handle(ALICE, Input::Online);
+    }
+    let peer = || "alice".to_owned();
+    assert_eq!(world.taken(BOB), [Event::Request { peer: peer() }, Event::RequestEnded { peer: peer() }]);
 }
 
 #[test]

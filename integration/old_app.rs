@@ -215,9 +215,27 @@ impl OldApp {
         BASE64.encode(&[nonce.as_slice(), &sealed].concat())
     }
 
-    /// The next text message, opened.
+    /// Seals and sends a text in format v2, whose ratchet stays where it began.
+    pub fn send_v2(&self, text: &str) {
+        let rk = BASE64.encode(&self.public_key());
+        self.send_raw(&json!({"rk": rk, "ct": self.seal(text)}).to_string());
+    }
+
+    /// The next text message, which has to be in format v2, opened.
+    pub fn text_v2(&mut self) -> String {
+        let message = self.raw_text(SOON).expect("a text");
+        let message: Value = serde_json::from_str(&message).expect("format v2");
+        assert_eq!(message["rk"], BASE64.encode(self.peer_key.as_ref().unwrap().as_bytes()));
+        self.open(message["ct"].as_str().unwrap())
+    }
+
+    /// The next text message, which has to be in format v1, opened.
     pub fn text(&mut self) -> String {
         let message = self.raw_text(SOON).expect("a text");
+        self.open(&message)
+    }
+
+    fn open(&self, message: &str) -> String {
         let bytes = BASE64.decode(message.as_bytes()).unwrap();
         let (nonce, sealed) = bytes.split_at(24);
         String::from_utf8(self.shared().decrypt(nonce.into(), sealed).unwrap()).unwrap()
@@ -294,6 +312,21 @@ fn an_old_app_calls_the_bot_and_is_answered_in_v1() {
         app.send(text);
         assert_eq!(app.text(), text);
     }
+}
+
+#[test]
+fn an_app_that_speaks_v2_is_answered_in_v2_from_then_on() {
+    let server = Server::start();
+    let _bot = server.bot();
+    let mut app = OldApp::call(&server, "flutter", "echo");
+    app.send("in v1");
+    assert_eq!(app.text(), "in v1");
+    for text in ["in v2", "👋🏽"] {
+        app.send_v2(text);
+        assert_eq!(app.text_v2(), text);
+    }
+    app.send("v1 again");
+    assert_eq!(app.text_v2(), "v1 again");
 }
 
 #[test]

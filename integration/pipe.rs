@@ -51,6 +51,44 @@ fn the_end_of_input_sends_what_is_left_and_ends_the_program() {
 }
 
 #[test]
+fn a_script_learns_that_something_was_not_sent() {
+    let server = Server::start();
+    for (peer, reason) in [("nobody", "not online"), ("alice", "that is you")] {
+        let mut alice = chat(&server, "alice", &[peer]);
+        alice.write("hello");
+        alice.stdin = None;
+        assert_eq!(alice.wait().code(), Some(1));
+        alice.stderr.find(reason);
+        alice.stderr.find("not sent: hello");
+    }
+    let mut lonely = Program::start("lowkey", &["--server", "ws://127.0.0.1:1", "--name", "alice", "bob"], &[]);
+    lonely.write("hello");
+    lonely.stdin = None;
+    assert_eq!(lonely.wait().code(), Some(1), "without a server the end of input is the end");
+}
+
+#[test]
+fn a_pipe_may_be_faster_than_the_chat() {
+    let server = Server::start();
+    let _bot = server.bot();
+    let mut alice = chat(&server, "alice", &[]);
+    let mut stdin = alice.stdin.take().unwrap();
+    let writer = std::thread::spawn(move || {
+        use std::io::Write;
+        writeln!(stdin, "/connect echo").unwrap();
+        for number in 0..20_000 {
+            writeln!(stdin, "{number}").unwrap();
+        }
+        stdin
+    });
+    for number in 0..20_000 {
+        assert_eq!(alice.stdout.next(), format!("echo: {number}"));
+    }
+    drop(writer.join().unwrap());
+    assert_eq!(alice.wait().code(), Some(0));
+}
+
+#[test]
 fn a_signal_ends_the_program_in_order() {
     let server = Server::start();
     for signal in ["INT", "TERM", "HUP"] {

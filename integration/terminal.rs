@@ -141,13 +141,12 @@ fn lines_typed_ahead_are_all_sent() {
 }
 
 #[test]
-fn a_paste_of_many_lines_is_sent_line_by_line() {
+fn a_paste_is_one_text_and_never_a_command() {
     let server = Server::start();
     let home = Folder::new("paste");
     let (mut terminal, mut bob) = chat(&server, &home);
-    terminal.type_keys("\x1b[200~first\rsecond\x1b[201~\r");
-    assert_eq!(bob.message().1, "first");
-    assert_eq!(bob.message().1, "second");
+    terminal.type_keys("\x1b[200~first\r/quit\x1b[201~\r");
+    assert_eq!(bob.message().1, "first\n/quit");
 }
 
 #[test]
@@ -192,6 +191,8 @@ fn a_call_is_a_question_that_is_accepted_or_declined() {
     terminal.shows("* there is no chat to leave");
     terminal.type_keys("/help\r");
     terminal.shows("* /connect NAME");
+    terminal.type_keys("/who\r");
+    terminal.shows("* lines go to nobody");
     terminal.type_keys("/qiut\r");
     terminal.shows("* there is no command /qiut");
 }
@@ -248,6 +249,17 @@ fn a_signal_leaves_the_terminal_as_it_was_and_the_chat_in_order() {
         let left = lowkey::peer::CloseReason::PeerLeft;
         bob.wait(&Event::Closed { peer: "alice".to_owned(), reason: left });
     }
+}
+
+#[test]
+fn a_signal_at_the_first_question_leaves_the_terminal_as_it_was() {
+    let home = Folder::new("signal-at-question");
+    let mut terminal = Terminal::start(&home, &[]);
+    terminal.shows("Choose a username");
+    until("the prompt is there", || (!terminal.is_cooked()).then_some(()));
+    terminal.signal("TERM");
+    assert_eq!(terminal.wait(), 1);
+    assert!(terminal.is_cooked());
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! The tables of protocol 1.1 and 1.2, row by row, spoken by a bare WebSocket client. With `LOWKEY_TEST_SERVER=HOST:PORT`
-//! those that need no settings of their own are tried against the server there.
+//! The tables of protocol 1.1 and 1.2, row by row, spoken by a bare WebSocket client. With
+//! `LOWKEY_TEST_SERVER=ws://HOST:PORT` those that need no settings of their own are tried against the server there.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::{Mutex, MutexGuard};
 
 use serde_json::{Value, json};
 use tungstenite::Message;
@@ -14,14 +15,22 @@ use crate::world::{Client, Program, SOON, Server};
 struct Target {
     address: String,
     _server: Option<Server>,
+    /// The tests use the same names, so on a server that they share they take turns.
+    _turn: Option<MutexGuard<'static, ()>>,
 }
+
+static TURN: Mutex<()> = Mutex::new(());
 
 fn target() -> Target {
     match std::env::var("LOWKEY_TEST_SERVER") {
-        Ok(address) => Target { address, _server: None },
+        Ok(url) => {
+            let address = url.trim_start_matches("ws://").trim_end_matches('/').to_owned();
+            let turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            Target { address, _server: None, _turn: Some(turn) }
+        }
         Err(_) => {
             let server = Server::start();
-            Target { address: server.address.clone(), _server: Some(server) }
+            Target { address: server.address.clone(), _server: Some(server), _turn: None }
         }
     }
 }
@@ -158,7 +167,7 @@ fn each_mistake_is_answered_with_its_code_and_the_connection_stays_open() {
     let no_session = json!({"type": "session:join", "sessionId": uuid::Uuid::new_v4().to_string()}).to_string();
     let rows = [
         ("hello", "INVALID_MESSAGE"),
-        ("[1]", "INVALID_MESSAGE"),
+        (r#"["session:create"]"#, "INVALID_MESSAGE"),
         ("{}", "INVALID_MESSAGE"),
         (r#"{"type":5}"#, "INVALID_MESSAGE"),
         (r#"{"type":"session:dance"}"#, "UNKNOWN_TYPE"),
@@ -208,12 +217,15 @@ fn a_newer_connection_takes_the_name_and_the_end_of_the_older_leaves_it_online()
 
 #[test]
 fn a_session_ends_after_its_time_and_a_join_renews_it() {
-    let server = Server::start_with(&[("SESSION_TTL", "300ms")]);
+    let server = Server::start_with(&[("SESSION_TTL", "300ms"), ("RATE_LIMITS", "off")]);
     let (mut alice, mut bob) = (server.client("alice"), server.client("bob"));
     alice.send(r#"{"type":"session:create"}"#);
     let id = alice.json()["payload"]["sessionId"].as_str().unwrap().to_owned();
     let join = json!({"type": "session:join", "sessionId": id}).to_string();
     let message = crate::world::until("the session ends", || {
+        // Something that can be served, or there would be too many errors in a row.
+        alice.send(r#"{"type":"session:accept","target":"bob"}"#);
+        bob.json();
         alice.send(join.as_str());
         let message = alice.json()["payload"]["message"].as_str().unwrap().to_owned();
         (message != "user already in session").then_some(message)
@@ -249,6 +261,8 @@ fn the_server_listens_on_both_families_and_says_where() {
 
 #[test]
 fn a_setting_that_cannot_be_understood_stops_the_start_and_is_named() {
+    let mut server = Program::start("lowkey-server", &["\u{fffd}"], &[]);
+    assert_eq!(server.wait().code(), Some(2));
     for (name, value) in [("PORT", "http"), ("SESSION_TTL", "ten"), ("CORS_ORIGINS", "nonsense"), ("HOST", "x y")] {
         let mut server = Program::start("lowkey-server", &[], &[(name, value)]);
         assert_eq!(server.wait().code(), Some(2));

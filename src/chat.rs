@@ -12,10 +12,11 @@ pub mod screen;
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use nix::sys::termios::{self, SetArg};
@@ -53,9 +54,9 @@ pub fn main() -> ExitCode {
         Ok(options) => options,
         Err(code) => return code,
     };
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("off")).init();
+    options::start_log();
     match run(options) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(Failure { code, reason }) => {
             eprintln!("lowkey: {reason}");
             ExitCode::from(code)
@@ -78,24 +79,25 @@ impl Failure {
     }
 }
 
-fn run(options: Options) -> Result<(), Failure> {
+fn run(options: Options) -> Result<ExitCode, Failure> {
     let is_interactive = io::stdin().is_terminal() && io::stdout().is_terminal() && has_capable_terminal();
+    let terminal = Terminal::remember(is_interactive);
+    let (mail, mailbox) = mpsc::channel();
+    let is_serving = watch_signals(mail.clone(), terminal.clone()).map_err(Failure::system)?;
     let name = match &options.peer.name {
         Some(name) => name.clone(),
         None => kept_name(is_interactive)?,
     };
     let settings = options.peer.settings();
-    let (mail, mailbox) = mpsc::channel();
-    watch_signals(mail.clone()).map_err(Failure::system)?;
     let (peer, events) =
         Peer::connect_with(options.peer.server.clone(), name.as_str(), settings).map_err(Failure::system)?;
-    let conversation = Conversation::new(options.call);
-    let _terminal = Terminal::remember();
+    is_serving.store(true, Ordering::SeqCst);
+    let mut conversation = Conversation::new(options.call);
     let screen = if is_interactive {
         println!("You are {name}. /connect NAME calls somebody, /help lists what can be typed.");
         interactive(mail.clone()).map_err(Failure::system)?
     } else {
-        plain(mail.clone());
+        plain(mail.clone(), peer.clone());
         Screen::Plain
     };
     thread::spawn(move || {
@@ -107,14 +109,35 @@ fn run(options: Options) -> Result<(), Failure> {
             }
         }
     });
-    serve(conversation, &peer, &screen, &mailbox);
-    peer.shutdown();
-    Ok(())
+    serve(&mut conversation, &peer, &screen, &mailbox);
+    terminal.restore();
+    end(&peer);
+    // A script wants to know whether all was sent; a person has seen it.
+    let has_failed = !is_interactive && conversation.has_lost_lines();
+    Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Ends the chats in order, and says what it is waiting for where that takes its time.
+fn end(peer: &Peer) {
+    let (ended, is_ended) = mpsc::channel();
+    let ending = peer.clone();
+    thread::spawn(move || {
+        ending.shutdown();
+        let _ = ended.send(());
+    });
+    if is_ended.recv_timeout(QUIET_END).is_err() {
+        let _ = writeln!(io::stderr(), "* waiting until what was sent is read; Ctrl-C ends at once");
+        let _ = is_ended.recv();
+    }
 }
 
 /// What reaches the main thread.
 enum Mail {
     Line(String),
+    /// A line from a program, and whom to tell that there is room for another.
+    Input(String, SyncSender<()>),
+    /// Lines that were pasted at once.
+    Paste(String),
     /// An event, and whom to tell that it was served.
     Event(Event, SyncSender<()>),
     /// No more lines will come.
@@ -122,11 +145,17 @@ enum Mail {
     Signal,
 }
 
-fn serve(mut conversation: Conversation, peer: &Peer, screen: &Screen, mailbox: &Receiver<Mail>) {
+fn serve(conversation: &mut Conversation, peer: &Peer, screen: &Screen, mailbox: &Receiver<Mail>) {
+    let mut held = None;
     for mail in mailbox {
         let mut served = None;
         let effects = match mail {
             Mail::Line(line) => conversation.command(Command::parse(&line)),
+            Mail::Input(line, taken) => {
+                held = Some(taken);
+                conversation.command(Command::parse(&line))
+            }
+            Mail::Paste(text) => conversation.command(Command::Paste(text)),
             Mail::Event(event, taken) => {
                 served = Some(taken);
                 conversation.event(event)
@@ -145,7 +174,9 @@ fn serve(mut conversation: Conversation, peer: &Peer, screen: &Screen, mailbox: 
                 Effect::Quit => return,
             }
         }
-        if let Some(taken) = served {
+        // A program can write faster than a chat opens; a person cannot.
+        let released = if conversation.has_room() { held.take() } else { None };
+        for taken in [served, released].into_iter().flatten() {
             let _ = taken.send(());
         }
     }
@@ -194,23 +225,28 @@ fn interactive(mail: Sender<Mail>) -> rustyline::Result<Screen> {
         }
     });
     thread::spawn(move || {
-        let mut interrupted = false;
+        let mut interrupted: Option<Instant> = None;
         loop {
             match editor.readline(PROMPT) {
-                Ok(pasted) => {
-                    interrupted = false;
-                    // A bracketed paste comes as one string.
-                    for line in pasted.split('\n').map(|line| line.trim_end_matches('\r')) {
-                        let command = Command::parse(line);
-                        let is_end = command == Command::Quit;
-                        if !line.is_empty() && mail.send(Mail::Line(line.to_owned())).is_err() || is_end {
-                            return;
-                        }
+                Ok(line) if line.trim().is_empty() => interrupted = None,
+                Ok(line) => {
+                    interrupted = None;
+                    let is_end = Command::parse(&line) == Command::Quit;
+                    // A bracketed paste comes as one string. It is a text, whatever its lines look like.
+                    let line = match line.contains(['\n', '\r']) {
+                        true => Mail::Paste(line.replace("\r\n", "\n").replace('\r', "\n")),
+                        false => Mail::Line(line),
+                    };
+                    if mail.send(line).is_err() || is_end {
+                        return;
                     }
                 }
-                // Ctrl-C clears the line; a second one in a row ends the program, as many expect of it.
-                Err(ReadlineError::Interrupted) if !interrupted => {
-                    interrupted = true;
+                // Ctrl-C clears the line; two in quick succession end the program, as many expect of it.
+                Err(ReadlineError::Interrupted) => {
+                    if interrupted.is_some_and(|before| before.elapsed() < TWICE) {
+                        break;
+                    }
+                    interrupted = Some(Instant::now());
                     println!("* Ctrl-C again, Ctrl-D or /quit ends the program");
                 }
                 Err(_) => break,
@@ -222,12 +258,17 @@ fn interactive(mail: Sender<Mail>) -> rustyline::Result<Screen> {
 }
 
 /// Starts to read lines from standard input, whatever it is.
-fn plain(mail: Sender<Mail>) {
+fn plain(mail: Sender<Mail>, peer: Peer) {
     thread::spawn(move || {
         let mut input = io::stdin().lock();
         while let Ok(Some(line)) = read_line(&mut input) {
-            if mail.send(Mail::Line(line)).is_err() {
+            let (taken, has_room) = mpsc::sync_channel(1);
+            if mail.send(Mail::Input(line, taken)).is_err() || has_room.recv().is_err() {
                 return;
+            }
+            // No faster than it goes out.
+            while peer.queued_bytes() > MAX_QUEUED {
+                thread::sleep(QUEUE_POLL);
             }
         }
         let _ = mail.send(Mail::EndOfInput);
@@ -279,36 +320,45 @@ fn kept_name(is_interactive: bool) -> Result<Username, Failure> {
     }
 }
 
-/// A first signal ends the program in order, a second one at once.
-fn watch_signals(mail: Sender<Mail>) -> io::Result<()> {
+/// A first signal ends the program in order, a second one at once. Until the flag that comes back is set there is nothing to
+/// end in order.
+fn watch_signals(mail: Sender<Mail>, terminal: Terminal) -> io::Result<Arc<AtomicBool>> {
     let is_second = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         flag::register_conditional_shutdown(signal, 1, is_second.clone())?;
         flag::register(signal, is_second.clone())?;
     }
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let is_serving = Arc::new(AtomicBool::new(false));
+    let serving = is_serving.clone();
     thread::spawn(move || {
         if signals.forever().next().is_some() {
+            if !serving.load(Ordering::SeqCst) {
+                terminal.restore();
+                std::process::exit(1);
+            }
             let _ = mail.send(Mail::Signal);
         }
     });
-    Ok(())
+    Ok(is_serving)
 }
 
 /// The terminal's modes as they were at the start. A signal can end the program in the middle of a line, when rustyline
 /// has the terminal in raw mode and gets no chance to undo it.
-struct Terminal(Option<termios::Termios>);
+#[derive(Clone)]
+struct Terminal(Option<Arc<Mutex<termios::Termios>>>);
 
 impl Terminal {
-    fn remember() -> Self {
-        Self(termios::tcgetattr(io::stdin()).ok())
+    fn remember(is_interactive: bool) -> Self {
+        let modes = if is_interactive { termios::tcgetattr(io::stdin()).ok() } else { None };
+        Self(modes.map(|modes| Arc::new(Mutex::new(modes))))
     }
-}
 
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        if let Some(modes) = &self.0 {
-            let _ = termios::tcsetattr(io::stdin(), SetArg::TCSADRAIN, modes);
+    fn restore(&self) {
+        if let Some(modes) = &self.0
+            && let Ok(modes) = modes.lock()
+        {
+            let _ = termios::tcsetattr(io::stdin(), SetArg::TCSADRAIN, &modes);
             // And out of bracketed paste, which rustyline has asked for.
             let _ = write!(io::stdout(), "\x1b[?2004l").and_then(|()| io::stdout().flush());
         }
@@ -325,6 +375,16 @@ const PROMPT: &str = "> ";
 
 /// Lines that may wait for the terminal.
 const PRINT_QUEUE: usize = 256;
+
+/// Two Ctrl-C within this time are one wish.
+const TWICE: Duration = Duration::from_secs(2);
+
+/// Bytes that may wait to be sent before no more are read from a pipe, and how often that is looked at.
+const MAX_QUEUED: usize = 1024 * 1024;
+const QUEUE_POLL: Duration = Duration::from_millis(5);
+
+/// How long the end may take before a word is said of it.
+const QUIET_END: Duration = Duration::from_secs(1);
 
 /// The longest line taken from standard input at once, in bytes: it fits into one message of any peer.
 const MAX_LINE: usize = 48 * 1024;

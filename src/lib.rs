@@ -41,6 +41,7 @@ pub mod chat;
 pub mod options;
 #[cfg(feature = "peer")]
 pub mod peer;
+#[cfg(any(feature = "server", feature = "peer"))]
 pub mod protocol;
 #[cfg(feature = "server")]
 pub mod server;

@@ -6,6 +6,7 @@ use std::fmt;
 use std::process::ExitCode;
 use std::str::FromStr;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, ValueEnum};
 
 use crate::peer::{IceServer, ServerUrl, Settings, TextFormat};
@@ -24,13 +25,7 @@ pub struct PeerOptions {
     pub stun: Vec<StunServer>,
     /// A TURN server, which relays what cannot go directly; may be repeated. Others on this machine can see your
     /// command line, so give the secret by the environment where that matters
-    #[arg(
-        long,
-        env = "LOWKEY_TURN",
-        value_name = "USER:SECRET@HOST[:PORT]",
-        value_delimiter = ',',
-        hide_env_values = true
-    )]
+    #[arg(long, env = "LOWKEY_TURN", value_name = "USER:SECRET@HOST[:PORT]", hide_env_values = true)]
     pub turn: Vec<TurnServer>,
     /// How texts are written at first to apps that say nothing of themselves
     #[arg(long, env = "LOWKEY_TEXT_FORMAT", value_enum, default_value_t = TextFormatOption::V1)]
@@ -104,7 +99,7 @@ impl FromStr for TurnServer {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let expected = "a TURN server is given as USER:SECRET@HOST[:PORT]";
+        let expected = TURN_SYNTAX;
         let rest = text.strip_prefix("turn:").unwrap_or(text);
         let (user, address) = rest.rsplit_once('@').ok_or(expected)?;
         let (username, credential) = user.split_once(':').ok_or(expected)?;
@@ -160,16 +155,35 @@ fn parse_from<T: Parser>(program: &str, arguments: impl IntoIterator<Item = OsSt
             let _ = error.print();
             return ExitCode::SUCCESS;
         }
-        eprintln!("{program}: {}; see {program} --help", one_line(&error.render().to_string()));
+        eprintln!("{program}: {}; see {program} --help", explain(&error));
         ExitCode::from(2)
     })
 }
 
-/// The first paragraph of clap's words, which says what is wrong, without line breaks.
-fn one_line(error: &str) -> String {
-    let paragraph: Vec<&str> = error.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+/// What is wrong, in one line: the first paragraph of clap's words. A secret is not repeated.
+fn explain(error: &clap::Error) -> String {
+    if let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg)
+        && argument.starts_with("--turn")
+    {
+        return format!("invalid value (not shown) for '{argument}': {TURN_SYNTAX}");
+    }
+    let words = error.render().to_string();
+    let paragraph: Vec<&str> = words.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
     paragraph.join(" ").trim_start_matches("error: ").to_owned()
 }
+
+/// Logs to standard error where `RUST_LOG` asks for it. What the crates beneath say of a healthy call looks like trouble, so
+/// they are only heard when they are named.
+pub fn start_log() {
+    let mut logger = env_logger::Builder::new();
+    logger.filter_level(log::LevelFilter::Off);
+    for noisy in ["rtc", "webrtc", "mio", "rustls", "tungstenite"] {
+        logger.filter_module(noisy, log::LevelFilter::Off);
+    }
+    logger.parse_default_env().init();
+}
+
+const TURN_SYNTAX: &str = "a TURN server is given as USER:SECRET@HOST[:PORT]";
 
 #[cfg(test)]
 mod tests {

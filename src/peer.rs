@@ -28,7 +28,7 @@ pub mod signaling;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -141,7 +141,8 @@ impl Peer {
             with_loopback: server.is_loopback(),
             lost_after: settings.lost_after,
         };
-        let rtc = Rtc::start(config, outlet)?;
+        let queued = Gauge::default();
+        let rtc = Rtc::start(config, outlet, queued.clone())?;
         let (event_sender, event_receiver) = mpsc::sync_channel(EVENTS);
         let is_full = Arc::new(AtomicBool::new(false));
         let post = {
@@ -158,6 +159,8 @@ impl Peer {
             engine: Engine::new(username, settings.text_format, settings.max_requests),
             signaling: Signaling::new(server, username, SERVER, Instant::now(), post),
             rtc,
+            queued: queued.clone(),
+            is_server_ready: false,
             events: event_sender,
             undelivered: VecDeque::new(),
             is_full: is_full.clone(),
@@ -165,7 +168,7 @@ impl Peer {
         };
         let thread = thread::Builder::new().name("lowkey-peer".to_owned()).spawn(move || peer_loop.run())?;
         let events = Events { receiver: event_receiver, is_full, waker: waker.clone() };
-        let handle = Handle { mail, waker, thread: Mutex::new(Some(thread)) };
+        let handle = Handle { mail, waker, queued, thread: Mutex::new(Some(thread)) };
         Ok((Self { handle: Arc::new(handle) }, events))
     }
 
@@ -186,6 +189,7 @@ impl Peer {
 
     /// Sends `text` in the open chat with `peer`. What cannot be sent comes back as [`Event::NotSent`].
     pub fn send(&self, peer: &str, text: &str) {
+        self.handle.queued.add(text.len());
         self.post(Input::Send { peer: peer.to_owned(), text: text.to_owned() });
     }
 
@@ -194,7 +198,14 @@ impl Peer {
         self.post(Input::Leave { peer: peer.to_owned() });
     }
 
-    /// Ends everything in order and waits for that, a few seconds at most. The events end too.
+    /// How many bytes of texts wait to be sent, to all peers together. Who sends more than goes through can look at this
+    /// and wait; beyond some megabytes for one peer, texts come back as [`Event::NotSent`].
+    pub fn queued_bytes(&self) -> usize {
+        self.handle.queued.get()
+    }
+
+    /// Ends everything in order and waits for that: until what was sent has been read at the other side, or there is no
+    /// hope of that, half a minute at most. The events end too.
     pub fn shutdown(&self) {
         self.handle.post(Mail::Shutdown);
         let thread = self.handle.thread.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
@@ -244,6 +255,7 @@ impl Iterator for Events {
 struct Handle {
     mail: Sender<Mail>,
     waker: Arc<Waker>,
+    queued: Gauge,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -276,6 +288,10 @@ struct Loop {
     engine: Engine,
     signaling: Signaling,
     rtc: Rtc,
+    /// Bytes of texts that wait: in the mail or for WebRTC.
+    queued: Gauge,
+    /// The server's socket may have more to read.
+    is_server_ready: bool,
     events: SyncSender<Event>,
     /// Events for which the user has no room yet.
     undelivered: VecDeque<Event>,
@@ -296,10 +312,8 @@ impl Loop {
                 break;
             }
             let now = Instant::now();
-            if readiness.iter().any(|event| event.token() == SERVER) {
-                let events = self.signaling.ready(now, self.poll.registry());
-                self.hear(events, now);
-            }
+            self.is_server_ready |= readiness.iter().any(|event| event.token() == SERVER);
+            self.read_server(now);
             if self.read_mail(now) {
                 break;
             }
@@ -317,15 +331,37 @@ impl Loop {
     fn read_mail(&mut self, now: Instant) -> bool {
         while let Ok(mail) = self.mailbox.try_recv() {
             match mail {
+                Mail::User(Input::Send { peer, text }) => self.send(peer, text, now),
                 Mail::User(input) => self.handle(input, now),
                 Mail::Dialled(dialled) => {
                     let events = self.signaling.dialled(dialled, now, self.poll.registry());
                     self.hear(events, now);
+                    self.is_server_ready = true;
+                    self.read_server(now);
                 }
                 Mail::Shutdown => return true,
             }
         }
         false
+    }
+
+    /// Takes what the server says, as long as the user takes what comes of it.
+    fn read_server(&mut self, now: Instant) {
+        if self.is_server_ready && self.undelivered.len() < UNDELIVERED {
+            let (events, is_more) = self.signaling.ready(now, self.poll.registry());
+            self.is_server_ready = is_more;
+            self.hear(events, now);
+        }
+    }
+
+    /// Sends a text, unless the other side is too far behind with what was sent before.
+    fn send(&mut self, peer: String, text: String, now: Instant) {
+        self.queued.subtract(text.len());
+        if self.engine.connection(&peer).is_some_and(|id| self.rtc.is_full(id)) {
+            self.undelivered.push_back(Event::NotSent { peer, text, reason: NotSentReason::Busy });
+        } else {
+            self.handle(Input::Send { peer, text }, now);
+        }
     }
 
     /// Takes what WebRTC brings, as long as the user takes what comes of it.
@@ -365,12 +401,12 @@ impl Loop {
                     let events = self.signaling.send(text, now, self.poll.registry());
                     self.hear(events, now);
                 }
-                Output::Offer { id } => self.rtc.command(id, Command::Offer),
-                Output::Answer { id, sdp } => self.rtc.command(id, Command::Answer(sdp)),
+                Output::Offer { id } => self.rtc.begin(id, None),
+                Output::Answer { id, sdp } => self.rtc.begin(id, Some(sdp)),
                 Output::Finish { id, sdp } => self.rtc.command(id, Command::Finish(sdp)),
                 Output::AddCandidate { id, candidate } => self.rtc.command(id, Command::AddCandidate(candidate)),
-                Output::Transmit { id, text } => self.rtc.command(id, Command::Transmit(text)),
-                Output::Close { id } => self.rtc.command(id, Command::Close),
+                Output::Transmit { id, text } => self.rtc.transmit(id, text),
+                Output::Close { id, peer_closes } => self.rtc.command(id, Command::Close { peer_closes }),
                 Output::Event(event) => self.undelivered.push_back(event),
             }
         }
@@ -396,6 +432,9 @@ impl Loop {
 
     /// How long poll may sleep. Deadlines are rounded up, or the last fraction of a millisecond would be busy turns.
     fn timeout(&self) -> Option<Duration> {
+        if self.is_server_ready && self.undelivered.len() < UNDELIVERED {
+            return Some(Duration::ZERO);
+        }
         let next = [self.engine.next_deadline(), self.signaling.next_deadline()].into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
     }
@@ -408,18 +447,45 @@ impl Loop {
         }
         self.deliver();
         debug!("{} messages were dropped", self.engine.dropped());
-        // The mailbox goes first: a connection that waits for room in it could not end.
+        // The mailbox goes first: a connection that waits for room in it could not end. And the server can give the name
+        // to somebody else while the last texts are still on their way.
         drop(self.inputs);
-        drop(self.rtc);
         self.signaling.close();
+        drop(self.rtc);
+    }
+}
+
+/// A number that threads share.
+#[derive(Debug, Clone, Default)]
+struct Gauge(Arc<AtomicUsize>);
+
+impl Gauge {
+    fn add(&self, amount: usize) {
+        self.0.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    fn subtract(&self, amount: usize) {
+        self.0.fetch_sub(amount, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Whether anybody else still has it.
+    fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
     }
 }
 
 const WAKER: Token = Token(0);
 const SERVER: Token = Token(1);
 
-/// Events that may wait for the user.
-const EVENTS: usize = 1024;
+/// Events that may wait for the user. Each may be a text of up to 196 KB.
+const EVENTS: usize = 128;
+
+/// Events that may wait for room among those before the server is no longer listened to.
+const UNDELIVERED: usize = 256;
 
 /// Inputs from WebRTC that are served in one turn.
 const INPUTS_PER_TURN: usize = 256;

@@ -41,7 +41,8 @@ pub enum MessageType {
 }
 
 impl MessageType {
-    const ALL: [MessageType; 12] = [
+    /// All of them.
+    pub const ALL: [MessageType; 12] = [
         Self::SessionConnect,
         Self::SessionJoined,
         Self::SessionCreate,
@@ -121,8 +122,19 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// Says why `text` is no JSON object with a string `type`.
     pub fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(text)
+        from_object(text)
     }
+}
+
+/// Reads a JSON object. serde would take an array for a struct's fields in their order, which is none of the protocol's.
+///
+/// # Errors
+/// Says why `text` is no such object.
+pub fn from_object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, serde_json::Error> {
+    if !text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('{') {
+        return Err(serde::de::Error::custom("not an object"));
+    }
+    serde_json::from_str(text)
 }
 
 /// A string of the envelope, borrowed from the message unless it was written with escapes.
@@ -249,9 +261,25 @@ pub enum ErrorCode {
     InvalidSessionId,
     /// A join to a session that is gone, full, or one's own.
     SessionJoinFailed,
+    /// Over one of the server's limits; the message was not delivered.
+    RateLimited,
 }
 
 impl ErrorCode {
+    /// All of them.
+    pub const ALL: [ErrorCode; 10] = [
+        Self::InvalidMessage,
+        Self::UnknownType,
+        Self::MissingTarget,
+        Self::InvalidTarget,
+        Self::UserOffline,
+        Self::RelayFailed,
+        Self::MissingSessionId,
+        Self::InvalidSessionId,
+        Self::SessionJoinFailed,
+        Self::RateLimited,
+    ];
+
     /// The code on the wire.
     pub const fn name(self) -> &'static str {
         match self {
@@ -264,6 +292,7 @@ impl ErrorCode {
             Self::MissingSessionId => "MISSING_SESSION_ID",
             Self::InvalidSessionId => "INVALID_SESSION_ID",
             Self::SessionJoinFailed => "SESSION_JOIN_FAILED",
+            Self::RateLimited => "RATE_LIMITED",
         }
     }
 }
@@ -299,7 +328,9 @@ mod tests {
 
     #[test]
     fn what_is_no_object_with_a_string_type_is_refused() {
+        assert!(Envelope::parse(r#" {"type":"a"}"#).is_ok());
         for text in [
+            r#"["session:create",null,null,null,null]"#,
             "",
             "null",
             "[]",

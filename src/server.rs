@@ -4,52 +4,59 @@
 //! One turn of the loop: poll, take the time once, go on with clients that have unread bytes, serve each event, tick,
 //! then write what the turn has queued, once for each client.
 
+pub mod address;
 pub mod config;
 pub mod connection;
 pub mod deadlines;
 pub mod http;
 pub mod hub;
 pub mod limits;
+mod listener;
+pub mod metrics;
 pub mod sessions;
 
-use std::collections::HashMap;
-use std::fs::File;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 use mio::event::Event as Readiness;
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
-use socket2::{Domain, Protocol, Socket, Type};
 use uuid::Uuid;
 
+use address::Crowd;
+use config::MetricsAt;
 pub use config::{Config, ConfigError};
 use connection::{Connection, Event};
 use deadlines::Deadlines;
-use hub::{ConnId, GOING_AWAY, Hub, Output};
-use limits::Limits;
+use http::{Caller, Door};
+use hub::{ConnId, Departure, GOING_AWAY, Hub, Output, POLICY};
+use listener::{Listener, Waiting};
+use metrics::Metrics;
 
 /// A server that listens and is ready to [`run`](Self::run).
 pub struct Server {
     poll: Poll,
-    /// `None` once the server stops.
-    listener: Option<TcpListener>,
+    /// None any more once the server stops.
+    listeners: Vec<(Token, Listener)>,
     address: SocketAddr,
     signals: Signals,
-    /// Given up for a moment where descriptors have run out; see [`Server::turn_away`].
-    spare: Option<File>,
-    /// When to accept again after descriptors ran out.
+    /// When to accept again after the system had nothing left for a caller.
     accept_again: Option<Instant>,
     config: Config,
-    limits: Limits,
     hub: Hub,
     clients: HashMap<ConnId, Client>,
+    crowd: Crowd,
     next_id: usize,
     heads: Deadlines<ConnId>,
+    pings: Deadlines<ConnId>,
+    /// Clients that will have been silent for too long before their next ping is due, unless they say something.
+    silent: BinaryHeap<Reverse<(Instant, ConnId)>>,
     ends: Deadlines<ConnId>,
     /// Clients whose socket had more than a turn's share.
     unread: Vec<ConnId>,
@@ -57,12 +64,18 @@ pub struct Server {
     touched: Vec<ConnId>,
     /// When the last client is cut, once a signal has asked the server to stop.
     stop_at: Option<Instant>,
+    metrics: Metrics,
     buffer: Vec<u8>,
 }
 
 struct Client {
     stream: TcpStream,
+    /// Where the TCP connection comes from.
+    peer: IpAddr,
+    /// What it is counted as in the crowd.
+    counted: Option<IpAddr>,
     connection: Connection,
+    heard: Instant,
     end: End,
     /// The client has ended its side of the stream, though it may still read.
     is_read_to_end: bool,
@@ -84,32 +97,41 @@ impl Server {
     /// Listens where `config` says.
     ///
     /// # Errors
-    /// The address cannot be had, or the system is out of descriptors.
+    /// An address cannot be had, or the system is out of descriptors.
     pub fn bind(config: Config) -> io::Result<Self> {
-        let mut listener = listen(config.host, config.port)?;
-        let address = listener.local_addr()?;
         let poll = Poll::new()?;
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
-        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
-        let limits = Limits::default();
+        let registry = poll.registry();
+        let users = Listener::bind(config.host, config.port, registry, USERS)?;
+        let address = users.local_addr()?;
+        let mut listeners = vec![(USERS, users)];
+        if let MetricsAt::Address(address) = config.metrics {
+            let listener = Listener::bind(Some(address.ip()), address.port(), registry, METRICS)
+                .map_err(|error| io::Error::new(error.kind(), format!("{error} (METRICS at {address})")))?;
+            info!("metrics at {}", listener.local_addr()?);
+            listeners.push((METRICS, listener));
+        }
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
+        registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
+        let limits = &config.limits;
         Ok(Self {
             poll,
-            listener: Some(listener),
+            listeners,
             address,
             signals,
-            spare: spare_descriptor(),
             accept_again: None,
-            hub: Hub::new(config.session_ttl, Uuid::new_v4),
-            config,
+            hub: Hub::new(config.session_ttl, limits.clone(), Uuid::new_v4),
             clients: HashMap::new(),
+            crowd: Crowd::new(limits.clients_per_address),
             next_id: FIRST_CLIENT,
             heads: Deadlines::new(limits.head_time),
+            pings: Deadlines::new(limits.ping_interval),
+            silent: BinaryHeap::new(),
             ends: Deadlines::new(limits.close_time),
-            limits,
+            config,
             unread: Vec::new(),
             touched: Vec::new(),
             stop_at: None,
+            metrics: Metrics::default(),
             buffer: vec![0; READ_BYTES],
         })
     }
@@ -132,12 +154,15 @@ impl Server {
                 _ => {}
             }
             now = Instant::now();
-            for id in std::mem::take(&mut self.unread) {
-                self.read(id, now);
+            let mut unread = std::mem::take(&mut self.unread);
+            unread.sort_unstable();
+            unread.dedup();
+            for id in unread {
+                self.read(id, false, now);
             }
             for event in &events {
                 match event.token() {
-                    LISTENER => self.accept(now),
+                    USERS | METRICS => self.accept(now),
                     SIGNALS => {
                         if self.receive_signals(now) {
                             return Ok(());
@@ -152,6 +177,7 @@ impl Server {
                 info!("stopped");
                 return Ok(());
             }
+            self.metrics.turn(now.elapsed());
         }
     }
 
@@ -160,9 +186,9 @@ impl Server {
         if !self.unread.is_empty() {
             return Some(Duration::ZERO);
         }
-        let deadlines =
-            [self.heads.next(), self.ends.next(), self.hub.next_deadline(), self.accept_again, self.stop_at];
-        let next = deadlines.into_iter().flatten().min()?;
+        let silent = self.silent.peek().map(|Reverse((due, _))| *due);
+        let timers = [self.heads.next(), self.pings.next(), self.ends.next(), self.hub.next_deadline()];
+        let next = timers.into_iter().chain([silent, self.accept_again, self.stop_at]).flatten().min()?;
         // Rounded up, or the last fraction of a millisecond would be spent in busy turns.
         Some(next.saturating_duration_since(now) + Duration::from_millis(1))
     }
@@ -171,12 +197,23 @@ impl Server {
         self.hub.tick(now);
         while let Some(id) = self.heads.pop_due(now) {
             if let Some(client) = self.clients.get_mut(&id).filter(|client| client.connection.is_awaiting_head()) {
-                client.connection.head_timed_out();
+                client.connection.refuse("408 Request Timeout", "the request took too long");
+                self.metrics.cut("slow head");
                 self.touched.push(id);
             }
         }
+        while let Some(id) = self.pings.pop_due(now) {
+            self.ping(id, now);
+        }
+        while let Some(Reverse((due, id))) = self.silent.peek().copied().filter(|Reverse((due, _))| *due <= now) {
+            self.silent.pop();
+            let silence = self.config.limits.silence;
+            if self.clients.get(&id).is_some_and(|client| client.heard + silence <= due) {
+                self.cut(id, "no sign of life");
+            }
+        }
         while let Some(id) = self.ends.pop_due(now) {
-            self.drop(id, "the end took too long");
+            self.drop(id, "the end took too long", now);
         }
         if self.accept_again.is_some_and(|again| again <= now) {
             self.accept_again = None;
@@ -184,23 +221,42 @@ impl Server {
         }
     }
 
-    /// Takes every caller that waits: the listener will not be heard of again before that.
-    fn accept(&mut self, now: Instant) {
-        loop {
-            let Some(listener) = &self.listener else { return };
-            match listener.accept() {
-                Ok((stream, _)) => self.welcome(stream, now),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if is_out_of_descriptors(&error) => return self.turn_away(now),
-                // The caller is gone already, or it is the network's trouble: the next one may have better luck.
-                Err(error) => debug!("accept: {error}"),
-            }
+    fn ping(&mut self, id: ConnId, now: Instant) {
+        let limits = &self.config.limits;
+        let Some(client) = self.clients.get_mut(&id).filter(|client| client.end == End::No) else { return };
+        client.connection.ping();
+        self.touched.push(id);
+        self.pings.set(id, now);
+        let silent_at = client.heard + limits.silence;
+        if silent_at <= now + limits.ping_interval {
+            self.silent.push(Reverse((silent_at, id)));
         }
     }
 
-    fn welcome(&mut self, mut stream: TcpStream, now: Instant) {
+    /// Takes every caller that waits: the listeners will not be heard of again before that.
+    fn accept(&mut self, now: Instant) {
+        let mut listeners = std::mem::take(&mut self.listeners);
+        for (token, listener) in &mut listeners {
+            loop {
+                match listener.accept() {
+                    Waiting::Caller(stream, address) => self.welcome(stream, address.ip().to_canonical(), *token, now),
+                    Waiting::Nobody => break,
+                    Waiting::Unserved(error) => {
+                        warn!("callers are turned away: {error}");
+                        self.metrics.cut("no descriptor");
+                        self.accept_again = Some(now + ACCEPT_PAUSE);
+                        break;
+                    }
+                }
+            }
+        }
+        self.listeners = listeners;
+    }
+
+    fn welcome(&mut self, mut stream: TcpStream, peer: IpAddr, listener: Token, now: Instant) {
         let id = ConnId(self.next_id);
         self.next_id += 1;
+        self.metrics.accepted += 1;
         // Each message is written at once and whole; waiting to fill a packet would only add delay.
         let _ = stream.set_nodelay(true);
         let interests = Interest::READABLE | Interest::WRITABLE;
@@ -209,39 +265,50 @@ impl Server {
             return;
         }
         debug!("{}: accepted", id.0);
-        self.clients.insert(id, Client { stream, connection: Connection::new(), end: End::No, is_read_to_end: false });
+        let is_loopback_metrics = self.config.metrics == MetricsAt::Loopback && peer.is_loopback();
+        let door = Door { users: listener == USERS, metrics: listener == METRICS || is_loopback_metrics };
+        let mut connection = Connection::new(door);
+        let mut counted = None;
+        if self.clients.len() >= self.config.limits.clients {
+            connection.refuse("503 Service Unavailable", "the server is full");
+            self.metrics.cut("server full");
+        } else if !self.config.proxies.contains(peer) {
+            counted = self.count(peer, &mut connection);
+        }
+        self.clients
+            .insert(id, Client { stream, peer, counted, connection, heard: now, end: End::No, is_read_to_end: false });
         self.heads.set(id, now);
+        self.touched.push(id);
     }
 
-    /// Descriptors have run out. Callers would wait unanswered, and the edge-triggered listener would say no word of
-    /// them again; so one at a time is accepted with the spare descriptor and dropped, and soon all is tried anew.
-    fn turn_away(&mut self, now: Instant) {
-        warn!("out of descriptors: callers are turned away");
-        self.accept_again = Some(now + ACCEPT_PAUSE);
-        for _ in 0..TURNED_AWAY_AT_ONCE {
-            let Some(listener) = &self.listener else { break };
-            self.spare = None;
-            let accepted = listener.accept();
-            let is_over = accepted.is_err();
-            drop(accepted);
-            self.spare = spare_descriptor();
-            if is_over || self.spare.is_none() {
-                break;
-            }
+    /// Counts a client as one from `address`, or refuses it.
+    fn count(&mut self, address: IpAddr, connection: &mut Connection) -> Option<IpAddr> {
+        if self.crowd.enter(address) {
+            return Some(address);
         }
+        connection.refuse("429 Too Many Requests", "too many connections from this address");
+        self.metrics.cut("address full");
+        None
     }
 
     /// Whether a second signal wants the server to end at once.
     fn receive_signals(&mut self, now: Instant) -> bool {
-        for _ in self.signals.pending() {
+        let signals: Vec<i32> = self.signals.pending().collect();
+        for signal in signals {
+            if signal == SIGUSR1 {
+                let version = env!("CARGO_PKG_VERSION");
+                let (connections, users, sessions) = (self.clients.len(), self.hub.online(), self.hub.sessions());
+                info!("lowkey-server {version}: {connections} connections, {users} users, {sessions} sessions");
+                continue;
+            }
             if self.stop_at.is_some() {
                 return true;
             }
             info!("stopping");
-            self.stop_at = Some(now + self.limits.close_time);
-            if let Some(mut listener) = self.listener.take() {
-                let _ = self.poll.registry().deregister(&mut listener);
-            }
+            self.stop_at = Some(now + self.config.limits.close_time);
+            // New callers are refused by the system from here on.
+            self.listeners.clear();
+            self.accept_again = None;
             for (id, client) in &mut self.clients {
                 client.connection.close(GOING_AWAY, "server is shutting down");
                 self.touched.push(*id);
@@ -255,14 +322,15 @@ impl Server {
             self.touched.push(id);
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
-            self.read(id, now);
+            self.read(id, event.is_read_closed() || event.is_error(), now);
         }
     }
 
-    /// Reads a client's share of this turn, and hands on what it says.
-    fn read(&mut self, id: ConnId, now: Instant) {
-        for _ in 0..READS_PER_TURN {
-            let Some(client) = self.clients.get_mut(&id) else { return };
+    /// Reads a client's share of this turn, which is one buffer, and hands on what it says. A client whose stream has ended
+    /// is read to that end.
+    fn read(&mut self, id: ConnId, is_at_end: bool, now: Instant) {
+        loop {
+            let Some(client) = self.clients.get_mut(&id).filter(|client| !client.is_read_to_end) else { return };
             match client.stream.read(&mut self.buffer) {
                 Ok(0) => {
                     client.is_read_to_end = true;
@@ -271,44 +339,140 @@ impl Server {
                     return;
                 }
                 Ok(length) => {
-                    let events = client.connection.receive(&self.buffer[..length], &self.limits, &self.config.cors);
-                    self.touched.push(id);
-                    for event in events {
-                        let outputs = match event {
-                            Event::Open { username } => {
-                                debug!("{}: online", id.0);
-                                self.hub.connect(id, &username)
-                            }
-                            Event::Text(text) => self.hub.receive(id, &text, now),
-                            Event::Binary => self.hub.receive_binary(id),
-                        };
-                        outputs.into_iter().for_each(|output| self.carry_out(output));
+                    self.receive(id, length, now);
+                    if length == self.buffer.len() {
+                        return self.unread.push(id);
+                    }
+                    // Less than was asked for: the socket is empty, and more to come gives another event (epoll(7)).
+                    if !is_at_end {
+                        return;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return self.drop(id, &error.to_string()),
+                Err(error) => return self.drop(id, &error.to_string(), now),
             }
         }
-        self.unread.push(id);
     }
 
-    fn carry_out(&mut self, output: Output) {
-        let id = match output {
-            Output::Send { to, text } => {
-                if let Some(client) = self.clients.get_mut(&to) {
-                    client.connection.send(text);
-                }
-                to
-            }
-            Output::Close { conn, code, reason } => {
-                if let Some(client) = self.clients.get_mut(&conn) {
-                    client.connection.close(code, reason);
-                }
-                conn
-            }
-        };
+    /// Serves what stands in the first `length` bytes of the buffer.
+    fn receive(&mut self, id: ConnId, length: usize, now: Instant) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        self.metrics.bytes_in += length as u64;
+        client.heard = now;
+        let events = client.connection.receive(&self.buffer[..length], &self.config.limits, &self.config.access);
         self.touched.push(id);
+        let outputs = self.hub.receive_bytes(id, length, now);
+        self.carry_out(outputs);
+        self.serve_events(id, events, now);
+    }
+
+    fn serve_events(&mut self, id: ConnId, events: Vec<Event>, now: Instant) {
+        for event in events {
+            // Whoever was closed in the midst of its messages is listened to no more.
+            let Some(client) = self.clients.get_mut(&id) else { return };
+            let outputs = match event {
+                _ if client.connection.is_closing() && !client.connection.has_left() => return,
+                Event::Knock(caller) => {
+                    let events = self.open(id, &caller, now);
+                    return self.serve_events(id, events, now);
+                }
+                Event::Metrics => {
+                    let text = self.metrics.render(&self.hub, self.clients.len());
+                    return self.answer(id, http::metrics(&text));
+                }
+                Event::Text(text) => self.hub.receive(id, &text, now),
+                Event::Binary => self.hub.receive_binary(id, now),
+                Event::Control => self.hub.receive_control(id, now),
+            };
+            self.carry_out(outputs);
+        }
+    }
+
+    fn answer(&mut self, id: ConnId, response: Vec<u8>) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.connection.respond(response);
+        }
+    }
+
+    /// Lets a client in that has knocked, if there is room for it and the name is free; returns what it has sent already.
+    fn open(&mut self, id: ConnId, caller: &Caller, now: Instant) -> Vec<Event> {
+        let Some(client) = self.clients.get_mut(&id) else { return Vec::new() };
+        if client.counted.is_none() {
+            let address = self.config.proxies.client_behind(client.peer, &caller.forwarded_for);
+            if !self.crowd.enter(address) {
+                client.connection.refuse("429 Too Many Requests", "too many connections from this address");
+                self.metrics.cut("address full");
+                return Vec::new();
+            }
+            client.counted = Some(address);
+        }
+        match self.hub.connect(id, &caller.username, caller.token.as_deref(), now) {
+            Ok(outputs) => {
+                debug!("{}: online", id.0);
+                let events = client.connection.accept(&self.config.limits);
+                self.pings.set(id, now);
+                self.carry_out(outputs);
+                events
+            }
+            Err(_) => {
+                client.connection.refuse("409 Conflict", "the name is taken");
+                Vec::new()
+            }
+        }
+    }
+
+    fn carry_out(&mut self, outputs: Vec<Output>) {
+        for output in outputs {
+            match output {
+                Output::Send { to, text } => {
+                    self.send(to, text);
+                }
+                Output::Relay { from, to, text } => {
+                    if !self.send(to, text) {
+                        let outputs = self.hub.undelivered(from, to);
+                        self.carry_out(outputs);
+                    }
+                }
+                Output::Close { conn, code, reason } => {
+                    if let Some(client) = self.clients.get_mut(&conn) {
+                        client.connection.close(code, reason);
+                        self.metrics.cut(reason);
+                        self.touched.push(conn);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Queues a message; whether there is room for it. A client that is too far behind is cut.
+    fn send(&mut self, to: ConnId, text: String) -> bool {
+        let Some(client) = self.clients.get_mut(&to) else { return true };
+        self.touched.push(to);
+        if client.connection.is_closing() {
+            return false;
+        }
+        client.connection.send(text);
+        let limit = self.config.limits.unsent_bytes;
+        if client.connection.output().len() <= limit {
+            return true;
+        }
+        // It may only be this turn that has so much to say: what counts is what its socket does not take.
+        if client.write(&mut self.metrics).is_err() || client.connection.output().len() > limit {
+            self.cut(to, "too far behind in reading");
+            return false;
+        }
+        true
+    }
+
+    /// Begins the end of a client that keeps no measure.
+    fn cut(&mut self, id: ConnId, cause: &'static str) {
+        if let Some(client) = self.clients.get_mut(&id).filter(|client| !client.connection.is_closing()) {
+            debug!("{}: cut ({cause})", id.0);
+            client.connection.close(POLICY, cause);
+            self.metrics.cut(cause);
+            self.touched.push(id);
+        }
     }
 
     /// Writes what the turn has queued, and carries ends on.
@@ -325,25 +489,17 @@ impl Server {
 
     fn flush_client(&mut self, id: ConnId, now: Instant) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        while !client.connection.output().is_empty() {
-            match client.stream.write(client.connection.output()) {
-                Ok(length) => client.connection.sent(length),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return self.drop(id, &error.to_string()),
-            }
-        }
-        if client.connection.output().len() > self.limits.unsent_bytes {
-            return self.drop(id, "too far behind in reading");
+        if let Err(error) = client.write(&mut self.metrics) {
+            return self.drop(id, &error.to_string(), now);
         }
         if client.connection.is_closing() && client.end == End::No {
             client.end = End::Begun;
-            self.hub.disconnect(id);
+            self.hub.disconnect(id, client.departure(), now);
             self.ends.set(id, now);
         }
         if client.connection.is_finished() {
             if client.is_read_to_end {
-                return self.drop(id, "end of stream");
+                return self.drop(id, "end of stream", now);
             }
             if client.end == End::Begun {
                 client.end = End::Shut;
@@ -353,69 +509,54 @@ impl Server {
     }
 
     /// The one door out of the server.
-    fn drop(&mut self, id: ConnId, cause: &str) {
-        self.hub.disconnect(id);
-        if let Some(mut client) = self.clients.remove(&id) {
-            debug!("{}: gone ({cause})", id.0);
-            let _ = self.poll.registry().deregister(&mut client.stream);
+    fn drop(&mut self, id: ConnId, cause: &str, now: Instant) {
+        let Some(mut client) = self.clients.remove(&id) else { return };
+        debug!("{}: gone ({cause})", id.0);
+        self.hub.disconnect(id, client.departure(), now);
+        if let Some(address) = client.counted {
+            self.crowd.leave(address);
+        }
+        let _ = self.poll.registry().deregister(&mut client.stream);
+        // A descriptor is free: somebody may have waited for it.
+        if self.accept_again.is_some() {
+            self.accept_again = Some(now);
         }
     }
 }
 
-/// Listens at `host`, or at every address of the machine: where there is IPv6, one socket takes IPv4 too.
-fn listen(host: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
-    match host {
-        Some(host) => listen_at(SocketAddr::new(host, port)),
-        None => match listen_at((Ipv6Addr::UNSPECIFIED, port).into()) {
-            // A machine without IPv6.
-            Err(error) if !matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::PermissionDenied) => {
-                listen_at((Ipv4Addr::UNSPECIFIED, port).into())
+impl Client {
+    /// Writes as much as the socket takes.
+    fn write(&mut self, metrics: &mut Metrics) -> io::Result<()> {
+        while !self.connection.output().is_empty() {
+            match self.stream.write(self.connection.output()) {
+                Ok(length) => {
+                    self.connection.sent(length);
+                    metrics.bytes_out += length as u64;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
-            listener => listener,
-        },
+        }
+        Ok(())
+    }
+
+    fn departure(&self) -> Departure {
+        if self.connection.has_left() { Departure::Left } else { Departure::Lost }
     }
 }
 
-fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(!address.ip().is_unspecified())?;
-    }
-    // A restart need not wait until the last connections of the one before are forgotten.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(TcpListener::from_std(socket.into()))
-}
-
-fn spare_descriptor() -> Option<File> {
-    File::open("/dev/null").ok()
-}
-
-/// EMFILE or ENFILE: the process or the system has no descriptor left.
-fn is_out_of_descriptors(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(23 | 24))
-}
-
-const LISTENER: Token = Token(0);
-const SIGNALS: Token = Token(1);
-const FIRST_CLIENT: usize = 2;
+const USERS: Token = Token(0);
+const METRICS: Token = Token(1);
+const SIGNALS: Token = Token(2);
+const FIRST_CLIENT: usize = 3;
 
 /// Events taken from one poll.
 const EVENTS: usize = 1024;
 
-/// Callers that may wait to be accepted; the system may allow fewer.
-const BACKLOG: i32 = 4096;
+/// Bytes read at once, which is also a client's share of one turn: after these it is the others' turn first. One buffer
+/// serves all clients.
+const READ_BYTES: usize = 32 * 1024;
 
-/// Bytes read at once. One buffer serves all clients.
-const READ_BYTES: usize = 64 * 1024;
-
-/// Reads of one client in one turn; after these it is the others' turn first.
-const READS_PER_TURN: usize = 4;
-
-/// How long to wait after descriptors ran out.
+/// How long to wait after the system had nothing left for a caller, unless a client leaves before.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
-
-/// Callers turned away in one turn when descriptors have run out.
-const TURNED_AWAY_AT_ONCE: usize = 64;

@@ -1,44 +1,25 @@
 //! The program `lowkey-server`: the environment to a `Config`, the logger, and `Server::run`.
 
+use std::env::{self, VarError};
+use std::io::Write;
 use std::process::ExitCode;
 
-use lowkey::server::{Config, Server};
-
-const HELP: &str = "\
-The signaling server of Lowkey: it introduces users to each other, who then talk directly.
-
-Usage: lowkey-server [--help | --version]
-
-Settings come from the environment:
-  HOST          the IP address to listen on [default: all addresses, IPv4 and IPv6]
-  PORT          the TCP port to listen on; 0 takes a free one [default: 8080]
-  SESSION_TTL   how long a session waits, such as 300ms, 10m or 1h15m [default: 10m]
-  CORS_ORIGINS  the origins that browsers may come from: * or a comma list [default: *]
-  RUST_LOG      how much to log: error, warn, info, debug or off [default: info]
-
-Endpoints: GET /ws?username=NAME (WebSocket), GET /health.
-The line `listening on ADDRESS:PORT` on standard error says that the server is ready.
-SIGINT or SIGTERM stops it in order; a second one stops it at once.
-";
+use lowkey::server::{Config, Server, config, limits};
 
 fn main() -> ExitCode {
-    match std::env::args().nth(1).as_deref() {
+    let argument = env::args_os().nth(1).map(|argument| argument.to_string_lossy().into_owned());
+    match argument.as_deref() {
         None => serve(),
-        Some("--help" | "-h") => {
-            print!("{HELP}");
-            ExitCode::SUCCESS
-        }
-        Some("--version" | "-V") => {
-            println!("lowkey-server {}", env!("CARGO_PKG_VERSION"));
-            ExitCode::SUCCESS
-        }
+        Some("--help" | "-h") => print(&help()),
+        Some("--version" | "-V") => print(&format!("lowkey-server {}\n", env!("CARGO_PKG_VERSION"))),
         Some(other) => fail(2, &format!("unknown argument {other:?}; see lowkey-server --help")),
     }
 }
 
 fn serve() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
-    let config = match Config::from_env(|name| std::env::var(name).ok()) {
+    start_log();
+    let config = match Config::from_env(lookup, |path| std::fs::read_to_string(path).map_err(|error| error.to_string()))
+    {
         Ok(config) => config,
         Err(error) => return fail(2, &error.to_string()),
     };
@@ -46,6 +27,9 @@ fn serve() -> ExitCode {
         Some(host) => std::net::SocketAddr::new(host, config.port).to_string(),
         None => format!("port {}", config.port),
     };
+    // A connection is a descriptor. Where the limit cannot be raised, the one that there is has to do.
+    let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap_or_default();
+    log::debug!("{descriptors} descriptors");
     let server = match Server::bind(config) {
         Ok(server) => server,
         Err(error) => return fail(1, &format!("cannot listen on {wanted}: {error}")),
@@ -55,6 +39,59 @@ fn serve() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, &format!("cannot wait for events: {error}")),
     }
+}
+
+/// A variable's value. One that is not UTF-8 is passed on with its faults, to be named in an error.
+fn lookup(name: &str) -> Option<String> {
+    match env::var(name) {
+        Ok(value) => Some(value),
+        Err(VarError::NotPresent) => None,
+        Err(VarError::NotUnicode(value)) => Some(value.to_string_lossy().into_owned()),
+    }
+}
+
+/// Logs to standard error. Under systemd each line begins with its level, as journald reads it, and leaves out the time,
+/// which journald knows.
+fn start_log() {
+    let mut logger = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"));
+    if env::var_os("JOURNAL_STREAM").is_some() {
+        logger.format(|out, record| {
+            let level = match record.level() {
+                log::Level::Error => 3,
+                log::Level::Warn => 4,
+                log::Level::Info => 6,
+                log::Level::Debug | log::Level::Trace => 7,
+            };
+            writeln!(out, "<{level}>{}", record.args())
+        });
+    }
+    logger.init();
+}
+
+fn help() -> String {
+    let mut text = String::from(
+        "The signaling server of Lowkey: it introduces users to each other, who then talk directly.\n\n\
+         Usage: lowkey-server [--help | --version]\n\nSettings come from the environment:\n",
+    );
+    for (name, meaning, default) in config::VARIABLES {
+        text += &format!("  {name:<24} {meaning} [default: {default}]\n");
+    }
+    text += "\nWhat is bounded, and what happens beyond:\n";
+    for (bounded, default, variable, beyond) in limits::TABLE {
+        let variable = if variable.is_empty() { String::new() } else { format!(" ({variable})") };
+        text += format!("  {bounded:<38} {:<42} {beyond}", format!("{default}{variable}")).trim_end();
+        text += "\n";
+    }
+    text += "\nEndpoints: GET /ws?username=NAME (WebSocket), GET /health, and GET /metrics where METRICS says.\n\
+             The line `listening on ADDRESS:PORT` on standard error says that the server is ready.\n\
+             SIGINT or SIGTERM stops it in order, a second one at once. SIGUSR1 makes it log its version and counts.\n";
+    text
+}
+
+/// Prints to standard output; if nobody reads it, nobody misses it.
+fn print(text: &str) -> ExitCode {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
 }
 
 fn fail(code: u8, reason: &str) -> ExitCode {

@@ -11,8 +11,12 @@ pub enum Command {
     Accept(Option<String>),
     /// Turn a request down; without a name, the only one.
     Decline(Option<String>),
-    /// End the current chat or call.
-    Leave,
+    /// End the chat or call with this peer; without a name, the current one.
+    Leave(Option<String>),
+    /// Say with whom there are chats, and who is calling.
+    Who,
+    /// Send this to the peer of the current chat, whatever it begins with.
+    Paste(String),
     /// Say what can be typed.
     Help,
     /// End the program.
@@ -37,24 +41,26 @@ impl Command {
             ("connect", _, _) => Self::Mistake("/connect takes one name: /connect NAME".to_owned()),
             ("accept", peer, None) => Self::Accept(peer),
             ("decline", peer, None) => Self::Decline(peer),
-            ("accept" | "decline", _, _) => Self::Mistake(format!("/{name} takes one name at most")),
-            ("leave", None, _) => Self::Leave,
+            ("leave", peer, None) => Self::Leave(peer),
+            ("accept" | "decline" | "leave", _, _) => Self::Mistake(format!("/{name} takes one name at most")),
+            ("who", None, _) => Self::Who,
             ("help", None, _) => Self::Help,
             ("quit", None, _) => Self::Quit,
-            ("leave" | "help" | "quit", _, _) => Self::Mistake(format!("/{name} stands alone")),
+            ("who" | "help" | "quit", _, _) => Self::Mistake(format!("/{name} stands alone")),
             _ => Self::Mistake(format!("there is no command /{name}; /help lists them, and //{name} sends it as text")),
         }
     }
 }
 
 /// The commands with their words and what they do, in the order in which help shows them.
-pub const COMMANDS: [(&str, &str); 6] = [
+pub const COMMANDS: [(&str, &str); 7] = [
     ("/connect NAME", "call NAME, or turn to the chat that is open with them"),
-    ("/accept [NAME]", "talk to who is calling"),
-    ("/decline [NAME]", "do not"),
-    ("/leave", "end the chat or the call"),
+    ("/accept [NAME]", "talk to who is calling; lines go to them from then on"),
+    ("/decline [NAME]", "do not talk to who is calling"),
+    ("/leave [NAME]", "end the chat or the call"),
+    ("/who", "say with whom you are talking, and who is calling"),
     ("/help", "show this"),
-    ("/quit", "end the program; so does Ctrl-D"),
+    ("/quit", "end the program; so do Ctrl-D, and Ctrl-C twice"),
 ];
 
 #[cfg(test)]
@@ -73,7 +79,9 @@ mod tests {
             ("/accept", Command::Accept(None)),
             ("/accept bob", Command::Accept(Some(name()))),
             ("/decline bob", Command::Decline(Some(name()))),
-            ("/leave", Command::Leave),
+            ("/leave", Command::Leave(None)),
+            ("/leave bob", Command::Leave(Some(name()))),
+            ("/who", Command::Who),
             ("/help", Command::Help),
             ("/quit", Command::Quit),
         ] {

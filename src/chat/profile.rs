@@ -18,6 +18,7 @@ pub struct Profile {
 
 /// What the file holds.
 #[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,

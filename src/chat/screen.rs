@@ -19,10 +19,10 @@ pub fn describe(event: &Event) -> Option<Line> {
     let text = match event {
         Event::Online => "online; you can call and be called".to_owned(),
         Event::Offline { reason, retry_in: Some(_) } => {
-            format!("no server ({}); trying again, open chats go on", harmless(reason))
+            format!("no server ({}); trying again", harmless(reason))
         }
         Event::Offline { reason, retry_in: None } => {
-            format!("no server any more: {}; open chats go on", harmless(reason))
+            format!("no server any more: {}", harmless(reason))
         }
         Event::Request { peer } => {
             let peer = name(peer);
@@ -50,6 +50,7 @@ fn closed(peer: &str, reason: &CloseReason) -> String {
         CloseReason::NotOnline => format!("{peer} is not online"),
         CloseReason::Declined => format!("{peer} declined"),
         CloseReason::Oneself => "that is you".to_owned(),
+        CloseReason::NotCalling => format!("{peer} is no longer calling"),
         reason => format!("no chat with {peer}: {}", harmless(&reason.to_string())),
     }
 }
@@ -82,21 +83,16 @@ pub fn name(peer: &str) -> Cow<'_, str> {
 }
 
 /// A text without what could take over a terminal or deceive the eye: control and escape characters, bidirectional
-/// controls, invisible characters that carry text. Each becomes U+FFFD; a tab becomes a space.
+/// controls, invisible characters that carry text. Each becomes U+FFFD. A tab stays.
 pub fn harmless(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_harmful) {
         return Cow::Borrowed(text);
     }
-    let replace = |c| match c {
-        '\t' => ' ',
-        c if is_harmful(c) => char::REPLACEMENT_CHARACTER,
-        c => c,
-    };
-    Cow::Owned(text.chars().map(replace).collect())
+    Cow::Owned(text.chars().map(|c| if is_harmful(c) { char::REPLACEMENT_CHARACTER } else { c }).collect())
 }
 
 fn is_harmful(c: char) -> bool {
-    c.is_control()
+    c.is_control() && c != '\t'
         || matches!(c,
             // Arabic letter mark, left-to-right and right-to-left marks, embeddings, overrides and isolates.
             '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
@@ -105,8 +101,10 @@ fn is_harmful(c: char) -> bool {
             // Zero-width space and no-break space, word joiner and invisible operators. The joiners U+200C and U+200D
             // stay: Persian and emoji need them.
             | '\u{200b}' | '\u{feff}' | '\u{2060}'..='\u{2064}' | '\u{206a}'..='\u{206f}'
-            // Interlinear annotations and tags.
-            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+            // Soft hyphen, grapheme joiner, and fillers that look like nothing.
+            | '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{3164}' | '\u{ffa0}'
+            // Interlinear annotations, tags, and the variation selectors that only ideographs have.
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e01ef}')
 }
 
 #[cfg(test)]
@@ -127,7 +125,9 @@ mod tests {
             ("\u{9b}31m", "�31m"),
             ("bell\x07\x7f", "bell��"),
             ("a\rb", "a�b"),
-            ("a\tb", "a b"),
+            ("a\tb", "a\tb"),
+            ("\ta\x1b", "\ta�"),
+            ("soft\u{ad}\u{e0101}\u{3164}", "soft���"),
             ("evil\u{202e}txt.exe", "evil�txt.exe"),
             ("\u{2066}x\u{2069}", "�x�"),
             ("in\u{200b}visible\u{e0041}", "in�visible�"),

@@ -134,6 +134,8 @@ pub enum OpenError {
     Forged,
     /// Its nonce was seen before: a text that was taken already, or one of our own, played back.
     Replayed,
+    /// The chat has had [`MAX_TEXTS`].
+    Exhausted,
 }
 
 /// No more texts fit into this chat; see [`MAX_TEXTS`].
@@ -229,6 +231,9 @@ impl Cipher {
         let nonce = Nonce::from_slice(nonce);
         if self.seen.contains(&prefix(nonce)) {
             return Err(OpenError::Replayed);
+        }
+        if self.seen.len() >= MAX_TEXTS {
+            return Err(OpenError::Exhausted);
         }
         let opened = self.decrypt(peer, nonce, sealed).ok_or(OpenError::Forged)?;
         let text = String::from_utf8(opened).map_err(|_| OpenError::Malformed)?;
@@ -505,6 +510,17 @@ mod tests {
         ] {
             assert_eq!(PublicKey::from_base64(bad), Err(KeyError::Malformed), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_chat_ends_when_its_memory_of_nonces_is_full() {
+        let (mut alice, mut bob) = pair();
+        let message = alice.seal("one too many").unwrap();
+        for cipher in [&mut alice, &mut bob] {
+            cipher.seen = (0..MAX_TEXTS as u64).collect();
+            assert_eq!(cipher.seal("x"), Err(Exhausted));
+        }
+        assert_eq!(bob.open(&message), Err(OpenError::Exhausted));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::cipher::{Cipher, KeyPair, PublicKey, TextFormat};
+use super::cipher::{Cipher, KeyPair, OpenError, PublicKey, TextFormat};
 use super::event::{CloseReason, Event, NotSentReason};
 use crate::protocol::{
     self, Candidate, Description, Envelope, ErrorPayload, Introduction, Joined, KeyExchange, MessageType,
@@ -135,6 +135,8 @@ pub enum Output {
     Close {
         /// The connection.
         id: ConnectionId,
+        /// The other side is one of ours, which closes it too once it has read all.
+        peer_closes: bool,
     },
     /// Tell the user.
     Event(Event),
@@ -254,12 +256,7 @@ impl Engine {
             }
             Input::Opened { id } => self.opened(id, out),
             Input::Received { id, text } => self.receive(id, text, out),
-            Input::Closed { id, reason } => {
-                if let Some(peer) = self.connections.remove(&id) {
-                    self.chats.remove(&peer);
-                    out.push(Output::Event(Event::Closed { peer, reason }));
-                }
-            }
+            Input::Closed { id, reason } => self.closed(id, reason, out),
             Input::Tick => self.tick(now, out),
         }
         outputs
@@ -276,9 +273,14 @@ impl Engine {
         self.dropped
     }
 
-    /// With whom there are chats and calls.
+    /// With whom there are chats and calls, and whose requests wait.
     pub fn peers(&self) -> Vec<String> {
-        self.chats.keys().cloned().collect()
+        self.chats.keys().chain(self.requests.keys()).cloned().collect()
+    }
+
+    /// The connection of the chat with `peer`.
+    pub fn connection(&self, peer: &str) -> Option<ConnectionId> {
+        self.chats.get(peer).map(|chat| chat.id)
     }
 
     // What the user does.
@@ -293,6 +295,9 @@ impl Engine {
         if peer == self.username {
             return out.push(Output::Event(Event::Closed { peer, reason: CloseReason::Oneself }));
         }
+        if peer.is_empty() {
+            return out.push(Output::Event(Event::Closed { peer, reason: CloseReason::NotOnline }));
+        }
         if !self.is_online {
             return out.push(Output::Event(Event::Closed { peer, reason: CloseReason::ServerLost }));
         }
@@ -302,7 +307,13 @@ impl Engine {
     }
 
     fn accept(&mut self, peer: String, now: Instant, out: &mut Vec<Output>) {
-        let Some(request) = self.requests.remove(&peer) else { return };
+        let Some(request) = self.requests.remove(&peer) else {
+            // It may have ended while the user said yes; nobody should go on waiting for the chat.
+            if !self.chats.contains_key(&peer) {
+                out.push(Output::Event(Event::Closed { peer, reason: CloseReason::NotCalling }));
+            }
+            return;
+        };
         if self.chats.contains_key(&peer) {
             self.end(&peer, CloseReason::Replaced, out);
         }
@@ -407,7 +418,9 @@ impl Engine {
         // relays no more can be said than that there is just one that may have failed.
         let peer = match error.target {
             Some(target) => {
-                if of_connect {
+                // Whatever the error, a call that has not got further was answered by it.
+                let is_calling = |chat: &Chat| matches!(chat.stage, Stage::Calling);
+                if of_connect || self.chats.get(&target).is_some_and(is_calling) {
                     self.take_unanswered(&target);
                 }
                 Some(target)
@@ -485,7 +498,7 @@ impl Engine {
             self.next_id += 1;
             self.connections.remove(&chat.id);
             self.connections.insert(id, sender.to_owned());
-            out.push(Output::Close { id: chat.id });
+            out.push(Output::Close { id: chat.id, peer_closes: false });
             chat.id = id;
             chat.role = Role::Responder;
         } else if secured.max_message.is_some() {
@@ -586,6 +599,7 @@ impl Engine {
         let Some(peer) = self.connections.get(&id).cloned() else { return };
         let Some(Chat { stage: Stage::Open(secured), .. }) = self.chats.get_mut(&peer) else { return };
         match text.map(|text| secured.cipher.open(&text)) {
+            Some(Err(OpenError::Exhausted)) => self.end(&peer, CloseReason::Exhausted, out),
             Some(Ok(opened)) => {
                 secured.failures = 0;
                 if opened.key_changed {
@@ -601,6 +615,17 @@ impl Engine {
                 }
             }
         }
+    }
+
+    fn closed(&mut self, id: ConnectionId, reason: CloseReason, out: &mut Vec<Output>) {
+        let Some(peer) = self.connections.remove(&id) else { return };
+        let Some(chat) = self.chats.remove(&peer) else { return };
+        let reason = match (chat.stage, reason) {
+            // What never came about was not lost.
+            (Stage::Negotiating(_), CloseReason::ConnectionLost) => CloseReason::NoConnection,
+            (_, reason) => reason,
+        };
+        out.push(Output::Event(Event::Closed { peer, reason }));
     }
 
     // What all of these share.
@@ -621,6 +646,7 @@ impl Engine {
             .collect();
         for (peer, is_negotiating) in over {
             let reason = if is_negotiating { CloseReason::NoConnection } else { CloseReason::NoAnswer };
+            self.take_unanswered(&peer);
             self.end(&peer, reason, out);
         }
     }
@@ -649,17 +675,19 @@ impl Engine {
         self.chats.entry(peer).insert_entry(chat).into_mut()
     }
 
-    /// Keeps a request for the user to answer. One that the peer repeats starts anew.
+    /// Keeps a request for the user to answer. One that the peer repeats starts anew, but gets no more time by that.
     fn add_request(&mut self, peer: String, now: Instant, out: &mut Vec<Output>) {
-        let is_new = !self.requests.contains_key(&peer);
-        if is_new && self.requests.len() >= self.max_requests {
+        if let Some(request) = self.requests.get_mut(&peer) {
+            request.key = None;
+            request.early.clear();
+            return;
+        }
+        if self.requests.len() >= self.max_requests {
             return self.drop_message();
         }
         let request = Request { key: None, early: Vec::new(), deadline: now + ANSWER_TIME };
         self.requests.insert(peer.clone(), request);
-        if is_new {
-            out.push(Output::Event(Event::Request { peer }));
-        }
+        out.push(Output::Event(Event::Request { peer }));
     }
 
     /// Takes the server's answer to a connect off the list; whether there was one to this peer.
@@ -672,8 +700,8 @@ impl Engine {
     fn end(&mut self, peer: &str, reason: CloseReason, out: &mut Vec<Output>) {
         let Some(chat) = self.chats.remove(peer) else { return };
         self.connections.remove(&chat.id);
-        if matches!(chat.stage, Stage::Negotiating(_) | Stage::Open(_)) {
-            out.push(Output::Close { id: chat.id });
+        if let Stage::Negotiating(secured) | Stage::Open(secured) = &chat.stage {
+            out.push(Output::Close { id: chat.id, peer_closes: secured.knows_rule });
         }
         out.push(Output::Event(Event::Closed { peer: peer.to_owned(), reason }));
     }
@@ -695,7 +723,7 @@ fn push_early(early: &mut Vec<Candidate>, candidate: Candidate) -> Option<()> {
 }
 
 fn payload<T: DeserializeOwned>(envelope: &Envelope<'_>) -> Option<T> {
-    serde_json::from_str(envelope.payload?.get()).ok()
+    protocol::from_object(envelope.payload?.get()).ok()
 }
 
 fn signal(kind: MessageType, target: &str, payload: Option<&impl Serialize>) -> Output {

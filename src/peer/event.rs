@@ -79,6 +79,8 @@ pub enum Event {
 pub enum NotSentReason {
     /// There is no open chat with that peer.
     NotOpen,
+    /// So much is waiting to be sent already that there is no room for more.
+    Busy,
     /// It is longer than the other side takes.
     TooLong {
         /// The longest text that it takes, in bytes of UTF-8.
@@ -108,6 +110,8 @@ pub enum CloseReason {
     NoConnection,
     /// One cannot call oneself.
     Oneself,
+    /// The other side's request was over before it was accepted.
+    NotCalling,
     /// The server is out of reach.
     ServerLost,
     /// The other side's key is none, of low order, or our own.
@@ -134,6 +138,7 @@ impl fmt::Display for NotSentReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotOpen => f.write_str("no chat is open"),
+            Self::Busy => f.write_str("too much is waiting to be sent already"),
             Self::TooLong { max_bytes } => {
                 write!(f, "the text is longer than the {max_bytes} bytes that can be sent at once")
             }
@@ -155,6 +160,7 @@ impl fmt::Display for CloseReason {
                 "no direct connection came about; both sides may be behind NATs that need a STUN or TURN server (--stun, --turn)",
             ),
             Self::Oneself => f.write_str("that is you"),
+            Self::NotCalling => f.write_str("no longer calling"),
             Self::ServerLost => f.write_str("the server is out of reach"),
             Self::BadKey => f.write_str("the other side's key is not fit for use"),
             Self::Unreadable => f.write_str("too many texts in a row could not be decrypted"),

@@ -18,7 +18,7 @@ use log::{debug, warn};
 use mio::Waker;
 use rtc::ice::mdns::MulticastDnsMode;
 use rtc::peer_connection::configuration::setting_engine::SctpMaxMessageSize;
-use rtc::peer_connection::transport::RTCIceCandidateInit;
+use rtc::peer_connection::transport::{RTCDtlsTransportState, RTCIceCandidateInit};
 use tokio::sync::mpsc::{self, Receiver, Sender, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -32,6 +32,7 @@ use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle as TaskHandle, Runtime, TokioRuntime,
 };
 
+use super::Gauge;
 use super::engine::{ConnectionId, Input, MAX_MESSAGE};
 use super::event::CloseReason;
 use crate::protocol::Candidate;
@@ -67,18 +68,19 @@ impl std::fmt::Debug for IceServer {
 /// What a connection is to do.
 #[derive(Debug)]
 pub enum Command {
-    /// Begin, and describe it as an offer.
-    Offer,
-    /// Begin with the peer's offer, and describe it as an answer.
-    Answer(String),
+    /// Begin with an offer of ours, or with the peer's, which is answered.
+    Begin(Option<String>, Queue),
     /// Take the peer's answer.
     Finish(String),
     /// Take a candidate of the peer.
     AddCandidate(Candidate),
     /// Send a text message.
     Transmit(String),
-    /// End once all that was sent has arrived.
-    Close,
+    /// End once all that was sent has arrived, and has been read if the other side is one that says so.
+    Close {
+        /// The other side closes the connection once it has read to the end.
+        peer_closes: bool,
+    },
 }
 
 /// Where inputs of the engine go: a bounded mailbox and the loop to be woken. Whoever is faster than the loop waits,
@@ -108,6 +110,9 @@ impl Outlet {
 pub struct Rtc {
     commands: Option<UnboundedSender<(ConnectionId, Command)>>,
     thread: Option<JoinHandle<()>>,
+    /// Bytes that wait to be sent, of all connections together and of each.
+    queued: Gauge,
+    queues: HashMap<ConnectionId, Gauge>,
 }
 
 impl Rtc {
@@ -115,26 +120,70 @@ impl Rtc {
     ///
     /// # Errors
     /// The system has no thread or no descriptors to give.
-    pub fn start(config: Config, outlet: Outlet) -> io::Result<Self> {
+    pub fn start(config: Config, outlet: Outlet, queued: Gauge) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (commands, receiver) = mpsc::unbounded_channel();
-        let thread = thread::Builder::new()
-            .name("lowkey-rtc".to_owned())
-            .spawn(move || runtime.block_on(serve(config, outlet, receiver)))?;
-        Ok(Self { commands: Some(commands), thread: Some(thread) })
+        let thread = thread::Builder::new().name("lowkey-rtc".to_owned()).spawn(move || {
+            runtime.block_on(serve(config, outlet, receiver));
+            // A name that is still being looked up is not waited for.
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { commands: Some(commands), thread: Some(thread), queued, queues: HashMap::new() })
     }
 
-    /// Gives a connection something to do. `Offer` and `Answer` begin it.
+    /// Gives a connection something to do.
     pub fn command(&self, id: ConnectionId, command: Command) {
         if let Some(commands) = &self.commands {
             // The thread ends only once this sender is gone.
             let _ = commands.send((id, command));
         }
     }
+
+    /// Begins a connection, with an offer or with an answer to one.
+    pub fn begin(&mut self, id: ConnectionId, offer: Option<String>) {
+        self.queues.retain(|_, queue| queue.is_shared());
+        let queue = Gauge::default();
+        self.queues.insert(id, queue.clone());
+        self.command(id, Command::Begin(offer, Queue { own: queue, all: self.queued.clone() }));
+    }
+
+    /// Sends a text message.
+    pub fn transmit(&self, id: ConnectionId, text: String) {
+        if let Some(queue) = self.queues.get(&id) {
+            queue.add(text.len());
+            self.queued.add(text.len());
+            self.command(id, Command::Transmit(text));
+        }
+    }
+
+    /// Whether so much waits to be sent that there is no room for more.
+    pub fn is_full(&self, id: ConnectionId) -> bool {
+        self.queues.get(&id).is_some_and(|queue| queue.get() >= MAX_QUEUED)
+    }
+}
+
+/// What waits to be sent over one connection, in bytes. What is still waiting when it is dropped waits no more.
+#[derive(Debug)]
+pub struct Queue {
+    own: Gauge,
+    all: Gauge,
+}
+
+impl Queue {
+    fn sent(&self, bytes: usize) {
+        self.own.subtract(bytes);
+        self.all.subtract(bytes);
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.sent(self.own.get());
+    }
 }
 
 impl Drop for Rtc {
-    /// Ends all connections in order and waits for that, [`CLOSE_TIME`] at most.
+    /// Ends all connections in order and waits for that, [`END_TIME`] at most.
     fn drop(&mut self) {
         self.commands = None;
         if let Some(thread) = self.thread.take() {
@@ -147,7 +196,7 @@ async fn serve(config: Config, outlet: Outlet, mut commands: UnboundedReceiver<(
     let mut connections: HashMap<ConnectionId, UnboundedSender<Command>> = HashMap::new();
     let mut tasks = JoinSet::new();
     while let Some((id, command)) = commands.recv().await {
-        if matches!(command, Command::Offer | Command::Answer(_)) {
+        if let Command::Begin(..) = command {
             connections.retain(|_, connection| !connection.is_closed());
             while tasks.try_join_next().is_some() {}
             let (sender, receiver) = mpsc::unbounded_channel();
@@ -161,7 +210,7 @@ async fn serve(config: Config, outlet: Outlet, mut commands: UnboundedReceiver<(
     }
     // Without their senders, the connections end in order.
     drop(connections);
-    let _ = timeout(CLOSE_TIME, async { while tasks.join_next().await.is_some() {} }).await;
+    let _ = timeout(END_TIME, async { while tasks.join_next().await.is_some() {} }).await;
 }
 
 /// One connection from its first command to its last.
@@ -172,11 +221,16 @@ async fn live(id: ConnectionId, config: Config, outlet: Outlet, mut commands: Un
         Ok(connection) => connection,
         Err(error) => return outlet.send(Input::Closed { id, reason: failed(&error) }).await,
     };
-    let mut link = Link { id, connection, outlet, notes, is_open, texts: None, channel: None };
+    let mut link = Link { id, connection, outlet, notes, is_open, queue: None, writer: None, channel: None };
+    let mut peer_closes = true;
     let ended = loop {
         let step = tokio::select! {
             command = commands.recv() => match command {
-                None | Some(Command::Close) => break None,
+                None => break None,
+                Some(Command::Close { peer_closes: closes }) => {
+                    peer_closes = closes;
+                    break None;
+                }
                 Some(command) => link.obey(command).await,
             },
             Some(note) = noted.recv() => match note {
@@ -188,34 +242,70 @@ async fn live(id: ConnectionId, config: Config, outlet: Outlet, mut commands: Un
             break Some(failed(&error));
         }
     };
-    let Link { connection, outlet, texts, channel, .. } = link;
+    let Link { connection, outlet, writer, channel, .. } = link;
     match ended {
         Some(reason) => {
             let _ = connection.close().await;
             outlet.send(Input::Closed { id, reason }).await;
         }
         None => {
-            close_in_order(texts, channel).await;
+            if let (Some(writer), Some(channel)) = (writer, channel) {
+                let read_time = if peer_closes { READ_TIME } else { READ_TIME_UNKNOWN };
+                close_in_order(writer, channel, &connection, &mut noted, read_time).await;
+            }
             let _ = connection.close().await;
         }
     }
     debug!("connection {} closed", id.0);
 }
 
-/// Closing right after sending would lose what was sent, so the other side's acknowledgement is awaited first.
-async fn close_in_order(writer: Option<Writer>, channel: Option<Arc<dyn DataChannel>>) {
-    let Some(channel) = channel else { return };
-    let drained = async {
-        if let Some(Writer { texts, task }) = writer {
-            drop(texts);
-            let _ = task.await;
+/// Ends a chat so that nothing of what was sent is lost. Closing right after sending would lose it, and so would closing
+/// while the other side has it but has not read it. So the writer sends what it has; the channel is closed, which the other
+/// side reads behind all texts; and then it is the other side that closes the connection, which shows in DTLS alone.
+async fn close_in_order(
+    writer: Writer,
+    channel: Arc<dyn DataChannel>,
+    connection: &Arc<dyn PeerConnection>,
+    noted: &mut UnboundedReceiver<Note>,
+    read_time: Duration,
+) {
+    let Writer { texts, mut task } = writer;
+    drop(texts);
+    let mut progress = Instant::now();
+    let mut outstanding = usize::MAX;
+    let mut is_written = false;
+    loop {
+        tokio::select! {
+            _ = &mut task, if !is_written => is_written = true,
+            note = noted.recv() => if matches!(note, None | Some(Note::Ended(_))) {
+                return;
+            },
+            () = tokio::time::sleep(DRAIN_POLL) => {}
         }
-        while channel.outstanding_bytes().await.is_ok_and(|bytes| bytes > 0) {
+        let now_outstanding = channel.outstanding_bytes().await.unwrap_or_default();
+        if is_written && now_outstanding == 0 {
+            break;
+        }
+        if now_outstanding != outstanding {
+            (outstanding, progress) = (now_outstanding, Instant::now());
+        }
+        if progress.elapsed() >= DRAIN_TIME {
+            return;
+        }
+    }
+    let _ = channel.close().await;
+    let Some(sctp) = connection.sctp().await else { return };
+    let dtls = sctp.transport();
+    let read_to_end = async {
+        while dtls.state().await.is_ok_and(|state| state == RTCDtlsTransportState::Connected) {
             tokio::time::sleep(DRAIN_POLL).await;
         }
     };
-    let _ = timeout(DRAIN_TIME, drained).await;
-    let _ = channel.close().await;
+    let lost = async { while !matches!(noted.recv().await, None | Some(Note::Ended(CloseReason::ConnectionLost))) {} };
+    tokio::select! {
+        _ = timeout(read_time, read_to_end) => {}
+        () = lost => {}
+    }
 }
 
 /// What the crate's callbacks tell the connection's task. They run on the driver, so all they do is queue.
@@ -231,7 +321,9 @@ struct Link {
     outlet: Outlet,
     notes: UnboundedSender<Note>,
     is_open: Arc<AtomicBool>,
-    texts: Option<Writer>,
+    /// Until there is a writer, which takes it.
+    queue: Option<Queue>,
+    writer: Option<Writer>,
     channel: Option<Arc<dyn DataChannel>>,
 }
 
@@ -244,13 +336,15 @@ struct Writer {
 impl Link {
     async fn obey(&mut self, command: Command) -> Result<(), Error> {
         match command {
-            Command::Offer => {
+            Command::Begin(None, queue) => {
+                self.queue = Some(queue);
                 let channel = self.connection.create_data_channel(CHANNEL_LABEL, None).await?;
                 self.attach(channel);
                 let offer = self.connection.create_offer(None).await?;
                 self.describe(offer).await
             }
-            Command::Answer(sdp) => {
+            Command::Begin(Some(sdp), queue) => {
+                self.queue = Some(queue);
                 self.connection.set_remote_description(RTCSessionDescription::offer(sdp)?).await?;
                 let answer = self.connection.create_answer(None).await?;
                 self.describe(answer).await
@@ -270,12 +364,12 @@ impl Link {
                 Ok(())
             }
             Command::Transmit(text) => {
-                if let Some(writer) = &self.texts {
+                if let Some(writer) = &self.writer {
                     let _ = writer.texts.send(text);
                 }
                 Ok(())
             }
-            Command::Close => Ok(()),
+            Command::Close { .. } => Ok(()),
         }
     }
 
@@ -307,33 +401,43 @@ impl Link {
         let (id, outlet, notes, is_open) = (self.id, self.outlet.clone(), self.notes.clone(), self.is_open.clone());
         let reader = channel.clone();
         tokio::spawn(async move {
-            while let Some(event) = reader.poll().await {
+            let mut is_closed = false;
+            loop {
+                let event = match is_closed {
+                    false => reader.poll().await,
+                    // The crate tells of the end before the texts that it still holds for a slow reader.
+                    true => timeout(LAST_TEXTS, reader.poll()).await.ok().flatten(),
+                };
                 match event {
-                    DataChannelEvent::OnOpen => {
+                    Some(DataChannelEvent::OnOpen) => {
                         is_open.store(true, Ordering::Relaxed);
                         outlet.send(Input::Opened { id }).await;
                     }
-                    DataChannelEvent::OnMessage(message) => {
+                    Some(DataChannelEvent::OnMessage(message)) => {
                         let text = message.is_string.then(|| String::from_utf8(message.data.into()).ok()).flatten();
                         outlet.send(Input::Received { id, text }).await;
                     }
-                    DataChannelEvent::OnClose => break,
-                    _ => {}
+                    Some(DataChannelEvent::OnClose) => is_closed = true,
+                    Some(_) => {}
+                    None => break,
                 }
             }
             let _ = notes.send(Note::Ended(CloseReason::PeerLeft));
         });
         let (texts, mut receiver) = mpsc::unbounded_channel::<String>();
-        let (writer, notes) = (channel.clone(), self.notes.clone());
+        let (writer, notes, queue) = (channel.clone(), self.notes.clone(), self.queue.take());
         let task = tokio::spawn(async move {
             while let Some(text) = receiver.recv().await {
                 if let Err(error) = writer.send_text(&text).await {
                     let _ = notes.send(Note::Ended(failed(&error)));
                     break;
                 }
+                if let Some(queue) = &queue {
+                    queue.sent(text.len());
+                }
             }
         });
-        self.texts = Some(Writer { texts, task });
+        self.writer = Some(Writer { texts, task });
         self.channel = Some(channel);
     }
 }
@@ -475,7 +579,7 @@ impl Runtime for Prompt {
 const CHANNEL_LABEL: &str = "chat";
 
 /// Inputs that may wait for the loop.
-const MAILBOX: usize = 256;
+const MAILBOX: usize = 32;
 
 /// Bytes of one channel that may be on their way. More would overrun the receiver's socket buffer, and a third of the
 /// speed would be left.
@@ -484,12 +588,24 @@ const SEND_BUFFER: usize = 65_536;
 /// How often each side tells the other that it is there.
 const KEEPALIVE: Duration = Duration::from_secs(1);
 
-/// How long what was sent may take to arrive before a connection is closed anyway, and how often that is looked at.
-const DRAIN_TIME: Duration = Duration::from_secs(2);
-const DRAIN_POLL: Duration = Duration::from_millis(2);
+/// Bytes of one connection that may wait to be sent.
+const MAX_QUEUED: usize = 8 * 1024 * 1024;
 
-/// How long all connections together may take to close. More than [`DRAIN_TIME`].
-const CLOSE_TIME: Duration = Duration::from_secs(3);
+/// How long the other side may take nothing of what was sent before it is given up, and how often that is looked at.
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+const DRAIN_POLL: Duration = Duration::from_millis(5);
+
+/// How long the other side may take to read what it has, and to close in its turn.
+const READ_TIME: Duration = Duration::from_secs(15);
+
+/// The same for an app of which it is not known that it closes at all.
+const READ_TIME_UNKNOWN: Duration = Duration::from_millis(500);
+
+/// How long to look for texts behind the end of a channel.
+const LAST_TEXTS: Duration = Duration::from_millis(20);
+
+/// How long all connections together may take to end.
+const END_TIME: Duration = Duration::from_secs(30);
 
 /// The longest sleep of a driver that is opening a connection, and for how long that is worth its price.
 const PROMPT_SLEEP: Duration = Duration::from_millis(5);

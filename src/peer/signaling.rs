@@ -189,7 +189,8 @@ impl Signaling {
         }
     }
 
-    /// Takes what a dialling thread has brought back.
+    /// Takes what a dialling thread has brought back. What came right behind the handshake gives no readiness any more, so
+    /// [`ready`](Self::ready) is to be called after this.
     pub fn dialled(&mut self, dialled: Dialled, now: Instant, registry: &Registry) -> Vec<Event> {
         let socket = match dialled {
             Ok(socket) => socket,
@@ -201,30 +202,31 @@ impl Signaling {
         }
         self.told = None;
         self.state = State::Online { socket, since: now, heard: now, ping: now + PING_INTERVAL };
-        let mut events = vec![Event::Online];
-        // What came right behind the handshake gives no event any more.
-        events.extend(self.ready(now, registry));
-        events
+        vec![Event::Online]
     }
 
-    /// Reads and writes what can be, after the socket was said to be ready.
-    pub fn ready(&mut self, now: Instant, registry: &Registry) -> Vec<Event> {
-        let State::Online { socket, heard, .. } = &mut self.state else { return Vec::new() };
+    /// Reads and writes what can be, after the socket was said to be ready. Where [`READS_AT_ONCE`] messages are not all,
+    /// the second value is true, and there will be no other word of it.
+    pub fn ready(&mut self, now: Instant, registry: &Registry) -> (Vec<Event>, bool) {
+        let State::Online { socket, heard, .. } = &mut self.state else { return (Vec::new(), false) };
         let mut events = Vec::new();
         let reason = loop {
+            if events.len() >= READS_AT_ONCE {
+                return (events, true);
+            }
             match socket.read() {
                 Ok(message) => {
                     *heard = now;
                     match message {
                         Message::Text(text) => events.push(Event::Text(text.as_str().to_owned())),
                         Message::Close(frame) => {
-                            let reason = frame.map(|frame| frame.reason.to_string()).filter(|text| !text.is_empty());
+                            let reason = frame.map(|frame| one_line(&frame.reason)).filter(|text| !text.is_empty());
                             let reason = reason.unwrap_or_else(|| "the server closed the connection".to_owned());
                             let _ = socket.flush();
                             if reason == REPLACED {
                                 // Taking the name back would only make the two replace each other for ever.
                                 events.extend(self.give_up(registry));
-                                return events;
+                                return (events, false);
                             }
                             break reason;
                         }
@@ -233,13 +235,13 @@ impl Signaling {
                 }
                 Err(Error::Io(error)) if is_pending(&error) => match socket.flush() {
                     Err(Error::Io(error)) if !is_pending(&error) => break error.to_string(),
-                    _ => return events,
+                    _ => return (events, false),
                 },
                 Err(error) => break explain(&error),
             }
         };
         events.extend(self.lose(reason, now, registry));
-        events
+        (events, false)
     }
 
     /// Sends a text message, if the server is there.
@@ -285,7 +287,7 @@ impl Signaling {
     fn give_up(&mut self, registry: &Registry) -> Option<Event> {
         self.disconnect(registry);
         self.state = State::Waiting(None);
-        let reason = "somebody else has gone online under this name".to_owned();
+        let reason = "somebody else has gone online under this name; --name chooses another one".to_owned();
         Some(Event::Offline { reason, retry_in: None })
     }
 
@@ -364,9 +366,7 @@ fn explain(error: &Error) -> String {
         }
         Error::Http(response) => {
             let body = response.body().as_deref().unwrap_or_default();
-            let words = String::from_utf8_lossy(&body[..body.len().min(MAX_WORDS)]);
-            // The body is somebody else's text: one line of it, and no control characters.
-            let line: String = words.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
+            let line = one_line(&String::from_utf8_lossy(&body[..body.len().min(MAX_WORDS)]));
             match line.is_empty() || line.starts_with('<') {
                 true => format!("the server answered {}", response.status()),
                 false => format!("the server answered {}: {line}", response.status()),
@@ -377,6 +377,12 @@ fn explain(error: &Error) -> String {
         }
         error => error.to_string(),
     }
+}
+
+/// The first line of what a server says, without control characters: it is somebody else's text, and may end up on a
+/// terminal or in a log.
+fn one_line(words: &str) -> String {
+    words.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).collect()
 }
 
 /// The pause before the next try: it doubles with each failure, and a random part keeps the clients of a server that
@@ -405,6 +411,9 @@ const DIAL_TIME: Duration = Duration::from_secs(10);
 /// The longest message that a server may send, and the most that may wait to be sent to it, in bytes.
 const MAX_SIGNAL: usize = 256 * 1024;
 const MAX_UNSENT: usize = 1024 * 1024;
+
+/// Messages of the server taken at once, before it is the others' turn.
+const READS_AT_ONCE: usize = 64;
 
 /// How much of a server's error page is looked at, in bytes.
 const MAX_WORDS: usize = 200;

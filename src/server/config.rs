@@ -1,10 +1,12 @@
 //! The server's settings, read from an environment that comes in as a lookup function.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::http::Cors;
+use super::address::Proxies;
+use super::http::{Access, AccessToken, Cors};
+use super::limits::Limits;
 
 /// What an operator can set (protocol 1.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,24 +17,53 @@ pub struct Config {
     pub port: u16,
     /// How long a session lives from its creation or its last join.
     pub session_ttl: Duration,
-    /// The origins that browsers may come from.
-    pub cors: Cors,
+    /// Who may come in.
+    pub access: Access,
+    /// Whose word on where a request has come from is taken.
+    pub proxies: Proxies,
+    /// Where the metrics can be read.
+    pub metrics: MetricsAt,
+    /// What is bounded.
+    pub limits: Limits,
+}
+
+/// Where the metrics can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsAt {
+    /// Nowhere.
+    Nowhere,
+    /// At the server's own port, by callers on this machine that no proxy stands before.
+    Loopback,
+    /// At an address of its own.
+    Address(SocketAddr),
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { host: None, port: 8080, session_ttl: Duration::from_secs(600), cors: Cors::Any }
+        Self {
+            host: None,
+            port: 8080,
+            session_ttl: Duration::from_secs(600),
+            access: Access { cors: Cors::Any, token: None },
+            proxies: Proxies::default(),
+            metrics: MetricsAt::Nowhere,
+            limits: Limits::default(),
+        }
     }
 }
 
 impl Config {
-    /// Reads `HOST`, `PORT`, `SESSION_TTL` and `CORS_ORIGINS`. A variable that is absent or empty keeps its default.
+    /// Reads the variables of [`VARIABLES`]. One that is absent or empty keeps its default. `read` gives the text of the
+    /// file that `ACCESS_TOKEN_FILE` names.
     ///
     /// # Errors
     /// Names the first variable whose value cannot be understood.
-    pub fn from_env(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+    pub fn from_env(
+        lookup: impl Fn(&str) -> Option<String>,
+        read: impl Fn(&str) -> Result<String, String>,
+    ) -> Result<Self, ConfigError> {
         let mut config = Self::default();
-        let set = |name| lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        let set = |name: &str| lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
         if let Some(value) = set("HOST") {
             let host = value.trim_start_matches('[').trim_end_matches(']').parse();
             config.host = Some(host.map_err(|_| error("HOST", &value, "an IP address, such as 127.0.0.1 or ::1"))?);
@@ -46,12 +77,97 @@ impl Config {
                 ttl.ok_or_else(|| error("SESSION_TTL", &value, "a duration of at most a year, such as 10m or 1h15m"))?;
         }
         if let Some(value) = set("CORS_ORIGINS") {
-            config.cors = parse_origins(&value)
+            config.access.cors = parse_origins(&value)
                 .ok_or_else(|| error("CORS_ORIGINS", &value, "* or a comma list such as https://chat.example"))?;
         }
+        config.access.token = access_token(set("ACCESS_TOKEN"), set("ACCESS_TOKEN_FILE"), read)?;
+        if let Some(value) = set("TRUSTED_PROXIES") {
+            config.proxies = Proxies::parse(&value).ok_or_else(|| {
+                error("TRUSTED_PROXIES", &value, "none or a comma list such as 10.0.0.0/8,2001:db8::1")
+            })?;
+        }
+        if let Some(value) = set("METRICS") {
+            config.metrics = match &*value {
+                "off" => MetricsAt::Nowhere,
+                "loopback" => MetricsAt::Loopback,
+                address => MetricsAt::Address(
+                    address.parse().map_err(|_| error("METRICS", &value, "off, loopback or ADDRESS:PORT"))?,
+                ),
+            };
+        }
+        config.limits = limits(set)?;
         Ok(config)
     }
 }
+
+/// The settings that bound something.
+fn limits(set: impl Fn(&str) -> Option<String>) -> Result<Limits, ConfigError> {
+    let mut limits = Limits::default();
+    if let Some(value) = set("PING_INTERVAL") {
+        let interval = parse_duration(&value).filter(|interval| (MIN_PING..=MAX_PING).contains(interval));
+        limits.ping_interval =
+            interval.ok_or_else(|| error("PING_INTERVAL", &value, "a duration from 10ms to 1h, such as 25s"))?;
+        // As many intervals as the defaults give: two pings may be lost.
+        limits.silence = limits.ping_interval * 12 / 5;
+    }
+    let count = |name, default| match set(name) {
+        None => Ok(default),
+        Some(value) => match value.parse::<usize>() {
+            Ok(count @ 1..) => Ok(count),
+            _ => Err(error(name, &value, "a number from 1")),
+        },
+    };
+    limits.clients = count("MAX_CLIENTS", limits.clients)?;
+    limits.clients_per_address = Some(count("MAX_CLIENTS_PER_ADDRESS", 256)?);
+    limits.sessions = count("MAX_SESSIONS", limits.sessions)?;
+    match set("RATE_LIMITS").as_deref() {
+        None | Some("on") => Ok(limits),
+        Some("off") => Ok(limits.without_rates()),
+        Some(value) => Err(error("RATE_LIMITS", value, "on or off")),
+    }
+}
+
+/// The access token from its variable or its file. It is never said in an error.
+fn access_token(
+    token: Option<String>,
+    file: Option<String>,
+    read: impl Fn(&str) -> Result<String, String>,
+) -> Result<Option<AccessToken>, ConfigError> {
+    let hidden = |variable, value: &str, expected| ConfigError { variable, value: value.to_owned(), expected };
+    let expected = "a token without spaces";
+    match (token, file) {
+        (None, None) => Ok(None),
+        (Some(_), Some(path)) => Err(error("ACCESS_TOKEN_FILE", &path, "nothing where ACCESS_TOKEN is set")),
+        (Some(token), None) => match AccessToken::new(&token) {
+            Some(token) => Ok(Some(token)),
+            None => Err(hidden("ACCESS_TOKEN", "(not shown)", expected)),
+        },
+        (None, Some(path)) => {
+            let text = read(&path).map_err(|_| error("ACCESS_TOKEN_FILE", &path, "a file that can be read"))?;
+            match AccessToken::new(text.trim()) {
+                Some(token) => Ok(Some(token)),
+                None => Err(error("ACCESS_TOKEN_FILE", &path, "a file with a token without spaces")),
+            }
+        }
+    }
+}
+
+/// The variables, for people: the name, what it sets, and the default.
+pub const VARIABLES: [(&str, &str, &str); 13] = [
+    ("HOST", "the IP address to listen on", "all addresses, IPv4 and IPv6"),
+    ("PORT", "the TCP port to listen on; 0 takes a free one", "8080"),
+    ("SESSION_TTL", "how long a session waits for its second user, such as 300ms or 1h15m", "10m"),
+    ("CORS_ORIGINS", "the origins that browsers may come from: * or a comma list", "*"),
+    ("ACCESS_TOKEN", "what clients have to know; or ACCESS_TOKEN_FILE, a file with it", "none: everybody may come in"),
+    ("TRUSTED_PROXIES", "whose X-Forwarded-For is believed: addresses, networks, none", "127.0.0.0/8,::1"),
+    ("METRICS", "where /metrics is: off, loopback (own port, local callers), ADDRESS:PORT", "off"),
+    ("PING_INTERVAL", "the time between pings; a client is cut after 2.4 times that", "25s"),
+    ("MAX_CLIENTS", "clients in all", "1000000"),
+    ("MAX_CLIENTS_PER_ADDRESS", "clients of one IPv4 address or IPv6 /64", "256"),
+    ("MAX_SESSIONS", "open sessions in all", "1000000"),
+    ("RATE_LIMITS", "off lifts the limits per client and per address", "on"),
+    ("RUST_LOG", "how much to log: error, warn, info, debug or off", "info"),
+];
 
 /// A variable whose value cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,6 +234,10 @@ fn parse_duration(text: &str) -> Option<Duration> {
     Some(total)
 }
 
+/// The least and the most that may lie between pings.
+const MIN_PING: Duration = Duration::from_millis(10);
+const MAX_PING: Duration = Duration::from_secs(3600);
+
 /// Longer than any session is of use; it keeps sums of instants and durations far from overflow.
 const MAX_TTL: Duration = Duration::from_secs(366 * 24 * 3600);
 
@@ -126,8 +246,13 @@ mod tests {
     use super::*;
 
     fn config(variables: &[(&str, &str)]) -> Result<Config, String> {
-        Config::from_env(|name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
-            .map_err(|error| error.to_string())
+        let lookup = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        let read = |path: &str| match path {
+            "/token" => Ok("s3cret\n".to_owned()),
+            "/empty" => Ok("\n".to_owned()),
+            _ => Err("no such file".to_owned()),
+        };
+        Config::from_env(lookup, read).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -144,15 +269,40 @@ mod tests {
             ("PORT", "0"),
             ("SESSION_TTL", "90s"),
             ("CORS_ORIGINS", "https://a.example, http://b.example:8080"),
+            ("ACCESS_TOKEN", "s3cret"),
+            ("TRUSTED_PROXIES", "none"),
+            ("METRICS", "127.0.0.1:9090"),
+            ("PING_INTERVAL", "50s"),
+            ("MAX_CLIENTS", "1"),
+            ("MAX_CLIENTS_PER_ADDRESS", "2"),
+            ("MAX_SESSIONS", "3"),
         ]);
         let expected = Config {
             host: Some("::1".parse().unwrap()),
             port: 0,
             session_ttl: Duration::from_secs(90),
-            cors: only(&["https://a.example", "http://b.example:8080"]),
+            access: Access {
+                cors: only(&["https://a.example", "http://b.example:8080"]),
+                token: AccessToken::new("s3cret"),
+            },
+            proxies: Proxies::parse("none").unwrap(),
+            metrics: MetricsAt::Address("127.0.0.1:9090".parse().unwrap()),
+            limits: Limits {
+                ping_interval: Duration::from_secs(50),
+                silence: Duration::from_secs(120),
+                clients: 1,
+                clients_per_address: Some(2),
+                sessions: 3,
+                ..Limits::default()
+            },
         };
         assert_eq!(set, Ok(expected));
         assert_eq!(config(&[("CORS_ORIGINS", "https://a.example,*")]), Ok(Config::default()));
+        let from_file = config(&[("ACCESS_TOKEN_FILE", "/token")]).unwrap();
+        assert_eq!(from_file.access.token, AccessToken::new("s3cret"));
+        assert_eq!(config(&[("METRICS", "loopback")]).unwrap().metrics, MetricsAt::Loopback);
+        let off = config(&[("RATE_LIMITS", "off"), ("MAX_CLIENTS_PER_ADDRESS", "2")]).unwrap().limits;
+        assert_eq!(off, Limits::default().without_rates());
     }
 
     #[test]
@@ -194,9 +344,26 @@ mod tests {
             ("SESSION_TTL", "9000h30m99999h"),
             ("CORS_ORIGINS", "chat.example"),
             ("CORS_ORIGINS", ","),
+            ("TRUSTED_PROXIES", "localhost"),
+            ("METRICS", "9090"),
+            ("PING_INTERVAL", "25"),
+            ("PING_INTERVAL", "1ms"),
+            ("MAX_CLIENTS", "0"),
+            ("MAX_CLIENTS_PER_ADDRESS", "many"),
+            ("MAX_SESSIONS", "-1"),
+            ("RATE_LIMITS", "no"),
+            ("ACCESS_TOKEN_FILE", "/nowhere"),
+            ("ACCESS_TOKEN_FILE", "/empty"),
         ] {
             let message = config(&[(name, value)]).unwrap_err();
             assert!(message.starts_with(&format!("{name} is {value:?}; it takes ")), "{message}");
         }
+    }
+
+    #[test]
+    fn a_bad_access_token_is_not_shown() {
+        let message = config(&[("ACCESS_TOKEN", "two words")]).unwrap_err();
+        assert!(message.starts_with("ACCESS_TOKEN is ") && !message.contains("words"), "{message}");
+        assert!(config(&[("ACCESS_TOKEN", "a"), ("ACCESS_TOKEN_FILE", "/token")]).is_err());
     }
 }

@@ -13,27 +13,30 @@ use tungstenite::error::{CapacityError, Error, ProtocolError};
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
 
-use super::http::{self, Answer, Cors};
+use super::http::{self, Access, Answer, Caller, Door};
 use super::limits::Limits;
 
 /// What a client did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// It upgraded to WebSocket as this user.
-    Open {
-        /// The name that it asked for.
-        username: String,
-    },
+    /// It wants to come online. [`Connection::accept`] or [`Connection::refuse`] answers it.
+    Knock(Caller),
+    /// It wants to read the metrics. [`Connection::respond`] answers it.
+    Metrics,
     /// It sent a text message.
     Text(String),
     /// It sent a binary message.
     Binary,
+    /// It sent a ping, which is answered already, or a pong.
+    Control,
 }
 
 /// One client.
 #[derive(Debug)]
 pub struct Connection {
     phase: Phase,
+    door: Door,
+    has_left: bool,
     /// Bytes that wait to be sent, from `sent` on.
     output: Vec<u8>,
     sent: usize,
@@ -43,6 +46,8 @@ pub struct Connection {
 enum Phase {
     /// The request head is not complete.
     Head(Vec<u8>),
+    /// The upgrade waits for a yes or no, with the 101 response and the bytes that came behind the head.
+    Knocking { response: Vec<u8>, rest: Vec<u8> },
     /// Frames go both ways. Once a close frame was sent, only the client's is still awaited.
     Open(Box<WebSocketContext>),
     /// What is in the output is the last; what comes in is thrown away.
@@ -50,22 +55,53 @@ enum Phase {
 }
 
 impl Connection {
-    /// A client that has sent nothing yet.
-    pub fn new() -> Self {
-        Self { phase: Phase::Head(Vec::new()), output: Vec::new(), sent: 0 }
+    /// A client that has come in by this door and has sent nothing yet.
+    pub fn new(door: Door) -> Self {
+        Self { phase: Phase::Head(Vec::new()), door, has_left: false, output: Vec::new(), sent: 0 }
     }
 
     /// Takes bytes that the client sent and returns what they say.
-    pub fn receive(&mut self, bytes: &[u8], limits: &Limits, cors: &Cors) -> Vec<Event> {
-        let mut events = Vec::new();
-        if let Phase::Head(head) = &mut self.phase {
-            head.extend_from_slice(bytes);
-            let head = std::mem::take(head);
-            self.receive_head(head, limits, cors, &mut events);
-        } else {
-            self.receive_frames(bytes, &mut events);
+    pub fn receive(&mut self, bytes: &[u8], limits: &Limits, access: &Access) -> Vec<Event> {
+        match &mut self.phase {
+            Phase::Head(head) => {
+                head.extend_from_slice(bytes);
+                let head = std::mem::take(head);
+                self.receive_head(head, limits, access).into_iter().collect()
+            }
+            Phase::Knocking { rest, .. } => {
+                rest.extend_from_slice(bytes);
+                Vec::new()
+            }
+            Phase::Open(_) => self.receive_frames(bytes),
+            Phase::Ending => Vec::new(),
         }
-        events
+    }
+
+    /// Lets a client in that has knocked, and returns what the bytes say that it sent in the meantime.
+    pub fn accept(&mut self, limits: &Limits) -> Vec<Event> {
+        match std::mem::replace(&mut self.phase, Phase::Ending) {
+            Phase::Knocking { response, rest } => {
+                self.output = response;
+                self.phase = Phase::Open(Box::new(WebSocketContext::new(Role::Server, Some(config(limits)))));
+                self.receive_frames(&rest)
+            }
+            phase => {
+                self.phase = phase;
+                Vec::new()
+            }
+        }
+    }
+
+    /// Sends a client away that has not come in yet, with an HTTP status and a reason for people.
+    pub fn refuse(&mut self, status: &'static str, reason: &str) {
+        self.respond(http::refusal(status, reason));
+    }
+
+    /// Answers a client that has not come in, and ends the connection.
+    pub fn respond(&mut self, response: Vec<u8>) {
+        if let Phase::Head(_) | Phase::Knocking { .. } = self.phase {
+            self.end_with(response);
+        }
     }
 
     /// Queues a text message. Does nothing once the connection is closing.
@@ -77,7 +113,7 @@ impl Connection {
     /// One that has not upgraded yet just ends.
     pub fn close(&mut self, code: u16, reason: &'static str) {
         match &self.phase {
-            Phase::Head(_) => self.phase = Phase::Ending,
+            Phase::Head(_) | Phase::Knocking { .. } => self.phase = Phase::Ending,
             Phase::Open(_) => {
                 self.write(Message::Close(Some(CloseFrame { code: CloseCode::from(code), reason: reason.into() })));
             }
@@ -90,11 +126,9 @@ impl Connection {
         self.phase = Phase::Ending;
     }
 
-    /// Answers a client that has not completed its request head in time.
-    pub fn head_timed_out(&mut self) {
-        if let Phase::Head(_) = self.phase {
-            self.end_with(http::refusal("408 Request Timeout", "the request took too long"));
-        }
+    /// Sends a ping. Does nothing unless the client is in.
+    pub fn ping(&mut self) {
+        self.write(Message::Ping(Vec::new().into()));
     }
 
     /// The bytes that wait to be sent.
@@ -119,10 +153,15 @@ impl Connection {
         matches!(self.phase, Phase::Head(_))
     }
 
+    /// Whether the client itself has begun the close handshake.
+    pub fn has_left(&self) -> bool {
+        self.has_left
+    }
+
     /// Whether the end has begun: the user is no longer there, though last bytes may still have to go out.
     pub fn is_closing(&self) -> bool {
         match &self.phase {
-            Phase::Head(_) => false,
+            Phase::Head(_) | Phase::Knocking { .. } => false,
             Phase::Open(websocket) => !websocket.can_write(),
             Phase::Ending => true,
         }
@@ -133,39 +172,42 @@ impl Connection {
         matches!(self.phase, Phase::Ending) && self.output().is_empty()
     }
 
-    fn receive_head(&mut self, head: Vec<u8>, limits: &Limits, cors: &Cors, events: &mut Vec<Event>) {
+    fn receive_head(&mut self, head: Vec<u8>, limits: &Limits, access: &Access) -> Option<Event> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut request = Request::new(&mut headers);
         let within = &head[..head.len().min(limits.head_bytes)];
         match request.parse(within) {
-            Ok(Status::Complete(length)) => match http::answer(&request, cors) {
-                Answer::Upgrade { username, response } => {
-                    self.output = response;
-                    self.phase = Phase::Open(Box::new(WebSocketContext::new(Role::Server, Some(config(limits)))));
-                    events.push(Event::Open { username });
-                    self.receive_frames(&head[length..], events);
+            Ok(Status::Complete(length)) => match http::answer(&request, self.door, access) {
+                Answer::Upgrade { caller, response } => {
+                    self.phase = Phase::Knocking { response, rest: head[length..].to_vec() };
+                    return Some(Event::Knock(caller));
                 }
+                Answer::Metrics => return Some(Event::Metrics),
                 Answer::Respond(response) => self.end_with(response),
             },
             Ok(Status::Partial) if head.len() < limits.head_bytes => self.phase = Phase::Head(head),
             Ok(Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
-                self.end_with(http::refusal("431 Request Header Fields Too Large", "the request head is too large"));
+                self.refuse("431 Request Header Fields Too Large", "the request head is too large");
             }
-            Err(_) => self.end_with(http::refusal("400 Bad Request", "this is not an HTTP/1 request")),
+            Err(_) => self.refuse("400 Bad Request", "this is not an HTTP/1 request"),
         }
+        None
     }
 
-    fn receive_frames(&mut self, bytes: &[u8], events: &mut Vec<Event>) {
-        let Phase::Open(websocket) = &mut self.phase else { return };
+    fn receive_frames(&mut self, bytes: &[u8]) -> Vec<Event> {
+        let mut events = Vec::new();
+        let Phase::Open(websocket) = &mut self.phase else { return events };
         let mut memory = Memory { input: bytes, output: &mut self.output };
         let error = loop {
+            let was_open = websocket.can_write();
             match websocket.read(&mut memory) {
+                Ok(Message::Close(_)) => self.has_left = was_open,
                 // Whoever is being closed is no longer listened to; its close frame is all that is awaited.
-                Ok(_) if !websocket.can_write() => {}
+                Ok(_) if !was_open => {}
                 Ok(Message::Text(text)) => events.push(Event::Text(text.as_str().to_owned())),
                 Ok(Message::Binary(_)) => events.push(Event::Binary),
-                Ok(_) => {}
-                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Ok(_) => events.push(Event::Control),
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return events,
                 Err(error) => break error,
             }
         };
@@ -177,6 +219,7 @@ impl Connection {
             let _ = websocket.close(&mut memory, Some(frame));
         }
         self.phase = Phase::Ending;
+        events
     }
 
     fn write(&mut self, message: Message) {
@@ -191,12 +234,6 @@ impl Connection {
     fn end_with(&mut self, response: Vec<u8>) {
         self.output = response;
         self.phase = Phase::Ending;
-    }
-}
-
-impl Default for Connection {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -253,18 +290,35 @@ const READ_BUFFER_BYTES: usize = 512;
 
 #[cfg(test)]
 mod tests {
+    use super::super::http::Cors;
     use super::*;
 
     const UPGRADE: &[u8] = b"GET /ws?username=bob HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
+    const USERS: Door = Door { users: true, metrics: false };
+
+    fn knock() -> Event {
+        Event::Knock(Caller { username: "bob".to_owned(), token: None, forwarded_for: Vec::new() })
+    }
+
+    /// Hands bytes in, and lets the client in as soon as it knocks.
     fn receive(connection: &mut Connection, bytes: &[u8]) -> Vec<Event> {
-        connection.receive(bytes, &Limits::default(), &Cors::Any)
+        let limits = Limits::default();
+        let mut events = connection.receive(bytes, &limits, &Access { cors: Cors::Any, token: None });
+        if events.contains(&knock()) {
+            events.extend(connection.accept(&limits));
+        }
+        events
+    }
+
+    fn new() -> Connection {
+        Connection::new(USERS)
     }
 
     fn open() -> Connection {
-        let mut connection = Connection::new();
-        assert_eq!(receive(&mut connection, UPGRADE), [Event::Open { username: "bob".to_owned() }]);
+        let mut connection = new();
+        assert_eq!(receive(&mut connection, UPGRADE), [knock()]);
         let length = connection.output().len();
         connection.sent(length);
         connection
@@ -307,15 +361,16 @@ mod tests {
         bytes.extend(frame(0x82, b"binary"));
         bytes.extend(frame(0x81, &[b'x'; 70_000][..65_000]));
         let expected = [
-            Event::Open { username: "bob".to_owned() },
+            knock(),
             Event::Text("one".to_owned()),
+            Event::Control,
             Event::Text("two".to_owned()),
             Event::Binary,
             Event::Text("x".repeat(65_000)),
         ];
-        let mut whole = Connection::new();
+        let mut whole = new();
         assert_eq!(receive(&mut whole, &bytes), expected);
-        let mut single = Connection::new();
+        let mut single = new();
         let events: Vec<Event> = bytes.iter().flat_map(|byte| receive(&mut single, &[*byte])).collect();
         assert_eq!(events, expected);
         assert_eq!(whole.output(), single.output());
@@ -374,7 +429,7 @@ mod tests {
         let mut connection = open();
         assert_eq!(receive(&mut connection, &frame(0x88, &1000u16.to_be_bytes())), []);
         assert_eq!(connection.output(), close_frame(1000, ""));
-        assert!(connection.is_closing());
+        assert!(connection.is_closing() && connection.has_left());
         connection.sent(4);
         assert!(connection.is_finished());
     }
@@ -391,38 +446,51 @@ mod tests {
         assert_eq!(receive(&mut connection, &frame(0x81, b"late too")), []);
         assert_eq!(receive(&mut connection, &frame(0x88, &1001u16.to_be_bytes())), []);
         assert_eq!(connection.output(), b"");
-        assert!(connection.is_finished());
+        assert!(connection.is_finished() && !connection.has_left());
     }
 
     #[test]
     fn a_plain_request_is_answered_and_ends_the_connection() {
-        let mut connection = Connection::new();
+        let mut connection = new();
         assert_eq!(receive(&mut connection, b"GET /health HTTP/1.1\r\n\r\nGET /health HTTP/1.1\r\n\r\n"), []);
         assert!(connection.output().starts_with(b"HTTP/1.1 200 OK\r\n"));
         assert!(connection.is_closing());
     }
 
     #[test]
-    fn a_head_that_is_none_too_long_or_too_slow_is_refused() {
+    fn a_head_that_is_none_or_too_long_is_refused() {
         let status = |connection: &Connection| String::from_utf8_lossy(&connection.output()[9..12]).into_owned();
-        let mut none = Connection::new();
+        let mut none = new();
         receive(&mut none, b"\x16\x03\x01 TLS\r\n\r\n");
         assert_eq!(status(&none), "400");
-        let mut long = Connection::new();
+        let mut long = new();
         receive(&mut long, b"GET / HTTP/1.1\r\nX: ");
         for _ in 0..8192 {
             receive(&mut long, b"x");
         }
         assert_eq!(status(&long), "431");
-        let mut many = Connection::new();
+        let mut many = new();
         receive(&mut many, format!("GET / HTTP/1.1\r\n{}\r\n", "X: x\r\n".repeat(65)).as_bytes());
         assert_eq!(status(&many), "431");
-        let mut slow = Connection::new();
-        receive(&mut slow, b"GET /");
-        slow.head_timed_out();
-        assert_eq!(status(&slow), "408");
-        let mut in_time = open();
-        in_time.head_timed_out();
-        assert_eq!(in_time.output(), b"");
+    }
+
+    #[test]
+    fn a_client_that_knocks_waits_for_the_answer_with_all_that_it_has_sent() {
+        let (limits, access) = (Limits::default(), Access { cors: Cors::Any, token: None });
+        let mut bytes = UPGRADE.to_vec();
+        bytes.extend(frame(0x81, b"one"));
+        let mut connection = new();
+        assert_eq!(connection.receive(&bytes, &limits, &access), [knock()]);
+        assert_eq!(connection.receive(&frame(0x81, b"two"), &limits, &access), []);
+        assert_eq!(connection.output(), b"", "not a word before the answer");
+        assert_eq!(connection.accept(&limits), [Event::Text("one".to_owned()), Event::Text("two".to_owned())]);
+        assert!(connection.output().starts_with(b"HTTP/1.1 101 "));
+        connection.refuse("409 Conflict", "too late");
+        assert!(!connection.is_closing());
+        let mut refused = new();
+        refused.receive(&bytes, &limits, &access);
+        refused.refuse("409 Conflict", "the name is taken");
+        assert!(refused.output().starts_with(b"HTTP/1.1 409 Conflict\r\n") && refused.is_closing());
+        assert_eq!(refused.accept(&limits), []);
     }
 }

@@ -1,7 +1,11 @@
-//! One request head to one answer: `/ws`, `/health` and CORS (protocol 1.1). Pure; bytes are the connection's matter.
+//! One request head to one answer: `/ws`, `/health`, `/metrics` and CORS (protocol 1.1). Pure; bytes are the connection's
+//! matter, and whether a name is free is the hub's.
+
+use std::net::{IpAddr, SocketAddr};
 
 use httparse::Request;
 use percent_encoding::percent_decode;
+use subtle::ConstantTimeEq;
 use tungstenite::handshake::derive_accept_key;
 
 use crate::protocol::WEBSOCKET_PATH;
@@ -9,15 +13,68 @@ use crate::protocol::WEBSOCKET_PATH;
 /// What a request head gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// The switch to WebSocket, which takes `username` online.
+    /// The switch to WebSocket, if the client may have the name.
     Upgrade {
-        /// The name that the client asked for, decoded.
-        username: String,
+        /// Who wants to come online.
+        caller: Caller,
         /// The bytes of the 101 response.
         response: Vec<u8>,
     },
+    /// The metrics, as they are now.
+    Metrics,
     /// A response after which the connection ends.
     Respond(Vec<u8>),
+}
+
+/// Who wants to come online.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The name that it asks for, decoded.
+    pub username: String,
+    /// The token that the name is to be held with (protocol 2.6).
+    pub token: Option<String>,
+    /// The addresses that proxies say the request has come from, the nearest last.
+    pub forwarded_for: Vec<IpAddr>,
+}
+
+/// What a listening socket is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Door {
+    /// Users may come in: `/ws`.
+    pub users: bool,
+    /// The metrics may be read: `/metrics`.
+    pub metrics: bool,
+}
+
+/// Who may come in from where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// The origins of browsers.
+    pub cors: Cors,
+    /// What a client has to know to come online, on a private server.
+    pub token: Option<AccessToken>,
+}
+
+/// A secret that all users of a private server share. It is not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccessToken(String);
+
+impl AccessToken {
+    /// Takes the token, if it is one: not empty, and such as a header can carry.
+    pub fn new(token: &str) -> Option<Self> {
+        let is_fit = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+        is_fit.then(|| Self(token.to_owned()))
+    }
+
+    fn is(&self, given: &str) -> bool {
+        self.0.as_bytes().ct_eq(given.as_bytes()).into()
+    }
+}
+
+impl std::fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AccessToken(..)")
+    }
 }
 
 /// Which origins a browser may come from.
@@ -39,10 +96,11 @@ impl Cors {
 }
 
 /// Answers one complete request head.
-pub fn answer(request: &Request<'_, '_>, cors: &Cors) -> Answer {
+pub fn answer(request: &Request<'_, '_>, door: Door, access: &Access) -> Answer {
+    let cors = &access.cors;
     let method = request.method.unwrap_or_default();
     let (path, query) = split_target(request.path.unwrap_or_default());
-    let origin = header(request, "origin");
+    let origin = origin(request);
     let response = |status| Response::new(status).cors(cors, origin).without_body_if(method == "HEAD");
     if method == "OPTIONS" {
         return response("204 No Content").finish();
@@ -52,26 +110,46 @@ pub fn answer(request: &Request<'_, '_>, cors: &Cors) -> Answer {
             "GET" | "HEAD" => response("200 OK").body("application/json", r#"{"status":"ok"}"#).finish(),
             _ => response("405 Method Not Allowed").header("Allow", "GET, HEAD, OPTIONS").finish(),
         },
-        WEBSOCKET_PATH => match method {
-            "GET" => upgrade(request, query, origin, cors, response),
+        WEBSOCKET_PATH if door.users => match method {
+            "GET" => upgrade(request, query, origin, access, response),
+            _ => response("405 Method Not Allowed").header("Allow", "GET, OPTIONS").finish(),
+        },
+        METRICS_PATH if door.metrics && !is_forwarded(request) => match method {
+            "GET" => Answer::Metrics,
             _ => response("405 Method Not Allowed").header("Allow", "GET, OPTIONS").finish(),
         },
         _ => response("404 Not Found").text("not found").finish(),
     }
 }
 
-/// The answer to a request head that is none, or that is too long or too slow.
+/// The answer that carries the metrics.
+pub fn metrics(text: &str) -> Vec<u8> {
+    Response::new("200 OK")
+        .body("text/plain; version=0.0.4; charset=utf-8", text)
+        .header("Connection", "close")
+        .into_bytes()
+}
+
+/// The answer to a request that does not get as far as any of these.
 pub fn refusal(status: &'static str, reason: &str) -> Vec<u8> {
-    Response::new(status).text(reason).into_bytes()
+    Response::new(status).text(reason).header("Connection", "close").into_bytes()
 }
 
 fn upgrade(
     request: &Request<'_, '_>,
     query: &str,
     origin: Option<&str>,
-    cors: &Cors,
+    access: &Access,
     response: impl Fn(&'static str) -> Response,
 ) -> Answer {
+    if let Some(token) = &access.token
+        && !given_access_token(request, query).is_some_and(|given| token.is(&given))
+    {
+        return response("401 Unauthorized")
+            .header("WWW-Authenticate", "Bearer")
+            .text("this server is private")
+            .finish();
+    }
     let username = match username(query) {
         Ok(username) => username,
         Err(reason) => return response("400 Bad Request").text(reason).finish(),
@@ -95,7 +173,11 @@ fn upgrade(
     let Some(key) = header(request, "sec-websocket-key").filter(|key| is_websocket_key(key)) else {
         return response("400 Bad Request").text("Sec-WebSocket-Key is missing or malformed").finish();
     };
-    if origin.is_some_and(|origin| !cors.allows(origin)) {
+    let token = match token(request, query) {
+        Ok(token) => token,
+        Err(reason) => return response("400 Bad Request").text(reason).finish(),
+    };
+    if origin.is_some_and(|origin| !access.cors.allows(origin)) {
         return response("403 Forbidden").text("this origin is not allowed").finish();
     }
     let response = response("101 Switching Protocols")
@@ -103,7 +185,46 @@ fn upgrade(
         .header("Upgrade", "websocket")
         .header("Sec-WebSocket-Accept", &derive_accept_key(key.as_bytes()))
         .into_bytes();
-    Answer::Upgrade { username, response }
+    Answer::Upgrade { caller: Caller { username, token, forwarded_for: forwarded_for(request) }, response }
+}
+
+fn given_access_token(request: &Request<'_, '_>, query: &str) -> Option<String> {
+    let bearer = header(request, "authorization").and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+    });
+    bearer.or_else(|| parameter(query, "access_token")?.ok())
+}
+
+/// The token for the name: from the header, or from the query where a client can set no header.
+fn token(request: &Request<'_, '_>, query: &str) -> Result<Option<String>, &'static str> {
+    let token = match header(request, "lowkey-token") {
+        Some(token) => Some(token.to_owned()),
+        None => parameter(query, "token").transpose().map_err(|()| "the token is not UTF-8")?,
+    };
+    match token {
+        Some(token) if token.len() > MAX_TOKEN_BYTES => Err("the token is longer than 128 bytes"),
+        token => Ok(token.filter(|token| !token.is_empty())),
+    }
+}
+
+/// Whether a proxy has passed the request on.
+fn is_forwarded(request: &Request<'_, '_>) -> bool {
+    ["x-forwarded-for", "x-real-ip", "forwarded"].iter().any(|name| values(request, name).next().is_some())
+}
+
+/// What proxies say of where the request has come from: the list of `X-Forwarded-For`, or else `X-Real-IP`.
+fn forwarded_for(request: &Request<'_, '_>) -> Vec<IpAddr> {
+    let addresses =
+        |name| values(request, name).flat_map(|value| value.split(',')).filter_map(|item| parse_address(item.trim()));
+    let list: Vec<IpAddr> = addresses("x-forwarded-for").collect();
+    if list.is_empty() { addresses("x-real-ip").collect() } else { list }
+}
+
+/// An address as proxies write it, perhaps with a port.
+fn parse_address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
 /// Path and query of a request target, be it in origin form or, as a server must take too, in absolute form
@@ -116,22 +237,37 @@ fn split_target(target: &str) -> (&str, &str) {
     target.split_once('?').unwrap_or((target, ""))
 }
 
-/// The `username` of a query, decoded as the Go server decodes it: `%XX`, and `+` for a space.
+/// The `username` of a query.
 fn username(query: &str) -> Result<String, &'static str> {
-    let value = query.split('&').find_map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (name == "username").then_some(value)
-    });
-    let value = value.filter(|value| !value.is_empty()).ok_or("the query parameter username is missing")?;
-    let spaced = value.replace('+', " ");
-    let username = percent_decode(spaced.as_bytes()).decode_utf8().map_err(|_| "the username is not UTF-8")?;
+    let username = match parameter(query, "username") {
+        Some(Ok(username)) if !username.is_empty() => username,
+        Some(Err(())) => return Err("the username is not UTF-8"),
+        _ => return Err("the query parameter username is missing"),
+    };
     if username.len() > MAX_USERNAME_BYTES {
         return Err("the username is longer than 64 bytes");
     }
     if username.chars().any(char::is_control) {
         return Err("the username has a control character");
     }
-    Ok(username.into_owned())
+    Ok(username)
+}
+
+/// The first value of a query's parameter, decoded as the Go server decodes it: `%XX`, and `+` for a space. An error if it is
+/// not UTF-8.
+fn parameter(query: &str, name: &str) -> Option<Result<String, ()>> {
+    let value = query.split('&').find_map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (key == name).then_some(value)
+    })?;
+    let spaced = value.replace('+', " ");
+    Some(percent_decode(spaced.as_bytes()).decode_utf8().map(|text| text.into_owned()).map_err(|_| ()))
+}
+
+/// Where a browser comes from. An origin that is not text is none that could be allowed, but it is one.
+fn origin<'a>(request: &Request<'_, 'a>) -> Option<&'a str> {
+    let header = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case("origin"))?;
+    Some(std::str::from_utf8(header.value).unwrap_or_default().trim())
 }
 
 /// The one value of a header; none if it is absent or not text. Names are compared without case.
@@ -209,8 +345,9 @@ impl Response {
     }
 
     fn finish(self) -> Answer {
-        let has_length = !self.body.is_empty() || self.head.starts_with("HTTP/1.1 204");
-        let response = if has_length { self } else { self.header("Content-Length", "0") };
+        // A 204 has no body by its nature.
+        let is_complete = !self.body.is_empty() || self.head.starts_with("HTTP/1.1 204");
+        let response = if is_complete { self } else { self.header("Content-Length", "0") };
         Answer::Respond(response.header("Connection", "close").into_bytes())
     }
 
@@ -224,6 +361,11 @@ impl Response {
     }
 }
 
+const METRICS_PATH: &str = "/metrics";
+
+/// The longest token for a name, in bytes.
+const MAX_TOKEN_BYTES: usize = 128;
+
 /// The longest username, in bytes of UTF-8. The app lets people choose 3 to 20 ASCII characters.
 const MAX_USERNAME_BYTES: usize = 64;
 
@@ -234,17 +376,24 @@ mod tests {
     const WS: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\n\
                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
+    const USERS: Door = Door { users: true, metrics: false };
+
     fn ask(head: &str, cors: &Cors) -> Answer {
+        ask_at(head, USERS, &Access { cors: cors.clone(), token: None })
+    }
+
+    fn ask_at(head: &str, door: Door, access: &Access) -> Answer {
         let mut headers = [httparse::EMPTY_HEADER; 16];
         let mut request = Request::new(&mut headers);
         let head = format!("{head}\r\n");
         assert!(request.parse(head.as_bytes()).unwrap().is_complete());
-        answer(&request, cors)
+        answer(&request, door, access)
     }
 
     fn text(answer: Answer) -> String {
         match answer {
             Answer::Respond(bytes) | Answer::Upgrade { response: bytes, .. } => String::from_utf8(bytes).unwrap(),
+            Answer::Metrics => "HTTP/1.1 200 the metrics".to_owned(),
         }
     }
 
@@ -281,12 +430,12 @@ mod tests {
 
     #[test]
     fn the_upgrade_is_that_of_the_rfc() {
-        let Answer::Upgrade { username, response } =
+        let Answer::Upgrade { caller, response } =
             ask(&format!("GET /ws?username=b%C3%B6b+1 HTTP/1.1\r\n{WS}"), &Cors::Any)
         else {
             panic!("no upgrade")
         };
-        assert_eq!(username, "böb 1");
+        assert_eq!(caller.username, "böb 1");
         // The key and its answer are those of RFC 6455, section 1.3.
         assert!(
             String::from_utf8(response).unwrap().contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n")
@@ -342,5 +491,68 @@ mod tests {
         assert_eq!(request("Origin: https://b.example\r\n"), "403");
         assert_eq!(request("Origin: https://a.example\r\n"), "101");
         assert_eq!(request(""), "101", "no browser sends none");
+    }
+
+    fn caller(query: &str, headers: &str) -> Caller {
+        match ask(&format!("GET /ws?username=bob{query} HTTP/1.1\r\n{WS}{headers}"), &Cors::Any) {
+            Answer::Upgrade { caller, .. } => caller,
+            answer => panic!("{}", text(answer)),
+        }
+    }
+
+    #[test]
+    fn a_token_comes_in_a_header_or_in_the_query() {
+        let token = |query, headers| caller(query, headers).token;
+        assert_eq!(token("", ""), None);
+        assert_eq!(token("&token=", ""), None);
+        assert_eq!(token("&token=a%20b", ""), Some("a b".to_owned()));
+        assert_eq!(token("&token=a", "Lowkey-Token: b\r\n"), Some("b".to_owned()));
+        let long = format!("GET /ws?username=bob&token={} HTTP/1.1\r\n{WS}", "x".repeat(129));
+        assert_eq!(status(&long, &Cors::Any), "400");
+    }
+
+    #[test]
+    fn what_proxies_say_is_read_in_their_order() {
+        let addresses = |headers| caller("", headers).forwarded_for.iter().map(IpAddr::to_string).collect::<Vec<_>>();
+        assert_eq!(addresses(""), [""; 0]);
+        assert_eq!(addresses("X-Real-IP: 192.0.2.1\r\n"), ["192.0.2.1"]);
+        let list = "X-Forwarded-For: 192.0.2.1, unknown, [2001:db8::1]\r\nX-Forwarded-For: 192.0.2.2:80\r\nX-Real-IP: 1.1.1.1\r\n";
+        assert_eq!(addresses(list), ["192.0.2.1", "2001:db8::1", "192.0.2.2"]);
+    }
+
+    #[test]
+    fn a_private_server_wants_its_token() {
+        let access = Access { cors: Cors::Any, token: AccessToken::new("s3cret") };
+        let status = |query: &str, headers: &str| {
+            let head = format!("GET /ws?username=bob{query} HTTP/1.1\r\n{WS}{headers}");
+            text(ask_at(&head, USERS, &access))[9..12].to_owned()
+        };
+        for (query, headers) in [
+            ("", ""),
+            ("&access_token=", ""),
+            ("&access_token=s3cre", ""),
+            ("&access_token=s3cret1", ""),
+            ("", "Authorization: Basic s3cret\r\n"),
+            ("", "Authorization: Bearer S3CRET\r\n"),
+        ] {
+            assert_eq!(status(query, headers), "401", "{query} {headers}");
+        }
+        assert_eq!(status("&access_token=s3cret", ""), "101");
+        assert_eq!(status("", "Authorization: bearer s3cret\r\n"), "101");
+        let health = ask_at("GET /health HTTP/1.1\r\n", USERS, &access);
+        assert!(text(health).contains("200 OK"), "health is for everybody");
+    }
+
+    #[test]
+    fn metrics_are_read_at_their_door_and_not_through_a_proxy() {
+        let ask = |head: &str, users, metrics| {
+            let access = Access { cors: Cors::Any, token: None };
+            text(ask_at(head, Door { users, metrics }, &access))[9..12].to_owned()
+        };
+        assert_eq!(ask("GET /metrics HTTP/1.1\r\n", true, false), "404");
+        assert_eq!(ask("GET /metrics HTTP/1.1\r\n", true, true), "200");
+        assert_eq!(ask("POST /metrics HTTP/1.1\r\n", true, true), "405");
+        assert_eq!(ask("GET /metrics HTTP/1.1\r\nX-Forwarded-For: 192.0.2.1\r\n", true, true), "404");
+        assert_eq!(ask(&format!("GET /ws?username=bob HTTP/1.1\r\n{WS}"), false, true), "404");
     }
 }

@@ -2,15 +2,19 @@
 //! hands it texts with the time, and carries out the [`Output`]s that come back.
 //!
 //! Users are keyed by connection and names point to connections, so the end of a connection that was replaced never
-//! takes its successor offline.
+//! takes its successor offline. What a user may do in how much time is counted here too, since only the hub knows what
+//! a message asks for; what a connection may hold is the connection's and the loop's.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
-use super::sessions::Sessions;
+use super::deadlines::Deadlines;
+use super::limits::{Bucket, Limits};
+use super::sessions::{Bounds, Sessions};
 use crate::protocol::{self, Created, Envelope, ErrorCode, ErrorPayload, Joined, MessageType, Text};
 
 /// One connection. Never used again for another, so whatever still speaks of a gone one finds nobody.
@@ -27,9 +31,18 @@ pub enum Output {
         /// One envelope as JSON.
         text: String,
     },
+    /// Send this text message of another user; if there is no room for it, [`Hub::undelivered`] tells its sender.
+    Relay {
+        /// From this connection.
+        from: ConnId,
+        /// To this one.
+        to: ConnId,
+        /// One envelope as JSON.
+        text: String,
+    },
     /// Begin the close handshake.
     Close {
-        /// Of this connection, which the hub has forgotten already.
+        /// Of this connection, to which nothing more is sent.
         conn: ConnId,
         /// The close code (RFC 6455, section 7.4).
         code: u16,
@@ -38,79 +51,201 @@ pub enum Output {
     },
 }
 
+/// The name belongs to somebody who has proven by a token that it is theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NameTaken;
+
+/// How a connection ends, as far as its name is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Departure {
+    /// The client has said good-bye: its name is free at once.
+    Left,
+    /// It was lost or cut: a name with a token is kept for its owner.
+    Lost,
+}
+
+/// What the hub has done since it began.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages relayed, by [`MessageType`].
+    pub relays: HashMap<MessageType, u64>,
+    /// Errors answered, by code.
+    pub errors: HashMap<ErrorCode, u64>,
+}
+
 /// Everybody who is online, with the sessions between them.
 #[derive(Debug)]
 pub struct Hub {
-    users: HashMap<ConnId, Box<str>>,
-    names: HashMap<Box<str>, ConnId>,
+    users: HashMap<ConnId, User>,
+    names: HashMap<Box<str>, Holder>,
+    /// Names that are kept for a time after their connection was lost.
+    reservations: Deadlines<Box<str>>,
     sessions: Sessions,
+    limits: Limits,
     new_session_id: fn() -> Uuid,
+    counts: Counts,
+}
+
+#[derive(Debug)]
+struct User {
+    name: Box<str>,
+    frames: Bucket,
+    bytes: Bucket,
+    /// What was read last was more than `bytes` allows.
+    has_too_many_bytes: bool,
+    calls: Bucket,
+    errors_in_a_row: u32,
+}
+
+/// Who has a name.
+#[derive(Debug)]
+struct Holder {
+    /// The token that was given for it, which only its owner knows.
+    token: Option<Box<[u8]>>,
+    at: At,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    Online(ConnId),
+    /// Nobody until this time, when the name is free again.
+    KeptUntil(Instant),
 }
 
 impl Hub {
     /// Nobody online. Sessions live `session_ttl` and get their ids from `new_session_id`, which has to give a fresh
     /// random UUID each time.
-    pub fn new(session_ttl: Duration, new_session_id: fn() -> Uuid) -> Self {
-        Self { users: HashMap::new(), names: HashMap::new(), sessions: Sessions::new(session_ttl), new_session_id }
+    pub fn new(session_ttl: Duration, limits: Limits, new_session_id: fn() -> Uuid) -> Self {
+        let bounds = Bounds { in_all: limits.sessions, per_name: limits.sessions_per_name };
+        Self {
+            users: HashMap::new(),
+            names: HashMap::new(),
+            reservations: Deadlines::new(limits.reservation),
+            sessions: Sessions::new(session_ttl, bounds),
+            limits,
+            new_session_id,
+            counts: Counts::default(),
+        }
     }
 
-    /// Takes `username` online at `conn`. Whoever held the name is replaced (protocol 2.6).
-    pub fn connect(&mut self, conn: ConnId, username: &str) -> Vec<Output> {
-        self.users.insert(conn, username.into());
-        match self.names.insert(username.into(), conn) {
-            Some(replaced) => {
-                self.users.remove(&replaced);
-                vec![Output::Close { conn: replaced, code: GOING_AWAY, reason: "replaced by new connection" }]
+    /// Takes `username` online at `conn`. A name with a token goes to the same token only; whoever holds the name and
+    /// has to give way is closed (protocol 2.6).
+    ///
+    /// # Errors
+    /// [`NameTaken`]; nothing has changed then.
+    pub fn connect(
+        &mut self,
+        conn: ConnId,
+        username: &str,
+        token: Option<&str>,
+        now: Instant,
+    ) -> Result<Vec<Output>, NameTaken> {
+        let mut outputs = Vec::new();
+        if let Some(holder) = self.names.get(username) {
+            let is_kept = match holder.at {
+                At::Online(_) => true,
+                At::KeptUntil(end) => end > now,
+            };
+            let is_theirs = match &holder.token {
+                Some(held) => token.is_some_and(|token| bool::from(held.ct_eq(token.as_bytes()))),
+                None => true,
+            };
+            if is_kept && !is_theirs {
+                return Err(NameTaken);
             }
-            None => Vec::new(),
+            if let At::Online(replaced) = holder.at {
+                self.users.remove(&replaced);
+                outputs.push(close(replaced, GOING_AWAY, "replaced by new connection"));
+            }
         }
+        let user = User {
+            name: username.into(),
+            frames: Bucket::default(),
+            bytes: Bucket::default(),
+            has_too_many_bytes: false,
+            calls: Bucket::default(),
+            errors_in_a_row: 0,
+        };
+        self.users.insert(conn, user);
+        let holder = Holder { token: token.map(|token| token.as_bytes().into()), at: At::Online(conn) };
+        self.names.insert(username.into(), holder);
+        Ok(outputs)
     }
 
     /// Takes the user of `conn` offline. A connection that was replaced has none any more.
-    pub fn disconnect(&mut self, conn: ConnId) {
-        if let Some(username) = self.users.remove(&conn) {
-            self.names.remove(&username);
+    pub fn disconnect(&mut self, conn: ConnId, departure: Departure, now: Instant) {
+        let Some(User { name, .. }) = self.users.remove(&conn) else { return };
+        match self.names.get_mut(&name) {
+            Some(holder) if holder.token.is_some() && departure == Departure::Lost => {
+                holder.at = At::KeptUntil(self.reservations.set(name, now));
+            }
+            _ => {
+                self.names.remove(&name);
+            }
         }
+    }
+
+    /// Counts bytes that came from `conn`. While there are too many of them, its messages are not served.
+    pub fn receive_bytes(&mut self, conn: ConnId, count: usize, now: Instant) -> Vec<Output> {
+        let Some(user) = self.users.get_mut(&conn) else { return Vec::new() };
+        user.has_too_many_bytes = !user.bytes.take(count, self.limits.bytes, now);
+        if user.has_too_many_bytes { self.rate_limited(conn, None) } else { Vec::new() }
+    }
+
+    /// Counts a ping or a pong of `conn`.
+    pub fn receive_control(&mut self, conn: ConnId, now: Instant) -> Vec<Output> {
+        self.charge_frame(conn, now).err().unwrap_or_default()
     }
 
     /// Serves one text message of `conn`. A connection without a user is not answered.
     pub fn receive(&mut self, conn: ConnId, text: &str, now: Instant) -> Vec<Output> {
-        let Some(sender) = self.users.get(&conn) else { return Vec::new() };
-        let Ok(envelope) = Envelope::parse(text) else { return self.receive_binary(conn) };
+        if let Err(outputs) = self.charge_frame(conn, now) {
+            return outputs;
+        }
+        let Some(user) = self.users.get(&conn) else { return Vec::new() };
+        let Ok(envelope) = Envelope::parse(text) else { return self.refuse_message(conn) };
         let target = envelope.target.as_ref().map(|target| &*target.0).filter(|target| !target.is_empty());
+        let sender = user.name.clone();
         match MessageType::from_name(&envelope.kind) {
-            Some(MessageType::SessionConnect) => {
-                let sender = sender.clone();
-                self.session_connect(conn, &sender, target, now)
-            }
-            Some(MessageType::SessionCreate) => {
-                let id = (self.new_session_id)();
-                self.sessions.create(id, sender, now);
-                vec![send(conn, MessageType::SessionCreated, &Created { session_id: id.to_string() })]
-            }
+            Some(MessageType::SessionConnect) => self.session_connect(conn, &sender, target, now),
+            Some(MessageType::SessionCreate) => self.session_create(conn, &sender, now),
             Some(MessageType::SessionJoin) => {
-                let sender = sender.clone();
                 let id = envelope.session_id.as_ref().map(|id| &*id.0).filter(|id| !id.is_empty());
                 self.session_join(conn, &sender, id, now)
             }
-            Some(kind) if kind.is_relayed() => self.relay(conn, sender, target, &envelope),
-            _ => vec![error(conn, ErrorCode::UnknownType, "unknown message type", None)],
+            Some(kind) if kind.is_relayed() => self.relay(conn, &sender, kind, target, &envelope),
+            _ => self.error(conn, ErrorCode::UnknownType, "unknown message type", None),
         }
     }
 
     /// Answers a binary message of `conn`, which is none of the protocol's.
-    pub fn receive_binary(&mut self, conn: ConnId) -> Vec<Output> {
-        vec![error(conn, ErrorCode::InvalidMessage, "a message is a JSON object with a string `type`", None)]
+    pub fn receive_binary(&mut self, conn: ConnId, now: Instant) -> Vec<Output> {
+        match self.charge_frame(conn, now) {
+            Ok(()) => self.refuse_message(conn),
+            Err(outputs) => outputs,
+        }
+    }
+
+    /// Tells `from` that its message found no room at `to`, which is about to be cut.
+    pub fn undelivered(&mut self, from: ConnId, to: ConnId) -> Vec<Output> {
+        let Some(target) = self.users.get(&to).map(|user| user.name.clone()) else { return Vec::new() };
+        self.error(from, ErrorCode::RelayFailed, "the user does not read", Some(&target))
     }
 
     /// Ends what is over at `now`.
     pub fn tick(&mut self, now: Instant) {
         self.sessions.tick(now);
+        while let Some(name) = self.reservations.pop_due(now) {
+            // The owner may be back, and lost again, in the meantime.
+            if self.names.get(&name).is_some_and(|holder| matches!(holder.at, At::KeptUntil(end) if end <= now)) {
+                self.names.remove(&name);
+            }
+        }
     }
 
     /// When the next [`tick`](Self::tick) has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.sessions.next_deadline()
+        [self.sessions.next_deadline(), self.reservations.next()].into_iter().flatten().min()
     }
 
     /// How many users are online.
@@ -118,53 +253,144 @@ impl Hub {
         self.users.len()
     }
 
+    /// How many names are held, by somebody online or for somebody who was lost.
+    pub fn names(&self) -> usize {
+        self.names.len()
+    }
+
     /// How many sessions there are.
     pub fn sessions(&self) -> usize {
         self.sessions.len()
     }
 
+    /// What was done.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Counts one message, ping or pong.
+    ///
+    /// # Errors
+    /// It is one too many, and this is the answer.
+    fn charge_frame(&mut self, conn: ConnId, now: Instant) -> Result<(), Vec<Output>> {
+        let Some(user) = self.users.get_mut(&conn) else { return Err(Vec::new()) };
+        let is_within = user.frames.take(1, self.limits.frames, now) && !user.has_too_many_bytes;
+        if is_within { Ok(()) } else { Err(self.rate_limited(conn, None)) }
+    }
+
+    fn charge_call(&mut self, conn: ConnId, now: Instant) -> bool {
+        self.users.get_mut(&conn).is_some_and(|user| user.calls.take(1, self.limits.calls, now))
+    }
+
     fn session_connect(&mut self, conn: ConnId, sender: &str, target: Option<&str>, now: Instant) -> Vec<Output> {
+        if !self.charge_call(conn, now) {
+            return self.rate_limited(conn, target);
+        }
         let Some(target) = target else {
-            return vec![error(conn, ErrorCode::MissingTarget, "session:connect needs a target", None)];
+            return self.error(conn, ErrorCode::MissingTarget, "session:connect needs a target", None);
         };
         if target == sender {
-            return vec![error(conn, ErrorCode::InvalidTarget, "you cannot connect to yourself", Some(target))];
+            return self.error(conn, ErrorCode::InvalidTarget, "you cannot connect to yourself", Some(target));
         }
-        let Some(&other) = self.names.get(target) else {
-            return vec![error(conn, ErrorCode::UserOffline, "the user is not online", Some(target))];
+        let Some(other) = self.online_at(target) else {
+            return self.error(conn, ErrorCode::UserOffline, "the user is not online", Some(target));
         };
         let id = (self.new_session_id)();
-        self.sessions.connect(id, sender, target, now);
+        if self.sessions.connect(id, sender, target, now).is_err() {
+            return self.rate_limited(conn, Some(target));
+        }
+        self.served(conn);
         vec![joined(conn, id, target), joined(other, id, sender)]
     }
 
+    fn session_create(&mut self, conn: ConnId, sender: &str, now: Instant) -> Vec<Output> {
+        let id = (self.new_session_id)();
+        if !self.charge_call(conn, now) || self.sessions.create(id, sender, now).is_err() {
+            return self.rate_limited(conn, None);
+        }
+        self.served(conn);
+        vec![send(conn, MessageType::SessionCreated, &Created { session_id: id.to_string() })]
+    }
+
     fn session_join(&mut self, conn: ConnId, sender: &str, id: Option<&str>, now: Instant) -> Vec<Output> {
+        if !self.charge_call(conn, now) {
+            return self.rate_limited(conn, None);
+        }
         let Some(id) = id else {
-            return vec![error(conn, ErrorCode::MissingSessionId, "session:join needs a sessionId", None)];
+            return self.error(conn, ErrorCode::MissingSessionId, "session:join needs a sessionId", None);
         };
         let Ok(id) = Uuid::parse_str(id) else {
-            return vec![error(conn, ErrorCode::InvalidSessionId, "the sessionId is no UUID", None)];
+            return self.error(conn, ErrorCode::InvalidSessionId, "the sessionId is no UUID", None);
         };
         match self.sessions.join(id, sender, now) {
             Ok(creator) => {
+                self.served(conn);
                 let mut outputs = vec![joined(conn, id, &creator)];
                 // A creator who is offline for the moment learns of it by nobody, as ever.
-                outputs.extend(self.names.get(&*creator).map(|&other| joined(other, id, sender)));
+                outputs.extend(self.online_at(&creator).map(|other| joined(other, id, sender)));
                 outputs
             }
-            Err(cause) => vec![error(conn, ErrorCode::SessionJoinFailed, &cause.to_string(), None)],
+            Err(cause) => self.error(conn, ErrorCode::SessionJoinFailed, &cause.to_string(), None),
         }
     }
 
-    fn relay(&self, conn: ConnId, sender: &str, target: Option<&str>, envelope: &Envelope<'_>) -> Vec<Output> {
+    fn relay(
+        &mut self,
+        conn: ConnId,
+        sender: &str,
+        kind: MessageType,
+        target: Option<&str>,
+        envelope: &Envelope<'_>,
+    ) -> Vec<Output> {
         let Some(target) = target else {
-            return vec![error(conn, ErrorCode::MissingTarget, "this message needs a target", None)];
+            return self.error(conn, ErrorCode::MissingTarget, "this message needs a target", None);
         };
-        let Some(&to) = self.names.get(target) else {
-            return vec![error(conn, ErrorCode::RelayFailed, "the user is not online", Some(target))];
+        let Some(to) = self.online_at(target) else {
+            return self.error(conn, ErrorCode::RelayFailed, "the user is not online", Some(target));
         };
+        self.served(conn);
+        *self.counts.relays.entry(kind).or_default() += 1;
         let stamped = Envelope { sender: Some(Text::from(sender)), ..envelope.clone() };
-        vec![Output::Send { to, text: serde_json::to_string(&stamped).expect("envelopes serialize") }]
+        vec![Output::Relay { from: conn, to, text: serde_json::to_string(&stamped).expect("envelopes serialize") }]
+    }
+
+    fn online_at(&self, name: &str) -> Option<ConnId> {
+        match self.names.get(name)?.at {
+            At::Online(conn) => Some(conn),
+            At::KeptUntil(_) => None,
+        }
+    }
+
+    fn served(&mut self, conn: ConnId) {
+        if let Some(user) = self.users.get_mut(&conn) {
+            user.errors_in_a_row = 0;
+        }
+    }
+
+    fn refuse_message(&mut self, conn: ConnId) -> Vec<Output> {
+        self.error(conn, ErrorCode::InvalidMessage, "a message is a JSON object with a string `type`", None)
+    }
+
+    fn rate_limited(&mut self, conn: ConnId, target: Option<&str>) -> Vec<Output> {
+        self.error(conn, ErrorCode::RateLimited, "too much at once; this message was not delivered", target)
+    }
+
+    /// Answers with an error, and closes a connection that has had too many in a row.
+    fn error(&mut self, conn: ConnId, code: ErrorCode, message: &str, target: Option<&str>) -> Vec<Output> {
+        let Some(user) = self.users.get_mut(&conn) else { return Vec::new() };
+        user.errors_in_a_row += 1;
+        let is_last = user.errors_in_a_row >= self.limits.errors_in_a_row;
+        *self.counts.errors.entry(code).or_default() += 1;
+        let payload = ErrorPayload {
+            code: code.name().to_owned(),
+            message: message.to_owned(),
+            target: target.map(str::to_owned),
+        };
+        let mut outputs = vec![send(conn, MessageType::Error, &payload)];
+        if is_last {
+            outputs.push(close(conn, POLICY, "too many errors in a row"));
+        }
+        outputs
     }
 }
 
@@ -176,14 +402,14 @@ fn joined(to: ConnId, id: Uuid, peer: &str) -> Output {
     send(to, MessageType::SessionJoined, &Joined { session_id: id.to_string(), peer: peer.to_owned() })
 }
 
-fn error(to: ConnId, code: ErrorCode, message: &str, target: Option<&str>) -> Output {
-    let payload =
-        ErrorPayload { code: code.name().to_owned(), message: message.to_owned(), target: target.map(str::to_owned) };
-    send(to, MessageType::Error, &payload)
+fn close(conn: ConnId, code: u16, reason: &'static str) -> Output {
+    Output::Close { conn, code, reason }
 }
 
-/// The close code of an endpoint that goes away (RFC 6455, section 7.4.1).
+/// The close codes of an endpoint that goes away, and of one that has seen its rules broken (RFC 6455, section 7.4.1).
 pub const GOING_AWAY: u16 = 1001;
+/// See [`GOING_AWAY`].
+pub const POLICY: u16 = 1008;
 
 #[cfg(test)]
 mod tests {
@@ -196,9 +422,13 @@ mod tests {
     const CAROL: ConnId = ConnId(3);
 
     fn hub() -> Hub {
-        let mut hub = Hub::new(TTL, || Uuid::from_u128(42));
+        hub_with(Limits::default())
+    }
+
+    fn hub_with(limits: Limits) -> Hub {
+        let mut hub = Hub::new(TTL, limits, || Uuid::from_u128(42));
         for (conn, name) in [(ALICE, "alice"), (BOB, "bob")] {
-            assert_eq!(hub.connect(conn, name), []);
+            assert_eq!(hub.connect(conn, name, None, Instant::now()), Ok(vec![]));
         }
         hub
     }
@@ -226,7 +456,7 @@ mod tests {
         let join = format!(r#"{{"type":"session:join","sessionId":"{ID}"}}"#);
         assert_eq!(hub.receive(BOB, &join, now), [to(BOB, &joined_text("alice")), to(ALICE, &joined_text("bob"))]);
         let full = r#"{"type":"error","payload":{"code":"SESSION_JOIN_FAILED","message":"session is full"}}"#;
-        hub.connect(CAROL, "carol");
+        hub.connect(CAROL, "carol", None, now).unwrap();
         assert_eq!(hub.receive(CAROL, &join, now), [to(CAROL, full)]);
     }
 
@@ -235,7 +465,8 @@ mod tests {
         let relayed = |kind: &str| {
             let sent = format!(r#"{{"payload":{{"a" : [1.0e0]}},"sender":"mallory","target":"bob","type":"{kind}"}}"#);
             let stamped = format!(r#"{{"type":"{kind}","target":"bob","sender":"alice","payload":{{"a" : [1.0e0]}}}}"#);
-            assert_eq!(hub().receive(ALICE, &sent, Instant::now()), [to(BOB, &stamped)]);
+            let relayed = Output::Relay { from: ALICE, to: BOB, text: stamped };
+            assert_eq!(hub().receive(ALICE, &sent, Instant::now()), [relayed]);
         };
         for kind in ["key:exchange", "signal:offer", "signal:answer", "signal:ice", "session:accept", "session:decline"]
         {
@@ -277,8 +508,8 @@ mod tests {
     fn a_replaced_connection_leaves_its_successor_online() {
         let mut hub = hub();
         let replaced = Output::Close { conn: BOB, code: 1001, reason: "replaced by new connection" };
-        assert_eq!(hub.connect(CAROL, "bob"), [replaced]);
-        hub.disconnect(BOB);
+        assert_eq!(hub.connect(CAROL, "bob", None, Instant::now()), Ok(vec![replaced]));
+        hub.disconnect(BOB, Departure::Lost, Instant::now());
         assert_eq!(hub.online(), 2);
         let outputs = hub.receive(ALICE, r#"{"type":"session:connect","target":"bob"}"#, Instant::now());
         assert_eq!(outputs, [to(ALICE, &joined_text("bob")), to(CAROL, &joined_text("alice"))]);
@@ -288,7 +519,7 @@ mod tests {
     #[test]
     fn who_disconnects_is_offline() {
         let mut hub = hub();
-        hub.disconnect(BOB);
+        hub.disconnect(BOB, Departure::Lost, Instant::now());
         let outputs = hub.receive(ALICE, r#"{"type":"session:connect","target":"bob"}"#, Instant::now());
         let [Output::Send { to: ALICE, text }] = &outputs[..] else { panic!("{outputs:?}") };
         assert!(text.contains("USER_OFFLINE"), "{text}");
@@ -302,5 +533,154 @@ mod tests {
         assert_eq!((hub.sessions(), hub.next_deadline()), (1, Some(now + TTL)));
         hub.tick(now + TTL);
         assert_eq!((hub.sessions(), hub.next_deadline()), (0, None));
+    }
+
+    const TOKEN: Option<&str> = Some("a secret of dave's");
+    const DAVE: ConnId = ConnId(4);
+    const ROBBER: ConnId = ConnId(5);
+
+    #[test]
+    fn a_name_with_a_token_goes_to_the_same_token_only() {
+        let mut hub = hub();
+        let now = Instant::now();
+        assert_eq!(hub.connect(DAVE, "dave", TOKEN, now), Ok(vec![]));
+        for token in [None, Some(""), Some("a secret of dave'S"), Some("a secret of dave's ")] {
+            assert_eq!(hub.connect(ROBBER, "dave", token, now), Err(NameTaken));
+        }
+        assert_eq!(hub.online(), 3);
+        let replaced = Output::Close { conn: DAVE, code: 1001, reason: "replaced by new connection" };
+        assert_eq!(hub.connect(CAROL, "dave", TOKEN, now), Ok(vec![replaced]));
+        hub.disconnect(DAVE, Departure::Lost, now);
+        assert_eq!(hub.connect(ROBBER, "dave", None, now), Err(NameTaken), "the end of the older frees nothing");
+    }
+
+    #[test]
+    fn a_lost_name_is_kept_for_a_minute_and_one_that_was_left_is_not() {
+        let mut hub = hub();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        hub.connect(DAVE, "dave", TOKEN, at(0)).unwrap();
+        hub.disconnect(DAVE, Departure::Lost, at(0));
+        let call = r#"{"type":"session:connect","target":"dave"}"#;
+        let [Output::Send { text, .. }] = &hub.receive(ALICE, call, at(1))[..] else { panic!() };
+        assert!(text.contains("USER_OFFLINE"), "a name that is kept is not online");
+        assert_eq!(hub.connect(ROBBER, "dave", None, at(59)), Err(NameTaken));
+        assert_eq!(hub.connect(CAROL, "dave", TOKEN, at(59)), Ok(vec![]), "back in time");
+        hub.tick(at(60));
+        assert_eq!(hub.connect(ROBBER, "dave", None, at(60)), Err(NameTaken), "the old reservation ends nothing");
+        hub.disconnect(CAROL, Departure::Lost, at(70));
+        assert_eq!(hub.next_deadline(), Some(at(130)));
+        assert_eq!(hub.connect(ROBBER, "dave", None, at(130)), Ok(vec![]), "even before the tick");
+        hub.disconnect(ROBBER, Departure::Lost, at(131));
+        hub.tick(at(200));
+        assert_eq!(hub.names(), 2);
+        hub.connect(DAVE, "dave", TOKEN, at(200)).unwrap();
+        hub.disconnect(DAVE, Departure::Left, at(200));
+        assert_eq!(hub.connect(ROBBER, "dave", None, at(200)), Ok(vec![]));
+    }
+
+    /// The codes of the errors in these outputs, and `closed` for a close.
+    fn codes(outputs: &[Output]) -> Vec<String> {
+        let code = |output: &Output| match output {
+            Output::Send { text, .. } => match Envelope::parse(text).unwrap() {
+                Envelope { kind, payload: Some(payload), .. } if kind == "error" => {
+                    serde_json::from_str::<ErrorPayload>(payload.get()).unwrap().code
+                }
+                envelope => envelope.kind.into_owned(),
+            },
+            Output::Relay { .. } => "relayed".to_owned(),
+            Output::Close { code, .. } => format!("closed {code}"),
+        };
+        outputs.iter().map(code).collect()
+    }
+
+    const ICE: &str = r#"{"type":"signal:ice","target":"bob"}"#;
+
+    #[test]
+    fn messages_and_pings_are_limited_and_what_is_over_is_not_delivered() {
+        let mut hub = hub();
+        let now = Instant::now();
+        for _ in 0..1000 {
+            assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["relayed"]);
+            assert_eq!(hub.receive_control(ALICE, now), []);
+        }
+        assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["RATE_LIMITED"]);
+        assert_eq!(codes(&hub.receive_control(ALICE, now)), ["RATE_LIMITED"]);
+        assert_eq!(codes(&hub.receive_binary(ALICE, now)), ["RATE_LIMITED"]);
+        assert_eq!(codes(&hub.receive(BOB, r#"{"type":"signal:ice","target":"alice"}"#, now)), ["relayed"]);
+        let later = now + Duration::from_secs(1);
+        assert_eq!(codes(&hub.receive(ALICE, ICE, later)), ["relayed"]);
+        for _ in 0..199 {
+            hub.receive(ALICE, ICE, later);
+        }
+        for _ in 0..49 {
+            assert_eq!(codes(&hub.receive(ALICE, ICE, later)), ["RATE_LIMITED"]);
+        }
+        assert_eq!(codes(&hub.receive(ALICE, ICE, later)), ["RATE_LIMITED", "closed 1008"], "who goes on is closed");
+    }
+
+    #[test]
+    fn bytes_are_limited() {
+        let mut hub = hub();
+        let now = Instant::now();
+        assert_eq!(hub.receive_bytes(ALICE, 4 * 1024 * 1024, now), []);
+        assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["relayed"]);
+        assert_eq!(codes(&hub.receive_bytes(ALICE, 1, now)), ["RATE_LIMITED"]);
+        assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["RATE_LIMITED"]);
+        let later = now + Duration::from_secs(1);
+        assert_eq!(hub.receive_bytes(ALICE, 100, later), []);
+        assert_eq!(codes(&hub.receive(ALICE, ICE, later)), ["relayed"]);
+    }
+
+    #[test]
+    fn calls_are_limited() {
+        let mut hub = hub();
+        let now = Instant::now();
+        for _ in 0..20 {
+            assert_eq!(codes(&hub.receive(ALICE, r#"{"type":"session:create"}"#, now)), ["session:created"]);
+            hub.receive(ALICE, r#"{"type":"session:connect","target":"bob"}"#, now);
+            hub.receive(ALICE, r#"{"type":"session:join"}"#, now);
+        }
+        for kind in ["create", "connect", "join"] {
+            let text = format!(r#"{{"type":"session:{kind}","target":"bob"}}"#);
+            assert_eq!(codes(&hub.receive(ALICE, &text, now)), ["RATE_LIMITED"]);
+        }
+        assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["relayed"]);
+        assert_eq!(codes(&hub.receive(BOB, r#"{"type":"session:create"}"#, now)), ["session:created"]);
+    }
+
+    #[test]
+    fn sessions_are_limited() {
+        let mut hub = hub_with(Limits { sessions: 1, ..Limits::default() });
+        let now = Instant::now();
+        hub.receive(ALICE, r#"{"type":"session:create"}"#, now);
+        for text in [r#"{"type":"session:create"}"#, r#"{"type":"session:connect","target":"alice"}"#] {
+            assert_eq!(codes(&hub.receive(BOB, text, now)), ["RATE_LIMITED"]);
+        }
+    }
+
+    #[test]
+    fn fifty_errors_in_a_row_close_and_one_success_forgives() {
+        let mut hub = hub();
+        let now = Instant::now();
+        for _ in 0..49 {
+            assert_eq!(codes(&hub.receive(ALICE, "x", now)), ["INVALID_MESSAGE"]);
+        }
+        assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["relayed"]);
+        for _ in 0..49 {
+            hub.receive_binary(ALICE, now);
+        }
+        assert_eq!(codes(&hub.receive(ALICE, "x", now)), ["INVALID_MESSAGE", "closed 1008"]);
+        assert_eq!(hub.counts().errors[&ErrorCode::InvalidMessage], 99);
+        assert_eq!(hub.counts().relays[&MessageType::SignalIce], 1);
+    }
+
+    #[test]
+    fn who_sends_to_somebody_who_does_not_read_is_told() {
+        let mut hub = hub();
+        let outputs = hub.undelivered(ALICE, BOB);
+        assert_eq!(codes(&outputs), ["RELAY_FAILED"]);
+        let [Output::Send { to: ALICE, text }] = &outputs[..] else { panic!() };
+        assert!(text.contains(r#""target":"bob""#), "{text}");
     }
 }

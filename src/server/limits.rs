@@ -1,31 +1,158 @@
-//! Every bound that the server keeps, in one table.
+//! Every bound that the server keeps, in one table, and the token buckets that some of them are. Pure.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How much the server holds for one client, and how long it waits for it.
+/// How much the server holds for its clients, how much it takes from each, and how long it waits for them.
+///
+/// [`TABLE`] says the same for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// The longest request head, in bytes; a longer one gets 431.
-    pub head_bytes: usize,
-    /// How long a client may take for its request head; a slower one gets 408.
-    pub head_time: Duration,
-    /// The longest message, in bytes of payload; a longer one ends the connection with 1009. An SDP offer has a few
-    /// thousand bytes.
+    /// The longest message, in bytes of payload. A longer one ends the connection with 1009.
     pub message_bytes: usize,
-    /// How many bytes may wait to be sent to one client; one that is further behind is cut.
+    /// The longest request head, in bytes. A longer one gets 431.
+    pub head_bytes: usize,
+    /// How long a client may take for its request head. A slower one gets 408.
+    pub head_time: Duration,
+    /// How often every client is sent a ping.
+    pub ping_interval: Duration,
+    /// How long a client may go without sending a byte before it is cut.
+    pub silence: Duration,
+    /// How many bytes may wait to be sent to one client. One that is further behind is cut with 1008, and whoever sent to
+    /// it is told `RELAY_FAILED`.
     pub unsent_bytes: usize,
     /// How long the end of a connection may take once it has begun: the close handshake and the last bytes.
     pub close_time: Duration,
+    /// Messages, pings and pongs of one client.
+    pub frames: Option<Rate>,
+    /// Bytes from one client.
+    pub bytes: Option<Rate>,
+    /// `session:connect`, `:create` and `:join` of one client.
+    pub calls: Option<Rate>,
+    /// So many messages in a row that could not be served end a connection with 1008.
+    pub errors_in_a_row: u32,
+    /// Clients in all. More get 503.
+    pub clients: usize,
+    /// Clients from one IPv4 address or one IPv6 network of 64 bits. More get 429. Loopback is not capped.
+    pub clients_per_address: Option<usize>,
+    /// Open sessions in all. More get `RATE_LIMITED`.
+    pub sessions: usize,
+    /// Open sessions that one name has begun. More get `RATE_LIMITED`.
+    pub sessions_per_name: usize,
+    /// How long a name with a token is kept for its owner after the connection was lost.
+    pub reservation: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            message_bytes: 64 * 1024,
             head_bytes: 8 * 1024,
             head_time: Duration::from_secs(10),
-            message_bytes: 64 * 1024,
+            ping_interval: Duration::from_secs(25),
+            silence: Duration::from_secs(60),
             unsent_bytes: 256 * 1024,
             close_time: Duration::from_secs(3),
+            frames: Some(Rate { amount: 200, per: Duration::from_secs(1), burst: 2000 }),
+            bytes: Some(Rate { amount: 256 * 1024, per: Duration::from_secs(1), burst: 4 * 1024 * 1024 }),
+            calls: Some(Rate { amount: 60, per: Duration::from_secs(60), burst: 60 }),
+            errors_in_a_row: 50,
+            clients: 1_000_000,
+            clients_per_address: Some(256),
+            sessions: 1_000_000,
+            sessions_per_name: 1000,
+            reservation: Duration::from_secs(60),
         }
+    }
+}
+
+impl Limits {
+    /// Switches the buckets and the cap per address off, for benchmarks and private networks.
+    pub fn without_rates(self) -> Self {
+        Self { frames: None, bytes: None, calls: None, clients_per_address: None, ..self }
+    }
+}
+
+/// The limits for people: what is bounded, the default, the variable that changes it, and what happens beyond.
+pub const TABLE: [(&str, &str, &str, &str); 16] = [
+    ("a message", "64 KiB", "", "closed with 1009"),
+    ("a request head", "8 KiB", "", "431"),
+    ("time for the request head", "10 s", "", "408"),
+    ("time between pings", "25 s", "PING_INTERVAL", ""),
+    ("time without a byte", "2.4 pings: 60 s", "PING_INTERVAL", "closed with 1008"),
+    ("bytes that wait for one client", "256 KiB", "", "closed with 1008; the sender gets RELAY_FAILED"),
+    ("time for the close handshake", "3 s", "", "cut"),
+    ("messages, pings and pongs of a client", "200/s, 2,000 at once", "RATE_LIMITS=off", "RATE_LIMITED, not delivered"),
+    ("bytes of a client", "256 KiB/s, 4 MiB at once", "RATE_LIMITS=off", "RATE_LIMITED, not delivered"),
+    ("connect, create, join of a client", "60/min, 60 at once", "RATE_LIMITS=off", "RATE_LIMITED"),
+    ("errors of a client in a row", "50", "", "closed with 1008"),
+    ("clients", "1,000,000", "MAX_CLIENTS", "503"),
+    ("clients of an address (IPv6: a /64)", "256", "MAX_CLIENTS_PER_ADDRESS", "429; loopback is not capped"),
+    ("open sessions", "1,000,000", "MAX_SESSIONS", "RATE_LIMITED"),
+    ("open sessions begun by one name", "1,000", "", "RATE_LIMITED"),
+    ("a username", "1 to 64 bytes", "", "400; so for control characters"),
+];
+
+/// An amount per time, and how much of it may come at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// So many
+    pub amount: u32,
+    /// in this time,
+    pub per: Duration,
+    /// and so many at once after a rest.
+    pub burst: u32,
+}
+
+/// A token bucket, kept as one instant: when it will be full again. That is the generic cell rate algorithm (ITU-T I.371),
+/// which needs no timer.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Bucket {
+    /// `None` is full.
+    full_at: Option<Instant>,
+}
+
+impl Bucket {
+    /// Takes `amount` out of the bucket; whether there was so much in it. No rate is no limit.
+    pub fn take(&mut self, amount: usize, rate: Option<Rate>, now: Instant) -> bool {
+        let Some(rate) = rate else { return true };
+        let time_for = |amount: f64| rate.per.mul_f64(amount / f64::from(rate.amount));
+        let full_at = self.full_at.map_or(now, |full_at| full_at.max(now)) + time_for(amount as f64);
+        let is_enough = full_at <= now + time_for(f64::from(rate.burst));
+        if is_enough {
+            self.full_at = Some(full_at);
+        }
+        is_enough
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_gives_its_burst_and_then_its_rate() {
+        let rate = Some(Rate { amount: 200, per: Duration::from_secs(1), burst: 2000 });
+        let start = Instant::now();
+        let mut bucket = Bucket::default();
+        let taken = |bucket: &mut Bucket, now| (0..10_000).take_while(|_| bucket.take(1, rate, now)).count();
+        assert_eq!(taken(&mut bucket, start), 2000);
+        assert_eq!(taken(&mut bucket, start), 0);
+        assert_eq!(taken(&mut bucket, start + Duration::from_secs(1)), 200);
+        assert_eq!(taken(&mut bucket, start + Duration::from_secs(1000)), 2000, "never more than the burst");
+    }
+
+    #[test]
+    fn what_is_too_much_takes_nothing_out() {
+        let rate = Some(Rate { amount: 10, per: Duration::from_secs(1), burst: 100 });
+        let now = Instant::now();
+        let mut bucket = Bucket::default();
+        assert!(!bucket.take(101, rate, now));
+        assert!(bucket.take(100, rate, now));
+        assert!(!bucket.take(1, rate, now));
+    }
+
+    #[test]
+    fn without_a_rate_there_is_no_limit() {
+        assert!(Bucket::default().take(usize::MAX, None, Instant::now()));
     }
 }

@@ -2,6 +2,7 @@
 //! in here: time and new ids come in as arguments.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -13,9 +14,25 @@ use super::deadlines::Deadlines;
 #[derive(Debug)]
 pub struct Sessions {
     sessions: HashMap<Uuid, Session>,
+    /// How many of them each name has begun.
+    begun: HashMap<Box<str>, usize>,
+    limits: Bounds,
     /// One entry for each lease that was given. A renewed session has an older entry too, which finds it alive.
     leases: Deadlines<Uuid>,
 }
+
+/// How many sessions may be open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// In all.
+    pub in_all: usize,
+    /// Begun by one name.
+    pub per_name: usize,
+}
+
+/// There is no room for another session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoRoom;
 
 /// Two places: the creator's and the joiner's.
 #[derive(Debug)]
@@ -38,18 +55,24 @@ pub enum JoinError {
 
 impl Sessions {
     /// No sessions yet; each will live `ttl` from its creation or its last join.
-    pub fn new(ttl: Duration) -> Self {
-        Self { sessions: HashMap::new(), leases: Deadlines::new(ttl) }
+    pub fn new(ttl: Duration, limits: Bounds) -> Self {
+        Self { sessions: HashMap::new(), begun: HashMap::new(), limits, leases: Deadlines::new(ttl) }
     }
 
     /// Opens the session `id` with both its places taken.
-    pub fn connect(&mut self, id: Uuid, creator: &str, joiner: &str, now: Instant) {
-        self.insert(id, creator, Some(joiner.into()), now);
+    ///
+    /// # Errors
+    /// [`NoRoom`] where there are too many.
+    pub fn connect(&mut self, id: Uuid, creator: &str, joiner: &str, now: Instant) -> Result<(), NoRoom> {
+        self.insert(id, creator, Some(joiner.into()), now)
     }
 
     /// Opens the session `id`, which waits for a joiner.
-    pub fn create(&mut self, id: Uuid, creator: &str, now: Instant) {
-        self.insert(id, creator, None, now);
+    ///
+    /// # Errors
+    /// [`NoRoom`] where there are too many.
+    pub fn create(&mut self, id: Uuid, creator: &str, now: Instant) -> Result<(), NoRoom> {
+        self.insert(id, creator, None, now)
     }
 
     /// Gives `joiner` the second place of the session `id` and renews its lease. Returns the creator's username.
@@ -72,8 +95,14 @@ impl Sessions {
     /// Ends the sessions whose lease is over at `now`.
     pub fn tick(&mut self, now: Instant) {
         while let Some(id) = self.leases.pop_due(now) {
-            if self.sessions.get(&id).is_some_and(|session| session.expires <= now) {
-                self.sessions.remove(&id);
+            if self.sessions.get(&id).is_some_and(|session| session.expires <= now)
+                && let Some(session) = self.sessions.remove(&id)
+                && let Entry::Occupied(mut begun) = self.begun.entry(session.creator)
+            {
+                *begun.get_mut() -= 1;
+                if *begun.get() == 0 {
+                    begun.remove();
+                }
             }
         }
         // A crowd's table is given back once most of it has gone.
@@ -97,9 +126,18 @@ impl Sessions {
         self.sessions.is_empty()
     }
 
-    fn insert(&mut self, id: Uuid, creator: &str, joiner: Option<Box<str>>, now: Instant) {
+    fn insert(&mut self, id: Uuid, creator: &str, joiner: Option<Box<str>>, now: Instant) -> Result<(), NoRoom> {
+        if self.sessions.len() >= self.limits.in_all {
+            return Err(NoRoom);
+        }
+        let begun = self.begun.entry(creator.into()).or_default();
+        if *begun >= self.limits.per_name {
+            return Err(NoRoom);
+        }
+        *begun += 1;
         let expires = self.leases.set(id, now);
         self.sessions.insert(id, Session { creator: creator.into(), joiner, expires });
+        Ok(())
     }
 }
 
@@ -122,12 +160,13 @@ mod tests {
 
     const TTL: Duration = Duration::from_secs(600);
     const ID: Uuid = Uuid::from_u128(1);
+    const LIMITS: Bounds = Bounds { in_all: 3, per_name: 2 };
 
     #[test]
     fn a_session_has_a_place_for_one_joiner() {
         let now = Instant::now();
-        let mut sessions = Sessions::new(TTL);
-        sessions.create(ID, "alice", now);
+        let mut sessions = Sessions::new(TTL, LIMITS);
+        sessions.create(ID, "alice", now).unwrap();
         assert_eq!(sessions.join(ID, "alice", now), Err(JoinError::AlreadyIn));
         assert_eq!(sessions.join(ID, "bob", now), Ok("alice".to_owned()));
         assert_eq!(sessions.join(ID, "carol", now), Err(JoinError::Full));
@@ -137,8 +176,8 @@ mod tests {
     #[test]
     fn a_session_of_a_connect_is_full() {
         let now = Instant::now();
-        let mut sessions = Sessions::new(TTL);
-        sessions.connect(ID, "alice", "bob", now);
+        let mut sessions = Sessions::new(TTL, LIMITS);
+        sessions.connect(ID, "alice", "bob", now).unwrap();
         assert_eq!(sessions.join(ID, "carol", now), Err(JoinError::Full));
     }
 
@@ -146,9 +185,9 @@ mod tests {
     fn a_session_ends_with_its_lease_and_a_join_renews_it() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut sessions = Sessions::new(TTL);
-        sessions.create(ID, "alice", at(0));
-        sessions.create(Uuid::from_u128(2), "alice", at(0));
+        let mut sessions = Sessions::new(TTL, LIMITS);
+        sessions.create(ID, "alice", at(0)).unwrap();
+        sessions.create(Uuid::from_u128(2), "alice", at(0)).unwrap();
         sessions.join(ID, "bob", at(500)).unwrap();
         assert_eq!(sessions.next_deadline(), Some(at(600)));
         assert_eq!(sessions.join(Uuid::from_u128(2), "bob", at(600)), Err(JoinError::NotFound), "before any tick");
@@ -160,5 +199,17 @@ mod tests {
         sessions.tick(at(1100));
         assert!(sessions.is_empty());
         assert_eq!(sessions.next_deadline(), None);
+    }
+
+    #[test]
+    fn there_are_only_so_many_in_all_and_of_one_name() {
+        let now = Instant::now();
+        let mut sessions = Sessions::new(TTL, LIMITS);
+        let mut create = |number, name| sessions.create(Uuid::from_u128(number), name, now);
+        assert_eq!([create(1, "alice"), create(2, "alice"), create(3, "alice")], [Ok(()), Ok(()), Err(NoRoom)]);
+        assert_eq!([create(4, "bob"), create(5, "bob")], [Ok(()), Err(NoRoom)]);
+        sessions.tick(now + TTL);
+        assert_eq!(sessions.begun.len(), 0);
+        assert_eq!(sessions.create(ID, "alice", now + TTL), Ok(()));
     }
 }

@@ -1,0 +1,165 @@
+//! Where clients come from, and how many from where. Pure.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+/// Proxies whose word on where a request has come from is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxies(Vec<IpNet>);
+
+impl Default for Proxies {
+    /// Those on this machine.
+    fn default() -> Self {
+        Self::parse("127.0.0.0/8,::1").expect("these are networks")
+    }
+}
+
+impl Proxies {
+    /// Reads a comma list of addresses and networks; `none` is nobody.
+    pub fn parse(list: &str) -> Option<Self> {
+        if list.trim() == "none" {
+            return Some(Self(Vec::new()));
+        }
+        let parse = |item: &str| item.parse().ok().or_else(|| item.parse::<IpAddr>().ok().map(IpNet::from));
+        list.split(',').map(str::trim).map(parse).collect::<Option<Vec<IpNet>>>().map(Self)
+    }
+
+    /// Whether the one at this address is such a proxy.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// Where a client comes from whose TCP connection is from `peer`: the nearest address in `forwarded_for` that is no
+    /// trusted proxy's. What anybody else says there does not count.
+    pub fn client_behind(&self, peer: IpAddr, forwarded_for: &[IpAddr]) -> IpAddr {
+        let mut client = peer;
+        for address in forwarded_for.iter().rev() {
+            if !self.contains(client) {
+                break;
+            }
+            client = *address;
+        }
+        client.to_canonical()
+    }
+}
+
+/// How many clients there are from each address.
+#[derive(Debug)]
+pub struct Crowd {
+    counts: HashMap<IpAddr, usize>,
+    cap: Option<usize>,
+}
+
+impl Crowd {
+    /// Nobody yet; at most `cap` from each address.
+    pub fn new(cap: Option<usize>) -> Self {
+        Self { counts: HashMap::new(), cap }
+    }
+
+    /// Counts a client in; whether there is room for it.
+    pub fn enter(&mut self, address: IpAddr) -> bool {
+        let (Some(cap), Some(place)) = (self.cap, place(address)) else { return true };
+        let count = self.counts.entry(place).or_default();
+        let has_room = *count < cap;
+        if has_room {
+            *count += 1;
+        }
+        has_room
+    }
+
+    /// Counts out a client that was counted in.
+    pub fn leave(&mut self, address: IpAddr) {
+        let Some(place) = place(address) else { return };
+        if let Some(count) = self.counts.get_mut(&place) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&place);
+            }
+        }
+    }
+
+    /// From how many addresses there are clients.
+    pub fn len(&self) -> usize {
+        self.counts.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+}
+
+/// What counts as one address: an IPv4 address, or a network of 64 bits, since that is what one IPv6 customer gets. This
+/// machine is none: whoever is on it may do what he likes.
+fn place(address: IpAddr) -> Option<IpAddr> {
+    match address.to_canonical() {
+        address if address.is_loopback() => None,
+        IpAddr::V4(address) => Some(address.into()),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Some(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        let proxies = Proxies::default();
+        let client = |peer: &str, list: &[&str]| {
+            let list: Vec<IpAddr> = list.iter().map(|text| ip(text)).collect();
+            proxies.client_behind(ip(peer), &list).to_string()
+        };
+        assert_eq!(client("192.0.2.1", &["198.51.100.1"]), "192.0.2.1");
+        assert_eq!(client("127.0.0.1", &[]), "127.0.0.1");
+        assert_eq!(client("::ffff:127.0.0.1", &["198.51.100.1"]), "198.51.100.1");
+        assert_eq!(
+            client("::1", &["203.0.113.9", "198.51.100.1"]),
+            "198.51.100.1",
+            "the first is the client's own word"
+        );
+        assert_eq!(client("::1", &["198.51.100.1", "127.0.0.1"]), "198.51.100.1");
+    }
+
+    #[test]
+    fn proxies_are_addresses_networks_or_none() {
+        let proxies = Proxies::parse("10.0.0.0/8, 2001:db8::1").unwrap();
+        assert!(proxies.contains(ip("10.1.2.3")) && proxies.contains(ip("2001:db8::1")));
+        assert!(!proxies.contains(ip("127.0.0.1")) && !proxies.contains(ip("2001:db8::2")));
+        assert!(!Proxies::parse("none").unwrap().contains(ip("127.0.0.1")));
+        for bad in ["", "localhost", "10.0.0.0/33", "10.0.0.1,"] {
+            assert_eq!(Proxies::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn clients_are_counted_by_address_by_network_and_not_on_loopback() {
+        let mut crowd = Crowd::new(Some(2));
+        let mut enter = |text: &str| crowd.enter(ip(text));
+        assert_eq!(
+            ["192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1", "192.0.2.2"].map(&mut enter),
+            [true, true, false, true]
+        );
+        assert_eq!(
+            ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1"].map(&mut enter),
+            [true, true, false, true]
+        );
+        assert!((0..9).all(|_| enter("127.0.0.1") && enter("::1")));
+        crowd.leave(ip("192.0.2.1"));
+        assert!(crowd.enter(ip("192.0.2.1")) && !crowd.enter(ip("192.0.2.1")));
+        for text in ["192.0.2.1", "192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "::1"] {
+            crowd.leave(ip(text));
+        }
+        assert!(crowd.is_empty());
+    }
+}

@@ -1,0 +1,115 @@
+//! A listening socket that does not go deaf when descriptors run out.
+//!
+//! An edge-triggered listener says nothing more of callers that wait while `accept` fails. So there is a spare descriptor:
+//! given up for a moment, it lets one caller at a time be accepted and dropped, who is then told no by a closed
+//! connection instead of being left to wait. The loop tries again by timer.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use log::debug;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// A listening socket.
+pub struct Listener {
+    socket: TcpListener,
+    spare: Option<File>,
+}
+
+/// What waits at a listener.
+pub enum Waiting {
+    /// Somebody.
+    Caller(TcpStream, SocketAddr),
+    /// Nobody. There will be an event when somebody comes.
+    Nobody,
+    /// Perhaps somebody, for whom the system has nothing left. There will be no event, so it has to be tried again.
+    Unserved(io::Error),
+}
+
+impl Listener {
+    /// Listens at `host`, or at every address of the machine: where there is IPv6, one socket takes IPv4 too.
+    ///
+    /// # Errors
+    /// The address cannot be had.
+    pub fn bind(host: Option<IpAddr>, port: u16, registry: &Registry, token: Token) -> io::Result<Self> {
+        let bound = match host {
+            Some(host) => listen_at(SocketAddr::new(host, port)),
+            None => match listen_at((Ipv6Addr::UNSPECIFIED, port).into()) {
+                // A machine without IPv6.
+                Err(error) if !matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::PermissionDenied) => {
+                    listen_at((Ipv4Addr::UNSPECIFIED, port).into())
+                }
+                bound => bound,
+            },
+        };
+        let mut socket = bound?;
+        registry.register(&mut socket, token, Interest::READABLE)?;
+        Ok(Self { socket, spare: spare() })
+    }
+
+    /// The address that it listens on.
+    ///
+    /// # Errors
+    /// As the system has them.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Takes the next caller.
+    pub fn accept(&mut self) -> Waiting {
+        loop {
+            match self.socket.accept() {
+                Ok((stream, address)) => return Waiting::Caller(stream, address),
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => return Waiting::Nobody,
+                    // The caller is gone already; the next one may still be there.
+                    ErrorKind::ConnectionAborted | ErrorKind::Interrupted => debug!("accept: {error}"),
+                    _ => {
+                        self.turn_away();
+                        return Waiting::Unserved(error);
+                    }
+                },
+            }
+        }
+    }
+
+    /// Accepts and drops callers for whom there is no descriptor, some at a time.
+    fn turn_away(&mut self) {
+        for _ in 0..TURNED_AWAY_AT_ONCE {
+            self.spare = None;
+            let accepted = self.socket.accept();
+            let is_over = accepted.is_err();
+            drop(accepted);
+            self.spare = spare();
+            if is_over || self.spare.is_none() {
+                return;
+            }
+        }
+    }
+}
+
+fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    // A restart need not wait until the last connections of the one before are forgotten.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+fn spare() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+/// Callers that may wait to be accepted; the system may allow fewer.
+const BACKLOG: i32 = 4096;
+
+/// Callers turned away in one turn when descriptors have run out.
+const TURNED_AWAY_AT_ONCE: usize = 64;
