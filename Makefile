@@ -5,7 +5,7 @@ CARGO ?= cargo
 release := $(or $(CARGO_TARGET_DIR),target)/release
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-server chat bot demo test test-loopback check install uninstall
+.PHONY: help build run-server chat bot demo test test-loopback fuzz soak check install uninstall
 
 help: ## show this
 	@echo 'Targets:'
@@ -33,6 +33,12 @@ test: ## run all tests
 
 test-loopback: ## run some of them where there is no network but loopback (needs unshare and ip)
 	$(CARGO) test --locked --test integration -- --ignored loopback::
+
+fuzz: ## a million random cases for each pure part that reads what clients send (FUZZ_SEED, FUZZ_CASES)
+	$(CARGO) test --locked --release --test integration -- --ignored --nocapture fuzz::
+
+soak: ## clients that come, chat, stall and vanish, for MINUTES (1)
+	SOAK_MINUTES=$(or $(MINUTES),1) $(CARGO) test --locked --release --test integration -- --ignored --nocapture soak::
 
 check: ## format, clippy, docs, and what the server alone is built from
 	$(CARGO) fmt --check

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<(), String> {
     let name = options.peer.name.as_ref().map_or(DEFAULT_NAME, |name| name.as_str());
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| error.to_string())?;
-    let mut settings = options.peer.settings();
+    let mut settings = options.peer.settings()?;
     settings.max_requests = MAX_REQUESTS;
     let (peer, events) =
         Peer::connect_with(options.peer.server.clone(), name, settings).map_err(|error| error.to_string())?;

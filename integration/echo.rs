@@ -4,7 +4,7 @@ use std::thread;
 
 use lowkey::peer::{CloseReason, Event};
 
-use crate::world::{Program, Server};
+use crate::world::{Client, Folder, Program, Server};
 
 #[test]
 fn every_text_comes_back_as_it_was() {
@@ -100,8 +100,13 @@ fn the_bot_ends_in_order_on_a_signal() {
 #[test]
 fn a_bot_whose_name_is_taken_over_says_so_and_ends() {
     let server = Server::start();
-    let mut bot = server.bot();
-    let _other = server.client("echo");
+    let home = Folder::new("taken-over");
+    let mut bot = Program::start("lowkey-bot", &["--server", &server.url()], &[("HOME", home.path())]);
+    bot.stderr.find("online as echo");
+    assert!(Client::try_connect(&server.address, "/ws?username=echo").is_err(), "its name is not for everybody");
+    let token = std::fs::read_to_string(home.0.join(".config/lowkey/token")).unwrap();
+    let target = format!("/ws?username=echo&token={}", token.trim());
+    let _other = Client::try_connect(&server.address, &target).unwrap();
     assert_eq!(bot.wait().code(), Some(1));
     bot.stderr.find("somebody else has gone online under this name");
 }

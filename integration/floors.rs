@@ -8,11 +8,11 @@ const IO: [&str; 10] = [
     "bin/lowkey-server.rs",
     "bin/lowkey.rs",
     "chat.rs",
-    "chat/profile.rs",
     "options.rs",
     "peer.rs",
     "peer/rtc.rs",
     "peer/signaling.rs",
+    "profile.rs",
     "server.rs",
     "server/listener.rs",
 ];

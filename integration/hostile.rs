@@ -1,141 +1,520 @@
-//! Peers that do not play by the rules: the bot says nothing to them and goes on serving.
+//! Broken, slow and hostile clients on real sockets. After each, a fresh pair still gets through, and no connection, name
+//! or memory is left over.
 
-use std::time::Duration;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
-use data_encoding::BASE64;
 use serde_json::json;
+use tungstenite::Message;
 
-use crate::old_app::OldApp;
-use crate::world::{Program, Server};
+use crate::world::{Client, Program, SOON, Server, until};
 
+/// A server, and what it took when it was new.
 struct World {
     server: Server,
-    _bot: Program,
+    resident: usize,
 }
 
 impl World {
-    fn new() -> Self {
-        let server = Server::start();
-        let bot = server.bot();
-        Self { server, _bot: bot }
+    fn new(variables: &[(&str, &str)]) -> Self {
+        let server = Server::start_with(variables);
+        let world = Self { server, resident: 0 };
+        world.fresh_pair();
+        let resident = world.server.program.resident_kilobytes();
+        Self { resident, ..world }
     }
 
-    /// The bot still serves an honest peer. This also waits for it to have dealt with what came before.
-    fn still_serves(&self, name: &str) {
-        let mut honest = self.server.peer(name);
-        honest.call("echo");
-        honest.peer.send("echo", "still there?");
-        assert_eq!(honest.message().1, "still there?");
+    fn address(&self) -> &str {
+        &self.server.address
+    }
+
+    /// A TCP connection that has sent nothing yet.
+    fn raw(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address()).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream
+    }
+
+    /// A client that was let in, as a bare TCP connection.
+    fn upgraded(&self, name: &str) -> TcpStream {
+        let mut stream = self.raw();
+        stream.write_all(upgrade(name).as_bytes()).unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
+        stream
+    }
+
+    fn fresh_pair(&self) {
+        let (mut alice, mut bob) = (self.server.client("fresh_alice"), self.server.client("fresh_bob"));
+        alice.send(r#"{"type":"session:connect","target":"fresh_bob"}"#);
+        assert_eq!(alice.json()["type"], "session:joined");
+        assert_eq!(bob.json()["type"], "session:joined");
+        bob.send(r#"{"type":"signal:ice","target":"fresh_alice","payload":1}"#);
+        assert_eq!(alice.json()["payload"], 1);
+    }
+
+    /// The server serves others as ever, and has given back what it took.
+    fn is_well(&self) {
+        self.fresh_pair();
+        let allowed = self.resident + 12 * 1024;
+        until("memory is given back", || (self.server.program.resident_kilobytes() < allowed).then_some(()));
     }
 }
 
-#[test]
-fn texts_that_do_not_open_are_dropped_and_five_in_a_row_end_the_chat() {
-    let world = World::new();
-    let mut app = OldApp::call(&world.server, "mallory", "echo");
-    let sealed = app.seal("true");
-    let mut forged = BASE64.decode(sealed.as_bytes()).unwrap();
-    *forged.last_mut().unwrap() ^= 1;
-    for garbage in ["plaintext", &BASE64.encode(&forged), "{\"rk\":1}", &sealed[..sealed.len() - 1]] {
-        app.send_raw(garbage);
+fn upgrade(name: &str) -> String {
+    format!(
+        "GET /ws?username={name} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+}
+
+/// A client's frame with this first byte, masked.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mask = [0x11, 0x22, 0x33, 0x44];
+    let mut frame = vec![first];
+    match payload.len() {
+        length @ 0..126 => frame.push(0x80 | length as u8),
+        length @ 126..0x1_0000 => {
+            frame.push(0x80 | 126);
+            frame.extend((length as u16).to_be_bytes());
+        }
+        length => {
+            frame.push(0x80 | 127);
+            frame.extend((length as u64).to_be_bytes());
+        }
     }
-    // Four are not five: the fifth is true, and the answer to it is the first thing that the bot says.
-    app.send_raw(&sealed);
-    assert_eq!(app.text(), "true");
-    app.send_raw(&sealed);
-    for _ in 0..4 {
-        app.send_raw(&BASE64.encode(&[0; 64]));
+    frame.extend(mask);
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}
+
+/// Everything to the end of the stream.
+fn rest(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match stream.read_to_end(&mut bytes) {
+        Ok(_) => bytes,
+        Err(error) => panic!("{error} after {bytes:?}"),
     }
-    app.closed();
-    world.still_serves("alice");
+}
+
+/// The code of the close frame that stands at the end of these bytes.
+fn close_code(bytes: &[u8]) -> Option<u16> {
+    let start = bytes.windows(2).rposition(|pair| pair[0] == 0x88 && pair[1] as usize >= 2)?;
+    let code = bytes.get(start + 2..start + 4)?;
+    Some(u16::from_be_bytes([code[0], code[1]]))
 }
 
 #[test]
-fn a_key_that_is_not_fit_for_use_gets_no_chat() {
-    let world = World::new();
-    let points = [
-        "0000000000000000000000000000000000000000000000000000000000000000",
-        "0100000000000000000000000000000000000000000000000000000000000000",
-        "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
-        "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
-        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+fn a_head_may_come_byte_by_byte_or_with_everything_behind_it() {
+    let world = World::new(&[]);
+    let mut slow = world.raw();
+    for byte in upgrade("slow").bytes() {
+        slow.write_all(&[byte]).unwrap();
+    }
+    let mut buffer = [0; 12];
+    slow.read_exact(&mut buffer).unwrap();
+    assert_eq!(&buffer, b"HTTP/1.1 101");
+    let mut all = upgrade("all").into_bytes();
+    for _ in 0..50 {
+        all.extend(frame(0x81, br#"{"type":"session:create"}"#));
+    }
+    let mut stream = world.raw();
+    stream.write_all(&all).unwrap();
+    let mut answer: Vec<u8> = Vec::new();
+    while answer.windows(15).filter(|window| window == b"session:created").count() < 50 {
+        let mut buffer = [0; 4096];
+        let length = stream.read(&mut buffer).unwrap();
+        answer.extend(&buffer[..length]);
+    }
+    world.is_well();
+}
+
+#[test]
+fn a_head_that_does_not_end_is_refused_in_time_and_size() {
+    let world = World::new(&[]);
+    let mut slow: Vec<TcpStream> = (0..50).map(|_| world.raw()).collect();
+    for stream in &mut slow {
+        stream.write_all(b"GET /ws?username=slow HTTP/1.1\r\n").unwrap();
+    }
+    let mut long = world.raw();
+    long.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+    let _ = long.write_all("X: y\r\n".repeat(5000).as_bytes());
+    assert!(rest(&mut long).starts_with(b"HTTP/1.1 431 "));
+    let mut none = world.raw();
+    none.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").unwrap();
+    assert!(rest(&mut none).starts_with(b"HTTP/1.1 400 "));
+    for stream in &mut slow {
+        assert!(rest(stream).starts_with(b"HTTP/1.1 408 "));
+    }
+    world.is_well();
+}
+
+/// RFC 6455, sections 5 to 7: each violation, and the close code that it calls for.
+#[test]
+fn each_violation_of_the_websocket_protocol_has_its_close_code() {
+    let world = World::new(&[]);
+    let too_long = vec![b'x'; 64 * 1024 + 1];
+    let half_euro = [b'x', 0xe2, 0x82];
+    let unmasked = vec![0x81, 0x01, b'x'];
+    let huge = [&[0x81, 0xff][..], &(1u64 << 63).to_be_bytes(), &[0; 4]].concat();
+    let largest = [&[0x82, 0xff][..], &u64::MAX.to_be_bytes(), &[0; 4]].concat();
+    let rows: [(&str, Vec<u8>, u16); 28] = [
+        ("5.1 an unmasked frame", unmasked, 1002),
+        ("5.2 RSV1", frame(0xc1, b"x"), 1002),
+        ("5.2 RSV2", frame(0xa1, b"x"), 1002),
+        ("5.2 RSV3", frame(0x91, b"x"), 1002),
+        ("5.2 opcode 3", frame(0x83, b"x"), 1002),
+        ("5.2 opcode 7", frame(0x87, b"x"), 1002),
+        ("5.2 opcode 11", frame(0x8b, b"x"), 1002),
+        ("5.2 opcode 15", frame(0x8f, b"x"), 1002),
+        ("5.2 a length of 2^63", huge, 1009),
+        ("5.2 a length of 2^64 - 1", largest, 1009),
+        ("5.4 a continuation of nothing", frame(0x80, b"x"), 1002),
+        ("5.4 a middle of nothing", frame(0x00, b"x"), 1002),
+        ("5.4 a text within a text", [frame(0x01, b"x"), frame(0x81, b"y")].concat(), 1002),
+        ("5.4 a binary within a text", [frame(0x01, b"x"), frame(0x02, b"y")].concat(), 1002),
+        ("5.5 a fragmented ping", frame(0x09, b"x"), 1002),
+        ("5.5 a fragmented pong", frame(0x0a, b"x"), 1002),
+        ("5.5 a fragmented close", frame(0x08, b""), 1002),
+        ("5.5 a ping of 126 bytes", frame(0x89, &[b'x'; 126]), 1002),
+        ("5.5 a close of 126 bytes", frame(0x88, &[b'x'; 126]), 1002),
+        ("5.5.1 a close of one byte", frame(0x88, b"x"), 1002),
+        ("5.5.1 a reason that is not UTF-8", frame(0x88, &[0x03, 0xe8, 0xff]), 1007),
+        ("7.4.1 a close code that may not be sent", frame(0x88, &1005u16.to_be_bytes()), 1002),
+        ("7.4.2 a close code that is none", frame(0x88, &99u16.to_be_bytes()), 1002),
+        ("8.1 a text that is not UTF-8", frame(0x81, b"\xc0\xaf"), 1007),
+        ("8.1 half a character at the end", frame(0x81, &half_euro), 1007),
+        ("8.1 not UTF-8 in a fragment", [frame(0x01, b"\xff"), frame(0x80, b"x")].concat(), 1007),
+        ("a message over 64 KiB", frame(0x81, &too_long), 1009),
+        ("fragments over 64 KiB", [frame(0x01, &too_long[..40_000]), frame(0x80, &too_long[..40_000])].concat(), 1009),
     ];
-    let keys = points.map(|point| BASE64.encode(&data_encoding::HEXLOWER.decode(point.as_bytes()).unwrap()));
-    let good = BASE64.encode(&[7; 32]);
-    let bad = [good[..43].to_owned(), format!("{good} "), BASE64.encode(&[7; 31]), "key".to_owned(), String::new()];
-    let mut apps = Vec::new();
-    for (number, key) in keys.iter().chain(&bad).enumerate() {
-        let mut app = OldApp::online(&world.server, &format!("mallory{number}"));
-        app.connect("echo");
-        app.signal("key:exchange", &json!({ "publicKey": key }));
-        app.offer();
-        apps.push(app);
+    for (name, bytes, code) in rows {
+        let mut stream = world.upgraded("breaker");
+        let _ = stream.write_all(&bytes);
+        let answer = rest(&mut stream);
+        assert_eq!(close_code(&answer), Some(code), "{name}: {answer:?}");
     }
-    world.still_serves("alice");
-    apps.iter_mut().for_each(says_no_more_than_a_key);
-}
-
-/// Looks at all that has come from the bot: a key of its own is the most, no answer and no candidate.
-fn says_no_more_than_a_key(app: &mut OldApp) {
-    app.client.socket.get_ref().set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-    while let Ok(message) = app.client.socket.read() {
-        assert!(message.to_text().unwrap().contains("key:exchange"), "{message}");
+    for (name, bytes) in [
+        ("5.4 a character split between fragments", [frame(0x01, &half_euro), frame(0x80, &[0xac])].concat()),
+        ("5.4 a ping between fragments", [frame(0x01, b"x"), frame(0x89, b""), frame(0x80, b"y")].concat()),
+        ("5.4 empty fragments", [frame(0x01, b""), frame(0x00, b""), frame(0x80, b"")].concat()),
+        ("a message of 64 KiB", frame(0x81, &too_long[1..])),
+    ] {
+        let mut stream = world.upgraded("keeper");
+        stream.write_all(&bytes).unwrap();
+        let mut buffer = [0; 4096];
+        let length = stream.read(&mut buffer).unwrap();
+        let answer = String::from_utf8_lossy(&buffer[..length]);
+        assert!(answer.contains("INVALID_MESSAGE") || answer.starts_with('\u{fffd}'), "{name}: {answer}");
+        stream.write_all(&frame(0x88, &1000u16.to_be_bytes())).unwrap();
+        let answer = rest(&mut stream);
+        assert_eq!(close_code(&answer), Some(1000), "{name}: {answer:?}");
     }
-}
-
-#[test]
-fn malformed_descriptions_and_candidates_are_survived() {
-    let world = World::new();
-    let sdps = [
-        json!(""),
-        json!("v=0"),
-        json!("v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n"),
-        json!("x".repeat(50_000)),
-        json!(null),
-        json!(17),
-    ];
-    let mut apps = Vec::new();
-    for (number, sdp) in sdps.iter().enumerate() {
-        let mut app = OldApp::online(&world.server, &format!("mallory{number}"));
-        app.connect("echo");
-        app.send_key();
-        app.await_key();
-        app.signal("signal:offer", &json!({"sdp": sdp, "type": "offer"}));
-        apps.push(app);
-    }
-    let mut app = OldApp::online(&world.server, "mallory");
-    app.connect("echo");
-    app.send_key();
-    app.await_key();
-    app.offer();
-    app.find("signal:answer");
-    for candidate in
-        ["candidate:", "candidate:1 1 udp x x 0 typ host", "", "candidate:1 1 UDP 1 999.1.1.1 70000 typ host"]
-    {
-        app.signal("signal:ice", &json!({"candidate": candidate, "sdpMid": "9", "sdpMLineIndex": 65535}));
-    }
-    app.signal("signal:ice", &json!({"candidate": 5}));
-    app.signal("signal:ice", &json!("candidate"));
-    app.signal("signal:answer", &json!({"sdp": "v=0", "type": "answer"}));
-    app.signal("key:exchange", &json!(null));
-    world.still_serves("alice");
-    apps.iter_mut().for_each(says_no_more_than_a_key);
+    world.is_well();
 }
 
 #[test]
-fn frames_out_of_order_have_no_effect() {
-    let world = World::new();
-    let mut app = OldApp::online(&world.server, "mallory");
-    app.peer = "echo".to_owned();
-    // Without a session, and before any key.
-    app.offer();
-    app.signal("signal:answer", &json!({"sdp": "v=0", "type": "answer"}));
-    app.send_key();
-    app.signal("session:accept", &json!(null));
-    app.signal("session:decline", &json!(null));
-    world.still_serves("alice");
-    app.client.socket.get_ref().set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-    assert!(app.client.socket.read().is_err(), "the bot has said nothing");
+fn a_client_without_a_sign_of_life_is_cut_and_one_that_answers_pings_is_not() {
+    let world = World::new(&[("PING_INTERVAL", "100ms")]);
+    let started = Instant::now();
+    let mut dead = world.upgraded("dead");
+    let mut alive = world.server.client("alive");
+    alive.socket.get_ref().set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let mut pings = 0;
+    while started.elapsed() < Duration::from_secs(1) {
+        match alive.socket.read() {
+            Ok(Message::Ping(_)) => pings += 1,
+            Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {}
+            other => panic!("{other:?}"),
+        }
+        let _ = alive.socket.flush();
+    }
+    assert!(pings >= 5, "{pings} pings in a second");
+    assert_eq!(close_code(&rest(&mut dead)), Some(1008));
+    world.is_well();
+}
+
+#[test]
+fn who_does_not_read_is_cut_and_whoever_sent_to_it_is_told() {
+    let world = World::new(&[("RATE_LIMITS", "off")]);
+    let deaf = world.upgraded("deaf");
+    let mut alice = world.server.client("alice");
+    let text = json!({"type": "signal:ice", "target": "deaf", "payload": "x".repeat(60_000)}).to_string();
+    alice.socket.get_ref().set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    let failed = until("the flood fails", || {
+        alice.send(text.as_str());
+        alice.socket.read().ok()
+    });
+    let failed: serde_json::Value = serde_json::from_str(failed.to_text().unwrap()).unwrap();
+    assert_eq!((&failed["payload"]["code"], &failed["payload"]["target"]), (&json!("RELAY_FAILED"), &json!("deaf")));
+    drop(deaf);
+    world.is_well();
+}
+
+#[test]
+fn floods_are_answered_with_rate_limited_and_then_closed() {
+    let world = World::new(&[]);
+    let text = frame(0x81, br#"{"type":"signal:ice","target":"flooder","payload":1}"#);
+    let big = frame(
+        0x81,
+        json!({"type": "signal:ice", "target": "flooder", "payload": "x".repeat(60_000)}).to_string().as_bytes(),
+    );
+    let calls = frame(0x81, br#"{"type":"session:create"}"#);
+    let errors = frame(0x81, b"garbage");
+    for (name, bytes, count, is_limited) in [
+        ("pings", frame(0x89, b"ping"), 3000, true),
+        ("texts", text, 3000, true),
+        ("bytes", big, 200, true),
+        ("calls", calls, 200, true),
+        ("errors", errors, 50, false),
+    ] {
+        let mut stream = world.upgraded("flooder");
+        let mut reader = stream.try_clone().unwrap();
+        // What is answered is read all the while, so that only the flood is at fault.
+        let reading = std::thread::spawn(move || rest(&mut reader));
+        for _ in 0..count {
+            if stream.write_all(&bytes).is_err() {
+                break;
+            }
+        }
+        let answer = reading.join().unwrap();
+        let limited = answer.windows(12).filter(|window| window == b"RATE_LIMITED").count();
+        assert_eq!(limited > 0, is_limited, "{name}");
+        assert_eq!(close_code(&answer), Some(1008), "{name}");
+    }
+    world.is_well();
+}
+
+#[test]
+fn a_name_with_a_token_is_not_given_away() {
+    let world = World::new(&[]);
+    let connect = |query: &str| Client::try_connect(world.address(), &format!("/ws?username=owner{query}"));
+    let owner = connect("&token=mine").unwrap();
+    for query in ["", "&token=yours"] {
+        assert!(connect(query).err().unwrap().to_string().contains("409"), "{query}");
+    }
+    // Lost without a good-bye: the name is kept for whoever has the token.
+    drop(owner);
+    assert!(connect("").err().unwrap().to_string().contains("409"));
+    let mut back = connect("&token=mine").unwrap();
+    let mut other = connect("&token=mine").unwrap();
+    assert_eq!(back.close_frame().reason.as_str(), "replaced by new connection");
+    // Left with a good-bye: the name is free.
+    other.socket.close(None).unwrap();
+    other.end();
+    connect("").unwrap();
+    world.is_well();
+}
+
+#[test]
+fn the_same_name_twice_in_one_batch_of_events_has_one_holder() {
+    let world = World::new(&[]);
+    for _ in 0..50 {
+        let mut streams = [world.raw(), world.raw(), world.raw()];
+        for stream in &mut streams {
+            stream.write_all(upgrade("twin").as_bytes()).unwrap();
+        }
+        for stream in &streams {
+            stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        }
+        let mut closed = [false; 3];
+        until("all but one are replaced", || {
+            for (stream, closed) in streams.iter_mut().zip(&mut closed) {
+                let mut buffer = [0; 1024];
+                *closed |= stream.read(&mut buffer).is_ok_and(|length| close_code(&buffer[..length]) == Some(1001));
+            }
+            (closed.iter().filter(|closed| **closed).count() == 2).then_some(())
+        });
+    }
+    world.is_well();
+}
+
+#[test]
+fn clients_are_bounded_in_all_and_by_address() {
+    let world = World::new(&[("MAX_CLIENTS", "3")]);
+    let status = |stream: &mut TcpStream| String::from_utf8_lossy(&rest(stream)[9..12]).into_owned();
+    until("the fresh pair has gone", || {
+        let mut three: Vec<TcpStream> = (0..3).map(|_| world.raw()).collect();
+        let mut fourth = world.raw();
+        fourth.write_all(upgrade("fourth").as_bytes()).unwrap();
+        three.clear();
+        (status(&mut fourth) == "503").then_some(())
+    });
+    let world = World::new(&[("MAX_CLIENTS_PER_ADDRESS", "2")]);
+    let from = |address: &str| {
+        let mut stream = world.raw();
+        let head = upgrade("someone").replace("Host: x", &format!("X-Forwarded-For: 203.0.113.99, {address}"));
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        (String::from_utf8_lossy(&status[9..]).into_owned(), stream)
+    };
+    let first = from("192.0.2.1");
+    let kept = [from("192.0.2.1"), from("2001:db8::1"), from("2001:db8::2")];
+    assert_eq!(from("192.0.2.1").0, "429");
+    assert_eq!(from("2001:db8::3").0, "429", "one /64");
+    assert_eq!((first.0.as_str(), kept.each_ref().map(|kept| kept.0.as_str())), ("101", ["101"; 3]));
+    drop(first);
+    until("there is room again", || (from("192.0.2.1").0 == "101").then_some(()));
+    // This machine itself is not capped.
+    let many: Vec<Client> = (0..10).map(|number| world.server.client(&format!("local{number}"))).collect();
+    assert_eq!(many.len(), 10);
+}
+
+#[test]
+fn a_private_server_lets_in_who_knows_the_token() {
+    let server = Server::start_with(&[("ACCESS_TOKEN", "open-sesame")]);
+    let refused = Client::try_connect(&server.address, "/ws?username=alice").err().unwrap();
+    assert!(refused.to_string().contains("401"), "{refused}");
+    Client::try_connect(&server.address, "/ws?username=alice&access_token=open-sesame").unwrap();
+    let url = server.url();
+    let arguments = ["--server", &*url, "--name", "robot"];
+    let mut stranger = Program::start("lowkey-bot", &arguments, &[]);
+    assert!(stranger.stderr.find("no server").contains("401"));
+    let mut bot = Program::start("lowkey-bot", &arguments, &[("LOWKEY_ACCESS_TOKEN", "open-sesame")]);
+    bot.stderr.find("online as robot");
+    let folder = crate::world::Folder::new("access-token");
+    let file = folder.0.join("token");
+    std::fs::write(&file, "open-sesame\n").unwrap();
+    let mut chat = Program::start(
+        "lowkey",
+        &["--server", &url, "--name", "alice", "robot"],
+        &[("LOWKEY_ACCESS_TOKEN_FILE", file.to_str().unwrap())],
+    );
+    chat.write("hello");
+    assert_eq!(chat.stdout.next(), "robot: hello");
+}
+
+#[test]
+fn metrics_and_status_are_told_without_names() {
+    let mut world = World::new(&[("METRICS", "loopback")]);
+    world.fresh_pair();
+    let ask = |headers: &str| {
+        let mut stream = world.raw();
+        stream.write_all(format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{headers}\r\n").as_bytes()).unwrap();
+        String::from_utf8(rest(&mut stream)).unwrap()
+    };
+    let metrics = ask("");
+    assert!(metrics.contains("\nlowkey_relays_total{type=\"signal:ice\"} 2\n"), "{metrics}");
+    assert!(!metrics.contains("fresh"), "{metrics}");
+    assert!(ask("X-Forwarded-For: 192.0.2.1\r\n").starts_with("HTTP/1.1 404 "));
+    let server = &mut world.server;
+    server.program.signal("USR1");
+    let line = server.program.stderr.find("lowkey-server ");
+    assert!(line.contains(env!("CARGO_PKG_VERSION")) && line.contains("connections"), "{line}");
+    // At an address of their own, users are not served.
+    let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let own = probe.local_addr().unwrap().to_string();
+    drop(probe);
+    let server = Server::start_with(&[("METRICS", &own)]);
+    assert!(Client::try_connect(&own, "/ws?username=alice").is_err());
+    let mut stream = TcpStream::connect(&own).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
+    assert!(rest(&mut stream).starts_with(b"HTTP/1.1 200 OK\r\n"));
+    let mut stream = TcpStream::connect(&server.address).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
+    assert!(rest(&mut stream).starts_with(b"HTTP/1.1 404 "));
+}
+
+#[test]
+fn under_systemd_log_lines_begin_with_their_level() {
+    let mut server = Server::start_with(&[("JOURNAL_STREAM", "8:1")]);
+    server.program.signal("TERM");
+    server.program.stderr.find("<6>stopping");
+}
+
+#[test]
+fn five_thousand_clients_come_and_go() {
+    let world = World::new(&[]);
+    let mut clients: Vec<TcpStream> = Vec::new();
+    for number in 0..5000 {
+        clients.push(world.upgraded(&format!("client{number}")));
+    }
+    world.fresh_pair();
+    drop(clients);
+    world.is_well();
+}
+
+#[test]
+fn without_descriptors_it_neither_dies_nor_spins_nor_goes_deaf() {
+    let mut program = Program::with_descriptors(64);
+    let line = program.stderr.find("listening on ");
+    let address = line.split_once("listening on ").unwrap().1.to_owned();
+    let mut world = World { server: Server { program, address }, resident: 0 };
+    let callers: Vec<TcpStream> = (0..200).map(|_| world.raw()).collect();
+    world.server.program.stderr.find("callers are turned away");
+    let before = world.server.program.cpu_time();
+    let pause = Instant::now();
+    until("a second has passed", || (pause.elapsed() > Duration::from_secs(1)).then_some(()));
+    let spent = world.server.program.cpu_time() - before;
+    assert!(spent < Duration::from_millis(500), "spins: {spent:?} in a second");
+    drop(callers);
+    until("it serves again", || Client::try_connect(world.address(), "/ws?username=again").ok());
+    world.fresh_pair();
+}
+
+#[test]
+fn a_signal_ends_a_server_with_a_thousand_clients_in_time() {
+    let mut world = World::new(&[]);
+    let mut clients: Vec<TcpStream> = (0..1000).map(|number| world.upgraded(&format!("client{number}"))).collect();
+    world.server.program.signal("TERM");
+    let started = Instant::now();
+    assert_eq!(world.server.program.wait().code(), Some(0));
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    for client in &mut clients {
+        assert_eq!(close_code(&rest(client)), Some(1001));
+    }
+    let mut world = World::new(&[]);
+    let _client = world.upgraded("stubborn");
+    let started = Instant::now();
+    world.server.program.signal("TERM");
+    world.server.program.stderr.find("stopping");
+    world.server.program.signal("TERM");
+    world.server.program.wait();
+    assert!(started.elapsed() < Duration::from_secs(2), "a second signal ends it at once");
+}
+
+#[test]
+fn one_that_sends_as_fast_as_it_can_does_not_hold_up_others() {
+    let world = World::new(&[("RATE_LIMITS", "off")]);
+    let mut flooder = world.upgraded("flooder");
+    let mut drain = flooder.try_clone().unwrap();
+    std::thread::spawn(move || std::io::copy(&mut drain, &mut std::io::sink()));
+    let burst = frame(0x81, br#"{"type":"signal:ice","target":"flooder","payload":1}"#).repeat(500);
+    std::thread::spawn(move || while flooder.write_all(&burst).is_ok() {});
+    let (mut alice, mut bob) = (world.server.client("alice"), world.server.client("bob"));
+    let mut times: Vec<Duration> = (0..300)
+        .map(|_| {
+            let started = Instant::now();
+            alice.send(r#"{"type":"signal:ice","target":"bob","payload":1}"#);
+            bob.text();
+            started.elapsed()
+        })
+        .collect();
+    times.sort();
+    // Generous, for a debug build on a busy machine: a server that let one client go on would take seconds.
+    assert!(times[297] < Duration::from_millis(100), "p99 {:?}", times[297]);
+    drop((alice, bob));
+}
+
+#[test]
+fn a_close_reaches_a_client_whose_buffer_is_full() {
+    let world = World::new(&[("RATE_LIMITS", "off")]);
+    let mut deaf = world.upgraded("deaf");
+    let mut alice = world.server.client("alice");
+    let text = json!({"type": "signal:ice", "target": "deaf", "payload": "x".repeat(60_000)}).to_string();
+    alice.socket.get_ref().set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    until("the flood fails", || {
+        alice.send(text.as_str());
+        alice.socket.read().ok()
+    });
+    // It begins to read just in time: all that was queued, and the close frame at its end.
+    assert_eq!(close_code(&rest(&mut deaf)), Some(1008));
+    world.is_well();
 }

@@ -45,14 +45,21 @@ pub struct Lines {
 impl Program {
     /// Starts `lowkey`, `lowkey-bot` or `lowkey-server` with nothing of this process's settings.
     pub fn start(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut child = command(name)
-            .args(arguments)
-            .envs(variables.iter().copied())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = command(name);
+        command.args(arguments).envs(variables.iter().copied());
+        Self::spawn(command)
+    }
+
+    /// Starts a server that may have so many descriptors and no more.
+    pub fn with_descriptors(count: usize) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {count} && exec \"$0\""), path("lowkey-server")]);
+        command.env_clear().envs([("HOST", "127.0.0.1"), ("PORT", "0")]);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         Self {
             stdin: child.stdin.take(),
             stdout: Lines::new(child.stdout.take().unwrap()),
@@ -70,6 +77,27 @@ impl Program {
     pub fn signal(&self, signal: &str) {
         let status = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status();
         assert!(status.unwrap().success());
+    }
+
+    /// What it holds in memory, in KiB.
+    pub fn resident_kilobytes(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// How many descriptors it has.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// The processor time that it has spent, to a hundredth of a second.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // Behind the name in parentheses, user and system time are the 12th and 13th field.
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        Duration::from_millis(ticks * 10)
     }
 
     /// Waits for its end.
@@ -172,7 +200,9 @@ impl Server {
 
     /// A user of the library who is online here.
     pub fn peer(&self, name: &str) -> User {
-        User::online(&self.url(), name, Settings::default())
+        let mut settings = Settings::default();
+        settings.token = Some(format!("the token of {name}"));
+        User::online(&self.url(), name, settings)
     }
 
     /// A bare WebSocket client that is online here.

@@ -7,7 +7,6 @@
 
 pub mod command;
 pub mod conversation;
-pub mod profile;
 pub mod screen;
 
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -29,9 +28,9 @@ use signal_hook::iterator::Signals;
 
 use crate::options::{self, PeerOptions, Username};
 use crate::peer::{Event, Peer};
+use crate::profile::Profile;
 use command::Command;
 use conversation::{Conversation, Effect};
-use profile::Profile;
 use screen::Line;
 
 /// Private chat from peer to peer, in a terminal.
@@ -88,7 +87,7 @@ fn run(options: Options) -> Result<ExitCode, Failure> {
         Some(name) => name.clone(),
         None => kept_name(is_interactive)?,
     };
-    let settings = options.peer.settings();
+    let settings = options.peer.settings().map_err(Failure::setting)?;
     let (peer, events) =
         Peer::connect_with(options.peer.server.clone(), name.as_str(), settings).map_err(Failure::system)?;
     is_serving.store(true, Ordering::SeqCst);

@@ -12,13 +12,14 @@
 //! * [`peer`]: the handle and its thread; beneath it, pure: the engine (what a peer does on every input) and the cipher;
 //!   and two rooms of I/O: the connection to the server, and WebRTC.
 //! * [`options`]: what both programs of a peer take on their command line and from the environment.
+//! * [`profile`]: where these programs keep what outlives them.
 //! * [`chat`]: the terminal client on top of `peer`.
 //!
 //! # Floors
 //!
 //! ```text
 //! programs   bin/lowkey   bin/lowkey-server   bot/main   integration/*    only `pub` items of the library
-//! I/O        chat -> peer -> peer/signaling, peer/rtc        server
+//! I/O        chat -> options -> profile, peer -> peer/signaling, peer/rtc        server -> server/listener
 //! pure       chat/command, chat/conversation, chat/screen    engine -> cipher   connection -> http    hub -> sessions -> deadlines
 //! words      protocol (serde only)
 //! ```
@@ -41,6 +42,8 @@ pub mod chat;
 pub mod options;
 #[cfg(feature = "peer")]
 pub mod peer;
+#[cfg(feature = "chat")]
+pub mod profile;
 #[cfg(any(feature = "server", feature = "peer"))]
 pub mod protocol;
 #[cfg(feature = "server")]

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
@@ -10,6 +11,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, ValueEnum};
 
 use crate::peer::{IceServer, ServerUrl, Settings, TextFormat};
+use crate::profile::Profile;
 
 /// The options of every program that is a peer.
 #[derive(Debug, Clone, Args)]
@@ -27,23 +29,50 @@ pub struct PeerOptions {
     /// command line, so give the secret by the environment where that matters
     #[arg(long, env = "LOWKEY_TURN", value_name = "USER:SECRET@HOST[:PORT]", hide_env_values = true)]
     pub turn: Vec<TurnServer>,
+    /// A file with what a private server wants to know; or give it in LOWKEY_ACCESS_TOKEN, since others on this machine can see
+    /// your command line
+    #[arg(long, env = "LOWKEY_ACCESS_TOKEN_FILE", value_name = "FILE")]
+    pub access_token_file: Option<PathBuf>,
     /// How texts are written at first to apps that say nothing of themselves
     #[arg(long, env = "LOWKEY_TEXT_FORMAT", value_enum, default_value_t = TextFormatOption::V1)]
     pub text_format: TextFormatOption,
 }
 
 impl PeerOptions {
-    /// The settings of a peer with these options.
-    pub fn settings(&self) -> Settings {
+    /// The settings of a peer with these options. The secret that names are held with is the profile's; where there is no
+    /// place for one, it is this program's alone.
+    ///
+    /// # Errors
+    /// A file cannot be read or understood.
+    pub fn settings(&self) -> Result<Settings, String> {
+        let token = match Profile::from_env(|name| std::env::var(name).ok()) {
+            Ok(profile) => Some(profile.token()?),
+            Err(_) => None,
+        };
         let stun = self.stun.iter().map(|server| server.0.clone());
         let turn = self.turn.iter().map(|server| server.0.clone());
-        Settings {
+        Ok(Settings {
+            token,
+            access_token: self.access_token()?,
             ice_servers: stun.chain(turn).collect(),
             text_format: match self.text_format {
                 TextFormatOption::V1 => TextFormat::V1,
                 TextFormatOption::V2 => TextFormat::V2,
             },
             ..Settings::default()
+        })
+    }
+
+    fn access_token(&self) -> Result<Option<String>, String> {
+        let token = match (&self.access_token_file, std::env::var("LOWKEY_ACCESS_TOKEN")) {
+            (Some(path), _) => std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?,
+            (None, Ok(token)) => token,
+            (None, Err(_)) => return Ok(None),
+        };
+        let token = token.trim();
+        match token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            true => Ok(Some(token.to_owned()).filter(|token| !token.is_empty())),
+            false => Err("the access token has spaces or other characters that no token has".to_owned()),
         }
     }
 }

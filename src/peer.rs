@@ -34,6 +34,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crypto_box::aead::OsRng;
+use crypto_box::aead::rand_core::RngCore;
 use log::{debug, error};
 use mio::{Poll, Token, Waker};
 
@@ -42,7 +44,7 @@ use engine::{Engine, Input, Output};
 pub use event::{CloseReason, Event, NotSentReason};
 pub use rtc::IceServer;
 use rtc::{Command, Outlet, Rtc};
-use signaling::{Dialled, Signaling};
+use signaling::{Dialled, Login, Signaling};
 pub use signaling::{ServerUrl, ServerUrlError};
 
 /// A user who is online at a server and chats with others. Clones are cheap and stand for the same user; when the last
@@ -53,11 +55,16 @@ pub struct Peer {
 }
 
 /// How a [`Peer`] behaves.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Settings {
     /// STUN and TURN servers, which find and give ways through NATs. None by default, so that nobody is told of a call.
     pub ice_servers: Vec<IceServer>,
+    /// The secret that the name is held with at the server (protocol 2.6): whoever gives the same one gets the name back
+    /// after a loss, and nobody else does for a minute. At most 128 visible ASCII characters; `None` makes a fresh one.
+    pub token: Option<String>,
+    /// What a private server wants to know.
+    pub access_token: Option<String>,
     /// How texts are sent at first to peers that say nothing of themselves.
     pub text_format: TextFormat,
     /// How many requests may wait for an answer at once; more are dropped. A bot that accepts everyone wants more than a
@@ -67,10 +74,24 @@ pub struct Settings {
     pub lost_after: Duration,
 }
 
+impl fmt::Debug for Settings {
+    /// Without the secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("ice_servers", &self.ice_servers)
+            .field("text_format", &self.text_format)
+            .field("max_requests", &self.max_requests)
+            .field("lost_after", &self.lost_after)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
             ice_servers: Vec::new(),
+            token: None,
+            access_token: None,
             text_format: TextFormat::V1,
             max_requests: 3,
             lost_after: Duration::from_secs(15),
@@ -152,12 +173,18 @@ impl Peer {
                 let _ = waker.wake();
             }
         };
+        let login = Login {
+            server,
+            username: username.to_owned(),
+            token: settings.token.unwrap_or_else(new_token),
+            access_token: settings.access_token,
+        };
         let peer_loop = Loop {
             poll,
             mailbox,
             inputs,
             engine: Engine::new(username, settings.text_format, settings.max_requests),
-            signaling: Signaling::new(server, username, SERVER, Instant::now(), post),
+            signaling: Signaling::new(login, SERVER, Instant::now(), post),
             rtc,
             queued: queued.clone(),
             is_server_ready: false,
@@ -453,6 +480,13 @@ impl Loop {
         self.signaling.close();
         drop(self.rtc);
     }
+}
+
+/// Makes a secret that a name can be held with.
+pub fn new_token() -> String {
+    let mut bytes = [0; 24];
+    OsRng.fill_bytes(&mut bytes);
+    data_encoding::BASE64URL_NOPAD.encode(&bytes)
 }
 
 /// A number that threads share.

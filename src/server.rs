@@ -369,10 +369,7 @@ impl Server {
 
     fn serve_events(&mut self, id: ConnId, events: Vec<Event>, now: Instant) {
         for event in events {
-            // Whoever was closed in the midst of its messages is listened to no more.
-            let Some(client) = self.clients.get_mut(&id) else { return };
             let outputs = match event {
-                _ if client.connection.is_closing() && !client.connection.has_left() => return,
                 Event::Knock(caller) => {
                     let events = self.open(id, &caller, now);
                     return self.serve_events(id, events, now);

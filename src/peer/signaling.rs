@@ -15,6 +15,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tungstenite::client::IntoClientRequest;
+use tungstenite::http::HeaderValue;
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Error, HandshakeError, Message, WebSocket};
@@ -116,10 +117,22 @@ pub type Dialled = Result<Box<Socket>, String>;
 /// A WebSocket to the server, in the clear or over TLS.
 pub type Socket = WebSocket<MaybeTlsStream<TcpStream>>;
 
+/// Who goes online where, and with which secrets.
+#[derive(Clone)]
+pub struct Login {
+    /// The server.
+    pub server: ServerUrl,
+    /// The name.
+    pub username: String,
+    /// The secret that the name is held with.
+    pub token: String,
+    /// What a private server wants to know.
+    pub access_token: Option<String>,
+}
+
 /// The connection to the server, or the search for it.
 pub struct Signaling {
-    server: ServerUrl,
-    username: String,
+    login: Login,
     /// Posts what a dialling thread brings back to the loop.
     post: Arc<dyn Fn(Dialled) + Send + Sync>,
     token: Token,
@@ -143,16 +156,10 @@ enum State {
 }
 
 impl Signaling {
-    /// Seeks `server` from the next [`tick`](Self::tick) on.
-    pub fn new(
-        server: ServerUrl,
-        username: &str,
-        token: Token,
-        now: Instant,
-        post: impl Fn(Dialled) + Send + Sync + 'static,
-    ) -> Self {
+    /// Seeks the server from the next [`tick`](Self::tick) on.
+    pub fn new(login: Login, token: Token, now: Instant, post: impl Fn(Dialled) + Send + Sync + 'static) -> Self {
         let state = State::Waiting(Some(now));
-        Self { server, username: username.to_owned(), post: Arc::new(post), token, state, failures: 0, told: None }
+        Self { login, post: Arc::new(post), token, state, failures: 0, told: None }
     }
 
     /// When the next [`tick`](Self::tick) has something to do.
@@ -169,9 +176,9 @@ impl Signaling {
         match &mut self.state {
             State::Waiting(Some(at)) if *at <= now => {
                 self.state = State::Dialling;
-                let (server, username, post) = (self.server.clone(), self.username.clone(), self.post.clone());
+                let (login, post) = (self.login.clone(), self.post.clone());
                 let dialling = thread::Builder::new().name("lowkey-dial".to_owned()).spawn(move || {
-                    post(dial(&server, &username));
+                    post(dial(&login));
                 });
                 match dialling {
                     Ok(_) => Vec::new(),
@@ -299,8 +306,8 @@ impl Signaling {
 }
 
 /// Connects and shakes hands, with a time limit for each step.
-fn dial(server: &ServerUrl, username: &str) -> Dialled {
-    let (host, port) = server.address();
+fn dial(login: &Login) -> Dialled {
+    let (host, port) = login.server.address();
     let unreachable = |error: io::Error| format!("cannot reach {host} port {port}: {error}");
     let stream = connect(&host, port).map_err(unreachable)?;
     let set = || -> io::Result<()> {
@@ -310,7 +317,12 @@ fn dial(server: &ServerUrl, username: &str) -> Dialled {
     };
     set().map_err(unreachable)?;
     let socket = stream.try_clone().map_err(unreachable)?;
-    let request = server.for_user(username).into_client_request().map_err(|error| explain(&error))?;
+    let mut request = login.server.for_user(&login.username).into_client_request().map_err(|error| explain(&error))?;
+    let secret = |value: &str| HeaderValue::from_str(value).map_err(|_| "a token has characters that no token has");
+    request.headers_mut().insert("Lowkey-Token", secret(&login.token)?);
+    if let Some(token) = &login.access_token {
+        request.headers_mut().insert("Authorization", secret(&format!("Bearer {token}"))?);
+    }
     // The TLS side needs to be told which cryptography to use; another part of the program may have done so already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = WebSocketConfig::default()

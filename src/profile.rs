@@ -1,5 +1,5 @@
-//! Where the terminal client keeps what outlives it: `lowkey/config.toml` in the user's configuration folder
-//! (`$XDG_CONFIG_HOME`, else `~/.config`).
+//! Where the programs keep what outlives them: the folder `lowkey` in the user's configuration folder
+//! (`$XDG_CONFIG_HOME`, else `~/.config`). `config.toml` holds the username, and `token` the secret that it is held with.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::options::Username;
+use crate::peer::new_token;
 
 /// The folder of one user's settings.
 #[derive(Debug, Clone)]
@@ -60,7 +61,24 @@ impl Profile {
     pub fn keep_name(&self, name: &Username) -> Result<(), String> {
         let config = Config { name: Some(name.to_string()) };
         let text = toml::to_string(&config).expect("settings serialize");
-        self.write(&text).map_err(|error| format!("{}: {error}", self.path().display()))
+        self.write("config.toml", &text).map_err(|error| format!("{}: {error}", self.path().display()))
+    }
+
+    /// The secret that this user's names are held with at a server, made on the first call.
+    ///
+    /// # Errors
+    /// The file cannot be read, or not be written where it is missing.
+    pub fn token(&self) -> Result<String, String> {
+        let path = self.folder.join("token");
+        let said = |error: io::Error| format!("{}: {error}", path.display());
+        match fs::read_to_string(&path) {
+            Ok(token) if !token.trim().is_empty() => return Ok(token.trim().to_owned()),
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(said(error)),
+            _ => {}
+        }
+        let token = new_token();
+        self.write("token", &format!("{token}\n")).map_err(said)?;
+        Ok(token)
     }
 
     /// Where the settings are.
@@ -69,10 +87,10 @@ impl Profile {
     }
 
     /// Writes beside the file and renames, so that nobody ever finds half of it. Only the user may read it.
-    fn write(&self, text: &str) -> io::Result<()> {
+    fn write(&self, name: &str, text: &str) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
-        let beside = self.folder.join(format!("config.toml.{}", std::process::id()));
-        let written = write_new(&beside, text).and_then(|()| fs::rename(&beside, self.path()));
+        let beside = self.folder.join(format!("{name}.{}", std::process::id()));
+        let written = write_new(&beside, text).and_then(|()| fs::rename(&beside, self.folder.join(name)));
         if written.is_err() {
             let _ = fs::remove_file(&beside);
         }
