@@ -161,6 +161,21 @@ fn a_wrong_option_or_setting_is_one_line_and_exit_2() {
 }
 
 #[test]
+fn the_readme_and_the_help_tell_every_setting_and_every_bound() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let help = String::from_utf8(run("lowkey-server", &["--help"], &[]).stdout).unwrap();
+    for (name, meaning, default) in lowkey::server::config::VARIABLES {
+        assert!(readme.contains(&format!("| `{name}` | {meaning} | {default} |")), "{name}");
+        assert!(help.contains(&format!("{meaning} [default: {default}]")), "{name}");
+    }
+    for (what, limit, variable, beyond) in lowkey::server::limits::TABLE {
+        let variable = if variable.is_empty() { String::new() } else { format!("`{variable}`") };
+        assert!(readme.contains(&format!("| {what} | {limit} | {variable} | {beyond} |")), "{what}");
+        assert!(help.contains(what), "{what}");
+    }
+}
+
+#[test]
 fn every_program_has_help_and_a_version() {
     for program in ["lowkey", "lowkey-bot", "lowkey-server"] {
         let version = run(program, &["--version"], &[]);
