@@ -212,8 +212,8 @@ impl Signaling {
         vec![Event::Online]
     }
 
-    /// Reads and writes what can be, after the socket was said to be ready. Where [`READS_AT_ONCE`] messages are not all,
-    /// the second value is true, and there will be no other word of it.
+    /// Reads and writes what can be, after the socket was said to be ready. There is a limit to how much is read at once; the
+    /// second value says that there may be more, of which there will be no other word.
     pub fn ready(&mut self, now: Instant, registry: &Registry) -> (Vec<Event>, bool) {
         let State::Online { socket, heard, .. } = &mut self.state else { return (Vec::new(), false) };
         let mut events = Vec::new();
