@@ -5,6 +5,8 @@ set -eu
 programs=$1
 logs=$(mktemp -d)
 server='' bot=''
+# What the programs keep is gone with the demo.
+export XDG_CONFIG_HOME="$logs"
 finish() {
     # Only what this script has started.
     for process in $bot $server; do

@@ -148,7 +148,8 @@ fn any_messages_leave_the_hub_in_order() {
     let ttl = Duration::from_secs(60);
     cases(|random| {
         let mut now = Instant::now();
-        let limits = Limits { errors_in_a_row: 5, sessions: 8, sessions_per_name: 3, ..Limits::default() };
+        let limits =
+            Limits { errors_in_a_row: 5, sessions: 8, sessions_per_name: 3, reservations: 2, ..Limits::default() };
         let mut hub = Hub::new(ttl, limits, Uuid::new_v4);
         let mut online: Vec<ConnId> = Vec::new();
         let mut next = 0;

@@ -258,6 +258,33 @@ fn who_does_not_read_is_cut_and_whoever_sent_to_it_is_told() {
 }
 
 #[test]
+fn who_pings_and_never_reads_is_cut() {
+    let world = World::new(&[("RATE_LIMITS", "off")]);
+    let mut deaf = world.upgraded("deaf");
+    let pings = frame(0x89, &[b'x'; 125]).repeat(100);
+    deaf.set_write_timeout(Some(SOON)).unwrap();
+    until("it is cut", || deaf.write_all(&pings).is_err().then_some(()));
+    drop(deaf);
+    world.is_well();
+}
+
+#[test]
+fn an_end_behind_more_than_one_read_is_seen() {
+    let mut world = World::new(&[]);
+    let mut half = world.upgraded("half_open");
+    // All of it is there before the server looks: more than it reads at once, and the end.
+    world.server.program.signal("STOP");
+    half.write_all(&frame(0x89, b"x").repeat(6000)).unwrap();
+    half.shutdown(std::net::Shutdown::Write).unwrap();
+    world.server.program.signal("CONT");
+    half.set_read_timeout(Some(SOON)).unwrap();
+    rest(&mut half);
+    world.server.program.signal("USR1");
+    let line = world.server.program.stderr.find(" users");
+    assert!(line.contains(" 0 users"), "{line}");
+}
+
+#[test]
 fn floods_are_answered_with_rate_limited_and_then_closed() {
     let world = World::new(&[]);
     let text = frame(0x81, br#"{"type":"signal:ice","target":"flooder","payload":1}"#);

@@ -110,24 +110,42 @@ fn run(options: Options) -> Result<ExitCode, Failure> {
     });
     serve(&mut conversation, &peer, &screen, &mailbox);
     terminal.restore();
-    end(&peer);
-    // A script wants to know whether all was sent; a person has seen it.
-    let has_failed = !is_interactive && conversation.has_lost_lines();
+    let is_all_read = end(&peer, &mut conversation, &screen, &mailbox);
+    // A script wants to know whether all was sent and read; a person has seen it.
+    let has_failed = !is_interactive && (conversation.has_lost_lines() || !is_all_read);
+    if has_failed && !is_all_read {
+        screen.show(Line::Notice("what was sent last may not have been read".to_owned()));
+    }
     Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Ends the chats in order, and says what it is waiting for where that takes its time.
-fn end(peer: &Peer) {
-    let (ended, is_ended) = mpsc::channel();
+/// Ends the chats in order, and says what it is waiting for where that takes its time. Whether all was read that was sent.
+fn end(peer: &Peer, conversation: &mut Conversation, screen: &Screen, mailbox: &Receiver<Mail>) -> bool {
     let ending = peer.clone();
-    thread::spawn(move || {
-        ending.shutdown();
-        let _ = ended.send(());
-    });
-    if is_ended.recv_timeout(QUIET_END).is_err() {
-        let _ = writeln!(io::stderr(), "* waiting until what was sent is read; Ctrl-C ends at once");
-        let _ = is_ended.recv();
+    let ended = thread::spawn(move || ending.shutdown());
+    let started = Instant::now();
+    let mut is_said = false;
+    while !ended.is_finished() {
+        // What still happens is still told: a text that came, or one that could not be sent.
+        match mailbox.recv_timeout(QUEUE_POLL) {
+            Ok(Mail::Event(event, taken)) => {
+                let effects = conversation.event(event);
+                for effect in effects {
+                    if let Effect::Show(line) = effect {
+                        screen.show(line);
+                    }
+                }
+                let _ = taken.send(());
+            }
+            Ok(_) => {}
+            Err(_) if !is_said && started.elapsed() > QUIET_END => {
+                is_said = true;
+                let _ = writeln!(io::stderr(), "* waiting until what was sent is read; Ctrl-C ends at once");
+            }
+            Err(_) => {}
+        }
     }
+    ended.join().unwrap_or(false)
 }
 
 /// What reaches the main thread.

@@ -46,7 +46,8 @@ impl PeerOptions {
     /// A file cannot be read or understood.
     pub fn settings(&self) -> Result<Settings, String> {
         let token = match Profile::from_env(|name| std::env::var(name).ok()) {
-            Ok(profile) => Some(profile.token()?),
+            // Where it cannot be kept, as with a service's user, it lasts as long as the program.
+            Ok(profile) => profile.token().inspect_err(|error| log::warn!("{error}")).ok(),
             Err(_) => None,
         };
         let stun = self.stun.iter().map(|server| server.0.clone());

@@ -161,8 +161,10 @@ impl Peer {
             ice_servers: settings.ice_servers,
             with_loopback: server.is_loopback(),
             lost_after: settings.lost_after,
+            has_lost: Arc::default(),
         };
         let queued = Gauge::default();
+        let has_lost = config.has_lost.clone();
         let rtc = Rtc::start(config, outlet, queued.clone())?;
         let (event_sender, event_receiver) = mpsc::sync_channel(EVENTS);
         let is_full = Arc::new(AtomicBool::new(false));
@@ -195,7 +197,7 @@ impl Peer {
         };
         let thread = thread::Builder::new().name("lowkey-peer".to_owned()).spawn(move || peer_loop.run())?;
         let events = Events { receiver: event_receiver, is_full, waker: waker.clone() };
-        let handle = Handle { mail, waker, queued, thread: Mutex::new(Some(thread)) };
+        let handle = Handle { mail, waker, queued, has_lost, thread: Mutex::new(Some(thread)) };
         Ok((Self { handle: Arc::new(handle) }, events))
     }
 
@@ -232,13 +234,15 @@ impl Peer {
     }
 
     /// Ends everything in order and waits for that: until what was sent has been read at the other side, or there is no
-    /// hope of that, half a minute at most. The events end too.
-    pub fn shutdown(&self) {
+    /// hope of that, half a minute at most. The events end too. Whether there was no hope of some of it is what comes back:
+    /// true means that as far as can be known nothing was lost.
+    pub fn shutdown(&self) -> bool {
         self.handle.post(Mail::Shutdown);
         let thread = self.handle.thread.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
         if let Some(thread) = thread {
             let _ = thread.join();
         }
+        !self.handle.has_lost.load(Ordering::SeqCst)
     }
 
     fn post(&self, input: Input) {
@@ -283,6 +287,7 @@ struct Handle {
     mail: Sender<Mail>,
     waker: Arc<Waker>,
     queued: Gauge,
+    has_lost: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -356,7 +361,8 @@ impl Loop {
 
     /// Whether it is time to end.
     fn read_mail(&mut self, now: Instant) -> bool {
-        while let Ok(mail) = self.mailbox.try_recv() {
+        for _ in 0..INPUTS_PER_TURN {
+            let Ok(mail) = self.mailbox.try_recv() else { return false };
             match mail {
                 Mail::User(Input::Send { peer, text }) => self.send(peer, text, now),
                 Mail::User(input) => self.handle(input, now),
@@ -369,6 +375,8 @@ impl Loop {
                 Mail::Shutdown => return true,
             }
         }
+        // There may be more; it is the others' turn first.
+        let _ = self.waker.wake();
         false
     }
 
@@ -521,5 +529,5 @@ const EVENTS: usize = 128;
 /// Events that may wait for room among those before the server is no longer listened to.
 const UNDELIVERED: usize = 256;
 
-/// Inputs from WebRTC that are served in one turn.
+/// Inputs from WebRTC, and from the user, that are served in one turn.
 const INPUTS_PER_TURN: usize = 256;

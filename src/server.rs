@@ -51,6 +51,8 @@ pub struct Server {
     config: Config,
     hub: Hub,
     clients: HashMap<ConnId, Client>,
+    /// How many of them are at their end.
+    ending: usize,
     crowd: Crowd,
     next_id: usize,
     heads: Deadlines<ConnId>,
@@ -77,8 +79,12 @@ struct Client {
     connection: Connection,
     heard: Instant,
     end: End,
-    /// The client has ended its side of the stream, though it may still read.
+    /// The system has said that the client's side of the stream is at its end, which it says only once.
+    has_ended: bool,
+    /// All of that was read. The client may still read, too.
     is_read_to_end: bool,
+    /// It was closed for what it did: nothing more of it is served.
+    is_cut: bool,
 }
 
 /// How far the end of a client has come.
@@ -121,6 +127,7 @@ impl Server {
             accept_again: None,
             hub: Hub::new(config.session_ttl, limits.clone(), Uuid::new_v4),
             clients: HashMap::new(),
+            ending: 0,
             crowd: Crowd::new(limits.clients_per_address),
             next_id: FIRST_CLIENT,
             heads: Deadlines::new(limits.head_time),
@@ -158,7 +165,7 @@ impl Server {
             unread.sort_unstable();
             unread.dedup();
             for id in unread {
-                self.read(id, false, now);
+                self.read(id, now);
             }
             for event in &events {
                 match event.token() {
@@ -242,7 +249,10 @@ impl Server {
                     Waiting::Caller(stream, address) => self.welcome(stream, address.ip().to_canonical(), *token, now),
                     Waiting::Nobody => break,
                     Waiting::Unserved(error) => {
-                        warn!("callers are turned away: {error}");
+                        // Once for a whole time of want, or whoever can cause one could fill the log.
+                        if self.accept_again.is_none() {
+                            warn!("callers are turned away: {error}");
+                        }
                         self.metrics.cut("no descriptor");
                         self.accept_again = Some(now + ACCEPT_PAUSE);
                         break;
@@ -269,14 +279,26 @@ impl Server {
         let door = Door { users: listener == USERS, metrics: listener == METRICS || is_loopback_metrics };
         let mut connection = Connection::new(door);
         let mut counted = None;
-        if self.clients.len() >= self.config.limits.clients {
+        if self.clients.len() - self.ending >= self.config.limits.clients {
             connection.refuse("503 Service Unavailable", "the server is full");
             self.metrics.cut("server full");
         } else if !self.config.proxies.contains(peer) {
             counted = self.count(peer, &mut connection);
         }
-        self.clients
-            .insert(id, Client { stream, peer, counted, connection, heard: now, end: End::No, is_read_to_end: false });
+        self.clients.insert(
+            id,
+            Client {
+                stream,
+                peer,
+                counted,
+                connection,
+                heard: now,
+                end: End::No,
+                has_ended: false,
+                is_read_to_end: false,
+                is_cut: false,
+            },
+        );
         self.heads.set(id, now);
         self.touched.push(id);
     }
@@ -321,14 +343,18 @@ impl Server {
         if event.is_writable() {
             self.touched.push(id);
         }
-        if event.is_readable() || event.is_read_closed() || event.is_error() {
-            self.read(id, event.is_read_closed() || event.is_error(), now);
+        let has_ended = event.is_read_closed() || event.is_error();
+        if let (true, Some(client)) = (has_ended, self.clients.get_mut(&id)) {
+            client.has_ended = true;
+        }
+        if event.is_readable() || has_ended {
+            self.read(id, now);
         }
     }
 
     /// Reads a client's share of this turn, which is one buffer, and hands on what it says. A client whose stream has ended
     /// is read to that end.
-    fn read(&mut self, id: ConnId, is_at_end: bool, now: Instant) {
+    fn read(&mut self, id: ConnId, now: Instant) {
         loop {
             let Some(client) = self.clients.get_mut(&id).filter(|client| !client.is_read_to_end) else { return };
             match client.stream.read(&mut self.buffer) {
@@ -339,12 +365,13 @@ impl Server {
                     return;
                 }
                 Ok(length) => {
+                    let has_ended = client.has_ended;
                     self.receive(id, length, now);
                     if length == self.buffer.len() {
                         return self.unread.push(id);
                     }
                     // Less than was asked for: the socket is empty, and more to come gives another event (epoll(7)).
-                    if !is_at_end {
+                    if !has_ended {
                         return;
                     }
                 }
@@ -369,6 +396,9 @@ impl Server {
 
     fn serve_events(&mut self, id: ConnId, events: Vec<Event>, now: Instant) {
         for event in events {
+            if self.clients.get(&id).is_none_or(|client| client.is_cut) {
+                return;
+            }
             let outputs = match event {
                 Event::Knock(caller) => {
                     let events = self.open(id, &caller, now);
@@ -432,11 +462,7 @@ impl Server {
                     }
                 }
                 Output::Close { conn, code, reason } => {
-                    if let Some(client) = self.clients.get_mut(&conn) {
-                        client.connection.close(code, reason);
-                        self.metrics.cut(reason);
-                        self.touched.push(conn);
-                    }
+                    self.close(conn, code, reason);
                 }
             }
         }
@@ -464,9 +490,14 @@ impl Server {
 
     /// Begins the end of a client that keeps no measure.
     fn cut(&mut self, id: ConnId, cause: &'static str) {
-        if let Some(client) = self.clients.get_mut(&id).filter(|client| !client.connection.is_closing()) {
-            debug!("{}: cut ({cause})", id.0);
-            client.connection.close(POLICY, cause);
+        self.close(id, POLICY, cause);
+    }
+
+    fn close(&mut self, id: ConnId, code: u16, cause: &'static str) {
+        if let Some(client) = self.clients.get_mut(&id).filter(|client| !client.is_cut) {
+            debug!("{}: closed with {code} ({cause})", id.0);
+            client.connection.close(code, cause);
+            client.is_cut = true;
             self.metrics.cut(cause);
             self.touched.push(id);
         }
@@ -489,14 +520,23 @@ impl Server {
         if let Err(error) = client.write(&mut self.metrics) {
             return self.drop(id, &error.to_string(), now);
         }
+        // Pongs wait there too, and nobody else looks at them.
+        if client.connection.output().len() > self.config.limits.unsent_bytes && !client.connection.is_closing() {
+            self.cut(id, "too far behind in reading");
+        }
+        let Some(client) = self.clients.get_mut(&id) else { return };
         if client.connection.is_closing() && client.end == End::No {
             client.end = End::Begun;
+            self.ending += 1;
             self.hub.disconnect(id, client.departure(), now);
             self.ends.set(id, now);
         }
         if client.connection.is_finished() {
             if client.is_read_to_end {
                 return self.drop(id, "end of stream", now);
+            }
+            if self.ending > MAX_ENDING {
+                return self.drop(id, "too many are at their end", now);
             }
             if client.end == End::Begun {
                 client.end = End::Shut;
@@ -510,6 +550,9 @@ impl Server {
         let Some(mut client) = self.clients.remove(&id) else { return };
         debug!("{}: gone ({cause})", id.0);
         self.hub.disconnect(id, client.departure(), now);
+        if client.end != End::No {
+            self.ending -= 1;
+        }
         if let Some(address) = client.counted {
             self.crowd.leave(address);
         }
@@ -554,6 +597,9 @@ const EVENTS: usize = 1024;
 /// Bytes read at once, which is also a client's share of one turn: after these it is the others' turn first. One buffer
 /// serves all clients.
 const READ_BYTES: usize = 32 * 1024;
+
+/// Clients whose last bytes are sent and whose end is awaited, at once. Beyond these they are not waited for.
+const MAX_ENDING: usize = 1024;
 
 /// How long to wait after the system had nothing left for a caller, unless a client leaves before.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);

@@ -46,6 +46,8 @@ pub struct Config {
     pub with_loopback: bool,
     /// How long nothing may be heard of the other side before a connection counts as lost.
     pub lost_after: Duration,
+    /// Set when something that was sent may not have been read.
+    pub has_lost: Arc<AtomicBool>,
 }
 
 /// A STUN or TURN server.
@@ -69,13 +71,13 @@ impl std::fmt::Debug for IceServer {
 #[derive(Debug)]
 pub enum Command {
     /// Begin with an offer of ours, or with the peer's, which is answered.
-    Begin(Option<String>, Queue),
+    Begin(Option<String>, Gauge),
     /// Take the peer's answer.
     Finish(String),
     /// Take a candidate of the peer.
     AddCandidate(Candidate),
     /// Send a text message.
-    Transmit(String),
+    Transmit(String, Waiting),
     /// End once all that was sent has arrived, and has been read if the other side is one that says so.
     Close {
         /// The other side closes the connection once it has read to the end.
@@ -98,11 +100,14 @@ impl Outlet {
         (Self { inputs, waker }, receiver)
     }
 
-    async fn send(&self, input: Input) {
+    /// Posts an input; whether it had to wait for room.
+    async fn send(&self, input: Input) -> bool {
+        let waits = self.inputs.capacity() == 0;
         // The loop may have ended, and then nobody is interested any more.
         if self.inputs.send(input).await.is_ok() {
             let _ = self.waker.wake();
         }
+        waits
     }
 }
 
@@ -144,15 +149,14 @@ impl Rtc {
         self.queues.retain(|_, queue| queue.is_shared());
         let queue = Gauge::default();
         self.queues.insert(id, queue.clone());
-        self.command(id, Command::Begin(offer, Queue { own: queue, all: self.queued.clone() }));
+        self.command(id, Command::Begin(offer, queue));
     }
 
     /// Sends a text message.
     pub fn transmit(&self, id: ConnectionId, text: String) {
         if let Some(queue) = self.queues.get(&id) {
-            queue.add(text.len());
-            self.queued.add(text.len());
-            self.command(id, Command::Transmit(text));
+            let waiting = Waiting::new(text.len(), [queue.clone(), self.queued.clone()]);
+            self.command(id, Command::Transmit(text, waiting));
         }
     }
 
@@ -162,23 +166,23 @@ impl Rtc {
     }
 }
 
-/// What waits to be sent over one connection, in bytes. What is still waiting when it is dropped waits no more.
+/// Bytes that wait to be sent, counted for as long as this lives.
 #[derive(Debug)]
-pub struct Queue {
-    own: Gauge,
-    all: Gauge,
+pub struct Waiting {
+    bytes: usize,
+    gauges: [Gauge; 2],
 }
 
-impl Queue {
-    fn sent(&self, bytes: usize) {
-        self.own.subtract(bytes);
-        self.all.subtract(bytes);
+impl Waiting {
+    fn new(bytes: usize, gauges: [Gauge; 2]) -> Self {
+        gauges.iter().for_each(|gauge| gauge.add(bytes));
+        Self { bytes, gauges }
     }
 }
 
-impl Drop for Queue {
+impl Drop for Waiting {
     fn drop(&mut self) {
-        self.sent(self.own.get());
+        self.gauges.iter().for_each(|gauge| gauge.subtract(self.bytes));
     }
 }
 
@@ -219,7 +223,10 @@ async fn live(id: ConnectionId, config: Config, outlet: Outlet, mut commands: Un
     let is_open = Arc::new(AtomicBool::new(false));
     let connection = match build(&config, &notes, &is_open).await {
         Ok(connection) => connection,
-        Err(error) => return outlet.send(Input::Closed { id, reason: failed(&error) }).await,
+        Err(error) => {
+            outlet.send(Input::Closed { id, reason: failed(&error) }).await;
+            return;
+        }
     };
     let mut link = Link { id, connection, outlet, notes, is_open, queue: None, writer: None, channel: None };
     let mut peer_closes = true;
@@ -251,7 +258,10 @@ async fn live(id: ConnectionId, config: Config, outlet: Outlet, mut commands: Un
         None => {
             if let (Some(writer), Some(channel)) = (writer, channel) {
                 let read_time = if peer_closes { READ_TIME } else { READ_TIME_UNKNOWN };
-                close_in_order(writer, channel, &connection, &mut noted, read_time).await;
+                let is_read = close_in_order(writer, channel, &connection, &mut noted, read_time).await;
+                if !is_read && peer_closes {
+                    config.has_lost.store(true, Ordering::SeqCst);
+                }
             }
             let _ = connection.close().await;
         }
@@ -262,13 +272,14 @@ async fn live(id: ConnectionId, config: Config, outlet: Outlet, mut commands: Un
 /// Ends a chat so that nothing of what was sent is lost. Closing right after sending would lose it, and so would closing
 /// while the other side has it but has not read it. So the writer sends what it has; the channel is closed, which the other
 /// side reads behind all texts; and then it is the other side that closes the connection, which shows in DTLS alone.
+/// Whether it did.
 async fn close_in_order(
     writer: Writer,
     channel: Arc<dyn DataChannel>,
     connection: &Arc<dyn PeerConnection>,
     noted: &mut UnboundedReceiver<Note>,
     read_time: Duration,
-) {
+) -> bool {
     let Writer { texts, mut task } = writer;
     drop(texts);
     let mut progress = Instant::now();
@@ -278,7 +289,7 @@ async fn close_in_order(
         tokio::select! {
             _ = &mut task, if !is_written => is_written = true,
             note = noted.recv() => if matches!(note, None | Some(Note::Ended(_))) {
-                return;
+                return false;
             },
             () = tokio::time::sleep(DRAIN_POLL) => {}
         }
@@ -290,11 +301,11 @@ async fn close_in_order(
             (outstanding, progress) = (now_outstanding, Instant::now());
         }
         if progress.elapsed() >= DRAIN_TIME {
-            return;
+            return false;
         }
     }
     let _ = channel.close().await;
-    let Some(sctp) = connection.sctp().await else { return };
+    let Some(sctp) = connection.sctp().await else { return false };
     let dtls = sctp.transport();
     let read_to_end = async {
         while dtls.state().await.is_ok_and(|state| state == RTCDtlsTransportState::Connected) {
@@ -303,8 +314,8 @@ async fn close_in_order(
     };
     let lost = async { while !matches!(noted.recv().await, None | Some(Note::Ended(CloseReason::ConnectionLost))) {} };
     tokio::select! {
-        _ = timeout(read_time, read_to_end) => {}
-        () = lost => {}
+        in_time = timeout(read_time, read_to_end) => in_time.is_ok(),
+        () = lost => false,
     }
 }
 
@@ -321,15 +332,15 @@ struct Link {
     outlet: Outlet,
     notes: UnboundedSender<Note>,
     is_open: Arc<AtomicBool>,
-    /// Until there is a writer, which takes it.
-    queue: Option<Queue>,
+    /// Held for as long as the connection lives, so that it is known by it.
+    queue: Option<Gauge>,
     writer: Option<Writer>,
     channel: Option<Arc<dyn DataChannel>>,
 }
 
 /// The task that sends texts, one after another, as fast as the other side takes them.
 struct Writer {
-    texts: UnboundedSender<String>,
+    texts: UnboundedSender<(String, Waiting)>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -363,9 +374,9 @@ impl Link {
                 }
                 Ok(())
             }
-            Command::Transmit(text) => {
+            Command::Transmit(text, waiting) => {
                 if let Some(writer) = &self.writer {
-                    let _ = writer.texts.send(text);
+                    let _ = writer.texts.send((text, waiting));
                 }
                 Ok(())
             }
@@ -382,7 +393,9 @@ impl Link {
 
     async fn note(&mut self, note: Note) -> Result<(), Error> {
         match note {
-            Note::Candidate(candidate) => self.outlet.send(Input::Candidate { id: self.id, candidate }).await,
+            Note::Candidate(candidate) => {
+                self.outlet.send(Input::Candidate { id: self.id, candidate }).await;
+            }
             Note::Channel(channel) => {
                 // The protocol knows one channel of this name, and the initiator opens it.
                 if self.channel.is_none() && channel.label().await? == CHANNEL_LABEL {
@@ -402,11 +415,15 @@ impl Link {
         let reader = channel.clone();
         tokio::spawn(async move {
             let mut is_closed = false;
+            let mut last_wait: Option<Instant> = None;
             loop {
-                let event = match is_closed {
-                    false => reader.poll().await,
+                let event = if is_closed {
                     // The crate tells of the end before the texts that it still holds for a slow reader.
-                    true => timeout(LAST_TEXTS, reader.poll()).await.ok().flatten(),
+                    let is_slow = last_wait.is_some_and(|last_wait| last_wait.elapsed() < SLOW_READER);
+                    let patience = if is_slow { LAST_TEXTS_OF_SLOW } else { LAST_TEXTS };
+                    timeout(patience, reader.poll()).await.ok().flatten()
+                } else {
+                    reader.poll().await
                 };
                 match event {
                     Some(DataChannelEvent::OnOpen) => {
@@ -415,7 +432,9 @@ impl Link {
                     }
                     Some(DataChannelEvent::OnMessage(message)) => {
                         let text = message.is_string.then(|| String::from_utf8(message.data.into()).ok()).flatten();
-                        outlet.send(Input::Received { id, text }).await;
+                        if outlet.send(Input::Received { id, text }).await {
+                            last_wait = Some(Instant::now());
+                        }
                     }
                     Some(DataChannelEvent::OnClose) => is_closed = true,
                     Some(_) => {}
@@ -424,16 +443,13 @@ impl Link {
             }
             let _ = notes.send(Note::Ended(CloseReason::PeerLeft));
         });
-        let (texts, mut receiver) = mpsc::unbounded_channel::<String>();
-        let (writer, notes, queue) = (channel.clone(), self.notes.clone(), self.queue.take());
+        let (texts, mut receiver) = mpsc::unbounded_channel::<(String, Waiting)>();
+        let (writer, notes) = (channel.clone(), self.notes.clone());
         let task = tokio::spawn(async move {
-            while let Some(text) = receiver.recv().await {
+            while let Some((text, _waiting)) = receiver.recv().await {
                 if let Err(error) = writer.send_text(&text).await {
                     let _ = notes.send(Note::Ended(failed(&error)));
                     break;
-                }
-                if let Some(queue) = &queue {
-                    queue.sent(text.len());
                 }
             }
         });
@@ -601,8 +617,11 @@ const READ_TIME: Duration = Duration::from_secs(15);
 /// The same for an app of which it is not known that it closes at all.
 const READ_TIME_UNKNOWN: Duration = Duration::from_millis(500);
 
-/// How long to look for texts behind the end of a channel.
+/// How long to look for texts behind the end of a channel. Where the reader was slow of late, the crate may hold some, and
+/// hands them on in its own time.
 const LAST_TEXTS: Duration = Duration::from_millis(20);
+const LAST_TEXTS_OF_SLOW: Duration = Duration::from_millis(1500);
+const SLOW_READER: Duration = Duration::from_secs(10);
 
 /// How long all connections together may take to end.
 const END_TIME: Duration = Duration::from_secs(30);

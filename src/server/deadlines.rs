@@ -38,6 +38,21 @@ impl<K> Deadlines<K> {
         Some(key)
     }
 
+    /// Takes out the next deadline, due or not.
+    pub fn pop(&mut self) -> Option<(Instant, K)> {
+        self.queue.pop_front()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// When the next deadline is due.
     pub fn next(&self) -> Option<Instant> {
         self.queue.front().map(|(due, _)| *due)

@@ -1,7 +1,7 @@
 //! One request head to one answer: `/ws`, `/health`, `/metrics` and CORS (protocol 1.1). Pure; bytes are the connection's
 //! matter, and whether a name is free is the hub's.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use httparse::Request;
 use percent_encoding::percent_decode;
@@ -210,13 +210,18 @@ fn token(request: &Request<'_, '_>, query: &str) -> Result<Option<String>, &'sta
 
 /// Whether a proxy has passed the request on.
 fn is_forwarded(request: &Request<'_, '_>) -> bool {
-    ["x-forwarded-for", "x-real-ip", "forwarded"].iter().any(|name| values(request, name).next().is_some())
+    let names = ["x-forwarded-for", "x-real-ip", "forwarded"];
+    request.headers.iter().any(|header| names.iter().any(|name| header.name.eq_ignore_ascii_case(name)))
 }
 
-/// What proxies say of where the request has come from: the list of `X-Forwarded-For`, or else `X-Real-IP`.
+/// What proxies say of where the request has come from: the list of `X-Forwarded-For`, or else `X-Real-IP`. What is no
+/// address stands for an unknown one: left out, it would let the client's own word move up.
 fn forwarded_for(request: &Request<'_, '_>) -> Vec<IpAddr> {
-    let addresses =
-        |name| values(request, name).flat_map(|value| value.split(',')).filter_map(|item| parse_address(item.trim()));
+    let addresses = |name: &'static str| {
+        let headers = request.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
+        let items = headers.flat_map(|header| header.value.split(|byte| *byte == b','));
+        items.map(|item| std::str::from_utf8(item).ok().and_then(|item| parse_address(item.trim())).unwrap_or(UNKNOWN))
+    };
     let list: Vec<IpAddr> = addresses("x-forwarded-for").collect();
     if list.is_empty() { addresses("x-real-ip").collect() } else { list }
 }
@@ -360,6 +365,9 @@ impl Response {
         bytes
     }
 }
+
+/// Stands for an address that a proxy did not tell.
+const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 const METRICS_PATH: &str = "/metrics";
 
@@ -517,7 +525,7 @@ mod tests {
         assert_eq!(addresses(""), [""; 0]);
         assert_eq!(addresses("X-Real-IP: 192.0.2.1\r\n"), ["192.0.2.1"]);
         let list = "X-Forwarded-For: 192.0.2.1, unknown, [2001:db8::1]\r\nX-Forwarded-For: 192.0.2.2:80\r\nX-Real-IP: 1.1.1.1\r\n";
-        assert_eq!(addresses(list), ["192.0.2.1", "2001:db8::1", "192.0.2.2"]);
+        assert_eq!(addresses(list), ["192.0.2.1", "0.0.0.0", "2001:db8::1", "192.0.2.2"]);
     }
 
     #[test]

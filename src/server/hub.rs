@@ -91,7 +91,7 @@ struct User {
     name: Box<str>,
     frames: Bucket,
     bytes: Bucket,
-    /// What was read last was more than `bytes` allows.
+    /// More was read than `bytes` allows: the message that it belongs to is refused, whenever it is complete.
     has_too_many_bytes: bool,
     calls: Bucket,
     errors_in_a_row: u32,
@@ -178,6 +178,11 @@ impl Hub {
         match self.names.get_mut(&name) {
             Some(holder) if holder.token.is_some() && departure == Departure::Lost => {
                 holder.at = At::KeptUntil(self.reservations.set(name, now));
+                if self.reservations.len() > self.limits.reservations
+                    && let Some((due, oldest)) = self.reservations.pop()
+                {
+                    self.free(&oldest, due);
+                }
             }
             _ => {
                 self.names.remove(&name);
@@ -185,11 +190,14 @@ impl Hub {
         }
     }
 
-    /// Counts bytes that came from `conn`. While there are too many of them, its messages are not served.
+    /// Counts bytes that came from `conn`. Where they are too many, the next message is not served.
     pub fn receive_bytes(&mut self, conn: ConnId, count: usize, now: Instant) -> Vec<Output> {
         let Some(user) = self.users.get_mut(&conn) else { return Vec::new() };
-        user.has_too_many_bytes = !user.bytes.take(count, self.limits.bytes, now);
-        if user.has_too_many_bytes { self.rate_limited(conn, None) } else { Vec::new() }
+        if user.bytes.take(count, self.limits.bytes, now) {
+            return Vec::new();
+        }
+        user.has_too_many_bytes = true;
+        self.rate_limited(conn, None)
     }
 
     /// Counts a ping or a pong of `conn`.
@@ -236,10 +244,7 @@ impl Hub {
     pub fn tick(&mut self, now: Instant) {
         self.sessions.tick(now);
         while let Some(name) = self.reservations.pop_due(now) {
-            // The owner may be back, and lost again, in the meantime.
-            if self.names.get(&name).is_some_and(|holder| matches!(holder.at, At::KeptUntil(end) if end <= now)) {
-                self.names.remove(&name);
-            }
+            self.free(&name, now);
         }
     }
 
@@ -274,7 +279,8 @@ impl Hub {
     /// It is one too many, and this is the answer.
     fn charge_frame(&mut self, conn: ConnId, now: Instant) -> Result<(), Vec<Output>> {
         let Some(user) = self.users.get_mut(&conn) else { return Err(Vec::new()) };
-        let is_within = user.frames.take(1, self.limits.frames, now) && !user.has_too_many_bytes;
+        let has_too_many_bytes = std::mem::take(&mut user.has_too_many_bytes);
+        let is_within = user.frames.take(1, self.limits.frames, now) && !has_too_many_bytes;
         if is_within { Ok(()) } else { Err(self.rate_limited(conn, None)) }
     }
 
@@ -358,6 +364,13 @@ impl Hub {
         match self.names.get(name)?.at {
             At::Online(conn) => Some(conn),
             At::KeptUntil(_) => None,
+        }
+    }
+
+    /// Ends a reservation that lasts until `end` at most. The owner may be back, and lost again, in the meantime.
+    fn free(&mut self, name: &str, end: Instant) {
+        if self.names.get(name).is_some_and(|holder| matches!(holder.at, At::KeptUntil(kept) if kept <= end)) {
+            self.names.remove(name);
         }
     }
 
@@ -579,6 +592,31 @@ mod tests {
         assert_eq!(hub.connect(ROBBER, "dave", None, at(200)), Ok(vec![]));
     }
 
+    #[test]
+    fn only_so_many_names_are_kept_and_the_oldest_goes_first() {
+        let mut hub = hub_with(Limits { reservations: 2, ..Limits::default() });
+        let now = Instant::now();
+        for (number, name) in ["one", "two", "three"].iter().enumerate() {
+            let conn = ConnId(10 + number);
+            hub.connect(conn, name, TOKEN, now).unwrap();
+            hub.disconnect(conn, Departure::Lost, now + Duration::from_secs(number as u64));
+        }
+        let mut is_free = |name| hub.connect(ROBBER, name, None, now + Duration::from_secs(3)).is_ok();
+        assert_eq!([is_free("one"), is_free("two"), is_free("three")], [true, false, false]);
+    }
+
+    #[test]
+    fn the_byte_rate_is_not_got_round_by_a_last_byte_that_fits() {
+        let mut hub = hub();
+        let now = Instant::now();
+        hub.receive_bytes(ALICE, 4 * 1024 * 1024, now);
+        assert_eq!(codes(&hub.receive_bytes(ALICE, 60_000, now)), ["RATE_LIMITED"]);
+        let later = now + Duration::from_millis(1);
+        assert_eq!(hub.receive_bytes(ALICE, 1, later), []);
+        assert_eq!(codes(&hub.receive(ALICE, ICE, later)), ["RATE_LIMITED"], "the message is as long as it is");
+        assert_eq!(codes(&hub.receive(ALICE, ICE, later)), ["relayed"]);
+    }
+
     /// The codes of the errors in these outputs, and `closed` for a close.
     fn codes(outputs: &[Output]) -> Vec<String> {
         let code = |output: &Output| match output {
@@ -651,9 +689,9 @@ mod tests {
 
     #[test]
     fn sessions_are_limited() {
-        let mut hub = hub_with(Limits { sessions: 1, ..Limits::default() });
+        let mut hub = hub_with(Limits { sessions_per_name: 1, ..Limits::default() });
         let now = Instant::now();
-        hub.receive(ALICE, r#"{"type":"session:create"}"#, now);
+        hub.receive(BOB, r#"{"type":"session:create"}"#, now);
         for text in [r#"{"type":"session:create"}"#, r#"{"type":"session:connect","target":"alice"}"#] {
             assert_eq!(codes(&hub.receive(BOB, text, now)), ["RATE_LIMITED"]);
         }

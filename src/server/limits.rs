@@ -34,12 +34,14 @@ pub struct Limits {
     pub clients: usize,
     /// Clients from one IPv4 address or one IPv6 network of 64 bits. More get 429. Loopback is not capped.
     pub clients_per_address: Option<usize>,
-    /// Open sessions in all. More get `RATE_LIMITED`.
+    /// Open sessions in all. One more ends the oldest.
     pub sessions: usize,
     /// Open sessions that one name has begun. More get `RATE_LIMITED`.
     pub sessions_per_name: usize,
     /// How long a name with a token is kept for its owner after the connection was lost.
     pub reservation: Duration,
+    /// Names kept so. One more frees the oldest.
+    pub reservations: usize,
 }
 
 impl Default for Limits {
@@ -61,6 +63,7 @@ impl Default for Limits {
             sessions: 1_000_000,
             sessions_per_name: 1000,
             reservation: Duration::from_secs(60),
+            reservations: 100_000,
         }
     }
 }
@@ -73,7 +76,7 @@ impl Limits {
 }
 
 /// The limits for people: what is bounded, the default, the variable that changes it, and what happens beyond.
-pub const TABLE: [(&str, &str, &str, &str); 16] = [
+pub const TABLE: [(&str, &str, &str, &str); 18] = [
     ("a message", "64 KiB", "", "closed with 1009"),
     ("a request head", "8 KiB", "", "431"),
     ("time for the request head", "10 s", "", "408"),
@@ -87,8 +90,10 @@ pub const TABLE: [(&str, &str, &str, &str); 16] = [
     ("errors of a client in a row", "50", "", "closed with 1008"),
     ("clients", "1,000,000", "MAX_CLIENTS", "503"),
     ("clients of an address (IPv6: a /64)", "256", "MAX_CLIENTS_PER_ADDRESS", "429; loopback is not capped"),
-    ("open sessions", "1,000,000", "MAX_SESSIONS", "RATE_LIMITED"),
+    ("open sessions", "1,000,000", "MAX_SESSIONS", "the oldest ends"),
     ("open sessions begun by one name", "1,000", "", "RATE_LIMITED"),
+    ("names kept for who was lost", "60 s, 100,000 names", "", "the oldest is free"),
+    ("the token of a name", "128 bytes", "", "400"),
     ("a username", "1 to 64 bytes", "", "400; so for control characters"),
 ];
 

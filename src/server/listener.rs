@@ -63,15 +63,13 @@ impl Listener {
         loop {
             match self.socket.accept() {
                 Ok((stream, address)) => return Waiting::Caller(stream, address),
-                Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock => return Waiting::Nobody,
-                    // The caller is gone already; the next one may still be there.
-                    ErrorKind::ConnectionAborted | ErrorKind::Interrupted => debug!("accept: {error}"),
-                    _ => {
-                        self.turn_away();
-                        return Waiting::Unserved(error);
-                    }
-                },
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Waiting::Nobody,
+                Err(error) if is_exhausted(&error) => {
+                    self.turn_away();
+                    return Waiting::Unserved(error);
+                }
+                // The caller is gone already, or the network made trouble on its way (accept(2)): that was one less.
+                Err(error) => debug!("accept: {error}"),
             }
         }
     }
@@ -102,6 +100,11 @@ fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(TcpListener::from_std(socket.into()))
+}
+
+/// EMFILE, ENFILE, ENOBUFS or ENOMEM: the process or the system has nothing left.
+fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), None | Some(24 | 23 | 105 | 12))
 }
 
 fn spare() -> Option<File> {

@@ -30,7 +30,7 @@ pub struct Bounds {
     pub per_name: usize,
 }
 
-/// There is no room for another session.
+/// There is no room for another session of this name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoRoom;
 
@@ -95,15 +95,7 @@ impl Sessions {
     /// Ends the sessions whose lease is over at `now`.
     pub fn tick(&mut self, now: Instant) {
         while let Some(id) = self.leases.pop_due(now) {
-            if self.sessions.get(&id).is_some_and(|session| session.expires <= now)
-                && let Some(session) = self.sessions.remove(&id)
-                && let Entry::Occupied(mut begun) = self.begun.entry(session.creator)
-            {
-                *begun.get_mut() -= 1;
-                if *begun.get() == 0 {
-                    begun.remove();
-                }
-            }
+            self.end(id, now);
         }
         // A crowd's table is given back once most of it has gone.
         if self.sessions.capacity() > KEPT_CAPACITY && self.sessions.len() < self.sessions.capacity() / 8 {
@@ -126,9 +118,24 @@ impl Sessions {
         self.sessions.is_empty()
     }
 
+    /// Ends a session whose lease is over at `end`.
+    fn end(&mut self, id: Uuid, end: Instant) {
+        if self.sessions.get(&id).is_some_and(|session| session.expires <= end)
+            && let Some(session) = self.sessions.remove(&id)
+            && let Entry::Occupied(mut begun) = self.begun.entry(session.creator)
+        {
+            *begun.get_mut() -= 1;
+            if *begun.get() == 0 {
+                begun.remove();
+            }
+        }
+    }
+
     fn insert(&mut self, id: Uuid, creator: &str, joiner: Option<Box<str>>, now: Instant) -> Result<(), NoRoom> {
-        if self.sessions.len() >= self.limits.in_all {
-            return Err(NoRoom);
+        while self.sessions.len() >= self.limits.in_all {
+            // Whoever fills the table must not keep others out of it. A renewed session has a later lease too.
+            let Some((due, oldest)) = self.leases.pop() else { break };
+            self.end(oldest, due);
         }
         let begun = self.begun.entry(creator.into()).or_default();
         if *begun >= self.limits.per_name {
@@ -207,7 +214,10 @@ mod tests {
         let mut sessions = Sessions::new(TTL, LIMITS);
         let mut create = |number, name| sessions.create(Uuid::from_u128(number), name, now);
         assert_eq!([create(1, "alice"), create(2, "alice"), create(3, "alice")], [Ok(()), Ok(()), Err(NoRoom)]);
-        assert_eq!([create(4, "bob"), create(5, "bob")], [Ok(()), Err(NoRoom)]);
+        assert_eq!([create(4, "bob"), create(5, "bob")], [Ok(()), Ok(())], "the oldest makes room");
+        assert_eq!(sessions.join(Uuid::from_u128(1), "carol", now), Err(JoinError::NotFound));
+        assert_eq!(sessions.join(Uuid::from_u128(2), "carol", now), Ok("alice".to_owned()));
+        assert_eq!(sessions.len(), 3);
         sessions.tick(now + TTL);
         assert_eq!(sessions.begun.len(), 0);
         assert_eq!(sessions.create(ID, "alice", now + TTL), Ok(()));
