@@ -60,8 +60,8 @@ pub struct Peer {
 pub struct Settings {
     /// STUN and TURN servers, which find and give ways through NATs. None by default, so that nobody is told of a call.
     pub ice_servers: Vec<IceServer>,
-    /// The secret that the name is held with at the server (protocol 2.6): whoever gives the same one gets the name back
-    /// after a loss, and nobody else does for a minute. At most 128 visible ASCII characters; `None` makes a fresh one.
+    /// The secret that the name is held with at the server (protocol 2.6): whoever has the same one gets the name back after a
+    /// loss, and nobody else does for a minute. The server sees a hash of it; `None` makes a fresh one.
     pub token: Option<String>,
     /// What a private server wants to know.
     pub access_token: Option<String>,
@@ -178,7 +178,7 @@ impl Peer {
         let login = Login {
             server,
             username: username.to_owned(),
-            token: settings.token.unwrap_or_else(new_token),
+            secret: settings.token.unwrap_or_else(new_token),
             access_token: settings.access_token,
         };
         let peer_loop = Loop {

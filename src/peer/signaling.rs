@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use data_encoding::BASE64URL_NOPAD;
 use log::debug;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use sha2::{Digest, Sha512};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::http::HeaderValue;
 use tungstenite::protocol::WebSocketConfig;
@@ -124,10 +126,23 @@ pub struct Login {
     pub server: ServerUrl,
     /// The name.
     pub username: String,
-    /// The secret that the name is held with.
-    pub token: String,
+    /// The secret that names are held with. No server sees it; see [`name_token`](Self::name_token).
+    pub secret: String,
     /// What a private server wants to know.
     pub access_token: Option<String>,
+}
+
+impl Login {
+    /// The token that holds this name at this server (protocol 2.6): a hash, so that no server learns what holds a name at
+    /// another.
+    fn name_token(&self) -> String {
+        let mut hash = Sha512::new();
+        for item in ["lowkey name token", &self.secret, self.server.0.as_str(), &self.username] {
+            hash.update((item.len() as u64).to_be_bytes());
+            hash.update(item);
+        }
+        BASE64URL_NOPAD.encode(&hash.finalize()[..TOKEN_BYTES])
+    }
 }
 
 /// The connection to the server, or the search for it.
@@ -319,7 +334,7 @@ fn dial(login: &Login) -> Dialled {
     let socket = stream.try_clone().map_err(unreachable)?;
     let mut request = login.server.for_user(&login.username).into_client_request().map_err(|error| explain(&error))?;
     let secret = |value: &str| HeaderValue::from_str(value).map_err(|_| "a token has characters that no token has");
-    request.headers_mut().insert("Lowkey-Token", secret(&login.token)?);
+    request.headers_mut().insert("Lowkey-Token", secret(&login.name_token())?);
     if let Some(token) = &login.access_token {
         request.headers_mut().insert("Authorization", secret(&format!("Bearer {token}"))?);
     }
@@ -417,6 +432,9 @@ const HELD: Duration = Duration::from_secs(10);
 const PING_INTERVAL: Duration = Duration::from_secs(25);
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// How much of a hash makes a token, in bytes.
+const TOKEN_BYTES: usize = 24;
+
 /// How long each step of dialling may take.
 const DIAL_TIME: Duration = Duration::from_secs(10);
 
@@ -453,6 +471,24 @@ mod tests {
     fn what_is_no_server_is_refused() {
         for text in ["", "chat.example", "http://chat.example", "ws://", "ws://a@b", "ws://a/?x", "ws://a/#x"] {
             assert!(text.parse::<ServerUrl>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_has_another_token_at_each_server_and_for_each_secret() {
+        let token = |server: &str, username: &str, secret: &str| {
+            let (server, username, secret) = (server.parse().unwrap(), username.to_owned(), secret.to_owned());
+            Login { server, username, secret, access_token: None }.name_token()
+        };
+        let one = token("ws://a.example", "alice", "secret");
+        assert_eq!(one, token("ws://a.example/ws", "alice", "secret"));
+        assert_eq!(one.len(), 32);
+        for other in [
+            token("ws://b.example", "alice", "secret"),
+            token("ws://a.example", "bob", "secret"),
+            token("ws://a.example", "alice", "other"),
+        ] {
+            assert_ne!(other, one);
         }
     }
 
