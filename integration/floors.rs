@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Files that do I/O; every other file is pure.
-const IO: [&str; 10] = [
+const IO: [&str; 11] = [
     "bin/lowkey-server.rs",
     "bin/lowkey.rs",
     "chat.rs",
     "options.rs",
     "peer.rs",
     "peer/rtc.rs",
+    "peer/rtc/prompt.rs",
     "peer/signaling.rs",
     "profile.rs",
     "server.rs",
@@ -41,7 +42,7 @@ const IMPURE: [&str; 19] = [
 ];
 
 /// Which files may not name which modules: imports go down only.
-const NEVER: [(&str, &[&str]); 15] = [
+const NEVER: [(&str, &[&str]); 17] = [
     ("protocol.rs", &["crate::", "super::peer", "super::server"]),
     ("server", &["crate::peer", "crate::chat", "crate::options"]),
     ("peer", &["crate::server", "crate::chat", "crate::options"]),
@@ -53,7 +54,9 @@ const NEVER: [(&str, &[&str]); 15] = [
     ("server/address.rs", &["super::", "crate::"]),
     ("server/limits.rs", &["super::", "crate::"]),
     ("server/metrics.rs", &["super::connection", "super::http"]),
-    ("peer/cipher.rs", &["super::", "crate::"]),
+    ("peer/keys.rs", &["super::", "crate::"]),
+    ("peer/cipher.rs", &["crate::", "super::engine", "super::event"]),
+    ("profile.rs", &["crate::options", "crate::chat"]),
     ("peer/engine.rs", &["super::signaling", "super::rtc"]),
     ("chat/command.rs", &["super::", "crate::"]),
     ("chat/screen.rs", &["super::conversation"]),
@@ -118,7 +121,7 @@ fn imports_go_down_only() {
 fn only_one_file_knows_webrtc() {
     for (path, code) in files() {
         let names_it = code.contains("webrtc::") || code.contains("rtc::ice") || code.contains("tokio::spawn");
-        assert!(path == "peer/rtc.rs" || !names_it, "{path}");
+        assert!(path.starts_with("peer/rtc") || !names_it, "{path}");
     }
 }
 

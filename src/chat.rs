@@ -26,9 +26,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
-use crate::options::{self, PeerOptions, Username};
+use crate::options::{self, PeerOptions};
 use crate::peer::{Event, Peer};
-use crate::profile::Profile;
+use crate::profile::{Profile, Username};
 use command::Command;
 use conversation::{Conversation, Effect};
 use screen::Line;

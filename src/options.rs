@@ -2,7 +2,6 @@
 //! with it: in one line, with exit code 2.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -11,7 +10,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, ValueEnum};
 
 use crate::peer::{IceServer, ServerUrl, Settings, TextFormat};
-use crate::profile::Profile;
+use crate::profile::{Profile, Username};
 
 /// The options of every program that is a peer.
 #[derive(Debug, Clone, Args)]
@@ -75,35 +74,6 @@ impl PeerOptions {
             true => Ok(Some(token.to_owned()).filter(|token| !token.is_empty())),
             false => Err("the access token has spaces or other characters that no token has".to_owned()),
         }
-    }
-}
-
-/// A username as the app lets people choose one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Username(String);
-
-impl Username {
-    /// The name itself.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Username {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let is_fit = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        match is_fit && (3..=20).contains(&text.len()) {
-            true => Ok(Self(text.to_owned())),
-            false => Err("a username is 3 to 20 of a-z, A-Z, 0-9 and _"),
-        }
-    }
-}
-
-impl fmt::Display for Username {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -218,16 +188,6 @@ const TURN_SYNTAX: &str = "a TURN server is given as USER:SECRET@HOST[:PORT]";
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn usernames_are_those_of_the_app() {
-        for good in ["abc", "A_9", "abcdefghijklmnopqrst"] {
-            assert!(good.parse::<Username>().is_ok(), "{good}");
-        }
-        for bad in ["", "ab", "abcdefghijklmnopqrstu", "a b", "bob!", "böb"] {
-            assert!(bad.parse::<Username>().is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn servers_for_nats_are_read_with_or_without_their_scheme() {

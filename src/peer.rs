@@ -22,6 +22,8 @@
 pub mod cipher;
 pub mod engine;
 pub mod event;
+pub mod keys;
+pub mod login;
 mod rtc;
 pub mod signaling;
 
@@ -42,10 +44,11 @@ use mio::{Poll, Token, Waker};
 pub use cipher::TextFormat;
 use engine::{Engine, Input, Output};
 pub use event::{CloseReason, Event, NotSentReason};
+use login::Login;
+pub use login::{ServerUrl, ServerUrlError};
 pub use rtc::IceServer;
 use rtc::{Command, Outlet, Rtc};
-use signaling::{Dialled, Login, Signaling};
-pub use signaling::{ServerUrl, ServerUrlError};
+use signaling::{Dialled, Signaling};
 
 /// A user who is online at a server and chats with others. Clones are cheap and stand for the same user; when the last
 /// one is dropped, chats end in order. No call blocks, but for [`shutdown`](Self::shutdown).

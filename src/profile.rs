@@ -1,14 +1,15 @@
 //! Where the programs keep what outlives them: the folder `lowkey` in the user's configuration folder
 //! (`$XDG_CONFIG_HOME`, else `~/.config`). `config.toml` holds the username, and `token` the secret that it is held with.
 
+use std::fmt;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::options::Username;
 use crate::peer::new_token;
 
 /// The folder of one user's settings.
@@ -102,4 +103,48 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
+}
+
+/// A username as the app lets people choose one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Username(String);
+
+impl Username {
+    /// The name itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Username {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_fit = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        match is_fit && (3..=20).contains(&text.len()) {
+            true => Ok(Self(text.to_owned())),
+            false => Err("a username is 3 to 20 of a-z, A-Z, 0-9 and _"),
+        }
+    }
+}
+
+impl fmt::Display for Username {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usernames_are_those_of_the_app() {
+        for good in ["abc", "A_9", "abcdefghijklmnopqrst"] {
+            assert!(good.parse::<Username>().is_ok(), "{good}");
+        }
+        for bad in ["", "ab", "abcdefghijklmnopqrstu", "a b", "bob!", "böb"] {
+            assert!(bad.parse::<Username>().is_err(), "{bad}");
+        }
+    }
 }

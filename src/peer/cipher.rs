@@ -1,4 +1,4 @@
-//! NaCl box for one chat: keys and their checks, both text formats of protocol 1.4, and the memory of nonces. Pure but
+//! NaCl box for one chat: both text formats of protocol 1.4, and the memory of nonces. Pure but
 //! for the randomness that keys and nonces are made of.
 
 use std::collections::{HashSet, VecDeque};
@@ -9,101 +9,7 @@ use crypto_box::{Nonce, SalsaBox};
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
-/// How long a key is, in bytes.
-pub const KEY_BYTES: usize = 32;
-
-/// An X25519 public key that is fit for use: not of low order, and with bit 255 cleared.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct PublicKey([u8; KEY_BYTES]);
-
-/// Why a peer's key is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyError {
-    /// It is not standard base64 of exactly 32 bytes.
-    Malformed,
-    /// It is one of the seven points of low order, with which everybody has the same shared secret.
-    LowOrder,
-}
-
-impl PublicKey {
-    /// Reads a key as it stands in a `key:exchange` or an `rk`: strict base64 of 32 bytes.
-    ///
-    /// # Errors
-    /// [`KeyError`] says what is wrong with it. NaCl takes them all, so this check is ours (protocol 1.5).
-    pub fn from_base64(text: &str) -> Result<Self, KeyError> {
-        let bytes = BASE64.decode(text.as_bytes()).map_err(|_| KeyError::Malformed)?;
-        Self::from_bytes(bytes.try_into().map_err(|_| KeyError::Malformed)?)
-    }
-
-    /// Takes the 32 bytes of a key.
-    ///
-    /// # Errors
-    /// [`KeyError::LowOrder`].
-    pub fn from_bytes(mut bytes: [u8; KEY_BYTES]) -> Result<Self, KeyError> {
-        // X25519 ignores this bit (RFC 7748, section 5), so keys that differ in it alone are the same key.
-        bytes[KEY_BYTES - 1] &= 0x7f;
-        if LOW_ORDER_POINTS.contains(&bytes) {
-            return Err(KeyError::LowOrder);
-        }
-        Ok(Self(bytes))
-    }
-
-    /// The key as it goes onto the wire.
-    pub fn to_base64(self) -> String {
-        BASE64.encode(&self.0)
-    }
-}
-
-impl fmt::Debug for PublicKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PublicKey(..)")
-    }
-}
-
-impl fmt::Display for KeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed => "the key is not base64 of 32 bytes",
-            Self::LowOrder => "the key is of low order",
-        })
-    }
-}
-
-impl std::error::Error for KeyError {}
-
-/// A key pair of X25519. The secret half is wiped when it is dropped.
-#[derive(Clone)]
-pub struct KeyPair {
-    secret: crypto_box::SecretKey,
-    public: PublicKey,
-}
-
-impl KeyPair {
-    /// Makes a fresh pair.
-    pub fn generate() -> Self {
-        Self::from_secret(crypto_box::SecretKey::generate(&mut OsRng))
-    }
-
-    /// The public half.
-    pub fn public(&self) -> PublicKey {
-        self.public
-    }
-
-    fn from_secret(secret: crypto_box::SecretKey) -> Self {
-        let public = PublicKey(secret.public_key().to_bytes());
-        Self { secret, public }
-    }
-
-    fn shared_with(&self, peer: PublicKey) -> SalsaBox {
-        SalsaBox::new(&crypto_box::PublicKey::from_bytes(peer.0), &self.secret)
-    }
-}
-
-impl fmt::Debug for KeyPair {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeyPair(..)")
-    }
-}
+use super::keys::{KeyPair, PublicKey};
 
 /// How texts are laid out on the data channel (protocol 1.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -166,7 +72,7 @@ impl Cipher {
     /// # Errors
     /// `None` where the peer's key is our own, which it never is in honest hands.
     pub fn new(own: KeyPair, peer: PublicKey, format: TextFormat) -> Option<Self> {
-        if own.public == peer {
+        if own.public() == peer {
             return None;
         }
         Some(Self {
@@ -202,7 +108,7 @@ impl Cipher {
         Ok(match self.format {
             TextFormat::V1 => sealed,
             TextFormat::V2 => {
-                let text = V2 { rk: self.own[0].public.to_base64(), ct: sealed };
+                let text = V2 { rk: self.own[0].public().to_base64(), ct: sealed };
                 serde_json::to_string(&text).expect("texts serialize")
             }
         })
@@ -221,7 +127,7 @@ impl Cipher {
             Some(v2) => PublicKey::from_base64(&v2.rk).map_err(|_| OpenError::Malformed)?,
             None => self.peer,
         };
-        if self.own.iter().any(|own| own.public == peer) {
+        if self.own.iter().any(|own| own.public() == peer) {
             // A text of our own, played back.
             return Err(OpenError::Replayed);
         }
@@ -313,32 +219,6 @@ const MAC_BYTES: usize = 16;
 /// What format v2 puts around the base64: `{"rk":"…44 digits…","ct":"…"}`.
 const V2_EXTRA_BYTES: usize = 61;
 
-/// The points of order 1, 2, 4 and 8 of Curve25519 and of its twist, as their coordinates with bit 255 cleared:
-/// 0, 1, two of order 8, p - 1, p and p + 1.
-const LOW_ORDER_POINTS: [[u8; KEY_BYTES]; 7] = [
-    [0; 32],
-    [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-    [
-        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a, 0xda, 0x09,
-        0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00,
-    ],
-    [
-        0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef, 0x5b, 0x04, 0x44,
-        0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f, 0x11, 0x57,
-    ],
-    near_p(0xec),
-    near_p(0xed),
-    near_p(0xee),
-];
-
-/// `ff…ff7f` with another first byte; p itself begins with `ed`.
-const fn near_p(first: u8) -> [u8; KEY_BYTES] {
-    let mut bytes = [0xff; KEY_BYTES];
-    bytes[0] = first;
-    bytes[KEY_BYTES - 1] = 0x7f;
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -378,12 +258,12 @@ mod tests {
             text: String,
             message: String,
         }
-        fn bytes(hex: &str) -> [u8; KEY_BYTES] {
+        fn bytes(hex: &str) -> [u8; 32] {
             data_encoding::HEXLOWER.decode(hex.as_bytes()).unwrap().try_into().unwrap()
         }
         fn key_pair(secret: &str, public: &str) -> KeyPair {
             let pair = KeyPair::from_secret(crypto_box::SecretKey::from_bytes(bytes(secret)));
-            assert_eq!(Ok(pair.public), PublicKey::from_bytes(bytes(public)));
+            assert_eq!(Ok(pair.public()), PublicKey::from_bytes(bytes(public)));
             pair
         }
         let file: File = serde_json::from_str(include_str!("../../integration/vectors/box.json")).unwrap();
@@ -393,10 +273,12 @@ mod tests {
             let receiver = key_pair(&vector.receiver_secret, &vector.receiver_public);
             // The same nonce gives the very same bytes, so what we seal is what libsodium opens.
             let nonce = BASE64.decode(vector.message.as_bytes()).unwrap()[..NONCE_BYTES].to_vec();
-            let sealed =
-                sender.shared_with(receiver.public).encrypt(Nonce::from_slice(&nonce), vector.text.as_bytes()).unwrap();
+            let sealed = sender
+                .shared_with(receiver.public())
+                .encrypt(Nonce::from_slice(&nonce), vector.text.as_bytes())
+                .unwrap();
             assert_eq!(BASE64.encode(&[nonce, sealed].concat()), vector.message);
-            let mut cipher = Cipher::new(receiver, sender.public, TextFormat::V1).unwrap();
+            let mut cipher = Cipher::new(receiver, sender.public(), TextFormat::V1).unwrap();
             assert_eq!(cipher.open(&vector.message), opened(&vector.text));
         }
     }
@@ -426,7 +308,7 @@ mod tests {
             assert_eq!(bob.open(&message), opened("once"));
             assert_eq!(bob.open(&message), Err(OpenError::Replayed));
             assert_eq!(alice.open(&message), Err(OpenError::Replayed));
-            let relabelled = message.replace(&alice.own[0].public.to_base64(), &bob.own[0].public.to_base64());
+            let relabelled = message.replace(&alice.own[0].public().to_base64(), &bob.own[0].public().to_base64());
             assert_eq!(alice.open(&relabelled), Err(OpenError::Replayed));
         }
     }
@@ -437,7 +319,7 @@ mod tests {
         let message = alice.seal("hello").unwrap();
         let mut forged = BASE64.decode(message.as_bytes()).unwrap();
         *forged.last_mut().unwrap() ^= 1;
-        let rk = alice.own[0].public.to_base64();
+        let rk = alice.own[0].public().to_base64();
         let low_order = BASE64.encode(&[0; 32]);
         for (garbage, error) in [
             (BASE64.encode(&forged), OpenError::Forged),
@@ -463,15 +345,15 @@ mod tests {
     fn a_change_of_key_is_told_once_and_followed_and_crossing_texts_still_open() {
         let (mut alice, mut bob) = pair_with(TextFormat::V2);
         let crossing = bob.seal("crossing").unwrap();
-        let before = alice.own[0].public;
+        let before = alice.own[0].public();
         changed(&mut alice);
         let message = alice.seal("new key").unwrap();
-        assert_ne!(alice.own[0].public, before);
+        assert_ne!(alice.own[0].public(), before);
         assert_eq!(bob.open(&message), Ok(Opened { text: "new key".to_owned(), key_changed: true }));
         assert_eq!(alice.open(&crossing), opened("crossing"), "sealed for the key before");
-        let bobs = bob.own[0].public;
+        let bobs = bob.own[0].public();
         let answer = bob.seal("follows").unwrap();
-        assert_ne!(bob.own[0].public, bobs);
+        assert_ne!(bob.own[0].public(), bobs);
         assert_eq!(alice.open(&answer).map(|opened| opened.text), Ok("follows".to_owned()));
         let message = alice.seal("again").unwrap();
         assert_eq!(bob.open(&message), opened("again"), "told once");
@@ -483,33 +365,9 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_are_no_keys_are_refused() {
-        for mut point in LOW_ORDER_POINTS {
-            assert_eq!(PublicKey::from_bytes(point), Err(KeyError::LowOrder));
-            point[31] |= 0x80;
-            assert_eq!(PublicKey::from_base64(&BASE64.encode(&point)), Err(KeyError::LowOrder));
-            // Whoever's secret it meets, only a handful of shared secrets come of it, which is why it is refused.
-            let shared: HashSet<Vec<u8>> = (0..64)
-                .map(|_| {
-                    KeyPair::generate().shared_with(PublicKey(point)).encrypt(&Nonce::default(), &b"x"[..]).unwrap()
-                })
-                .collect();
-            assert!(shared.len() <= 8, "{}", shared.len());
-        }
+    fn a_key_of_ones_own_is_refused() {
         let own = KeyPair::generate();
-        assert!(Cipher::new(own.clone(), own.public, TextFormat::V1).is_none());
-        let good = own.public.to_base64();
-        assert_eq!(PublicKey::from_base64(&good), Ok(own.public));
-        for bad in [
-            "",
-            &good[..43],
-            &format!("{good}="),
-            &format!("{good}\n"),
-            &BASE64.encode(&[7; 31]),
-            &BASE64.encode(&[7; 33]),
-        ] {
-            assert_eq!(PublicKey::from_base64(bad), Err(KeyError::Malformed), "{bad:?}");
-        }
+        assert!(Cipher::new(own.clone(), own.public(), TextFormat::V1).is_none());
     }
 
     #[test]
@@ -521,13 +379,5 @@ mod tests {
             assert_eq!(cipher.seal("x"), Err(Exhausted));
         }
         assert_eq!(bob.open(&message), Err(OpenError::Exhausted));
-    }
-
-    #[test]
-    fn bit_255_makes_no_other_key() {
-        let mut bytes = [7; 32];
-        let key = PublicKey::from_bytes(bytes);
-        bytes[31] |= 0x80;
-        assert_eq!(PublicKey::from_bytes(bytes), key);
     }
 }

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::cipher::{Cipher, KeyPair, OpenError, PublicKey, TextFormat};
+use super::cipher::{Cipher, OpenError, TextFormat};
 use super::event::{CloseReason, Event, NotSentReason};
+use super::keys::{KeyPair, PublicKey};
 use crate::protocol::{
     self, Candidate, Description, Envelope, ErrorPayload, Introduction, Joined, KeyExchange, MessageType,
 };

@@ -1,14 +1,10 @@
-//! WebRTC: the only file that knows the `webrtc` crate and its runtime. Commands come in, and what happens goes out as
+//! WebRTC: with its [`prompt`] runtime the only room that knows the `webrtc` crate. Commands come in, and what happens goes out as
 //! the engine's inputs. Each connection is a task on one thread.
-//!
-//! The crate's driver is not woken between the steps of opening and would wait for its next tick of 200 ms; until a
-//! connection is open, [`Prompt`] keeps its sleeps short.
+
+mod prompt;
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -28,9 +24,8 @@ use webrtc::peer_connection::{
     PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder, RTCIceServer,
     RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription, SettingEngineBuilder,
 };
-use webrtc::runtime::{
-    AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle as TaskHandle, Runtime, TokioRuntime,
-};
+
+use prompt::Prompt;
 
 use super::Gauge;
 use super::engine::{ConnectionId, Input, MAX_MESSAGE};
@@ -496,7 +491,7 @@ async fn build_with(
     if config.with_loopback {
         addresses.extend(["127.0.0.1:0".to_owned(), "[::1]:0".to_owned()]);
     }
-    let runtime = Prompt { inner: TokioRuntime, is_open: is_open.clone(), until: Instant::now() + PROMPT_TIME };
+    let runtime = Prompt::new(is_open.clone());
     let connection = PeerConnectionBuilder::new()
         .with_configuration(RTCConfigurationBuilder::new().with_ice_servers(servers.collect()).build())
         .with_setting_engine(settings)
@@ -542,55 +537,6 @@ fn failed(error: &Error) -> CloseReason {
     CloseReason::Failed { message: error.to_string() }
 }
 
-/// Tokio, but with short sleeps until the connection is open.
-#[derive(Debug)]
-struct Prompt {
-    inner: TokioRuntime,
-    is_open: Arc<AtomicBool>,
-    until: Instant,
-}
-
-type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-impl Runtime for Prompt {
-    fn spawn(&self, future: Boxed<'static, ()>) -> Box<dyn TaskHandle> {
-        self.inner.spawn(future)
-    }
-
-    fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        self.inner.wrap_udp_socket(socket)
-    }
-
-    fn wrap_tcp_listener(&self, listener: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
-        self.inner.wrap_tcp_listener(listener)
-    }
-
-    fn connect_tcp<'a>(&'a self, address: SocketAddr) -> Boxed<'a, io::Result<Arc<dyn AsyncTcpStream>>> {
-        self.inner.connect_tcp(address)
-    }
-
-    fn resolve_host<'a>(&'a self, host: &'a str) -> Boxed<'a, io::Result<Vec<SocketAddr>>> {
-        self.inner.resolve_host(host)
-    }
-
-    fn sleep(&self, duration: Duration) -> Boxed<'static, ()> {
-        let is_prompt = !self.is_open.load(Ordering::Relaxed) && Instant::now() < self.until;
-        self.inner.sleep(if is_prompt { duration.min(PROMPT_SLEEP) } else { duration })
-    }
-
-    fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {
-        self.inner.interval(period)
-    }
-
-    fn block_on(&self, future: Pin<Box<dyn Future<Output = ()> + '_>>) {
-        self.inner.block_on(future);
-    }
-
-    fn name(&self) -> &'static str {
-        "tokio"
-    }
-}
-
 /// The data channel's name (protocol 1.3).
 const CHANNEL_LABEL: &str = "chat";
 
@@ -625,7 +571,3 @@ const SLOW_READER: Duration = Duration::from_secs(10);
 
 /// How long all connections together may take to end.
 const END_TIME: Duration = Duration::from_secs(30);
-
-/// The longest sleep of a driver that is opening a connection, and for how long that is worth its price.
-const PROMPT_SLEEP: Duration = Duration::from_millis(5);
-const PROMPT_TIME: Duration = Duration::from_secs(15);

@@ -1,0 +1,177 @@
+//! Keys of X25519, and the checks that NaCl leaves to its users (protocol 1.5). Pure but for the randomness of fresh pairs.
+
+use std::fmt;
+
+use crypto_box::SalsaBox;
+use crypto_box::aead::OsRng;
+use data_encoding::BASE64;
+
+/// How long a key is, in bytes.
+pub const KEY_BYTES: usize = 32;
+
+/// An X25519 public key that is fit for use: not of low order, and with bit 255 cleared.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PublicKey([u8; KEY_BYTES]);
+
+/// Why a peer's key is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyError {
+    /// It is not standard base64 of exactly 32 bytes.
+    Malformed,
+    /// It is one of the seven points of low order, with which everybody has the same shared secret.
+    LowOrder,
+}
+
+impl PublicKey {
+    /// Reads a key as it stands in a `key:exchange` or an `rk`: strict base64 of 32 bytes.
+    ///
+    /// # Errors
+    /// [`KeyError`] says what is wrong with it. NaCl takes them all, so this check is ours (protocol 1.5).
+    pub fn from_base64(text: &str) -> Result<Self, KeyError> {
+        let bytes = BASE64.decode(text.as_bytes()).map_err(|_| KeyError::Malformed)?;
+        Self::from_bytes(bytes.try_into().map_err(|_| KeyError::Malformed)?)
+    }
+
+    /// Takes the 32 bytes of a key.
+    ///
+    /// # Errors
+    /// [`KeyError::LowOrder`].
+    pub fn from_bytes(mut bytes: [u8; KEY_BYTES]) -> Result<Self, KeyError> {
+        // X25519 ignores this bit (RFC 7748, section 5), so keys that differ in it alone are the same key.
+        bytes[KEY_BYTES - 1] &= 0x7f;
+        if LOW_ORDER_POINTS.contains(&bytes) {
+            return Err(KeyError::LowOrder);
+        }
+        Ok(Self(bytes))
+    }
+
+    /// The key as it goes onto the wire.
+    pub fn to_base64(self) -> String {
+        BASE64.encode(&self.0)
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PublicKey(..)")
+    }
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "the key is not base64 of 32 bytes",
+            Self::LowOrder => "the key is of low order",
+        })
+    }
+}
+
+impl std::error::Error for KeyError {}
+
+/// A key pair of X25519. The secret half is wiped when it is dropped.
+#[derive(Clone)]
+pub struct KeyPair {
+    secret: crypto_box::SecretKey,
+    public: PublicKey,
+}
+
+impl KeyPair {
+    /// Makes a fresh pair.
+    pub fn generate() -> Self {
+        Self::from_secret(crypto_box::SecretKey::generate(&mut OsRng))
+    }
+
+    /// The public half.
+    pub fn public(&self) -> PublicKey {
+        self.public
+    }
+
+    pub(super) fn from_secret(secret: crypto_box::SecretKey) -> Self {
+        let public = PublicKey(secret.public_key().to_bytes());
+        Self { secret, public }
+    }
+
+    /// What only the two of them know, made ready for sealing and opening.
+    pub(super) fn shared_with(&self, peer: PublicKey) -> SalsaBox {
+        SalsaBox::new(&crypto_box::PublicKey::from_bytes(peer.0), &self.secret)
+    }
+}
+
+impl fmt::Debug for KeyPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyPair(..)")
+    }
+}
+
+/// The points of order 1, 2, 4 and 8 of Curve25519 and of its twist, as their coordinates with bit 255 cleared:
+/// 0, 1, two of order 8, p - 1, p and p + 1.
+const LOW_ORDER_POINTS: [[u8; KEY_BYTES]; 7] = [
+    [0; 32],
+    [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    [
+        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a, 0xda, 0x09,
+        0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00,
+    ],
+    [
+        0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef, 0x5b, 0x04, 0x44,
+        0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f, 0x11, 0x57,
+    ],
+    near_p(0xec),
+    near_p(0xed),
+    near_p(0xee),
+];
+
+/// `ff…ff7f` with another first byte; p itself begins with `ed`.
+const fn near_p(first: u8) -> [u8; KEY_BYTES] {
+    let mut bytes = [0xff; KEY_BYTES];
+    bytes[0] = first;
+    bytes[KEY_BYTES - 1] = 0x7f;
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use crypto_box::Nonce;
+    use crypto_box::aead::Aead;
+
+    use super::*;
+
+    #[test]
+    fn keys_that_are_no_keys_are_refused() {
+        for mut point in LOW_ORDER_POINTS {
+            assert_eq!(PublicKey::from_bytes(point), Err(KeyError::LowOrder));
+            point[31] |= 0x80;
+            assert_eq!(PublicKey::from_base64(&BASE64.encode(&point)), Err(KeyError::LowOrder));
+            // Whoever's secret it meets, only a handful of shared secrets come of it, which is why it is refused.
+            let shared: HashSet<Vec<u8>> = (0..64)
+                .map(|_| {
+                    KeyPair::generate().shared_with(PublicKey(point)).encrypt(&Nonce::default(), &b"x"[..]).unwrap()
+                })
+                .collect();
+            assert!(shared.len() <= 8, "{}", shared.len());
+        }
+        let own = KeyPair::generate();
+        let good = own.public.to_base64();
+        assert_eq!(PublicKey::from_base64(&good), Ok(own.public));
+        for bad in [
+            "",
+            &good[..43],
+            &format!("{good}="),
+            &format!("{good}\n"),
+            &BASE64.encode(&[7; 31]),
+            &BASE64.encode(&[7; 33]),
+        ] {
+            assert_eq!(PublicKey::from_base64(bad), Err(KeyError::Malformed), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn bit_255_makes_no_other_key() {
+        let mut bytes = [7; 32];
+        let key = PublicKey::from_bytes(bytes);
+        bytes[31] |= 0x80;
+        assert_eq!(PublicKey::from_bytes(bytes), key);
+    }
+}

@@ -1,0 +1,165 @@
+//! Who goes online where: the server's URL, the name, and the secrets that go with them. Pure.
+
+use std::fmt;
+use std::str::FromStr;
+
+use data_encoding::BASE64URL_NOPAD;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use sha2::{Digest, Sha512};
+use url::{Host, Url};
+
+use crate::protocol::WEBSOCKET_PATH;
+
+/// Where a server is: a `ws://` or `wss://` URL whose path ends in `/ws`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerUrl(Url);
+
+/// Why a text is no [`ServerUrl`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerUrlError {
+    url: String,
+    expected: &'static str,
+}
+
+impl FromStr for ServerUrl {
+    type Err = ServerUrlError;
+
+    fn from_str(text: &str) -> Result<Self, ServerUrlError> {
+        let error = |expected| ServerUrlError { url: text.to_owned(), expected };
+        let mut url = Url::parse(text).map_err(|_| error("a URL such as wss://chat.example or ws://localhost:8080"))?;
+        if !matches!(url.scheme(), "ws" | "wss") || url.host().is_none() {
+            return Err(error("ws://HOST or wss://HOST"));
+        }
+        let is_plain =
+            url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+        if !is_plain {
+            return Err(error("a URL without a user, a query or a fragment"));
+        }
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&if path.ends_with(WEBSOCKET_PATH) { path } else { path + WEBSOCKET_PATH });
+        Ok(Self(url))
+    }
+}
+
+impl ServerUrl {
+    /// Whether the server is on this machine, so that peers may be too.
+    pub fn is_loopback(&self) -> bool {
+        match self.0.host() {
+            Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        }
+    }
+
+    /// The URL that takes `username` online.
+    pub(super) fn for_user(&self, username: &str) -> String {
+        format!("{}?username={}", self.0, utf8_percent_encode(username, NON_ALPHANUMERIC))
+    }
+
+    /// Host and port to connect to.
+    pub(super) fn address(&self) -> (String, u16) {
+        let host = match self.0.host() {
+            Some(Host::Domain(name)) => name.to_owned(),
+            Some(Host::Ipv4(address)) => address.to_string(),
+            Some(Host::Ipv6(address)) => address.to_string(),
+            None => String::new(),
+        };
+        (host, self.0.port_or_known_default().unwrap_or(80))
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for ServerUrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is no server; give {}", self.url, self.expected)
+    }
+}
+
+impl std::error::Error for ServerUrlError {}
+
+/// Who goes online where, and with which secrets.
+#[derive(Clone)]
+pub struct Login {
+    /// The server.
+    pub server: ServerUrl,
+    /// The name.
+    pub username: String,
+    /// The secret that names are held with. No server sees it: each is given a hash of its own.
+    pub secret: String,
+    /// What a private server wants to know.
+    pub access_token: Option<String>,
+}
+
+impl Login {
+    /// The token that holds this name at this server (protocol 2.6): a hash, so that no server learns what holds a name at
+    /// another.
+    pub(super) fn name_token(&self) -> String {
+        let mut hash = Sha512::new();
+        for item in ["lowkey name token", &self.secret, self.server.0.as_str(), &self.username] {
+            hash.update((item.len() as u64).to_be_bytes());
+            hash.update(item);
+        }
+        BASE64URL_NOPAD.encode(&hash.finalize()[..TOKEN_BYTES])
+    }
+}
+
+/// How much of a hash makes a token, in bytes.
+const TOKEN_BYTES: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_is_added_where_it_is_missing() {
+        for (text, url) in [
+            ("ws://localhost:8080", "ws://localhost:8080/ws"),
+            ("wss://chat.example/", "wss://chat.example/ws"),
+            ("wss://chat.example/ws", "wss://chat.example/ws"),
+            ("wss://chat.example/lowkey/", "wss://chat.example/lowkey/ws"),
+            ("ws://[::1]:8080", "ws://[::1]:8080/ws"),
+        ] {
+            assert_eq!(text.parse::<ServerUrl>().map(|server| server.to_string()), Ok(url.to_owned()));
+        }
+        let server: ServerUrl = "ws://localhost".parse().unwrap();
+        assert_eq!(server.for_user("a b/ö"), "ws://localhost/ws?username=a%20b%2F%C3%B6");
+    }
+
+    #[test]
+    fn what_is_no_server_is_refused() {
+        for text in ["", "chat.example", "http://chat.example", "ws://", "ws://a@b", "ws://a/?x", "ws://a/#x"] {
+            assert!(text.parse::<ServerUrl>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_has_another_token_at_each_server_and_for_each_secret() {
+        let token = |server: &str, username: &str, secret: &str| {
+            let (server, username, secret) = (server.parse().unwrap(), username.to_owned(), secret.to_owned());
+            Login { server, username, secret, access_token: None }.name_token()
+        };
+        let one = token("ws://a.example", "alice", "secret");
+        assert_eq!(one, token("ws://a.example/ws", "alice", "secret"));
+        assert_eq!(one.len(), 32);
+        for other in [
+            token("ws://b.example", "alice", "secret"),
+            token("ws://a.example", "bob", "secret"),
+            token("ws://a.example", "alice", "other"),
+        ] {
+            assert_ne!(other, one);
+        }
+    }
+
+    #[test]
+    fn loopback_is_known_by_name_and_address() {
+        let is_loopback = |text: &str| text.parse::<ServerUrl>().unwrap().is_loopback();
+        assert!(is_loopback("ws://localhost") && is_loopback("ws://127.0.0.1:1") && is_loopback("ws://[::1]"));
+        assert!(!is_loopback("ws://192.0.2.1") && !is_loopback("wss://chat.example"));
+    }
+}
