@@ -106,8 +106,14 @@ impl World {
             0 => {
                 let text = self.to_server[user].pop_front().unwrap();
                 for output in self.hub.receive(ConnId(user), &text, self.now) {
-                    let (hub::Output::Send { to, text } | hub::Output::Relay { to, text, .. }) = output else {
-                        panic!("{output:?}")
+                    let (to, text) = match output {
+                        hub::Output::Send { to, text } => (to, text),
+                        hub::Output::Relay { to, message, .. } => {
+                            let mut text = Vec::new();
+                            message.write(&mut text);
+                            (to, String::from_utf8(text).unwrap())
+                        }
+                        hub::Output::Close { .. } => panic!("{output:?}"),
                     };
                     self.to_engine[to.0].push_back(text);
                 }

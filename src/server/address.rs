@@ -2,8 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
+
+use super::deadlines::Deadlines;
+use super::limits::{Bucket, Rate};
 
 /// Proxies whose word on where a request has come from is taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,49 +50,83 @@ impl Proxies {
     }
 }
 
-/// How many clients there are from each address.
+/// How many clients there are from each address, and how fast they come.
 #[derive(Debug)]
 pub struct Crowd {
-    counts: HashMap<IpAddr, usize>,
+    places: HashMap<IpAddr, Place>,
+    /// Addresses whose last client has left: they are forgotten once their bucket is full again.
+    left: Deadlines<IpAddr>,
     cap: Option<usize>,
+    arrivals: Option<Rate>,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    count: usize,
+    arrivals: Bucket,
+}
+
+/// Why somebody cannot come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// There are as many from that address as may be.
+    TooMany,
+    /// They have come faster than they may.
+    TooFast,
 }
 
 impl Crowd {
-    /// Nobody yet; at most `cap` from each address.
-    pub fn new(cap: Option<usize>) -> Self {
-        Self { counts: HashMap::new(), cap }
+    /// Nobody yet; at most `cap` from each address, and no faster than `arrivals`.
+    pub fn new(cap: Option<usize>, arrivals: Option<Rate>) -> Self {
+        let refill = arrivals.map_or(Duration::ZERO, |rate| rate.per * rate.burst / rate.amount);
+        Self { places: HashMap::new(), left: Deadlines::new(refill), cap, arrivals }
     }
 
-    /// Counts a client in; whether there is room for it.
-    pub fn enter(&mut self, address: IpAddr) -> bool {
-        let (Some(cap), Some(place)) = (self.cap, place(address)) else { return true };
-        let count = self.counts.entry(place).or_default();
-        let has_room = *count < cap;
-        if has_room {
-            *count += 1;
+    /// Counts a client in.
+    ///
+    /// # Errors
+    /// [`Refusal`]; it was not counted then.
+    pub fn enter(&mut self, address: IpAddr, now: Instant) -> Result<(), Refusal> {
+        let (Some(cap), Some(address)) = (self.cap, place(address)) else { return Ok(()) };
+        let place = self.places.entry(address).or_default();
+        if place.count >= cap {
+            return Err(Refusal::TooMany);
         }
-        has_room
+        if !place.arrivals.take(1, self.arrivals, now) {
+            return Err(Refusal::TooFast);
+        }
+        place.count += 1;
+        Ok(())
     }
 
     /// Counts out a client that was counted in.
-    pub fn leave(&mut self, address: IpAddr) {
-        let Some(place) = place(address) else { return };
-        if let Some(count) = self.counts.get_mut(&place) {
-            *count -= 1;
-            if *count == 0 {
-                self.counts.remove(&place);
+    pub fn leave(&mut self, address: IpAddr, now: Instant) {
+        let Some(address) = place(address) else { return };
+        if let Some(place) = self.places.get_mut(&address) {
+            place.count -= 1;
+            if place.count == 0 {
+                self.left.set(address, now);
             }
         }
     }
 
-    /// From how many addresses there are clients.
+    /// Forgets addresses whose clients have left long ago.
+    pub fn tick(&mut self, now: Instant) {
+        while let Some(address) = self.left.pop_due(now) {
+            if self.places.get(&address).is_some_and(|place| place.count == 0 && place.arrivals.is_full(now)) {
+                self.places.remove(&address);
+            }
+        }
+    }
+
+    /// How many addresses are remembered.
     pub fn len(&self) -> usize {
-        self.counts.len()
+        self.places.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.counts.is_empty()
+        self.places.is_empty()
     }
 }
 
@@ -144,8 +182,9 @@ mod tests {
 
     #[test]
     fn clients_are_counted_by_address_by_network_and_not_on_loopback() {
-        let mut crowd = Crowd::new(Some(2));
-        let mut enter = |text: &str| crowd.enter(ip(text));
+        let now = Instant::now();
+        let mut crowd = Crowd::new(Some(2), None);
+        let mut enter = |text: &str| crowd.enter(ip(text), now).is_ok();
         assert_eq!(
             ["192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1", "192.0.2.2"].map(&mut enter),
             [true, true, false, true]
@@ -155,11 +194,34 @@ mod tests {
             [true, true, false, true]
         );
         assert!((0..9).all(|_| enter("127.0.0.1") && enter("::1")));
-        crowd.leave(ip("192.0.2.1"));
-        assert!(crowd.enter(ip("192.0.2.1")) && !crowd.enter(ip("192.0.2.1")));
+        crowd.leave(ip("192.0.2.1"), now);
+        assert_eq!(crowd.enter(ip("192.0.2.1"), now), Ok(()));
+        assert_eq!(crowd.enter(ip("192.0.2.1"), now), Err(Refusal::TooMany));
         for text in ["192.0.2.1", "192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "::1"] {
-            crowd.leave(ip(text));
+            crowd.leave(ip(text), now);
         }
+        crowd.tick(now);
         assert!(crowd.is_empty());
+    }
+
+    #[test]
+    fn who_comes_and_goes_is_remembered_until_its_bucket_is_full_again() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut crowd = Crowd::new(Some(9), Some(Rate { amount: 1, per: Duration::from_secs(1), burst: 3 }));
+        let address = ip("192.0.2.1");
+        for _ in 0..3 {
+            assert_eq!(crowd.enter(address, start), Ok(()));
+            crowd.leave(address, start);
+        }
+        assert_eq!(crowd.enter(address, start), Err(Refusal::TooFast));
+        assert_eq!(crowd.enter(ip("192.0.2.2"), start), Ok(()));
+        crowd.tick(at(2));
+        assert_eq!(crowd.enter(address, at(2)), Ok(()));
+        crowd.tick(at(3));
+        assert_eq!(crowd.len(), 2, "there is somebody from it again");
+        crowd.leave(address, at(4));
+        crowd.tick(at(7));
+        assert_eq!(crowd.len(), 1);
     }
 }

@@ -1,16 +1,24 @@
 //! One client from its first byte to its last: a request head, then WebSocket frames. Bytes in, events out; bytes to
 //! send wait in a buffer that the loop empties. No socket and no clock in here.
 //!
-//! The frames are tungstenite's, run over memory whose empty input says "would block", so bytes give the same events
-//! whether they come one by one or all at once. Errors of tungstenite send no close frame by themselves: the right
-//! one is ours to send.
+//! The WebSocket is tungstenite's, run over memory. An idle client has none of it, though, and a relay does not need it:
+//! a text in one frame, which is what everybody sends, is unmasked where it lies in the loop's buffer and goes on from
+//! there, and a text to send is written behind its header into the output. Whatever else comes (control frames,
+//! fragments, the close handshake, every mistake) goes frame by frame through a `WebSocketContext` that is there as long
+//! as it has something to remember. Measured, it is its buffer, zeroed and copied for each message, and its hundreds of
+//! bytes for each client that this saves; `make bench` shows what is left.
+//!
+//! Bytes give the same events whether they come one by one or all at once. Errors of tungstenite send no close frame by
+//! themselves: the right one is ours to send.
 
-use std::io::{self, Read, Write};
+use std::borrow::Cow;
+use std::io::{self, Cursor, Read, Write};
 
 use httparse::{Request, Status};
 use tungstenite::Message;
 use tungstenite::error::{CapacityError, Error, ProtocolError};
-use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
+use tungstenite::protocol::frame::{Frame, FrameHeader};
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
 
 use super::http::{self, Access, Answer, Caller, Door};
@@ -18,40 +26,69 @@ use super::limits::Limits;
 
 /// What a client did.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum Event<'a> {
     /// It wants to come online. [`Connection::accept`] or [`Connection::refuse`] answers it.
     Knock(Caller),
     /// It wants to read the metrics. [`Connection::respond`] answers it.
     Metrics,
     /// It sent a text message.
-    Text(String),
+    Text(Cow<'a, str>),
     /// It sent a binary message.
     Binary,
     /// It sent a ping, which is answered already, or a pong.
     Control,
 }
 
-/// One client.
-#[derive(Debug)]
+/// One client. What it has sent may hold secrets, so it has no `Debug`.
 pub struct Connection {
     phase: Phase,
     door: Door,
     has_left: bool,
     /// Bytes that wait to be sent, from `sent` on.
     output: Vec<u8>,
-    sent: usize,
+    sent: u32,
 }
 
-#[derive(Debug)]
 enum Phase {
     /// The request head is not complete.
     Head(Vec<u8>),
     /// The upgrade waits for a yes or no, with the 101 response and the bytes that came behind the head.
-    Knocking { response: Vec<u8>, rest: Vec<u8> },
+    Knocking(Box<Knocking>),
     /// Frames go both ways. Once a close frame was sent, only the client's is still awaited.
-    Open(Box<WebSocketContext>),
+    Open(Frames),
     /// What is in the output is the last; what comes in is thrown away.
     Ending,
+}
+
+struct Knocking {
+    response: Vec<u8>,
+    rest: Vec<u8>,
+}
+
+/// The frames of a client that is in.
+#[derive(Default)]
+struct Frames {
+    /// The beginning of a frame whose end has not come yet.
+    partial: Vec<u8>,
+    /// The WebSocket, while there is something to remember: a message in fragments, or the close handshake.
+    websocket: Option<Box<WebSocketContext>>,
+    /// A message in fragments has begun and not ended.
+    is_fragmented: bool,
+}
+
+/// Where a text lies that is masked, and with what: all that a frame which is a whole message has to say.
+#[derive(Clone, Copy)]
+struct MaskedText {
+    start: usize,
+    mask: [u8; 4],
+}
+
+/// Bytes that hold one whole frame, or all that it takes to see that there is none.
+enum Whole<'a> {
+    /// They lie in the loop's buffer.
+    Borrowed(&'a mut [u8]),
+    /// They came in pieces.
+    Owned(Vec<u8>),
 }
 
 impl Connection {
@@ -60,30 +97,43 @@ impl Connection {
         Self { phase: Phase::Head(Vec::new()), door, has_left: false, output: Vec::new(), sent: 0 }
     }
 
-    /// Takes bytes that the client sent and returns what they say.
-    pub fn receive(&mut self, bytes: &[u8], limits: &Limits, access: &Access) -> Vec<Event> {
-        match &mut self.phase {
-            Phase::Head(head) => {
-                head.extend_from_slice(bytes);
-                let head = std::mem::take(head);
-                self.receive_head(head, limits, access).into_iter().collect()
+    /// Takes bytes that the client sent from the front of `input`, up to the next event that they make; `None` once all
+    /// are taken. Frames are unmasked where they lie.
+    pub fn receive<'a>(&mut self, input: &mut &'a mut [u8], limits: &Limits, access: &Access) -> Option<Event<'a>> {
+        loop {
+            match &mut self.phase {
+                Phase::Head(head) => {
+                    head.extend_from_slice(input);
+                    *input = &mut [];
+                    let head = std::mem::take(head);
+                    return self.receive_head(head, limits, access);
+                }
+                Phase::Knocking(knocking) => {
+                    knocking.rest.extend_from_slice(input);
+                    *input = &mut [];
+                    return None;
+                }
+                Phase::Open(frames) => {
+                    let (frame, text) = frames.next(input, limits)?;
+                    if let Some(event) = self.receive_frame(frame, text, limits) {
+                        return Some(event);
+                    }
+                }
+                Phase::Ending => {
+                    *input = &mut [];
+                    return None;
+                }
             }
-            Phase::Knocking { rest, .. } => {
-                rest.extend_from_slice(bytes);
-                Vec::new()
-            }
-            Phase::Open(_) => self.receive_frames(bytes),
-            Phase::Ending => Vec::new(),
         }
     }
 
-    /// Lets a client in that has knocked, and returns what the bytes say that it sent in the meantime.
-    pub fn accept(&mut self, limits: &Limits) -> Vec<Event> {
+    /// Lets a client in that has knocked, and returns the bytes that it has sent in the meantime.
+    pub fn accept(&mut self) -> Vec<u8> {
         match std::mem::replace(&mut self.phase, Phase::Ending) {
-            Phase::Knocking { response, rest } => {
-                self.output = response;
-                self.phase = Phase::Open(Box::new(WebSocketContext::new(Role::Server, Some(config(limits)))));
-                self.receive_frames(&rest)
+            Phase::Knocking(knocking) => {
+                self.output = knocking.response;
+                self.phase = Phase::Open(Frames::default());
+                knocking.rest
             }
             phase => {
                 self.phase = phase;
@@ -99,23 +149,45 @@ impl Connection {
 
     /// Answers a client that has not come in, and ends the connection.
     pub fn respond(&mut self, response: Vec<u8>) {
-        if let Phase::Head(_) | Phase::Knocking { .. } = self.phase {
+        if let Phase::Head(_) | Phase::Knocking(_) = self.phase {
             self.end_with(response);
         }
     }
 
-    /// Queues a text message. Does nothing once the connection is closing.
-    pub fn send(&mut self, text: String) {
-        self.write(Message::text(text));
+    /// Queues a text message, which `write` appends to the bytes that it is given. Does nothing once the connection is
+    /// closing. A buffer, where there is none yet, comes from `spare`.
+    pub fn send(&mut self, spare: &mut Buffers, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.is_closing() || !matches!(self.phase, Phase::Open(_)) {
+            return;
+        }
+        if self.output.capacity() == 0 {
+            self.output = spare.take();
+        }
+        // The length is known behind the text, and nearly always calls for a header of four bytes.
+        let start = self.output.len();
+        self.output.extend_from_slice(&[0; 4]);
+        write(&mut self.output);
+        let length = self.output.len() - start - 4;
+        let header = FrameHeader { opcode: OpCode::Data(Data::Text), ..FrameHeader::default() };
+        let mut bytes = [0; 10];
+        let mut free = &mut bytes[..];
+        header.format(length as u64, &mut free).expect("a header has ten bytes at most");
+        let size = 10 - free.len();
+        self.output.splice(start..start + 4, bytes[..size].iter().copied());
     }
 
     /// Begins the close handshake. The first close code wins: a connection that is closing already goes on as it was.
     /// One that has not upgraded yet just ends.
-    pub fn close(&mut self, code: u16, reason: &'static str) {
-        match &self.phase {
-            Phase::Head(_) | Phase::Knocking { .. } => self.phase = Phase::Ending,
-            Phase::Open(_) => {
-                self.write(Message::Close(Some(CloseFrame { code: CloseCode::from(code), reason: reason.into() })));
+    pub fn close(&mut self, code: u16, reason: &'static str, limits: &Limits) {
+        match &mut self.phase {
+            Phase::Head(_) | Phase::Knocking(_) => self.phase = Phase::Ending,
+            Phase::Open(frames) => {
+                let websocket = frames.websocket.get_or_insert_with(|| websocket(limits));
+                let mut memory = Memory { input: &[], output: &mut self.output };
+                let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
+                // Writing to memory succeeds, but for a connection that is closing already.
+                let _ = websocket.close(&mut memory, Some(frame));
+                let _ = websocket.flush(&mut memory);
             }
             Phase::Ending => {}
         }
@@ -128,23 +200,26 @@ impl Connection {
 
     /// Sends a ping. Does nothing unless the client is in.
     pub fn ping(&mut self) {
-        self.write(Message::Ping(Vec::new().into()));
+        if matches!(self.phase, Phase::Open(_)) && !self.is_closing() {
+            Frame::ping(Vec::new()).format(&mut self.output).expect("writing to memory succeeds");
+        }
     }
 
     /// The bytes that wait to be sent.
     pub fn output(&self) -> &[u8] {
-        &self.output[self.sent..]
+        &self.output[self.sent as usize..]
     }
 
-    /// Tells that the first `count` bytes of the output were sent.
-    pub fn sent(&mut self, count: usize) {
-        self.sent += count;
-        if self.sent == self.output.len() {
-            self.output = Vec::new();
-            self.sent = 0;
-        } else if self.sent > self.output.len() / 2 {
-            self.output.drain(..self.sent);
-            self.sent = 0;
+    /// Tells that the first `count` bytes of the output were sent. A buffer that is done with goes to `spare`.
+    pub fn sent(&mut self, count: usize, spare: &mut Buffers) {
+        let sent = self.sent as usize + count;
+        self.sent = 0;
+        if sent == self.output.len() {
+            spare.put(std::mem::take(&mut self.output));
+        } else if sent > self.output.len() / 2 {
+            self.output.drain(..sent);
+        } else {
+            self.sent = u32::try_from(sent).expect("what waits is bounded far below 4 GiB");
         }
     }
 
@@ -161,8 +236,8 @@ impl Connection {
     /// Whether the end has begun: the user is no longer there, though last bytes may still have to go out.
     pub fn is_closing(&self) -> bool {
         match &self.phase {
-            Phase::Head(_) | Phase::Knocking { .. } => false,
-            Phase::Open(websocket) => !websocket.can_write(),
+            Phase::Head(_) | Phase::Knocking(_) => false,
+            Phase::Open(frames) => frames.websocket.as_ref().is_some_and(|websocket| !websocket.can_write()),
             Phase::Ending => true,
         }
     }
@@ -172,14 +247,14 @@ impl Connection {
         matches!(self.phase, Phase::Ending) && self.output().is_empty()
     }
 
-    fn receive_head(&mut self, head: Vec<u8>, limits: &Limits, access: &Access) -> Option<Event> {
+    fn receive_head(&mut self, head: Vec<u8>, limits: &Limits, access: &Access) -> Option<Event<'static>> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut request = Request::new(&mut headers);
         let within = &head[..head.len().min(limits.head_bytes)];
         match request.parse(within) {
             Ok(Status::Complete(length)) => match http::answer(&request, self.door, access) {
                 Answer::Upgrade { caller, response } => {
-                    self.phase = Phase::Knocking { response, rest: head[length..].to_vec() };
+                    self.phase = Phase::Knocking(Box::new(Knocking { response, rest: head[length..].to_vec() }));
                     return Some(Event::Knock(caller));
                 }
                 Answer::Metrics => return Some(Event::Metrics),
@@ -194,41 +269,53 @@ impl Connection {
         None
     }
 
-    fn receive_frames(&mut self, bytes: &[u8]) -> Vec<Event> {
-        let mut events = Vec::new();
-        let Phase::Open(websocket) = &mut self.phase else { return events };
+    fn receive_frame<'a>(&mut self, frame: Whole<'a>, text: Option<MaskedText>, limits: &Limits) -> Option<Event<'a>> {
+        let Phase::Open(frames) = &mut self.phase else { return None };
+        if let (Some(text), None) = (text, &frames.websocket) {
+            let text = frame.unmask(text);
+            if text.is_none() {
+                self.fail(CloseCode::Invalid, NOT_UTF8, limits);
+            }
+            return text.map(Event::Text);
+        }
+        let bytes = frame.bytes();
+        if bytes[0] & CONTROL == 0 {
+            frames.is_fragmented = bytes[0] & FINAL == 0;
+        }
+        let websocket = frames.websocket.get_or_insert_with(|| websocket(limits));
         let mut memory = Memory { input: bytes, output: &mut self.output };
+        let mut event = None;
         let error = loop {
             let was_open = websocket.can_write();
             match websocket.read(&mut memory) {
                 Ok(Message::Close(_)) => self.has_left = was_open,
                 // Whoever is being closed is no longer listened to; its close frame is all that is awaited.
                 Ok(_) if !was_open => {}
-                Ok(Message::Text(text)) => events.push(Event::Text(text.as_str().to_owned())),
-                Ok(Message::Binary(_)) => events.push(Event::Binary),
-                Ok(_) => events.push(Event::Control),
-                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return events,
+                Ok(Message::Text(text)) => event = Some(Event::Text(Cow::Owned(text.as_str().to_owned()))),
+                Ok(Message::Binary(_)) => event = Some(Event::Binary),
+                Ok(_) => event = Some(Event::Control),
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // It has had whole frames only, so nothing else is left in it.
+                    if !frames.is_fragmented && websocket.can_write() {
+                        frames.websocket = None;
+                    }
+                    return event;
+                }
                 Err(error) => break error,
             }
         };
-        // After an error tungstenite must not be read again, but it still writes the close frame, unless the one that
-        // it sent before was the last word.
-        if let Some((code, reason)) = close_frame_for(&error) {
-            let frame = CloseFrame { code, reason: reason.into() };
-            // Fails where the handshake is over already, and then there is nothing to say any more.
-            let _ = websocket.close(&mut memory, Some(frame));
+        match close_frame_for(&error) {
+            Some((code, reason)) => self.fail(code, reason, limits),
+            None => self.phase = Phase::Ending,
         }
-        self.phase = Phase::Ending;
-        events
+        event
     }
 
-    fn write(&mut self, message: Message) {
-        if let Phase::Open(websocket) = &mut self.phase {
-            let mut memory = Memory { input: &[], output: &mut self.output };
-            // Writing to memory succeeds, but for a connection that is closing, whose client is past listening.
-            let _ = websocket.write(&mut memory, message);
-            let _ = websocket.flush(&mut memory);
-        }
+    /// Ends the connection for a mistake. After an error tungstenite must not be read again, but it still writes the
+    /// close frame, unless the one that it sent before was the last word.
+    fn fail(&mut self, code: CloseCode, reason: &'static str, limits: &Limits) {
+        self.close(code.into(), reason, limits);
+        self.phase = Phase::Ending;
     }
 
     fn end_with(&mut self, response: Vec<u8>) {
@@ -237,23 +324,130 @@ impl Connection {
     }
 }
 
+impl Frames {
+    /// Takes bytes from the front of `input` until they make a frame; `None` where they do not. Says, too, how to read the
+    /// frame if it is a text of its own.
+    fn next<'a>(&mut self, input: &mut &'a mut [u8], limits: &Limits) -> Option<(Whole<'a>, Option<MaskedText>)> {
+        if self.partial.is_empty() {
+            return match extent(input, limits) {
+                Some((length, text)) if length <= input.len() => {
+                    let (frame, rest) = std::mem::take(input).split_at_mut(length);
+                    *input = rest;
+                    Some((Whole::Borrowed(frame), text))
+                }
+                _ => {
+                    self.partial.extend_from_slice(input);
+                    *input = &mut [];
+                    None
+                }
+            };
+        }
+        loop {
+            let extent = extent(&self.partial, limits);
+            // As long as the header is not complete, byte by byte: what is behind the frame is another's.
+            let missing = extent.map_or(1, |(length, _)| length - self.partial.len());
+            if let (0, Some((_, text))) = (missing, extent) {
+                return Some((Whole::Owned(std::mem::take(&mut self.partial)), text));
+            }
+            if input.is_empty() {
+                return None;
+            }
+            let count = missing.min(input.len());
+            let (taken, rest) = std::mem::take(input).split_at_mut(count);
+            self.partial.extend_from_slice(taken);
+            *input = rest;
+        }
+    }
+}
+
+impl<'a> Whole<'a> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
+        }
+    }
+
+    /// The text, unmasked; `None` if it is not UTF-8.
+    fn unmask(self, MaskedText { start, mask }: MaskedText) -> Option<Cow<'a, str>> {
+        match self {
+            Self::Borrowed(bytes) => {
+                let payload = &mut bytes[start..];
+                apply_mask(payload, mask);
+                std::str::from_utf8(payload).ok().map(Cow::Borrowed)
+            }
+            Self::Owned(mut bytes) => {
+                bytes.drain(..start);
+                apply_mask(&mut bytes, mask);
+                String::from_utf8(bytes).ok().map(Cow::Owned)
+            }
+        }
+    }
+}
+
+/// How long the frame is that begins here, with its header, and how to read it if it is a text of its own. `None` if the
+/// header is not complete. What can be no frame of a client is as long as what shows it.
+fn extent(bytes: &[u8], limits: &Limits) -> Option<(usize, Option<MaskedText>)> {
+    let mut cursor = Cursor::new(bytes);
+    let Ok(parsed) = FrameHeader::parse(&mut cursor) else { return Some((bytes.len(), None)) };
+    let (header, length) = parsed?;
+    let start = cursor.position() as usize;
+    if length > limits.message_bytes as u64 {
+        return Some((start, None));
+    }
+    let is_text = header.opcode == OpCode::Data(Data::Text) && header.is_final;
+    let is_plain = is_text && !header.rsv1 && !header.rsv2 && !header.rsv3;
+    let text = header.mask.filter(|_| is_plain).map(|mask| MaskedText { start, mask });
+    Some((start + length as usize, text))
+}
+
+/// Masks or unmasks (RFC 6455, section 5.3), four bytes at a time.
+fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
+    let (chunks, rest) = payload.as_chunks_mut::<4>();
+    for chunk in chunks {
+        *chunk = (u32::from_ne_bytes(*chunk) ^ u32::from_ne_bytes(mask)).to_ne_bytes();
+    }
+    for (byte, mask) in rest.iter_mut().zip(mask) {
+        *byte ^= mask;
+    }
+}
+
 /// The close frame that an error calls for (RFC 6455, section 7.4.1), if it calls for any.
 fn close_frame_for(error: &Error) -> Option<(CloseCode, &'static str)> {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => Some((CloseCode::Size, "message too long")),
-        Error::Utf8(_) => Some((CloseCode::Invalid, "text is not UTF-8")),
+        Error::Utf8(_) => Some((CloseCode::Invalid, NOT_UTF8)),
         Error::Protocol(ProtocolError::ReceivedAfterClosing | ProtocolError::ResetWithoutClosingHandshake) => None,
         Error::Protocol(_) => Some((CloseCode::Protocol, "WebSocket protocol error")),
         _ => None,
     }
 }
 
-fn config(limits: &Limits) -> WebSocketConfig {
-    WebSocketConfig::default()
+fn websocket(limits: &Limits) -> Box<WebSocketContext> {
+    let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
         .max_message_size(Some(limits.message_bytes))
-        .max_frame_size(Some(limits.message_bytes))
+        .max_frame_size(Some(limits.message_bytes));
+    Box::new(WebSocketContext::new(Role::Server, Some(config)))
+}
+
+/// Output buffers that are empty for the moment. A client has one only while something waits for it, and in the next
+/// moment it is another's, so that a message on its way takes nothing new.
+#[derive(Default)]
+pub struct Buffers(Vec<Vec<u8>>);
+
+impl Buffers {
+    fn take(&mut self) -> Vec<u8> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    fn put(&mut self, mut buffer: Vec<u8>) {
+        if self.0.len() < SPARE_BUFFERS && buffer.capacity() <= SPARE_BUFFER_BYTES {
+            buffer.clear();
+            self.0.push(buffer);
+        }
+    }
 }
 
 /// The stream that tungstenite sees: reads take from a slice, writes append to a buffer.
@@ -285,8 +479,18 @@ impl Write for Memory<'_> {
 /// More header lines than any browser or proxy sends.
 const MAX_HEADERS: usize = 64;
 
-/// Enough to take most messages in one piece; a longer message makes its own room.
+/// What tungstenite reads at once out of a frame that is there as a whole; a longer one makes its own room.
 const READ_BUFFER_BYTES: usize = 512;
+
+/// Buffers that are kept for others, and how large they may have grown: 8 MiB together at most.
+const SPARE_BUFFERS: usize = 128;
+const SPARE_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Bits in the first byte of a frame (RFC 6455, section 5.2): the message ends with it; it is a control frame.
+const FINAL: u8 = 0x80;
+const CONTROL: u8 = 0x08;
+
+const NOT_UTF8: &str = "text is not UTF-8";
 
 #[cfg(test)]
 mod tests {
@@ -298,18 +502,53 @@ mod tests {
 
     const USERS: Door = Door { users: true, metrics: false };
 
-    fn knock() -> Event {
+    fn knock() -> Event<'static> {
         Event::Knock(Caller { username: "bob".to_owned(), token: None, forwarded_for: Vec::new() })
     }
 
     /// Hands bytes in, and lets the client in as soon as it knocks.
-    fn receive(connection: &mut Connection, bytes: &[u8]) -> Vec<Event> {
-        let limits = Limits::default();
-        let mut events = connection.receive(bytes, &limits, &Access { cors: Cors::Any, token: None });
+    fn receive(connection: &mut Connection, bytes: &[u8]) -> Vec<Event<'static>> {
+        let mut events = take(connection, bytes);
         if events.contains(&knock()) {
-            events.extend(connection.accept(&limits));
+            let rest = connection.accept();
+            events.extend(take(connection, &rest));
         }
         events
+    }
+
+    /// The events that bytes make.
+    fn take(connection: &mut Connection, bytes: &[u8]) -> Vec<Event<'static>> {
+        let (limits, access) = (Limits::default(), Access { cors: Cors::Any, token: None });
+        let mut bytes = bytes.to_vec();
+        let mut input = &mut bytes[..];
+        let mut events = Vec::new();
+        while let Some(event) = connection.receive(&mut input, &limits, &access) {
+            events.push(match event {
+                Event::Text(text) => self::text(&text),
+                Event::Knock(caller) => Event::Knock(caller),
+                Event::Metrics => Event::Metrics,
+                Event::Binary => Event::Binary,
+                Event::Control => Event::Control,
+            });
+        }
+        assert!(input.is_empty());
+        events
+    }
+
+    fn text(text: &str) -> Event<'static> {
+        Event::Text(Cow::Owned(text.to_owned()))
+    }
+
+    fn send(connection: &mut Connection, text: &str) {
+        connection.send(&mut Buffers::default(), |output| output.extend_from_slice(text.as_bytes()));
+    }
+
+    fn sent(connection: &mut Connection, count: usize) {
+        connection.sent(count, &mut Buffers::default());
+    }
+
+    fn close(connection: &mut Connection, code: u16, reason: &'static str) {
+        connection.close(code, reason, &Limits::default());
     }
 
     fn new() -> Connection {
@@ -320,7 +559,7 @@ mod tests {
         let mut connection = new();
         assert_eq!(receive(&mut connection, UPGRADE), [knock()]);
         let length = connection.output().len();
-        connection.sent(length);
+        sent(&mut connection, length);
         connection
     }
 
@@ -360,14 +599,7 @@ mod tests {
         bytes.extend(frame(0x80, b"wo"));
         bytes.extend(frame(0x82, b"binary"));
         bytes.extend(frame(0x81, &[b'x'; 70_000][..65_000]));
-        let expected = [
-            knock(),
-            Event::Text("one".to_owned()),
-            Event::Control,
-            Event::Text("two".to_owned()),
-            Event::Binary,
-            Event::Text("x".repeat(65_000)),
-        ];
+        let expected = [knock(), text("one"), Event::Control, text("two"), Event::Binary, text(&"x".repeat(65_000))];
         let mut whole = new();
         assert_eq!(receive(&mut whole, &bytes), expected);
         let mut single = new();
@@ -380,12 +612,12 @@ mod tests {
     #[test]
     fn a_text_goes_out_as_one_frame() {
         let mut connection = open();
-        connection.send("hi".to_owned());
-        connection.send("you".to_owned());
+        send(&mut connection, "hi");
+        send(&mut connection, "you");
         assert_eq!(connection.output(), b"\x81\x02hi\x81\x03you");
-        connection.sent(5);
+        sent(&mut connection, 5);
         assert_eq!(connection.output(), b"\x03you");
-        connection.sent(4);
+        sent(&mut connection, 4);
         assert_eq!(connection.output(), b"");
         assert!(!connection.is_finished());
     }
@@ -407,11 +639,12 @@ mod tests {
             let mut input = frame(0x81, b"before");
             input.extend(&bytes);
             input.extend(frame(0x81, b"after"));
-            assert_eq!(receive(&mut connection, &input), [Event::Text("before".to_owned())], "{code}");
+            assert_eq!(receive(&mut connection, &input), [text("before")], "{code}");
             assert_eq!(connection.output(), close_frame(code, reason));
             assert!(connection.is_closing() && !connection.is_finished());
             assert_eq!(receive(&mut connection, &frame(0x81, b"later")), []);
-            connection.sent(connection.output().len());
+            let length = connection.output().len();
+            sent(&mut connection, length);
             assert!(connection.is_finished());
         }
     }
@@ -430,18 +663,19 @@ mod tests {
         assert_eq!(receive(&mut connection, &frame(0x88, &1000u16.to_be_bytes())), []);
         assert_eq!(connection.output(), close_frame(1000, ""));
         assert!(connection.is_closing() && connection.has_left());
-        connection.sent(4);
+        sent(&mut connection, 4);
         assert!(connection.is_finished());
     }
 
     #[test]
     fn a_close_of_ours_waits_for_the_clients_and_the_first_code_wins() {
         let mut connection = open();
-        connection.close(1001, "going");
-        connection.close(1008, "other");
-        connection.send("late".to_owned());
+        close(&mut connection, 1001, "going");
+        close(&mut connection, 1008, "other");
+        send(&mut connection, "late");
         assert_eq!(connection.output(), close_frame(1001, "going"));
-        connection.sent(connection.output().len());
+        let length = connection.output().len();
+        sent(&mut connection, length);
         assert!(connection.is_closing() && !connection.is_finished());
         assert_eq!(receive(&mut connection, &frame(0x81, b"late too")), []);
         assert_eq!(receive(&mut connection, &frame(0x88, &1001u16.to_be_bytes())), []);
@@ -476,21 +710,70 @@ mod tests {
 
     #[test]
     fn a_client_that_knocks_waits_for_the_answer_with_all_that_it_has_sent() {
-        let (limits, access) = (Limits::default(), Access { cors: Cors::Any, token: None });
         let mut bytes = UPGRADE.to_vec();
         bytes.extend(frame(0x81, b"one"));
         let mut connection = new();
-        assert_eq!(connection.receive(&bytes, &limits, &access), [knock()]);
-        assert_eq!(connection.receive(&frame(0x81, b"two"), &limits, &access), []);
+        assert_eq!(take(&mut connection, &bytes), [knock()]);
+        assert_eq!(take(&mut connection, &frame(0x81, b"two")), []);
         assert_eq!(connection.output(), b"", "not a word before the answer");
-        assert_eq!(connection.accept(&limits), [Event::Text("one".to_owned()), Event::Text("two".to_owned())]);
+        let rest = connection.accept();
+        assert_eq!(take(&mut connection, &rest), [text("one"), text("two")]);
         assert!(connection.output().starts_with(b"HTTP/1.1 101 "));
         connection.refuse("409 Conflict", "too late");
         assert!(!connection.is_closing());
         let mut refused = new();
-        refused.receive(&bytes, &limits, &access);
+        take(&mut refused, &bytes);
         refused.refuse("409 Conflict", "the name is taken");
         assert!(refused.output().starts_with(b"HTTP/1.1 409 Conflict\r\n") && refused.is_closing());
-        assert_eq!(refused.accept(&limits), []);
+        assert_eq!(refused.accept(), b"");
+    }
+
+    #[test]
+    fn an_idle_client_has_no_websocket_and_no_buffer() {
+        let mut connection = open();
+        for bytes in [
+            frame(0x81, b"text"),
+            frame(0x89, b"ping"),
+            frame(0x8a, b""),
+            frame(0x82, b"binary"),
+            [frame(0x01, b"t"), frame(0x89, b""), frame(0x80, b"wo")].concat(),
+        ] {
+            for byte in &bytes {
+                receive(&mut connection, &[*byte]);
+            }
+            let length = connection.output().len();
+            if length > 0 {
+                sent(&mut connection, length);
+            }
+            let Phase::Open(frames) = &connection.phase else { panic!("open") };
+            assert!(frames.websocket.is_none() && frames.partial.capacity() == 0 && connection.output.capacity() == 0);
+        }
+        assert!(size_of::<Connection>() <= 80, "{} bytes", size_of::<Connection>());
+    }
+
+    #[test]
+    fn texts_to_send_have_a_header_of_their_length() {
+        for (length, header) in [
+            (125, vec![0x81, 125]),
+            (126, vec![0x81, 126, 0, 126]),
+            (65_535, vec![0x81, 126, 255, 255]),
+            (65_536, vec![0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+        ] {
+            let mut connection = open();
+            send(&mut connection, &"x".repeat(length));
+            assert_eq!(connection.output(), [header, vec![b'x'; length]].concat());
+        }
+    }
+
+    #[test]
+    fn a_mask_is_taken_off_wherever_a_text_ends() {
+        let mask = [0x11, 0x22, 0x33, 0x44];
+        for length in 0..40 {
+            let text: Vec<u8> = (0..length).map(|number| b'a' + number % 26).collect();
+            let masked: Vec<u8> = text.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+            let mut payload = masked.clone();
+            apply_mask(&mut payload, mask);
+            assert_eq!(payload, text);
+        }
     }
 }

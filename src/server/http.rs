@@ -1,6 +1,7 @@
 //! One request head to one answer: `/ws`, `/health`, `/metrics` and CORS (protocol 1.1). Pure; bytes are the connection's
 //! matter, and whether a name is free is the hub's.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use httparse::Request;
@@ -26,8 +27,8 @@ pub enum Answer {
     Respond(Vec<u8>),
 }
 
-/// Who wants to come online.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Who wants to come online. Its token is not shown.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The name that it asks for, decoded.
     pub username: String,
@@ -35,6 +36,14 @@ pub struct Caller {
     pub token: Option<String>,
     /// The addresses that proxies say the request has come from, the nearest last.
     pub forwarded_for: Vec<IpAddr>,
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let token = self.token.as_ref().map(|_| "(not shown)");
+        let Self { username, forwarded_for, .. } = self;
+        write!(f, "Caller {{ {username:?}, token {token:?}, {forwarded_for:?} }}")
+    }
 }
 
 /// What a listening socket is there for.
@@ -71,8 +80,8 @@ impl AccessToken {
     }
 }
 
-impl std::fmt::Debug for AccessToken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AccessToken(..)")
     }
 }

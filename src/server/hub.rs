@@ -5,9 +5,12 @@
 //! takes its successor offline. What a user may do in how much time is counted here too, since only the hub knows what
 //! a message asks for; what a connection may hold is the connection's and the loop's.
 
-use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrayvec::ArrayVec;
 use serde::Serialize;
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
@@ -15,15 +18,48 @@ use uuid::Uuid;
 use super::deadlines::Deadlines;
 use super::limits::{Bucket, Limits};
 use super::sessions::{Bounds, Sessions};
+use super::table::{Spread, Table};
 use crate::protocol::{self, Created, Envelope, ErrorCode, ErrorPayload, Joined, MessageType, Text};
 
 /// One connection. Never used again for another, so whatever still speaks of a gone one finds nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId(pub usize);
 
+impl Spread for ConnId {
+    fn spread(&self) -> usize {
+        self.0
+    }
+}
+
+/// A table by connection. The ids are our own, one after the other, so nobody can choose some that collide.
+pub type ByConn<V> = Table<ConnId, V, BuildHasherDefault<IdHasher>>;
+
+/// Hashes one number that nobody else chooses (Fibonacci hashing: Knuth, The Art of Computer Programming, 6.4).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_usize((*byte).into());
+        }
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.0 = (self.0 ^ number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
+}
+
+/// What is to be done for one input: two things at most.
+pub type Outputs<'a> = ArrayVec<Output<'a>, 2>;
+
 /// What the loop is to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
+#[derive(Debug, PartialEq)]
+pub enum Output<'a> {
     /// Send this text message.
     Send {
         /// To this connection.
@@ -31,14 +67,14 @@ pub enum Output {
         /// One envelope as JSON.
         text: String,
     },
-    /// Send this text message of another user; if there is no room for it, [`Hub::undelivered`] tells its sender.
+    /// Send this text message of another user. [`Hub::delivered`] or [`Hub::undelivered`] tells whether there was room.
     Relay {
         /// From this connection.
         from: ConnId,
         /// To this one.
         to: ConnId,
-        /// One envelope as JSON.
-        text: String,
+        /// The message.
+        message: Relayed<'a>,
     },
     /// Begin the close handshake.
     Close {
@@ -49,6 +85,35 @@ pub enum Output {
         /// The reason for people.
         reason: &'static str,
     },
+}
+
+/// A message on its way from one user to another.
+#[derive(Debug)]
+pub struct Relayed<'a> {
+    /// What it is.
+    pub kind: MessageType,
+    /// From whom it really is.
+    sender: Arc<str>,
+    envelope: Envelope<'a>,
+}
+
+impl Relayed<'_> {
+    /// Appends the message as JSON, its payload byte for byte as it came.
+    pub fn write(&self, output: &mut Vec<u8>) {
+        let stamped = Envelope { sender: Some(Text::from(&*self.sender)), ..self.envelope.clone() };
+        serde_json::to_writer(output, &stamped).expect("envelopes serialize into memory");
+    }
+}
+
+impl PartialEq for Relayed<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        let text = |message: &Relayed| {
+            let mut text = Vec::new();
+            message.write(&mut text);
+            text
+        };
+        text(self) == text(other)
+    }
 }
 
 /// The name belongs to somebody who has proven by a token that it is theirs.
@@ -67,19 +132,29 @@ pub enum Departure {
 /// What the hub has done since it began.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Messages relayed, by [`MessageType`].
-    pub relays: HashMap<MessageType, u64>,
-    /// Errors answered, by code.
-    pub errors: HashMap<ErrorCode, u64>,
+    relays: [u64; MessageType::ALL.len()],
+    errors: [u64; ErrorCode::ALL.len()],
+}
+
+impl Counts {
+    /// Messages of this type that were relayed.
+    pub fn relays(&self, kind: MessageType) -> u64 {
+        self.relays[kind as usize]
+    }
+
+    /// Errors of this code that were answered.
+    pub fn errors(&self, code: ErrorCode) -> u64 {
+        self.errors[code as usize]
+    }
 }
 
 /// Everybody who is online, with the sessions between them.
 #[derive(Debug)]
 pub struct Hub {
-    users: HashMap<ConnId, User>,
-    names: HashMap<Box<str>, Holder>,
+    users: ByConn<User>,
+    names: Table<Arc<str>, Holder>,
     /// Names that are kept for a time after their connection was lost.
-    reservations: Deadlines<Box<str>>,
+    reservations: Deadlines<Arc<str>>,
     sessions: Sessions,
     limits: Limits,
     new_session_id: fn() -> Uuid,
@@ -88,7 +163,7 @@ pub struct Hub {
 
 #[derive(Debug)]
 struct User {
-    name: Box<str>,
+    name: Arc<str>,
     frames: Bucket,
     bytes: Bucket,
     /// More was read than `bytes` allows: the message that it belongs to is refused, whenever it is complete.
@@ -98,11 +173,16 @@ struct User {
 }
 
 /// Who has a name.
-#[derive(Debug)]
 struct Holder {
     /// The token that was given for it, which only its owner knows.
     token: Option<Box<[u8]>>,
     at: At,
+}
+
+impl fmt::Debug for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.at)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,8 +198,8 @@ impl Hub {
     pub fn new(session_ttl: Duration, limits: Limits, new_session_id: fn() -> Uuid) -> Self {
         let bounds = Bounds { in_all: limits.sessions, per_name: limits.sessions_per_name };
         Self {
-            users: HashMap::new(),
-            names: HashMap::new(),
+            users: Table::default(),
+            names: Table::default(),
             reservations: Deadlines::new(limits.reservation),
             sessions: Sessions::new(session_ttl, bounds),
             limits,
@@ -139,8 +219,8 @@ impl Hub {
         username: &str,
         token: Option<&str>,
         now: Instant,
-    ) -> Result<Vec<Output>, NameTaken> {
-        let mut outputs = Vec::new();
+    ) -> Result<Outputs<'static>, NameTaken> {
+        let mut outputs = Outputs::new();
         if let Some(holder) = self.names.get(username) {
             let is_kept = match holder.at {
                 At::Online(_) => true,
@@ -158,8 +238,9 @@ impl Hub {
                 outputs.push(close(replaced, GOING_AWAY, "replaced by new connection"));
             }
         }
+        let name: Arc<str> = username.into();
         let user = User {
-            name: username.into(),
+            name: name.clone(),
             frames: Bucket::default(),
             bytes: Bucket::default(),
             has_too_many_bytes: false,
@@ -168,14 +249,14 @@ impl Hub {
         };
         self.users.insert(conn, user);
         let holder = Holder { token: token.map(|token| token.as_bytes().into()), at: At::Online(conn) };
-        self.names.insert(username.into(), holder);
+        self.names.insert(name, holder);
         Ok(outputs)
     }
 
     /// Takes the user of `conn` offline. A connection that was replaced has none any more.
     pub fn disconnect(&mut self, conn: ConnId, departure: Departure, now: Instant) {
         let Some(User { name, .. }) = self.users.remove(&conn) else { return };
-        match self.names.get_mut(&name) {
+        match self.names.get_mut(&*name) {
             Some(holder) if holder.token.is_some() && departure == Departure::Lost => {
                 holder.at = At::KeptUntil(self.reservations.set(name, now));
                 if self.reservations.len() > self.limits.reservations
@@ -185,58 +266,69 @@ impl Hub {
                 }
             }
             _ => {
-                self.names.remove(&name);
+                self.names.remove(&*name);
             }
         }
     }
 
     /// Counts bytes that came from `conn`. Where they are too many, the next message is not served.
-    pub fn receive_bytes(&mut self, conn: ConnId, count: usize, now: Instant) -> Vec<Output> {
-        let Some(user) = self.users.get_mut(&conn) else { return Vec::new() };
+    pub fn receive_bytes(&mut self, conn: ConnId, count: usize, now: Instant) -> Outputs<'static> {
+        if self.limits.bytes.is_none() {
+            return Outputs::new();
+        }
+        let Some(user) = self.users.get_mut(&conn) else { return Outputs::new() };
         if user.bytes.take(count, self.limits.bytes, now) {
-            return Vec::new();
+            return Outputs::new();
         }
         user.has_too_many_bytes = true;
         self.rate_limited(conn, None)
     }
 
     /// Counts a ping or a pong of `conn`.
-    pub fn receive_control(&mut self, conn: ConnId, now: Instant) -> Vec<Output> {
-        self.charge_frame(conn, now).err().unwrap_or_default()
+    pub fn receive_control(&mut self, conn: ConnId, now: Instant) -> Outputs<'static> {
+        let Some(user) = self.users.get_mut(&conn) else { return Outputs::new() };
+        if user.charge_frame(&self.limits, now) { Outputs::new() } else { self.rate_limited(conn, None) }
+    }
+
+    /// Answers a binary message of `conn`, which is none of the protocol's.
+    pub fn receive_binary(&mut self, conn: ConnId, now: Instant) -> Outputs<'static> {
+        let Some(user) = self.users.get_mut(&conn) else { return Outputs::new() };
+        if user.charge_frame(&self.limits, now) { self.refuse_message(conn) } else { self.rate_limited(conn, None) }
     }
 
     /// Serves one text message of `conn`. A connection without a user is not answered.
-    pub fn receive(&mut self, conn: ConnId, text: &str, now: Instant) -> Vec<Output> {
-        if let Err(outputs) = self.charge_frame(conn, now) {
-            return outputs;
+    pub fn receive<'a>(&mut self, conn: ConnId, text: &'a str, now: Instant) -> Outputs<'a> {
+        let Some(user) = self.users.get_mut(&conn) else { return Outputs::new() };
+        if !user.charge_frame(&self.limits, now) {
+            return self.rate_limited(conn, None);
         }
-        let Some(user) = self.users.get(&conn) else { return Vec::new() };
-        let Ok(envelope) = Envelope::parse(text) else { return self.refuse_message(conn) };
-        let target = envelope.target.as_ref().map(|target| &*target.0).filter(|target| !target.is_empty());
         let sender = user.name.clone();
-        match MessageType::from_name(&envelope.kind) {
+        let Ok(envelope) = Envelope::parse(text) else { return self.refuse_message(conn) };
+        let kind = MessageType::from_name(&envelope.kind);
+        if let Some(kind) = kind.filter(|kind| kind.is_relayed()) {
+            return self.relay(conn, sender, kind, envelope);
+        }
+        let target = envelope.target.as_ref().map(|target| &*target.0).filter(|target| !target.is_empty());
+        match kind {
             Some(MessageType::SessionConnect) => self.session_connect(conn, &sender, target, now),
             Some(MessageType::SessionCreate) => self.session_create(conn, &sender, now),
             Some(MessageType::SessionJoin) => {
                 let id = envelope.session_id.as_ref().map(|id| &*id.0).filter(|id| !id.is_empty());
                 self.session_join(conn, &sender, id, now)
             }
-            Some(kind) if kind.is_relayed() => self.relay(conn, &sender, kind, target, &envelope),
             _ => self.error(conn, ErrorCode::UnknownType, "unknown message type", None),
         }
     }
 
-    /// Answers a binary message of `conn`, which is none of the protocol's.
-    pub fn receive_binary(&mut self, conn: ConnId, now: Instant) -> Vec<Output> {
-        match self.charge_frame(conn, now) {
-            Ok(()) => self.refuse_message(conn),
-            Err(outputs) => outputs,
-        }
+    /// Takes note that a message of `from` was queued for its target.
+    pub fn delivered(&mut self, from: ConnId, kind: MessageType) {
+        self.counts.relays[kind as usize] += 1;
+        self.served(from);
     }
 
     /// Tells `from` that its message found no room at `to`, which is about to be cut.
-    pub fn undelivered(&mut self, from: ConnId, to: ConnId) -> Vec<Output> {
-        let Some(target) = self.users.get(&to).map(|user| user.name.clone()) else { return Vec::new() };
+    pub fn undelivered(&mut self, from: ConnId, to: ConnId) -> Outputs<'static> {
+        let Some(target) = self.users.get(&to).map(|user| user.name.clone()) else { return Outputs::new() };
         self.error(from, ErrorCode::RelayFailed, "the user does not read", Some(&target))
     }
 
@@ -273,52 +365,47 @@ impl Hub {
         &self.counts
     }
 
-    /// Counts one message, ping or pong.
-    ///
-    /// # Errors
-    /// It is one too many, and this is the answer.
-    fn charge_frame(&mut self, conn: ConnId, now: Instant) -> Result<(), Vec<Output>> {
-        let Some(user) = self.users.get_mut(&conn) else { return Err(Vec::new()) };
-        let has_too_many_bytes = std::mem::take(&mut user.has_too_many_bytes);
-        let is_within = user.frames.take(1, self.limits.frames, now) && !has_too_many_bytes;
-        if is_within { Ok(()) } else { Err(self.rate_limited(conn, None)) }
-    }
-
     fn charge_call(&mut self, conn: ConnId, now: Instant) -> bool {
         self.users.get_mut(&conn).is_some_and(|user| user.calls.take(1, self.limits.calls, now))
     }
 
-    fn session_connect(&mut self, conn: ConnId, sender: &str, target: Option<&str>, now: Instant) -> Vec<Output> {
+    fn session_connect(
+        &mut self,
+        conn: ConnId,
+        sender: &Arc<str>,
+        target: Option<&str>,
+        now: Instant,
+    ) -> Outputs<'static> {
         if !self.charge_call(conn, now) {
             return self.rate_limited(conn, target);
         }
         let Some(target) = target else {
             return self.error(conn, ErrorCode::MissingTarget, "session:connect needs a target", None);
         };
-        if target == sender {
+        if *target == **sender {
             return self.error(conn, ErrorCode::InvalidTarget, "you cannot connect to yourself", Some(target));
         }
         let Some(other) = self.online_at(target) else {
             return self.error(conn, ErrorCode::UserOffline, "the user is not online", Some(target));
         };
         let id = (self.new_session_id)();
-        if self.sessions.connect(id, sender, target, now).is_err() {
+        if self.sessions.connect(id, sender, now).is_err() {
             return self.rate_limited(conn, Some(target));
         }
         self.served(conn);
-        vec![joined(conn, id, target), joined(other, id, sender)]
+        [joined(conn, id, target), joined(other, id, sender)].into()
     }
 
-    fn session_create(&mut self, conn: ConnId, sender: &str, now: Instant) -> Vec<Output> {
+    fn session_create(&mut self, conn: ConnId, sender: &Arc<str>, now: Instant) -> Outputs<'static> {
         let id = (self.new_session_id)();
         if !self.charge_call(conn, now) || self.sessions.create(id, sender, now).is_err() {
             return self.rate_limited(conn, None);
         }
         self.served(conn);
-        vec![send(conn, MessageType::SessionCreated, &Created { session_id: id.to_string() })]
+        only(send(conn, MessageType::SessionCreated, &Created { session_id: id.to_string() }))
     }
 
-    fn session_join(&mut self, conn: ConnId, sender: &str, id: Option<&str>, now: Instant) -> Vec<Output> {
+    fn session_join(&mut self, conn: ConnId, sender: &str, id: Option<&str>, now: Instant) -> Outputs<'static> {
         if !self.charge_call(conn, now) {
             return self.rate_limited(conn, None);
         }
@@ -331,7 +418,7 @@ impl Hub {
         match self.sessions.join(id, sender, now) {
             Ok(creator) => {
                 self.served(conn);
-                let mut outputs = vec![joined(conn, id, &creator)];
+                let mut outputs = only(joined(conn, id, &creator));
                 // A creator who is offline for the moment learns of it by nobody, as ever.
                 outputs.extend(self.online_at(&creator).map(|other| joined(other, id, sender)));
                 outputs
@@ -340,24 +427,15 @@ impl Hub {
         }
     }
 
-    fn relay(
-        &mut self,
-        conn: ConnId,
-        sender: &str,
-        kind: MessageType,
-        target: Option<&str>,
-        envelope: &Envelope<'_>,
-    ) -> Vec<Output> {
+    fn relay<'a>(&mut self, conn: ConnId, sender: Arc<str>, kind: MessageType, envelope: Envelope<'a>) -> Outputs<'a> {
+        let target = envelope.target.as_ref().map(|target| &*target.0).filter(|target| !target.is_empty());
         let Some(target) = target else {
             return self.error(conn, ErrorCode::MissingTarget, "this message needs a target", None);
         };
         let Some(to) = self.online_at(target) else {
             return self.error(conn, ErrorCode::RelayFailed, "the user is not online", Some(target));
         };
-        self.served(conn);
-        *self.counts.relays.entry(kind).or_default() += 1;
-        let stamped = Envelope { sender: Some(Text::from(sender)), ..envelope.clone() };
-        vec![Output::Relay { from: conn, to, text: serde_json::to_string(&stamped).expect("envelopes serialize") }]
+        only(Output::Relay { from: conn, to, message: Relayed { kind, sender, envelope } })
     }
 
     fn online_at(&self, name: &str) -> Option<ConnId> {
@@ -380,26 +458,26 @@ impl Hub {
         }
     }
 
-    fn refuse_message(&mut self, conn: ConnId) -> Vec<Output> {
+    fn refuse_message(&mut self, conn: ConnId) -> Outputs<'static> {
         self.error(conn, ErrorCode::InvalidMessage, "a message is a JSON object with a string `type`", None)
     }
 
-    fn rate_limited(&mut self, conn: ConnId, target: Option<&str>) -> Vec<Output> {
+    fn rate_limited(&mut self, conn: ConnId, target: Option<&str>) -> Outputs<'static> {
         self.error(conn, ErrorCode::RateLimited, "too much at once; this message was not delivered", target)
     }
 
     /// Answers with an error, and closes a connection that has had too many in a row.
-    fn error(&mut self, conn: ConnId, code: ErrorCode, message: &str, target: Option<&str>) -> Vec<Output> {
-        let Some(user) = self.users.get_mut(&conn) else { return Vec::new() };
+    fn error(&mut self, conn: ConnId, code: ErrorCode, message: &str, target: Option<&str>) -> Outputs<'static> {
+        let Some(user) = self.users.get_mut(&conn) else { return Outputs::new() };
         user.errors_in_a_row += 1;
         let is_last = user.errors_in_a_row >= self.limits.errors_in_a_row;
-        *self.counts.errors.entry(code).or_default() += 1;
+        self.counts.errors[code as usize] += 1;
         let payload = ErrorPayload {
             code: code.name().to_owned(),
             message: message.to_owned(),
             target: target.map(str::to_owned),
         };
-        let mut outputs = vec![send(conn, MessageType::Error, &payload)];
+        let mut outputs = only(send(conn, MessageType::Error, &payload));
         if is_last {
             outputs.push(close(conn, POLICY, "too many errors in a row"));
         }
@@ -407,15 +485,29 @@ impl Hub {
     }
 }
 
-fn send(to: ConnId, kind: MessageType, payload: &impl Serialize) -> Output {
+impl User {
+    /// Counts one message, ping or pong; whether it is to be served.
+    fn charge_frame(&mut self, limits: &Limits, now: Instant) -> bool {
+        let has_too_many_bytes = std::mem::take(&mut self.has_too_many_bytes);
+        self.frames.take(1, limits.frames, now) && !has_too_many_bytes
+    }
+}
+
+fn only(output: Output<'_>) -> Outputs<'_> {
+    let mut outputs = Outputs::new();
+    outputs.push(output);
+    outputs
+}
+
+fn send(to: ConnId, kind: MessageType, payload: &impl Serialize) -> Output<'static> {
     Output::Send { to, text: protocol::message(kind, None, Some(payload)) }
 }
 
-fn joined(to: ConnId, id: Uuid, peer: &str) -> Output {
+fn joined(to: ConnId, id: Uuid, peer: &str) -> Output<'static> {
     send(to, MessageType::SessionJoined, &Joined { session_id: id.to_string(), peer: peer.to_owned() })
 }
 
-fn close(conn: ConnId, code: u16, reason: &'static str) -> Output {
+fn close(conn: ConnId, code: u16, reason: &'static str) -> Output<'static> {
     Output::Close { conn, code, reason }
 }
 
@@ -441,12 +533,12 @@ mod tests {
     fn hub_with(limits: Limits) -> Hub {
         let mut hub = Hub::new(TTL, limits, || Uuid::from_u128(42));
         for (conn, name) in [(ALICE, "alice"), (BOB, "bob")] {
-            assert_eq!(hub.connect(conn, name, None, Instant::now()), Ok(vec![]));
+            assert_eq!(hub.connect(conn, name, None, Instant::now()), Ok(Outputs::new()));
         }
         hub
     }
 
-    fn to(to: ConnId, text: &str) -> Output {
+    fn to(to: ConnId, text: &str) -> Output<'static> {
         Output::Send { to, text: text.to_owned() }
     }
 
@@ -457,7 +549,7 @@ mod tests {
     #[test]
     fn a_connect_opens_a_session_and_tells_both() {
         let outputs = hub().receive(ALICE, r#"{"type":"session:connect","target":"bob"}"#, Instant::now());
-        assert_eq!(outputs, [to(ALICE, &joined_text("bob")), to(BOB, &joined_text("alice"))]);
+        assert_eq!(outputs[..], [to(ALICE, &joined_text("bob")), to(BOB, &joined_text("alice"))]);
     }
 
     #[test]
@@ -465,12 +557,12 @@ mod tests {
         let mut hub = hub();
         let now = Instant::now();
         let created = format!(r#"{{"type":"session:created","payload":{{"sessionId":"{ID}"}}}}"#);
-        assert_eq!(hub.receive(ALICE, r#"{"type":"session:create"}"#, now), [to(ALICE, &created)]);
+        assert_eq!(hub.receive(ALICE, r#"{"type":"session:create"}"#, now)[..], [to(ALICE, &created)]);
         let join = format!(r#"{{"type":"session:join","sessionId":"{ID}"}}"#);
-        assert_eq!(hub.receive(BOB, &join, now), [to(BOB, &joined_text("alice")), to(ALICE, &joined_text("bob"))]);
+        assert_eq!(hub.receive(BOB, &join, now)[..], [to(BOB, &joined_text("alice")), to(ALICE, &joined_text("bob"))]);
         let full = r#"{"type":"error","payload":{"code":"SESSION_JOIN_FAILED","message":"session is full"}}"#;
         hub.connect(CAROL, "carol", None, now).unwrap();
-        assert_eq!(hub.receive(CAROL, &join, now), [to(CAROL, full)]);
+        assert_eq!(hub.receive(CAROL, &join, now)[..], [to(CAROL, full)]);
     }
 
     #[test]
@@ -478,8 +570,11 @@ mod tests {
         let relayed = |kind: &str| {
             let sent = format!(r#"{{"payload":{{"a" : [1.0e0]}},"sender":"mallory","target":"bob","type":"{kind}"}}"#);
             let stamped = format!(r#"{{"type":"{kind}","target":"bob","sender":"alice","payload":{{"a" : [1.0e0]}}}}"#);
-            let relayed = Output::Relay { from: ALICE, to: BOB, text: stamped };
-            assert_eq!(hub().receive(ALICE, &sent, Instant::now()), [relayed]);
+            let outputs = hub().receive(ALICE, &sent, Instant::now());
+            let [Output::Relay { from: ALICE, to: BOB, message }] = &outputs[..] else { panic!("{outputs:?}") };
+            let mut text = Vec::new();
+            message.write(&mut text);
+            assert_eq!((String::from_utf8(text).unwrap(), message.kind.name()), (stamped, kind));
         };
         for kind in ["key:exchange", "signal:offer", "signal:answer", "signal:ice", "session:accept", "session:decline"]
         {
@@ -521,12 +616,12 @@ mod tests {
     fn a_replaced_connection_leaves_its_successor_online() {
         let mut hub = hub();
         let replaced = Output::Close { conn: BOB, code: 1001, reason: "replaced by new connection" };
-        assert_eq!(hub.connect(CAROL, "bob", None, Instant::now()), Ok(vec![replaced]));
+        assert_eq!(hub.connect(CAROL, "bob", None, Instant::now()), Ok(only(replaced)));
         hub.disconnect(BOB, Departure::Lost, Instant::now());
         assert_eq!(hub.online(), 2);
         let outputs = hub.receive(ALICE, r#"{"type":"session:connect","target":"bob"}"#, Instant::now());
-        assert_eq!(outputs, [to(ALICE, &joined_text("bob")), to(CAROL, &joined_text("alice"))]);
-        assert_eq!(hub.receive(BOB, r#"{"type":"session:create"}"#, Instant::now()), [], "a ghost is not served");
+        assert_eq!(outputs[..], [to(ALICE, &joined_text("bob")), to(CAROL, &joined_text("alice"))]);
+        assert_eq!(hub.receive(BOB, r#"{"type":"session:create"}"#, Instant::now())[..], [], "a ghost is not served");
     }
 
     #[test]
@@ -556,13 +651,13 @@ mod tests {
     fn a_name_with_a_token_goes_to_the_same_token_only() {
         let mut hub = hub();
         let now = Instant::now();
-        assert_eq!(hub.connect(DAVE, "dave", TOKEN, now), Ok(vec![]));
+        assert_eq!(hub.connect(DAVE, "dave", TOKEN, now), Ok(Outputs::new()));
         for token in [None, Some(""), Some("a secret of dave'S"), Some("a secret of dave's ")] {
             assert_eq!(hub.connect(ROBBER, "dave", token, now), Err(NameTaken));
         }
         assert_eq!(hub.online(), 3);
         let replaced = Output::Close { conn: DAVE, code: 1001, reason: "replaced by new connection" };
-        assert_eq!(hub.connect(CAROL, "dave", TOKEN, now), Ok(vec![replaced]));
+        assert_eq!(hub.connect(CAROL, "dave", TOKEN, now), Ok(only(replaced)));
         hub.disconnect(DAVE, Departure::Lost, now);
         assert_eq!(hub.connect(ROBBER, "dave", None, now), Err(NameTaken), "the end of the older frees nothing");
     }
@@ -578,18 +673,18 @@ mod tests {
         let [Output::Send { text, .. }] = &hub.receive(ALICE, call, at(1))[..] else { panic!() };
         assert!(text.contains("USER_OFFLINE"), "a name that is kept is not online");
         assert_eq!(hub.connect(ROBBER, "dave", None, at(59)), Err(NameTaken));
-        assert_eq!(hub.connect(CAROL, "dave", TOKEN, at(59)), Ok(vec![]), "back in time");
+        assert_eq!(hub.connect(CAROL, "dave", TOKEN, at(59)), Ok(Outputs::new()), "back in time");
         hub.tick(at(60));
         assert_eq!(hub.connect(ROBBER, "dave", None, at(60)), Err(NameTaken), "the old reservation ends nothing");
         hub.disconnect(CAROL, Departure::Lost, at(70));
         assert_eq!(hub.next_deadline(), Some(at(130)));
-        assert_eq!(hub.connect(ROBBER, "dave", None, at(130)), Ok(vec![]), "even before the tick");
+        assert_eq!(hub.connect(ROBBER, "dave", None, at(130)), Ok(Outputs::new()), "even before the tick");
         hub.disconnect(ROBBER, Departure::Lost, at(131));
         hub.tick(at(200));
         assert_eq!(hub.names(), 2);
         hub.connect(DAVE, "dave", TOKEN, at(200)).unwrap();
         hub.disconnect(DAVE, Departure::Left, at(200));
-        assert_eq!(hub.connect(ROBBER, "dave", None, at(200)), Ok(vec![]));
+        assert_eq!(hub.connect(ROBBER, "dave", None, at(200)), Ok(Outputs::new()));
     }
 
     #[test]
@@ -612,7 +707,7 @@ mod tests {
         hub.receive_bytes(ALICE, 4 * 1024 * 1024, now);
         assert_eq!(codes(&hub.receive_bytes(ALICE, 60_000, now)), ["RATE_LIMITED"]);
         let later = now + Duration::from_millis(1);
-        assert_eq!(hub.receive_bytes(ALICE, 1, later), []);
+        assert_eq!(hub.receive_bytes(ALICE, 1, later)[..], []);
         assert_eq!(codes(&hub.receive(ALICE, ICE, later)), ["RATE_LIMITED"], "the message is as long as it is");
         assert_eq!(codes(&hub.receive(ALICE, ICE, later)), ["relayed"]);
     }
@@ -640,7 +735,7 @@ mod tests {
         let now = Instant::now();
         for _ in 0..1000 {
             assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["relayed"]);
-            assert_eq!(hub.receive_control(ALICE, now), []);
+            assert_eq!(hub.receive_control(ALICE, now)[..], []);
         }
         assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["RATE_LIMITED"]);
         assert_eq!(codes(&hub.receive_control(ALICE, now)), ["RATE_LIMITED"]);
@@ -648,6 +743,7 @@ mod tests {
         assert_eq!(codes(&hub.receive(BOB, r#"{"type":"signal:ice","target":"alice"}"#, now)), ["relayed"]);
         let later = now + Duration::from_secs(1);
         assert_eq!(codes(&hub.receive(ALICE, ICE, later)), ["relayed"]);
+        hub.delivered(ALICE, MessageType::SignalIce);
         for _ in 0..199 {
             hub.receive(ALICE, ICE, later);
         }
@@ -661,12 +757,12 @@ mod tests {
     fn bytes_are_limited() {
         let mut hub = hub();
         let now = Instant::now();
-        assert_eq!(hub.receive_bytes(ALICE, 4 * 1024 * 1024, now), []);
+        assert_eq!(hub.receive_bytes(ALICE, 4 * 1024 * 1024, now)[..], []);
         assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["relayed"]);
         assert_eq!(codes(&hub.receive_bytes(ALICE, 1, now)), ["RATE_LIMITED"]);
         assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["RATE_LIMITED"]);
         let later = now + Duration::from_secs(1);
-        assert_eq!(hub.receive_bytes(ALICE, 100, later), []);
+        assert_eq!(hub.receive_bytes(ALICE, 100, later)[..], []);
         assert_eq!(codes(&hub.receive(ALICE, ICE, later)), ["relayed"]);
     }
 
@@ -705,12 +801,26 @@ mod tests {
             assert_eq!(codes(&hub.receive(ALICE, "x", now)), ["INVALID_MESSAGE"]);
         }
         assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["relayed"]);
+        hub.delivered(ALICE, MessageType::SignalIce);
         for _ in 0..49 {
             hub.receive_binary(ALICE, now);
         }
         assert_eq!(codes(&hub.receive(ALICE, "x", now)), ["INVALID_MESSAGE", "closed 1008"]);
-        assert_eq!(hub.counts().errors[&ErrorCode::InvalidMessage], 99);
-        assert_eq!(hub.counts().relays[&MessageType::SignalIce], 1);
+        assert_eq!(hub.counts().errors(ErrorCode::InvalidMessage), 99);
+        assert_eq!(hub.counts().relays(MessageType::SignalIce), 1);
+    }
+
+    #[test]
+    fn who_goes_on_sending_to_somebody_who_does_not_read_is_closed() {
+        let mut hub = hub();
+        let now = Instant::now();
+        for _ in 0..49 {
+            assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["relayed"]);
+            assert_eq!(codes(&hub.undelivered(ALICE, BOB)), ["RELAY_FAILED"]);
+        }
+        hub.receive(ALICE, ICE, now);
+        assert_eq!(codes(&hub.undelivered(ALICE, BOB)), ["RELAY_FAILED", "closed 1008"]);
+        assert_eq!(hub.counts().relays(MessageType::SignalIce), 0, "none was relayed");
     }
 
     #[test]

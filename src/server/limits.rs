@@ -34,6 +34,8 @@ pub struct Limits {
     pub clients: usize,
     /// Clients from one IPv4 address or one IPv6 network of 64 bits. More get 429. Loopback is not capped.
     pub clients_per_address: Option<usize>,
+    /// Clients that come from one address, be it one after the other. More get 429. Loopback is not counted.
+    pub arrivals: Option<Rate>,
     /// Open sessions in all. One more ends the oldest.
     pub sessions: usize,
     /// Open sessions that one name has begun. More get `RATE_LIMITED`.
@@ -60,6 +62,7 @@ impl Default for Limits {
             errors_in_a_row: 50,
             clients: 1_000_000,
             clients_per_address: Some(256),
+            arrivals: Some(Rate { amount: 5, per: Duration::from_secs(1), burst: 512 }),
             sessions: 1_000_000,
             sessions_per_name: 1000,
             reservation: Duration::from_secs(60),
@@ -71,12 +74,12 @@ impl Default for Limits {
 impl Limits {
     /// Switches the buckets and the cap per address off, for benchmarks and private networks.
     pub fn without_rates(self) -> Self {
-        Self { frames: None, bytes: None, calls: None, clients_per_address: None, ..self }
+        Self { frames: None, bytes: None, calls: None, clients_per_address: None, arrivals: None, ..self }
     }
 }
 
 /// The limits for people: what is bounded, the default, the variable that changes it, and what happens beyond.
-pub const TABLE: [(&str, &str, &str, &str); 18] = [
+pub const TABLE: [(&str, &str, &str, &str); 20] = [
     ("a message", "64 KiB", "", "closed with 1009"),
     ("a request head", "8 KiB", "", "431"),
     ("time for the request head", "10 s", "", "408"),
@@ -90,6 +93,8 @@ pub const TABLE: [(&str, &str, &str, &str); 18] = [
     ("errors of a client in a row", "50", "", "closed with 1008"),
     ("clients", "1,000,000", "MAX_CLIENTS", "503"),
     ("clients of an address (IPv6: a /64)", "256", "MAX_CLIENTS_PER_ADDRESS", "429; loopback is not capped"),
+    ("new clients of an address", "5/s, 512 at once", "RATE_LIMITS=off", "429; loopback is not counted"),
+    ("header lines of a request", "64", "", "431"),
     ("open sessions", "1,000,000", "MAX_SESSIONS", "the oldest ends"),
     ("open sessions begun by one name", "1,000", "", "RATE_LIMITED"),
     ("names kept for who was lost", "60 s, 100,000 names", "", "the oldest is free"),
@@ -127,6 +132,11 @@ impl Bucket {
             self.full_at = Some(full_at);
         }
         is_enough
+    }
+
+    /// Whether the bucket is full at `now`.
+    pub fn is_full(&self, now: Instant) -> bool {
+        self.full_at.is_none_or(|full_at| full_at <= now)
     }
 }
 

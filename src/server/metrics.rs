@@ -51,16 +51,17 @@ impl Metrics {
         text.value("lowkey_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
         text.single("lowkey_connections", "gauge", "TCP connections now.", connections as u64);
         text.single("lowkey_users", "gauge", "Users online now.", hub.online() as u64);
+        text.single("lowkey_names", "gauge", "Names held now, online or kept for who was lost.", hub.names() as u64);
         text.single("lowkey_sessions", "gauge", "Open sessions now.", hub.sessions() as u64);
         text.single("lowkey_accepted_total", "counter", "TCP connections taken.", self.accepted);
         text.family("lowkey_relays_total", "counter", "Messages relayed, by type.");
         for kind in MessageType::ALL.into_iter().filter(|kind| kind.is_relayed()) {
-            let count = hub.counts().relays.get(&kind).copied().unwrap_or_default();
+            let count = hub.counts().relays(kind);
             text.value("lowkey_relays_total", &[("type", kind.name())], count);
         }
         text.family("lowkey_errors_total", "counter", "Errors answered, by code.");
         for code in ErrorCode::ALL {
-            let count = hub.counts().errors.get(&code).copied().unwrap_or_default();
+            let count = hub.counts().errors(code);
             text.value("lowkey_errors_total", &[("code", code.name())], count);
         }
         text.family("lowkey_cuts_total", "counter", "Clients cut, by cause.");
@@ -123,6 +124,7 @@ mod tests {
             hub.connect(ConnId(number), name, Some("token"), now).unwrap();
         }
         hub.receive(ConnId(0), r#"{"type":"signal:ice","target":"bob","payload":"secret"}"#, now);
+        hub.delivered(ConnId(0), MessageType::SignalIce);
         hub.receive(ConnId(0), "x", now);
         let mut metrics = Metrics { accepted: 3, bytes_in: 10, ..Metrics::default() };
         metrics.cut("silence");

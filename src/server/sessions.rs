@@ -1,21 +1,21 @@
 //! Sessions and their leases: who has opened one, who has joined it, and when it ends. No sockets, clock or randomness
 //! in here: time and new ids come in as arguments.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
 use super::deadlines::Deadlines;
+use super::table::Table;
 
 /// All sessions that have not expired.
 #[derive(Debug)]
 pub struct Sessions {
-    sessions: HashMap<Uuid, Session>,
+    sessions: Table<Uuid, Session>,
     /// How many of them each name has begun.
-    begun: HashMap<Box<str>, usize>,
+    begun: Table<Arc<str>, usize>,
     limits: Bounds,
     /// One entry for each lease that was given. A renewed session has an older entry too, which finds it alive.
     leases: Deadlines<Uuid>,
@@ -37,8 +37,8 @@ pub struct NoRoom;
 /// Two places: the creator's and the joiner's.
 #[derive(Debug)]
 struct Session {
-    creator: Box<str>,
-    joiner: Option<Box<str>>,
+    creator: Arc<str>,
+    is_full: bool,
     expires: Instant,
 }
 
@@ -56,23 +56,23 @@ pub enum JoinError {
 impl Sessions {
     /// No sessions yet; each will live `ttl` from its creation or its last join.
     pub fn new(ttl: Duration, limits: Bounds) -> Self {
-        Self { sessions: HashMap::new(), begun: HashMap::new(), limits, leases: Deadlines::new(ttl) }
+        Self { sessions: Table::default(), begun: Table::default(), limits, leases: Deadlines::new(ttl) }
     }
 
     /// Opens the session `id` with both its places taken.
     ///
     /// # Errors
     /// [`NoRoom`] where there are too many.
-    pub fn connect(&mut self, id: Uuid, creator: &str, joiner: &str, now: Instant) -> Result<(), NoRoom> {
-        self.insert(id, creator, Some(joiner.into()), now)
+    pub fn connect(&mut self, id: Uuid, creator: &Arc<str>, now: Instant) -> Result<(), NoRoom> {
+        self.insert(id, creator, true, now)
     }
 
     /// Opens the session `id`, which waits for a joiner.
     ///
     /// # Errors
     /// [`NoRoom`] where there are too many.
-    pub fn create(&mut self, id: Uuid, creator: &str, now: Instant) -> Result<(), NoRoom> {
-        self.insert(id, creator, None, now)
+    pub fn create(&mut self, id: Uuid, creator: &Arc<str>, now: Instant) -> Result<(), NoRoom> {
+        self.insert(id, creator, false, now)
     }
 
     /// Gives `joiner` the second place of the session `id` and renews its lease. Returns the creator's username.
@@ -81,25 +81,23 @@ impl Sessions {
     /// [`JoinError`] where there is no place for `joiner`.
     pub fn join(&mut self, id: Uuid, joiner: &str, now: Instant) -> Result<String, JoinError> {
         let session = self.sessions.get_mut(&id).filter(|session| session.expires > now).ok_or(JoinError::NotFound)?;
-        if session.joiner.is_some() {
+        if session.is_full {
             return Err(JoinError::Full);
         }
         if &*session.creator == joiner {
             return Err(JoinError::AlreadyIn);
         }
-        session.joiner = Some(joiner.into());
+        session.is_full = true;
         session.expires = self.leases.set(id, now);
         Ok(session.creator.to_string())
     }
 
-    /// Ends the sessions whose lease is over at `now`.
+    /// Ends sessions whose lease is over at `now`, as many as one turn has time for. While there are more,
+    /// [`next_deadline`](Self::next_deadline) is in the past.
     pub fn tick(&mut self, now: Instant) {
-        while let Some(id) = self.leases.pop_due(now) {
+        for _ in 0..ENDS_PER_TICK {
+            let Some(id) = self.leases.pop_due(now) else { return };
             self.end(id, now);
-        }
-        // A crowd's table is given back once most of it has gone.
-        if self.sessions.capacity() > KEPT_CAPACITY && self.sessions.len() < self.sessions.capacity() / 8 {
-            self.sessions.shrink_to(self.sessions.len() * 2);
         }
     }
 
@@ -122,28 +120,28 @@ impl Sessions {
     fn end(&mut self, id: Uuid, end: Instant) {
         if self.sessions.get(&id).is_some_and(|session| session.expires <= end)
             && let Some(session) = self.sessions.remove(&id)
-            && let Entry::Occupied(mut begun) = self.begun.entry(session.creator)
+            && let Some(begun) = self.begun.get_mut(&session.creator)
         {
-            *begun.get_mut() -= 1;
-            if *begun.get() == 0 {
-                begun.remove();
+            *begun -= 1;
+            if *begun == 0 {
+                self.begun.remove(&session.creator);
             }
         }
     }
 
-    fn insert(&mut self, id: Uuid, creator: &str, joiner: Option<Box<str>>, now: Instant) -> Result<(), NoRoom> {
+    fn insert(&mut self, id: Uuid, creator: &Arc<str>, is_full: bool, now: Instant) -> Result<(), NoRoom> {
         while self.sessions.len() >= self.limits.in_all {
             // Whoever fills the table must not keep others out of it. A renewed session has a later lease too.
             let Some((due, oldest)) = self.leases.pop() else { break };
             self.end(oldest, due);
         }
-        let begun = self.begun.entry(creator.into()).or_default();
-        if *begun >= self.limits.per_name {
+        let begun = self.begun.get(creator).copied().unwrap_or_default();
+        if begun >= self.limits.per_name {
             return Err(NoRoom);
         }
-        *begun += 1;
+        self.begun.insert(creator.clone(), begun + 1);
         let expires = self.leases.set(id, now);
-        self.sessions.insert(id, Session { creator: creator.into(), joiner, expires });
+        self.sessions.insert(id, Session { creator: creator.clone(), is_full, expires });
         Ok(())
     }
 }
@@ -158,8 +156,8 @@ impl fmt::Display for JoinError {
     }
 }
 
-/// A table of up to this many places is never made smaller.
-const KEPT_CAPACITY: usize = 1024;
+/// Sessions that one tick ends: about a millisecond of work.
+const ENDS_PER_TICK: usize = 2000;
 
 #[cfg(test)]
 mod tests {
@@ -173,7 +171,7 @@ mod tests {
     fn a_session_has_a_place_for_one_joiner() {
         let now = Instant::now();
         let mut sessions = Sessions::new(TTL, LIMITS);
-        sessions.create(ID, "alice", now).unwrap();
+        sessions.create(ID, &"alice".into(), now).unwrap();
         assert_eq!(sessions.join(ID, "alice", now), Err(JoinError::AlreadyIn));
         assert_eq!(sessions.join(ID, "bob", now), Ok("alice".to_owned()));
         assert_eq!(sessions.join(ID, "carol", now), Err(JoinError::Full));
@@ -184,7 +182,7 @@ mod tests {
     fn a_session_of_a_connect_is_full() {
         let now = Instant::now();
         let mut sessions = Sessions::new(TTL, LIMITS);
-        sessions.connect(ID, "alice", "bob", now).unwrap();
+        sessions.connect(ID, &"alice".into(), now).unwrap();
         assert_eq!(sessions.join(ID, "carol", now), Err(JoinError::Full));
     }
 
@@ -193,8 +191,8 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut sessions = Sessions::new(TTL, LIMITS);
-        sessions.create(ID, "alice", at(0)).unwrap();
-        sessions.create(Uuid::from_u128(2), "alice", at(0)).unwrap();
+        sessions.create(ID, &"alice".into(), at(0)).unwrap();
+        sessions.create(Uuid::from_u128(2), &"alice".into(), at(0)).unwrap();
         sessions.join(ID, "bob", at(500)).unwrap();
         assert_eq!(sessions.next_deadline(), Some(at(600)));
         assert_eq!(sessions.join(Uuid::from_u128(2), "bob", at(600)), Err(JoinError::NotFound), "before any tick");
@@ -212,7 +210,7 @@ mod tests {
     fn there_are_only_so_many_in_all_and_of_one_name() {
         let now = Instant::now();
         let mut sessions = Sessions::new(TTL, LIMITS);
-        let mut create = |number, name| sessions.create(Uuid::from_u128(number), name, now);
+        let mut create = |number, name: &str| sessions.create(Uuid::from_u128(number), &name.into(), now);
         assert_eq!([create(1, "alice"), create(2, "alice"), create(3, "alice")], [Ok(()), Ok(()), Err(NoRoom)]);
         assert_eq!([create(4, "bob"), create(5, "bob")], [Ok(()), Ok(())], "the oldest makes room");
         assert_eq!(sessions.join(Uuid::from_u128(1), "carol", now), Err(JoinError::NotFound));
@@ -220,6 +218,6 @@ mod tests {
         assert_eq!(sessions.len(), 3);
         sessions.tick(now + TTL);
         assert_eq!(sessions.begun.len(), 0);
-        assert_eq!(sessions.create(ID, "alice", now + TTL), Ok(()));
+        assert_eq!(sessions.create(ID, &"alice".into(), now + TTL), Ok(()));
     }
 }

@@ -1,0 +1,63 @@
+//! What everything costs: `make bench`. The server and the baseline run on the first core, the load on the second, in
+//! interleaved rounds; each figure is the median of its rounds.
+//!
+//! `BENCH=relay,memory` runs some parts alone, `BENCH_QUICK=1` runs fewer and shorter rounds, `BENCH_JSON=FILE` writes the
+//! figures for programs, and `BENCH_SERVERS=NAME=ws://HOST:PORT@PID` measures other servers beside ours.
+
+mod forwarder;
+mod load;
+mod report;
+mod subject;
+
+use std::time::Duration;
+
+use load::Pairs;
+use report::{Goal, Report};
+use subject::Subject;
+
+fn main() {
+    if std::env::args().nth(1).as_deref() == Some("forwarder") {
+        return forwarder::run();
+    }
+    let is_quick = std::env::var_os("BENCH_QUICK").is_some();
+    let rounds = if is_quick { 3 } else { 7 };
+    let window = Duration::from_millis(if is_quick { 200 } else { 700 });
+    let parts = std::env::var("BENCH").unwrap_or_default();
+    let is_wanted = |part: &str| parts.is_empty() || parts.split(',').any(|wanted| wanted == part);
+    subject::pin(1);
+    let mut report = Report::default();
+    Report::head();
+    if is_wanted("relay") {
+        relays(&mut report, rounds, window);
+    }
+    if let Some(path) = std::env::var_os("BENCH_JSON") {
+        std::fs::write(path, format!("{:#}\n", report.json())).unwrap();
+    }
+}
+
+/// The cost of a relayed message.
+fn relays(report: &mut Report, rounds: usize, window: Duration) {
+    let mut subjects = vec![Subject::forwarder(), Subject::server("lowkey-server", &[("RATE_LIMITS", "off")])];
+    subjects.extend(Subject::others());
+    for (what, size, depth, goal) in [
+        ("relay, 200 B, 64 pairs, 1 in flight", 200, 1, 1.1),
+        ("relay, 200 B, 64 pairs, 8 in flight", 200, 8, 1.5),
+        ("relay, 2.5 kB, 64 pairs, 4 in flight", 2500, 4, 1.8),
+    ] {
+        let mut pairs: Vec<Pairs> = subjects.iter().map(|subject| Pairs::connect(subject, 64, size)).collect();
+        let mut samples = vec![Vec::new(); subjects.len()];
+        for _ in 0..rounds {
+            for ((subject, pairs), samples) in subjects.iter().zip(&mut pairs).zip(&mut samples) {
+                pairs.run(depth, window / 10);
+                let (cpu, received) = (subject.cpu(), pairs.received);
+                pairs.run(depth, window);
+                let spent = subject.cpu() - cpu;
+                samples.push(spent.as_secs_f64() * 1e6 / (pairs.received - received) as f64);
+            }
+        }
+        for (subject, samples) in subjects.iter().zip(samples) {
+            let goal = (!subject.is_forwarder).then_some(Goal::Ratio(goal));
+            report.add(what, "µs CPU", &subject.name, samples, goal);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Figures to a table for people, and to JSON for programs.
+
+use serde_json::{Value, json};
+
+/// All that was measured, in the order of its measuring.
+#[derive(Default)]
+pub struct Report {
+    rows: Vec<Row>,
+}
+
+struct Row {
+    what: String,
+    unit: &'static str,
+    subject: String,
+    /// One for each round.
+    samples: Vec<f64>,
+    /// The median as a multiple of the forwarder's in the same rounds.
+    ratio: Option<f64>,
+    goal: Option<Goal>,
+}
+
+/// What a figure should be.
+#[derive(Clone, Copy)]
+pub enum Goal {
+    /// The figure itself, at most.
+    Most(f64),
+    /// Its ratio to the forwarder's, at most.
+    Ratio(f64),
+}
+
+impl Report {
+    /// Adds a figure, with the samples of each round.
+    pub fn add(&mut self, what: &str, unit: &'static str, subject: &str, samples: Vec<f64>, goal: Option<Goal>) {
+        let floor = self.rows.iter().find(|row| row.what == what && row.subject == "forwarder");
+        let ratio = floor.map(|floor| median(&samples) / median(&floor.samples));
+        let row = Row { what: what.to_owned(), unit, subject: subject.to_owned(), samples, ratio, goal };
+        println!("{}", row.line());
+        self.rows.push(row);
+    }
+
+    /// Prints what the columns are.
+    pub fn head() {
+        println!(
+            "{:<52} {:<22} {:>10} {:<8} {:>9} {:>6}  goal",
+            "what", "subject", "median", "unit", "spread", "ratio"
+        );
+    }
+
+    /// All of it as JSON.
+    pub fn json(&self) -> Value {
+        self.rows
+            .iter()
+            .map(|row| {
+                json!({
+                    "what": row.what, "subject": row.subject, "unit": row.unit, "median": median(&row.samples),
+                    "samples": row.samples, "ratio": row.ratio, "is_met": row.is_met(),
+                })
+            })
+            .collect()
+    }
+}
+
+impl Row {
+    fn line(&self) -> String {
+        let spread = match &self.samples[..] {
+            [_] => String::new(),
+            samples => {
+                let least = samples.iter().copied().fold(f64::MAX, f64::min);
+                let most = samples.iter().copied().fold(f64::MIN, f64::max);
+                format!("± {:.0} %", (most - least) / 2.0 / median(samples) * 100.0)
+            }
+        };
+        let goal = match self.goal {
+            None => String::new(),
+            Some(Goal::Most(most)) => format!("≤ {most}"),
+            Some(Goal::Ratio(most)) => format!("≤ {most} ×"),
+        };
+        let missed = if self.is_met() == Some(false) { ", missed" } else { "" };
+        let ratio = self.ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
+        let number = |value: f64| if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") };
+        let median = number(median(&self.samples));
+        format!(
+            "{:<52} {:<22} {median:>10} {:<8} {spread:>9} {ratio:>6}  {goal}{missed}",
+            self.what, self.subject, self.unit
+        )
+    }
+
+    fn is_met(&self) -> Option<bool> {
+        match self.goal? {
+            Goal::Most(most) => Some(median(&self.samples) <= most),
+            Goal::Ratio(most) => self.ratio.map(|ratio| ratio <= most),
+        }
+    }
+}
+
+/// The middle one of the samples.
+pub fn median(samples: &[f64]) -> f64 {
+    percentile(samples, 50.0)
+}
+
+/// The sample below which `percent` of them are.
+pub fn percentile(samples: &[f64], percent: f64) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[((sorted.len() - 1) as f64 * percent / 100.0).round() as usize]
+}

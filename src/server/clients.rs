@@ -1,0 +1,524 @@
+//! All clients with their streams: what comes in goes through the connection to the hub, what the hub says goes into the
+//! connections' outputs, and the end of a turn writes it. Here are the timers, too, and the one door out.
+//!
+//! Which streams these are is the loop's matter, and time comes in as an argument: so a million clients can be tried
+//! without a socket.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::IpAddr;
+use std::time::Instant;
+
+use log::debug;
+use uuid::Uuid;
+
+use super::address::{Crowd, Refusal};
+use super::config::Config;
+use super::connection::{Buffers, Connection, Event};
+use super::deadlines::Deadlines;
+use super::http::{self, Caller, Door};
+use super::hub::{ByConn, ConnId, Departure, Hub, Output, Outputs, POLICY};
+use super::metrics::Metrics;
+
+/// What a client is reached by.
+pub trait Stream: Read + Write {
+    /// Ends our side of the stream. What the client sends can still be read.
+    fn shut(&mut self);
+}
+
+/// Everybody who is connected.
+pub struct Clients<S> {
+    config: Config,
+    hub: Hub,
+    clients: ByConn<Client<S>>,
+    /// How many of them are at their end.
+    ending: usize,
+    crowd: Crowd,
+    next_id: usize,
+    heads: Deadlines<ConnId>,
+    pings: Deadlines<ConnId>,
+    /// Clients that will have been silent for too long before their next ping is due, unless they say something.
+    silent: BinaryHeap<Reverse<(Instant, ConnId)>>,
+    ends: Deadlines<ConnId>,
+    /// Clients whose stream had more than a turn's share.
+    unread: Vec<ConnId>,
+    /// Clients whom this turn has to look at once more before it ends. Each stands here once.
+    touched: Vec<ConnId>,
+    spare: Buffers,
+    metrics: Metrics,
+}
+
+struct Client<S> {
+    stream: S,
+    origin: Origin,
+    connection: Connection,
+    heard: Instant,
+    end: End,
+    /// The system has said that the client's side of the stream is at its end, which it says only once.
+    has_ended: bool,
+    /// All of that was read. The client may still read, too.
+    is_read_to_end: bool,
+    /// It was closed for what it did: nothing more of it is served.
+    is_cut: bool,
+    is_touched: bool,
+}
+
+/// Where a client comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The TCP connection is from here: a proxy, or somebody whom the crowd has not counted.
+    Uncounted(IpAddr),
+    /// It is counted in the crowd as one from here.
+    Counted(IpAddr),
+}
+
+/// How far the end of a client has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Not begun.
+    No,
+    /// The hub has been told, the deadline is set, and last bytes may go out.
+    Begun,
+    /// Our side of the stream is shut; the client's end of stream is awaited, since closing with unread bytes would
+    /// reset the connection, and the client might never see our last bytes.
+    Shut,
+}
+
+impl<S: Stream> Clients<S> {
+    /// Nobody yet. Ids begin at `first_id`.
+    pub fn new(config: Config, first_id: usize) -> Self {
+        let limits = &config.limits;
+        Self {
+            hub: Hub::new(config.session_ttl, limits.clone(), Uuid::new_v4),
+            clients: ByConn::default(),
+            ending: 0,
+            crowd: Crowd::new(limits.clients_per_address, limits.arrivals),
+            next_id: first_id,
+            heads: Deadlines::new(limits.head_time),
+            pings: Deadlines::new(limits.ping_interval),
+            silent: BinaryHeap::new(),
+            ends: Deadlines::new(limits.close_time),
+            unread: Vec::new(),
+            touched: Vec::new(),
+            spare: Buffers::default(),
+            metrics: Metrics::default(),
+            config,
+        }
+    }
+
+    /// The id that the next client will have.
+    pub fn next_id(&self) -> ConnId {
+        ConnId(self.next_id)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    /// Who is online, and with whom.
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// What was done, to be added to.
+    pub fn metrics(&mut self) -> &mut Metrics {
+        &mut self.metrics
+    }
+
+    /// Takes in a client that comes from `peer` by a door.
+    pub fn welcome(&mut self, stream: S, peer: IpAddr, door: Door, now: Instant) {
+        let id = self.next_id();
+        self.next_id += 1;
+        self.metrics.accepted += 1;
+        debug!("{}: accepted", id.0);
+        let is_full = self.clients.len() - self.ending >= self.config.limits.clients;
+        let client = Client {
+            stream,
+            origin: Origin::Uncounted(peer),
+            connection: Connection::new(door),
+            heard: now,
+            end: End::No,
+            has_ended: false,
+            is_read_to_end: false,
+            is_cut: false,
+            is_touched: false,
+        };
+        self.clients.insert(id, client);
+        self.heads.set(id, now);
+        if is_full {
+            self.refuse(id, "503 Service Unavailable", "the server is full", "server full");
+        } else if !self.config.proxies.contains(peer) {
+            self.count(id, peer, now);
+        }
+    }
+
+    /// The client's stream can take bytes again.
+    pub fn writable(&mut self, id: ConnId) {
+        if self.clients.get(&id).is_some_and(|client| !client.connection.output().is_empty()) {
+            self.touch(id);
+        }
+    }
+
+    /// The client's side of the stream is at its end, or broken.
+    pub fn ended(&mut self, id: ConnId) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.has_ended = true;
+        }
+    }
+
+    /// Whether somebody's stream had more to read than a turn's share.
+    pub fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    /// Reads once more from those who had more than a turn's share.
+    pub fn go_on(&mut self, buffer: &mut [u8], now: Instant) {
+        let mut unread = std::mem::take(&mut self.unread);
+        unread.sort_unstable();
+        unread.dedup();
+        for id in unread {
+            self.read(id, buffer, now);
+        }
+    }
+
+    /// Reads a client's share of this turn, which is one buffer, and serves what it says. A client whose stream has ended is
+    /// read to that end.
+    pub fn read(&mut self, id: ConnId, buffer: &mut [u8], now: Instant) {
+        loop {
+            let Some(client) = self.clients.get_mut(&id).filter(|client| !client.is_read_to_end) else { return };
+            match client.stream.read(buffer) {
+                Ok(0) => {
+                    client.is_read_to_end = true;
+                    client.connection.end();
+                    return self.touch(id);
+                }
+                Ok(length) => {
+                    let has_ended = client.has_ended;
+                    client.heard = now;
+                    self.metrics.bytes_in += length as u64;
+                    let outputs = self.hub.receive_bytes(id, length, now);
+                    self.carry_out(outputs);
+                    self.serve(id, &mut buffer[..length], now);
+                    if length == buffer.len() {
+                        return self.unread.push(id);
+                    }
+                    // Less than was asked for: the socket is empty, and more to come gives another event (epoll(7)).
+                    if !has_ended {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return self.drop(id, &error.to_string(), now),
+            }
+        }
+    }
+
+    /// Does what is due at `now`, as much as one turn has time for. While there is more,
+    /// [`next_deadline`](Self::next_deadline) is in the past.
+    pub fn tick(&mut self, now: Instant) {
+        self.hub.tick(now);
+        self.crowd.tick(now);
+        for _ in 0..TIMERS_PER_TURN {
+            let Some(id) = self.heads.pop_due(now) else { break };
+            if self.clients.get(&id).is_some_and(|client| client.connection.is_awaiting_head()) {
+                self.refuse(id, "408 Request Timeout", "the request took too long", "slow head");
+            }
+        }
+        for _ in 0..TIMERS_PER_TURN {
+            let Some(id) = self.pings.pop_due(now) else { break };
+            self.ping(id, now);
+        }
+        for _ in 0..TIMERS_PER_TURN {
+            let Some(Reverse((due, id))) = self.silent.peek().copied().filter(|Reverse((due, _))| *due <= now) else {
+                break;
+            };
+            self.silent.pop();
+            let silence = self.config.limits.silence;
+            if self.clients.get(&id).is_some_and(|client| client.heard + silence <= due) {
+                self.cut(id, "no sign of life");
+            }
+        }
+        for _ in 0..TIMERS_PER_TURN {
+            let Some(id) = self.ends.pop_due(now) else { break };
+            self.drop(id, "the end took too long", now);
+        }
+    }
+
+    /// When the next [`tick`](Self::tick) has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let silent = self.silent.peek().map(|Reverse((due, _))| *due);
+        let timers = [self.heads.next(), self.pings.next(), self.ends.next(), self.hub.next_deadline(), silent];
+        timers.into_iter().flatten().min()
+    }
+
+    /// Writes what the turn has queued, once for each client, and carries ends on.
+    pub fn flush(&mut self, now: Instant) {
+        let mut touched = std::mem::take(&mut self.touched);
+        for id in touched.drain(..) {
+            self.flush_client(id, now);
+        }
+        // The list's memory serves the next turn, where a cut in this one has not begun another.
+        touched.append(&mut self.touched);
+        self.touched = touched;
+    }
+
+    /// Begins the end of everybody.
+    pub fn close_all(&mut self, code: u16, reason: &'static str) {
+        for (id, client) in self.clients.iter_mut() {
+            client.connection.close(code, reason, &self.config.limits);
+            client.touch(*id, &mut self.touched);
+        }
+    }
+
+    fn touch(&mut self, id: ConnId) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.touch(id, &mut self.touched);
+        }
+    }
+
+    /// Serves bytes of a client.
+    fn serve(&mut self, id: ConnId, mut bytes: &mut [u8], now: Instant) {
+        loop {
+            let Some(client) = self.clients.get_mut(&id).filter(|client| !client.is_cut) else { return };
+            let Some(event) = client.connection.receive(&mut bytes, &self.config.limits, &self.config.access) else {
+                // It may have an answer, or have come to its end, without an event.
+                if client.connection.is_closing() || !client.connection.output().is_empty() {
+                    client.touch(id, &mut self.touched);
+                }
+                return;
+            };
+            match event {
+                Event::Text(text) => {
+                    let outputs = self.hub.receive(id, &text, now);
+                    self.carry_out(outputs);
+                }
+                Event::Binary => {
+                    let outputs = self.hub.receive_binary(id, now);
+                    self.carry_out(outputs);
+                }
+                Event::Control => {
+                    let outputs = self.hub.receive_control(id, now);
+                    self.carry_out(outputs);
+                }
+                Event::Knock(caller) => {
+                    let mut rest = self.open(id, &caller, now);
+                    return self.serve(id, &mut rest, now);
+                }
+                Event::Metrics => {
+                    let text = self.metrics.render(&self.hub, self.clients.len());
+                    if let Some(client) = self.clients.get_mut(&id) {
+                        client.connection.respond(http::metrics(&text));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets a client in that has knocked, if there is room for it and the name is free; returns what it has sent already.
+    fn open(&mut self, id: ConnId, caller: &Caller, now: Instant) -> Vec<u8> {
+        if let Some(Origin::Uncounted(peer)) = self.clients.get(&id).map(|client| client.origin) {
+            let address = self.config.proxies.client_behind(peer, &caller.forwarded_for);
+            self.count(id, address, now);
+        }
+        let Some(client) = self.clients.get_mut(&id).filter(|client| !client.connection.is_closing()) else {
+            return Vec::new();
+        };
+        match self.hub.connect(id, &caller.username, caller.token.as_deref(), now) {
+            Ok(outputs) => {
+                debug!("{}: online", id.0);
+                let rest = client.connection.accept();
+                self.pings.set(id, now);
+                self.carry_out(outputs);
+                rest
+            }
+            Err(_) => {
+                client.connection.refuse("409 Conflict", "the name is taken");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Counts a client as one from `address`, or refuses it.
+    fn count(&mut self, id: ConnId, address: IpAddr, now: Instant) {
+        match self.crowd.enter(address, now) {
+            Ok(()) => {
+                if let Some(client) = self.clients.get_mut(&id) {
+                    client.origin = Origin::Counted(address);
+                }
+            }
+            Err(Refusal::TooMany) => {
+                let reason = "too many connections from this address";
+                self.refuse(id, "429 Too Many Requests", reason, "address full");
+            }
+            Err(Refusal::TooFast) => {
+                let reason = "too many new connections from this address; try again in a minute";
+                self.refuse(id, "429 Too Many Requests", reason, "address too fast");
+            }
+        }
+    }
+
+    fn refuse(&mut self, id: ConnId, status: &'static str, reason: &str, cause: &'static str) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.connection.refuse(status, reason);
+            client.touch(id, &mut self.touched);
+            self.metrics.cut(cause);
+        }
+    }
+
+    fn ping(&mut self, id: ConnId, now: Instant) {
+        let limits = &self.config.limits;
+        let Some(client) = self.clients.get_mut(&id).filter(|client| client.end == End::No) else { return };
+        client.connection.ping();
+        client.touch(id, &mut self.touched);
+        self.pings.set(id, now);
+        let silent_at = client.heard + limits.silence;
+        if silent_at <= now + limits.ping_interval {
+            self.silent.push(Reverse((silent_at, id)));
+        }
+    }
+
+    fn carry_out(&mut self, outputs: Outputs<'_>) {
+        for output in outputs {
+            match output {
+                Output::Send { to, text } => {
+                    self.send(to, |output| output.extend_from_slice(text.as_bytes()));
+                }
+                Output::Relay { from, to, message } => {
+                    if self.send(to, |output| message.write(output)) {
+                        self.hub.delivered(from, message.kind);
+                    } else {
+                        let outputs = self.hub.undelivered(from, to);
+                        self.carry_out(outputs);
+                    }
+                }
+                Output::Close { conn, code, reason } => self.close(conn, code, reason),
+            }
+        }
+    }
+
+    /// Queues a message; whether there is room for it. A client that is too far behind is cut.
+    fn send(&mut self, to: ConnId, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let Some(client) = self.clients.get_mut(&to).filter(|client| !client.connection.is_closing()) else {
+            return false;
+        };
+        client.touch(to, &mut self.touched);
+        client.connection.send(&mut self.spare, write);
+        let limit = self.config.limits.unsent_bytes;
+        if client.connection.output().len() <= limit {
+            return true;
+        }
+        // It may only be this turn that has so much to say: what counts is what its socket does not take.
+        if client.write(&mut self.spare, &mut self.metrics).is_err() || client.connection.output().len() > limit {
+            self.cut(to, BEHIND);
+            return false;
+        }
+        true
+    }
+
+    /// Begins the end of a client that keeps no measure.
+    fn cut(&mut self, id: ConnId, cause: &'static str) {
+        self.close(id, POLICY, cause);
+    }
+
+    fn close(&mut self, id: ConnId, code: u16, cause: &'static str) {
+        if let Some(client) = self.clients.get_mut(&id).filter(|client| !client.is_cut) {
+            debug!("{}: closed with {code} ({cause})", id.0);
+            client.connection.close(code, cause, &self.config.limits);
+            client.is_cut = true;
+            client.touch(id, &mut self.touched);
+            self.metrics.cut(cause);
+        }
+    }
+
+    fn flush_client(&mut self, id: ConnId, now: Instant) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        client.is_touched = false;
+        if let Err(error) = client.write(&mut self.spare, &mut self.metrics) {
+            return self.drop(id, &error.to_string(), now);
+        }
+        if !client.connection.is_closing() {
+            // Pongs wait there too, and nobody else looks at them.
+            if client.connection.output().len() > self.config.limits.unsent_bytes {
+                self.cut(id, BEHIND);
+            }
+            return;
+        }
+        if client.end == End::No {
+            client.end = End::Begun;
+            self.ending += 1;
+            self.hub.disconnect(id, client.departure(), now);
+            self.ends.set(id, now);
+        }
+        if client.connection.is_finished() {
+            if client.is_read_to_end {
+                return self.drop(id, "end of stream", now);
+            }
+            if self.ending > MAX_ENDING {
+                return self.drop(id, "too many are at their end", now);
+            }
+            if client.end == End::Begun {
+                client.end = End::Shut;
+                client.stream.shut();
+            }
+        }
+    }
+
+    /// The one door out of the server. Closing the stream takes it out of the poll, too.
+    fn drop(&mut self, id: ConnId, cause: &str, now: Instant) {
+        let Some(client) = self.clients.remove(&id) else { return };
+        debug!("{}: gone ({cause})", id.0);
+        self.hub.disconnect(id, client.departure(), now);
+        if client.end != End::No {
+            self.ending -= 1;
+        }
+        if let Origin::Counted(address) = client.origin {
+            self.crowd.leave(address, now);
+        }
+    }
+}
+
+impl<S: Stream> Client<S> {
+    fn touch(&mut self, id: ConnId, touched: &mut Vec<ConnId>) {
+        if !self.is_touched {
+            self.is_touched = true;
+            touched.push(id);
+        }
+    }
+
+    /// Writes as much as the stream takes.
+    fn write(&mut self, spare: &mut Buffers, metrics: &mut Metrics) -> io::Result<()> {
+        while !self.connection.output().is_empty() {
+            match self.stream.write(self.connection.output()) {
+                Ok(length) => {
+                    self.connection.sent(length, spare);
+                    metrics.bytes_out += length as u64;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn departure(&self) -> Departure {
+        if self.connection.has_left() { Departure::Left } else { Departure::Lost }
+    }
+}
+
+/// Clients whose last bytes are sent and whose end is awaited, at once. Beyond these they are not waited for.
+const MAX_ENDING: usize = 1024;
+
+/// Timers of each kind that one turn serves. A ping costs a system call, so these take about a millisecond.
+const TIMERS_PER_TURN: usize = 256;
+
+/// Why a client is cut that does not read.
+const BEHIND: &str = "too far behind in reading";
