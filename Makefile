@@ -5,7 +5,7 @@ CARGO ?= cargo
 release := $(or $(CARGO_TARGET_DIR),target)/release
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-server chat bot demo test test-loopback test-deploy fuzz soak check install uninstall
+.PHONY: help build run-server chat bot demo test test-loopback test-deploy fuzz cargo-fuzz soak bench micro check install uninstall
 
 help: ## show this
 	@echo 'Targets:'
@@ -41,8 +41,19 @@ test-deploy: ## the systemd unit and the nginx site, with a real nginx (installs
 fuzz: ## a million random cases for each pure part that reads what clients send (FUZZ_SEED, FUZZ_CASES)
 	$(CARGO) test --locked --release --test integration -- --ignored --nocapture fuzz::
 
+cargo-fuzz: ## let libFuzzer choose the cases for TARGET (connection, hub, engine), for SECONDS (60); installs cargo-fuzz
+	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
+	cd integration/fuzz && RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir . --target-dir $(CURDIR)/target/fuzz \
+		$(or $(TARGET),connection) -- -max_total_time=$(or $(SECONDS),60)
+
 soak: ## clients that come, chat, stall and vanish, for MINUTES (1)
 	SOAK_MINUTES=$(or $(MINUTES),1) $(CARGO) test --locked --release --test integration -- --ignored --nocapture soak::
+
+bench: ## what everything costs (BENCH=relay,connect,idle,loop,peers,memory, BENCH_QUICK=1, BENCH_JSON=FILE, BENCH_SERVERS)
+	$(CARGO) bench --locked --bench bench
+
+micro: ## the time of single calls: hub, connection, envelope, cipher
+	$(CARGO) bench --locked --bench micro
 
 check: ## format, clippy, docs, and what the server alone is built from
 	$(CARGO) fmt --check

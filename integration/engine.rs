@@ -314,6 +314,27 @@ fn a_caller_that_repeats_itself_gets_no_more_time() {
 }
 
 #[test]
+fn a_new_call_that_meets_the_end_of_the_old_chat_is_not_lost() {
+    let mut bob = Engine::new("bob", TextFormat::V1, 3);
+    let now = Instant::now();
+    let mut handle = |input| bob.handle(input, now);
+    let joined = r#"{"type":"session:joined","payload":{"sessionId":"x","peer":"alice"}}"#;
+    let key = |letter: &str| {
+        let payload = format!(r#"{{"publicKey":"{}="}}"#, letter.repeat(43));
+        Input::Signal(format!(r#"{{"type":"key:exchange","sender":"alice","payload":{payload}}}"#))
+    };
+    let request = Output::Event(Event::Request { peer: "alice".to_owned() });
+    assert_eq!(handle(Input::Signal(joined.to_owned())), [request.clone()]);
+    handle(Input::Accept { peer: "alice".to_owned() });
+    handle(key("4"));
+    // She leaves and calls again; the end of the old connection is seen between her session and her key.
+    handle(Input::Signal(joined.to_owned()));
+    handle(Input::Closed { id: ConnectionId(0), reason: CloseReason::PeerLeft });
+    assert_eq!(handle(key("8")), [request]);
+    assert_eq!(handle(key("c")), [], "once only");
+}
+
+#[test]
 fn another_key_in_mid_chat_is_a_new_request_and_the_chat_goes_on() {
     let mut world = World::open();
     let key = |letter: &str| {

@@ -4,8 +4,11 @@
 //! `BENCH=relay,memory` runs some parts alone, `BENCH_QUICK=1` runs fewer and shorter rounds, `BENCH_JSON=FILE` writes the
 //! figures for programs, and `BENCH_SERVERS=NAME=ws://HOST:PORT@PID` measures other servers beside ours.
 
+mod clients;
 mod forwarder;
 mod load;
+mod memory;
+mod peers;
 mod report;
 mod subject;
 
@@ -20,8 +23,8 @@ fn main() {
         return forwarder::run();
     }
     let is_quick = std::env::var_os("BENCH_QUICK").is_some();
-    let rounds = if is_quick { 3 } else { 7 };
-    let window = Duration::from_millis(if is_quick { 200 } else { 700 });
+    let rounds = if is_quick { 5 } else { 25 };
+    let window = Duration::from_millis(if is_quick { 150 } else { 300 });
     let parts = std::env::var("BENCH").unwrap_or_default();
     let is_wanted = |part: &str| parts.is_empty() || parts.split(',').any(|wanted| wanted == part);
     subject::pin(1);
@@ -30,6 +33,29 @@ fn main() {
     if is_wanted("relay") {
         relays(&mut report, rounds, window);
     }
+    let few = rounds / 2;
+    if is_wanted("connect") {
+        let mut subjects = vec![Subject::server("lowkey-server", &[("RATE_LIMITS", "off"), ("PING_INTERVAL", "1h")])];
+        subjects.extend(Subject::others());
+        clients::connects(&mut report, &subjects, few);
+        clients::matchmaking(&mut report, &subjects, few);
+    }
+    if is_wanted("idle") {
+        clients::idle(&mut report, if is_quick { &[1000, 5000] } else { &[5000, 10_000, 19_000] });
+    }
+    if is_wanted("loop") {
+        clients::system_calls(&mut report);
+        clients::fairness(&mut report, is_quick);
+        clients::start(&mut report, few);
+    }
+    if is_wanted("peers") {
+        peers::prompt(&mut report, few);
+        peers::chats(&mut report, is_quick);
+        peers::crowd(&mut report, is_quick);
+    }
+    if is_wanted("memory") {
+        memory::run(&mut report, is_quick);
+    }
     if let Some(path) = std::env::var_os("BENCH_JSON") {
         std::fs::write(path, format!("{:#}\n", report.json())).unwrap();
     }
@@ -37,7 +63,10 @@ fn main() {
 
 /// The cost of a relayed message.
 fn relays(report: &mut Report, rounds: usize, window: Duration) {
-    let mut subjects = vec![Subject::forwarder(), Subject::server("lowkey-server", &[("RATE_LIMITS", "off")])];
+    let mut subjects = vec![
+        Subject::forwarder(),
+        Subject::server("lowkey-server", &[("RATE_LIMITS", "off"), ("PING_INTERVAL", "1h")]),
+    ];
     subjects.extend(Subject::others());
     for (what, size, depth, goal) in [
         ("relay, 200 B, 64 pairs, 1 in flight", 200, 1, 1.1),

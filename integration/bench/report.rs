@@ -14,7 +14,7 @@ struct Row {
     subject: String,
     /// One for each round.
     samples: Vec<f64>,
-    /// The median as a multiple of the forwarder's in the same rounds.
+    /// A multiple of the forwarder's: the median of the rounds, since what disturbs one round disturbs both.
     ratio: Option<f64>,
     goal: Option<Goal>,
 }
@@ -32,7 +32,10 @@ impl Report {
     /// Adds a figure, with the samples of each round.
     pub fn add(&mut self, what: &str, unit: &'static str, subject: &str, samples: Vec<f64>, goal: Option<Goal>) {
         let floor = self.rows.iter().find(|row| row.what == what && row.subject == "forwarder");
-        let ratio = floor.map(|floor| median(&samples) / median(&floor.samples));
+        let ratio = floor.map(|floor| {
+            let ratios: Vec<f64> = samples.iter().zip(&floor.samples).map(|(sample, floor)| sample / floor).collect();
+            median(&ratios)
+        });
         let row = Row { what: what.to_owned(), unit, subject: subject.to_owned(), samples, ratio, goal };
         println!("{}", row.line());
         self.rows.push(row);

@@ -152,6 +152,9 @@ pub struct Engine {
     is_online: bool,
     chats: HashMap<String, Chat>,
     requests: HashMap<String, Request>,
+    /// Whom the server has announced while a chat with them was not open yet, and until when that counts: it may be their
+    /// new call, and the end of the old chat must not swallow it.
+    announced: HashMap<String, Instant>,
     /// Whom the user has called, for the server's answers, which come in the same order. A call that was left in the
     /// meantime is still answered.
     unanswered: VecDeque<String>,
@@ -223,6 +226,7 @@ impl Engine {
             is_online: false,
             chats: HashMap::new(),
             requests: HashMap::new(),
+            announced: HashMap::new(),
             unanswered: VecDeque::new(),
             connections: HashMap::new(),
             next_id: 0,
@@ -406,7 +410,9 @@ impl Engine {
             }
             // Both have called at once, and this is the other's session. If it is a new call instead, a key follows
             // that says so.
-            Some(chat) if !matches!(chat.stage, Stage::Open(_)) => {}
+            Some(chat) if !matches!(chat.stage, Stage::Open(_)) => {
+                self.announced.insert(peer, now + ANSWER_TIME);
+            }
             // Our own call, which we have left before the server answered: the other side need not ring any longer.
             None if is_ours => out.push(signal(MessageType::SessionDecline, &peer, None::<&()>)),
             _ => self.add_request(peer, now, out),
@@ -463,6 +469,10 @@ impl Engine {
                 }
             }
             return Some(());
+        }
+        if !self.chats.contains_key(sender) && self.announced.remove(sender).is_some_and(|end| end > now) {
+            self.add_request(sender.to_owned(), now, out);
+            return self.receive_key(sender, exchange, now, out);
         }
         match &self.chats.get(sender)?.stage {
             Stage::Calling => None,
@@ -564,6 +574,7 @@ impl Engine {
     fn go_offline(&mut self, out: &mut Vec<Output>) {
         self.is_online = false;
         self.unanswered.clear();
+        self.announced.clear();
         for (peer, _) in self.requests.drain() {
             out.push(Output::Event(Event::RequestEnded { peer }));
         }
@@ -638,6 +649,7 @@ impl Engine {
             self.requests.remove(&peer);
             out.push(Output::Event(Event::RequestEnded { peer }));
         }
+        self.announced.retain(|_, end| *end > now);
         let is_over = |chat: &Chat| chat.deadline.is_some_and(|deadline| deadline <= now);
         let over: Vec<(String, bool)> = self
             .chats

@@ -25,7 +25,7 @@ use webrtc::peer_connection::{
     RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription, SettingEngineBuilder,
 };
 
-use prompt::Prompt;
+use prompt::{Pace, Prompt};
 
 use super::Gauge;
 use super::engine::{ConnectionId, Input, MAX_MESSAGE};
@@ -215,15 +215,15 @@ async fn serve(config: Config, outlet: Outlet, mut commands: UnboundedReceiver<(
 /// One connection from its first command to its last.
 async fn live(id: ConnectionId, config: Config, outlet: Outlet, mut commands: UnboundedReceiver<Command>) {
     let (notes, mut noted) = mpsc::unbounded_channel();
-    let is_open = Arc::new(AtomicBool::new(false));
-    let connection = match build(&config, &notes, &is_open).await {
+    let pace = Arc::new(Pace::opening());
+    let connection = match build(&config, &notes, &pace).await {
         Ok(connection) => connection,
         Err(error) => {
             outlet.send(Input::Closed { id, reason: failed(&error) }).await;
             return;
         }
     };
-    let mut link = Link { id, connection, outlet, notes, is_open, queue: None, writer: None, channel: None };
+    let mut link = Link { id, connection, outlet, notes, pace, queue: None, writer: None, channel: None };
     let mut peer_closes = true;
     let ended = loop {
         let step = tokio::select! {
@@ -244,7 +244,8 @@ async fn live(id: ConnectionId, config: Config, outlet: Outlet, mut commands: Un
             break Some(failed(&error));
         }
     };
-    let Link { connection, outlet, writer, channel, .. } = link;
+    let Link { connection, outlet, writer, channel, pace, .. } = link;
+    pace.active();
     match ended {
         Some(reason) => {
             let _ = connection.close().await;
@@ -326,7 +327,7 @@ struct Link {
     connection: Arc<dyn PeerConnection>,
     outlet: Outlet,
     notes: UnboundedSender<Note>,
-    is_open: Arc<AtomicBool>,
+    pace: Arc<Pace>,
     /// Held for as long as the connection lives, so that it is known by it.
     queue: Option<Gauge>,
     writer: Option<Writer>,
@@ -406,7 +407,7 @@ impl Link {
 
     /// Starts to read and to write the channel, each in a task of its own: neither waits for the other.
     fn attach(&mut self, channel: Arc<dyn DataChannel>) {
-        let (id, outlet, notes, is_open) = (self.id, self.outlet.clone(), self.notes.clone(), self.is_open.clone());
+        let (id, outlet, notes, pace) = (self.id, self.outlet.clone(), self.notes.clone(), self.pace.clone());
         let reader = channel.clone();
         tokio::spawn(async move {
             let mut is_closed = false;
@@ -422,10 +423,11 @@ impl Link {
                 };
                 match event {
                     Some(DataChannelEvent::OnOpen) => {
-                        is_open.store(true, Ordering::Relaxed);
+                        pace.active();
                         outlet.send(Input::Opened { id }).await;
                     }
                     Some(DataChannelEvent::OnMessage(message)) => {
+                        pace.active();
                         let text = message.is_string.then(|| String::from_utf8(message.data.into()).ok()).flatten();
                         if outlet.send(Input::Received { id, text }).await {
                             last_wait = Some(Instant::now());
@@ -439,9 +441,10 @@ impl Link {
             let _ = notes.send(Note::Ended(CloseReason::PeerLeft));
         });
         let (texts, mut receiver) = mpsc::unbounded_channel::<(String, Waiting)>();
-        let (writer, notes) = (channel.clone(), self.notes.clone());
+        let (writer, notes, pace) = (channel.clone(), self.notes.clone(), self.pace.clone());
         let task = tokio::spawn(async move {
             while let Some((text, _waiting)) = receiver.recv().await {
+                pace.active();
                 if let Err(error) = writer.send_text(&text).await {
                     let _ = notes.send(Note::Ended(failed(&error)));
                     break;
@@ -456,11 +459,11 @@ impl Link {
 async fn build(
     config: &Config,
     notes: &UnboundedSender<Note>,
-    is_open: &Arc<AtomicBool>,
+    pace: &Arc<Pace>,
 ) -> Result<Arc<dyn PeerConnection>, Error> {
-    match build_with(config, notes, is_open, MulticastDnsMode::QueryOnly).await {
+    match build_with(config, notes, pace, MulticastDnsMode::QueryOnly).await {
         // A machine with nothing but loopback has no multicast, and needs none.
-        Err(_) => build_with(config, notes, is_open, MulticastDnsMode::Disabled).await,
+        Err(_) => build_with(config, notes, pace, MulticastDnsMode::Disabled).await,
         built => built,
     }
 }
@@ -468,7 +471,7 @@ async fn build(
 async fn build_with(
     config: &Config,
     notes: &UnboundedSender<Note>,
-    is_open: &Arc<AtomicBool>,
+    pace: &Arc<Pace>,
     multicast: MulticastDnsMode,
 ) -> Result<Arc<dyn PeerConnection>, Error> {
     let servers = config.ice_servers.iter().map(|server| RTCIceServer {
@@ -489,9 +492,10 @@ async fn build_with(
     // A wildcard stands for every interface but loopback.
     let mut addresses = vec!["0.0.0.0:0".to_owned(), "[::]:0".to_owned()];
     if config.with_loopback {
-        addresses.extend(["127.0.0.1:0".to_owned(), "[::1]:0".to_owned()]);
+        // One is enough for this machine, and each socket costs a buffer.
+        addresses.push("127.0.0.1:0".to_owned());
     }
-    let runtime = Prompt::new(is_open.clone());
+    let runtime = Prompt::new(pace.clone());
     let connection = PeerConnectionBuilder::new()
         .with_configuration(RTCConfigurationBuilder::new().with_ice_servers(servers.collect()).build())
         .with_setting_engine(settings)
@@ -548,7 +552,7 @@ const MAILBOX: usize = 32;
 const SEND_BUFFER: usize = 65_536;
 
 /// How often each side tells the other that it is there.
-const KEEPALIVE: Duration = Duration::from_secs(1);
+const KEEPALIVE: Duration = Duration::from_secs(2);
 
 /// Bytes of one connection that may wait to be sent.
 const MAX_QUEUED: usize = 8 * 1024 * 1024;

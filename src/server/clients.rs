@@ -518,7 +518,7 @@ impl<S: Stream> Client<S> {
 const MAX_ENDING: usize = 1024;
 
 /// Timers of each kind that one turn serves. A ping costs a system call, so these take about a millisecond.
-const TIMERS_PER_TURN: usize = 256;
+const TIMERS_PER_TURN: usize = 128;
 
 /// Why a client is cut that does not read.
 const BEHIND: &str = "too far behind in reading";

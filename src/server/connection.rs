@@ -173,7 +173,11 @@ impl Connection {
         let mut free = &mut bytes[..];
         header.format(length as u64, &mut free).expect("a header has ten bytes at most");
         let size = 10 - free.len();
-        self.output.splice(start..start + 4, bytes[..size].iter().copied());
+        if size == 4 {
+            self.output[start..start + 4].copy_from_slice(&bytes[..4]);
+        } else {
+            self.output.splice(start..start + 4, bytes[..size].iter().copied());
+        }
     }
 
     /// Begins the close handshake. The first close code wins: a connection that is closing already goes on as it was.

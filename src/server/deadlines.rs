@@ -1,6 +1,9 @@
 //! Timers that all run equally long. Since the duration is one constant, deadlines end in the order in which they
 //! were set, so a queue is all it takes. Nothing is ever taken out early: whoever is told that a deadline has passed
 //! checks whether it still matters.
+//!
+//! The queue is in blocks, since a million deadlines in one piece would be moved when it grows, and given back to the
+//! system in one long call when it is empty.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -9,20 +12,29 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Deadlines<K> {
     duration: Duration,
-    /// In the order of their instants, since `now` never goes back.
-    queue: VecDeque<(Instant, K)>,
+    /// In the order of their instants, since `now` never goes back. No block is empty but one that stands alone.
+    blocks: VecDeque<VecDeque<(Instant, K)>>,
+    len: usize,
 }
 
 impl<K> Deadlines<K> {
     /// No deadlines yet; each will be `duration` after the moment it is set.
     pub fn new(duration: Duration) -> Self {
-        Self { duration, queue: VecDeque::new() }
+        Self { duration, blocks: VecDeque::from([VecDeque::new()]), len: 0 }
     }
 
     /// Sets a deadline for `key` and returns when it will be due.
     pub fn set(&mut self, key: K, now: Instant) -> Instant {
         let due = now + self.duration;
-        self.queue.push_back((due, key));
+        match self.blocks.back_mut().filter(|block| block.len() < BLOCK) {
+            Some(block) => block.push_back((due, key)),
+            None => {
+                let mut block = VecDeque::with_capacity(BLOCK);
+                block.push_back((due, key));
+                self.blocks.push_back(block);
+            }
+        }
+        self.len += 1;
         due
     }
 
@@ -31,36 +43,38 @@ impl<K> Deadlines<K> {
         if self.next()? > now {
             return None;
         }
-        let (_, key) = self.queue.pop_front()?;
-        if self.queue.is_empty() {
-            self.queue.shrink_to(KEPT_CAPACITY);
-        }
-        Some(key)
+        self.pop().map(|(_, key)| key)
     }
 
     /// Takes out the next deadline, due or not.
     pub fn pop(&mut self) -> Option<(Instant, K)> {
-        self.queue.pop_front()
+        let block = self.blocks.front_mut()?;
+        let popped = block.pop_front()?;
+        self.len -= 1;
+        if block.is_empty() && self.blocks.len() > 1 {
+            self.blocks.pop_front();
+        }
+        Some(popped)
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.queue.len()
+        self.len
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.len == 0
     }
 
     /// When the next deadline is due.
     pub fn next(&self) -> Option<Instant> {
-        self.queue.front().map(|(due, _)| *due)
+        self.blocks.front()?.front().map(|(due, _)| *due)
     }
 }
 
-/// Places that an emptied queue keeps, so that a crowd's memory is given back after it has gone.
-const KEPT_CAPACITY: usize = 64;
+/// Deadlines in one block: some 24 KiB.
+const BLOCK: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -80,5 +94,20 @@ mod tests {
         assert_eq!(deadlines.pop_due(at(10)), None);
         assert_eq!(deadlines.pop_due(at(60)), Some("b"));
         assert_eq!(deadlines.pop_due(at(60)), None);
+    }
+
+    #[test]
+    fn a_crowd_of_them_keeps_its_order_and_leaves_one_block_behind() {
+        let start = Instant::now();
+        let mut deadlines = Deadlines::new(Duration::from_secs(10));
+        for number in 0..5000 {
+            deadlines.set(number, start);
+        }
+        assert_eq!((deadlines.len(), deadlines.blocks.len()), (5000, 5));
+        let due = start + Duration::from_secs(10);
+        assert!((0..5000).all(|number| deadlines.pop_due(due) == Some(number)));
+        assert_eq!((deadlines.pop(), deadlines.len(), deadlines.blocks.len()), (None, 0, 1));
+        deadlines.set(1, start);
+        assert_eq!(deadlines.pop(), Some((due, 1)));
     }
 }

@@ -88,31 +88,50 @@ pub enum Output<'a> {
 }
 
 /// A message on its way from one user to another.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Relayed<'a> {
     /// What it is.
     pub kind: MessageType,
+    session_id: Option<Text<'a>>,
+    target: Text<'a>,
     /// From whom it really is.
     sender: Arc<str>,
-    envelope: Envelope<'a>,
+    payload: Option<&'a str>,
 }
 
 impl Relayed<'_> {
-    /// Appends the message as JSON, its payload byte for byte as it came.
+    /// Appends the message as JSON, its payload byte for byte as it came. Written by hand, since this is the one thing
+    /// that the server does all day: serde's way takes four times as long.
     pub fn write(&self, output: &mut Vec<u8>) {
-        let stamped = Envelope { sender: Some(Text::from(&*self.sender)), ..self.envelope.clone() };
-        serde_json::to_writer(output, &stamped).expect("envelopes serialize into memory");
+        let payload = self.payload.unwrap_or_default();
+        output.reserve(payload.len() + self.target.0.len() + self.sender.len() + 64);
+        output.extend_from_slice(b"{\"type\":\"");
+        output.extend_from_slice(self.kind.name().as_bytes());
+        if let Some(session_id) = &self.session_id {
+            output.extend_from_slice(b"\",\"sessionId\":\"");
+            write_escaped(&session_id.0, output);
+        }
+        output.extend_from_slice(b"\",\"target\":\"");
+        write_escaped(&self.target.0, output);
+        output.extend_from_slice(b"\",\"sender\":\"");
+        write_escaped(&self.sender, output);
+        output.push(b'"');
+        if self.payload.is_some() {
+            output.extend_from_slice(b",\"payload\":");
+            output.extend_from_slice(payload.as_bytes());
+        }
+        output.push(b'}');
     }
 }
 
-impl PartialEq for Relayed<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        let text = |message: &Relayed| {
-            let mut text = Vec::new();
-            message.write(&mut text);
-            text
-        };
-        text(self) == text(other)
+/// Appends what stands between the quotes of a JSON string.
+fn write_escaped(text: &str, output: &mut Vec<u8>) {
+    let is_plain = text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\');
+    if is_plain {
+        output.extend_from_slice(text.as_bytes());
+    } else {
+        let quoted = serde_json::to_string(text).expect("texts serialize");
+        output.extend_from_slice(&quoted.as_bytes()[1..quoted.len() - 1]);
     }
 }
 
@@ -332,10 +351,11 @@ impl Hub {
         self.error(from, ErrorCode::RelayFailed, "the user does not read", Some(&target))
     }
 
-    /// Ends what is over at `now`.
+    /// Ends what is over at `now`, as much as one turn has time for.
     pub fn tick(&mut self, now: Instant) {
         self.sessions.tick(now);
-        while let Some(name) = self.reservations.pop_due(now) {
+        for _ in 0..NAMES_PER_TICK {
+            let Some(name) = self.reservations.pop_due(now) else { return };
             self.free(&name, now);
         }
     }
@@ -428,14 +448,15 @@ impl Hub {
     }
 
     fn relay<'a>(&mut self, conn: ConnId, sender: Arc<str>, kind: MessageType, envelope: Envelope<'a>) -> Outputs<'a> {
-        let target = envelope.target.as_ref().map(|target| &*target.0).filter(|target| !target.is_empty());
-        let Some(target) = target else {
+        let Some(target) = envelope.target.filter(|target| !target.0.is_empty()) else {
             return self.error(conn, ErrorCode::MissingTarget, "this message needs a target", None);
         };
-        let Some(to) = self.online_at(target) else {
-            return self.error(conn, ErrorCode::RelayFailed, "the user is not online", Some(target));
+        let Some(to) = self.online_at(&target.0) else {
+            return self.error(conn, ErrorCode::RelayFailed, "the user is not online", Some(&target.0));
         };
-        only(Output::Relay { from: conn, to, message: Relayed { kind, sender, envelope } })
+        let payload = envelope.payload.map(|payload| payload.get());
+        let message = Relayed { kind, session_id: envelope.session_id, target, sender, payload };
+        only(Output::Relay { from: conn, to, message })
     }
 
     fn online_at(&self, name: &str) -> Option<ConnId> {
@@ -511,6 +532,9 @@ fn close(conn: ConnId, code: u16, reason: &'static str) -> Output<'static> {
     Output::Close { conn, code, reason }
 }
 
+/// Names that one tick sets free.
+const NAMES_PER_TICK: usize = 400;
+
 /// The close codes of an endpoint that goes away, and of one that has seen its rules broken (RFC 6455, section 7.4.1).
 pub const GOING_AWAY: u16 = 1001;
 /// See [`GOING_AWAY`].
@@ -579,6 +603,24 @@ mod tests {
         for kind in ["key:exchange", "signal:offer", "signal:answer", "signal:ice", "session:accept", "session:decline"]
         {
             relayed(kind);
+        }
+    }
+
+    #[test]
+    fn a_relayed_message_is_what_serde_would_write() {
+        for name in ["bob", "böb", "b\"o\\b", "b\u{7f}ob "] {
+            let mut hub = hub();
+            hub.connect(CAROL, name, None, Instant::now()).unwrap();
+            for rest in ["", r#","sessionId":"a\nb""#, r#","payload":null"#, r#","payload":"\u0000""#] {
+                let target = serde_json::to_string(name).unwrap();
+                let sent = format!(r#"{{"type":"signal:ice","target":{target}{rest}}}"#);
+                let outputs = hub.receive(CAROL, &sent, Instant::now());
+                let [Output::Relay { message, .. }] = &outputs[..] else { panic!("{outputs:?}") };
+                let mut text = Vec::new();
+                message.write(&mut text);
+                let stamped = Envelope { sender: Some(Text::from(name)), ..Envelope::parse(&sent).unwrap() };
+                assert_eq!(String::from_utf8(text).unwrap(), serde_json::to_string(&stamped).unwrap());
+            }
         }
     }
 

@@ -156,8 +156,8 @@ impl fmt::Display for JoinError {
     }
 }
 
-/// Sessions that one tick ends: about a millisecond of work.
-const ENDS_PER_TICK: usize = 2000;
+/// Sessions that one tick ends: less than a millisecond of work.
+const ENDS_PER_TICK: usize = 400;
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! A hash map that never pauses: 256 plain ones, so that one which grows or shrinks moves a 256th of the entries and not
+//! A hash map that never pauses: 1024 plain ones, so that one which grows or shrinks moves a 1024th of the entries and not
 //! all of them. With a million entries that is a fraction of a millisecond instead of a tenth of a second. Pure.
 
 use std::borrow::Borrow;
@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, Hash};
 
 /// Something that can be spread over the parts of a [`Table`].
 pub trait Spread {
-    /// A number whose low byte names the part. It need not be hard to guess: whoever fills one part has an ordinary map.
+    /// A number whose low bits name the part. It need not be hard to guess: whoever fills one part has an ordinary map.
     fn spread(&self) -> usize;
 }
 
@@ -16,7 +16,7 @@ impl Spread for str {
     /// FNV-1a, whose higher bits are the better mixed ones.
     fn spread(&self) -> usize {
         let hash = self.bytes().fold(0, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-        (hash >> 16) as usize
+        (hash >> 12) as usize
     }
 }
 
@@ -28,7 +28,7 @@ impl<T: Spread + ?Sized> Spread for std::sync::Arc<T> {
 
 impl Spread for uuid::Uuid {
     fn spread(&self) -> usize {
-        self.as_bytes()[0].into()
+        usize::from(self.as_bytes()[0]) << 8 | usize::from(self.as_bytes()[1])
     }
 }
 
@@ -100,10 +100,10 @@ impl<K: Spread + Hash + Eq, V, S: BuildHasher> Table<K, V, S> {
 }
 
 /// How many maps there are in a table.
-const PARTS: usize = 256;
+const PARTS: usize = 1024;
 
 /// A part of up to this many places is never made smaller.
-const KEPT_CAPACITY: usize = 64;
+const KEPT_CAPACITY: usize = 16;
 
 #[cfg(test)]
 mod tests {

@@ -1,30 +1,63 @@
-//! Tokio for the `webrtc` crate, in a hurry: its driver is not woken between the steps of opening a connection, and would
-//! wait for its next tick of 200 ms.
+//! Tokio for the `webrtc` crate, with its sleeps as long as the connection needs them. The crate's driver is not woken
+//! between the steps of opening a connection, and would wait for its next tick of 200 ms; and it goes on ticking when
+//! nobody says anything, which is what a bot with a hundred silent peers spends its time with.
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle as TaskHandle, Runtime, TokioRuntime,
 };
 
-/// Tokio, but with short sleeps until the connection is open.
+/// How far a connection is, as its sleeps go.
+#[derive(Debug)]
+pub struct Pace(Mutex<Stage>);
+
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    /// It is being opened: short sleeps until then.
+    Opening(Instant),
+    /// It is open, and something was last said then.
+    Open(Instant),
+}
+
+impl Pace {
+    /// A connection that is about to be opened.
+    pub fn opening() -> Self {
+        Self(Mutex::new(Stage::Opening(Instant::now() + PROMPT_TIME)))
+    }
+
+    /// Takes note that the connection is open, and that something is said over it.
+    pub fn active(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Stage::Open(Instant::now());
+    }
+
+    /// How long to sleep where the driver wants to sleep so long. What comes from the network wakes it anyway, and so does
+    /// what is sent.
+    fn sleep(&self, duration: Duration) -> Duration {
+        match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Stage::Opening(until) if Instant::now() < until => duration.min(PROMPT_SLEEP),
+            Stage::Open(last) if last.elapsed() > QUIET_TIME => duration.max(QUIET_SLEEP),
+            _ => duration,
+        }
+    }
+}
+
+/// Tokio, at a connection's pace.
 #[derive(Debug)]
 pub struct Prompt {
     inner: TokioRuntime,
-    is_open: Arc<AtomicBool>,
-    until: Instant,
+    pace: Arc<Pace>,
 }
 
 impl Prompt {
-    /// Prompt until `is_open` is set, or [`PROMPT_TIME`] is over.
-    pub fn new(is_open: Arc<AtomicBool>) -> Self {
-        Self { inner: TokioRuntime, is_open, until: Instant::now() + PROMPT_TIME }
+    /// Sleeps at this pace.
+    pub fn new(pace: Arc<Pace>) -> Self {
+        Self { inner: TokioRuntime, pace }
     }
 }
 
@@ -52,8 +85,7 @@ impl Runtime for Prompt {
     }
 
     fn sleep(&self, duration: Duration) -> Boxed<'static, ()> {
-        let is_prompt = !self.is_open.load(Ordering::Relaxed) && Instant::now() < self.until;
-        self.inner.sleep(if is_prompt { duration.min(PROMPT_SLEEP) } else { duration })
+        self.inner.sleep(self.pace.sleep(duration))
     }
 
     fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {
@@ -70,5 +102,10 @@ impl Runtime for Prompt {
 }
 
 /// The longest sleep of a driver that is opening a connection, and for how long that is worth its price.
-const PROMPT_SLEEP: Duration = Duration::from_millis(5);
+const PROMPT_SLEEP: Duration = Duration::from_millis(2);
 const PROMPT_TIME: Duration = Duration::from_secs(15);
+
+/// The shortest sleep of a connection over which nothing was said for a time. What is resent and acknowledged is long done
+/// with by then; what is left are keepalives, which may come two seconds late.
+const QUIET_SLEEP: Duration = Duration::from_secs(2);
+const QUIET_TIME: Duration = Duration::from_secs(5);
