@@ -26,6 +26,7 @@ pub mod keys;
 pub mod login;
 mod rtc;
 pub mod signaling;
+pub mod trust;
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -199,9 +199,26 @@ pub struct KeyExchange {
 /// What a Lowkey peer says of itself. That it says anything tells that it follows our rules of both calling at once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Introduction {
+    /// Its long-term X25519 public key: standard base64, with padding, of 32 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
     /// What it can do; a name that is not known is ignored.
     #[serde(default)]
     pub features: Vec<String>,
+}
+
+/// The payload of a signal whose content the server is not to see (protocol 2.2).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Sealed {
+    /// The base64 of nonce and box, which holds the payload's JSON.
+    pub sealed: String,
+}
+
+/// The first text of a data channel between peers that prove who they are (protocol 2.3).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Proof {
+    /// The base64 of nonce and box.
+    pub proof: String,
 }
 
 /// The payload of a `signal:offer` or `signal:answer`: an SDP session description.

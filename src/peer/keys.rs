@@ -5,6 +5,7 @@ use std::fmt;
 use crypto_box::SalsaBox;
 use crypto_box::aead::OsRng;
 use data_encoding::BASE64;
+use zeroize::Zeroizing;
 
 /// How long a key is, in bytes.
 pub const KEY_BYTES: usize = 32;
@@ -45,6 +46,11 @@ impl PublicKey {
         Ok(Self(bytes))
     }
 
+    /// The 32 bytes of the key.
+    pub fn as_bytes(&self) -> &[u8; KEY_BYTES] {
+        &self.0
+    }
+
     /// The key as it goes onto the wire.
     pub fn to_base64(self) -> String {
         BASE64.encode(&self.0)
@@ -79,6 +85,21 @@ impl KeyPair {
     /// Makes a fresh pair.
     pub fn generate() -> Self {
         Self::from_secret(crypto_box::SecretKey::generate(&mut OsRng))
+    }
+
+    /// The pair whose secret half is this, as [`secret_to_base64`](Self::secret_to_base64) gave it.
+    ///
+    /// # Errors
+    /// It is not base64 of 32 bytes.
+    pub fn from_base64(secret: &str) -> Result<Self, KeyError> {
+        let bytes = Zeroizing::new(BASE64.decode(secret.as_bytes()).map_err(|_| KeyError::Malformed)?);
+        let bytes = <[u8; KEY_BYTES]>::try_from(&bytes[..]).map_err(|_| KeyError::Malformed)?;
+        Ok(Self::from_secret(crypto_box::SecretKey::from(bytes)))
+    }
+
+    /// The secret half, to be kept where nobody else can read it.
+    pub fn secret_to_base64(&self) -> Zeroizing<String> {
+        Zeroizing::new(BASE64.encode(&*Zeroizing::new(self.secret.to_bytes())))
     }
 
     /// The public half.
