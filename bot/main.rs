@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<(), String> {
     let name = options.peer.name.as_ref().map_or(DEFAULT_NAME, |name| name.as_str());
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| error.to_string())?;
-    let mut settings = options.peer.settings()?;
+    let mut settings = options.peer.settings(name)?;
     settings.max_requests = MAX_REQUESTS;
     let (peer, events) =
         Peer::connect_with(options.peer.server.clone(), name, settings).map_err(|error| error.to_string())?;
@@ -50,6 +50,8 @@ fn run(options: &Options) -> Result<(), String> {
     for event in events {
         match event {
             Event::Request { peer: caller } => peer.accept(&caller),
+            // It talks to everybody, so it does not mind who had the name before.
+            Event::Identified { peer: caller, .. } => peer.trust(&caller, None),
             Event::Message { peer: caller, text } => peer.send(&caller, &text),
             Event::Online => eprintln!("lowkey-bot: online as {name} at {}", options.peer.server),
             Event::Offline { reason, retry_in: Some(_) } => eprintln!("lowkey-bot: no server ({reason}); trying again"),

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use lowkey::peer::{CloseReason, Event, NotSentReason, Peer, Settings, TextFormat};
+use lowkey::peer::{CloseReason, Event, NotSentReason, Peer, Settings, TextFormat, Trust};
 
 use crate::old_app::OldApp;
-use crate::world::{Client, Program, SOON, Server, User, until};
+use crate::world::{Client, Program, SOON, Server, User, identity, until};
 
 fn closed(peer: &str, reason: CloseReason) -> Event {
     Event::Closed { peer: peer.to_owned(), reason }
@@ -35,6 +35,13 @@ fn a_call_tells_each_step_and_texts_go_both_ways() {
     bob.peer.accept("alice");
     for (user, other) in [(&mut alice, "bob"), (&mut bob, "alice")] {
         user.expect(&Event::KeysExchanged { peer: other.to_owned() });
+        let identified = user.next();
+        let (own, peer) = match other {
+            "bob" => (identity("alice"), identity("bob")),
+            _ => (identity("bob"), identity("alice")),
+        };
+        let (trust, own, peer_key) = (Trust::New, own.public(), peer.public());
+        assert_eq!(identified, Event::Identified { peer: other.to_owned(), trust, own, other: peer_key });
         user.expect(&Event::Open { peer: other.to_owned() });
     }
     says(&alice, "bob", &mut bob, "hello", "alice");

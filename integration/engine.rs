@@ -4,20 +4,24 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use lowkey::peer::engine::{ConnectionId, Engine, Input, Output};
-use lowkey::peer::{CloseReason, Event, TextFormat};
+use lowkey::peer::engine::{ConnectionId, Engine, Input, Output, Setup};
+use lowkey::peer::{CloseReason, Event};
 use lowkey::protocol::Candidate;
 use lowkey::server::hub::{self, ConnId, Hub};
 use lowkey::server::limits::Limits;
 use uuid::Uuid;
 
-const NAMES: [&str; 2] = ["alice", "bob"];
-const ALICE: usize = 0;
-const BOB: usize = 1;
+pub const NAMES: [&str; 2] = ["alice", "bob"];
+pub const ALICE: usize = 0;
+pub const BOB: usize = 1;
 
-struct World {
+pub struct World {
     hub: Hub,
-    engines: [Engine; 2],
+    pub engines: [Engine; 2],
+    /// What the server makes of a message for a user.
+    pub server: Box<dyn FnMut(usize, String) -> Vec<String>>,
+    /// What the network makes of a text that a user receives over the data channel.
+    pub network: Box<dyn FnMut(usize, String) -> Vec<String>>,
     /// What is on its way: texts to and from the server, and what WebRTC has to say.
     to_server: [VecDeque<String>; 2],
     to_engine: [VecDeque<String>; 2],
@@ -29,14 +33,16 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut hub = Hub::new(Duration::from_secs(600), Limits::default(), Uuid::new_v4);
         for (number, name) in NAMES.iter().enumerate() {
             hub.connect(ConnId(number), name, None, Instant::now()).unwrap();
         }
         let mut world = Self {
             hub,
-            engines: NAMES.map(|name| Engine::new(name, TextFormat::V1, 3)),
+            engines: NAMES.map(|name| Engine::new(name, Setup::default())),
+            server: Box::new(|_, text| vec![text]),
+            network: Box::new(|_, text| vec![text]),
             to_server: Default::default(),
             to_engine: Default::default(),
             from_webrtc: Default::default(),
@@ -50,23 +56,25 @@ impl World {
         world
     }
 
-    fn handle(&mut self, user: usize, input: Input) {
+    pub fn handle(&mut self, user: usize, input: Input) {
         for output in self.engines[user].handle(input, self.now) {
             match output {
                 Output::Signal(text) => self.to_server[user].push_back(text),
                 Output::Event(event) => self.events[user].push(event),
                 Output::Offer { id } => {
                     let candidate = Candidate { candidate: "c".into(), sdp_mid: None, sdp_mline_index: None };
-                    let sdp = format!("{user} {}", id.0);
+                    let sdp = format!("{user} {}\n{}", id.0, fingerprint(user));
                     self.from_webrtc[user].extend([Input::Described { id, sdp }, Input::Candidate { id, candidate }]);
                 }
                 // A description names its author, and an answer the offer too.
                 Output::Answer { id, sdp } => {
-                    let sdp = format!("{user} {} {sdp}", id.0);
+                    let offer = sdp.lines().next().unwrap();
+                    let sdp = format!("{user} {} {offer}\n{}", id.0, fingerprint(user));
                     self.from_webrtc[user].push_back(Input::Described { id, sdp });
                 }
                 Output::Finish { id, sdp } => {
-                    let words: Vec<u64> = sdp.split(' ').map(|word| word.parse().unwrap()).collect();
+                    let words: Vec<u64> =
+                        sdp.lines().next().unwrap().split(' ').map(|word| word.parse().unwrap()).collect();
                     assert_eq!((words[2], words[3]), (user as u64, id.0), "the answer is to this offer");
                     let other = (words[0] as usize, ConnectionId(words[1]));
                     self.connected.extend([((user, id), other), (other, (user, id))]);
@@ -75,8 +83,10 @@ impl World {
                 }
                 Output::Transmit { id, text } => {
                     if let Some((other, id)) = self.connected.get(&(user, id)) {
-                        let input = Input::Received { id: *id, text: Some(text) };
-                        self.from_webrtc[*other].push_back(input);
+                        for text in (self.network)(*other, text) {
+                            let input = Input::Received { id: *id, text: Some(text) };
+                            self.from_webrtc[*other].push_back(input);
+                        }
                     }
                 }
                 Output::Close { id, .. } => {
@@ -115,7 +125,7 @@ impl World {
                         }
                         hub::Output::Close { .. } => panic!("{output:?}"),
                     };
-                    self.to_engine[to.0].push_back(text);
+                    self.to_engine[to.0].extend((self.server)(to.0, text));
                 }
             }
             1 => {
@@ -130,15 +140,15 @@ impl World {
         true
     }
 
-    fn settle(&mut self) {
+    pub fn settle(&mut self) {
         while self.step(0) {}
     }
 
-    fn command(&mut self, user: usize, command: impl FnOnce(String) -> Input) {
+    pub fn command(&mut self, user: usize, command: impl FnOnce(String) -> Input) {
         self.handle(user, command(NAMES[1 - user].to_owned()));
     }
 
-    fn taken(&mut self, user: usize) -> Vec<Event> {
+    pub fn taken(&mut self, user: usize) -> Vec<Event> {
         std::mem::take(&mut self.events[user])
     }
 
@@ -152,7 +162,7 @@ impl World {
         world
     }
 
-    fn pass(&mut self, seconds: u64) {
+    pub fn pass(&mut self, seconds: u64) {
         self.now += Duration::from_secs(seconds);
         for user in [ALICE, BOB] {
             self.handle(user, Input::Tick);
@@ -160,19 +170,24 @@ impl World {
     }
 }
 
-fn open(peer: &str) -> Event {
+/// The line of a description that names a user's certificate.
+fn fingerprint(user: usize) -> String {
+    format!("a=fingerprint:sha-256 {}", vec![format!("{user:02X}"); 32].join(":"))
+}
+
+pub fn open(peer: &str) -> Event {
     Event::Open { peer: peer.to_owned() }
 }
 
-fn closed(peer: &str, reason: CloseReason) -> Event {
+pub fn closed(peer: &str, reason: CloseReason) -> Event {
     Event::Closed { peer: peer.to_owned(), reason }
 }
 
-fn message(peer: &str, text: &str) -> Event {
+pub fn message(peer: &str, text: &str) -> Event {
     Event::Message { peer: peer.to_owned(), text: text.to_owned() }
 }
 
-fn text(peer: String) -> Input {
+pub fn text(peer: String) -> Input {
     Input::Send { peer, text: "hello".to_owned() }
 }
 
@@ -306,7 +321,7 @@ fn a_caller_that_repeats_itself_gets_no_more_time() {
         world.settle();
         world.pass(25);
         // Left without a word: a program that was killed.
-        world.engines[ALICE] = Engine::new("alice", TextFormat::V1, 3);
+        world.engines[ALICE] = Engine::new("alice", Setup::default());
         world.handle(ALICE, Input::Online);
     }
     let peer = || "alice".to_owned();
@@ -315,7 +330,7 @@ fn a_caller_that_repeats_itself_gets_no_more_time() {
 
 #[test]
 fn a_new_call_that_meets_the_end_of_the_old_chat_is_not_lost() {
-    let mut bob = Engine::new("bob", TextFormat::V1, 3);
+    let mut bob = Engine::new("bob", Setup::default());
     let now = Instant::now();
     let mut handle = |input| bob.handle(input, now);
     let joined = r#"{"type":"session:joined","payload":{"sessionId":"x","peer":"alice"}}"#;
@@ -348,8 +363,16 @@ fn another_key_in_mid_chat_is_a_new_request_and_the_chat_goes_on() {
     world.command(ALICE, text);
     world.settle();
     assert_eq!(world.taken(BOB), [message("alice", "hello")]);
+    // Whoever it is has not the identity of the alice that he talks to.
     world.command(BOB, |peer| Input::Accept { peer });
-    assert_eq!(world.taken(BOB)[0], closed("alice", CloseReason::Replaced));
+    let refused = world.taken(BOB);
+    assert!(
+        matches!(&refused[..], [Event::Closed { reason: CloseReason::IdentityChanged { identity: None, .. }, .. }]),
+        "{refused:?}"
+    );
+    world.command(ALICE, text);
+    world.settle();
+    assert_eq!(world.taken(BOB), [message("alice", "hello")]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod chat;
 mod echo;
 mod engine;
+mod evil;
 mod floors;
 mod fuzz;
 mod hostile;

@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lowkey::peer::keys::KeyPair;
 use lowkey::peer::{Event, Events, Peer, Settings};
 use serde_json::Value;
 use tungstenite::protocol::CloseFrame;
@@ -202,6 +203,7 @@ impl Server {
     pub fn peer(&self, name: &str) -> User {
         let mut settings = Settings::default();
         settings.token = Some(format!("the token of {name}"));
+        settings.identity = Some(identity(name));
         User::online(&self.url(), name, settings)
     }
 
@@ -216,6 +218,13 @@ impl Server {
         bot.stderr.find("online as echo");
         bot
     }
+}
+
+/// The long-term pair of a user of this name: the same in every program of a test.
+pub fn identity(name: &str) -> KeyPair {
+    let mut secret = [7; 32];
+    secret.iter_mut().zip(name.bytes()).for_each(|(secret, byte)| *secret = byte);
+    KeyPair::from_base64(&data_encoding::BASE64.encode(&secret)).unwrap()
 }
 
 /// A user of the library: a peer with its events.

@@ -7,6 +7,7 @@
 
 pub mod command;
 pub mod conversation;
+pub mod people;
 pub mod screen;
 
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -27,10 +28,12 @@ use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 use crate::options::{self, PeerOptions};
-use crate::peer::{Event, Peer};
+use crate::peer::trust::{KnownPeers, Link};
+use crate::peer::{Event, Peer, ServerUrlError};
 use crate::profile::{Profile, Username};
 use command::Command;
 use conversation::{Conversation, Effect};
+use people::People;
 use screen::Line;
 
 /// Private chat from peer to peer, in a terminal.
@@ -42,7 +45,7 @@ use screen::Line;
 struct Options {
     #[command(flatten)]
     peer: PeerOptions,
-    /// Call this user at once
+    /// Call this user at once, by name or by a link, which names the server too
     #[arg(value_name = "PEER")]
     call: Option<String>,
 }
@@ -87,11 +90,24 @@ fn run(options: Options) -> Result<ExitCode, Failure> {
         Some(name) => name.clone(),
         None => kept_name(is_interactive)?,
     };
-    let settings = options.peer.settings().map_err(Failure::setting)?;
-    let (peer, events) =
-        Peer::connect_with(options.peer.server.clone(), name.as_str(), settings).map_err(Failure::system)?;
+    let link = options.call.as_ref().filter(|call| call.starts_with("lowkey://"));
+    let link = link.map(|link| link.parse::<Link>()).transpose().map_err(|error| Failure::setting(error.to_owned()))?;
+    let server = match &link {
+        Some(link) => link.server().parse().map_err(|error: ServerUrlError| Failure::setting(error.to_string()))?,
+        None => options.peer.server.clone(),
+    };
+    let mut settings = options.peer.settings(name.as_str()).map_err(Failure::setting)?;
+    let profile = Profile::from_env(|name| std::env::var(name).ok()).ok();
+    let known = profile.as_ref().map(Profile::known_peers).transpose().map_err(Failure::setting)?.unwrap_or_default();
+    let place = server.place();
+    settings.known = known.at(&place).map(|(name, known)| (name.to_owned(), known.clone())).collect();
+    let identity = settings.identity.as_ref().map(|identity| identity.public());
+    let today = jiff::Zoned::now().date().to_string();
+    let people = People::new(name.as_str(), identity, &place, server.is_plain(), known, &today);
+    let memory = Memory { profile, place };
+    let (peer, events) = Peer::connect_with(server, name.as_str(), settings).map_err(Failure::system)?;
     is_serving.store(true, Ordering::SeqCst);
-    let mut conversation = Conversation::new(options.call);
+    let mut conversation = Conversation::new(people, options.call.filter(|_| link.is_none()));
     let screen = if is_interactive {
         println!("You are {name}. /connect NAME calls somebody, /help lists what can be typed.");
         interactive(mail.clone()).map_err(Failure::system)?
@@ -108,7 +124,11 @@ fn run(options: Options) -> Result<ExitCode, Failure> {
             }
         }
     });
-    serve(&mut conversation, &peer, &screen, &mailbox);
+    if let Some(link) = link {
+        let effects = conversation.command(Command::Connect(link.to_string()));
+        carry_out(effects, &peer, &screen, &memory);
+    }
+    serve(&mut conversation, &peer, &screen, &memory, &mailbox);
     terminal.restore();
     let is_all_read = end(&peer, &mut conversation, &screen, &mailbox);
     // A script wants to know whether all was sent and read; a person has seen it.
@@ -162,7 +182,50 @@ enum Mail {
     Signal,
 }
 
-fn serve(conversation: &mut Conversation, peer: &Peer, screen: &Screen, mailbox: &Receiver<Mail>) {
+/// Where it is kept who the peers are.
+struct Memory {
+    profile: Option<Profile>,
+    /// The server's place in the list.
+    place: String,
+}
+
+impl Memory {
+    fn change(&self, screen: &Screen, change: impl FnOnce(&mut KnownPeers)) {
+        // Without a profile it is remembered as long as the program runs.
+        let changed = self.profile.as_ref().map_or(Ok(()), |profile| profile.change_known_peers(change));
+        if let Err(error) = changed {
+            screen.show(Line::Notice(format!("who this is could not be kept: {error}")));
+        }
+    }
+}
+
+/// Does what is to be done; whether the program is to end.
+fn carry_out(effects: Vec<Effect>, peer: &Peer, screen: &Screen, memory: &Memory) -> bool {
+    for effect in effects {
+        match effect {
+            Effect::Connect(name) => peer.request(&name),
+            Effect::Accept(name) => peer.accept(&name),
+            Effect::Decline(name) => peer.decline(&name),
+            Effect::Send { peer: name, text } => peer.send(&name, &text),
+            Effect::Leave(name) => peer.leave(&name),
+            Effect::Remember { peer: name, known } => {
+                peer.trust(&name, Some(known.clone()));
+                memory.change(screen, |peers| peers.insert(&name, &memory.place, known));
+            }
+            Effect::Forget(name) => {
+                peer.trust(&name, None);
+                memory.change(screen, |peers| {
+                    peers.remove(&name, &memory.place);
+                });
+            }
+            Effect::Show(line) => screen.show(line),
+            Effect::Quit => return true,
+        }
+    }
+    false
+}
+
+fn serve(conversation: &mut Conversation, peer: &Peer, screen: &Screen, memory: &Memory, mailbox: &Receiver<Mail>) {
     let mut held = None;
     for mail in mailbox {
         let mut served = None;
@@ -180,16 +243,8 @@ fn serve(conversation: &mut Conversation, peer: &Peer, screen: &Screen, mailbox:
             Mail::EndOfInput => conversation.finish(),
             Mail::Signal => return,
         };
-        for effect in effects {
-            match effect {
-                Effect::Connect(name) => peer.request(&name),
-                Effect::Accept(name) => peer.accept(&name),
-                Effect::Decline(name) => peer.decline(&name),
-                Effect::Send { peer: name, text } => peer.send(&name, &text),
-                Effect::Leave(name) => peer.leave(&name),
-                Effect::Show(line) => screen.show(line),
-                Effect::Quit => return,
-            }
+        if carry_out(effects, peer, screen, memory) {
+            return;
         }
         // A program can write faster than a chat opens; a person cannot.
         let released = if conversation.has_room() { held.take() } else { None };

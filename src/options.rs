@@ -32,27 +32,38 @@ pub struct PeerOptions {
     /// your command line
     #[arg(long, env = "LOWKEY_ACCESS_TOKEN_FILE", value_name = "FILE")]
     pub access_token_file: Option<PathBuf>,
+    /// Refuse peers that cannot prove who they are, as old apps, and such as change their key in mid-chat
+    #[arg(long, env = "LOWKEY_STRICT")]
+    pub strict: bool,
     /// How texts are written at first to apps that say nothing of themselves
     #[arg(long, env = "LOWKEY_TEXT_FORMAT", value_enum, default_value_t = TextFormatOption::V1)]
     pub text_format: TextFormatOption,
 }
 
 impl PeerOptions {
-    /// The settings of a peer with these options. The secret that names are held with is the profile's; where there is no
-    /// place for one, it is this program's alone.
+    /// The settings of a peer of this name with these options. The secret that names are held with, and the identity, are
+    /// the profile's; where there is no place for them, they are this program's alone.
     ///
     /// # Errors
     /// A file cannot be read or understood.
-    pub fn settings(&self) -> Result<Settings, String> {
-        let token = match Profile::from_env(|name| std::env::var(name).ok()) {
+    pub fn settings(&self, name: &str) -> Result<Settings, String> {
+        let (token, identity) = match Profile::from_env(|name| std::env::var(name).ok()) {
             // Where it cannot be kept, as with a service's user, it lasts as long as the program.
-            Ok(profile) => profile.token().inspect_err(|error| log::warn!("{error}")).ok(),
-            Err(_) => None,
+            Ok(profile) => match profile.token() {
+                Ok(token) => (Some(token), Some(profile.identity(name)?)),
+                Err(error) => {
+                    eprintln!("* {error}; so nobody will know {name} again after this start");
+                    (None, None)
+                }
+            },
+            Err(_) => (None, None),
         };
         let stun = self.stun.iter().map(|server| server.0.clone());
         let turn = self.turn.iter().map(|server| server.0.clone());
         Ok(Settings {
             token,
+            identity,
+            is_strict: self.strict,
             access_token: self.access_token()?,
             ice_servers: stun.chain(turn).collect(),
             text_format: match self.text_format {

@@ -28,7 +28,7 @@ mod rtc;
 pub mod signaling;
 pub mod trust;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -43,13 +43,16 @@ use log::{debug, error};
 use mio::{Poll, Token, Waker};
 
 pub use cipher::TextFormat;
-use engine::{Engine, Input, Output};
+use engine::{Engine, Input, Output, Setup};
 pub use event::{CloseReason, Event, NotSentReason};
+use keys::KeyPair;
 use login::Login;
 pub use login::{ServerUrl, ServerUrlError};
 pub use rtc::IceServer;
 use rtc::{Command, Outlet, Rtc};
 use signaling::{Dialled, Signaling};
+use trust::Known;
+pub use trust::Trust;
 
 /// A user who is online at a server and chats with others. Clones are cheap and stand for the same user; when the last
 /// one is dropped, chats end in order. No call blocks, but for [`shutdown`](Self::shutdown).
@@ -69,6 +72,12 @@ pub struct Settings {
     pub token: Option<String>,
     /// What a private server wants to know.
     pub access_token: Option<String>,
+    /// The long-term key pair that this user is known by; `None` makes one that lasts as long as the program.
+    pub identity: Option<KeyPair>,
+    /// Who was seen before at this server, by name. Whoever is another now is refused.
+    pub known: HashMap<String, Known>,
+    /// Whether to refuse peers that cannot prove who they are, and such as change their key in mid-chat.
+    pub is_strict: bool,
     /// How texts are sent at first to peers that say nothing of themselves.
     pub text_format: TextFormat,
     /// How many requests may wait for an answer at once; more are dropped. A bot that accepts everyone wants more than a
@@ -96,6 +105,9 @@ impl Default for Settings {
             ice_servers: Vec::new(),
             token: None,
             access_token: None,
+            identity: None,
+            known: HashMap::new(),
+            is_strict: false,
             text_format: TextFormat::V1,
             max_requests: 3,
             lost_after: Duration::from_secs(15),
@@ -185,11 +197,18 @@ impl Peer {
             secret: settings.token.unwrap_or_else(new_token),
             access_token: settings.access_token,
         };
+        let setup = Setup {
+            text_format: settings.text_format,
+            max_requests: settings.max_requests,
+            identity: settings.identity.unwrap_or_else(KeyPair::generate),
+            known: settings.known,
+            is_strict: settings.is_strict,
+        };
         let peer_loop = Loop {
             poll,
             mailbox,
             inputs,
-            engine: Engine::new(username, settings.text_format, settings.max_requests),
+            engine: Engine::new(username, setup),
             signaling: Signaling::new(login, SERVER, Instant::now(), post),
             rtc,
             queued: queued.clone(),
@@ -224,6 +243,12 @@ impl Peer {
     pub fn send(&self, peer: &str, text: &str) {
         self.handle.queued.add(text.len());
         self.post(Input::Send { peer: peer.to_owned(), text: text.to_owned() });
+    }
+
+    /// Says who `peer` is from now on: only that identity is taken, in the next call; `None` takes any. A call by a link says
+    /// so first.
+    pub fn trust(&self, peer: &str, known: Option<Known>) {
+        self.post(Input::Trust { peer: peer.to_owned(), known });
     }
 
     /// Ends the chat with `peer`, or the call, once what was sent has arrived.

@@ -1,5 +1,6 @@
 //! Where the programs keep what outlives them: the folder `lowkey` in the user's configuration folder
-//! (`$XDG_CONFIG_HOME`, else `~/.config`). `config.toml` holds the username, and `token` the secret that it is held with.
+//! (`$XDG_CONFIG_HOME`, else `~/.config`). `config.toml` holds the username, `token` the secret that it is held with, `identity-NAME` the long-term
+//! key of a name, and `known_peers` who was seen before.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -9,8 +10,11 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
+use crate::peer::keys::KeyPair;
 use crate::peer::new_token;
+use crate::peer::trust::KnownPeers;
 
 /// The folder of one user's settings.
 #[derive(Debug, Clone)]
@@ -82,6 +86,58 @@ impl Profile {
         Ok(token)
     }
 
+    /// The long-term key pair of the user of this name, made on the first call. Each name has its own: several that one
+    /// person uses on one machine are strangers to each other.
+    ///
+    /// # Errors
+    /// The file cannot be read or understood, or not be written where it is missing. It is never replaced: that would make
+    /// a stranger of the user to everybody who knows them.
+    pub fn identity(&self, name: &str) -> Result<KeyPair, String> {
+        let file = format!("identity-{name}");
+        let path = self.folder.join(&file);
+        match fs::read_to_string(&path).map(Zeroizing::new) {
+            Ok(text) => KeyPair::from_base64(text.trim()).map_err(|_| {
+                format!(
+                    "{}: this is no identity; restore it from a backup, or remove it to get a new one",
+                    path.display()
+                )
+            }),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let identity = KeyPair::generate();
+                let text = Zeroizing::new(format!("{}\n", *identity.secret_to_base64()));
+                self.write(&file, &text).map_err(|error| format!("{}: {error}", path.display()))?;
+                Ok(identity)
+            }
+            Err(error) => Err(format!("{}: {error}", path.display())),
+        }
+    }
+
+    /// The peers that were seen before.
+    ///
+    /// # Errors
+    /// The file cannot be read or understood.
+    pub fn known_peers(&self) -> Result<KnownPeers, String> {
+        let path = self.folder.join(KNOWN_PEERS);
+        match fs::read_to_string(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(KnownPeers::default()),
+            Err(error) => Err(format!("{}: {error}", path.display())),
+            Ok(text) => KnownPeers::parse(&text).map_err(|line| {
+                format!("{}: line {line} is no known peer: NAME@SERVER KEY DATE seen|verified", path.display())
+            }),
+        }
+    }
+
+    /// Changes the file of known peers, as it is by now: another program may have written it.
+    ///
+    /// # Errors
+    /// The file cannot be read, understood or written.
+    pub fn change_known_peers(&self, change: impl FnOnce(&mut KnownPeers)) -> Result<(), String> {
+        let mut peers = self.known_peers()?;
+        change(&mut peers);
+        let said = |error: io::Error| format!("{}: {error}", self.folder.join(KNOWN_PEERS).display());
+        self.write(KNOWN_PEERS, &peers.to_string()).map_err(said)
+    }
+
     /// Where the settings are.
     pub fn path(&self) -> PathBuf {
         self.folder.join("config.toml")
@@ -133,6 +189,8 @@ impl fmt::Display for Username {
         f.write_str(&self.0)
     }
 }
+
+const KNOWN_PEERS: &str = "known_peers";
 
 #[cfg(test)]
 mod tests {

@@ -4,12 +4,11 @@
 use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
-use lowkey::peer::TextFormat;
-use lowkey::peer::engine::{Engine, Input, Output};
+use lowkey::peer::engine::{Engine, Input, Output, Setup};
 
 fuzz_target!(|text: &str| {
     let mut now = Instant::now();
-    let mut engine = Engine::new("bob", TextFormat::V1, 3);
+    let mut engine = Engine::new("bob", Setup::default());
     engine.handle(Input::Online, now);
     for line in text.lines() {
         now += Duration::from_millis(100);

@@ -15,6 +15,18 @@ pub enum Command {
     Leave(Option<String>),
     /// Say with whom there are chats, and who is calling.
     Who,
+    /// Show the safety number of the current chat.
+    Verify,
+    /// The safety number of the current chat was compared: the peer is verified.
+    Verified,
+    /// Take the new identity of a peer who was refused, with its safety number as it was typed in.
+    Trust(String, String),
+    /// Say who was seen before.
+    Peers,
+    /// Forget a peer.
+    Forget(String),
+    /// Show the user's own link.
+    Link,
     /// Send this to the peer of the current chat, whatever it begins with.
     Paste(String),
     /// Say what can be typed.
@@ -35,6 +47,14 @@ impl Command {
         }
         let mut words = rest.split_whitespace();
         let name = words.next().unwrap_or_default();
+        if name == "trust" {
+            let peer = words.next().unwrap_or_default().to_owned();
+            let number: Vec<&str> = words.collect();
+            return match peer.is_empty() || number.is_empty() {
+                true => Self::Mistake("/trust takes a name and the safety number: /trust NAME 12345 …".to_owned()),
+                false => Self::Trust(peer, number.concat()),
+            };
+        }
         let (argument, extra) = (words.next().map(str::to_owned), words.next());
         match (name, argument, extra) {
             ("connect", Some(peer), None) => Self::Connect(peer),
@@ -43,22 +63,37 @@ impl Command {
             ("decline", peer, None) => Self::Decline(peer),
             ("leave", peer, None) => Self::Leave(peer),
             ("accept" | "decline" | "leave", _, _) => Self::Mistake(format!("/{name} takes one name at most")),
+            ("verify", None, _) => Self::Verify,
+            ("verify", Some(word), None) if word == "yes" => Self::Verified,
+            ("verify", _, _) => {
+                Self::Mistake("/verify shows the safety number; /verify yes says it was compared".to_owned())
+            }
+            ("forget", Some(peer), None) => Self::Forget(peer),
+            ("forget", _, _) => Self::Mistake("/forget takes one name: /forget NAME".to_owned()),
+            ("peers", None, _) => Self::Peers,
+            ("link", None, _) => Self::Link,
             ("who", None, _) => Self::Who,
             ("help", None, _) => Self::Help,
             ("quit", None, _) => Self::Quit,
-            ("who" | "help" | "quit", _, _) => Self::Mistake(format!("/{name} stands alone")),
+            ("who" | "peers" | "link" | "help" | "quit", _, _) => Self::Mistake(format!("/{name} stands alone")),
             _ => Self::Mistake(format!("there is no command /{name}; /help lists them, and //{name} sends it as text")),
         }
     }
 }
 
 /// The commands with their words and what they do, in the order in which help shows them.
-pub const COMMANDS: [(&str, &str); 7] = [
-    ("/connect NAME", "call NAME, or turn to the chat that is open with them"),
+pub const COMMANDS: [(&str, &str); 13] = [
+    ("/connect NAME", "call NAME, or turn to the chat that is open with them; a link is good too"),
     ("/accept [NAME]", "talk to who is calling; lines go to them from then on"),
     ("/decline [NAME]", "do not talk to who is calling"),
     ("/leave [NAME]", "end the chat or the call"),
     ("/who", "say with whom you are talking, and who is calling"),
+    ("/verify", "show the safety number, to be compared by voice or in person"),
+    ("/verify yes", "it was compared and is the same: they count as verified"),
+    ("/trust NAME NUMBER", "take the new identity of somebody who was refused"),
+    ("/peers", "say who was seen before"),
+    ("/forget NAME", "forget them, so that they are new the next time"),
+    ("/link", "show your link, by which others reach you and nobody else"),
     ("/help", "show this"),
     ("/quit", "end the program; so do Ctrl-D, and Ctrl-C twice"),
 ];
@@ -82,6 +117,12 @@ mod tests {
             ("/leave", Command::Leave(None)),
             ("/leave bob", Command::Leave(Some(name()))),
             ("/who", Command::Who),
+            ("/verify", Command::Verify),
+            ("/verify yes", Command::Verified),
+            ("/trust bob 12345 67890", Command::Trust(name(), "1234567890".to_owned())),
+            ("/peers", Command::Peers),
+            ("/forget bob", Command::Forget(name())),
+            ("/link", Command::Link),
             ("/help", Command::Help),
             ("/quit", Command::Quit),
         ] {
@@ -91,7 +132,20 @@ mod tests {
 
     #[test]
     fn mistakes_are_never_sent() {
-        for line in ["/", "/quti", "/connect", "/connect a b", "/accept a b", "/quit now", "/QUIT", "/ quit x"] {
+        for line in [
+            "/",
+            "/quti",
+            "/connect",
+            "/connect a b",
+            "/accept a b",
+            "/quit now",
+            "/verify no",
+            "/trust",
+            "/trust bob",
+            "/forget",
+            "/QUIT",
+            "/ quit x",
+        ] {
             assert!(matches!(Command::parse(line), Command::Mistake(_)), "{line}");
         }
     }
@@ -99,7 +153,7 @@ mod tests {
     #[test]
     fn every_command_of_the_help_is_one() {
         for (usage, _) in COMMANDS {
-            let line = usage.replace("[NAME]", "bob").replace("NAME", "bob");
+            let line = usage.replace("[NAME]", "bob").replace("NAME", "bob").replace("NUMBER", "12345");
             assert!(!matches!(Command::parse(&line), Command::Mistake(_) | Command::Text(_)), "{usage}");
         }
     }

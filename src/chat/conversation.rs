@@ -4,7 +4,9 @@
 use std::collections::VecDeque;
 
 use super::command::Command;
+use super::people::People;
 use super::screen::{self, Line};
+use crate::peer::trust::{Known, Link};
 use crate::peer::{CloseReason, Event};
 
 /// What is to be done.
@@ -25,6 +27,15 @@ pub enum Effect {
     },
     /// End the chat or call with this peer.
     Leave(String),
+    /// Remember who a peer is, for this program and the next.
+    Remember {
+        /// Its name.
+        peer: String,
+        /// Who it is.
+        known: Known,
+    },
+    /// Forget who it was.
+    Forget(String),
     /// Show a line.
     Show(Line),
     /// End the program.
@@ -32,8 +43,9 @@ pub enum Effect {
 }
 
 /// The state of the prompt.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Conversation {
+    people: People,
     /// The peer that lines go to, in a chat that is open or on its way. Nobody becomes it but by the user's word.
     current: Option<String>,
     open: Vec<String>,
@@ -61,8 +73,18 @@ enum Server {
 
 impl Conversation {
     /// Nobody to talk to yet. `call` is called as soon as the server is there.
-    pub fn new(call: Option<String>) -> Self {
-        Self { is_call_pending: call.is_some(), current: call, ..Self::default() }
+    pub fn new(people: People, call: Option<String>) -> Self {
+        Self {
+            people,
+            is_call_pending: call.is_some(),
+            current: call,
+            open: Vec::new(),
+            requests: Vec::new(),
+            waiting: VecDeque::new(),
+            server: Server::Sought,
+            is_finishing: false,
+            has_lost_lines: false,
+        }
     }
 
     /// Whether there is room for another line.
@@ -79,7 +101,24 @@ impl Conversation {
     pub fn command(&mut self, command: Command) -> Vec<Effect> {
         match command {
             Command::Text(text) | Command::Paste(text) => self.text(text),
+            Command::Connect(peer) if peer.starts_with("lowkey://") => match peer.parse::<Link>() {
+                Ok(link) => match self.people.connect_by(&link) {
+                    Ok((peer, remember)) => {
+                        let mut effects = vec![remember];
+                        effects.extend(self.connect(peer));
+                        effects
+                    }
+                    Err(effect) => vec![effect],
+                },
+                Err(mistake) => vec![notice(mistake)],
+            },
             Command::Connect(peer) => self.connect(peer),
+            Command::Verify => self.with_current(|people, peer| people.verify(peer)),
+            Command::Verified => self.with_current(|people, peer| people.verified(peer)),
+            Command::Trust(peer, number) => self.people.trust(&peer, &number),
+            Command::Peers => self.people.peers(),
+            Command::Forget(peer) => self.people.forget(&peer),
+            Command::Link => self.people.link(),
             Command::Accept(peer) => self.answer(peer, true),
             Command::Decline(peer) => self.answer(peer, false),
             Command::Leave(peer) => self.leave(peer),
@@ -108,8 +147,19 @@ impl Conversation {
             }
             Event::Request { peer } => self.requests.push(peer),
             Event::RequestEnded { peer } => self.requests.retain(|caller| *caller != peer),
+            Event::Identified { peer, trust, own, other } => {
+                effects.extend(self.people.identified(&peer, trust, own, other));
+            }
             Event::Open { peer } => effects.extend(self.opened(peer)),
-            Event::Closed { peer, reason } => effects.extend(self.closed(&peer, &reason)),
+            Event::Closed { peer, reason } => {
+                if let CloseReason::IdentityChanged { own, known, identity } = &reason {
+                    effects.extend(self.people.changed(&peer, *own, known, *identity));
+                }
+                if reason != CloseReason::Replaced {
+                    self.people.left(&peer);
+                }
+                effects.extend(self.closed(&peer, &reason));
+            }
             Event::NotSent { .. } => self.has_lost_lines = true,
             _ => {}
         }
@@ -233,7 +283,9 @@ impl Conversation {
 
     fn who(&self) -> Vec<Effect> {
         let lines = match &self.current {
-            Some(peer) if self.open.contains(peer) => lines_go_to(peer),
+            Some(peer) if self.open.contains(peer) => {
+                notice(&format!("lines go to {} now{}", screen::name(peer), self.people.describe(peer)))
+            }
             Some(peer) => notice(&format!("calling {}; lines wait for them", screen::name(peer))),
             None => notice("lines go to nobody"),
         };
@@ -245,6 +297,13 @@ impl Conversation {
             }
         }
         effects
+    }
+
+    fn with_current(&mut self, act: impl FnOnce(&mut People, &str) -> Vec<Effect>) -> Vec<Effect> {
+        match &self.current {
+            Some(peer) => act(&mut self.people, peer),
+            None => vec![notice("lines go to nobody; /connect NAME first")],
+        }
     }
 
     /// Lines go to `peer` from now on. What was typed for another is given back, not sent to the wrong one.
@@ -275,7 +334,7 @@ impl Conversation {
     }
 }
 
-fn notice(text: &str) -> Effect {
+pub(super) fn notice(text: &str) -> Effect {
     Effect::Show(Line::Notice(text.to_owned()))
 }
 
@@ -297,6 +356,11 @@ const MAX_WAITING: usize = 1000;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peer::trust::KnownPeers;
+
+    fn people() -> People {
+        People::new("alice", None, "chat.example", false, KnownPeers::default(), "2026-11-23")
+    }
 
     fn typed(conversation: &mut Conversation, line: &str) -> Vec<Effect> {
         conversation.command(Command::parse(line))
@@ -304,7 +368,7 @@ mod tests {
 
     /// A prompt whose server is there.
     fn online() -> Conversation {
-        let mut chat = Conversation::new(None);
+        let mut chat = Conversation::new(people(), None);
         chat.event(Event::Online);
         chat
     }
@@ -354,7 +418,7 @@ mod tests {
 
     #[test]
     fn a_call_that_fails_gives_its_lines_back() {
-        let mut chat = Conversation::new(Some(bob()));
+        let mut chat = Conversation::new(people(), Some(bob()));
         assert_eq!(typed(&mut chat, "hello"), []);
         assert_eq!(done(chat.event(Event::Online)), [Effect::Connect(bob())]);
         let effects = chat.event(Event::Closed { peer: bob(), reason: CloseReason::NotOnline });
@@ -411,11 +475,11 @@ mod tests {
 
     #[test]
     fn a_call_waits_for_the_server_unless_it_is_known_to_be_lost() {
-        let mut chat = Conversation::new(None);
+        let mut chat = Conversation::new(people(), None);
         assert_eq!(done(typed(&mut chat, "/connect bob")), []);
         typed(&mut chat, "hello");
         assert_eq!(done(chat.event(Event::Online)), [Effect::Connect(bob())]);
-        let mut chat = Conversation::new(Some(bob()));
+        let mut chat = Conversation::new(people(), Some(bob()));
         typed(&mut chat, "hello");
         assert_eq!(typed(&mut chat, "/leave"), [notice("bob is not called"), notice("not sent: hello")]);
         assert_eq!(done(chat.event(Event::Online)), []);
@@ -423,7 +487,7 @@ mod tests {
 
     #[test]
     fn without_a_server_the_end_of_input_is_the_end() {
-        let mut chat = Conversation::new(Some(bob()));
+        let mut chat = Conversation::new(people(), Some(bob()));
         typed(&mut chat, "hello");
         assert_eq!(chat.finish(), []);
         let lost = Event::Offline { reason: "no route".to_owned(), retry_in: None };

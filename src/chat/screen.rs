@@ -30,6 +30,8 @@ pub fn describe(event: &Event) -> Option<Line> {
         }
         Event::RequestEnded { peer } => format!("{} is no longer calling", name(peer)),
         Event::KeysExchanged { peer } => format!("keys exchanged with {}, connecting", name(peer)),
+        // What is said of it depends on what was known before.
+        Event::Identified { .. } | Event::Closed { reason: CloseReason::IdentityChanged { .. }, .. } => return None,
         Event::Open { peer } => format!("connected directly with {}", name(peer)),
         Event::Message { peer, text } => return Some(Line::Message(message(peer, text))),
         Event::KeyChanged { peer } => format!("{} has changed its key in mid-chat", name(peer)),
@@ -57,8 +59,8 @@ fn closed(peer: &str, reason: &CloseReason) -> String {
 
 /// What can be typed, a line for each command.
 pub fn help() -> Vec<Line> {
-    let commands = COMMANDS.iter().map(|(usage, meaning)| format!("{usage:<16} {meaning}"));
-    let text = "anything else    goes to the peer; // at the start sends a text that begins with /".to_owned();
+    let commands = COMMANDS.iter().map(|(usage, meaning)| format!("{usage:<19} {meaning}"));
+    let text = "anything else       goes to the peer; // at the start sends a text that begins with /".to_owned();
     commands.chain([text]).map(Line::Notice).collect()
 }
 

@@ -159,6 +159,11 @@ impl Cipher {
         Ok(Opened { text, key_changed })
     }
 
+    /// The own key that texts are sealed with now.
+    pub fn own_key(&self) -> PublicKey {
+        self.own[0].public()
+    }
+
     /// How many bytes a text of `length` bytes takes on the data channel.
     pub fn sealed_length(&self, length: usize) -> usize {
         let base64 = (NONCE_BYTES + MAC_BYTES + length).div_ceil(3) * 4;
@@ -195,6 +200,42 @@ impl fmt::Debug for Cipher {
     }
 }
 
+/// What the signals of one chat are sealed with (protocol 2.2): the session keys, whatever becomes of the texts' keys.
+pub struct Sealer {
+    shared: SalsaBox,
+    /// The nonces that were sent and taken: the box is symmetric, so what we sent could be played back to us.
+    seen: HashSet<u64>,
+}
+
+impl Sealer {
+    /// Seals between our session pair and the peer's session key.
+    pub fn new(own: &KeyPair, peer: PublicKey) -> Self {
+        Self { shared: own.shared_with(peer), seen: HashSet::new() }
+    }
+
+    /// Seals a payload's JSON: the base64 of nonce and box.
+    pub fn seal(&mut self, json: &str) -> String {
+        let nonce = SalsaBox::generate_nonce(&mut OsRng);
+        self.seen.insert(prefix(&nonce));
+        let sealed = self.shared.encrypt(&nonce, json.as_bytes()).expect("a payload in memory can be sealed");
+        BASE64.encode(&[nonce.as_slice(), &sealed].concat())
+    }
+
+    /// Opens what the peer sealed. `None` for what is forged, or was seen before; nothing has changed then.
+    pub fn open(&mut self, sealed: &str) -> Option<String> {
+        let (nonce, opened) = super::trust::open(&self.shared, sealed)?;
+        let json = String::from_utf8(opened).ok()?;
+        let is_new = self.seen.len() < MAX_SIGNALS && self.seen.insert(prefix(&nonce));
+        is_new.then_some(json)
+    }
+}
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sealer(..)")
+    }
+}
+
 /// A text of format v2.
 #[derive(Serialize, Deserialize)]
 struct V2 {
@@ -209,6 +250,9 @@ fn prefix(nonce: &Nonce) -> u64 {
 /// Texts of one chat, both ways together. The memory of nonces ends here, at some 20 MB, and with it the chat; a new
 /// one has fresh keys.
 pub const MAX_TEXTS: usize = 1_000_000;
+
+/// Signals of one chat: descriptions and candidates, of which there are some dozens.
+const MAX_SIGNALS: usize = 10_000;
 
 /// Own pairs that are kept: as many as can be behind by texts that cross with changes of key (protocol 1.4).
 const KEPT_PAIRS: usize = 4;

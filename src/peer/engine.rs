@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::cipher::{Cipher, OpenError, TextFormat};
+use super::cipher::{Cipher, OpenError, Sealer, TextFormat};
 use super::event::{CloseReason, Event, NotSentReason};
 use super::keys::{KeyPair, PublicKey};
+use super::trust::{self, Known, Party, Role, Trust};
 use crate::protocol::{
-    self, Candidate, Description, Envelope, ErrorPayload, Introduction, Joined, KeyExchange, MessageType,
+    self, Candidate, Description, Envelope, ErrorPayload, Introduction, Joined, KeyExchange, MessageType, Proof, Sealed,
 };
 
 /// One WebRTC peer connection. Never used again for another, so what is still told of an old one has no effect.
@@ -45,6 +46,13 @@ pub enum Input {
         peer: String,
         /// The text.
         text: String,
+    },
+    /// The user says who a peer is; `None` forgets it.
+    Trust {
+        /// Its username.
+        peer: String,
+        /// What is known of it.
+        known: Option<Known>,
     },
     /// The user ends a chat, or a call that is not open yet.
     Leave {
@@ -147,8 +155,7 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Engine {
     username: String,
-    text_format: TextFormat,
-    max_requests: usize,
+    setup: Setup,
     is_online: bool,
     chats: HashMap<String, Chat>,
     requests: HashMap<String, Request>,
@@ -163,6 +170,33 @@ pub struct Engine {
     dropped: u64,
 }
 
+/// How a peer behaves, and who it is.
+#[derive(Debug)]
+pub struct Setup {
+    /// How texts are sent at first to peers that say nothing of themselves.
+    pub text_format: TextFormat,
+    /// So many requests wait for an answer at once.
+    pub max_requests: usize,
+    /// The long-term pair.
+    pub identity: KeyPair,
+    /// The peers that were seen before, by name.
+    pub known: HashMap<String, Known>,
+    /// Peers that cannot prove who they are are refused, and so is a change of key in mid-chat.
+    pub is_strict: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            text_format: TextFormat::V1,
+            max_requests: 3,
+            identity: KeyPair::generate(),
+            known: HashMap::new(),
+            is_strict: false,
+        }
+    }
+}
+
 /// A chat with one peer, or a call that may become one.
 #[derive(Debug)]
 struct Chat {
@@ -175,12 +209,6 @@ struct Chat {
     early: Vec<Candidate>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Initiator,
-    Responder,
-}
-
 #[derive(Debug)]
 enum Stage {
     /// The initiator has asked the server for a session.
@@ -189,7 +217,9 @@ enum Stage {
     AwaitingKey(KeyPair),
     /// Both keys are known; descriptions and candidates go back and forth.
     Negotiating(Secured),
-    /// The data channel is open.
+    /// The data channel is open, our proof is sent, and the peer's is awaited.
+    Proving(Secured),
+    /// Texts can be sent.
     Open(Secured),
 }
 
@@ -197,9 +227,15 @@ enum Stage {
 #[derive(Debug)]
 struct Secured {
     cipher: Cipher,
-    peer_key: PublicKey,
-    /// Whether the peer follows our rule of both calling at once.
-    knows_rule: bool,
+    /// What the peer said of itself.
+    introduced: Introduced,
+    trust: Trust,
+    /// The own session pair, until the peer has proven itself.
+    own: Option<KeyPair>,
+    /// What signals are sealed with, where both sides do so.
+    sealer: Option<Sealer>,
+    /// The certificates' fingerprints in both descriptions: the own one and the peer's.
+    fingerprints: [Option<[u8; 32]>; 2],
     /// The largest message that the peer takes, in bytes; `None` until its description has come.
     max_message: Option<usize>,
     /// Texts in a row that could not be opened.
@@ -210,19 +246,44 @@ struct Secured {
 /// Somebody calls, and the user has not said yes or no.
 #[derive(Debug)]
 struct Request {
-    key: Option<(PublicKey, bool)>,
+    introduced: Option<Introduced>,
     early: Vec<Candidate>,
     deadline: Instant,
 }
 
+/// What a peer's `key:exchange` says.
+#[derive(Debug, Clone)]
+struct Introduced {
+    key: PublicKey,
+    /// It says something of itself, so it follows our rule of both calling at once.
+    knows_rule: bool,
+    /// The long-term key, of one that proves it.
+    identity: Option<PublicKey>,
+    /// The features as it sent them, joined by commas.
+    features: String,
+    seals: bool,
+}
+
+impl Introduced {
+    fn read(exchange: &KeyExchange) -> Option<Self> {
+        let key = PublicKey::from_base64(&exchange.public_key).ok()?;
+        let introduction = exchange.lowkey.clone().unwrap_or_default();
+        let has = |feature: &str| introduction.features.iter().any(|named| named == feature);
+        let identity = match introduction.identity.filter(|_| has(PROOF)) {
+            Some(identity) => Some(PublicKey::from_base64(&identity).ok()?),
+            None => None,
+        };
+        let (features, seals) = (introduction.features.join(","), has(SEAL));
+        Some(Self { key, knows_rule: exchange.lowkey.is_some(), identity, features, seals })
+    }
+}
+
 impl Engine {
-    /// A peer that is not online yet. Toward peers that say nothing of themselves it sends texts in `text_format`
-    /// at first. At most `max_requests` wait for an answer at once.
-    pub fn new(username: &str, text_format: TextFormat, max_requests: usize) -> Self {
+    /// A peer that is not online yet.
+    pub fn new(username: &str, setup: Setup) -> Self {
         Self {
             username: username.to_owned(),
-            text_format,
-            max_requests,
+            setup,
             is_online: false,
             chats: HashMap::new(),
             requests: HashMap::new(),
@@ -247,6 +308,12 @@ impl Engine {
                 }
             }
             Input::Send { peer, text } => self.send(peer, text, out),
+            Input::Trust { peer, known: Some(known) } => {
+                self.setup.known.insert(peer, known);
+            }
+            Input::Trust { peer, known: None } => {
+                self.setup.known.remove(&peer);
+            }
             Input::Leave { peer } => self.leave(peer, out),
             Input::Signal(text) => self.receive_signal(&text, now, out),
             Input::Online => {
@@ -255,11 +322,11 @@ impl Engine {
             Input::Offline => self.go_offline(out),
             Input::Described { id, sdp } => self.described(id, sdp, out),
             Input::Candidate { id, candidate } => {
-                if let Some(peer) = self.connections.get(&id) {
-                    out.push(signal(MessageType::SignalIce, peer, Some(&candidate)));
+                if let Some(peer) = self.connections.get(&id).cloned() {
+                    self.signal(&peer, MessageType::SignalIce, &candidate, out);
                 }
             }
-            Input::Opened { id } => self.opened(id, out),
+            Input::Opened { id } => self.opened(id, now, out),
             Input::Received { id, text } => self.receive(id, text, out),
             Input::Closed { id, reason } => self.closed(id, reason, out),
             Input::Tick => self.tick(now, out),
@@ -319,14 +386,19 @@ impl Engine {
             }
             return;
         };
+        // Nothing is sent to somebody who is not who they were.
+        if let Some(Err(reason)) = request.introduced.as_ref().map(|introduced| self.judge(&peer, introduced)) {
+            out.push(signal(MessageType::SessionDecline, &peer, None::<&()>));
+            return out.push(Output::Event(Event::Closed { peer, reason }));
+        }
         if self.chats.contains_key(&peer) {
             self.end(&peer, CloseReason::Replaced, out);
         }
         let own = KeyPair::generate();
-        out.push(key_exchange(&peer, &own));
+        out.push(self.key_exchange(&peer, &own));
         self.add_chat(peer.clone(), Role::Responder, Stage::AwaitingKey(own), now + ANSWER_TIME).early = request.early;
-        if let Some((key, knows_rule)) = request.key {
-            self.take_key(&peer, key, knows_rule, now, out);
+        if let Some(introduced) = request.introduced {
+            self.take_key(&peer, introduced, now, out);
         }
     }
 
@@ -375,16 +447,16 @@ impl Engine {
             }
             (Some(MessageType::Error), _) => payload(&envelope).map(|error| self.refused(error, out)),
             (Some(MessageType::KeyExchange), Some(sender)) => {
-                payload(&envelope).and_then(|key| self.receive_key(sender, key, now, out))
+                payload(&envelope).and_then(|key| self.receive_key(sender, &key, now, out))
             }
             (Some(MessageType::SignalOffer), Some(sender)) => {
-                payload(&envelope).and_then(|offer| self.receive_offer(sender, offer, out))
+                self.unseal(sender, &envelope).and_then(|offer| self.receive_offer(sender, offer, out))
             }
             (Some(MessageType::SignalAnswer), Some(sender)) => {
-                payload(&envelope).and_then(|answer| self.receive_answer(sender, answer, out))
+                self.unseal(sender, &envelope).and_then(|answer| self.receive_answer(sender, answer, out))
             }
             (Some(MessageType::SignalIce), Some(sender)) => {
-                payload(&envelope).and_then(|candidate| self.receive_candidate(sender, candidate, out))
+                self.unseal(sender, &envelope).and_then(|candidate| self.receive_candidate(sender, candidate, out))
             }
             (Some(MessageType::SessionDecline), Some(sender)) => self.declined(sender, out),
             // The key that follows says the same.
@@ -404,9 +476,9 @@ impl Engine {
         match self.chats.get_mut(&peer) {
             Some(chat) if matches!(chat.stage, Stage::Calling) => {
                 let own = KeyPair::generate();
-                out.push(key_exchange(&peer, &own));
-                chat.stage = Stage::AwaitingKey(own);
+                chat.stage = Stage::AwaitingKey(own.clone());
                 chat.deadline = Some(now + ANSWER_TIME);
+                out.push(self.key_exchange(&peer, &own));
             }
             // Both have called at once, and this is the other's session. If it is a new call instead, a key follows
             // that says so.
@@ -453,20 +525,19 @@ impl Engine {
         }
     }
 
-    fn receive_key(&mut self, sender: &str, exchange: KeyExchange, now: Instant, out: &mut Vec<Output>) -> Option<()> {
-        let key = PublicKey::from_base64(&exchange.public_key);
-        let knows_rule = exchange.lowkey.is_some();
+    fn receive_key(&mut self, sender: &str, exchange: &KeyExchange, now: Instant, out: &mut Vec<Output>) -> Option<()> {
+        // An identity of our own comes from nobody honest.
+        let own_identity = self.setup.identity.public();
+        let introduced = Introduced::read(exchange).filter(|introduced| introduced.identity != Some(own_identity));
         if let Some(request) = self.requests.get_mut(sender) {
-            if request.key.is_some() {
+            if request.introduced.is_some() {
                 return None;
             }
-            match key {
-                Ok(key) => request.key = Some((key, knows_rule)),
-                // With such a key there can be no chat, so there is nothing to ask the user.
-                Err(_) => {
-                    self.requests.remove(sender);
-                    out.push(Output::Event(Event::RequestEnded { peer: sender.to_owned() }));
-                }
+            request.introduced = introduced;
+            // With such a key there can be no chat, so there is nothing to ask the user.
+            if request.introduced.is_none() {
+                self.requests.remove(sender);
+                out.push(Output::Event(Event::RequestEnded { peer: sender.to_owned() }));
             }
             return Some(());
         }
@@ -477,20 +548,20 @@ impl Engine {
         match &self.chats.get(sender)?.stage {
             Stage::Calling => None,
             Stage::AwaitingKey(_) => {
-                match key {
-                    Ok(key) => self.take_key(sender, key, knows_rule, now, out),
-                    Err(_) => self.end(sender, CloseReason::BadKey, out),
+                match introduced {
+                    Some(introduced) => self.take_key(sender, introduced, now, out),
+                    None => self.end(sender, CloseReason::BadKey, out),
                 }
                 Some(())
             }
-            Stage::Negotiating(secured) | Stage::Open(secured) => {
-                let key = key.ok()?;
+            Stage::Negotiating(secured) | Stage::Proving(secured) | Stage::Open(secured) => {
+                let introduced = introduced?;
                 // The same key again is no news; another one is a new call, which needs consent again.
-                if key == secured.peer_key {
+                if introduced.key == secured.introduced.key {
                     return None;
                 }
                 self.add_request(sender.to_owned(), now, out);
-                self.requests.get_mut(sender)?.key = Some((key, knows_rule));
+                self.requests.get_mut(sender)?.introduced = Some(introduced);
                 Some(())
             }
         }
@@ -502,7 +573,7 @@ impl Engine {
         let Stage::Negotiating(secured) = &mut chat.stage else { return None };
         if chat.role == Role::Initiator {
             // Both have called at once. The smaller name stays the initiator, but an old app knows no such rule.
-            let yields = !secured.knows_rule || *sender < *self.username;
+            let yields = !secured.introduced.knows_rule || *sender < *self.username;
             if !yields || secured.max_message.is_some() {
                 return None;
             }
@@ -516,6 +587,7 @@ impl Engine {
             return None;
         }
         secured.max_message = Some(max_message_size(&offer.sdp));
+        secured.fingerprints[1] = trust::fingerprint(&offer.sdp);
         out.push(Output::Answer { id: chat.id, sdp: offer.sdp });
         chat.add_early_candidates(out);
         Some(())
@@ -528,6 +600,7 @@ impl Engine {
             return None;
         }
         secured.max_message = Some(max_message_size(&answer.sdp));
+        secured.fingerprints[1] = trust::fingerprint(&answer.sdp);
         out.push(Output::Finish { id: chat.id, sdp: answer.sdp });
         chat.add_early_candidates(out);
         Some(())
@@ -544,7 +617,7 @@ impl Engine {
         match &mut chat.stage {
             Stage::Calling => None,
             Stage::AwaitingKey(_) => push_early(&mut chat.early, candidate),
-            Stage::Negotiating(secured) | Stage::Open(secured) => {
+            Stage::Negotiating(secured) | Stage::Proving(secured) | Stage::Open(secured) => {
                 if secured.max_message.is_none() {
                     return push_early(&mut chat.early, candidate);
                 }
@@ -590,30 +663,167 @@ impl Engine {
     // What WebRTC says.
 
     fn described(&mut self, id: ConnectionId, sdp: String, out: &mut Vec<Output>) {
-        let Some(peer) = self.connections.get(&id) else { return };
-        let Some(chat) = self.chats.get(peer) else { return };
+        let Some(peer) = self.connections.get(&id).cloned() else { return };
+        let Some(chat) = self.chats.get_mut(&peer) else { return };
+        let Stage::Negotiating(secured) = &mut chat.stage else { return };
+        secured.fingerprints[0] = trust::fingerprint(&sdp);
         let (message, kind) = match chat.role {
             Role::Initiator => (MessageType::SignalOffer, "offer"),
             Role::Responder => (MessageType::SignalAnswer, "answer"),
         };
-        out.push(signal(message, peer, Some(&Description { sdp, kind: kind.to_owned() })));
+        self.signal(&peer, message, &Description { sdp, kind: kind.to_owned() }, out);
     }
 
-    fn opened(&mut self, id: ConnectionId, out: &mut Vec<Output>) {
+    fn opened(&mut self, id: ConnectionId, now: Instant, out: &mut Vec<Output>) {
         let Some(peer) = self.connections.get(&id).cloned() else { return };
         let Some(chat) = self.chats.remove(&peer) else { return };
         let Stage::Negotiating(secured) = chat.stage else { return };
+        if secured.introduced.identity.is_none() {
+            self.chats.insert(peer.clone(), Chat { stage: Stage::Open(secured), deadline: None, ..chat });
+            return self.welcome(peer, out);
+        }
+        let proof = self
+            .parties(&peer, &secured)
+            .map(|[own, other]| trust::prove(&self.setup.identity, chat.role, &own, &other));
+        self.chats
+            .insert(peer.clone(), Chat { stage: Stage::Proving(secured), deadline: Some(now + PROOF_TIME), ..chat });
+        match proof {
+            Some(proof) => {
+                let text = serde_json::to_string(&Proof { proof }).expect("proofs serialize");
+                out.push(Output::Transmit { id, text });
+            }
+            None => self.end(&peer, CloseReason::NotProven, out),
+        }
+    }
+
+    /// Both sides of a proof as they are seen from here: our own and the peer's.
+    fn parties<'a>(&'a self, peer: &'a str, secured: &'a Secured) -> Option<[Party<'a>; 2]> {
+        let own = Party {
+            username: &self.username,
+            identity: self.setup.identity.public(),
+            key: secured.own.as_ref()?.public(),
+            features: OWN_FEATURES,
+            fingerprint: secured.fingerprints[0]?,
+        };
+        let other = Party {
+            username: peer,
+            identity: secured.introduced.identity?,
+            key: secured.introduced.key,
+            features: &secured.introduced.features,
+            fingerprint: secured.fingerprints[1]?,
+        };
+        Some([own, other])
+    }
+
+    /// Takes the first text of a peer that has to prove who it is.
+    fn receive_proof(&mut self, peer: String, text: Option<String>, out: &mut Vec<Output>) {
+        let Some(Chat { role, stage: Stage::Proving(secured), .. }) = self.chats.get(&peer) else { return };
+        let role = match role {
+            Role::Initiator => Role::Responder,
+            Role::Responder => Role::Initiator,
+        };
+        let proof: Option<Proof> = text.and_then(|text| protocol::from_object(&text).ok());
+        let is_proven = match (proof, self.parties(&peer, secured), &secured.own) {
+            (Some(Proof { proof }), Some([own, other]), Some(pair)) => {
+                trust::is_proven(&proof, pair, role, &other, &own)
+            }
+            _ => false,
+        };
+        if !is_proven {
+            return self.end(&peer, CloseReason::NotProven, out);
+        }
+        let Some(chat) = self.chats.remove(&peer) else { return };
+        let Stage::Proving(mut secured) = chat.stage else { return };
+        secured.own = None;
         self.chats.insert(peer.clone(), Chat { stage: Stage::Open(secured), deadline: None, ..chat });
+        self.welcome(peer, out);
+    }
+
+    /// Tells the user of an open chat, and who is there.
+    fn welcome(&mut self, peer: String, out: &mut Vec<Output>) {
+        let Some(Chat { stage: Stage::Open(secured), .. }) = self.chats.get_mut(&peer) else { return };
+        let (own, other) = match secured.introduced.identity {
+            Some(identity) => (self.setup.identity.public(), identity),
+            None => (secured.cipher.own_key(), secured.introduced.key),
+        };
+        secured.own = None;
+        if secured.trust == Trust::New {
+            // For as long as the program runs; who wants to know it longer keeps what the event says.
+            let known = Known { identity: other, is_verified: false, since: String::new() };
+            self.setup.known.insert(peer.clone(), known);
+        }
+        out.push(Output::Event(Event::Identified { peer: peer.clone(), trust: secured.trust, own, other }));
         out.push(Output::Event(Event::Open { peer }));
+    }
+
+    /// What is to be thought of a peer that introduces itself so.
+    fn judge(&self, peer: &str, introduced: &Introduced) -> Result<Trust, CloseReason> {
+        match (self.setup.known.get(peer), introduced.identity) {
+            (Some(known), Some(identity)) if known.identity == identity => {
+                Ok(if known.is_verified { Trust::Verified } else { Trust::Known })
+            }
+            (Some(known), identity) => {
+                let (own, known) = (self.setup.identity.public(), Box::new(known.clone()));
+                Err(CloseReason::IdentityChanged { own, known, identity })
+            }
+            (None, Some(_)) => Ok(Trust::New),
+            (None, None) if self.setup.is_strict => Err(CloseReason::Unproven),
+            (None, None) => Ok(Trust::Unproven),
+        }
+    }
+
+    /// Sends a signal, sealed where both sides do so.
+    fn signal(&mut self, peer: &str, kind: MessageType, payload: &impl Serialize, out: &mut Vec<Output>) {
+        let sealer = match self.chats.get_mut(peer).map(|chat| &mut chat.stage) {
+            Some(Stage::Negotiating(secured) | Stage::Proving(secured) | Stage::Open(secured)) => &mut secured.sealer,
+            _ => &mut None,
+        };
+        out.push(match sealer {
+            Some(sealer) => {
+                let text = serde_json::to_string(payload).expect("payloads serialize");
+                signal(kind, peer, Some(&Sealed { sealed: sealer.seal(&text) }))
+            }
+            None => signal(kind, peer, Some(payload)),
+        });
+    }
+
+    /// Reads a signal's payload, which has to be sealed where both sides do so.
+    fn unseal<T: DeserializeOwned>(&mut self, sender: &str, envelope: &Envelope<'_>) -> Option<T> {
+        let sealer = match self.chats.get_mut(sender).map(|chat| &mut chat.stage) {
+            Some(Stage::Negotiating(secured) | Stage::Proving(secured) | Stage::Open(secured)) => {
+                secured.sealer.as_mut()
+            }
+            _ => None,
+        };
+        match sealer {
+            Some(sealer) => protocol::from_object(&sealer.open(&payload::<Sealed>(envelope)?.sealed)?).ok(),
+            None => payload(envelope),
+        }
+    }
+
+    fn key_exchange(&self, peer: &str, own: &KeyPair) -> Output {
+        let introduction = Introduction {
+            identity: Some(self.setup.identity.public().to_base64()),
+            features: OWN_FEATURES.split(',').map(str::to_owned).collect(),
+        };
+        let exchange = KeyExchange { public_key: own.public().to_base64(), lowkey: Some(introduction) };
+        signal(MessageType::KeyExchange, peer, Some(&exchange))
     }
 
     fn receive(&mut self, id: ConnectionId, text: Option<String>, out: &mut Vec<Output>) {
         let Some(peer) = self.connections.get(&id).cloned() else { return };
+        if self.chats.get(&peer).is_some_and(|chat| matches!(chat.stage, Stage::Proving(_))) {
+            return self.receive_proof(peer, text, out);
+        }
+        let is_strict = self.setup.is_strict;
         let Some(Chat { stage: Stage::Open(secured), .. }) = self.chats.get_mut(&peer) else { return };
         match text.map(|text| secured.cipher.open(&text)) {
             Some(Err(OpenError::Exhausted)) => self.end(&peer, CloseReason::Exhausted, out),
             Some(Ok(opened)) => {
                 secured.failures = 0;
+                if opened.key_changed && is_strict {
+                    return self.end(&peer, CloseReason::KeyChanged, out);
+                }
                 if opened.key_changed {
                     out.push(Output::Event(Event::KeyChanged { peer: peer.clone() }));
                 }
@@ -651,27 +861,48 @@ impl Engine {
         }
         self.announced.retain(|_, end| *end > now);
         let is_over = |chat: &Chat| chat.deadline.is_some_and(|deadline| deadline <= now);
-        let over: Vec<(String, bool)> = self
+        let reason = |chat: &Chat| match chat.stage {
+            Stage::Negotiating(_) => CloseReason::NoConnection,
+            Stage::Proving(_) => CloseReason::NotProven,
+            _ => CloseReason::NoAnswer,
+        };
+        let over: Vec<(String, CloseReason)> = self
             .chats
             .iter()
             .filter(|(_, chat)| is_over(chat))
-            .map(|(peer, chat)| (peer.clone(), matches!(chat.stage, Stage::Negotiating(_))))
+            .map(|(peer, chat)| (peer.clone(), reason(chat)))
             .collect();
-        for (peer, is_negotiating) in over {
-            let reason = if is_negotiating { CloseReason::NoConnection } else { CloseReason::NoAnswer };
+        for (peer, reason) in over {
             self.take_unanswered(&peer);
             self.end(&peer, reason, out);
         }
     }
 
-    fn take_key(&mut self, peer: &str, key: PublicKey, knows_rule: bool, now: Instant, out: &mut Vec<Output>) {
+    fn take_key(&mut self, peer: &str, introduced: Introduced, now: Instant, out: &mut Vec<Output>) {
+        let trust = match self.judge(peer, &introduced) {
+            Ok(trust) => trust,
+            Err(reason) => {
+                out.push(signal(MessageType::SessionDecline, peer, None::<&()>));
+                return self.end(peer, reason, out);
+            }
+        };
         let Some(chat) = self.chats.get_mut(peer) else { return };
         let Stage::AwaitingKey(own) = &chat.stage else { return };
-        let format = if knows_rule { TextFormat::V1 } else { self.text_format };
-        let Some(cipher) = Cipher::new(own.clone(), key, format) else {
+        let format = if introduced.knows_rule { TextFormat::V1 } else { self.setup.text_format };
+        let Some(cipher) = Cipher::new(own.clone(), introduced.key, format) else {
             return self.end(peer, CloseReason::BadKey, out);
         };
-        let secured = Secured { cipher, peer_key: key, knows_rule, max_message: None, failures: 0, candidates: 0 };
+        let secured = Secured {
+            cipher,
+            trust,
+            sealer: introduced.seals.then(|| Sealer::new(own, introduced.key)),
+            own: introduced.identity.map(|_| own.clone()),
+            introduced,
+            fingerprints: [None; 2],
+            max_message: None,
+            failures: 0,
+            candidates: 0,
+        };
         chat.stage = Stage::Negotiating(secured);
         chat.deadline = Some(now + NEGOTIATION_TIME);
         out.push(Output::Event(Event::KeysExchanged { peer: peer.to_owned() }));
@@ -691,14 +922,14 @@ impl Engine {
     /// Keeps a request for the user to answer. One that the peer repeats starts anew, but gets no more time by that.
     fn add_request(&mut self, peer: String, now: Instant, out: &mut Vec<Output>) {
         if let Some(request) = self.requests.get_mut(&peer) {
-            request.key = None;
+            request.introduced = None;
             request.early.clear();
             return;
         }
-        if self.requests.len() >= self.max_requests {
+        if self.requests.len() >= self.setup.max_requests {
             return self.drop_message();
         }
-        let request = Request { key: None, early: Vec::new(), deadline: now + ANSWER_TIME };
+        let request = Request { introduced: None, early: Vec::new(), deadline: now + ANSWER_TIME };
         self.requests.insert(peer.clone(), request);
         out.push(Output::Event(Event::Request { peer }));
     }
@@ -713,8 +944,8 @@ impl Engine {
     fn end(&mut self, peer: &str, reason: CloseReason, out: &mut Vec<Output>) {
         let Some(chat) = self.chats.remove(peer) else { return };
         self.connections.remove(&chat.id);
-        if let Stage::Negotiating(secured) | Stage::Open(secured) = &chat.stage {
-            out.push(Output::Close { id: chat.id, peer_closes: secured.knows_rule });
+        if let Stage::Negotiating(secured) | Stage::Proving(secured) | Stage::Open(secured) = &chat.stage {
+            out.push(Output::Close { id: chat.id, peer_closes: secured.introduced.knows_rule });
         }
         out.push(Output::Event(Event::Closed { peer: peer.to_owned(), reason }));
     }
@@ -743,11 +974,6 @@ fn signal(kind: MessageType, target: &str, payload: Option<&impl Serialize>) -> 
     Output::Signal(protocol::message(kind, Some(target), payload))
 }
 
-fn key_exchange(peer: &str, own: &KeyPair) -> Output {
-    let exchange = KeyExchange { public_key: own.public().to_base64(), lowkey: Some(Introduction::default()) };
-    signal(MessageType::KeyExchange, peer, Some(&exchange))
-}
-
 /// The largest message that whoever wrote this description takes, in bytes (RFC 8841, section 6): 0 means any size.
 fn max_message_size(sdp: &str) -> usize {
     let attribute = sdp.lines().find_map(|line| line.trim().strip_prefix("a=max-message-size:"));
@@ -769,6 +995,14 @@ const ANSWER_TIME: Duration = Duration::from_secs(60);
 
 /// How long two peers may take from both keys to an open data channel.
 const NEGOTIATION_TIME: Duration = Duration::from_secs(30);
+
+/// How long the peer may take for its proof once the data channel is open.
+const PROOF_TIME: Duration = Duration::from_secs(10);
+
+/// The features of protocol part 2, and ours as they are sent.
+const PROOF: &str = "proof";
+const SEAL: &str = "seal";
+const OWN_FEATURES: &str = "proof,seal";
 
 /// Candidates kept for a description that is still to come.
 const MAX_EARLY_CANDIDATES: usize = 64;

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::keys::PublicKey;
+use super::trust::{Known, Trust};
+
 /// Something that happened to a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -30,6 +33,18 @@ pub enum Event {
     KeysExchanged {
         /// With whom.
         peer: String,
+    },
+    /// Who the other side of a chat is, told just before it is open.
+    Identified {
+        /// With whom.
+        peer: String,
+        /// What is known of it.
+        trust: Trust,
+        /// The key that stands for us in the [`SafetyNumber`](super::trust::SafetyNumber): the identity, or this session's key where
+        /// the other side has none.
+        own: PublicKey,
+        /// The key that stands for the other side.
+        other: PublicKey,
     },
     /// A chat is open: texts can be sent.
     Open {
@@ -116,6 +131,22 @@ pub enum CloseReason {
     ServerLost,
     /// The other side's key is none, of low order, or our own.
     BadKey,
+    /// The other side is not who it was: it has another identity, or none. Nothing was sent to it.
+    IdentityChanged {
+        /// Our identity.
+        own: PublicKey,
+        /// What is known of it.
+        known: Box<Known>,
+        /// The identity that it shows now, if any.
+        identity: Option<PublicKey>,
+    },
+    /// The other side did not prove that the keys and the connection are its own: somebody on the way has changed them, or it
+    /// is not who it says.
+    NotProven,
+    /// The other side is an old app that cannot prove who it is, and we are strict.
+    Unproven,
+    /// The other side has changed its key in mid-chat, and we are strict.
+    KeyChanged,
     /// Too many texts in a row could not be opened.
     Unreadable,
     /// The chat has had as many texts as one session allows.
@@ -162,6 +193,13 @@ impl fmt::Display for CloseReason {
             Self::Oneself => f.write_str("that is you"),
             Self::NotCalling => f.write_str("no longer calling"),
             Self::ServerLost => f.write_str("the server is out of reach"),
+            Self::IdentityChanged { identity: Some(_), .. } => f.write_str("this is not who it was before"),
+            Self::IdentityChanged { identity: None, .. } => f.write_str("this does not prove any more who it is"),
+            Self::NotProven => f.write_str(
+                "the other side could not prove who it is: somebody on the way, such as the server, may have changed the keys",
+            ),
+            Self::Unproven => f.write_str("an old app, which cannot prove who it is, is refused (--strict)"),
+            Self::KeyChanged => f.write_str("the other side changed its key in mid-chat, which is refused (--strict)"),
             Self::BadKey => f.write_str("the other side's key is not fit for use"),
             Self::Unreadable => f.write_str("too many texts in a row could not be decrypted"),
             Self::Exhausted => f.write_str("the session is used up; call again for a new one"),

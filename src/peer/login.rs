@@ -52,6 +52,17 @@ impl ServerUrl {
         }
     }
 
+    /// The host, with its port where that is not the usual one: how the server is called in links and lists of peers.
+    pub fn place(&self) -> String {
+        let (host, port) = (self.0.host_str().unwrap_or_default(), self.0.port());
+        port.map_or(host.to_owned(), |port| format!("{host}:{port}"))
+    }
+
+    /// Whether the connection to it is not encrypted.
+    pub fn is_plain(&self) -> bool {
+        self.0.scheme() == "ws"
+    }
+
     /// The URL that takes `username` online.
     pub(super) fn for_user(&self, username: &str) -> String {
         format!("{}?username={}", self.0, utf8_percent_encode(username, NON_ALPHANUMERIC))

@@ -1,0 +1,307 @@
+//! A server that lies, and a network that does. Each trick by itself: the peers detect it and say so, and no text goes
+//! through that should not. Engines and a hub joined in memory; what lies is a function on what is on its way.
+
+use lowkey::peer::engine::{Engine, Input, Setup};
+use lowkey::peer::keys::KeyPair;
+use lowkey::peer::trust::{Known, Trust};
+use lowkey::peer::{CloseReason, Event};
+use serde_json::{Value, json};
+
+use crate::engine::{ALICE, BOB, NAMES, World, closed, message, open, text};
+
+/// Changes the messages of one type to these users.
+fn change(
+    kind: &'static str,
+    users: &'static [usize],
+    mut change: impl FnMut(&mut Value) + 'static,
+) -> Box<dyn FnMut(usize, String) -> Vec<String>> {
+    Box::new(move |user, text| {
+        let mut message: Value = serde_json::from_str(&text).unwrap();
+        if message["type"] == kind && users.contains(&user) {
+            change(&mut message["payload"]);
+        }
+        vec![message.to_string()]
+    })
+}
+
+/// Alice calls and bob accepts.
+fn call(world: &mut World) {
+    world.command(ALICE, |peer| Input::Connect { peer });
+    world.settle();
+    world.command(BOB, |peer| Input::Accept { peer });
+    world.settle();
+}
+
+/// The end of a call that came to nothing: no chat was open, and no text was shown.
+fn ends(world: &mut World) -> [Vec<CloseReason>; 2] {
+    world.command(ALICE, text);
+    world.command(BOB, text);
+    world.settle();
+    world.pass(60);
+    world.settle();
+    [ALICE, BOB].map(|user| {
+        let events = world.taken(user);
+        let is_false = |event: &Event| matches!(event, Event::Open { .. } | Event::Message { .. });
+        assert!(!events.iter().any(is_false), "{} sees {events:?}", NAMES[user]);
+        let reason = |event| match event {
+            Event::Closed { reason, .. } => Some(reason),
+            _ => None,
+        };
+        events.into_iter().filter_map(reason).collect()
+    })
+}
+
+fn is_open(world: &mut World, user: usize, other: &str) -> Option<Trust> {
+    let events = world.taken(user);
+    let trust = events.iter().find_map(|event| match event {
+        Event::Identified { trust, .. } => Some(*trust),
+        _ => None,
+    });
+    trust.filter(|_| events.contains(&open(other)))
+}
+
+fn base64(bytes: [u8; 32]) -> String {
+    data_encoding::BASE64.encode(&bytes)
+}
+
+#[test]
+fn honest_peers_prove_themselves_and_are_known_the_next_time() {
+    let mut world = World::new();
+    call(&mut world);
+    assert_eq!([is_open(&mut world, ALICE, "bob"), is_open(&mut world, BOB, "alice")], [Some(Trust::New); 2]);
+    world.command(ALICE, |peer| Input::Leave { peer });
+    world.settle();
+    call(&mut world);
+    assert_eq!([is_open(&mut world, ALICE, "bob"), is_open(&mut world, BOB, "alice")], [Some(Trust::Known); 2]);
+    world.command(ALICE, text);
+    world.settle();
+    assert_eq!(world.taken(BOB), [message("alice", "hello")]);
+}
+
+#[test]
+fn descriptions_and_candidates_are_sealed() {
+    let mut world = World::new();
+    let seen = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let all = seen.clone();
+    world.server = Box::new(move |_, text| {
+        all.borrow_mut().push(text.clone());
+        vec![text]
+    });
+    call(&mut world);
+    assert_eq!(is_open(&mut world, ALICE, "bob"), Some(Trust::New));
+    let seen = seen.borrow();
+    let signals: Vec<&String> = seen.iter().filter(|text| text.contains("\"signal:")).collect();
+    assert!(signals.len() >= 3, "{seen:?}");
+    for text in signals {
+        assert!(text.contains("sealed") && !text.contains("fingerprint") && !text.contains("candidate"), "{text}");
+    }
+}
+
+#[test]
+fn a_swapped_session_key_comes_to_light() {
+    for users in [&[ALICE][..], &[BOB], &[ALICE, BOB]] {
+        let mallory = KeyPair::generate().public().to_base64();
+        let mut world = World::new();
+        world.server = change("key:exchange", users.to_vec().leak(), move |payload| {
+            payload["publicKey"] = json!(mallory);
+        });
+        call(&mut world);
+        let ends = ends(&mut world);
+        assert!(ends.iter().all(|reasons| !reasons.is_empty()), "{users:?} {ends:?}");
+    }
+}
+
+#[test]
+fn a_swapped_identity_comes_to_light() {
+    for users in [&[ALICE][..], &[BOB], &[ALICE, BOB]] {
+        let mallory = KeyPair::generate().public().to_base64();
+        let mut world = World::new();
+        world.server = change("key:exchange", users.to_vec().leak(), move |payload| {
+            payload["lowkey"]["identity"] = json!(mallory);
+        });
+        call(&mut world);
+        let ends = ends(&mut world);
+        assert!(ends.iter().flatten().any(|reason| *reason == CloseReason::NotProven), "{users:?} {ends:?}");
+    }
+}
+
+#[test]
+fn changed_features_come_to_light() {
+    for features in [json!(["proof"]), json!(["proof", "seal", "x"]), json!(["seal", "proof"])] {
+        for users in [&[ALICE][..], &[BOB], &[ALICE, BOB]] {
+            let features = features.clone();
+            let mut world = World::new();
+            world.server = change("key:exchange", users.to_vec().leak(), move |payload| {
+                payload["lowkey"]["features"] = features.clone();
+            });
+            call(&mut world);
+            let ends = ends(&mut world);
+            assert!(ends.iter().all(|reasons| !reasons.is_empty()), "{users:?} {ends:?}");
+        }
+    }
+}
+
+#[test]
+fn a_stripped_introduction_makes_an_old_app_of_a_stranger_and_is_refused_of_one_who_is_known() {
+    let strip = |users: &'static [usize]| {
+        change("key:exchange", users, |payload| {
+            payload.as_object_mut().unwrap().remove("lowkey");
+        })
+    };
+    let mut world = World::new();
+    world.server = strip(&[ALICE, BOB]);
+    call(&mut world);
+    assert_eq!([is_open(&mut world, ALICE, "bob"), is_open(&mut world, BOB, "alice")], [Some(Trust::Unproven); 2]);
+    // On one side only, the other waits for a proof in vain.
+    for users in [&[ALICE][..], &[BOB]] {
+        let mut world = World::new();
+        world.server = strip(users.to_vec().leak());
+        call(&mut world);
+        let fooled = users[0];
+        world.taken(fooled);
+        let ends = ends(&mut world);
+        assert!(!ends[1 - fooled].is_empty(), "{ends:?}");
+    }
+    // Somebody who is known has to prove it again.
+    let mut world = World::new();
+    call(&mut world);
+    world.command(ALICE, |peer| Input::Leave { peer });
+    world.settle();
+    world.taken(ALICE);
+    world.taken(BOB);
+    world.server = strip(&[ALICE, BOB]);
+    call(&mut world);
+    let ends = ends(&mut world);
+    let is_changed = |reason: &CloseReason| matches!(reason, CloseReason::IdentityChanged { identity: None, .. });
+    assert!(ends[BOB].iter().any(is_changed), "{ends:?}");
+}
+
+#[test]
+fn somebody_else_under_a_known_name_is_refused_before_anything_is_sent() {
+    let mut world = World::new();
+    call(&mut world);
+    world.command(ALICE, |peer| Input::Leave { peer });
+    world.settle();
+    world.taken(ALICE);
+    world.taken(BOB);
+    // The server gives alice's name to another.
+    world.engines[ALICE] = Engine::new("alice", Setup::default());
+    world.handle(ALICE, Input::Online);
+    let sent = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let to_alice = sent.clone();
+    world.server = Box::new(move |user, text| {
+        if user == ALICE {
+            to_alice.borrow_mut().push(text.clone());
+        }
+        vec![text]
+    });
+    call(&mut world);
+    let [_, bobs] = ends(&mut world);
+    assert!(
+        matches!(&bobs[..], [CloseReason::IdentityChanged { identity: Some(_), known, .. }] if !known.is_verified),
+        "{bobs:?}"
+    );
+    assert!(!sent.borrow().iter().any(|text| text.contains("key:exchange")), "bob sent nothing but a no");
+}
+
+#[test]
+fn a_link_takes_no_other_identity() {
+    let mut world = World::new();
+    let known = Known { identity: KeyPair::generate().public(), is_verified: true, since: "2026-11-23".to_owned() };
+    world.handle(ALICE, Input::Trust { peer: "bob".to_owned(), known: Some(known) });
+    call(&mut world);
+    let [alices, _] = ends(&mut world);
+    assert!(matches!(&alices[..], [CloseReason::IdentityChanged { .. }]), "{alices:?}");
+}
+
+#[test]
+fn who_is_strict_takes_no_old_app() {
+    let mut world = World::new();
+    world.engines[BOB] = Engine::new("bob", Setup { is_strict: true, ..Setup::default() });
+    world.handle(BOB, Input::Online);
+    world.server = change("key:exchange", &[ALICE, BOB], |payload| {
+        payload.as_object_mut().unwrap().remove("lowkey");
+    });
+    call(&mut world);
+    let [_, bobs] = ends(&mut world);
+    assert_eq!(bobs, [CloseReason::Unproven]);
+}
+
+#[test]
+fn a_false_late_or_reflected_proof_ends_the_chat() {
+    let tricks: [fn(usize, String) -> Vec<String>; 4] = [
+        |_, _| vec![json!({"proof": base64([7; 32])}).to_string()],
+        |_, _| vec!["a text before the proof".to_owned()],
+        |_, _| Vec::new(),
+        |_, text| vec![text.replacen(['A', 'B', 'C', 'D', 'E', 'F', 'G'], "+", 1)],
+    ];
+    for trick in tricks {
+        let mut world = World::new();
+        world.network = Box::new(trick);
+        call(&mut world);
+        let ends = ends(&mut world);
+        assert!(ends.iter().flatten().any(|reason| *reason == CloseReason::NotProven), "{ends:?}");
+    }
+    // Each side is played its own proof.
+    let mut world = World::new();
+    let own = std::cell::RefCell::new([const { None }; 2]);
+    world.network = Box::new(move |user, text| {
+        own.borrow_mut()[1 - user] = Some(text);
+        own.borrow()[user].clone().into_iter().collect()
+    });
+    call(&mut world);
+    let ends = ends(&mut world);
+    assert!(ends.iter().flatten().any(|reason| *reason == CloseReason::NotProven), "{ends:?}");
+}
+
+#[test]
+fn sealed_signals_that_are_played_back_or_forged_have_no_effect() {
+    let mut world = World::new();
+    // Every sealed signal comes twice, once more to its author, and forged.
+    let author = std::cell::RefCell::new([const { Vec::<String>::new() }; 2]);
+    world.server = Box::new(move |user, text| {
+        let mut all = vec![text.clone()];
+        if text.contains("sealed") {
+            let name = NAMES[1 - user];
+            let back = text.replace(&format!("\"sender\":\"{name}\""), &format!("\"sender\":\"{}\"", NAMES[user]));
+            author.borrow_mut()[1 - user].push(back);
+            all.push(text.clone());
+            all.push(text.replace("sealed\":\"", "sealed\":\"AAAA"));
+        }
+        all.append(&mut author.borrow_mut()[user]);
+        all
+    });
+    call(&mut world);
+    assert_eq!([is_open(&mut world, ALICE, "bob"), is_open(&mut world, BOB, "alice")], [Some(Trust::New); 2]);
+    assert!(world.engines.iter().all(|engine| engine.dropped() > 0));
+    world.command(ALICE, text);
+    world.command(ALICE, |peer| Input::Leave { peer });
+    world.settle();
+    assert_eq!(world.taken(BOB), [message("alice", "hello"), closed("alice", CloseReason::PeerLeft)]);
+}
+
+#[test]
+fn an_unsealed_signal_in_a_sealed_call_has_no_effect() {
+    let mut world = World::new();
+    world.server = Box::new(|user, text| {
+        let plain = json!({"type": "signal:ice", "sender": NAMES[1 - user], "payload": {"candidate": "mallory's"}});
+        vec![text, plain.to_string()]
+    });
+    call(&mut world);
+    assert_eq!(is_open(&mut world, ALICE, "bob"), Some(Trust::New));
+    assert!(world.engines.iter().all(|engine| engine.dropped() > 0));
+}
+
+#[test]
+fn an_identity_of_our_own_is_refused() {
+    let own = KeyPair::generate();
+    let identity = own.public().to_base64();
+    let mut world = World::new();
+    world.engines[BOB] = Engine::new("bob", Setup { identity: own, ..Setup::default() });
+    world.handle(BOB, Input::Online);
+    world.server = change("key:exchange", &[BOB], move |payload| payload["lowkey"]["identity"] = json!(identity));
+    world.command(ALICE, |peer| Input::Connect { peer });
+    world.settle();
+    let events = world.taken(BOB);
+    assert!(matches!(&events[..], [Event::Request { .. }, Event::RequestEnded { .. }]), "{events:?}");
+}

@@ -1,0 +1,235 @@
+//! Who the peers are, as far as this user knows: what is said when one is new or not who it was, and the commands about it.
+//! Pure: the file of known peers is written by whoever carries out [`Effect::Remember`] and [`Effect::Forget`].
+
+use std::collections::HashMap;
+
+use super::conversation::{Effect, notice};
+use super::screen;
+use crate::peer::Trust;
+use crate::peer::keys::PublicKey;
+use crate::peer::trust::{Known, KnownPeers, Link, SafetyNumber};
+
+/// The user, and the peers that were seen before.
+#[derive(Debug)]
+pub struct People {
+    /// The user's own name.
+    pub name: String,
+    /// The user's own identity; none where there was no place to keep one.
+    pub identity: Option<PublicKey>,
+    /// The server, as it stands in links and in the file of known peers: a host, perhaps with a port.
+    pub server: String,
+    /// Whether the connection to it is not encrypted.
+    pub is_plain: bool,
+    /// Who was seen before.
+    pub known: KnownPeers,
+    /// Today's date.
+    pub today: String,
+    /// Who is there in each open chat.
+    present: HashMap<String, Present>,
+    /// Who was refused because it is not who it was: our identity and its new one.
+    refused: HashMap<String, (PublicKey, Option<PublicKey>)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Present {
+    trust: Trust,
+    /// The keys that stand for both in the safety number.
+    own: PublicKey,
+    other: PublicKey,
+}
+
+impl People {
+    /// A user who has seen `known` before.
+    pub fn new(
+        name: &str,
+        identity: Option<PublicKey>,
+        server: &str,
+        is_plain: bool,
+        known: KnownPeers,
+        today: &str,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            identity,
+            server: server.to_owned(),
+            is_plain,
+            known,
+            today: today.to_owned(),
+            present: HashMap::new(),
+            refused: HashMap::new(),
+        }
+    }
+
+    /// Somebody is there, and has proven who it is or cannot.
+    pub fn identified(&mut self, peer: &str, trust: Trust, own: PublicKey, other: PublicKey) -> Vec<Effect> {
+        self.present.insert(peer.to_owned(), Present { trust, own, other });
+        let name = screen::name(peer);
+        match trust {
+            Trust::Verified => vec![notice(&format!("{name} is verified"))],
+            Trust::Known => Vec::new(),
+            Trust::New => {
+                let known = Known { identity: other, is_verified: false, since: self.today.clone() };
+                let remember = self.remember(peer, known);
+                vec![
+                    notice(&format!(
+                        "{name} is new here and will be known again; /verify tells how to be sure of them"
+                    )),
+                    remember,
+                ]
+            }
+            Trust::Unproven => vec![notice(&format!(
+                "{name} uses an old app, which cannot prove who they are: the server could be listening; /verify tells how to be sure"
+            ))],
+        }
+    }
+
+    /// Somebody is not who it was, and was refused.
+    pub fn changed(&mut self, peer: &str, own: PublicKey, known: &Known, identity: Option<PublicKey>) -> Vec<Effect> {
+        self.refused.insert(peer.to_owned(), (own, identity));
+        let name = screen::name(peer);
+        let number = |identity| SafetyNumber::new((own, &self.name), (identity, peer)).to_string();
+        let since = if known.since.is_empty() { "the start of this program" } else { &known.since };
+        let state = if known.is_verified { "verified" } else { "known" };
+        let mut lines = vec![
+            "@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@".to_owned(),
+            format!("{name} IS NOT WHO THEY WERE. Nothing was sent to them."),
+            format!("They are {state} here since {since} with this safety number:"),
+            format!("    {}", number(known.identity)),
+        ];
+        match identity {
+            Some(identity) => lines.extend([
+                "Now it would be:".to_owned(),
+                format!("    {}", number(identity)),
+                "They may have a new device, or somebody, such as the server, stands in between.".to_owned(),
+                format!(
+                    "Ask them, not in this chat. If it is right: /trust {name} and the number that they read to you."
+                ),
+            ]),
+            None => lines.extend([
+                "Now they prove nothing at all, as an old app does, or as it looks when the server hides their proof."
+                    .to_owned(),
+                format!("Ask them, not in this chat. If they do use an old app now: /forget {name}, and call again."),
+            ]),
+        }
+        lines.push(lines[0].clone());
+        lines.iter().map(|line| notice(line)).collect()
+    }
+
+    /// A chat has ended.
+    pub fn left(&mut self, peer: &str) {
+        self.present.remove(peer);
+    }
+
+    /// What is known of somebody who is there, for people.
+    pub fn describe(&self, peer: &str) -> String {
+        self.present.get(peer).map(|present| format!(" ({})", present.trust)).unwrap_or_default()
+    }
+
+    /// `/verify`: shows the safety number.
+    pub fn verify(&self, peer: &str) -> Vec<Effect> {
+        let Some(present) = self.present.get(peer) else {
+            return vec![notice(&format!("there is no open chat with {}", screen::name(peer)))];
+        };
+        let number = SafetyNumber::new((present.own, &self.name), (present.other, peer)).to_string();
+        let (first, second) = number.split_at(number.len() / 2);
+        let name = screen::name(peer);
+        let mut lines = vec![
+            format!("your safety number with {name}, {}:", present.trust),
+            format!("    {}", first.trim()),
+            format!("    {}", second.trim()),
+            "Read it to each other by voice or in person. If it is the same, nobody stands between you.".to_owned(),
+        ];
+        lines.push(match present.trust {
+            Trust::Unproven => "It is good for this chat only, since the old app has no identity to keep.".to_owned(),
+            _ => "Then /verify yes, and they count as verified from now on.".to_owned(),
+        });
+        lines.iter().map(|line| notice(line)).collect()
+    }
+
+    /// `/verify yes`: the numbers were compared.
+    pub fn verified(&mut self, peer: &str) -> Vec<Effect> {
+        let name = screen::name(peer).into_owned();
+        match self.present.get_mut(peer) {
+            None => vec![notice(&format!("there is no open chat with {name}"))],
+            Some(Present { trust: Trust::Unproven, .. }) => {
+                vec![notice(&format!("{name} uses an old app, which has no identity that could be kept"))]
+            }
+            Some(present) => {
+                present.trust = Trust::Verified;
+                let since = self.known.get(peer, &self.server).map_or(self.today.clone(), |known| known.since.clone());
+                let known = Known { identity: present.other, is_verified: true, since };
+                vec![notice(&format!("{name} is verified")), self.remember(peer, known)]
+            }
+        }
+    }
+
+    /// `/trust`: takes the new identity of somebody who was refused, if this is its number.
+    pub fn trust(&mut self, peer: &str, number: &str) -> Vec<Effect> {
+        let name = screen::name(peer).into_owned();
+        match self.refused.get(peer).copied() {
+            None => vec![notice(&format!("{name} was not refused"))],
+            Some((_, None)) => vec![notice(&format!("{name} proves nothing; /forget {name} lets an old app in"))],
+            Some((own, Some(identity))) => {
+                if !SafetyNumber::new((own, &self.name), (identity, peer)).is(number) {
+                    return vec![notice(&format!("that is not the new safety number of {name}; nothing has changed"))];
+                }
+                self.refused.remove(peer);
+                let known = Known { identity, is_verified: false, since: self.today.clone() };
+                vec![notice(&format!("{name} is trusted with the new number; call again")), self.remember(peer, known)]
+            }
+        }
+    }
+
+    /// `/peers`: who was seen before at this server.
+    pub fn peers(&self) -> Vec<Effect> {
+        let line = |(name, known): (&str, &Known)| {
+            let state = if known.is_verified { "verified" } else { "seen" };
+            notice(&format!("{:<20} {state} since {}", screen::name(name), screen::harmless(&known.since)))
+        };
+        let lines: Vec<Effect> = self.known.at(&self.server).map(line).collect();
+        if lines.is_empty() { vec![notice("nobody was seen before at this server")] } else { lines }
+    }
+
+    /// `/forget`: the next one of that name is new.
+    pub fn forget(&mut self, peer: &str) -> Vec<Effect> {
+        let name = screen::name(peer);
+        self.refused.remove(peer);
+        match self.known.remove(peer, &self.server) {
+            true => vec![notice(&format!("{name} is forgotten")), Effect::Forget(peer.to_owned())],
+            false => vec![notice(&format!("{name} is not known"))],
+        }
+    }
+
+    /// `/link`: the user's own.
+    pub fn link(&self) -> Vec<Effect> {
+        let Some(identity) = self.identity else {
+            return vec![notice("there was no place to keep an identity, so there is no link that would hold")];
+        };
+        let (host, name) = (self.server.clone(), self.name.clone());
+        let link = Link { host, is_plain: self.is_plain, name, identity };
+        vec![
+            notice(&link.to_string()),
+            notice("whoever calls you with /connect and this link talks to you and to nobody else"),
+        ]
+    }
+
+    /// A call by a link: only the identity in it is taken. The name to call.
+    ///
+    /// # Errors
+    /// What is wrong with the link, for people.
+    pub fn connect_by(&mut self, link: &Link) -> Result<(String, Effect), Effect> {
+        if link.host != self.server || link.is_plain != self.is_plain {
+            let host = screen::harmless(&link.host);
+            return Err(notice(&format!("that link is for the server {host}; start lowkey with it instead")));
+        }
+        let since = self.known.get(&link.name, &self.server).filter(|known| known.identity == link.identity);
+        let since = since.map_or(self.today.clone(), |known| known.since.clone());
+        let known = Known { identity: link.identity, is_verified: true, since };
+        Ok((link.name.clone(), self.remember(&link.name, known)))
+    }
+
+    fn remember(&mut self, peer: &str, known: Known) -> Effect {
+        self.known.insert(peer, &self.server, known.clone());
+        Effect::Remember { peer: peer.to_owned(), known }
+    }
+}
