@@ -15,5 +15,6 @@ mod pipe;
 mod soak;
 mod terminal;
 mod tls;
+mod trust;
 mod wire;
 mod world;

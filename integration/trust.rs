@@ -1,0 +1,183 @@
+//! Who a peer is, as a user of `lowkey` meets it: safety numbers, known peers, links, old apps and strictness.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::old_app::OldApp;
+use crate::world::{Folder, Program, Server};
+
+/// `lowkey` through pipes, with a home of its own.
+fn start(server: &Server, home: &Folder, name: &str, arguments: &[&str]) -> Program {
+    let url = server.url();
+    let mut all = vec!["--server", &url, "--name", name];
+    all.extend(arguments);
+    let mut program = Program::start("lowkey", &all, &[("HOME", home.path())]);
+    program.stderr.find("online");
+    program
+}
+
+/// Alice calls bob, who takes it.
+fn call(alice: &mut Program, bob: &mut Program) {
+    alice.write("/connect bob");
+    bob.stderr.find("alice wants to talk to you");
+    bob.write("/accept");
+    for program in [alice, bob] {
+        program.stderr.find("connected directly");
+    }
+}
+
+/// The digits of the next two lines that hold some.
+fn number(program: &mut Program, lines: usize) -> String {
+    let mut digits = String::new();
+    for _ in 0..lines {
+        let line = program.stderr.find("    ");
+        digits.extend(line.chars().filter(char::is_ascii_digit));
+    }
+    assert_eq!(digits.len(), 60, "{digits}");
+    digits
+}
+
+#[test]
+fn a_safety_number_is_the_same_on_both_sides_and_a_verified_peer_stays_so() {
+    let server = Server::start();
+    let (home, other) = (Folder::new("verify-alice"), Folder::new("verify-bob"));
+    let (mut alice, mut bob) = (start(&server, &home, "alice", &[]), start(&server, &other, "bob", &[]));
+    alice.write("/peers");
+    alice.stderr.find("nobody was seen before");
+    alice.write("/connect bob");
+    bob.stderr.find("alice wants to talk to you");
+    bob.write("/accept");
+    alice.stderr.find("bob is new here");
+    bob.stderr.find("alice is new here");
+    let numbers = [&mut alice, &mut bob].map(|program| {
+        program.stderr.find("connected directly");
+        program.write("/verify");
+        program.stderr.find("your safety number with");
+        number(program, 2)
+    });
+    assert_eq!(numbers[0], numbers[1]);
+    alice.write("/verify yes");
+    alice.stderr.find("bob is verified");
+    alice.write("/who");
+    alice.stderr.find("lines go to bob now (verified)");
+    alice.write("/quit");
+    alice.wait();
+    let file = home.0.join(".config/lowkey/known_peers");
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.starts_with(&format!("bob@{} ", server.address)) && text.ends_with(" verified\n"), "{text}");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    // And by another program, with the same profile.
+    let mut alice = start(&server, &home, "alice", &[]);
+    call(&mut alice, &mut bob);
+    assert!(alice.stderr.seen.iter().any(|line| line == "* bob is verified"), "{:?}", alice.stderr.seen);
+    bob.write("/peers");
+    bob.stderr.find("alice");
+    bob.write("/forget alice");
+    bob.stderr.find("alice is forgotten");
+}
+
+#[test]
+fn somebody_else_under_a_known_name_is_refused_until_the_number_is_typed_in() {
+    let server = Server::start();
+    let (home, other) = (Folder::new("changed-alice"), Folder::new("changed-bob"));
+    let (mut alice, mut bob) = (start(&server, &home, "alice", &[]), start(&server, &other, "bob", &[]));
+    call(&mut alice, &mut bob);
+    bob.write("/quit");
+    bob.wait();
+    alice.stderr.find("bob left");
+    fs::remove_file(other.0.join(".config/lowkey/identity-bob")).unwrap();
+    let mut bob = start(&server, &other, "bob", &[]);
+    alice.write("/connect bob");
+    alice.write("a secret");
+    bob.stderr.find("alice wants to talk to you");
+    bob.write("/accept");
+    alice.stderr.find("bob IS NOT WHO THEY WERE. Nothing was sent to them.");
+    let old = number(&mut alice, 1);
+    let new = number(&mut alice, 1);
+    assert_ne!(old, new);
+    alice.stderr.find("not sent: a secret");
+    bob.stderr.find("alice declined");
+    alice.write(&format!("/trust bob {old}"));
+    alice.stderr.find("not the new safety number");
+    alice.write(&format!("/trust bob {} {}", &new[..30], &new[30..]));
+    alice.stderr.find("bob is trusted");
+    call(&mut alice, &mut bob);
+    alice.write("no secret");
+    assert_eq!(bob.stdout.next(), "alice: no secret");
+}
+
+#[test]
+fn a_link_names_a_peer_and_its_identity() {
+    let server = Server::start();
+    let other = Folder::new("link-bob");
+    let mut bob = start(&server, &other, "bob", &[]);
+    bob.write("/link");
+    let link = bob.stderr.find("lowkey://").trim_start_matches("* ").to_owned();
+    assert!(link.starts_with(&format!("lowkey://{}/bob?plain#", server.address)), "{link}");
+    // The server stands in the link.
+    let home = Folder::new("link-alice");
+    let mut alice = Program::start("lowkey", &["--name", "alice", &link], &[("HOME", home.path())]);
+    bob.stderr.find("alice wants to talk to you");
+    bob.write("/accept");
+    alice.stderr.find("bob is verified");
+    alice.stderr.find("connected directly");
+    // A link with another key takes nobody else.
+    let (place, key) = link.split_once('#').unwrap();
+    let false_link = format!("{place}#{}{}", if key.starts_with('A') { "B" } else { "A" }, &key[1..]);
+    let stranger = Folder::new("link-carol");
+    let mut carol = start(&server, &stranger, "carol", &[]);
+    carol.write(&format!("/connect {false_link}"));
+    bob.stderr.find("carol wants to talk to you");
+    bob.write("/accept carol");
+    carol.stderr.find("bob IS NOT WHO THEY WERE");
+    carol.write("/connect lowkey://chat.example/bob#x");
+    carol.stderr.find("the link's key is none");
+}
+
+#[test]
+fn an_old_app_is_called_one_and_refused_by_who_is_strict() {
+    let server = Server::start();
+    let home = Folder::new("old-app");
+    let mut alice = start(&server, &home, "alice", &[]);
+    let mut app = OldApp::answer(&server, "flutter", || alice.write("/connect flutter"));
+    alice.stderr.find("flutter uses an old app, which cannot prove who they are");
+    alice.stderr.find("connected directly");
+    alice.write("hello");
+    assert_eq!(app.text(), "hello");
+    alice.write("/verify");
+    number(&mut alice, 2);
+    alice.stderr.find("good for this chat only");
+    alice.write("/verify yes");
+    alice.stderr.find("no identity that could be kept");
+    let mut strict = start(&server, &home, "strict", &["--strict"]);
+    let mut app = OldApp::online(&server, "fluttered");
+    app.connect("strict");
+    app.send_key();
+    strict.stderr.find("fluttered wants to talk to you");
+    // The key comes behind the request.
+    strict.write("/accept");
+    strict.stderr.find("an old app, which cannot prove who it is, is refused (--strict)");
+}
+
+#[test]
+fn an_identity_is_its_users_alone_and_is_never_replaced() {
+    let server = Server::start();
+    let home = Folder::new("identity");
+    let mut alice = start(&server, &home, "alice", &[]);
+    alice.write("/quit");
+    alice.wait();
+    let file = home.0.join(".config/lowkey/identity-alice");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    fs::write(&file, "garbage\n").unwrap();
+    let url = server.url();
+    let mut alice = Program::start("lowkey", &["--server", &url, "--name", "alice"], &[("HOME", home.path())]);
+    alice.stderr.find("this is no identity");
+    assert_eq!(alice.wait().code(), Some(2));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "garbage\n");
+    // So with the list of known peers.
+    fs::remove_file(&file).unwrap();
+    fs::write(home.0.join(".config/lowkey/known_peers"), "bob\n").unwrap();
+    let mut alice = Program::start("lowkey", &["--server", &url, "--name", "alice"], &[("HOME", home.path())]);
+    alice.stderr.find("known_peers: line 1 is no known peer");
+    assert_eq!(alice.wait().code(), Some(2));
+}
