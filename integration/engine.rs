@@ -28,6 +28,8 @@ pub struct World {
     from_webrtc: [VecDeque<Input>; 2],
     /// Who is connected with whom, once an answer has come back.
     connected: HashMap<(usize, ConnectionId), (usize, ConnectionId)>,
+    /// The candidates that each side's WebRTC was given.
+    pub added: [Vec<String>; 2],
     events: [Vec<Event>; 2],
     now: Instant,
 }
@@ -47,6 +49,7 @@ impl World {
             to_engine: Default::default(),
             from_webrtc: Default::default(),
             connected: HashMap::new(),
+            added: Default::default(),
             events: Default::default(),
             now: Instant::now(),
         };
@@ -95,13 +98,13 @@ impl World {
                         self.from_webrtc[other].push_back(Input::Closed { id, reason: CloseReason::PeerLeft });
                     }
                 }
-                Output::AddCandidate { .. } => {}
+                Output::AddCandidate { candidate, .. } => self.added[user].push(candidate.candidate),
             }
         }
     }
 
     /// Delivers one of the things that are on their way, chosen by `choice`; whether there was any.
-    fn step(&mut self, choice: usize) -> bool {
+    pub fn step(&mut self, choice: usize) -> bool {
         let full: Vec<(usize, usize)> = [ALICE, BOB]
             .into_iter()
             .flat_map(|user| (0..3).map(move |queue| (user, queue)))
@@ -367,7 +370,7 @@ fn another_key_in_mid_chat_is_a_new_request_and_the_chat_goes_on() {
     world.command(BOB, |peer| Input::Accept { peer });
     let refused = world.taken(BOB);
     assert!(
-        matches!(&refused[..], [Event::Closed { reason: CloseReason::IdentityChanged { identity: None, .. }, .. }]),
+        matches!(&refused[..], [Event::Refused { reason: CloseReason::IdentityChanged { identity: None, .. }, .. }]),
         "{refused:?}"
     );
     world.command(ALICE, text);

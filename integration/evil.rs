@@ -44,7 +44,7 @@ fn ends(world: &mut World) -> [Vec<CloseReason>; 2] {
         let is_false = |event: &Event| matches!(event, Event::Open { .. } | Event::Message { .. });
         assert!(!events.iter().any(is_false), "{} sees {events:?}", NAMES[user]);
         let reason = |event| match event {
-            Event::Closed { reason, .. } => Some(reason),
+            Event::Closed { reason, .. } | Event::Refused { reason, .. } => Some(reason),
             _ => None,
         };
         events.into_iter().filter_map(reason).collect()
@@ -283,13 +283,64 @@ fn sealed_signals_that_are_played_back_or_forged_have_no_effect() {
 #[test]
 fn an_unsealed_signal_in_a_sealed_call_has_no_effect() {
     let mut world = World::new();
+    // Behind every message, from the first one on: while a request waits, before the keys, and behind them.
     world.server = Box::new(|user, text| {
         let plain = json!({"type": "signal:ice", "sender": NAMES[1 - user], "payload": {"candidate": "mallory's"}});
         vec![text, plain.to_string()]
     });
     call(&mut world);
     assert_eq!(is_open(&mut world, ALICE, "bob"), Some(Trust::New));
-    assert!(world.engines.iter().all(|engine| engine.dropped() > 0));
+    assert_eq!(world.added, [vec![], vec!["c".to_owned()]], "bob has alice's, and there is no other");
+}
+
+#[test]
+fn who_is_named_by_a_link_takes_the_place_of_somebody_else_at_any_time() {
+    let bob = Known { identity: KeyPair::generate().public(), is_verified: true, since: "2026-11-23".to_owned() };
+    let trust = Input::Trust { peer: "bob".to_owned(), known: Some(bob.clone()) };
+    // In the middle of a chat.
+    let mut world = World::new();
+    call(&mut world);
+    world.taken(ALICE);
+    world.handle(ALICE, trust.clone());
+    world.settle();
+    let [alices, bobs] = ends_of_open(&mut world);
+    assert!(matches!(&alices[..], [CloseReason::IdentityChanged { known, .. }] if **known == bob), "{alices:?}");
+    assert_eq!(bobs, [CloseReason::PeerLeft]);
+    // After any number of steps of a call that is still on its way.
+    for steps in 0..30 {
+        let mut world = World::new();
+        world.command(ALICE, |peer| Input::Connect { peer });
+        world.settle();
+        world.command(BOB, |peer| Input::Accept { peer });
+        for _ in 0..steps {
+            world.step(0);
+        }
+        world.handle(ALICE, trust.clone());
+        world.settle();
+        let [alices, _] = ends_of_open(&mut world);
+        assert!(matches!(&alices[..], [CloseReason::IdentityChanged { .. }]), "{steps}: {alices:?}");
+    }
+}
+
+/// How the chats of both have ended.
+fn ends_of_open(world: &mut World) -> [Vec<CloseReason>; 2] {
+    [ALICE, BOB].map(|user| {
+        let closed = world.taken(user).into_iter().filter_map(|event| match event {
+            Event::Closed { reason, .. } => Some(reason),
+            _ => None,
+        });
+        closed.collect()
+    })
+}
+
+#[test]
+fn a_name_that_nobody_can_have_calls_nobody() {
+    let mut world = World::new();
+    for name in ["bob\nalice", "\u{9b}bob", ""] {
+        let joined = json!({"type": "session:joined", "payload": {"sessionId": "x", "peer": name}});
+        world.handle(ALICE, Input::Signal(joined.to_string()));
+    }
+    assert_eq!(world.taken(ALICE), []);
 }
 
 #[test]

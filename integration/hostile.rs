@@ -368,6 +368,18 @@ fn the_same_name_twice_in_one_batch_of_events_has_one_holder() {
 }
 
 #[test]
+fn who_is_replaced_and_answers_the_close_is_let_go_at_once() {
+    let world = World::new(&[]);
+    let mut replaced = world.server.client("twice");
+    let _successor = world.server.client("twice");
+    let started = Instant::now();
+    assert_eq!(u16::from(replaced.close_frame().code), 1001);
+    replaced.end();
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    world.is_well();
+}
+
+#[test]
 fn names_and_tokens_have_their_bounds() {
     let world = World::new(&[]);
     let status = |query: &str| match Client::try_connect(world.address(), &format!("/ws?{query}")) {

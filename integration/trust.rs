@@ -91,7 +91,7 @@ fn somebody_else_under_a_known_name_is_refused_until_the_number_is_typed_in() {
     alice.write("a secret");
     bob.stderr.find("alice wants to talk to you");
     bob.write("/accept");
-    alice.stderr.find("bob IS NOT WHO THEY WERE. Nothing was sent to them.");
+    alice.stderr.find("bob IS NOT WHO THEY WERE. No text was sent to them.");
     let old = number(&mut alice, 1);
     let new = number(&mut alice, 1);
     assert_ne!(old, new);

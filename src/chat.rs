@@ -28,7 +28,7 @@ use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 use crate::options::{self, PeerOptions};
-use crate::peer::trust::{KnownPeers, Link};
+use crate::peer::trust::{Known, KnownPeers, Link};
 use crate::peer::{Event, Peer, ServerUrlError};
 use crate::profile::{Profile, Username};
 use command::Command;
@@ -100,7 +100,7 @@ fn run(options: Options) -> Result<ExitCode, Failure> {
     let profile = Profile::from_env(|name| std::env::var(name).ok()).ok();
     let known = profile.as_ref().map(Profile::known_peers).transpose().map_err(Failure::setting)?.unwrap_or_default();
     let place = server.place();
-    settings.known = known.at(&place).map(|(name, known)| (name.to_owned(), known.clone())).collect();
+    settings.known = known.at(&place).map(|(name, known)| (name, known.clone())).collect();
     let identity = settings.identity.as_ref().map(|identity| identity.public());
     let today = jiff::Zoned::now().date().to_string();
     let people = People::new(name.as_str(), identity, &place, server.is_plain(), known, &today);
@@ -130,7 +130,7 @@ fn run(options: Options) -> Result<ExitCode, Failure> {
     }
     serve(&mut conversation, &peer, &screen, &memory, &mailbox);
     terminal.restore();
-    let is_all_read = end(&peer, &mut conversation, &screen, &mailbox);
+    let is_all_read = end(&peer, &mut conversation, &screen, &memory, &mailbox);
     // A script wants to know whether all was sent and read; a person has seen it.
     let has_failed = !is_interactive && (conversation.has_lost_lines() || !is_all_read);
     if has_failed && !is_all_read {
@@ -140,7 +140,13 @@ fn run(options: Options) -> Result<ExitCode, Failure> {
 }
 
 /// Ends the chats in order, and says what it is waiting for where that takes its time. Whether all was read that was sent.
-fn end(peer: &Peer, conversation: &mut Conversation, screen: &Screen, mailbox: &Receiver<Mail>) -> bool {
+fn end(
+    peer: &Peer,
+    conversation: &mut Conversation,
+    screen: &Screen,
+    memory: &Memory,
+    mailbox: &Receiver<Mail>,
+) -> bool {
     let ending = peer.clone();
     let ended = thread::spawn(move || ending.shutdown());
     let started = Instant::now();
@@ -151,8 +157,12 @@ fn end(peer: &Peer, conversation: &mut Conversation, screen: &Screen, mailbox: &
             Ok(Mail::Event(event, taken)) => {
                 let effects = conversation.event(event);
                 for effect in effects {
-                    if let Effect::Show(line) = effect {
-                        screen.show(line);
+                    match effect {
+                        Effect::Show(line) => screen.show(line),
+                        Effect::Remember { peer, known, replaces } => {
+                            memory.remember(screen, &peer, known, replaces);
+                        }
+                        _ => {}
                     }
                 }
                 let _ = taken.send(());
@@ -190,6 +200,24 @@ struct Memory {
 }
 
 impl Memory {
+    /// Remembers a peer. Where another program has seen somebody else under that name, and this was not the user's wish, that
+    /// one stays known, and comes back.
+    fn remember(&self, screen: &Screen, name: &str, known: Known, replaces: bool) -> Option<Known> {
+        let mut other = None;
+        self.change(screen, |peers| match peers.get(name, &self.place) {
+            Some(seen) if !replaces && seen.identity != known.identity => other = Some(seen.clone()),
+            Some(seen) if !replaces && seen.is_verified => {}
+            _ => peers.insert(name, &self.place, known),
+        });
+        other
+    }
+
+    fn forget(&self, screen: &Screen, name: &str) {
+        self.change(screen, |peers| {
+            peers.remove(name, &self.place);
+        });
+    }
+
     fn change(&self, screen: &Screen, change: impl FnOnce(&mut KnownPeers)) {
         // Without a profile it is remembered as long as the program runs.
         let changed = self.profile.as_ref().map_or(Ok(()), |profile| profile.change_known_peers(change));
@@ -208,15 +236,15 @@ fn carry_out(effects: Vec<Effect>, peer: &Peer, screen: &Screen, memory: &Memory
             Effect::Decline(name) => peer.decline(&name),
             Effect::Send { peer: name, text } => peer.send(&name, &text),
             Effect::Leave(name) => peer.leave(&name),
-            Effect::Remember { peer: name, known } => {
-                peer.trust(&name, Some(known.clone()));
-                memory.change(screen, |peers| peers.insert(&name, &memory.place, known));
+            Effect::Pin { peer: name, known } => peer.trust(&name, Some(known)),
+            Effect::Remember { peer: name, known, replaces } => {
+                let other = memory.remember(screen, &name, known.clone(), replaces);
+                // Somebody else ends the chat, before a text goes out.
+                peer.trust(&name, Some(other.unwrap_or(known)));
             }
             Effect::Forget(name) => {
                 peer.trust(&name, None);
-                memory.change(screen, |peers| {
-                    peers.remove(&name, &memory.place);
-                });
+                memory.forget(screen, &name);
             }
             Effect::Show(line) => screen.show(line),
             Effect::Quit => return true,

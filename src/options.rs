@@ -48,15 +48,18 @@ impl PeerOptions {
     /// A file cannot be read or understood.
     pub fn settings(&self, name: &str) -> Result<Settings, String> {
         let (token, identity) = match Profile::from_env(|name| std::env::var(name).ok()) {
-            // Where it cannot be kept, as with a service's user, it lasts as long as the program.
-            Ok(profile) => match profile.token() {
-                Ok(token) => (Some(token), Some(profile.identity(name)?)),
-                Err(error) => {
-                    eprintln!("* {error}; so nobody will know {name} again after this start");
-                    (None, None)
-                }
-            },
-            Err(_) => (None, None),
+            // Where they cannot be kept, as with a service's user, they last as long as the program.
+            Ok(profile) => {
+                let identity = match profile.identity(name) {
+                    Err(error) if profile.has_identity(name) => return Err(error),
+                    identity => identity.inspect_err(|error| warn_of_no_identity(name, error)).ok(),
+                };
+                (profile.token().inspect_err(|error| log::warn!("{error}")).ok(), identity)
+            }
+            Err(error) => {
+                warn_of_no_identity(name, &error);
+                (None, None)
+            }
         };
         let stun = self.stun.iter().map(|server| server.0.clone());
         let turn = self.turn.iter().map(|server| server.0.clone());
@@ -86,6 +89,10 @@ impl PeerOptions {
             false => Err("the access token has spaces or other characters that no token has".to_owned()),
         }
     }
+}
+
+fn warn_of_no_identity(name: &str, error: &str) {
+    eprintln!("* {error}; so nobody will know {name} again after this start");
 }
 
 /// A STUN server's address.

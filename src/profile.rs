@@ -81,9 +81,8 @@ impl Profile {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(said(error)),
             _ => {}
         }
-        let token = new_token();
-        self.write("token", &format!("{token}\n")).map_err(said)?;
-        Ok(token)
+        self.create("token", &format!("{}\n", new_token())).map_err(said)?;
+        self.token()
     }
 
     /// The long-term key pair of the user of this name, made on the first call. Each name has its own: several that one
@@ -103,13 +102,18 @@ impl Profile {
                 )
             }),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let identity = KeyPair::generate();
-                let text = Zeroizing::new(format!("{}\n", *identity.secret_to_base64()));
-                self.write(&file, &text).map_err(|error| format!("{}: {error}", path.display()))?;
-                Ok(identity)
+                let text = Zeroizing::new(format!("{}\n", *KeyPair::generate().secret_to_base64()));
+                self.create(&file, &text).map_err(|error| format!("{}: {error}", path.display()))?;
+                // It is there now, be it by another program that was quicker.
+                self.identity(name)
             }
             Err(error) => Err(format!("{}: {error}", path.display())),
         }
+    }
+
+    /// Whether there is an identity of this name.
+    pub fn has_identity(&self, name: &str) -> bool {
+        self.folder.join(format!("identity-{name}")).exists()
     }
 
     /// The peers that were seen before.
@@ -132,9 +136,14 @@ impl Profile {
     /// # Errors
     /// The file cannot be read, understood or written.
     pub fn change_known_peers(&self, change: impl FnOnce(&mut KnownPeers)) -> Result<(), String> {
+        let said = |error: io::Error| format!("{}: {error}", self.folder.join(KNOWN_PEERS).display());
+        self.create_folder().map_err(said)?;
+        // Whoever changes it at the same time waits.
+        let lock = self.folder.join(format!("{KNOWN_PEERS}.lock"));
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(lock).map_err(said)?;
+        lock.lock().map_err(said)?;
         let mut peers = self.known_peers()?;
         change(&mut peers);
-        let said = |error: io::Error| format!("{}: {error}", self.folder.join(KNOWN_PEERS).display());
         self.write(KNOWN_PEERS, &peers.to_string()).map_err(said)
     }
 
@@ -143,9 +152,29 @@ impl Profile {
         self.folder.join("config.toml")
     }
 
+    fn create_folder(&self) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)
+    }
+
+    /// Writes a file that is not there, or is empty; one that another program has made in the meantime stays. Only the user
+    /// may read it.
+    fn create(&self, name: &str, text: &str) -> io::Result<()> {
+        self.create_folder()?;
+        let (path, beside) = (self.folder.join(name), self.folder.join(format!("{name}.{}", std::process::id())));
+        if fs::metadata(&path).is_ok_and(|metadata| metadata.len() == 0) {
+            fs::remove_file(&path)?;
+        }
+        let created = write_new(&beside, text).and_then(|()| match fs::hard_link(&beside, &path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            linked => linked,
+        });
+        let _ = fs::remove_file(&beside);
+        created
+    }
+
     /// Writes beside the file and renames, so that nobody ever finds half of it. Only the user may read it.
     fn write(&self, name: &str, text: &str) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        self.create_folder()?;
         let beside = self.folder.join(format!("{name}.{}", std::process::id()));
         let written = write_new(&beside, text).and_then(|()| fs::rename(&beside, self.folder.join(name)));
         if written.is_err() {

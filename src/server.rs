@@ -161,15 +161,16 @@ impl Server {
     /// all are taken.
     fn accept(&mut self, now: Instant) {
         self.accept_again = None;
+        let mut is_in_want = false;
         for (token, listener) in &mut self.listeners {
             for count in 0.. {
                 if count == ACCEPTS_PER_TURN {
                     self.accept_again = Some(now);
+                    is_in_want = self.is_in_want;
                     break;
                 }
                 match listener.accept() {
                     Waiting::Caller(mut stream, address) => {
-                        self.is_in_want = false;
                         let interests = Interest::READABLE | Interest::WRITABLE;
                         let id = self.clients.next_id();
                         if let Err(error) = self.poll.registry().register(&mut stream, Token(id.0), interests) {
@@ -187,14 +188,16 @@ impl Server {
                         if !self.is_in_want {
                             warn!("callers are turned away: {error}");
                         }
-                        self.is_in_want = true;
+                        is_in_want = true;
                         self.clients.metrics().cut("no descriptor");
-                        self.accept_again = Some(now + ACCEPT_PAUSE);
+                        self.accept_again = self.accept_again.or(Some(now + ACCEPT_PAUSE));
                         break;
                     }
                 }
             }
         }
+        // The want is over once everybody who waited was taken.
+        self.is_in_want = is_in_want;
     }
 
     /// Whether a second signal wants the server to end at once.

@@ -27,12 +27,21 @@ pub enum Effect {
     },
     /// End the chat or call with this peer.
     Leave(String),
+    /// Take nobody else than this one as `peer`, as long as the program runs.
+    Pin {
+        /// Its name.
+        peer: String,
+        /// Who it is.
+        known: Known,
+    },
     /// Remember who a peer is, for this program and the next.
     Remember {
         /// Its name.
         peer: String,
         /// Who it is.
         known: Known,
+        /// The user wants it so, even where another program has seen somebody else under that name.
+        replaces: bool,
     },
     /// Forget who it was.
     Forget(String),
@@ -103,12 +112,15 @@ impl Conversation {
             Command::Text(text) | Command::Paste(text) => self.text(text),
             Command::Connect(peer) if peer.starts_with("lowkey://") => match peer.parse::<Link>() {
                 Ok(link) => match self.people.connect_by(&link) {
-                    Ok((peer, remember)) => {
-                        let mut effects = vec![remember];
+                    Ok((peer, mut effects)) => {
+                        // A chat with somebody else under that name ends by this, and is called anew.
+                        if !self.people.is_with(&peer, link.identity) {
+                            self.open.retain(|open| *open != peer);
+                        }
                         effects.extend(self.connect(peer));
                         effects
                     }
-                    Err(effect) => vec![effect],
+                    Err(effects) => effects,
                 },
                 Err(mistake) => vec![notice(mistake)],
             },
@@ -160,6 +172,12 @@ impl Conversation {
                 }
                 effects.extend(self.closed(&peer, &reason));
             }
+            Event::Refused { peer, reason } => {
+                if let CloseReason::IdentityChanged { own, known, identity } = &reason {
+                    effects.extend(self.people.changed(&peer, *own, known, *identity));
+                }
+                effects.extend(self.refused(peer));
+            }
             Event::NotSent { .. } => self.has_lost_lines = true,
             _ => {}
         }
@@ -200,6 +218,20 @@ impl Conversation {
         self.open.retain(|open| open != peer);
         // Lines go on to a chat that takes the place of this one.
         if *reason == CloseReason::Replaced || self.current.as_deref() != Some(peer) {
+            return Vec::new();
+        }
+        self.current = None;
+        let mut effects = self.give_back();
+        effects.extend(self.still_open());
+        effects
+    }
+
+    /// An accepted request came to nothing; a chat that was open before still is.
+    fn refused(&mut self, peer: String) -> Vec<Effect> {
+        if self.people.is_present(&peer) && !self.open.contains(&peer) {
+            self.open.push(peer.clone());
+        }
+        if self.current.as_ref() != Some(&peer) {
             return Vec::new();
         }
         self.current = None;

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 
 use super::conversation::{Effect, notice};
 use super::screen;
-use crate::peer::Trust;
 use crate::peer::keys::PublicKey;
 use crate::peer::trust::{Known, KnownPeers, Link, SafetyNumber};
+use crate::peer::{ServerUrl, Trust};
 
 /// The user, and the peers that were seen before.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub struct People {
     pub today: String,
     /// Who is there in each open chat.
     present: HashMap<String, Present>,
+    /// Who was called by a link, until they have proven that they are the one.
+    pinned: HashMap<String, Known>,
     /// Who was refused because it is not who it was: our identity and its new one.
     refused: HashMap<String, (PublicKey, Option<PublicKey>)>,
 }
@@ -56,6 +58,7 @@ impl People {
             known,
             today: today.to_owned(),
             present: HashMap::new(),
+            pinned: HashMap::new(),
             refused: HashMap::new(),
         }
     }
@@ -65,11 +68,17 @@ impl People {
         self.present.insert(peer.to_owned(), Present { trust, own, other });
         let name = screen::name(peer);
         match trust {
-            Trust::Verified => vec![notice(&format!("{name} is verified"))],
+            Trust::Verified => {
+                let mut effects = vec![notice(&format!("{name} is verified"))];
+                if let Some(known) = self.pinned.remove(peer).filter(|known| known.identity == other) {
+                    effects.push(self.remember(peer, known, true));
+                }
+                effects
+            }
             Trust::Known => Vec::new(),
             Trust::New => {
                 let known = Known { identity: other, is_verified: false, since: self.today.clone() };
-                let remember = self.remember(peer, known);
+                let remember = self.remember(peer, known, false);
                 vec![
                     notice(&format!(
                         "{name} is new here and will be known again; /verify tells how to be sure of them"
@@ -92,7 +101,7 @@ impl People {
         let state = if known.is_verified { "verified" } else { "known" };
         let mut lines = vec![
             "@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@".to_owned(),
-            format!("{name} IS NOT WHO THEY WERE. Nothing was sent to them."),
+            format!("{name} IS NOT WHO THEY WERE. No text was sent to them."),
             format!("They are {state} here since {since} with this safety number:"),
             format!("    {}", number(known.identity)),
         ];
@@ -158,7 +167,7 @@ impl People {
                 present.trust = Trust::Verified;
                 let since = self.known.get(peer, &self.server).map_or(self.today.clone(), |known| known.since.clone());
                 let known = Known { identity: present.other, is_verified: true, since };
-                vec![notice(&format!("{name} is verified")), self.remember(peer, known)]
+                vec![notice(&format!("{name} is verified")), self.remember(peer, known, true)]
             }
         }
     }
@@ -175,16 +184,19 @@ impl People {
                 }
                 self.refused.remove(peer);
                 let known = Known { identity, is_verified: false, since: self.today.clone() };
-                vec![notice(&format!("{name} is trusted with the new number; call again")), self.remember(peer, known)]
+                vec![
+                    notice(&format!("{name} is trusted with the new number; call again")),
+                    self.remember(peer, known, true),
+                ]
             }
         }
     }
 
     /// `/peers`: who was seen before at this server.
     pub fn peers(&self) -> Vec<Effect> {
-        let line = |(name, known): (&str, &Known)| {
+        let line = |(name, known): (String, &Known)| {
             let state = if known.is_verified { "verified" } else { "seen" };
-            notice(&format!("{:<20} {state} since {}", screen::name(name), screen::harmless(&known.since)))
+            notice(&format!("{:<20} {state} since {}", screen::name(&name), screen::harmless(&known.since)))
         };
         let lines: Vec<Effect> = self.known.at(&self.server).map(line).collect();
         if lines.is_empty() { vec![notice("nobody was seen before at this server")] } else { lines }
@@ -205,6 +217,9 @@ impl People {
         let Some(identity) = self.identity else {
             return vec![notice("there was no place to keep an identity, so there is no link that would hold")];
         };
+        if self.server.contains('/') {
+            return vec![notice("a link has no place for the path of this server's URL")];
+        }
         let (host, name) = (self.server.clone(), self.name.clone());
         let link = Link { host, is_plain: self.is_plain, name, identity };
         vec![
@@ -213,23 +228,48 @@ impl People {
         ]
     }
 
+    /// Whether a chat with this peer is open.
+    pub fn is_present(&self, peer: &str) -> bool {
+        self.present.contains_key(peer)
+    }
+
+    /// Whether a chat with this peer is open, who has proven this identity.
+    pub fn is_with(&self, peer: &str, identity: PublicKey) -> bool {
+        let is_it = |present: &Present| present.other == identity && present.trust != Trust::Unproven;
+        self.present.get(peer).is_some_and(is_it)
+    }
+
     /// A call by a link: only the identity in it is taken. The name to call.
     ///
     /// # Errors
-    /// What is wrong with the link, for people.
-    pub fn connect_by(&mut self, link: &Link) -> Result<(String, Effect), Effect> {
-        if link.host != self.server || link.is_plain != self.is_plain {
+    /// What is wrong with the link, for people: it is for another server, or for somebody else than is known by that name.
+    pub fn connect_by(&mut self, link: &Link) -> Result<(String, Vec<Effect>), Vec<Effect>> {
+        let place = link.server().parse::<ServerUrl>().map(|server| server.place());
+        if place.as_ref() != Ok(&self.server) || link.is_plain != self.is_plain {
             let host = screen::harmless(&link.host);
-            return Err(notice(&format!("that link is for the server {host}; start lowkey with it instead")));
+            return Err(vec![notice(&format!("that link is for the server {host}; start lowkey with it instead"))]);
         }
-        let since = self.known.get(&link.name, &self.server).filter(|known| known.identity == link.identity);
-        let since = since.map_or(self.today.clone(), |known| known.since.clone());
+        let peer = &link.name;
+        let mut since = self.today.clone();
+        if let Some(known) = self.known.get(peer, &self.server).cloned() {
+            if known.identity != link.identity {
+                let own = self.identity.unwrap_or(link.identity);
+                return Err(self.changed(peer, own, &known, Some(link.identity)));
+            }
+            since = known.since;
+        }
         let known = Known { identity: link.identity, is_verified: true, since };
-        Ok((link.name.clone(), self.remember(&link.name, known)))
+        if self.is_with(peer, link.identity) {
+            self.present.get_mut(peer).into_iter().for_each(|present| present.trust = Trust::Verified);
+            return Ok((peer.clone(), vec![self.remember(peer, known, true)]));
+        }
+        self.present.remove(peer);
+        self.pinned.insert(peer.clone(), known.clone());
+        Ok((peer.clone(), vec![Effect::Pin { peer: peer.clone(), known }]))
     }
 
-    fn remember(&mut self, peer: &str, known: Known) -> Effect {
+    fn remember(&mut self, peer: &str, known: Known, replaces: bool) -> Effect {
         self.known.insert(peer, &self.server, known.clone());
-        Effect::Remember { peer: peer.to_owned(), known }
+        Effect::Remember { peer: peer.to_owned(), known, replaces }
     }
 }

@@ -31,7 +31,10 @@ pub fn describe(event: &Event) -> Option<Line> {
         Event::RequestEnded { peer } => format!("{} is no longer calling", name(peer)),
         Event::KeysExchanged { peer } => format!("keys exchanged with {}, connecting", name(peer)),
         // What is said of it depends on what was known before.
-        Event::Identified { .. } | Event::Closed { reason: CloseReason::IdentityChanged { .. }, .. } => return None,
+        Event::Identified { .. }
+        | Event::Closed { reason: CloseReason::IdentityChanged { .. }, .. }
+        | Event::Refused { reason: CloseReason::IdentityChanged { .. }, .. } => return None,
+        Event::Refused { peer, reason } => closed(&name(peer), reason),
         Event::Open { peer } => format!("connected directly with {}", name(peer)),
         Event::Message { peer, text } => return Some(Line::Message(message(peer, text))),
         Event::KeyChanged { peer } => format!("{} has changed its key in mid-chat", name(peer)),

@@ -229,7 +229,6 @@ struct Secured {
     cipher: Cipher,
     /// What the peer said of itself.
     introduced: Introduced,
-    trust: Trust,
     /// The own session pair, until the peer has proven itself.
     own: Option<KeyPair>,
     /// What signals are sealed with, where both sides do so.
@@ -268,6 +267,10 @@ impl Introduced {
     fn read(exchange: &KeyExchange) -> Option<Self> {
         let key = PublicKey::from_base64(&exchange.public_key).ok()?;
         let introduction = exchange.lowkey.clone().unwrap_or_default();
+        // The proof is over the features with commas between them, so none may hold one.
+        if introduction.features.iter().any(|feature| feature.is_empty() || feature.contains(',')) {
+            return None;
+        }
         let has = |feature: &str| introduction.features.iter().any(|named| named == feature);
         let identity = match introduction.identity.filter(|_| has(PROOF)) {
             Some(identity) => Some(PublicKey::from_base64(&identity).ok()?),
@@ -308,9 +311,7 @@ impl Engine {
                 }
             }
             Input::Send { peer, text } => self.send(peer, text, out),
-            Input::Trust { peer, known: Some(known) } => {
-                self.setup.known.insert(peer, known);
-            }
+            Input::Trust { peer, known: Some(known) } => self.trust(peer, known, out),
             Input::Trust { peer, known: None } => {
                 self.setup.known.remove(&peer);
             }
@@ -389,7 +390,7 @@ impl Engine {
         // Nothing is sent to somebody who is not who they were.
         if let Some(Err(reason)) = request.introduced.as_ref().map(|introduced| self.judge(&peer, introduced)) {
             out.push(signal(MessageType::SessionDecline, &peer, None::<&()>));
-            return out.push(Output::Event(Event::Closed { peer, reason }));
+            return out.push(Output::Event(Event::Refused { peer, reason }));
         }
         if self.chats.contains_key(&peer) {
             self.end(&peer, CloseReason::Replaced, out);
@@ -435,11 +436,24 @@ impl Engine {
         self.end(&peer, CloseReason::Left, out);
     }
 
+    /// Knows who a peer is from now on, and ends a chat with somebody else under that name.
+    fn trust(&mut self, peer: String, known: Known, out: &mut Vec<Output>) {
+        self.setup.known.insert(peer.clone(), known);
+        let introduced = match self.chats.get(&peer).map(|chat| &chat.stage) {
+            Some(Stage::Negotiating(secured) | Stage::Proving(secured) | Stage::Open(secured)) => &secured.introduced,
+            _ => return,
+        };
+        if let Err(reason) = self.judge(&peer, introduced) {
+            self.end(&peer, reason, out);
+        }
+    }
+
     // What the server says.
 
     fn receive_signal(&mut self, text: &str, now: Instant, out: &mut Vec<Output>) {
         let Ok(envelope) = Envelope::parse(text) else { return self.drop_message() };
-        let sender = envelope.sender.as_ref().map(|sender| &*sender.0).filter(|sender| *sender != self.username);
+        let is_other = |name: &&str| *name != self.username && !name.chars().any(char::is_control);
+        let sender = envelope.sender.as_ref().map(|sender| &*sender.0).filter(is_other);
         let kind = MessageType::from_name(&envelope.kind);
         let is_served = match (kind, sender) {
             (Some(MessageType::SessionJoined), _) => {
@@ -470,7 +484,7 @@ impl Engine {
 
     fn joined(&mut self, Joined { peer, .. }: Joined, now: Instant, out: &mut Vec<Output>) {
         let is_ours = self.take_unanswered(&peer);
-        if peer.is_empty() || peer == self.username {
+        if peer.is_empty() || peer == self.username || peer.chars().any(char::is_control) {
             return self.drop_message();
         }
         match self.chats.get_mut(&peer) {
@@ -676,6 +690,9 @@ impl Engine {
 
     fn opened(&mut self, id: ConnectionId, now: Instant, out: &mut Vec<Output>) {
         let Some(peer) = self.connections.get(&id).cloned() else { return };
+        if !self.chats.get(&peer).is_some_and(|chat| matches!(chat.stage, Stage::Negotiating(_))) {
+            return;
+        }
         let Some(chat) = self.chats.remove(&peer) else { return };
         let Stage::Negotiating(secured) = chat.stage else { return };
         if secured.introduced.identity.is_none() {
@@ -741,18 +758,24 @@ impl Engine {
 
     /// Tells the user of an open chat, and who is there.
     fn welcome(&mut self, peer: String, out: &mut Vec<Output>) {
+        let Some(Chat { stage: Stage::Open(secured), .. }) = self.chats.get(&peer) else { return };
+        // The user may have learnt who the peer is while the connection was made.
+        let trust = match self.judge(&peer, &secured.introduced) {
+            Ok(trust) => trust,
+            Err(reason) => return self.end(&peer, reason, out),
+        };
         let Some(Chat { stage: Stage::Open(secured), .. }) = self.chats.get_mut(&peer) else { return };
         let (own, other) = match secured.introduced.identity {
             Some(identity) => (self.setup.identity.public(), identity),
             None => (secured.cipher.own_key(), secured.introduced.key),
         };
         secured.own = None;
-        if secured.trust == Trust::New {
+        if trust == Trust::New {
             // For as long as the program runs; who wants to know it longer keeps what the event says.
             let known = Known { identity: other, is_verified: false, since: String::new() };
             self.setup.known.insert(peer.clone(), known);
         }
-        out.push(Output::Event(Event::Identified { peer: peer.clone(), trust: secured.trust, own, other }));
+        out.push(Output::Event(Event::Identified { peer: peer.clone(), trust, own, other }));
         out.push(Output::Event(Event::Open { peer }));
     }
 
@@ -879,13 +902,10 @@ impl Engine {
     }
 
     fn take_key(&mut self, peer: &str, introduced: Introduced, now: Instant, out: &mut Vec<Output>) {
-        let trust = match self.judge(peer, &introduced) {
-            Ok(trust) => trust,
-            Err(reason) => {
-                out.push(signal(MessageType::SessionDecline, peer, None::<&()>));
-                return self.end(peer, reason, out);
-            }
-        };
+        if let Err(reason) = self.judge(peer, &introduced) {
+            out.push(signal(MessageType::SessionDecline, peer, None::<&()>));
+            return self.end(peer, reason, out);
+        }
         let Some(chat) = self.chats.get_mut(peer) else { return };
         let Stage::AwaitingKey(own) = &chat.stage else { return };
         let format = if introduced.knows_rule { TextFormat::V1 } else { self.setup.text_format };
@@ -894,7 +914,6 @@ impl Engine {
         };
         let secured = Secured {
             cipher,
-            trust,
             sealer: introduced.seals.then(|| Sealer::new(own, introduced.key)),
             own: introduced.identity.map(|_| own.clone()),
             introduced,
@@ -903,6 +922,10 @@ impl Engine {
             failures: 0,
             candidates: 0,
         };
+        // What came before the keys was not sealed, so it is not from a peer that seals.
+        if secured.sealer.is_some() {
+            chat.early.clear();
+        }
         chat.stage = Stage::Negotiating(secured);
         chat.deadline = Some(now + NEGOTIATION_TIME);
         out.push(Output::Event(Event::KeysExchanged { peer: peer.to_owned() }));

@@ -79,6 +79,14 @@ pub enum Event {
         /// Why.
         reason: CloseReason,
     },
+    /// A request was accepted and yet came to nothing, since the caller is not who it was, or cannot prove who it is. A chat
+    /// that is open with the peer goes on.
+    Refused {
+        /// Whose request.
+        peer: String,
+        /// Why.
+        reason: CloseReason,
+    },
     /// The server could not serve a message of ours, and does not say which.
     ServerError {
         /// One of the protocol's error codes.

@@ -52,10 +52,12 @@ impl ServerUrl {
         }
     }
 
-    /// The host, with its port where that is not the usual one: how the server is called in links and lists of peers.
+    /// The host, with its port and path where those are not the usual ones: how the server is called in lists of peers, and
+    /// without a path in links.
     pub fn place(&self) -> String {
         let (host, port) = (self.0.host_str().unwrap_or_default(), self.0.port());
-        port.map_or(host.to_owned(), |port| format!("{host}:{port}"))
+        let path = self.0.path().strip_suffix(WEBSOCKET_PATH).unwrap_or_default();
+        port.map_or(format!("{host}{path}"), |port| format!("{host}:{port}{path}"))
     }
 
     /// Whether the connection to it is not encrypted.
@@ -137,6 +139,13 @@ mod tests {
             ("ws://[::1]:8080", "ws://[::1]:8080/ws"),
         ] {
             assert_eq!(text.parse::<ServerUrl>().map(|server| server.to_string()), Ok(url.to_owned()));
+        }
+        for (text, place) in [
+            ("wss://Chat.Example:443", "chat.example"),
+            ("ws://localhost:8080", "localhost:8080"),
+            ("wss://chat.example/lowkey", "chat.example/lowkey"),
+        ] {
+            assert_eq!(text.parse::<ServerUrl>().unwrap().place(), place);
         }
         let server: ServerUrl = "ws://localhost".parse().unwrap();
         assert_eq!(server.for_user("a b/ö"), "ws://localhost/ws?username=a%20b%2F%C3%B6");

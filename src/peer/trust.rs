@@ -179,22 +179,30 @@ pub struct Known {
     pub since: String,
 }
 
-/// The peers that were seen before, by name and server: one line each, as `name@server key since seen|verified`.
+/// The peers that were seen before, by name and server: one line each, as `name@server key since seen|verified`. What in a name
+/// could be taken for something else is percent-encoded, since names come from others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct KnownPeers(BTreeMap<String, Known>);
+pub struct KnownPeers {
+    peers: BTreeMap<String, Known>,
+    /// The lines that begin with `#`, which are kept.
+    notes: Vec<String>,
+}
 
 impl KnownPeers {
-    /// Reads the text of a file. Empty lines and such as begin with `#` are passed over.
+    /// Reads the text of a file. Empty lines are passed over, and those that begin with `#` are notes.
     ///
     /// # Errors
     /// The number of the first line that cannot be understood: to pass over it would be to forget a peer.
     pub fn parse(text: &str) -> Result<Self, usize> {
-        let mut peers = BTreeMap::new();
+        let (mut peers, mut notes) = (BTreeMap::new(), Vec::new());
         for (number, line) in text.lines().enumerate() {
             let words: Vec<&str> = line.split_whitespace().collect();
             let known = match &words[..] {
                 [] => continue,
-                [first, ..] if first.starts_with('#') => continue,
+                [first, ..] if first.starts_with('#') => {
+                    notes.push(line.to_owned());
+                    continue;
+                }
                 [name, key, since, state @ ("seen" | "verified")] if name.contains('@') => {
                     let identity = PublicKey::from_base64(key).map_err(|_| number + 1)?;
                     let known = Known { identity, is_verified: *state == "verified", since: (*since).to_owned() };
@@ -204,29 +212,30 @@ impl KnownPeers {
             };
             peers.extend([known]);
         }
-        Ok(Self(peers))
+        Ok(Self { peers, notes })
     }
 
     /// What is known of a peer at a server.
     pub fn get(&self, name: &str, server: &str) -> Option<&Known> {
-        self.0.get(&format!("{name}@{server}"))
+        self.peers.get(&place(name, server))
     }
 
     /// Remembers a peer.
     pub fn insert(&mut self, name: &str, server: &str, known: Known) {
-        self.0.insert(format!("{name}@{server}"), known);
+        self.peers.insert(place(name, server), known);
     }
 
     /// Forgets a peer; whether there was one.
     pub fn remove(&mut self, name: &str, server: &str) -> bool {
-        self.0.remove(&format!("{name}@{server}")).is_some()
+        self.peers.remove(&place(name, server)).is_some()
     }
 
     /// The peers at a server, by name.
-    pub fn at<'a>(&'a self, server: &'a str) -> impl Iterator<Item = (&'a str, &'a Known)> {
-        self.0.iter().filter_map(move |(place, known)| {
+    pub fn at<'a>(&'a self, server: &'a str) -> impl Iterator<Item = (String, &'a Known)> {
+        self.peers.iter().filter_map(move |(place, known)| {
             let (name, at) = place.split_once('@')?;
-            (at == server).then_some((name, known))
+            let name = percent_encoding::percent_decode_str(name).decode_utf8().ok()?;
+            (at == server).then(|| (name.into_owned(), known))
         })
     }
 }
@@ -234,12 +243,20 @@ impl KnownPeers {
 impl fmt::Display for KnownPeers {
     /// The text of the file.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, Known { identity, is_verified, since }) in &self.0 {
+        for note in &self.notes {
+            writeln!(f, "{note}")?;
+        }
+        for (place, Known { identity, is_verified, since }) in &self.peers {
             let state = if *is_verified { "verified" } else { "seen" };
             writeln!(f, "{place} {} {since} {state}", identity.to_base64())?;
         }
         Ok(())
     }
+}
+
+/// How a peer at a server is called in the file.
+fn place(name: &str, server: &str) -> String {
+    format!("{}@{server}", percent_encoding::utf8_percent_encode(name, NAME))
 }
 
 /// A peer with its identity and where it is: `lowkey://host[:port]/name#key` (protocol 2.5).
@@ -377,11 +394,26 @@ mod tests {
         }
         let text = peers.to_string();
         assert!(text.starts_with("alice@a.example ") && text.ends_with(" 2026-11-23 seen\n"), "{text}");
-        assert_eq!(KnownPeers::parse(&format!("# a note\n\n{text}")), Ok(peers.clone()));
+        assert_eq!(KnownPeers::parse(&text), Ok(peers.clone()));
+        let with_note = format!("# a note\n{text}");
+        assert_eq!(KnownPeers::parse(&format!("\n{with_note}")).unwrap().to_string(), with_note);
         assert_eq!(peers.at("b.example:1").map(|(name, _)| name).collect::<Vec<_>>(), ["bob"]);
         assert!(peers.remove("bob", "b.example:1") && peers.get("bob", "b.example:1").is_none());
         for bad in ["alice", "alice@a key 2026 seen", &text.replace("seen", "known"), &text.replace('@', " ")] {
             assert!(KnownPeers::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn no_name_can_pass_for_another_line() {
+        let known = Known { identity: key(1), is_verified: false, since: "2026-11-23".to_owned() };
+        let forged = format!("x@y {} 2026-11-23 seen\nbob@a.example {0} 2026-11-23 verified\nq", key(2).to_base64());
+        for name in [&forged, "a b", "#a", "a@b", "a%20b", "ö", "a\u{2028}b"] {
+            let mut peers = KnownPeers::default();
+            peers.insert(name, "a.example", known.clone());
+            let read = KnownPeers::parse(&peers.to_string()).unwrap();
+            assert_eq!(read.at("a.example").collect::<Vec<_>>(), [(name.to_owned(), &known)], "{name}");
+            assert_eq!(read.get("bob", "a.example"), None);
         }
     }
 

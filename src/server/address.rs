@@ -1,6 +1,5 @@
 //! Where clients come from, and how many from where. Pure.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
@@ -8,6 +7,7 @@ use ipnet::IpNet;
 
 use super::deadlines::Deadlines;
 use super::limits::{Bucket, Rate};
+use super::table::Table;
 
 /// Proxies whose word on where a request has come from is taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl Proxies {
 /// How many clients there are from each address, and how fast they come.
 #[derive(Debug)]
 pub struct Crowd {
-    places: HashMap<IpAddr, Place>,
+    places: Table<IpAddr, Place>,
     /// Addresses whose last client has left: they are forgotten once their bucket is full again.
     left: Deadlines<IpAddr>,
     cap: Option<usize>,
@@ -79,7 +79,7 @@ impl Crowd {
     /// Nobody yet; at most `cap` from each address, and no faster than `arrivals`.
     pub fn new(cap: Option<usize>, arrivals: Option<Rate>) -> Self {
         let refill = arrivals.map_or(Duration::ZERO, |rate| rate.per * rate.burst / rate.amount);
-        Self { places: HashMap::new(), left: Deadlines::new(refill), cap, arrivals }
+        Self { places: Table::default(), left: Deadlines::new(refill), cap, arrivals }
     }
 
     /// Counts a client in.
@@ -87,15 +87,13 @@ impl Crowd {
     /// # Errors
     /// [`Refusal`]; it was not counted then.
     pub fn enter(&mut self, address: IpAddr, now: Instant) -> Result<(), Refusal> {
-        let (Some(cap), Some(address)) = (self.cap, place(address)) else { return Ok(()) };
-        let place = self.places.entry(address).or_default();
-        if place.count >= cap {
-            return Err(Refusal::TooMany);
+        let Some(address) = place(address) else { return Ok(()) };
+        if let Some(place) = self.places.get_mut(&address) {
+            return place.enter(self.cap, self.arrivals, now);
         }
-        if !place.arrivals.take(1, self.arrivals, now) {
-            return Err(Refusal::TooFast);
-        }
-        place.count += 1;
+        let mut place = Place::default();
+        place.enter(self.cap, self.arrivals, now)?;
+        self.places.insert(address, place);
         Ok(())
     }
 
@@ -106,16 +104,33 @@ impl Crowd {
             place.count -= 1;
             if place.count == 0 {
                 self.left.set(address, now);
+                // Whoever comes from a great many addresses must not fill the memory.
+                if self.left.len() > MAX_LEFT
+                    && let Some((due, oldest)) = self.left.pop()
+                {
+                    self.forget(oldest, due);
+                }
             }
         }
     }
 
-    /// Forgets addresses whose clients have left long ago.
+    /// Forgets addresses whose clients have left long ago, as many as one turn has time for.
     pub fn tick(&mut self, now: Instant) {
-        while let Some(address) = self.left.pop_due(now) {
-            if self.places.get(&address).is_some_and(|place| place.count == 0 && place.arrivals.is_full(now)) {
-                self.places.remove(&address);
-            }
+        for _ in 0..FORGOTTEN_PER_TICK {
+            let Some(address) = self.left.pop_due(now) else { return };
+            self.forget(address, now);
+        }
+    }
+
+    /// When the next [`tick`](Self::tick) has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.left.next()
+    }
+
+    /// Forgets an address from which there is nobody, and whose bucket is full at `now`.
+    fn forget(&mut self, address: IpAddr, now: Instant) {
+        if self.places.get(&address).is_some_and(|place| place.count == 0 && place.arrivals.is_full(now)) {
+            self.places.remove(&address);
         }
     }
 
@@ -129,6 +144,25 @@ impl Crowd {
         self.places.is_empty()
     }
 }
+
+impl Place {
+    fn enter(&mut self, cap: Option<usize>, arrivals: Option<Rate>, now: Instant) -> Result<(), Refusal> {
+        if cap.is_some_and(|cap| self.count >= cap) {
+            return Err(Refusal::TooMany);
+        }
+        if !self.arrivals.take(1, arrivals, now) {
+            return Err(Refusal::TooFast);
+        }
+        self.count += 1;
+        Ok(())
+    }
+}
+
+/// Addresses remembered from which there is nobody any more.
+const MAX_LEFT: usize = 100_000;
+
+/// Addresses that one tick forgets.
+const FORGOTTEN_PER_TICK: usize = 400;
 
 /// What counts as one address: an IPv4 address, or a network of 64 bits, since that is what one IPv6 customer gets. This
 /// machine is none: whoever is on it may do what he likes.

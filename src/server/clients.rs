@@ -255,18 +255,22 @@ impl<S: Stream> Clients<S> {
     /// When the next [`tick`](Self::tick) has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
         let silent = self.silent.peek().map(|Reverse((due, _))| *due);
-        let timers = [self.heads.next(), self.pings.next(), self.ends.next(), self.hub.next_deadline(), silent];
-        timers.into_iter().flatten().min()
+        let pure = [self.hub.next_deadline(), self.crowd.next_deadline()];
+        let timers = [self.heads.next(), self.pings.next(), self.ends.next(), silent];
+        timers.into_iter().chain(pure).flatten().min()
     }
 
     /// Writes what the turn has queued, once for each client, and carries ends on.
     pub fn flush(&mut self, now: Instant) {
         let mut touched = std::mem::take(&mut self.touched);
-        for id in touched.drain(..) {
-            self.flush_client(id, now);
+        while !touched.is_empty() {
+            for id in touched.drain(..) {
+                self.flush_client(id, now);
+            }
+            // Whoever was cut just now has a close frame to be sent.
+            std::mem::swap(&mut touched, &mut self.touched);
         }
-        // The list's memory serves the next turn, where a cut in this one has not begun another.
-        touched.append(&mut self.touched);
+        // The list's memory serves the next turn.
         self.touched = touched;
     }
 
@@ -287,7 +291,7 @@ impl<S: Stream> Clients<S> {
     /// Serves bytes of a client.
     fn serve(&mut self, id: ConnId, mut bytes: &mut [u8], now: Instant) {
         loop {
-            let Some(client) = self.clients.get_mut(&id).filter(|client| !client.is_cut) else { return };
+            let Some(client) = self.clients.get_mut(&id) else { return };
             let Some(event) = client.connection.receive(&mut bytes, &self.config.limits, &self.config.access) else {
                 // It may have an answer, or have come to its end, without an event.
                 if client.connection.is_closing() || !client.connection.output().is_empty() {
@@ -296,6 +300,8 @@ impl<S: Stream> Clients<S> {
                 return;
             };
             match event {
+                // Of one that was cut, only the answer to our close frame counts, and the connection takes that by itself.
+                _ if client.is_cut => {}
                 Event::Text(text) => {
                     let outputs = self.hub.receive(id, &text, now);
                     self.carry_out(outputs);

@@ -130,15 +130,15 @@ impl Sessions {
     }
 
     fn insert(&mut self, id: Uuid, creator: &Arc<str>, is_full: bool, now: Instant) -> Result<(), NoRoom> {
+        if self.begun.get(creator).is_some_and(|begun| *begun >= self.limits.per_name) {
+            return Err(NoRoom);
+        }
         while self.sessions.len() >= self.limits.in_all {
             // Whoever fills the table must not keep others out of it. A renewed session has a later lease too.
             let Some((due, oldest)) = self.leases.pop() else { break };
             self.end(oldest, due);
         }
         let begun = self.begun.get(creator).copied().unwrap_or_default();
-        if begun >= self.limits.per_name {
-            return Err(NoRoom);
-        }
         self.begun.insert(creator.clone(), begun + 1);
         let expires = self.leases.set(id, now);
         self.sessions.insert(id, Session { creator: creator.clone(), is_full, expires });

@@ -26,6 +26,16 @@ impl<T: Spread + ?Sized> Spread for std::sync::Arc<T> {
     }
 }
 
+impl Spread for std::net::IpAddr {
+    /// An address, or its network: the lower half of an IPv6 address does not count.
+    fn spread(&self) -> usize {
+        match self {
+            Self::V4(address) => address.to_bits() as usize,
+            Self::V6(address) => (address.to_bits() >> 64) as usize,
+        }
+    }
+}
+
 impl Spread for uuid::Uuid {
     fn spread(&self) -> usize {
         usize::from(self.as_bytes()[0]) << 8 | usize::from(self.as_bytes()[1])
