@@ -113,6 +113,11 @@ fn a_link_names_a_peer_and_its_identity() {
     let mut bob = start(&server, &other, "bob", &[]);
     bob.write("/link");
     let link = bob.stderr.find("lowkey://").trim_start_matches("* ").to_owned();
+    let url = server.url();
+    let mut qr = Program::start("lowkey", &["--server", &url, "--name", "bob", "--qr"], &[("HOME", other.path())]);
+    let lines = qr.stdout.rest();
+    assert_eq!((lines.last(), qr.wait().code()), (Some(&link), Some(0)));
+    assert!(lines.len() > 10 && lines[0].contains('█'), "{lines:?}");
     assert!(link.starts_with(&format!("lowkey://{}/bob?plain#", server.address)), "{link}");
     // The server stands in the link.
     let home = Folder::new("link-alice");

@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use nix::sys::termios::{self, SetArg};
+use qrcode::QrCode;
+use qrcode::render::unicode;
 use rustyline::error::ReadlineError;
 use rustyline::history::MemHistory;
 use rustyline::{DefaultEditor, Editor, ExternalPrinter};
@@ -45,6 +47,9 @@ use screen::Line;
 struct Options {
     #[command(flatten)]
     peer: PeerOptions,
+    /// Print your link, and the same as a QR code for whoever stands beside you, and end
+    #[arg(long)]
+    qr: bool,
     /// Call this user at once, by name or by a link, which names the server too
     #[arg(value_name = "PEER")]
     call: Option<String>,
@@ -104,6 +109,9 @@ fn run(options: Options) -> Result<ExitCode, Failure> {
     let identity = settings.identity.as_ref().map(|identity| identity.public());
     let today = jiff::Zoned::now().date().to_string();
     let people = People::new(name.as_str(), identity, &place, server.is_plain(), known, &today);
+    if options.qr {
+        return print_qr(&people);
+    }
     let memory = Memory { profile, place };
     let (peer, events) = Peer::connect_with(server, name.as_str(), settings).map_err(Failure::system)?;
     is_serving.store(true, Ordering::SeqCst);
@@ -137,6 +145,16 @@ fn run(options: Options) -> Result<ExitCode, Failure> {
         screen.show(Line::Notice("what was sent last may not have been read".to_owned()));
     }
     Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Prints the user's link as a QR code, in half blocks: dark on light, as scanners expect it on a dark terminal.
+fn print_qr(people: &People) -> Result<ExitCode, Failure> {
+    let link = people.own_link().map_err(|reason| Failure::setting(reason.to_owned()))?.to_string();
+    let code = QrCode::new(&link).map_err(Failure::system)?;
+    let mut renderer = code.render::<unicode::Dense1x2>();
+    let picture = renderer.dark_color(unicode::Dense1x2::Light).light_color(unicode::Dense1x2::Dark).build();
+    let _ = writeln!(io::stdout(), "{picture}\n{link}");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Ends the chats in order, and says what it is waiting for where that takes its time. Whether all was read that was sent.

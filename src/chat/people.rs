@@ -214,18 +214,26 @@ impl People {
 
     /// `/link`: the user's own.
     pub fn link(&self) -> Vec<Effect> {
-        let Some(identity) = self.identity else {
-            return vec![notice("there was no place to keep an identity, so there is no link that would hold")];
-        };
-        if self.server.contains('/') {
-            return vec![notice("a link has no place for the path of this server's URL")];
+        match self.own_link() {
+            Ok(link) => vec![
+                notice(&link.to_string()),
+                notice("whoever calls you with /connect and this link talks to you and to nobody else"),
+            ],
+            Err(reason) => vec![notice(reason)],
         }
-        let (host, name) = (self.server.clone(), self.name.clone());
-        let link = Link { host, is_plain: self.is_plain, name, identity };
-        vec![
-            notice(&link.to_string()),
-            notice("whoever calls you with /connect and this link talks to you and to nobody else"),
-        ]
+    }
+
+    /// The user's own link.
+    ///
+    /// # Errors
+    /// Why there is none, for people.
+    pub fn own_link(&self) -> Result<Link, &'static str> {
+        if self.server.contains('/') {
+            return Err("a link has no place for the path of this server's URL");
+        }
+        let identity =
+            self.identity.ok_or("there was no place to keep an identity, so there is no link that would hold")?;
+        Ok(Link { host: self.server.clone(), is_plain: self.is_plain, name: self.name.clone(), identity })
     }
 
     /// Whether a chat with this peer is open.
