@@ -12,6 +12,7 @@ mod hostile_peers;
 mod loopback;
 mod old_app;
 mod pipe;
+mod properties;
 mod soak;
 mod terminal;
 mod tls;

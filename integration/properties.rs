@@ -1,0 +1,165 @@
+//! What holds for any input, in any order (proptest, which prints the smallest case that fails and keeps its seed).
+
+use lowkey::peer::cipher::{Cipher, TextFormat};
+use lowkey::peer::engine::{ConnectionId, Engine, Input, Output, Setup};
+use lowkey::peer::keys::KeyPair;
+use lowkey::peer::trust::{Known, KnownPeers, Link};
+use lowkey::peer::{CloseReason, Event};
+use proptest::prelude::*;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+use crate::engine::{ALICE, BOB, World, open};
+
+/// A message that a server may send to alice, honest or not.
+fn signal() -> impl Strategy<Value = String> {
+    let key = KeyPair::generate().public().to_base64();
+    let payloads = vec![
+        json!({"sessionId": "x", "peer": "bob"}),
+        json!({"publicKey": key}),
+        json!({"publicKey": key, "lowkey": {"features": ["proof", "seal"], "identity": key}}),
+        json!({"publicKey": key, "lowkey": {"features": []}}),
+        json!({"publicKey": "AAAA"}),
+        json!({"sdp": "v=0", "type": "offer"}),
+        json!({"sealed": "AAAA"}),
+        json!({"candidate": "c"}),
+        json!({"code": "USER_OFFLINE", "message": "x", "target": "bob"}),
+        json!({"code": "RELAY_FAILED", "message": "x"}),
+        json!(null),
+    ];
+    let kinds = [
+        "session:joined",
+        "key:exchange",
+        "signal:offer",
+        "signal:answer",
+        "signal:ice",
+        "session:decline",
+        "session:accept",
+        "error",
+        "dance",
+    ];
+    let senders = prop_oneof![Just(Some("bob")), Just(Some("mallory")), Just(Some("alice")), Just(None)];
+    let parts = (prop::sample::select(kinds.to_vec()), senders, prop::sample::select(payloads));
+    parts.prop_map(|(kind, sender, payload)| json!({"type": kind, "sender": sender, "payload": payload}).to_string())
+}
+
+fn input() -> impl Strategy<Value = Input> {
+    let peer = || prop_oneof![4 => Just("bob".to_owned()), 1 => Just("mallory".to_owned())];
+    let id = || (0u64..4).prop_map(ConnectionId);
+    prop_oneof![
+        6 => signal().prop_map(Input::Signal),
+        2 => peer().prop_map(|peer| Input::Connect { peer }),
+        2 => peer().prop_map(|peer| Input::Accept { peer }),
+        1 => peer().prop_map(|peer| Input::Decline { peer }),
+        1 => peer().prop_map(|peer| Input::Leave { peer }),
+        2 => peer().prop_map(|peer| Input::Send { peer, text: "PLAIN".to_owned() }),
+        1 => peer().prop_map(|peer| Input::Trust { peer, known: None }),
+        1 => peer().prop_map(|peer| {
+            let known = Known { identity: KeyPair::generate().public(), is_verified: true, since: String::new() };
+            Input::Trust { peer, known: Some(known) }
+        }),
+        1 => Just(Input::Online),
+        1 => Just(Input::Offline),
+        1 => Just(Input::Tick),
+        2 => id().prop_map(|id| Input::Described { id, sdp: "a=fingerprint:sha-256 00".to_owned() }),
+        2 => id().prop_map(|id| Input::Opened { id }),
+        2 => id().prop_map(|id| Input::Received { id, text: Some("{\"proof\":\"AAAA\"}".to_owned()) }),
+        1 => id().prop_map(|id| Input::Received { id, text: None }),
+        1 => id().prop_map(|id| Input::Closed { id, reason: CloseReason::PeerLeft }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+
+    #[test]
+    fn any_order_of_inputs_shows_no_text_and_sends_none_in_the_clear(inputs in prop::collection::vec(input(), 0..60)) {
+        let mut engine = Engine::new("alice", Setup::default());
+        let mut now = Instant::now();
+        engine.handle(Input::Online, now);
+        for input in inputs {
+            now += Duration::from_millis(500);
+            for output in engine.handle(input, now) {
+                match output {
+                    Output::Signal(text) | Output::Transmit { text, .. } => prop_assert!(!text.contains("PLAIN")),
+                    // Nobody here has a key with which a text or a proof could be sealed.
+                    Output::Event(Event::Message { .. }) => prop_assert!(false, "a text from nobody"),
+                    _ => {}
+                }
+            }
+        }
+        for peer in engine.peers() {
+            engine.handle(Input::Leave { peer }, now);
+        }
+        prop_assert!(engine.peers().is_empty() && engine.next_deadline().is_none(), "nothing is kept after the end");
+    }
+
+    #[test]
+    fn two_honest_peers_end_in_one_open_chat_or_in_none(steps in prop::collection::vec((0u8..8, any::<usize>()), 0..80)) {
+        let mut world = World::new();
+        let mut is_open = [false; 2];
+        for (command, choice) in steps {
+            let user = choice % 2;
+            match command {
+                0 => world.command(user, |peer| Input::Connect { peer }),
+                1 => world.command(user, |peer| Input::Accept { peer }),
+                2 => world.command(user, |peer| Input::Leave { peer }),
+                _ => {
+                    world.step(choice);
+                }
+            }
+        }
+        world.settle();
+        world.pass(120);
+        world.settle();
+        for (user, other) in [(ALICE, "bob"), (BOB, "alice")] {
+            for event in world.taken(user) {
+                match event {
+                    event if event == open(other) => is_open[user] = true,
+                    Event::Closed { .. } => is_open[user] = false,
+                    _ => {}
+                }
+            }
+        }
+        prop_assert_eq!(is_open[ALICE], is_open[BOB]);
+        for user in [ALICE, BOB] {
+            prop_assert_eq!(world.engines[user].peers().len(), usize::from(is_open[user]), "half a chat is left over");
+        }
+    }
+
+    #[test]
+    fn any_text_comes_through_the_cipher_and_nothing_else_does(text in any::<String>(), forged in any::<String>()) {
+        let (alice, bob) = (KeyPair::generate(), KeyPair::generate());
+        let (to_alice, to_bob) = (alice.public(), bob.public());
+        let mut alice = Cipher::new(alice, to_bob, TextFormat::V1).unwrap();
+        let mut bob = Cipher::new(bob, to_alice, TextFormat::V2).unwrap();
+        let sealed = alice.seal(&text).unwrap();
+        prop_assert!(bob.open(&forged).is_err());
+        for cut in [0, sealed.len() / 2, sealed.len() - 1] {
+            prop_assert!(bob.open(&sealed[..cut]).is_err());
+        }
+        prop_assert_eq!(bob.open(&sealed).unwrap().text, text.clone());
+        prop_assert!(bob.open(&sealed).is_err() && alice.open(&sealed).is_err());
+        prop_assert_eq!(alice.open(&bob.seal(&text).unwrap()).unwrap().text, text);
+    }
+
+    #[test]
+    fn any_name_is_known_by_itself_alone(names in prop::collection::vec(".+", 1..5)) {
+        let mut peers = KnownPeers::default();
+        for name in &names {
+            let known = Known { identity: KeyPair::generate().public(), is_verified: false, since: "d".to_owned() };
+            peers.insert(name, "h:1", known);
+        }
+        let read = KnownPeers::parse(&peers.to_string());
+        prop_assert_eq!(read.as_ref(), Ok(&peers));
+        prop_assert!(names.iter().all(|name| peers.get(name, "h:1").is_some()));
+    }
+
+    #[test]
+    fn any_text_is_a_link_or_an_error(text in "(lowkey://)?[a-z:/@?#%A-Z0-9_-]{0,80}") {
+        if let Ok(link) = text.parse::<Link>() {
+            prop_assert_eq!(link.to_string().parse::<Link>(), Ok(link));
+        }
+        let _ = KnownPeers::parse(&text);
+    }
+}
