@@ -37,7 +37,9 @@ fn whatever_clients_do_nothing_is_left_over() {
         thread::sleep(Duration::from_millis(100));
     }
     println!("{count} clients have come and gone\n{}", metrics(&server));
-    assert_eq!(server.program.descriptors(), descriptors, "descriptors");
+    // The first count may have seen the end of a connection that had asked for the metrics.
+    let left = server.program.descriptors();
+    assert!(left <= descriptors, "{left} descriptors after {descriptors}");
     let grown = server.program.resident_kilobytes().saturating_sub(resident);
     assert!(grown < 16 * 1024, "{grown} KiB more than after the first crowd");
 }
