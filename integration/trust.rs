@@ -18,10 +18,14 @@ fn start(server: &Server, home: &Folder, name: &str, arguments: &[&str]) -> Prog
 
 /// Alice calls bob, who takes it.
 fn call(alice: &mut Program, bob: &mut Program) {
-    alice.write("/connect bob");
-    bob.stderr.find("alice wants to talk to you");
-    bob.write("/accept");
-    for program in [alice, bob] {
+    call_from(alice, bob, "alice");
+}
+
+fn call_from(caller: &mut Program, bob: &mut Program, name: &str) {
+    caller.write("/connect bob");
+    bob.stderr.find(&format!("{name} wants to talk to you"));
+    bob.write(&format!("/accept {name}"));
+    for program in [caller, bob] {
         program.stderr.find("connected directly");
     }
 }
@@ -97,6 +101,9 @@ fn somebody_else_under_a_known_name_is_refused_until_the_number_is_typed_in() {
     assert_ne!(old, new);
     alice.stderr.find("not sent: a secret");
     bob.stderr.find("alice declined");
+    // Bob can read it to her.
+    bob.write("/verify alice");
+    assert_eq!(number(&mut bob, 1), new);
     alice.write(&format!("/trust bob {old}"));
     alice.stderr.find("not the new safety number");
     alice.write(&format!("/trust bob {} {}", &new[..30], &new[30..]));
@@ -134,7 +141,13 @@ fn a_link_names_a_peer_and_its_identity() {
     carol.write(&format!("/connect {false_link}"));
     bob.stderr.find("carol wants to talk to you");
     bob.write("/accept carol");
-    carol.stderr.find("bob IS NOT WHO THEY WERE");
+    carol.stderr.find("bob IS NOT THE ONE THAT THE LINK NAMES");
+    // A wrong link leaves nothing behind.
+    call_from(&mut carol, &mut bob, "carol");
+    carol.write(&format!("/connect {false_link}"));
+    carol.stderr.find("the link names somebody else than the bob who is known here");
+    carol.write("/verify bob");
+    number(&mut carol, 2);
     carol.write("/connect lowkey://chat.example/bob#x");
     carol.stderr.find("the link's key is none");
 }

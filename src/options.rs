@@ -33,7 +33,7 @@ pub struct PeerOptions {
     #[arg(long, env = "LOWKEY_ACCESS_TOKEN_FILE", value_name = "FILE")]
     pub access_token_file: Option<PathBuf>,
     /// Refuse peers that cannot prove who they are, as old apps, and such as change their key in mid-chat
-    #[arg(long, env = "LOWKEY_STRICT")]
+    #[arg(long, env = "LOWKEY_STRICT", value_parser = clap::builder::FalseyValueParser::new())]
     pub strict: bool,
     /// How texts are written at first to apps that say nothing of themselves
     #[arg(long, env = "LOWKEY_TEXT_FORMAT", value_enum, default_value_t = TextFormatOption::V1)]

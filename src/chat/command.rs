@@ -15,8 +15,8 @@ pub enum Command {
     Leave(Option<String>),
     /// Say with whom there are chats, and who is calling.
     Who,
-    /// Show the safety number of the current chat.
-    Verify,
+    /// Show the safety number with a peer; without a name, of the current chat.
+    Verify(Option<String>),
     /// The safety number of the current chat was compared: the peer is verified.
     Verified,
     /// Take the new identity of a peer who was refused, with its safety number as it was typed in.
@@ -63,8 +63,8 @@ impl Command {
             ("decline", peer, None) => Self::Decline(peer),
             ("leave", peer, None) => Self::Leave(peer),
             ("accept" | "decline" | "leave", _, _) => Self::Mistake(format!("/{name} takes one name at most")),
-            ("verify", None, _) => Self::Verify,
             ("verify", Some(word), None) if word == "yes" => Self::Verified,
+            ("verify", peer, None) => Self::Verify(peer),
             ("verify", _, _) => {
                 Self::Mistake("/verify shows the safety number; /verify yes says it was compared".to_owned())
             }
@@ -88,7 +88,7 @@ pub const COMMANDS: [(&str, &str); 13] = [
     ("/decline [NAME]", "do not talk to who is calling"),
     ("/leave [NAME]", "end the chat or the call"),
     ("/who", "say with whom you are talking, and who is calling"),
-    ("/verify", "show the safety number, to be compared by voice or in person"),
+    ("/verify [NAME]", "show the safety number, to be compared by voice or in person"),
     ("/verify yes", "it was compared and is the same: they count as verified"),
     ("/trust NAME NUMBER", "take the new identity of somebody who was refused"),
     ("/peers", "say who was seen before"),
@@ -117,7 +117,8 @@ mod tests {
             ("/leave", Command::Leave(None)),
             ("/leave bob", Command::Leave(Some(name()))),
             ("/who", Command::Who),
-            ("/verify", Command::Verify),
+            ("/verify", Command::Verify(None)),
+            ("/verify bob", Command::Verify(Some(name()))),
             ("/verify yes", Command::Verified),
             ("/trust bob 12345 67890", Command::Trust(name(), "1234567890".to_owned())),
             ("/peers", Command::Peers),
@@ -139,7 +140,7 @@ mod tests {
             "/connect a b",
             "/accept a b",
             "/quit now",
-            "/verify no",
+            "/verify a b",
             "/trust",
             "/trust bob",
             "/forget",

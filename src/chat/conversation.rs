@@ -125,7 +125,8 @@ impl Conversation {
                 Err(mistake) => vec![notice(mistake)],
             },
             Command::Connect(peer) => self.connect(peer),
-            Command::Verify => self.with_current(|people, peer| people.verify(peer)),
+            Command::Verify(Some(peer)) => self.people.verify(&peer),
+            Command::Verify(None) => self.with_current(|people, peer| people.verify(peer)),
             Command::Verified => self.with_current(|people, peer| people.verified(peer)),
             Command::Trust(peer, number) => self.people.trust(&peer, &number),
             Command::Peers => self.people.peers(),
@@ -137,7 +138,11 @@ impl Conversation {
             Command::Who => self.who(),
             Command::Help => screen::help().into_iter().map(Effect::Show).collect(),
             Command::Quit => vec![Effect::Quit],
-            Command::Mistake(mistake) => vec![notice(&screen::harmless(&mistake))],
+            Command::Mistake(mistake) => {
+                // A script wants to know that a line of it did nothing.
+                self.has_lost_lines = true;
+                vec![notice(&screen::harmless(&mistake))]
+            }
         }
     }
 
@@ -321,12 +326,15 @@ impl Conversation {
             Some(peer) => notice(&format!("calling {}; lines wait for them", screen::name(peer))),
             None => notice("lines go to nobody"),
         };
-        let others: Vec<&String> = self.open.iter().filter(|peer| self.current.as_ref() != Some(peer)).collect();
         let mut effects = vec![lines];
-        for (meaning, peers) in [("also open", others), ("calling you", self.requests.iter().collect())] {
-            if !peers.is_empty() {
-                effects.push(notice(&format!("{meaning}: {}", list(peers))));
-            }
+        let others = self.open.iter().filter(|peer| self.current.as_ref() != Some(peer));
+        let others: Vec<String> =
+            others.map(|peer| format!("{}{}", screen::name(peer), self.people.describe(peer))).collect();
+        if !others.is_empty() {
+            effects.push(notice(&format!("also open: {}", others.join(", "))));
+        }
+        if !self.requests.is_empty() {
+            effects.push(notice(&format!("calling you: {}", list(&self.requests))));
         }
         effects
     }

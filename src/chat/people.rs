@@ -94,8 +94,19 @@ impl People {
 
     /// Somebody is not who it was, and was refused.
     pub fn changed(&mut self, peer: &str, own: PublicKey, known: &Known, identity: Option<PublicKey>) -> Vec<Effect> {
-        self.refused.insert(peer.to_owned(), (own, identity));
         let name = screen::name(peer);
+        if self.pinned.remove(peer).is_some_and(|pinned| pinned.identity == known.identity) {
+            // The link was wrong, or this is: what was known before holds again.
+            let before = match self.known.get(peer, &self.server) {
+                Some(known) => Effect::Pin { peer: peer.to_owned(), known: known.clone() },
+                None => Effect::Forget(peer.to_owned()),
+            };
+            let line = format!("{name} IS NOT THE ONE THAT THE LINK NAMES. No text was sent to them in this call.");
+            let hint =
+                "Either the link is wrong, or somebody, such as the server, stands in between: ask for it again.";
+            return vec![notice(&line), notice(hint), before];
+        }
+        self.refused.insert(peer.to_owned(), (own, identity));
         let number = |identity| SafetyNumber::new((own, &self.name), (identity, peer)).to_string();
         let since = if known.since.is_empty() { "the start of this program" } else { &known.since };
         let state = if known.is_verified { "verified" } else { "known" };
@@ -137,7 +148,18 @@ impl People {
     /// `/verify`: shows the safety number.
     pub fn verify(&self, peer: &str) -> Vec<Effect> {
         let Some(present) = self.present.get(peer) else {
-            return vec![notice(&format!("there is no open chat with {}", screen::name(peer)))];
+            // Somebody who refuses to talk may still want to hear it.
+            let (Some(own), Some(known)) = (self.identity, self.known.get(peer, &self.server)) else {
+                return vec![notice(&format!(
+                    "there is no open chat with {}, and they are not known",
+                    screen::name(peer)
+                ))];
+            };
+            let number = SafetyNumber::new((own, &self.name), (known.identity, peer));
+            return vec![
+                notice(&format!("your safety number with {}, as you know them:", screen::name(peer))),
+                notice(&format!("    {number}")),
+            ];
         };
         let number = SafetyNumber::new((present.own, &self.name), (present.other, peer)).to_string();
         let (first, second) = number.split_at(number.len() / 2);
@@ -206,7 +228,9 @@ impl People {
     pub fn forget(&mut self, peer: &str) -> Vec<Effect> {
         let name = screen::name(peer);
         self.refused.remove(peer);
-        match self.known.remove(peer, &self.server) {
+        let was_pinned = self.pinned.remove(peer).is_some();
+        self.present.get_mut(peer).into_iter().for_each(|present| present.trust = Trust::New);
+        match self.known.remove(peer, &self.server) || was_pinned {
             true => vec![notice(&format!("{name} is forgotten")), Effect::Forget(peer.to_owned())],
             false => vec![notice(&format!("{name} is not known"))],
         }
@@ -261,8 +285,12 @@ impl People {
         let mut since = self.today.clone();
         if let Some(known) = self.known.get(peer, &self.server).cloned() {
             if known.identity != link.identity {
-                let own = self.identity.unwrap_or(link.identity);
-                return Err(self.changed(peer, own, &known, Some(link.identity)));
+                let name = screen::name(peer);
+                let since = screen::harmless(&known.since);
+                return Err(vec![
+                    notice(&format!("the link names somebody else than the {name} who is known here since {since}")),
+                    notice(&format!("if you are sure that the link is right: /forget {name}, then the link again")),
+                ]);
             }
             since = known.since;
         }

@@ -157,7 +157,7 @@ impl fmt::Display for JoinError {
 }
 
 /// Sessions that one tick ends: less than a millisecond of work.
-const ENDS_PER_TICK: usize = 400;
+const ENDS_PER_TICK: usize = 256;
 
 #[cfg(test)]
 mod tests {
