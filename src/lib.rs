@@ -8,9 +8,10 @@
 //! Two libraries share one page of wire types; the terminal client stands on one of them.
 //!
 //! * [`protocol`]: the words on the wire. Pure.
-//! * [`server`]: the mio loop; beneath it, pure: the hub, sessions, one client's connection, HTTP, timers, settings.
-//! * [`peer`]: the handle and its thread; beneath it, pure: the engine (what a peer does on every input) and the cipher;
-//!   and two rooms of I/O: the connection to the server, and WebRTC.
+//! * [`server`]: the mio loop; beneath it all clients with their streams; and, pure: the hub, sessions, one client's
+//!   connection, HTTP, tables, timers, settings.
+//! * [`peer`]: the handle and its thread; beneath it, pure: the engine (what a peer does on every input), trust (who the other
+//!   side is) and the cipher; and two rooms of I/O: the connection to the server, and WebRTC.
 //! * [`options`]: what both programs of a peer take on their command line and from the environment.
 //! * [`profile`]: where these programs keep what outlives them.
 //! * [`chat`]: the terminal client on top of `peer`.
@@ -19,8 +20,8 @@
 //!
 //! ```text
 //! programs   bin/lowkey   bin/lowkey-server   bot/main   integration/*    only `pub` items of the library
-//! I/O        chat -> options -> profile, peer -> peer/signaling, peer/rtc        server -> server/listener
-//! pure       chat/command, chat/conversation, chat/screen    engine -> cipher   connection -> http    hub -> sessions -> deadlines
+//! I/O        chat -> options -> profile, peer -> peer/signaling, peer/rtc        server -> server/listener, server/clients
+//! pure       chat/command, chat/conversation, chat/people, chat/screen    engine -> trust, cipher   connection -> http    hub -> sessions -> deadlines
 //! words      protocol (serde only)
 //! ```
 //!
