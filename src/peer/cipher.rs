@@ -4,12 +4,12 @@
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 
-use crypto_box::aead::{Aead, AeadCore, OsRng};
+use crypto_box::aead::Aead;
 use crypto_box::{Nonce, SalsaBox};
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
-use super::keys::{KeyPair, PublicKey};
+use super::keys::{self, KeyPair, NONCE_BYTES, PublicKey};
 
 /// How texts are laid out on the data channel (protocol 1.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -101,10 +101,8 @@ impl Cipher {
             self.own.push_front(fresh);
             self.own.truncate(KEPT_PAIRS);
         }
-        let nonce = SalsaBox::generate_nonce(&mut OsRng);
+        let (nonce, sealed) = keys::seal(&self.shared, text.as_bytes());
         self.seen.insert(prefix(&nonce));
-        let sealed = self.shared.encrypt(&nonce, text.as_bytes()).expect("a text in memory can be sealed");
-        let sealed = BASE64.encode(&[nonce.as_slice(), &sealed].concat());
         Ok(match self.format {
             TextFormat::V1 => sealed,
             TextFormat::V2 => {
@@ -215,15 +213,14 @@ impl Sealer {
 
     /// Seals a payload's JSON: the base64 of nonce and box.
     pub fn seal(&mut self, json: &str) -> String {
-        let nonce = SalsaBox::generate_nonce(&mut OsRng);
+        let (nonce, sealed) = keys::seal(&self.shared, json.as_bytes());
         self.seen.insert(prefix(&nonce));
-        let sealed = self.shared.encrypt(&nonce, json.as_bytes()).expect("a payload in memory can be sealed");
-        BASE64.encode(&[nonce.as_slice(), &sealed].concat())
+        sealed
     }
 
     /// Opens what the peer sealed. `None` for what is forged, or was seen before; nothing has changed then.
     pub fn open(&mut self, sealed: &str) -> Option<String> {
-        let (nonce, opened) = super::trust::open(&self.shared, sealed)?;
+        let (nonce, opened) = keys::open(&self.shared, sealed)?;
         let json = String::from_utf8(opened).ok()?;
         let is_new = self.seen.len() < MAX_SIGNALS && self.seen.insert(prefix(&nonce));
         is_new.then_some(json)
@@ -257,7 +254,6 @@ const MAX_SIGNALS: usize = 10_000;
 /// Own pairs that are kept: as many as can be behind by texts that cross with changes of key (protocol 1.4).
 const KEPT_PAIRS: usize = 4;
 
-const NONCE_BYTES: usize = 24;
 const MAC_BYTES: usize = 16;
 
 /// What format v2 puts around the base64: `{"rk":"…44 digits…","ct":"…"}`.

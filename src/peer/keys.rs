@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crypto_box::SalsaBox;
-use crypto_box::aead::OsRng;
+use crypto_box::aead::{Aead, AeadCore, OsRng};
+use crypto_box::{Nonce, SalsaBox};
 use data_encoding::BASE64;
 use zeroize::Zeroizing;
 
@@ -123,6 +123,25 @@ impl fmt::Debug for KeyPair {
         f.write_str("KeyPair(..)")
     }
 }
+
+/// Boxes bytes under a fresh nonce: the nonce, and the base64 of nonce and box (protocol 1.4).
+pub(super) fn seal(shared: &SalsaBox, bytes: &[u8]) -> (Nonce, String) {
+    let nonce = SalsaBox::generate_nonce(&mut OsRng);
+    let sealed = shared.encrypt(&nonce, bytes).expect("bytes in memory can be sealed");
+    (nonce, BASE64.encode(&[nonce.as_slice(), &sealed].concat()))
+}
+
+/// Opens what [`seal`] made: the nonce, and the bytes.
+pub(super) fn open(shared: &SalsaBox, text: &str) -> Option<(Nonce, Vec<u8>)> {
+    let bytes = BASE64.decode(text.as_bytes()).ok()?;
+    let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>()?;
+    let nonce = Nonce::from(*nonce);
+    let opened = shared.decrypt(&nonce, sealed).ok()?;
+    Some((nonce, opened))
+}
+
+/// How long a nonce is, in bytes.
+pub(super) const NONCE_BYTES: usize = 24;
 
 /// The points of order 1, 2, 4 and 8 of Curve25519 and of its twist, as their coordinates with bit 255 cleared:
 /// 0, 1, two of order 8, p - 1, p and p + 1.

@@ -1,17 +1,15 @@
 //! Who a peer is: the proof of its identity, the safety number that two people compare, the peers that were seen before, and
-//! links that name a peer with its identity (protocol part 2). Pure but for the randomness of nonces.
+//! links that name a peer with its identity (protocol part 2). Pure but for the randomness of a proof's nonce.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use crypto_box::aead::{Aead, AeadCore, OsRng};
-use crypto_box::{Nonce, SalsaBox};
-use data_encoding::{BASE64, BASE64URL_NOPAD};
+use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha512};
 use subtle::ConstantTimeEq;
 
-use super::keys::{KEY_BYTES, KeyPair, PublicKey};
+use super::keys::{self, KEY_BYTES, KeyPair, PublicKey};
 
 /// What is known of who a peer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,12 +62,12 @@ pub enum Role {
 /// Makes the proof that `sender` owns its identity, its session key and its transport (protocol 2.3). `identity` is its
 /// long-term pair; only the receiver can open it, and could have made it, too.
 pub fn prove(identity: &KeyPair, role: Role, sender: &Party<'_>, receiver: &Party<'_>) -> String {
-    seal(&identity.shared_with(receiver.key), &proof_hash(role, sender, receiver))
+    keys::seal(&identity.shared_with(receiver.key), &proof_hash(role, sender, receiver)).1
 }
 
 /// Checks a proof of `sender`, made for the session pair `own` of the receiver.
 pub fn is_proven(proof: &str, own: &KeyPair, role: Role, sender: &Party<'_>, receiver: &Party<'_>) -> bool {
-    let opened = open(&own.shared_with(sender.identity), proof);
+    let opened = keys::open(&own.shared_with(sender.identity), proof);
     opened.is_some_and(|(_, hash)| bool::from(hash.ct_eq(&proof_hash(role, sender, receiver))))
 }
 
@@ -94,22 +92,6 @@ fn proof_hash(role: Role, sender: &Party<'_>, receiver: &Party<'_>) -> [u8; 64] 
         item(&party.fingerprint);
     }
     hash.finalize().into()
-}
-
-/// Boxes bytes: the base64 of nonce and box.
-pub(super) fn seal(shared: &SalsaBox, bytes: &[u8]) -> String {
-    let nonce = SalsaBox::generate_nonce(&mut OsRng);
-    let sealed = shared.encrypt(&nonce, bytes).expect("bytes in memory can be sealed");
-    BASE64.encode(&[nonce.as_slice(), &sealed].concat())
-}
-
-/// Opens what [`seal`] made; the nonce with the bytes.
-pub(super) fn open(shared: &SalsaBox, text: &str) -> Option<(Nonce, Vec<u8>)> {
-    let bytes = BASE64.decode(text.as_bytes()).ok()?;
-    let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>()?;
-    let nonce = Nonce::from(*nonce);
-    let opened = shared.decrypt(&nonce, sealed).ok()?;
-    Some((nonce, opened))
 }
 
 /// The SHA-256 fingerprint of the DTLS certificate that a description names (RFC 8122, section 5).
@@ -318,8 +300,6 @@ const ITERATIONS: usize = 5200;
 
 /// Digits in a group of a safety number.
 const GROUP: usize = 5;
-
-const NONCE_BYTES: usize = 24;
 
 #[cfg(test)]
 mod tests {
