@@ -52,7 +52,9 @@ fn run(options: &Options) -> Result<(), String> {
             Event::Request { peer: caller } => peer.accept(&caller),
             // It talks to everybody, so it does not mind who had the name before.
             Event::Identified { peer: caller, .. } => peer.trust(&caller, None),
-            Event::Message { peer: caller, text } => peer.send(&caller, &text),
+            Event::Message { peer: caller, text } => {
+                peer.send(&caller, &text);
+            }
             Event::Online => eprintln!("lowkey-bot: online as {name} at {}", options.peer.server),
             Event::Offline { reason, retry_in: Some(_) } => eprintln!("lowkey-bot: no server ({reason}); trying again"),
             Event::Offline { reason, retry_in: None } => {

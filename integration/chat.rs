@@ -237,13 +237,13 @@ fn a_text_that_is_too_long_or_has_no_chat_comes_back() {
     let server = Server::start();
     let (mut alice, mut bob) = pair(&server);
     let text = "x".repeat(300_000);
-    alice.peer.send("bob", &text);
+    let id = alice.peer.send("bob", &text);
     let reason = NotSentReason::TooLong { max_bytes: 196_568 };
-    alice.expect(&Event::NotSent { peer: "bob".to_owned(), text, reason });
+    alice.expect(&Event::NotSent { peer: "bob".to_owned(), id, text, reason });
     says(&alice, "bob", &mut bob, &"x".repeat(196_568), "alice");
-    alice.peer.send("carol", "hello");
+    let id = alice.peer.send("carol", "hello");
     let reason = NotSentReason::NotOpen;
-    alice.expect(&Event::NotSent { peer: "carol".to_owned(), text: "hello".to_owned(), reason });
+    alice.expect(&Event::NotSent { peer: "carol".to_owned(), id, text: "hello".to_owned(), reason });
 }
 
 #[test]

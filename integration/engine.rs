@@ -191,7 +191,7 @@ pub fn message(peer: &str, text: &str) -> Event {
 }
 
 pub fn text(peer: String) -> Input {
-    Input::Send { peer, text: "hello".to_owned() }
+    Input::Send { peer, id: 1, text: "hello".to_owned() }
 }
 
 #[test]

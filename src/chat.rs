@@ -252,7 +252,9 @@ fn carry_out(effects: Vec<Effect>, peer: &Peer, screen: &Screen, memory: &Memory
             Effect::Connect(name) => peer.request(&name),
             Effect::Accept(name) => peer.accept(&name),
             Effect::Decline(name) => peer.decline(&name),
-            Effect::Send { peer: name, text } => peer.send(&name, &text),
+            Effect::Send { peer: name, text } => {
+                peer.send(&name, &text);
+            }
             Effect::Leave(name) => peer.leave(&name),
             Effect::Pin { peer: name, known } => peer.trust(&name, Some(known)),
             Effect::Remember { peer: name, known, replaces } => {

@@ -8,7 +8,9 @@
 //! for event in events {
 //!     match event {
 //!         Event::Request { peer: caller } => peer.accept(&caller),
-//!         Event::Message { peer: caller, text } => peer.send(&caller, &text),
+//!         Event::Message { peer: caller, text } => {
+//!             peer.send(&caller, &text);
+//!         }
 //!         _ => {}
 //!     }
 //! }
@@ -31,7 +33,7 @@ pub mod trust;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -220,7 +222,8 @@ impl Peer {
         };
         let thread = thread::Builder::new().name("lowkey-peer".to_owned()).spawn(move || peer_loop.run())?;
         let events = Events { receiver: event_receiver, is_full, waker: waker.clone() };
-        let handle = Handle { mail, waker, queued, has_lost, thread: Mutex::new(Some(thread)) };
+        let handle =
+            Handle { mail, waker, queued, sent: AtomicU64::new(0), has_lost, thread: Mutex::new(Some(thread)) };
         Ok((Self { handle: Arc::new(handle) }, events))
     }
 
@@ -239,10 +242,13 @@ impl Peer {
         self.post(Input::Decline { peer: peer.to_owned() });
     }
 
-    /// Sends `text` in the open chat with `peer`. What cannot be sent comes back as [`Event::NotSent`].
-    pub fn send(&self, peer: &str, text: &str) {
+    /// Sends `text` in the open chat with `peer`. What cannot be sent comes back as [`Event::NotSent`]; what arrives at a peer of
+    /// ours is told of as [`Event::Delivered`]. Returns the number by which both name it, greater with each call.
+    pub fn send(&self, peer: &str, text: &str) -> u64 {
+        let id = self.handle.sent.fetch_add(1, Ordering::Relaxed) + 1;
         self.handle.queued.add(text.len());
-        self.post(Input::Send { peer: peer.to_owned(), text: text.to_owned() });
+        self.post(Input::Send { peer: peer.to_owned(), id, text: text.to_owned() });
+        id
     }
 
     /// Says who `peer` is from now on: only that identity is taken, in the next call; `None` takes any. A call by a link says
@@ -316,6 +322,8 @@ struct Handle {
     mail: Sender<Mail>,
     waker: Arc<Waker>,
     queued: Gauge,
+    /// Texts that were sent.
+    sent: AtomicU64,
     has_lost: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -393,7 +401,7 @@ impl Loop {
         for _ in 0..INPUTS_PER_TURN {
             let Ok(mail) = self.mailbox.try_recv() else { return false };
             match mail {
-                Mail::User(Input::Send { peer, text }) => self.send(peer, text, now),
+                Mail::User(Input::Send { peer, id, text }) => self.send(peer, id, text, now),
                 Mail::User(input) => self.handle(input, now),
                 Mail::Dialled(dialled) => {
                     let events = self.signaling.dialled(dialled, now, self.poll.registry());
@@ -419,12 +427,12 @@ impl Loop {
     }
 
     /// Sends a text, unless the other side is too far behind with what was sent before.
-    fn send(&mut self, peer: String, text: String, now: Instant) {
+    fn send(&mut self, peer: String, id: u64, text: String, now: Instant) {
         self.queued.subtract(text.len());
-        if self.engine.connection(&peer).is_some_and(|id| self.rtc.is_full(id)) {
-            self.undelivered.push_back(Event::NotSent { peer, text, reason: NotSentReason::Busy });
+        if self.engine.connection(&peer).is_some_and(|chat| self.rtc.is_full(chat)) {
+            self.undelivered.push_back(Event::NotSent { peer, id, text, reason: NotSentReason::Busy });
         } else {
-            self.handle(Input::Send { peer, text }, now);
+            self.handle(Input::Send { peer, id, text }, now);
         }
     }
 

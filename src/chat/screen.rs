@@ -35,10 +35,15 @@ pub fn describe(event: &Event) -> Option<Line> {
         | Event::Closed { reason: CloseReason::IdentityChanged { .. }, .. }
         | Event::Refused { reason: CloseReason::IdentityChanged { .. }, .. } => return None,
         Event::Refused { peer, reason } => closed(&name(peer), reason),
+        Event::Delivered { .. } => return None,
+        Event::Interrupted { peer } => format!("the connection to {} was lost; it is sought again", name(peer)),
+        Event::Resumed { peer } => format!("{} is back; the chat goes on", name(peer)),
         Event::Open { peer } => format!("connected directly with {}", name(peer)),
         Event::Message { peer, text } => return Some(Line::Message(message(peer, text))),
         Event::KeyChanged { peer } => format!("{} has changed its key in mid-chat", name(peer)),
-        Event::NotSent { peer, text, reason } => format!("not sent to {} ({reason}): {}", name(peer), harmless(text)),
+        Event::NotSent { peer, text, reason, .. } => {
+            format!("not sent to {} ({reason}): {}", name(peer), harmless(text))
+        }
         Event::Closed { peer, reason } => closed(&name(peer), reason),
         Event::ServerError { code, message } => {
             format!("the server says: {} ({})", harmless(message), harmless(code))

@@ -44,6 +44,8 @@ pub enum Input {
     Send {
         /// To this peer.
         peer: String,
+        /// By which number events name it.
+        id: u64,
         /// The text.
         text: String,
     },
@@ -310,7 +312,7 @@ impl Engine {
                     out.push(signal(MessageType::SessionDecline, &peer, None::<&()>));
                 }
             }
-            Input::Send { peer, text } => self.send(peer, text, out),
+            Input::Send { peer, id, text } => self.send(peer, id, text, out),
             Input::Trust { peer, known: Some(known) } => self.trust(peer, known, out),
             Input::Trust { peer, known: None } => {
                 self.setup.known.remove(&peer);
@@ -403,20 +405,20 @@ impl Engine {
         }
     }
 
-    fn send(&mut self, peer: String, text: String, out: &mut Vec<Output>) {
-        let Some(Chat { id, stage: Stage::Open(secured), .. }) = self.chats.get_mut(&peer) else {
-            return out.push(Output::Event(Event::NotSent { peer, text, reason: NotSentReason::NotOpen }));
+    fn send(&mut self, peer: String, id: u64, text: String, out: &mut Vec<Output>) {
+        let Some(Chat { id: chat, stage: Stage::Open(secured), .. }) = self.chats.get_mut(&peer) else {
+            return out.push(Output::Event(Event::NotSent { peer, id, text, reason: NotSentReason::NotOpen }));
         };
         let max_bytes = secured.max_message.unwrap_or(DEFAULT_MAX_MESSAGE);
         if secured.cipher.sealed_length(text.len()) > max_bytes {
             let reason = NotSentReason::TooLong { max_bytes: secured.cipher.longest_text(max_bytes) };
-            return out.push(Output::Event(Event::NotSent { peer, text, reason }));
+            return out.push(Output::Event(Event::NotSent { peer, id, text, reason }));
         }
         match secured.cipher.seal(&text) {
-            Ok(sealed) => out.push(Output::Transmit { id: *id, text: sealed }),
+            Ok(sealed) => out.push(Output::Transmit { id: *chat, text: sealed }),
             Err(_) => {
                 let reason = NotSentReason::NotOpen;
-                out.push(Output::Event(Event::NotSent { peer: peer.clone(), text, reason }));
+                out.push(Output::Event(Event::NotSent { peer: peer.clone(), id, text, reason }));
                 self.end(&peer, CloseReason::Exhausted, out);
             }
         }

@@ -63,10 +63,29 @@ pub enum Event {
         /// Who.
         peer: String,
     },
-    /// A text could not be sent.
+    /// The peer's program has taken the text with this number, and all that were sent to it before. Only peers of ours say so.
+    Delivered {
+        /// Who.
+        peer: String,
+        /// What [`send`](super::Peer::send) returned for it.
+        id: u64,
+    },
+    /// The connection of an open chat was lost and is sought again. Texts that are sent meanwhile are kept.
+    Interrupted {
+        /// With whom.
+        peer: String,
+    },
+    /// An interrupted chat goes on, with the same identity. What was kept goes out.
+    Resumed {
+        /// With whom.
+        peer: String,
+    },
+    /// A text could not be sent, or it is not known whether it arrived.
     NotSent {
         /// To whom.
         peer: String,
+        /// What [`send`](super::Peer::send) returned for it.
+        id: u64,
         /// The text.
         text: String,
         /// Why.
@@ -102,6 +121,8 @@ pub enum Event {
 pub enum NotSentReason {
     /// There is no open chat with that peer.
     NotOpen,
+    /// It was on its way when the chat ended; it may have arrived.
+    Unconfirmed,
     /// So much is waiting to be sent already that there is no room for more.
     Busy,
     /// It is longer than the other side takes.
@@ -177,6 +198,7 @@ impl fmt::Display for NotSentReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotOpen => f.write_str("no chat is open"),
+            Self::Unconfirmed => f.write_str("it may have arrived or not"),
             Self::Busy => f.write_str("too much is waiting to be sent already"),
             Self::TooLong { max_bytes } => {
                 write!(f, "the text is longer than the {max_bytes} bytes that can be sent at once")
