@@ -57,14 +57,14 @@ fn a_script_learns_that_something_was_not_sent() {
         let mut alice = chat(&server, "alice", &[peer]);
         alice.write("hello");
         alice.stdin = None;
-        assert_eq!(alice.wait().code(), Some(1));
+        assert_eq!(alice.wait().code(), Some(4));
         alice.stderr.find(reason);
-        alice.stderr.find("not sent: hello");
+        alice.stderr.find(&format!("not sent to {peer} (no chat is open): hello"));
     }
     let mut lonely = Program::start("lowkey", &["--server", "ws://127.0.0.1:1", "--name", "alice", "bob"], &[]);
     lonely.write("hello");
     lonely.stdin = None;
-    assert_eq!(lonely.wait().code(), Some(1), "without a server the end of input is the end");
+    assert_eq!(lonely.wait().code(), Some(3), "without a server the end of input is the end");
 }
 
 #[test]

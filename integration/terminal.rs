@@ -25,6 +25,10 @@ impl Terminal {
         command.env_clear();
         command.env("TERM", "xterm");
         command.env("HOME", home.path());
+        // Lines without what changes by the minute; a test of its own has times, colours and the bell.
+        command.env("LOWKEY_TIMES", "false");
+        command.env("LOWKEY_BELL", "false");
+        command.env("NO_COLOR", "1");
         Self::run(command)
     }
 
@@ -62,9 +66,10 @@ impl Terminal {
         until(part, || self.screen().contains(part).then_some(()));
     }
 
-    /// Waits until the last line of the screen is this one.
+    /// Waits until the last line of the screen is this one, but for the state of the chat in front of it.
     fn last_line(&self, line: &str) {
-        until(line, || (self.screen().lines().last()?.trim_end() == line).then_some(()));
+        let state = ['+', '…', '✓', '×', ' '];
+        until(line, || (self.screen().lines().last()?.trim_end().trim_start_matches(state) == line).then_some(()));
     }
 
     fn signal(&self, signal: &str) {
@@ -114,13 +119,13 @@ fn the_first_start_asks_for_a_name_and_keeps_it() {
     terminal.type_keys("a b\r");
     terminal.shows("a username is 3 to 20 of");
     terminal.type_keys("alice_7\r");
-    terminal.shows("You are alice_7.");
+    terminal.shows("you are alice_7;");
     terminal.shows("online");
     terminal.last_line(">");
     terminal.type_keys("/quit\r");
     assert_eq!(terminal.wait(), 0);
     let mut again = Terminal::start(&home, &["--server", &server.url()]);
-    again.shows("You are alice_7.");
+    again.shows("you are alice_7;");
     assert!(!again.screen().contains("Choose"));
     again.last_line(">");
     again.type_keys("\x04");
@@ -146,6 +151,8 @@ fn a_paste_is_one_text_and_never_a_command() {
     let home = Folder::new("paste");
     let (mut terminal, mut bob) = chat(&server, &home);
     terminal.type_keys("\x1b[200~first\r/quit\x1b[201~\r");
+    terminal.shows("send these 2 lines to bob as one text? y or n");
+    terminal.type_keys("y\r");
     assert_eq!(bob.message().1, "first\n/quit");
 }
 
@@ -155,15 +162,15 @@ fn what_comes_in_does_not_tear_what_is_being_typed() {
     let home = Folder::new("tear");
     let (mut terminal, mut bob) = chat(&server, &home);
     terminal.type_keys("half a li");
-    terminal.last_line("> half a li");
+    terminal.last_line("bob> half a li");
     for number in 0..5 {
         bob.peer.send("alice", &format!("message {number}"));
         terminal.shows(&format!("\nbob: message {number}\n"));
-        terminal.last_line("> half a li");
+        terminal.last_line("bob> half a li");
     }
     terminal.type_keys("ne\r");
     assert_eq!(bob.message().1, "half a line");
-    terminal.last_line(">");
+    terminal.last_line("bob>");
 }
 
 #[test]
@@ -188,7 +195,7 @@ fn a_call_is_a_question_that_is_accepted_or_declined() {
     bob.peer.leave("alice");
     terminal.shows("* bob left");
     terminal.type_keys("/leave\r");
-    terminal.shows("* there is no chat to leave");
+    terminal.shows("* lines go to nobody now");
     terminal.type_keys("/help\r");
     terminal.shows("* /connect NAME");
     terminal.type_keys("/who\r");
@@ -198,20 +205,145 @@ fn a_call_is_a_question_that_is_accepted_or_declined() {
 }
 
 #[test]
+fn several_chats_share_one_prompt() {
+    let server = Server::start();
+    let home = Folder::new("several");
+    let (mut terminal, mut bob) = chat(&server, &home);
+    terminal.last_line("bob>");
+    let mut carol = server.peer("carol");
+    carol.peer.request("alice");
+    terminal.shows("* carol wants to talk to you");
+    terminal.type_keys("/accept\r");
+    carol.wait(&Event::Open { peer: "alice".to_owned() });
+    terminal.last_line("carol>");
+    bob.peer.send("alice", "are you there?");
+    bob.peer.send("alice", "hello?");
+    terminal.shows("bob: hello?");
+    // The count is painted into the prompt that stands there.
+    until("two unread", || terminal.screen().lines().last()?.starts_with("+2").then_some(()));
+    terminal.type_keys("/msg bob a moment\r");
+    assert_eq!(bob.message().1, "a moment");
+    terminal.last_line("carol>");
+    terminal.type_keys("/to bob\r");
+    terminal.last_line("bob>");
+    terminal.type_keys("here I am\r");
+    assert_eq!(bob.message().1, "here I am");
+    terminal.type_keys("/who\r");
+    terminal.shows("* lines go to bob");
+}
+
+#[test]
+fn what_could_not_be_sent_is_kept_for_a_retry() {
+    let server = Server::start();
+    let home = Folder::new("retry");
+    let (mut terminal, bob) = chat(&server, &home);
+    drop(bob);
+    terminal.shows("* bob left");
+    terminal.type_keys("one more thing\r");
+    terminal.shows("not sent to bob (no chat is open; kept, /retry sends it again): one more thing");
+    until("the prompt shows that there is no chat", || {
+        terminal.screen().lines().last()?.trim_start().starts_with("× bob>").then_some(())
+    });
+    let mut bob = server.peer("bob");
+    terminal.type_keys("/retry\r");
+    bob.answer("alice");
+    assert_eq!(bob.message().1, "one more thing");
+}
+
+#[test]
+fn the_tab_key_completes_commands_and_names() {
+    let server = Server::start();
+    let home = Folder::new("completion");
+    let (mut terminal, mut bob) = chat(&server, &home);
+    terminal.type_keys("/ms\tb\thello\r");
+    assert_eq!(bob.message().1, "hello");
+    terminal.type_keys("/set ti\to\t");
+    terminal.shows("on");
+    terminal.shows("off");
+}
+
+#[test]
+fn commands_outlive_the_program_in_its_history_and_texts_do_not() {
+    let server = Server::start();
+    let home = Folder::new("history");
+    let (mut terminal, mut bob) = chat(&server, &home);
+    terminal.type_keys("a secret\r");
+    assert_eq!(bob.message().1, "a secret");
+    terminal.type_keys("/msg bob another\r");
+    assert_eq!(bob.message().1, "another");
+    terminal.type_keys("/quit\r");
+    assert_eq!(terminal.wait(), 0);
+    let file = home.0.join(".config/lowkey/history");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "/connect bob\n/quit\n");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let mut again = Terminal::start(&home, &["--server", &server.url(), "--name", "alice"]);
+    again.shows("online");
+    again.type_keys("\x1b[A\x1b[A");
+    again.last_line("> /connect bob");
+}
+
+#[test]
+fn who_is_blocked_does_not_disturb_and_stays_blocked() {
+    let server = Server::start();
+    let home = Folder::new("block");
+    let (mut terminal, mut bob) = chat(&server, &home);
+    let closed = |reason| Event::Closed { peer: "alice".to_owned(), reason };
+    terminal.type_keys("/block bob\r");
+    bob.wait(&closed(lowkey::peer::CloseReason::PeerLeft));
+    terminal.type_keys("/quit\r");
+    assert_eq!(terminal.wait(), 0);
+    let mut again = Terminal::start(&home, &["--server", &server.url(), "--name", "alice"]);
+    again.shows("online");
+    bob.peer.request("alice");
+    bob.wait(&closed(lowkey::peer::CloseReason::Declined));
+    assert!(!again.screen().contains("wants to talk"));
+    again.type_keys("/block\r");
+    again.shows("* blocked: bob");
+    again.type_keys("/unblock bob\r");
+    again.shows("* bob can call again");
+    bob.peer.request("alice");
+    again.shows("* bob wants to talk to you");
+}
+
+#[test]
+fn times_colours_and_the_bell_can_be_set() {
+    let server = Server::start();
+    let home = Folder::new("looks");
+    let (mut terminal, bob) = chat(&server, &home);
+    for setting in ["bell", "color", "times"] {
+        terminal.type_keys(&format!("/set {setting} on\r"));
+        terminal.shows(&format!("{setting:<8} on"));
+    }
+    bob.peer.send("alice", "ding");
+    until("time and text", || {
+        let screen = terminal.screen();
+        let line = screen.lines().find(|line| line.ends_with("bob: ding"))?;
+        let (time, _) = line.split_once(' ')?;
+        (time.len() == 5 && time.as_bytes()[2] == b':').then_some(())
+    });
+    until("the bell", || terminal.output.lock().unwrap().contains(&7).then_some(()));
+    let output = String::from_utf8_lossy(&terminal.output.lock().unwrap()).into_owned();
+    assert!(output.contains("\x1b[1;3"), "names have colours");
+    terminal.type_keys("/set nonsense on\r");
+    terminal.shows("there is no setting nonsense");
+}
+
+#[test]
 fn ctrl_c_clears_the_line_and_twice_ends_the_program() {
     let server = Server::start();
     let home = Folder::new("ctrl-c");
     let (mut terminal, mut bob) = chat(&server, &home);
     terminal.type_keys("not this");
-    terminal.last_line("> not this");
+    terminal.last_line("bob> not this");
     terminal.type_keys("\x03");
     terminal.shows("Ctrl-C again");
     terminal.type_keys("but this\r");
     assert_eq!(bob.message().1, "but this");
-    terminal.last_line(">");
+    terminal.last_line("bob>");
     terminal.type_keys("\x03");
     until("it is said again", || (terminal.screen().matches("Ctrl-C again").count() == 2).then_some(()));
-    terminal.last_line(">");
+    terminal.last_line("bob>");
     terminal.type_keys("\x03");
     assert_eq!(terminal.wait(), 0);
     assert!(terminal.is_cooked());
@@ -226,7 +358,7 @@ fn hostile_text_does_not_reach_the_terminal() {
     let (terminal, bob) = chat(&server, &home);
     bob.peer.send("alice", "\x1b[2J\x1b]0;title\x07\u{9b}2J\rfake> \u{202e}desrever\nalice: forged");
     terminal.shows("fake> desrever\n  | alice: forged");
-    terminal.last_line(">");
+    terminal.last_line("bob>");
     let output = terminal.output.lock().unwrap();
     let output = String::from_utf8_lossy(&output);
     for hostile in ["\x1b[2J", "\x1b]0;", "\x07", "\u{9b}", "\u{202e}"] {
@@ -241,7 +373,7 @@ fn a_signal_leaves_the_terminal_as_it_was_and_the_chat_in_order() {
     for signal in ["TERM", "HUP"] {
         let (mut terminal, mut bob) = chat(&server, &home);
         terminal.type_keys("half a li");
-        terminal.last_line("> half a li");
+        terminal.last_line("bob> half a li");
         assert!(!terminal.is_cooked());
         terminal.signal(signal);
         assert_eq!(terminal.wait(), 0);

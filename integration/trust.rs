@@ -63,7 +63,8 @@ fn a_safety_number_is_the_same_on_both_sides_and_a_verified_peer_stays_so() {
     alice.write("/verify yes");
     alice.stderr.find("bob is verified");
     alice.write("/who");
-    alice.stderr.find("lines go to bob now (verified)");
+    alice.stderr.find("lines go to bob");
+    assert_eq!(alice.stderr.next(), format!("* {:<20} verified", "bob"));
     alice.write("/quit");
     alice.wait();
     let file = home.0.join(".config/lowkey/known_peers");
@@ -99,11 +100,11 @@ fn somebody_else_under_a_known_name_is_refused_until_the_number_is_typed_in() {
     let old = number(&mut alice, 1);
     let new = number(&mut alice, 1);
     assert_ne!(old, new);
-    alice.stderr.find("not sent: a secret");
+    alice.stderr.find("not sent to bob (no chat is open; kept, /retry sends it again): a secret");
     bob.stderr.find("alice declined");
     // Bob can read it to her.
     bob.write("/verify alice");
-    assert_eq!(number(&mut bob, 1), new);
+    assert_eq!(number(&mut bob, 2), new);
     alice.write(&format!("/trust bob {old}"));
     alice.stderr.find("not the new safety number");
     alice.write(&format!("/trust bob {} {}", &new[..30], &new[30..]));

@@ -132,7 +132,7 @@ pub fn path(name: &str) -> &'static str {
 }
 
 impl Lines {
-    fn new(stream: impl Read + Send + 'static) -> Self {
+    pub fn new(stream: impl Read + Send + 'static) -> Self {
         let (sender, receiver) = mpsc::channel();
         thread::spawn(move || {
             for line in BufReader::new(stream).lines().map_while(Result::ok) {

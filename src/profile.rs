@@ -1,7 +1,8 @@
 //! Where the programs keep what outlives them: the folder `lowkey` in the user's configuration folder
 //! (`$XDG_CONFIG_HOME`, else `~/.config`). `config.toml` holds the username, `token` the secret that it is held with, `identity-NAME` the long-term
-//! key of a name, and `known_peers` who was seen before.
+//! key of a name, `known_peers` who was seen before, `blocked` who may not call, and `history` what was typed.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -137,14 +138,50 @@ impl Profile {
     /// The file cannot be read, understood or written.
     pub fn change_known_peers(&self, change: impl FnOnce(&mut KnownPeers)) -> Result<(), String> {
         let said = |error: io::Error| format!("{}: {error}", self.folder.join(KNOWN_PEERS).display());
-        self.create_folder().map_err(said)?;
-        // Whoever changes it at the same time waits.
-        let lock = self.folder.join(format!("{KNOWN_PEERS}.lock"));
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(lock).map_err(said)?;
-        lock.lock().map_err(said)?;
+        let _lock = self.lock(KNOWN_PEERS).map_err(said)?;
         let mut peers = self.known_peers()?;
         change(&mut peers);
         self.write(KNOWN_PEERS, &peers.to_string()).map_err(said)
+    }
+
+    /// Who may not call, as `NAME@SERVER`, a line each.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn blocked(&self) -> Result<BTreeSet<String>, String> {
+        let path = self.folder.join(BLOCKED);
+        match fs::read_to_string(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeSet::new()),
+            Err(error) => Err(format!("{}: {error}", path.display())),
+            Ok(text) => Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()),
+        }
+    }
+
+    /// Changes the file of who may not call.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn change_blocked(&self, change: impl FnOnce(&mut BTreeSet<String>)) -> Result<(), String> {
+        let said = |error: io::Error| format!("{}: {error}", self.folder.join(BLOCKED).display());
+        let _lock = self.lock(BLOCKED).map_err(said)?;
+        let mut blocked = self.blocked()?;
+        change(&mut blocked);
+        let text: String = blocked.iter().map(|line| format!("{line}\n")).collect();
+        self.write(BLOCKED, &text).map_err(said)
+    }
+
+    /// The lines that were typed in earlier starts, and a place for more.
+    pub fn history(&self) -> History {
+        History { profile: self.clone() }
+    }
+
+    /// Whoever changes the same file at the same time waits as long as this is held.
+    fn lock(&self, file: &str) -> io::Result<fs::File> {
+        self.create_folder()?;
+        let path = self.folder.join(format!("{file}.lock"));
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+        lock.lock()?;
+        Ok(lock)
     }
 
     /// Where the settings are.
@@ -190,6 +227,36 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Lines that were typed, in a file that only the user may read.
+#[derive(Debug, Clone)]
+pub struct History {
+    profile: Profile,
+}
+
+impl History {
+    /// What is there, the oldest first. Without a file, or if it cannot be read, that is nothing.
+    pub fn lines(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.profile.folder.join(HISTORY)).unwrap_or_default();
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        if lines.len() > MAX_HISTORY {
+            let kept = &lines[lines.len() - MAX_HISTORY / 2..];
+            let _ = self.profile.write(HISTORY, &kept.iter().map(|line| format!("{line}\n")).collect::<String>());
+        }
+        lines
+    }
+
+    /// Keeps a line. Where that is not possible, nobody needs to hear of it.
+    pub fn add(&self, line: &str) {
+        let append = || -> io::Result<()> {
+            self.profile.create_folder()?;
+            let path = self.profile.folder.join(HISTORY);
+            let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+            file.write_all(format!("{line}\n").as_bytes())
+        };
+        let _ = append();
+    }
+}
+
 /// A username as the app lets people choose one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Username(String);
@@ -220,6 +287,11 @@ impl fmt::Display for Username {
 }
 
 const KNOWN_PEERS: &str = "known_peers";
+const BLOCKED: &str = "blocked";
+const HISTORY: &str = "history";
+
+/// Lines of history beyond which the older half is dropped.
+const MAX_HISTORY: usize = 2000;
 
 #[cfg(test)]
 mod tests {

@@ -1,102 +1,305 @@
-//! A typed line to a command. Pure.
+//! What a user can ask for: a typed line, or the same as JSON, to a [`Command`]; and what the Tab key adds to a line. Pure.
 
-/// What a line asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use serde::Deserialize;
+
+/// What a line asks for. As JSON it is an object whose `command` is the name in lower case and whose other members are the fields here,
+/// as in `{"command":"send","peer":"bob","text":"hello"}`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Command {
-    /// Send this to the peer of the current chat.
-    Text(String),
-    /// Call this peer, or turn to the chat that is open with it.
-    Connect(String),
+    /// Send a text.
+    Send {
+        /// To this peer; without it, to the peer of the current chat.
+        peer: Option<String>,
+        /// The text.
+        text: String,
+        /// What the script calls it: `delivered` and `not_sent` say it again.
+        id: Option<String>,
+    },
+    /// Call a peer, or turn to the chat that is open with it.
+    Connect {
+        /// Its name or its link.
+        peer: String,
+    },
     /// Take a request; without a name, the only one.
-    Accept(Option<String>),
+    Accept {
+        /// Whose.
+        peer: Option<String>,
+    },
     /// Turn a request down; without a name, the only one.
-    Decline(Option<String>),
+    Decline {
+        /// Whose.
+        peer: Option<String>,
+    },
+    /// Lines go to this peer from now on.
+    To {
+        /// Who.
+        peer: String,
+    },
+    /// Send what is kept for this peer; without a name, for the current one.
+    Retry {
+        /// Who.
+        peer: Option<String>,
+    },
     /// End the chat or call with this peer; without a name, the current one.
-    Leave(Option<String>),
+    Leave {
+        /// Who.
+        peer: Option<String>,
+    },
     /// Say with whom there are chats, and who is calling.
     Who,
     /// Show the safety number with a peer; without a name, of the current chat.
-    Verify(Option<String>),
-    /// The safety number of the current chat was compared: the peer is verified.
-    Verified,
-    /// Take the new identity of a peer who was refused, with its safety number as it was typed in.
-    Trust(String, String),
+    Verify {
+        /// Who.
+        peer: Option<String>,
+    },
+    /// The safety number was compared: the peer is verified.
+    Verified {
+        /// Who; without a name, the peer of the current chat.
+        peer: Option<String>,
+    },
+    /// Take the new identity of a peer who was refused.
+    Trust {
+        /// Who.
+        peer: String,
+        /// The safety number as it was typed in.
+        number: String,
+    },
     /// Say who was seen before.
     Peers,
     /// Forget a peer.
-    Forget(String),
+    Forget {
+        /// Who.
+        peer: String,
+    },
+    /// Let nobody of this name call; without a name, say who is blocked.
+    Block {
+        /// Who.
+        peer: Option<String>,
+    },
+    /// Let them call again.
+    Unblock {
+        /// Who.
+        peer: String,
+    },
     /// Show the user's own link.
     Link,
-    /// Send this to the peer of the current chat, whatever it begins with.
-    Paste(String),
+    /// Change a setting of the screen for as long as the program runs; without a value, say what it is.
+    Set {
+        /// Which; all without it.
+        name: Option<String>,
+        /// Its new value.
+        value: Option<String>,
+    },
     /// Say what can be typed.
-    Help,
+    Help {
+        /// The command to explain; all without it.
+        about: Option<String>,
+    },
     /// End the program.
     Quit,
+    /// Several lines that were pasted at once.
+    #[serde(skip)]
+    Paste(String),
     /// Something that begins with a slash but is no command, or one with too few or too many words. It is never sent as
     /// text; this says what is wrong.
+    #[serde(skip)]
     Mistake(String),
 }
 
 impl Command {
+    /// A text for the peer of the current chat.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Send { peer: None, text: text.into(), id: None }
+    }
+
     /// Reads a line. A first slash makes it a command, and two make it a text with one.
     pub fn parse(line: &str) -> Self {
-        let Some(rest) = line.strip_prefix('/') else { return Self::Text(line.to_owned()) };
+        let Some(rest) = line.strip_prefix('/') else { return Self::text(line) };
         if rest.starts_with('/') {
-            return Self::Text(rest.to_owned());
+            return Self::text(rest);
         }
-        let mut words = rest.split_whitespace();
-        let name = words.next().unwrap_or_default();
-        if name == "trust" {
-            let peer = words.next().unwrap_or_default().to_owned();
-            let number: Vec<&str> = words.collect();
-            return match peer.is_empty() || number.is_empty() {
-                true => Self::Mistake("/trust takes a name and the safety number: /trust NAME 12345 …".to_owned()),
-                false => Self::Trust(peer, number.concat()),
-            };
-        }
-        let (argument, extra) = (words.next().map(str::to_owned), words.next());
-        match (name, argument, extra) {
-            ("connect", Some(peer), None) => Self::Connect(peer),
-            ("connect", _, _) => Self::Mistake("/connect takes one name: /connect NAME".to_owned()),
-            ("accept", peer, None) => Self::Accept(peer),
-            ("decline", peer, None) => Self::Decline(peer),
-            ("leave", peer, None) => Self::Leave(peer),
-            ("accept" | "decline" | "leave", _, _) => Self::Mistake(format!("/{name} takes one name at most")),
-            ("verify", Some(word), None) if word == "yes" => Self::Verified,
-            ("verify", peer, None) => Self::Verify(peer),
-            ("verify", _, _) => {
-                Self::Mistake("/verify shows the safety number; /verify yes says it was compared".to_owned())
+        let (name, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+        let rest = rest.trim_start();
+        let (first, further) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+        let (first, further) = ((!first.is_empty()).then(|| first.to_owned()), further.trim());
+        match (name, first, further) {
+            ("msg", Some(peer), text) if !text.is_empty() => {
+                Self::Send { peer: Some(peer), text: text.to_owned(), id: None }
             }
-            ("forget", Some(peer), None) => Self::Forget(peer),
-            ("forget", _, _) => Self::Mistake("/forget takes one name: /forget NAME".to_owned()),
-            ("peers", None, _) => Self::Peers,
-            ("link", None, _) => Self::Link,
-            ("who", None, _) => Self::Who,
-            ("help", None, _) => Self::Help,
-            ("quit", None, _) => Self::Quit,
-            ("who" | "peers" | "link" | "help" | "quit", _, _) => Self::Mistake(format!("/{name} stands alone")),
-            _ => Self::Mistake(format!("there is no command /{name}; /help lists them, and //{name} sends it as text")),
+            ("connect", Some(peer), "") => Self::Connect { peer },
+            ("accept", peer, "") => Self::Accept { peer },
+            ("decline", peer, "") => Self::Decline { peer },
+            ("to", Some(peer), "") => Self::To { peer },
+            ("retry", peer, "") => Self::Retry { peer },
+            ("leave", peer, "") => Self::Leave { peer },
+            ("who", None, "") => Self::Who,
+            ("verify", Some(word), "") if word == "yes" => Self::Verified { peer: None },
+            ("verify", peer, "") => Self::Verify { peer },
+            ("trust", Some(peer), number) if !number.is_empty() => {
+                Self::Trust { peer, number: number.split_whitespace().collect() }
+            }
+            ("peers", None, "") => Self::Peers,
+            ("forget", Some(peer), "") => Self::Forget { peer },
+            ("block", peer, "") => Self::Block { peer },
+            ("unblock", Some(peer), "") => Self::Unblock { peer },
+            ("link", None, "") => Self::Link,
+            ("set", name, "") => Self::Set { name, value: None },
+            ("set", name, value) => Self::Set { name, value: Some(value.to_owned()) },
+            ("help", about, "") => Self::Help { about: about.map(|about| about.trim_start_matches('/').to_owned()) },
+            ("quit", None, "") => Self::Quit,
+            _ => Self::Mistake(match usage(name) {
+                Some(usage) => format!("that is not how /{name} goes: {usage}"),
+                None => format!("there is no command /{name}; /help lists them, and //{name} sends it as text"),
+            }),
         }
+    }
+
+    /// Whether a line may stand in the history that outlives the program: a command without a text of the user's.
+    pub fn is_for_history(line: &str) -> bool {
+        line.starts_with('/') && !line.starts_with("//") && !line.starts_with("/msg")
     }
 }
 
-/// The commands with their words and what they do, in the order in which help shows them.
-pub const COMMANDS: [(&str, &str); 13] = [
-    ("/connect NAME", "call NAME, or turn to the chat that is open with them; a link is good too"),
-    ("/accept [NAME]", "talk to who is calling; lines go to them from then on"),
-    ("/decline [NAME]", "do not talk to who is calling"),
-    ("/leave [NAME]", "end the chat or the call"),
-    ("/who", "say with whom you are talking, and who is calling"),
-    ("/verify [NAME]", "show the safety number, to be compared by voice or in person"),
-    ("/verify yes", "it was compared and is the same: they count as verified"),
-    ("/trust NAME NUMBER", "take the new identity of somebody who was refused"),
-    ("/peers", "say who was seen before"),
-    ("/forget NAME", "forget them, so that they are new the next time"),
-    ("/link", "show your link, by which others reach you and nobody else"),
-    ("/help", "show this"),
-    ("/quit", "end the program; so do Ctrl-D, and Ctrl-C twice"),
+/// A command as the help shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// How it is typed.
+    pub usage: &'static str,
+    /// What it does, in a few words.
+    pub meaning: &'static str,
+    /// What else there is to know of it.
+    pub details: &'static str,
+}
+
+/// All commands, in the order in which help shows them.
+pub const COMMANDS: [Usage; 20] = [
+    Usage {
+        usage: "/connect NAME",
+        meaning: "call NAME, or turn to the chat that is open with them",
+        details: "NAME may be a link, as /link shows it: then nobody else is taken for them, and they count as verified. Lines typed before they answer go out as soon as they do.",
+    },
+    Usage {
+        usage: "/accept [NAME]",
+        meaning: "talk to who is calling; lines go to them from then on",
+        details: "The name is only needed where several are calling.",
+    },
+    Usage {
+        usage: "/decline [NAME]",
+        meaning: "do not talk to who is calling",
+        details: "The name is only needed where several are calling. /block NAME declines all their calls to come.",
+    },
+    Usage {
+        usage: "/to NAME",
+        meaning: "lines go to NAME from now on",
+        details: "There has to be a chat with them; /connect NAME begins one.",
+    },
+    Usage {
+        usage: "/msg NAME TEXT",
+        meaning: "send one text to NAME; lines go where they went",
+        details: "They are called if there is no chat with them yet.",
+    },
+    Usage {
+        usage: "/retry [NAME]",
+        meaning: "send again what could not be sent",
+        details: "What could not be sent is kept as long as the program runs. It goes out by itself when somebody who is known comes back; /retry calls them, and also sends again what may have arrived.",
+    },
+    Usage {
+        usage: "/leave [NAME]",
+        meaning: "end the chat or the call",
+        details: "What was sent arrives before. What is kept for them is dropped.",
+    },
+    Usage {
+        usage: "/who",
+        meaning: "say with whom you are talking, who they are, and who is calling",
+        details: "Verified: you have compared the safety number, or called them by their link. Seen before: the same as the last time. New: never seen. Old app: cannot prove who they are.",
+    },
+    Usage {
+        usage: "/verify [NAME]",
+        meaning: "show the safety number, to be compared by voice or in person",
+        details: "If both of you see the same number, nobody stands between you. Then /verify yes.",
+    },
+    Usage {
+        usage: "/verify yes",
+        meaning: "it was compared and is the same: they count as verified",
+        details: "That is remembered for the next times.",
+    },
+    Usage {
+        usage: "/trust NAME NUMBER",
+        meaning: "take the new identity of somebody who was refused",
+        details: "NUMBER is the new safety number, as they read it to you by voice or in person.",
+    },
+    Usage { usage: "/peers", meaning: "say who was seen before", details: "At this server." },
+    Usage {
+        usage: "/forget NAME",
+        meaning: "forget them, so that they are new the next time",
+        details: "That also lets an old app in where an identity was known.",
+    },
+    Usage {
+        usage: "/block [NAME]",
+        meaning: "decline all calls of NAME; alone, say who is blocked",
+        details: "An open chat with them ends. That is remembered for the next times.",
+    },
+    Usage { usage: "/unblock NAME", meaning: "let NAME call again", details: "" },
+    Usage {
+        usage: "/link",
+        meaning: "show your link, by which others reach you and nobody else",
+        details: "Give it to them on a way that you trust. lowkey --qr shows it as a QR code.",
+    },
+    Usage {
+        usage: "/set [NAME [VALUE]]",
+        meaning: "change a setting for as long as the program runs",
+        details: "bell on|off, color on|off, times on|off, notify COMMAND|off. Alone it shows them all. The settings file keeps them for good.",
+    },
+    Usage { usage: "/help [COMMAND]", meaning: "show this, or more of one command", details: "" },
+    Usage { usage: "/quit", meaning: "end the program", details: "So do Ctrl-D, and Ctrl-C twice." },
+    Usage {
+        usage: "//TEXT",
+        meaning: "send a text that begins with a slash",
+        details: "Anything else goes to the peer that the prompt names.",
+    },
 ];
+
+/// The settings that `/set` knows.
+pub const SETTINGS: [&str; 4] = ["bell", "color", "notify", "times"];
+
+/// How a command is typed.
+fn usage(name: &str) -> Option<&'static str> {
+    let is_it = |usage: &&Usage| usage.usage.split(' ').next().and_then(|word| word.strip_prefix('/')) == Some(name);
+    COMMANDS.iter().find(is_it).map(|usage| usage.usage)
+}
+
+/// What the word before the cursor could be: where it begins, and what can stand there. `names` are those who can be named, the most
+/// likely first.
+pub fn complete(line: &str, names: &[String]) -> (usize, Vec<String>) {
+    let start = line.rfind(char::is_whitespace).map_or(0, |at| at + 1);
+    let word = &line[start..];
+    let before: Vec<&str> = line[..start].split_whitespace().collect();
+    let fits = |candidates: &mut dyn Iterator<Item = &str>| -> Vec<String> {
+        candidates.filter(|candidate| candidate.starts_with(word)).map(|candidate| format!("{candidate} ")).collect()
+    };
+    let mut commands: Vec<&str> = COMMANDS.iter().filter_map(|usage| usage.usage.split(' ').next()).collect();
+    commands.retain(|command| !command.starts_with("//"));
+    commands.dedup();
+    let candidates = match before[..] {
+        [] if word.starts_with('/') => fits(&mut commands.into_iter()),
+        [
+            "/connect" | "/accept" | "/decline" | "/to" | "/msg" | "/retry" | "/leave" | "/trust" | "/forget"
+            | "/block" | "/unblock",
+        ] => fits(&mut names.iter().map(String::as_str)),
+        ["/verify"] => fits(&mut names.iter().map(String::as_str).chain(["yes"])),
+        ["/set"] => fits(&mut SETTINGS.into_iter()),
+        ["/set", "bell" | "color" | "times"] => fits(&mut ["on", "off"].into_iter()),
+        ["/help"] => fits(&mut commands.iter().map(|command| command.trim_start_matches('/'))),
+        // A name at the start of a text, as in "bob: ".
+        [] if !word.is_empty() => {
+            let names = names.iter().filter(|name| name.starts_with(word));
+            names.map(|name| format!("{name}: ")).collect()
+        }
+        _ => Vec::new(),
+    };
+    (start, candidates)
+}
 
 #[cfg(test)]
 mod tests {
@@ -104,27 +307,37 @@ mod tests {
 
     #[test]
     fn lines_are_read_as_commands_and_texts() {
-        let name = || "bob".to_owned();
+        let bob = || "bob".to_owned();
+        let msg = |text: &str| Command::Send { peer: Some(bob()), text: text.to_owned(), id: None };
         for (line, command) in [
-            ("hello /quit", Command::Text("hello /quit".to_owned())),
-            ("", Command::Text(String::new())),
-            (" /quit", Command::Text(" /quit".to_owned())),
-            ("//quit now", Command::Text("/quit now".to_owned())),
-            ("/connect  bob ", Command::Connect(name())),
-            ("/accept", Command::Accept(None)),
-            ("/accept bob", Command::Accept(Some(name()))),
-            ("/decline bob", Command::Decline(Some(name()))),
-            ("/leave", Command::Leave(None)),
-            ("/leave bob", Command::Leave(Some(name()))),
+            ("hello /quit", Command::text("hello /quit")),
+            ("", Command::text("")),
+            (" /quit", Command::text(" /quit")),
+            ("//quit now", Command::text("/quit now")),
+            ("/msg bob  two words ", msg("two words")),
+            ("/msg bob /quit", msg("/quit")),
+            ("/connect  bob ", Command::Connect { peer: bob() }),
+            ("/accept", Command::Accept { peer: None }),
+            ("/accept bob", Command::Accept { peer: Some(bob()) }),
+            ("/decline bob", Command::Decline { peer: Some(bob()) }),
+            ("/to bob", Command::To { peer: bob() }),
+            ("/retry", Command::Retry { peer: None }),
+            ("/leave", Command::Leave { peer: None }),
+            ("/leave bob", Command::Leave { peer: Some(bob()) }),
             ("/who", Command::Who),
-            ("/verify", Command::Verify(None)),
-            ("/verify bob", Command::Verify(Some(name()))),
-            ("/verify yes", Command::Verified),
-            ("/trust bob 12345 67890", Command::Trust(name(), "1234567890".to_owned())),
+            ("/verify", Command::Verify { peer: None }),
+            ("/verify bob", Command::Verify { peer: Some(bob()) }),
+            ("/verify yes", Command::Verified { peer: None }),
+            ("/trust bob 12345 67890", Command::Trust { peer: bob(), number: "1234567890".to_owned() }),
             ("/peers", Command::Peers),
-            ("/forget bob", Command::Forget(name())),
+            ("/forget bob", Command::Forget { peer: bob() }),
+            ("/block", Command::Block { peer: None }),
+            ("/unblock bob", Command::Unblock { peer: bob() }),
             ("/link", Command::Link),
-            ("/help", Command::Help),
+            ("/set", Command::Set { name: None, value: None }),
+            ("/set bell off", Command::Set { name: Some("bell".to_owned()), value: Some("off".to_owned()) }),
+            ("/help", Command::Help { about: None }),
+            ("/help /msg", Command::Help { about: Some("msg".to_owned()) }),
             ("/quit", Command::Quit),
         ] {
             assert_eq!(Command::parse(line), command, "{line}");
@@ -146,6 +359,12 @@ mod tests {
             "/forget",
             "/QUIT",
             "/ quit x",
+            "/msg",
+            "/msg bob",
+            "/to",
+            "/to a b",
+            "/unblock",
+            "/who x",
         ] {
             assert!(matches!(Command::parse(line), Command::Mistake(_)), "{line}");
         }
@@ -153,9 +372,38 @@ mod tests {
 
     #[test]
     fn every_command_of_the_help_is_one() {
-        for (usage, _) in COMMANDS {
-            let line = usage.replace("[NAME]", "bob").replace("NAME", "bob").replace("NUMBER", "12345");
-            assert!(!matches!(Command::parse(&line), Command::Mistake(_) | Command::Text(_)), "{usage}");
+        for Usage { usage, .. } in COMMANDS {
+            let line = usage.replace("[NAME [VALUE]]", "bell off").replace("[NAME]", "bob").replace("NAME", "bob");
+            let line = line.replace("NUMBER", "12345").replace("[COMMAND]", "msg");
+            let is_text = matches!(Command::parse(&line), Command::Send { peer: None, .. });
+            assert_eq!(is_text, usage.starts_with("//"), "{usage}");
+            assert!(!matches!(Command::parse(&line), Command::Mistake(_)), "{usage}");
+        }
+    }
+
+    #[test]
+    fn commands_names_and_settings_are_completed() {
+        let names = ["bob".to_owned(), "bobby".to_owned(), "carol".to_owned()];
+        let complete = |line: &str| complete(line, &names);
+        let strings = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+        assert_eq!(complete("/con"), (0, strings(&["/connect "])));
+        assert_eq!(complete("/ver"), (0, strings(&["/verify "])), "once, though the help has it twice");
+        assert_eq!(complete("/connect bo"), (9, strings(&["bob ", "bobby "])));
+        assert_eq!(complete("/msg "), (5, strings(&["bob ", "bobby ", "carol "])));
+        assert_eq!(complete("/set b"), (5, strings(&["bell "])));
+        assert_eq!(complete("/set bell o"), (10, strings(&["on ", "off "])));
+        assert_eq!(complete("/help qu"), (6, strings(&["quit "])));
+        assert_eq!(complete("ca"), (0, strings(&["carol: "])));
+        assert_eq!(complete("hello ca"), (6, Vec::new()));
+        assert_eq!(complete(""), (0, Vec::new()));
+    }
+
+    #[test]
+    fn a_text_is_not_for_the_history() {
+        for (line, is_for_history) in
+            [("/connect bob", true), ("hello", false), ("//x", false), ("/msg bob secret", false), ("/quit", true)]
+        {
+            assert_eq!(Command::is_for_history(line), is_for_history, "{line}");
         }
     }
 }

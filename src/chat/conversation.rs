@@ -1,13 +1,14 @@
-//! What the terminal client does on each command and event: whom a line goes to, and what is said. Pure: it knows
-//! neither the terminal nor the peer.
+//! What the terminal client does on each command and event: whom a line goes to, what is kept, and what is told. Pure: it
+//! knows neither the terminal nor the peer.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::command::Command;
 use super::people::People;
-use super::screen::{self, Line};
+use super::report::{ChatReport, ChatState, Mark, Prompt, Report};
+use super::screen;
 use crate::peer::trust::{Known, Link};
-use crate::peer::{CloseReason, Event};
+use crate::peer::{CloseReason, Event, NotSentReason, Trust};
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,12 +19,12 @@ pub enum Effect {
     Accept(String),
     /// Turn its request down.
     Decline(String),
-    /// Send a text.
+    /// Send a text, and say with [`Conversation::sent`] what number it got.
     Send {
         /// To this peer.
         peer: String,
         /// The text.
-        text: String,
+        text: Text,
     },
     /// End the chat or call with this peer.
     Leave(String),
@@ -45,29 +46,134 @@ pub enum Effect {
     },
     /// Forget who it was.
     Forget(String),
-    /// Show a line.
-    Show(Line),
+    /// Remember that a peer may not call, or may again.
+    Block {
+        /// Its name.
+        peer: String,
+        /// Whether it may not.
+        is_blocked: bool,
+    },
+    /// Change a setting of the screen, or show it.
+    Set {
+        /// Which; all without it.
+        name: Option<String>,
+        /// Its new value.
+        value: Option<String>,
+    },
+    /// Tell something.
+    Show(Report),
     /// End the program.
     Quit,
+}
+
+/// A text of the user's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// The text itself.
+    pub text: String,
+    /// What the user calls it.
+    pub id: Option<String>,
+}
+
+/// How a program without a person at it goes on and ends.
+#[derive(Debug, Clone, Default)]
+pub struct Script {
+    /// What ends it once there are no more commands; without it, that nothing waits to be sent.
+    pub until: Option<Until>,
+    /// Whose calls are taken without asking.
+    pub accepts: Accepts,
+}
+
+/// What ends a program that has no more commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Until {
+    /// Everything that was sent has arrived
+    Delivered,
+    /// A chat is open
+    Open,
+    /// A text has come
+    Message,
+    /// A chat has ended
+    Closed,
+}
+
+/// Whose calls are taken without asking.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Accepts {
+    /// Nobody's.
+    #[default]
+    None,
+    /// Everybody's.
+    All,
+    /// Those of these peers; others are declined.
+    Only(Vec<String>),
+}
+
+/// Why a script did not do all that it was to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Something was not sent, or a command could not be done.
+    Lost,
+    /// There was no server.
+    NoServer,
+    /// The other side could not be reached, or did not want to talk.
+    Unreached,
+    /// The other side was not who it was, or did not prove who it is.
+    Untrusted,
 }
 
 /// The state of the prompt.
 #[derive(Debug)]
 pub struct Conversation {
     people: People,
-    /// The peer that lines go to, in a chat that is open or on its way. Nobody becomes it but by the user's word.
+    script: Script,
+    /// Who may not call.
+    blocked: BTreeSet<String>,
+    /// The peer that lines go to, in a chat that is open, on its way or at its end. Nobody becomes it but by the user's word.
     current: Option<String>,
-    open: Vec<String>,
+    /// The most recent last.
+    chats: Vec<Chat>,
     /// Who waits for an answer, in the order of their calls.
     requests: Vec<String>,
-    /// Lines typed before the current chat was open. They go out as soon as it is.
-    waiting: VecDeque<String>,
     server: Server,
-    /// The current peer is to be called once the server is there.
-    is_call_pending: bool,
-    /// There is no more input: end as soon as nothing waits.
+    /// Lines that were pasted and for whom, until the user says whether to send them.
+    pasted: Option<(String, String)>,
+    /// There is no more input: end as soon as what the script waits for has happened.
     is_finishing: bool,
-    has_lost_lines: bool,
+    /// What has happened of what a script can wait for.
+    has_opened: bool,
+    has_message: bool,
+    has_closed: bool,
+    failure: Option<Failure>,
+    /// Why the last call or chat failed.
+    cause: Option<Failure>,
+}
+
+/// Everything about one peer.
+#[derive(Debug)]
+struct Chat {
+    peer: String,
+    state: State,
+    /// Texts for the chat that is on its way. They go out as soon as it is open.
+    waiting: VecDeque<Text>,
+    /// Texts that could not be sent, and whether they go out again only at the user's word: since they may have arrived, or the
+    /// peer was not who it was.
+    kept: VecDeque<(Text, bool)>,
+    /// Texts that were sent, by their numbers, until they have arrived.
+    underway: VecDeque<(u64, Option<String>)>,
+    /// Texts that came while lines went to others.
+    unread: usize,
+    has_delivered: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Closed,
+    /// To be called once the server is there.
+    Pending,
+    Calling,
+    Open,
+    Interrupted,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -80,120 +186,142 @@ enum Server {
     Lost,
 }
 
+impl Chat {
+    fn is_open(&self) -> bool {
+        matches!(self.state, State::Open | State::Interrupted)
+    }
+}
+
 impl Conversation {
-    /// Nobody to talk to yet. `call` is called as soon as the server is there.
-    pub fn new(people: People, call: Option<String>) -> Self {
+    /// Nobody to talk to yet.
+    pub fn new(people: People, blocked: BTreeSet<String>, script: Script) -> Self {
         Self {
             people,
-            is_call_pending: call.is_some(),
-            current: call,
-            open: Vec::new(),
+            script,
+            blocked,
+            current: None,
+            chats: Vec::new(),
             requests: Vec::new(),
-            waiting: VecDeque::new(),
             server: Server::Sought,
+            pasted: None,
             is_finishing: false,
-            has_lost_lines: false,
+            has_opened: false,
+            has_message: false,
+            has_closed: false,
+            failure: None,
+            cause: None,
         }
     }
 
     /// Whether there is room for another line.
     pub fn has_room(&self) -> bool {
-        self.waiting.len() < MAX_WAITING
+        self.chats.iter().all(|chat| chat.waiting.len() < MAX_WAITING)
     }
 
-    /// Whether a line could not be sent.
-    pub fn has_lost_lines(&self) -> bool {
-        self.has_lost_lines
+    /// Why not all was done that was to be done, if so.
+    pub fn failure(&self) -> Option<Failure> {
+        self.failure
     }
 
-    /// Takes what the user typed.
+    /// What the prompt shows.
+    pub fn prompt(&self) -> Prompt {
+        let unread = self.chats.iter().map(|chat| chat.unread).sum();
+        let Some(peer) = self.current.clone() else { return Prompt { unread, ..Prompt::default() } };
+        let mark = match self.chat(&peer) {
+            None => Mark::Closed,
+            Some(chat) => match chat.state {
+                State::Closed => Mark::Closed,
+                State::Open if chat.underway.is_empty() && chat.has_delivered => Mark::Delivered,
+                State::Open if chat.underway.is_empty() => Mark::None,
+                State::Pending | State::Calling | State::Interrupted | State::Open => Mark::Busy,
+            },
+        };
+        Prompt { trust: self.people.trust_in(&peer), peer: Some(peer), mark, unread }
+    }
+
+    /// Who can be named in a command, the most likely first.
+    pub fn names(&self) -> Vec<String> {
+        let mut names = self.requests.clone();
+        names.extend(self.chats.iter().rev().map(|chat| chat.peer.clone()));
+        names.extend(self.people.names());
+        let mut seen = BTreeSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+        names
+    }
+
+    /// Takes what the user asks for.
     pub fn command(&mut self, command: Command) -> Vec<Effect> {
         match command {
-            Command::Text(text) | Command::Paste(text) => self.text(text),
-            Command::Connect(peer) if peer.starts_with("lowkey://") => match peer.parse::<Link>() {
-                Ok(link) => match self.people.connect_by(&link) {
-                    Ok((peer, mut effects)) => {
-                        // A chat with somebody else under that name ends by this, and is called anew.
-                        if !self.people.is_with(&peer, link.identity) {
-                            self.open.retain(|open| *open != peer);
-                        }
-                        effects.extend(self.connect(peer));
-                        effects
-                    }
-                    Err(effects) => effects,
-                },
-                Err(mistake) => vec![notice(mistake)],
+            Command::Send { peer: None, text, id } => match self.pasted.take() {
+                Some(pasted) => self.answer_paste(pasted, text, id),
+                None => self.text(Text { text, id }),
             },
-            Command::Connect(peer) => self.connect(peer),
-            Command::Verify(Some(peer)) => self.people.verify(&peer),
-            Command::Verify(None) => self.with_current(|people, peer| people.verify(peer)),
-            Command::Verified => self.with_current(|people, peer| people.verified(peer)),
-            Command::Trust(peer, number) => self.people.trust(&peer, &number),
+            Command::Send { peer: Some(peer), text, id } => self.message(peer, Text { text, id }),
+            Command::Paste(text) => self.paste(text),
+            Command::Connect { peer } if peer.starts_with("lowkey://") => match peer.parse::<Link>() {
+                Ok(link) => self.connect_by(&link),
+                Err(reason) => self.refuse(reason),
+            },
+            Command::Connect { peer } => self.connect(peer),
+            Command::To { peer } => self.to(peer),
+            Command::Retry { peer } => self.retry(peer),
+            Command::Accept { peer } => self.answer(peer, true),
+            Command::Decline { peer } => self.answer(peer, false),
+            Command::Leave { peer } => self.leave(peer),
+            Command::Who => vec![self.who()],
+            Command::Verify { peer } => self.with(peer, |people, peer| people.verify(peer)),
+            Command::Verified { peer } => self.with(peer, |people, peer| people.verified(peer)),
+            Command::Trust { peer, number } => self.noting_mistakes(|people| people.trust(&peer, &number)),
             Command::Peers => self.people.peers(),
-            Command::Forget(peer) => self.people.forget(&peer),
-            Command::Link => self.people.link(),
-            Command::Accept(peer) => self.answer(peer, true),
-            Command::Decline(peer) => self.answer(peer, false),
-            Command::Leave(peer) => self.leave(peer),
-            Command::Who => self.who(),
-            Command::Help => screen::help().into_iter().map(Effect::Show).collect(),
-            Command::Quit => vec![Effect::Quit],
-            Command::Mistake(mistake) => {
-                // A script wants to know that a line of it did nothing.
-                self.has_lost_lines = true;
-                vec![notice(&screen::harmless(&mistake))]
+            Command::Forget { peer } => self.noting_mistakes(|people| people.forget(&peer)),
+            Command::Block { peer: None } => {
+                vec![Effect::Show(Report::Blocked(self.blocked.iter().cloned().collect()))]
             }
+            Command::Block { peer: Some(peer) } => self.block(peer),
+            Command::Unblock { peer } => match self.blocked.remove(&peer) {
+                true => {
+                    let line = notice(&format!("{} can call again", screen::name(&peer)));
+                    vec![line, Effect::Block { peer, is_blocked: false }]
+                }
+                false => self.refuse(&format!("{} is not blocked", screen::name(&peer))),
+            },
+            Command::Link => self.noting_mistakes(|people| people.link()),
+            Command::Set { name, value } => vec![Effect::Set { name, value }],
+            Command::Help { about } => vec![Effect::Show(Report::Help(about))],
+            Command::Quit => vec![Effect::Quit],
+            Command::Mistake(reason) => self.refuse(&reason),
         }
     }
 
     /// Takes what happened to the peer.
     pub fn event(&mut self, event: Event) -> Vec<Effect> {
-        let mut effects: Vec<Effect> = screen::describe(&event).map(Effect::Show).into_iter().collect();
-        match event {
-            Event::Online => {
-                self.server = Server::Online;
-                if let (true, Some(peer)) = (std::mem::take(&mut self.is_call_pending), self.current.clone()) {
-                    effects.extend([calling(&peer), Effect::Connect(peer)]);
-                }
-            }
-            Event::Offline { .. } => {
-                self.server = Server::Lost;
-                if !self.open.is_empty() {
-                    effects.push(notice("open chats go on"));
-                }
-            }
-            Event::Request { peer } => self.requests.push(peer),
-            Event::RequestEnded { peer } => self.requests.retain(|caller| *caller != peer),
-            Event::Identified { peer, trust, own, other } => {
-                effects.extend(self.people.identified(&peer, trust, own, other));
-            }
-            Event::Open { peer } => effects.extend(self.opened(peer)),
-            Event::Closed { peer, reason } => {
-                if let CloseReason::IdentityChanged { own, known, identity } = &reason {
-                    effects.extend(self.people.changed(&peer, *own, known, *identity));
-                }
-                if reason != CloseReason::Replaced {
-                    self.people.left(&peer);
-                }
-                effects.extend(self.closed(&peer, &reason));
-            }
-            Event::Refused { peer, reason } => {
-                if let CloseReason::IdentityChanged { own, known, identity } = &reason {
-                    effects.extend(self.people.changed(&peer, *own, known, *identity));
-                }
-                effects.extend(self.refused(peer));
-            }
-            Event::NotSent { .. } => self.has_lost_lines = true,
-            _ => {}
-        }
+        let mut effects = self.take(event);
         effects.extend(self.end_if_finished());
         effects
     }
 
-    /// There will be no more input. Lines that wait for a chat still go out, if there is a server to find it.
+    /// A text was handed over and got this number.
+    pub fn sent(&mut self, peer: &str, number: u64, id: Option<String>) {
+        // An old app never says what has arrived.
+        if self.people.trust_in(peer).is_some_and(|trust| trust != Trust::Unproven)
+            && let Some(chat) = self.chat_mut(peer)
+        {
+            chat.underway.push_back((number, id));
+        }
+    }
+
+    /// There will be no more input. What waits for a chat still goes out, if there is a server to find it.
     pub fn finish(&mut self) -> Vec<Effect> {
         self.is_finishing = true;
         self.end_if_finished()
+    }
+
+    /// The time is over: what is not done by now is not done.
+    pub fn give_up(&mut self) -> Vec<Effect> {
+        let peers: Vec<String> = self.chats.iter().map(|chat| chat.peer.clone()).collect();
+        let mut effects: Vec<Effect> = peers.iter().flat_map(|peer| self.give_back(peer, Failure::Lost)).collect();
+        effects.push(Effect::Quit);
+        effects
     }
 
     fn end_if_finished(&mut self) -> Vec<Effect> {
@@ -201,65 +329,255 @@ impl Conversation {
             return Vec::new();
         }
         let mut effects = Vec::new();
-        if self.is_call_pending && self.server == Server::Lost {
-            effects = self.give_back();
+        if self.server == Server::Lost {
+            let pending = self.chats.iter().filter(|chat| chat.state == State::Pending);
+            for peer in pending.map(|chat| chat.peer.clone()).collect::<Vec<_>>() {
+                self.set_state(&peer, State::Closed);
+                self.cause = Some(Failure::NoServer);
+                effects.extend(self.give_back(&peer, Failure::NoServer));
+            }
         }
-        if self.waiting.is_empty() {
+        let is_waiting = self.chats.iter().any(|chat| !chat.waiting.is_empty());
+        let is_hopeless =
+            self.script.accepts == Accepts::None && self.chats.iter().all(|chat| chat.state == State::Closed);
+        let is_reached = match self.script.until {
+            None => !is_waiting,
+            Some(Until::Delivered) => !is_waiting && self.chats.iter().all(|chat| chat.underway.is_empty()),
+            Some(Until::Open) => self.has_opened,
+            Some(Until::Message) => self.has_message,
+            Some(Until::Closed) => self.has_closed,
+        };
+        if !is_reached && is_hopeless && !is_waiting {
+            self.fail(self.cause.unwrap_or(Failure::Lost));
+        }
+        if is_reached || is_hopeless && !is_waiting {
             effects.push(Effect::Quit);
         }
         effects
     }
 
-    fn opened(&mut self, peer: String) -> Vec<Effect> {
-        self.open.push(peer.clone());
-        if self.current.as_ref() != Some(&peer) {
-            return vec![notice(&format!("/connect {} to write to them", screen::name(&peer)))];
+    fn take(&mut self, event: Event) -> Vec<Effect> {
+        match event {
+            Event::Online => {
+                self.server = Server::Online;
+                let mut effects = vec![Effect::Show(Report::Online)];
+                for chat in self.chats.iter_mut().filter(|chat| chat.state == State::Pending) {
+                    chat.state = State::Calling;
+                    effects.extend([calling(&chat.peer, false), Effect::Connect(chat.peer.clone())]);
+                }
+                effects
+            }
+            Event::Offline { reason, retry_in } => {
+                self.server = Server::Lost;
+                let has_chats = self.chats.iter().any(Chat::is_open);
+                vec![Effect::Show(Report::Offline { reason, retry_in, has_chats })]
+            }
+            Event::Request { peer } => self.request(peer),
+            Event::RequestEnded { peer } => {
+                self.requests.retain(|caller| *caller != peer);
+                vec![Effect::Show(Report::RequestEnded { peer })]
+            }
+            Event::KeysExchanged { peer } => vec![Effect::Show(Report::KeysExchanged { peer })],
+            Event::Identified { peer, trust, own, other } => self.people.identified(&peer, trust, own, other),
+            Event::Open { peer } => self.opened(peer),
+            Event::Message { peer, text } => {
+                self.has_message = true;
+                let is_current = self.current.as_ref() == Some(&peer);
+                let key = self.people.key(&peer);
+                self.chat_or_new(&peer).unread += usize::from(!is_current);
+                vec![Effect::Show(Report::Message { peer, text, key })]
+            }
+            Event::Delivered { peer, id } => self.delivered(peer, id),
+            Event::Interrupted { peer } => {
+                self.set_state(&peer, State::Interrupted);
+                vec![Effect::Show(Report::Interrupted { peer })]
+            }
+            Event::Resumed { peer } => {
+                self.set_state(&peer, State::Open);
+                vec![Effect::Show(Report::Resumed { peer })]
+            }
+            Event::KeyChanged { peer } => vec![Effect::Show(Report::KeyChanged { peer })],
+            Event::NotSent { peer, id, text, reason } => self.not_sent(peer, id, text, reason),
+            Event::Closed { peer, reason } => self.closed(peer, reason),
+            Event::Refused { peer, reason } => self.refused(peer, reason),
+            Event::ServerError { code, message } => vec![Effect::Show(Report::ServerError { code, message })],
         }
-        let send = |text| Effect::Send { peer: peer.clone(), text };
-        self.waiting.drain(..).map(send).collect()
     }
 
-    fn closed(&mut self, peer: &str, reason: &CloseReason) -> Vec<Effect> {
-        self.open.retain(|open| open != peer);
-        // Lines go on to a chat that takes the place of this one.
-        if *reason == CloseReason::Replaced || self.current.as_deref() != Some(peer) {
+    fn request(&mut self, peer: String) -> Vec<Effect> {
+        let is_taken = match &self.script.accepts {
+            _ if self.blocked.contains(&peer) => false,
+            Accepts::None => {
+                self.requests.push(peer.clone());
+                return vec![Effect::Show(Report::Request { peer })];
+            }
+            Accepts::All => true,
+            Accepts::Only(peers) => peers.contains(&peer),
+        };
+        if !is_taken {
+            return vec![Effect::Decline(peer)];
+        }
+        self.set_state(&peer, State::Calling);
+        vec![Effect::Accept(peer)]
+    }
+
+    fn opened(&mut self, peer: String) -> Vec<Effect> {
+        self.has_opened = true;
+        let is_current = self.current.as_ref() == Some(&peer);
+        let is_proven = matches!(self.people.trust_in(&peer), Some(Trust::Known | Trust::Verified));
+        self.set_state(&peer, State::Open);
+        let chat = self.chat_or_new(&peer);
+        let mut texts = VecDeque::new();
+        // What was kept is for whoever it was typed for.
+        if is_proven {
+            let (unsure, kept) = chat.kept.drain(..).partition(|(_, needs_word)| *needs_word);
+            chat.kept = unsure;
+            texts.extend(VecDeque::from(kept).into_iter().map(|(text, _)| text));
+        }
+        texts.append(&mut chat.waiting);
+        let mut effects = vec![Effect::Show(Report::Open { peer: peer.clone(), is_current })];
+        effects.extend(texts.into_iter().map(|text| Effect::Send { peer: peer.clone(), text }));
+        effects
+    }
+
+    fn delivered(&mut self, peer: String, number: u64) -> Vec<Effect> {
+        let Some(chat) = self.chat_mut(&peer) else { return Vec::new() };
+        let count = chat.underway.iter().take_while(|(sent, _)| *sent <= number).count();
+        if count == 0 {
             return Vec::new();
         }
-        self.current = None;
-        let mut effects = self.give_back();
-        effects.extend(self.still_open());
+        chat.has_delivered = true;
+        let ids = chat.underway.drain(..count).map(|(_, id)| id).collect();
+        vec![Effect::Show(Report::Delivered { peer, ids })]
+    }
+
+    fn not_sent(&mut self, peer: String, number: u64, text: String, reason: NotSentReason) -> Vec<Effect> {
+        self.fail(self.cause.unwrap_or(Failure::Lost));
+        let is_finishing = self.is_finishing;
+        let chat = self.chat_or_new(&peer);
+        let at = chat.underway.iter().position(|(sent, _)| *sent == number);
+        let id = at.and_then(|at| chat.underway.remove(at)).and_then(|(_, id)| id);
+        let is_kept =
+            !is_finishing && !matches!(reason, NotSentReason::TooLong { .. }) && chat.kept.len() < MAX_WAITING;
+        if is_kept {
+            let needs_word = reason == NotSentReason::Unconfirmed;
+            chat.kept.push_back((Text { text: text.clone(), id: id.clone() }, needs_word));
+        }
+        vec![Effect::Show(Report::NotSent { peer: Some(peer), text, id, reason, is_kept })]
+    }
+
+    fn closed(&mut self, peer: String, reason: CloseReason) -> Vec<Effect> {
+        let mut effects = vec![Effect::Show(Report::Closed { peer: peer.clone(), reason: reason.clone() })];
+        if let CloseReason::IdentityChanged { own, known, identity } = &reason {
+            effects.extend(self.people.changed(&peer, *own, known, *identity));
+        }
+        // Lines go on to a chat that takes the place of this one.
+        if reason == CloseReason::Replaced {
+            self.set_state(&peer, State::Calling);
+            return effects;
+        }
+        self.has_closed = true;
+        self.people.left(&peer);
+        let failure = cause(&reason);
+        self.cause = failure.or(self.cause);
+        self.set_state(&peer, State::Closed);
+        effects.extend(self.give_back(&peer, failure.unwrap_or(Failure::Lost)));
+        if let Some(chat) = self.chat_mut(&peer) {
+            chat.underway.clear();
+        }
+        if reason == CloseReason::Left && self.current.as_ref() == Some(&peer) {
+            self.current = None;
+        }
+        self.forget_if_empty(&peer);
         effects
     }
 
     /// An accepted request came to nothing; a chat that was open before still is.
-    fn refused(&mut self, peer: String) -> Vec<Effect> {
-        if self.people.is_present(&peer) && !self.open.contains(&peer) {
-            self.open.push(peer.clone());
+    fn refused(&mut self, peer: String, reason: CloseReason) -> Vec<Effect> {
+        let mut effects = vec![Effect::Show(Report::Refused { peer: peer.clone(), reason: reason.clone() })];
+        if let CloseReason::IdentityChanged { own, known, identity } = &reason {
+            effects.extend(self.people.changed(&peer, *own, known, *identity));
         }
-        if self.current.as_ref() != Some(&peer) {
-            return Vec::new();
-        }
-        self.current = None;
-        let mut effects = self.give_back();
-        effects.extend(self.still_open());
+        self.cause = cause(&reason).or(self.cause);
+        let state = if self.people.is_present(&peer) { State::Open } else { State::Closed };
+        self.set_state(&peer, state);
+        // What was typed since was meant for whom the user had accepted.
+        effects.extend(self.give_back(&peer, Failure::Untrusted));
+        self.forget_if_empty(&peer);
         effects
     }
 
-    fn text(&mut self, text: String) -> Vec<Effect> {
-        match &self.current {
-            Some(peer) if self.open.contains(peer) => vec![Effect::Send { peer: peer.clone(), text }],
-            Some(_) if self.has_room() => {
-                self.waiting.push_back(text);
-                Vec::new()
+    fn text(&mut self, text: Text) -> Vec<Effect> {
+        let Some(peer) = self.current.clone() else {
+            let open = self.chats.iter().rev().find(|chat| chat.is_open());
+            let hint = match (self.requests.first(), open) {
+                (Some(peer), _) => format!("/accept {} first", screen::name(peer)),
+                (None, Some(chat)) => format!("/to {} to write to them", screen::name(&chat.peer)),
+                (None, None) => "/connect NAME first".to_owned(),
+            };
+            self.fail(Failure::Lost);
+            let Text { text, id } = text;
+            let report = Report::NotSent { peer: None, text, id, reason: NotSentReason::NotOpen, is_kept: false };
+            return vec![Effect::Show(report), notice(&hint)];
+        };
+        self.send(&peer, text)
+    }
+
+    /// Sends a text in the chat with `peer`, or keeps it until there is one.
+    fn send(&mut self, peer: &str, text: Text) -> Vec<Effect> {
+        let cause = self.cause;
+        let is_finishing = self.is_finishing;
+        let chat = self.chat_or_new(peer);
+        chat.unread = 0;
+        match chat.state {
+            State::Open | State::Interrupted => return vec![Effect::Send { peer: peer.to_owned(), text }],
+            State::Pending | State::Calling if chat.waiting.len() < MAX_WAITING => {
+                chat.waiting.push_back(text);
+                return Vec::new();
             }
+            _ => {}
+        }
+        let is_kept = !is_finishing && chat.kept.len() < MAX_WAITING;
+        if is_kept {
+            chat.kept.push_back((text.clone(), false));
+        }
+        self.fail(cause.unwrap_or(Failure::Lost));
+        let Text { text, id } = text;
+        let peer = Some(peer.to_owned());
+        vec![Effect::Show(Report::NotSent { peer, text, id, reason: NotSentReason::NotOpen, is_kept })]
+    }
+
+    /// A text for `peer`, who is called if there is no chat yet; lines go where they went.
+    fn message(&mut self, peer: String, text: Text) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.chat(&peer).is_none_or(|chat| chat.state == State::Closed) {
+            match self.call(&peer) {
+                Ok(called) => effects = called,
+                Err(refused) => return refused,
+            }
+        }
+        effects.extend(self.send(&peer, text));
+        effects
+    }
+
+    fn paste(&mut self, text: String) -> Vec<Effect> {
+        let Some(peer) = self.current.clone() else { return self.text(Text { text, id: None }) };
+        let count = text.split('\n').count();
+        let question = format!("send these {count} lines to {} as one text? y or n", screen::name(&peer));
+        self.pasted = Some((peer, text));
+        vec![notice(&question)]
+    }
+
+    fn answer_paste(&mut self, (peer, pasted): (String, String), answer: String, id: Option<String>) -> Vec<Effect> {
+        match answer.trim().to_ascii_lowercase().as_str() {
+            "y" | "yes" => self.send(&peer, Text { text: pasted, id: None }),
+            "n" | "no" => vec![notice("the pasted lines are not sent")],
+            // It is a text of its own. What was pasted goes on waiting.
             _ => {
-                let hint = match (&self.current, self.requests.first(), self.open.first()) {
-                    (Some(_), _, _) => "too many lines wait already".to_owned(),
-                    (None, Some(peer), _) => format!("/accept {} first", screen::name(peer)),
-                    (None, None, Some(peer)) => format!("/connect {} to write to them", screen::name(peer)),
-                    (None, None, None) => "/connect NAME first".to_owned(),
-                };
-                vec![self.not_sent(&text), notice(&hint)]
+                let mut effects = self.text(Text { text: answer, id });
+                effects.push(notice(&format!("the pasted lines for {} still wait: y or n", screen::name(&peer))));
+                self.pasted = Some((peer, pasted));
+                effects
             }
         }
     }
@@ -268,138 +586,314 @@ impl Conversation {
         if self.requests.contains(&peer) {
             return self.answer(Some(peer), true);
         }
-        let mut effects = self.turn_to(&peer);
-        if self.open.contains(&peer) {
-            effects.push(lines_go_to(&peer));
-        } else if self.server == Server::Sought {
-            self.is_call_pending = true;
-            effects.push(notice(&format!("{} is called as soon as the server is there", screen::name(&peer))));
-        } else {
-            effects.extend([calling(&peer), Effect::Connect(peer)]);
+        match self.chat(&peer).map_or(State::Closed, |chat| chat.state) {
+            State::Closed => match self.call(&peer) {
+                Ok(effects) => {
+                    self.turn_to(&peer);
+                    effects
+                }
+                Err(effects) => effects,
+            },
+            State::Open | State::Interrupted => {
+                self.turn_to(&peer);
+                vec![lines_go_to(&peer)]
+            }
+            state => {
+                self.turn_to(&peer);
+                vec![calling(&peer, state == State::Pending)]
+            }
         }
-        effects
+    }
+
+    fn connect_by(&mut self, link: &Link) -> Vec<Effect> {
+        match self.people.connect_by(link) {
+            Ok((peer, mut effects)) => {
+                // A chat with somebody else under that name ends by this, and is called anew.
+                if !self.people.is_with(&peer, link.identity) && self.chat(&peer).is_some_and(Chat::is_open) {
+                    self.set_state(&peer, State::Closed);
+                }
+                effects.extend(self.connect(peer));
+                effects
+            }
+            Err(effects) => {
+                self.fail(Failure::Lost);
+                effects
+            }
+        }
+    }
+
+    /// Calls a peer, now or as soon as the server is there.
+    fn call(&mut self, peer: &str) -> Result<Vec<Effect>, Vec<Effect>> {
+        if peer.is_empty() || peer.len() > MAX_NAME || peer.chars().any(char::is_control) {
+            return Err(self.refuse(&format!("nobody can be called {}", screen::name(peer))));
+        }
+        let is_waiting = self.server == Server::Sought;
+        self.set_state(peer, if is_waiting { State::Pending } else { State::Calling });
+        let mut effects = vec![calling(peer, is_waiting)];
+        effects.extend((!is_waiting).then(|| Effect::Connect(peer.to_owned())));
+        Ok(effects)
+    }
+
+    fn to(&mut self, peer: String) -> Vec<Effect> {
+        if self.chat(&peer).is_none() {
+            let name = screen::name(&peer);
+            return self.refuse(&format!("there is no chat with {name}; /connect {name} begins one"));
+        }
+        self.turn_to(&peer);
+        vec![lines_go_to(&peer)]
+    }
+
+    fn retry(&mut self, peer: Option<String>) -> Vec<Effect> {
+        let with_kept = || self.chats.iter().rev().find(|chat| !chat.kept.is_empty()).map(|chat| chat.peer.clone());
+        let Some(peer) = peer.or_else(|| self.current.clone()).or_else(with_kept) else {
+            return self.refuse("nothing is kept to be sent again");
+        };
+        let Some(chat) = self.chat_mut(&peer).filter(|chat| !chat.kept.is_empty()) else {
+            return self.refuse(&format!("nothing is kept for {}", screen::name(&peer)));
+        };
+        let kept: Vec<Text> = chat.kept.drain(..).map(|(text, _)| text).collect();
+        if chat.is_open() {
+            return kept.into_iter().map(|text| Effect::Send { peer: peer.clone(), text }).collect();
+        }
+        chat.waiting.extend(kept);
+        match chat.state {
+            State::Closed => self.connect(peer),
+            state => vec![calling(&peer, state == State::Pending)],
+        }
     }
 
     fn answer(&mut self, peer: Option<String>, is_accepted: bool) -> Vec<Effect> {
         let peer = match (peer, &self.requests[..]) {
-            (_, []) => return vec![notice("nobody is calling")],
+            (_, []) => return self.refuse("nobody is calling"),
             (Some(peer), requests) if requests.contains(&peer) => peer,
-            (Some(peer), _) => return vec![notice(&format!("{} is not calling", screen::name(&peer)))],
+            (Some(peer), _) => return self.refuse(&format!("{} is not calling", screen::name(&peer))),
             (None, [only]) => only.clone(),
-            (None, _) => return vec![notice("several are calling: say the name too")],
+            (None, _) => return self.refuse("several are calling: say the name too"),
         };
         self.requests.retain(|caller| *caller != peer);
         if !is_accepted {
             return vec![notice(&format!("declined {}", screen::name(&peer))), Effect::Decline(peer)];
         }
         // A chat that is open with the same peer makes room for the new one.
-        self.open.retain(|open| *open != peer);
-        let mut effects = self.turn_to(&peer);
-        effects.extend([lines_go_to(&peer), Effect::Accept(peer)]);
-        effects
+        self.set_state(&peer, State::Calling);
+        self.turn_to(&peer);
+        vec![lines_go_to(&peer), Effect::Accept(peer)]
     }
 
     fn leave(&mut self, peer: Option<String>) -> Vec<Effect> {
-        match peer.or_else(|| self.current.clone()) {
+        let Some(peer) = peer.or_else(|| self.current.clone()) else {
+            return match self.still_open() {
+                Some(line) => vec![line],
+                None => self.refuse("there is no chat to leave"),
+            };
+        };
+        let Some(chat) = self.chat_mut(&peer) else {
+            return self.refuse(&format!("there is no chat with {}", screen::name(&peer)));
+        };
+        chat.kept.clear();
+        match chat.state {
+            State::Calling | State::Open | State::Interrupted => vec![Effect::Leave(peer)],
             // A call that was not made yet ends here.
-            Some(peer) if self.is_call_pending && self.current.as_ref() == Some(&peer) => {
-                self.is_call_pending = false;
-                self.current = None;
-                let mut effects = vec![notice(&format!("{} is not called", screen::name(&peer)))];
-                effects.extend(self.give_back());
+            State::Closed | State::Pending => {
+                let mut effects = Vec::new();
+                if chat.state == State::Pending {
+                    chat.state = State::Closed;
+                    effects.push(notice(&format!("{} is not called", screen::name(&peer))));
+                }
+                effects.extend(self.give_back(&peer, Failure::Lost));
+                self.chats.retain(|chat| chat.peer != peer);
+                if self.current.as_ref() == Some(&peer) {
+                    self.current = None;
+                    effects.push(self.still_open().unwrap_or_else(|| notice("lines go to nobody now")));
+                }
                 effects
             }
-            Some(peer) if self.open.contains(&peer) || self.current.as_ref() == Some(&peer) => {
-                vec![Effect::Leave(peer)]
-            }
-            Some(peer) => vec![notice(&format!("there is no chat with {}", screen::name(&peer)))],
-            None if self.open.is_empty() => vec![notice("there is no chat to leave")],
-            None => self.still_open().into_iter().collect(),
         }
     }
 
-    fn who(&self) -> Vec<Effect> {
-        let lines = match &self.current {
-            Some(peer) if self.open.contains(peer) => {
-                notice(&format!("lines go to {} now{}", screen::name(peer), self.people.describe(peer)))
-            }
-            Some(peer) => notice(&format!("calling {}; lines wait for them", screen::name(peer))),
-            None => notice("lines go to nobody"),
-        };
-        let mut effects = vec![lines];
-        let others = self.open.iter().filter(|peer| self.current.as_ref() != Some(peer));
-        let others: Vec<String> =
-            others.map(|peer| format!("{}{}", screen::name(peer), self.people.describe(peer))).collect();
-        if !others.is_empty() {
-            effects.push(notice(&format!("also open: {}", others.join(", "))));
+    fn block(&mut self, peer: String) -> Vec<Effect> {
+        self.blocked.insert(peer.clone());
+        let mut effects = vec![notice(&format!("{} is blocked", screen::name(&peer)))];
+        if self.requests.contains(&peer) {
+            self.requests.retain(|caller| *caller != peer);
+            effects.push(Effect::Decline(peer.clone()));
         }
-        if !self.requests.is_empty() {
-            effects.push(notice(&format!("calling you: {}", list(&self.requests))));
+        if self.chat(&peer).is_some_and(|chat| chat.state != State::Closed) {
+            effects.extend(self.leave(Some(peer.clone())));
+        }
+        effects.push(Effect::Block { peer, is_blocked: true });
+        effects
+    }
+
+    fn who(&self) -> Effect {
+        let report = |chat: &Chat| ChatReport {
+            peer: chat.peer.clone(),
+            state: match chat.state {
+                State::Closed => ChatState::Closed,
+                State::Pending | State::Calling => ChatState::Calling,
+                State::Open => ChatState::Open,
+                State::Interrupted => ChatState::Interrupted,
+            },
+            trust: self.people.trust_in(&chat.peer),
+            unread: chat.unread,
+            underway: chat.underway.len(),
+            kept: chat.waiting.len() + chat.kept.len(),
+        };
+        Effect::Show(Report::Who {
+            current: self.current.clone(),
+            chats: self.chats.iter().map(report).collect(),
+            requests: self.requests.clone(),
+        })
+    }
+
+    /// Does something about a peer; without a name, about the current one.
+    fn with(&mut self, peer: Option<String>, act: impl FnOnce(&mut People, &str) -> Vec<Effect>) -> Vec<Effect> {
+        match peer.or_else(|| self.current.clone()) {
+            Some(peer) => self.noting_mistakes(|people| act(people, &peer)),
+            None => self.refuse("lines go to nobody; /connect NAME first"),
+        }
+    }
+
+    /// A script wants to know that a line of it did nothing.
+    fn noting_mistakes(&mut self, act: impl FnOnce(&mut People) -> Vec<Effect>) -> Vec<Effect> {
+        let effects = act(&mut self.people);
+        if effects.iter().any(|effect| matches!(effect, Effect::Show(Report::Mistake(_)))) {
+            self.fail(Failure::Lost);
         }
         effects
     }
 
-    fn with_current(&mut self, act: impl FnOnce(&mut People, &str) -> Vec<Effect>) -> Vec<Effect> {
-        match &self.current {
-            Some(peer) => act(&mut self.people, peer),
-            None => vec![notice("lines go to nobody; /connect NAME first")],
-        }
+    fn refuse(&mut self, reason: &str) -> Vec<Effect> {
+        self.fail(Failure::Lost);
+        vec![mistake(reason)]
     }
 
-    /// Lines go to `peer` from now on. What was typed for another is given back, not sent to the wrong one.
-    fn turn_to(&mut self, peer: &str) -> Vec<Effect> {
-        if self.current.as_deref() == Some(peer) {
-            return Vec::new();
-        }
+    /// The first failure is the one that is told.
+    fn fail(&mut self, failure: Failure) {
+        self.failure.get_or_insert(failure);
+    }
+
+    /// Lines go to `peer` from now on.
+    fn turn_to(&mut self, peer: &str) {
         self.current = Some(peer.to_owned());
-        self.is_call_pending = false;
-        self.give_back()
+        self.chat_or_new(peer).unread = 0;
     }
 
-    /// Says of each line that waits that it was not sent.
-    fn give_back(&mut self) -> Vec<Effect> {
-        let waiting = std::mem::take(&mut self.waiting);
-        waiting.iter().map(|text| self.not_sent(text)).collect()
-    }
-
-    fn not_sent(&mut self, text: &str) -> Effect {
-        self.has_lost_lines = true;
-        notice(&format!("not sent: {}", screen::harmless(text)))
+    /// Says of each text that waits for `peer` that it was not sent, and keeps it unless the program is about to end.
+    fn give_back(&mut self, peer: &str, failure: Failure) -> Vec<Effect> {
+        let is_kept = !self.is_finishing;
+        let Some(chat) = self.chat_mut(peer) else { return Vec::new() };
+        let waiting = std::mem::take(&mut chat.waiting);
+        if is_kept {
+            chat.kept.extend(waiting.iter().map(|text| (text.clone(), failure == Failure::Untrusted)));
+        }
+        if !waiting.is_empty() {
+            self.fail(failure);
+        }
+        let report = |Text { text, id }| {
+            let (peer, reason) = (Some(peer.to_owned()), NotSentReason::NotOpen);
+            Effect::Show(Report::NotSent { peer, text, id, reason, is_kept })
+        };
+        waiting.into_iter().map(report).collect()
     }
 
     /// Reminds of the chats that lines do not go to.
     fn still_open(&self) -> Option<Effect> {
-        let first = self.open.first()?;
-        Some(notice(&format!("still open: {}; /connect {} to write on", list(&self.open), screen::name(first))))
+        let open: Vec<&str> = self.chats.iter().filter(|chat| chat.is_open()).map(|chat| chat.peer.as_str()).collect();
+        let first = screen::name(open.last()?);
+        let names: Vec<_> = open.iter().map(|peer| screen::name(peer)).collect();
+        Some(notice(&format!("still open: {}; /to {first} to write on", names.join(", "))))
+    }
+
+    fn chat(&self, peer: &str) -> Option<&Chat> {
+        self.chats.iter().find(|chat| chat.peer == peer)
+    }
+
+    fn chat_mut(&mut self, peer: &str) -> Option<&mut Chat> {
+        self.chats.iter_mut().find(|chat| chat.peer == peer)
+    }
+
+    /// The chat with this peer, which becomes the most recent one.
+    fn chat_or_new(&mut self, peer: &str) -> &mut Chat {
+        let at = self.chats.iter().position(|chat| chat.peer == peer);
+        let chat = match at {
+            Some(at) => self.chats.remove(at),
+            None => Chat {
+                peer: peer.to_owned(),
+                state: State::Closed,
+                waiting: VecDeque::new(),
+                kept: VecDeque::new(),
+                underway: VecDeque::new(),
+                unread: 0,
+                has_delivered: false,
+            },
+        };
+        self.chats.push(chat);
+        self.chats.last_mut().expect("it was just put there")
+    }
+
+    fn set_state(&mut self, peer: &str, state: State) {
+        self.chat_or_new(peer).state = state;
+    }
+
+    /// A chat that is over and of which nothing is left is not listed any more.
+    fn forget_if_empty(&mut self, peer: &str) {
+        let current = self.current.as_deref();
+        self.chats.retain(|chat| {
+            chat.peer != peer
+                || chat.state != State::Closed
+                || chat.unread + chat.kept.len() > 0
+                || current == Some(peer)
+        });
+    }
+}
+
+/// What it means for a script that a chat has ended like this; nothing where it has ended well.
+fn cause(reason: &CloseReason) -> Option<Failure> {
+    match reason {
+        CloseReason::Left | CloseReason::PeerLeft | CloseReason::Replaced => None,
+        CloseReason::ServerLost => Some(Failure::NoServer),
+        CloseReason::IdentityChanged { .. }
+        | CloseReason::NotProven
+        | CloseReason::Unproven
+        | CloseReason::KeyChanged
+        | CloseReason::BadKey => Some(Failure::Untrusted),
+        CloseReason::Unreadable | CloseReason::Exhausted => Some(Failure::Lost),
+        _ => Some(Failure::Unreached),
     }
 }
 
 pub(super) fn notice(text: &str) -> Effect {
-    Effect::Show(Line::Notice(text.to_owned()))
+    Effect::Show(Report::Notice(text.to_owned()))
 }
 
-fn calling(peer: &str) -> Effect {
-    notice(&format!("calling {}", screen::name(peer)))
+pub(super) fn mistake(text: &str) -> Effect {
+    Effect::Show(Report::Mistake(text.to_owned()))
+}
+
+fn calling(peer: &str, is_waiting: bool) -> Effect {
+    Effect::Show(Report::Calling { peer: peer.to_owned(), is_waiting })
 }
 
 fn lines_go_to(peer: &str) -> Effect {
     notice(&format!("lines go to {} now", screen::name(peer)))
 }
 
-fn list<'a>(peers: impl IntoIterator<Item = &'a String>) -> String {
-    peers.into_iter().map(|peer| screen::name(peer)).collect::<Vec<_>>().join(", ")
-}
-
-/// Lines that may wait for a chat to open.
+/// Texts that may wait for a chat to open, and as many that may be kept for another time.
 const MAX_WAITING: usize = 1000;
+
+/// The longest name of any user, in bytes.
+const MAX_NAME: usize = 64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peer::keys::KeyPair;
     use crate::peer::trust::KnownPeers;
 
-    fn people() -> People {
-        People::new("alice", None, "chat.example", false, KnownPeers::default(), "2026-11-23")
+    fn start(script: Script) -> Conversation {
+        let people = People::new("alice", None, "chat.example", false, KnownPeers::default(), "2026-11-23");
+        Conversation::new(people, BTreeSet::new(), script)
     }
 
     fn typed(conversation: &mut Conversation, line: &str) -> Vec<Effect> {
@@ -408,7 +902,7 @@ mod tests {
 
     /// A prompt whose server is there.
     fn online() -> Conversation {
-        let mut chat = Conversation::new(people(), None);
+        let mut chat = start(Script::default());
         chat.event(Event::Online);
         chat
     }
@@ -417,8 +911,26 @@ mod tests {
         "bob".to_owned()
     }
 
+    fn open(peer: &str) -> Event {
+        Event::Open { peer: peer.to_owned() }
+    }
+
+    fn closed(peer: &str, reason: CloseReason) -> Event {
+        Event::Closed { peer: peer.to_owned(), reason }
+    }
+
+    /// A prompt with an open chat with bob, who has proven who he is.
+    fn with_bob(trust: Trust) -> Conversation {
+        let mut chat = online();
+        typed(&mut chat, "/connect bob");
+        let [own, other] = [KeyPair::generate(), KeyPair::generate()].map(|pair| pair.public());
+        chat.event(Event::Identified { peer: bob(), trust, own, other });
+        chat.event(open("bob"));
+        chat
+    }
+
     fn send(text: &str) -> Effect {
-        Effect::Send { peer: bob(), text: text.to_owned() }
+        Effect::Send { peer: bob(), text: Text { text: text.to_owned(), id: None } }
     }
 
     /// What is to be done, without what is only shown.
@@ -426,17 +938,28 @@ mod tests {
         effects.into_iter().filter(|effect| !matches!(effect, Effect::Show(_))).collect()
     }
 
+    /// The texts that were told not to be sent, and whether they are kept.
+    fn not_sent(effects: &[Effect]) -> Vec<(&str, bool)> {
+        let text = |effect: &'_ Effect| match effect {
+            Effect::Show(Report::NotSent { text, is_kept, .. }) => Some((text.clone(), *is_kept)),
+            _ => None,
+        };
+        effects.iter().filter_map(text).map(|(text, is_kept)| (&*text.leak(), is_kept)).collect()
+    }
+
     #[test]
     fn lines_go_to_the_chat_and_those_typed_ahead_wait_for_it() {
         let mut chat = online();
-        assert_eq!(typed(&mut chat, "/connect bob"), [notice("calling bob"), Effect::Connect(bob())]);
+        assert_eq!(typed(&mut chat, "/connect bob"), [calling("bob", false), Effect::Connect(bob())]);
         assert_eq!(typed(&mut chat, "one"), []);
         assert_eq!(typed(&mut chat, "two"), []);
-        assert_eq!(done(chat.event(Event::Open { peer: bob() })), [send("one"), send("two")]);
+        assert_eq!(done(chat.event(open("bob"))), [send("one"), send("two")]);
         assert_eq!(typed(&mut chat, "three"), [send("three")]);
         assert_eq!(typed(&mut chat, "/leave"), [Effect::Leave(bob())]);
-        chat.event(Event::Closed { peer: bob(), reason: CloseReason::Left });
-        assert_eq!(typed(&mut chat, "four"), [notice("not sent: four"), notice("/connect NAME first")]);
+        chat.event(closed("bob", CloseReason::Left));
+        let effects = typed(&mut chat, "four");
+        assert_eq!(not_sent(&effects), [("four", false)]);
+        assert_eq!(effects[1], notice("/connect NAME first"));
     }
 
     #[test]
@@ -444,54 +967,150 @@ mod tests {
         let mut chat = online();
         typed(&mut chat, "/connect carol");
         assert_eq!(typed(&mut chat, "for carol"), []);
-        let effects = typed(&mut chat, "/connect bob");
-        assert_eq!(effects, [notice("not sent: for carol"), notice("calling bob"), Effect::Connect(bob())]);
-        chat.event(Event::Open { peer: "carol".to_owned() });
+        assert_eq!(done(typed(&mut chat, "/connect bob")), [Effect::Connect(bob())]);
         typed(&mut chat, "for bob");
-        assert_eq!(done(chat.event(Event::Open { peer: bob() })), [send("for bob")]);
-        chat.event(Event::Closed { peer: bob(), reason: CloseReason::PeerLeft });
-        assert_eq!(done(typed(&mut chat, "a secret for bob")), []);
-        chat.event(Event::Open { peer: "dave".to_owned() });
-        assert_eq!(done(typed(&mut chat, "another secret for bob")), [], "who picks up late gets none of it");
-        assert!(chat.has_lost_lines());
+        let for_carol = Text { text: "for carol".to_owned(), id: None };
+        assert_eq!(done(chat.event(open("carol"))), [Effect::Send { peer: "carol".to_owned(), text: for_carol }]);
+        assert_eq!(done(chat.event(open("bob"))), [send("for bob")]);
+        chat.event(closed("bob", CloseReason::PeerLeft));
+        assert_eq!(not_sent(&typed(&mut chat, "a secret for bob")), [("a secret for bob", true)]);
+        assert_eq!(done(chat.event(open("dave"))), [], "who picks up late gets none of it");
+        assert_eq!(done(typed(&mut chat, "/to dave")), []);
+        assert_eq!(chat.failure(), Some(Failure::Lost));
     }
 
     #[test]
-    fn a_call_that_fails_gives_its_lines_back() {
-        let mut chat = Conversation::new(people(), Some(bob()));
+    fn what_could_not_be_sent_is_kept_and_goes_out_when_the_peer_is_back() {
+        let mut chat = with_bob(Trust::Known);
+        chat.event(closed("bob", CloseReason::ConnectionLost));
+        assert_eq!(not_sent(&typed(&mut chat, "kept")), [("kept", true)]);
+        assert_eq!(chat.prompt().mark, Mark::Closed);
+        chat.event(Event::Request { peer: bob() });
+        typed(&mut chat, "/accept");
+        typed(&mut chat, "newer");
+        let [own, other] = [KeyPair::generate(), KeyPair::generate()].map(|pair| pair.public());
+        chat.event(Event::Identified { peer: bob(), trust: Trust::Known, own, other });
+        assert_eq!(done(chat.event(open("bob"))), [send("kept"), send("newer")]);
+    }
+
+    #[test]
+    fn what_is_kept_goes_to_a_stranger_only_if_the_user_says_so() {
+        let mut chat = with_bob(Trust::Unproven);
+        chat.event(closed("bob", CloseReason::PeerLeft));
+        typed(&mut chat, "for the bob of before");
+        chat.event(Event::Request { peer: bob() });
+        typed(&mut chat, "/accept");
+        assert_eq!(done(chat.event(open("bob"))), []);
+        assert_eq!(typed(&mut chat, "/retry"), [send("for the bob of before")]);
+        assert!(matches!(typed(&mut chat, "/retry")[..], [Effect::Show(Report::Mistake(_))]), "nothing is left");
+    }
+
+    #[test]
+    fn what_may_have_arrived_is_sent_again_only_if_the_user_says_so() {
+        let mut chat = with_bob(Trust::Known);
+        assert_eq!(typed(&mut chat, "perhaps"), [send("perhaps")]);
+        chat.sent("bob", 1, None);
+        let (text, reason) = ("perhaps".to_owned(), NotSentReason::Unconfirmed);
+        chat.event(Event::NotSent { peer: bob(), id: 1, text, reason });
+        chat.event(closed("bob", CloseReason::ConnectionLost));
+        assert_eq!(done(typed(&mut chat, "/connect bob")), [Effect::Connect(bob())]);
+        assert_eq!(done(chat.event(open("bob"))), []);
+        assert_eq!(done(typed(&mut chat, "/retry bob")), [send("perhaps")]);
+    }
+
+    #[test]
+    fn the_prompt_shows_whether_all_has_arrived() {
+        let mut chat = with_bob(Trust::Known);
+        assert_eq!(chat.prompt().mark, Mark::None);
+        for number in 1..=3 {
+            typed(&mut chat, "x");
+            chat.sent("bob", number, Some(format!("id {number}")));
+        }
+        assert_eq!(chat.prompt().mark, Mark::Busy);
+        let ids = vec![Some("id 1".to_owned()), Some("id 2".to_owned())];
+        let delivered = Event::Delivered { peer: bob(), id: 2 };
+        assert_eq!(chat.event(delivered.clone()), [Effect::Show(Report::Delivered { peer: bob(), ids })]);
+        assert_eq!(chat.event(delivered), []);
+        assert_eq!(chat.prompt().mark, Mark::Busy);
+        chat.event(Event::Delivered { peer: bob(), id: 3 });
+        assert_eq!(chat.prompt().mark, Mark::Delivered);
+        chat.event(Event::Interrupted { peer: bob() });
+        assert_eq!(chat.prompt().mark, Mark::Busy);
+        assert_eq!(typed(&mut chat, "kept by the peer"), [send("kept by the peer")]);
+    }
+
+    #[test]
+    fn texts_of_others_are_counted_until_the_user_turns_to_them() {
+        let mut chat = with_bob(Trust::Known);
+        chat.event(open("carol"));
+        for text in ["one", "two"] {
+            chat.event(Event::Message { peer: "carol".to_owned(), text: text.to_owned() });
+        }
+        chat.event(Event::Message { peer: bob(), text: "seen".to_owned() });
+        assert_eq!((chat.prompt().peer, chat.prompt().unread), (Some(bob()), 2));
+        typed(&mut chat, "/to carol");
+        assert_eq!((chat.prompt().peer, chat.prompt().unread), (Some("carol".to_owned()), 0));
+        assert_eq!(chat.names()[0], "carol");
+    }
+
+    #[test]
+    fn a_message_goes_to_whom_it_names_and_calls_them() {
+        let mut chat = with_bob(Trust::Known);
+        assert_eq!(done(typed(&mut chat, "/msg carol hello")), [Effect::Connect("carol".to_owned())]);
+        let hello = Effect::Send { peer: "carol".to_owned(), text: Text { text: "hello".to_owned(), id: None } };
+        assert_eq!(done(chat.event(open("carol"))), [hello]);
+        assert_eq!(typed(&mut chat, "to bob"), [send("to bob")]);
+    }
+
+    #[test]
+    fn a_call_that_fails_keeps_its_lines() {
+        let mut chat = start(Script::default());
+        assert_eq!(typed(&mut chat, "/connect bob"), [calling("bob", true)]);
         assert_eq!(typed(&mut chat, "hello"), []);
         assert_eq!(done(chat.event(Event::Online)), [Effect::Connect(bob())]);
-        let effects = chat.event(Event::Closed { peer: bob(), reason: CloseReason::NotOnline });
-        assert_eq!(effects, [notice("bob is not online"), notice("not sent: hello")]);
-        assert_eq!(done(chat.event(Event::Online)), [], "the first call is made once");
+        assert_eq!(not_sent(&chat.event(closed("bob", CloseReason::NotOnline))), [("hello", true)]);
+        assert_eq!(chat.failure(), Some(Failure::Unreached));
+        assert_eq!(done(chat.event(Event::Online)), [], "the call is made once");
     }
 
     #[test]
     fn a_request_is_accepted_or_declined_by_name_or_as_the_only_one() {
         let mut chat = online();
-        assert_eq!(typed(&mut chat, "/accept"), [notice("nobody is calling")]);
+        assert_eq!(typed(&mut chat, "/accept"), [mistake("nobody is calling")]);
         chat.event(Event::Request { peer: bob() });
         assert_eq!(done(typed(&mut chat, "/accept carol")), []);
         assert_eq!(done(typed(&mut chat, "/accept")), [Effect::Accept(bob())]);
         assert_eq!(typed(&mut chat, "early"), []);
-        assert_eq!(done(chat.event(Event::Open { peer: bob() })), [send("early")]);
+        assert_eq!(done(chat.event(open("bob"))), [send("early")]);
         chat.event(Event::Request { peer: "carol".to_owned() });
         chat.event(Event::Request { peer: "dave".to_owned() });
-        assert_eq!(typed(&mut chat, "/decline"), [notice("several are calling: say the name too")]);
+        assert_eq!(typed(&mut chat, "/decline"), [mistake("several are calling: say the name too")]);
         assert_eq!(done(typed(&mut chat, "/decline carol")), [Effect::Decline("carol".to_owned())]);
         chat.event(Event::RequestEnded { peer: "dave".to_owned() });
-        assert_eq!(typed(&mut chat, "/accept"), [notice("nobody is calling")]);
+        assert_eq!(typed(&mut chat, "/accept"), [mistake("nobody is calling")]);
+    }
+
+    #[test]
+    fn who_is_blocked_is_declined_without_a_word() {
+        let mut chat = with_bob(Trust::Known);
+        let block = Effect::Block { peer: bob(), is_blocked: true };
+        assert_eq!(done(typed(&mut chat, "/block bob")), [Effect::Leave(bob()), block]);
+        chat.event(closed("bob", CloseReason::Left));
+        assert_eq!(chat.event(Event::Request { peer: bob() }), [Effect::Decline(bob())]);
+        assert_eq!(typed(&mut chat, "/block"), [Effect::Show(Report::Blocked(vec![bob()]))]);
+        typed(&mut chat, "/unblock bob");
+        assert_eq!(done(chat.event(Event::Request { peer: bob() })), []);
+        assert_eq!(done(typed(&mut chat, "/accept")), [Effect::Accept(bob())]);
     }
 
     #[test]
     fn a_chat_that_opens_beside_another_does_not_take_its_lines() {
-        let mut chat = online();
-        typed(&mut chat, "/connect bob");
-        chat.event(Event::Open { peer: bob() });
-        chat.event(Event::Open { peer: "carol".to_owned() });
+        let mut chat = with_bob(Trust::Known);
+        chat.event(open("carol"));
         assert_eq!(typed(&mut chat, "x"), [send("x")]);
         assert_eq!(done(typed(&mut chat, "/connect carol")), []);
-        assert_eq!(typed(&mut chat, "y"), [Effect::Send { peer: "carol".to_owned(), text: "y".to_owned() }]);
+        let to_carol = Effect::Send { peer: "carol".to_owned(), text: Text { text: "y".to_owned(), id: None } };
+        assert_eq!(typed(&mut chat, "y"), [to_carol]);
     }
 
     #[test]
@@ -501,61 +1120,127 @@ mod tests {
         typed(&mut chat, "/connect bob");
         typed(&mut chat, "hello");
         assert_eq!(chat.finish(), []);
-        assert_eq!(done(chat.event(Event::Open { peer: bob() })), [send("hello"), Effect::Quit]);
+        assert_eq!(done(chat.event(open("bob"))), [send("hello"), Effect::Quit]);
+    }
+
+    #[test]
+    fn a_script_ends_when_what_it_waits_for_has_happened() {
+        let waiting = |until| {
+            let mut chat = start(Script { until: Some(until), ..Script::default() });
+            chat.event(Event::Online);
+            typed(&mut chat, "/connect bob");
+            assert_eq!(chat.finish(), []);
+            chat
+        };
+        let message = Event::Message { peer: bob(), text: "hi".to_owned() };
+        assert_eq!(done(waiting(Until::Open).event(open("bob"))), [Effect::Quit]);
+        let mut chat = waiting(Until::Message);
+        assert_eq!(done(chat.event(open("bob"))), []);
+        assert_eq!(done(chat.event(message)), [Effect::Quit]);
+        let mut chat = waiting(Until::Closed);
+        chat.event(open("bob"));
+        assert_eq!(done(chat.event(closed("bob", CloseReason::PeerLeft))), [Effect::Quit]);
+        assert_eq!(chat.failure(), None);
+        for until in [Until::Open, Until::Message] {
+            let mut chat = waiting(until);
+            assert_eq!(
+                done(chat.event(closed("bob", CloseReason::Declined))),
+                [Effect::Quit],
+                "it cannot happen any more"
+            );
+            assert_eq!(chat.failure(), Some(Failure::Unreached));
+        }
+    }
+
+    #[test]
+    fn a_script_waits_until_all_has_arrived() {
+        let mut chat = start(Script { until: Some(Until::Delivered), ..Script::default() });
+        chat.event(Event::Online);
+        typed(&mut chat, "/connect bob");
+        typed(&mut chat, "hello");
+        chat.finish();
+        let [own, other] = [KeyPair::generate(), KeyPair::generate()].map(|pair| pair.public());
+        chat.event(Event::Identified { peer: bob(), trust: Trust::New, own, other });
+        assert_eq!(done(chat.take(open("bob"))), [send("hello")]);
+        chat.sent("bob", 1, None);
+        assert_eq!(chat.event(Event::KeysExchanged { peer: bob() }).len(), 1, "it goes on");
+        assert_eq!(done(chat.event(Event::Delivered { peer: bob(), id: 1 })), [Effect::Quit]);
+        assert_eq!(chat.failure(), None);
+    }
+
+    #[test]
+    fn who_listens_takes_calls_of_those_who_may() {
+        let mut all = start(Script { accepts: Accepts::All, until: None });
+        all.event(Event::Online);
+        assert_eq!(all.event(Event::Request { peer: bob() }), [Effect::Accept(bob())]);
+        let mut only = start(Script { accepts: Accepts::Only(vec![bob()]), until: None });
+        assert_eq!(only.event(Event::Request { peer: bob() }), [Effect::Accept(bob())]);
+        let carol = "carol".to_owned();
+        assert_eq!(only.event(Event::Request { peer: carol.clone() }), [Effect::Decline(carol)]);
     }
 
     #[test]
     fn a_mistake_is_said_and_not_sent() {
-        let mut chat = online();
-        typed(&mut chat, "/connect bob");
-        chat.event(Event::Open { peer: bob() });
+        let mut chat = with_bob(Trust::Known);
         assert_eq!(done(typed(&mut chat, "/qiut")), []);
         assert_eq!(typed(&mut chat, "//qiut"), [send("/qiut")]);
+        assert_eq!(done(typed(&mut chat, &format!("/connect {}", "x".repeat(65)))), []);
     }
 
     #[test]
     fn a_call_waits_for_the_server_unless_it_is_known_to_be_lost() {
-        let mut chat = Conversation::new(people(), None);
+        let mut chat = start(Script::default());
         assert_eq!(done(typed(&mut chat, "/connect bob")), []);
         typed(&mut chat, "hello");
         assert_eq!(done(chat.event(Event::Online)), [Effect::Connect(bob())]);
-        let mut chat = Conversation::new(people(), Some(bob()));
+        let mut chat = start(Script::default());
+        typed(&mut chat, "/connect bob");
         typed(&mut chat, "hello");
-        assert_eq!(typed(&mut chat, "/leave"), [notice("bob is not called"), notice("not sent: hello")]);
+        let effects = typed(&mut chat, "/leave");
+        assert_eq!(effects[0], notice("bob is not called"));
+        assert_eq!(not_sent(&effects).len(), 1);
         assert_eq!(done(chat.event(Event::Online)), []);
     }
 
     #[test]
     fn without_a_server_the_end_of_input_is_the_end() {
-        let mut chat = Conversation::new(people(), Some(bob()));
+        let mut chat = start(Script::default());
+        typed(&mut chat, "/connect bob");
         typed(&mut chat, "hello");
         assert_eq!(chat.finish(), []);
         let lost = Event::Offline { reason: "no route".to_owned(), retry_in: None };
-        assert_eq!(done(chat.event(lost)), [Effect::Quit]);
-        assert!(chat.has_lost_lines());
+        let effects = chat.event(lost);
+        assert_eq!(not_sent(&effects), [("hello", false)]);
+        assert_eq!(done(effects), [Effect::Quit]);
+        assert_eq!(chat.failure(), Some(Failure::NoServer));
     }
 
     #[test]
-    fn after_a_chat_has_ended_the_others_are_named() {
+    fn lines_for_a_peer_who_left_are_not_taken_for_others() {
         let mut chat = online();
         for peer in ["bob", "carol"] {
             typed(&mut chat, &format!("/connect {peer}"));
-            chat.event(Event::Open { peer: peer.to_owned() });
+            chat.event(open(peer));
         }
-        assert_eq!(typed(&mut chat, "/who"), [notice("lines go to carol now"), notice("also open: bob")]);
-        let effects = chat.event(Event::Closed { peer: "carol".to_owned(), reason: CloseReason::Left });
-        assert_eq!(effects, [notice("left carol"), notice("still open: bob; /connect bob to write on")]);
-        assert_eq!(typed(&mut chat, "/leave"), [notice("still open: bob; /connect bob to write on")]);
-        assert_eq!(typed(&mut chat, "x"), [notice("not sent: x"), notice("/connect bob to write to them")]);
+        chat.event(closed("carol", CloseReason::Left));
+        let effects = typed(&mut chat, "x");
+        assert_eq!(not_sent(&effects), [("x", false)]);
+        assert_eq!(effects[1], notice("/to bob to write to them"));
         assert_eq!(typed(&mut chat, "/leave bob"), [Effect::Leave(bob())]);
         assert_eq!(done(typed(&mut chat, "/leave dave")), []);
     }
 
     #[test]
-    fn a_paste_is_never_a_command() {
-        let mut chat = online();
-        typed(&mut chat, "/connect bob");
-        chat.event(Event::Open { peer: bob() });
-        assert_eq!(chat.command(Command::Paste("/quit\nx".to_owned())), [send("/quit\nx")]);
+    fn a_paste_is_never_a_command_and_is_sent_if_the_user_says_so() {
+        let mut chat = with_bob(Trust::Known);
+        let paste = || Command::Paste("/quit\nx".to_owned());
+        assert_eq!(done(chat.command(paste())), []);
+        assert_eq!(typed(&mut chat, "y"), [send("/quit\nx")]);
+        chat.command(paste());
+        assert_eq!(done(typed(&mut chat, "n")), []);
+        assert_eq!(typed(&mut chat, "y"), [send("y")], "there is no question any more");
+        chat.command(paste());
+        assert_eq!(done(typed(&mut chat, "something else")), [send("something else")]);
+        assert_eq!(typed(&mut chat, "yes"), [send("/quit\nx")]);
     }
 }

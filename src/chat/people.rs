@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 
-use super::conversation::{Effect, notice};
+use super::conversation::{Effect, mistake, notice};
+use super::report::Report;
 use super::screen;
 use crate::peer::keys::PublicKey;
 use crate::peer::trust::{Known, KnownPeers, Link, SafetyNumber};
@@ -66,30 +67,21 @@ impl People {
     /// Somebody is there, and has proven who it is or cannot.
     pub fn identified(&mut self, peer: &str, trust: Trust, own: PublicKey, other: PublicKey) -> Vec<Effect> {
         self.present.insert(peer.to_owned(), Present { trust, own, other });
-        let name = screen::name(peer);
+        let number = SafetyNumber::new((own, &self.name), (other, peer));
+        let mut effects = vec![Effect::Show(Report::Identified { peer: peer.to_owned(), trust, number })];
         match trust {
             Trust::Verified => {
-                let mut effects = vec![notice(&format!("{name} is verified"))];
                 if let Some(known) = self.pinned.remove(peer).filter(|known| known.identity == other) {
                     effects.push(self.remember(peer, known, true));
                 }
-                effects
             }
-            Trust::Known => Vec::new(),
             Trust::New => {
                 let known = Known { identity: other, is_verified: false, since: self.today.clone() };
-                let remember = self.remember(peer, known, false);
-                vec![
-                    notice(&format!(
-                        "{name} is new here and will be known again; /verify tells how to be sure of them"
-                    )),
-                    remember,
-                ]
+                effects.push(self.remember(peer, known, false));
             }
-            Trust::Unproven => vec![notice(&format!(
-                "{name} uses an old app, which cannot prove who they are: the server could be listening; /verify tells how to be sure"
-            ))],
+            Trust::Known | Trust::Unproven => {}
         }
+        effects
     }
 
     /// Somebody is not who it was, and was refused.
@@ -107,32 +99,13 @@ impl People {
             return vec![notice(&line), notice(hint), before];
         }
         self.refused.insert(peer.to_owned(), (own, identity));
-        let number = |identity| SafetyNumber::new((own, &self.name), (identity, peer)).to_string();
-        let since = if known.since.is_empty() { "the start of this program" } else { &known.since };
-        let state = if known.is_verified { "verified" } else { "known" };
-        let mut lines = vec![
-            "@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@".to_owned(),
-            format!("{name} IS NOT WHO THEY WERE. No text was sent to them."),
-            format!("They are {state} here since {since} with this safety number:"),
-            format!("    {}", number(known.identity)),
-        ];
-        match identity {
-            Some(identity) => lines.extend([
-                "Now it would be:".to_owned(),
-                format!("    {}", number(identity)),
-                "They may have a new device, or somebody, such as the server, stands in between.".to_owned(),
-                format!(
-                    "Ask them, not in this chat. If it is right: /trust {name} and the number that they read to you."
-                ),
-            ]),
-            None => lines.extend([
-                "Now they prove nothing at all, as an old app does, or as it looks when the server hides their proof."
-                    .to_owned(),
-                format!("Ask them, not in this chat. If they do use an old app now: /forget {name}, and call again."),
-            ]),
-        }
-        lines.push(lines[0].clone());
-        lines.iter().map(|line| notice(line)).collect()
+        let number = |identity| SafetyNumber::new((own, &self.name), (identity, peer));
+        vec![Effect::Show(Report::IdentityChanged {
+            peer: peer.to_owned(),
+            known: known.clone(),
+            known_number: number(known.identity),
+            number: identity.map(number),
+        })]
     }
 
     /// A chat has ended.
@@ -140,50 +113,38 @@ impl People {
         self.present.remove(peer);
     }
 
-    /// What is known of somebody who is there, for people.
-    pub fn describe(&self, peer: &str) -> String {
-        self.present.get(peer).map(|present| format!(" ({})", present.trust)).unwrap_or_default()
+    /// Who is there in the open chat with this peer.
+    pub fn trust_in(&self, peer: &str) -> Option<Trust> {
+        self.present.get(peer).map(|present| present.trust)
+    }
+
+    /// The key that stands for the peer of an open chat.
+    pub fn key(&self, peer: &str) -> Option<PublicKey> {
+        self.present.get(peer).map(|present| present.other)
     }
 
     /// `/verify`: shows the safety number.
     pub fn verify(&self, peer: &str) -> Vec<Effect> {
-        let Some(present) = self.present.get(peer) else {
+        let (trust, own, other) = match (self.present.get(peer), self.identity, self.known.get(peer, &self.server)) {
+            (Some(present), _, _) => (Some(present.trust), present.own, present.other),
             // Somebody who refuses to talk may still want to hear it.
-            let (Some(own), Some(known)) = (self.identity, self.known.get(peer, &self.server)) else {
-                return vec![notice(&format!(
-                    "there is no open chat with {}, and they are not known",
-                    screen::name(peer)
-                ))];
-            };
-            let number = SafetyNumber::new((own, &self.name), (known.identity, peer));
-            return vec![
-                notice(&format!("your safety number with {}, as you know them:", screen::name(peer))),
-                notice(&format!("    {number}")),
-            ];
+            (None, Some(own), Some(known)) => (None, own, known.identity),
+            _ => {
+                let name = screen::name(peer);
+                return vec![mistake(&format!("there is no open chat with {name}, and they are not known"))];
+            }
         };
-        let number = SafetyNumber::new((present.own, &self.name), (present.other, peer)).to_string();
-        let (first, second) = number.split_at(number.len() / 2);
-        let name = screen::name(peer);
-        let mut lines = vec![
-            format!("your safety number with {name}, {}:", present.trust),
-            format!("    {}", first.trim()),
-            format!("    {}", second.trim()),
-            "Read it to each other by voice or in person. If it is the same, nobody stands between you.".to_owned(),
-        ];
-        lines.push(match present.trust {
-            Trust::Unproven => "It is good for this chat only, since the old app has no identity to keep.".to_owned(),
-            _ => "Then /verify yes, and they count as verified from now on.".to_owned(),
-        });
-        lines.iter().map(|line| notice(line)).collect()
+        let number = SafetyNumber::new((own, &self.name), (other, peer));
+        vec![Effect::Show(Report::SafetyNumber { peer: peer.to_owned(), trust, number })]
     }
 
     /// `/verify yes`: the numbers were compared.
     pub fn verified(&mut self, peer: &str) -> Vec<Effect> {
         let name = screen::name(peer).into_owned();
         match self.present.get_mut(peer) {
-            None => vec![notice(&format!("there is no open chat with {name}"))],
+            None => vec![mistake(&format!("there is no open chat with {name}"))],
             Some(Present { trust: Trust::Unproven, .. }) => {
-                vec![notice(&format!("{name} uses an old app, which has no identity that could be kept"))]
+                vec![mistake(&format!("{name} uses an old app, which has no identity that could be kept"))]
             }
             Some(present) => {
                 present.trust = Trust::Verified;
@@ -198,11 +159,11 @@ impl People {
     pub fn trust(&mut self, peer: &str, number: &str) -> Vec<Effect> {
         let name = screen::name(peer).into_owned();
         match self.refused.get(peer).copied() {
-            None => vec![notice(&format!("{name} was not refused"))],
-            Some((_, None)) => vec![notice(&format!("{name} proves nothing; /forget {name} lets an old app in"))],
+            None => vec![mistake(&format!("{name} was not refused"))],
+            Some((_, None)) => vec![mistake(&format!("{name} proves nothing; /forget {name} lets an old app in"))],
             Some((own, Some(identity))) => {
                 if !SafetyNumber::new((own, &self.name), (identity, peer)).is(number) {
-                    return vec![notice(&format!("that is not the new safety number of {name}; nothing has changed"))];
+                    return vec![mistake(&format!("that is not the new safety number of {name}; nothing has changed"))];
                 }
                 self.refused.remove(peer);
                 let known = Known { identity, is_verified: false, since: self.today.clone() };
@@ -216,12 +177,13 @@ impl People {
 
     /// `/peers`: who was seen before at this server.
     pub fn peers(&self) -> Vec<Effect> {
-        let line = |(name, known): (String, &Known)| {
-            let state = if known.is_verified { "verified" } else { "seen" };
-            notice(&format!("{:<20} {state} since {}", screen::name(&name), screen::harmless(&known.since)))
-        };
-        let lines: Vec<Effect> = self.known.at(&self.server).map(line).collect();
-        if lines.is_empty() { vec![notice("nobody was seen before at this server")] } else { lines }
+        let peers = self.known.at(&self.server).map(|(name, known)| (name, known.clone())).collect();
+        vec![Effect::Show(Report::Peers(peers))]
+    }
+
+    /// The names of who was seen before at this server.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        self.known.at(&self.server).map(|(name, _)| name)
     }
 
     /// `/forget`: the next one of that name is new.
@@ -232,18 +194,15 @@ impl People {
         self.present.get_mut(peer).into_iter().for_each(|present| present.trust = Trust::New);
         match self.known.remove(peer, &self.server) || was_pinned {
             true => vec![notice(&format!("{name} is forgotten")), Effect::Forget(peer.to_owned())],
-            false => vec![notice(&format!("{name} is not known"))],
+            false => vec![mistake(&format!("{name} is not known"))],
         }
     }
 
     /// `/link`: the user's own.
     pub fn link(&self) -> Vec<Effect> {
         match self.own_link() {
-            Ok(link) => vec![
-                notice(&link.to_string()),
-                notice("whoever calls you with /connect and this link talks to you and to nobody else"),
-            ],
-            Err(reason) => vec![notice(reason)],
+            Ok(link) => vec![Effect::Show(Report::Link(link.to_string()))],
+            Err(reason) => vec![mistake(reason)],
         }
     }
 
@@ -279,7 +238,7 @@ impl People {
         let place = link.server().parse::<ServerUrl>().map(|server| server.place());
         if place.as_ref() != Ok(&self.server) || link.is_plain != self.is_plain {
             let host = screen::harmless(&link.host);
-            return Err(vec![notice(&format!("that link is for the server {host}; start lowkey with it instead"))]);
+            return Err(vec![mistake(&format!("that link is for the server {host}; start lowkey with it instead"))]);
         }
         let peer = &link.name;
         let mut since = self.today.clone();
@@ -288,7 +247,7 @@ impl People {
                 let name = screen::name(peer);
                 let since = screen::harmless(&known.since);
                 return Err(vec![
-                    notice(&format!("the link names somebody else than the {name} who is known here since {since}")),
+                    mistake(&format!("the link names somebody else than the {name} who is known here since {since}")),
                     notice(&format!("if you are sure that the link is right: /forget {name}, then the link again")),
                 ]);
             }

@@ -1,55 +1,169 @@
-//! What happens to a line on the screen, with everything from others made harmless. Pure.
+//! What is told, worded for people, with everything from others made harmless. Pure.
 
 use std::borrow::Cow;
 
-use super::command::COMMANDS;
-use crate::peer::{CloseReason, Event};
+use super::command::{COMMANDS, Usage};
+use super::report::{ChatReport, ChatState, Mark, Prompt, Report};
+use crate::peer::keys::PublicKey;
+use crate::peer::trust::{Known, SafetyNumber};
+use crate::peer::{CloseReason, Trust};
 
-/// A line for the user.
+/// Something to show.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Line {
-    /// A text from a peer.
-    Message(String),
-    /// Something that the program says.
-    Notice(String),
+pub struct Line {
+    /// Whether it is a text from a peer.
+    pub is_message: bool,
+    /// One line or several, without the last line end.
+    pub text: String,
 }
 
-/// The line that says what a peer's event means; none where there is nothing to say.
-pub fn describe(event: &Event) -> Option<Line> {
-    let text = match event {
-        Event::Online => "online; you can call and be called".to_owned(),
-        Event::Offline { reason, retry_in: Some(_) } => {
-            format!("no server ({}); trying again", harmless(reason))
+/// How lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Look {
+    /// The time stands in front of each line.
+    pub has_times: bool,
+    /// Names have colours, by their keys.
+    pub has_color: bool,
+}
+
+impl Look {
+    /// What begins at `style` (an SGR sequence of ECMA-48 without its frame) and ends with `text`.
+    fn styled(self, style: &str, text: &str) -> String {
+        if self.has_color { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// A name in the colour of its key.
+    fn name(self, peer: &str, key: Option<PublicKey>) -> String {
+        match key {
+            Some(key) => {
+                self.styled(&format!("1;{}", COLORS[usize::from(key.as_bytes()[0]) % COLORS.len()]), &name(peer))
+            }
+            None => self.styled("1", &name(peer)),
         }
-        Event::Offline { reason, retry_in: None } => {
-            format!("no server any more: {}", harmless(reason))
+    }
+}
+
+/// How a report is shown at `time`; nothing where it has nothing to say to people.
+pub fn line(report: &Report, look: Look, time: &str) -> Option<Line> {
+    let is_message = matches!(report, Report::Message { .. });
+    let mut words = words(report, look)?;
+    if !is_message {
+        words = words.lines().map(|line| format!("* {line}")).collect::<Vec<_>>().join("\n");
+    }
+    if !look.has_times {
+        return Some(Line { is_message, text: words });
+    }
+    let gutter = " ".repeat(GUTTER);
+    let text = format!("{} {}", look.styled("2", time), words.replace('\n', &format!("\n{gutter}")));
+    Some(Line { is_message, text })
+}
+
+/// The prompt: a gutter as wide as the time in front of lines, and whom a line goes to. `is_sent` is the look of a line that
+/// was just entered, with the time instead of the state.
+pub fn prompt(prompt: &Prompt, look: Look, is_sent: Option<&str>) -> String {
+    let Some(peer) = &prompt.peer else { return "> ".to_owned() };
+    let mark = match prompt.mark {
+        Mark::None => " ",
+        Mark::Busy => "…",
+        Mark::Delivered => "✓",
+        Mark::Closed => "×",
+    };
+    let unread = match prompt.unread {
+        0 => "   ".to_owned(),
+        1..=9 => format!("+{} ", prompt.unread),
+        10..=99 => format!("+{}", prompt.unread),
+        _ => "+++".to_owned(),
+    };
+    let gutter = is_sent.map_or_else(|| format!("{unread} {mark}"), str::to_owned);
+    let color = match prompt.trust {
+        Some(Trust::Verified) => "1;32",
+        Some(Trust::Known) => "1",
+        Some(Trust::New) => "1;33",
+        Some(Trust::Unproven) => "1;31",
+        None => "2",
+    };
+    format!("{} {}> ", look.styled("2", &gutter), look.styled(color, &name(peer)))
+}
+
+fn words(report: &Report, look: Look) -> Option<String> {
+    Some(match report {
+        Report::Started { name: own } => {
+            format!("you are {own}; /connect NAME calls somebody, /help lists what can be typed")
         }
-        Event::Request { peer } => {
+        Report::Message { peer, text, key } => message(&look.name(peer, *key), text),
+        Report::Online => "online; you can call and be called".to_owned(),
+        Report::Offline { reason, retry_in, has_chats } => {
+            let what = match retry_in {
+                Some(_) => format!("no server ({}); trying again", harmless(reason)),
+                None => format!("no server any more: {}", harmless(reason)),
+            };
+            if *has_chats { format!("{what}; open chats go on") } else { what }
+        }
+        Report::Calling { peer, is_waiting: false } => format!("calling {}", name(peer)),
+        Report::Calling { peer, is_waiting: true } => {
+            format!("{} is called as soon as the server is there", name(peer))
+        }
+        Report::Request { peer } => {
             let peer = name(peer);
             format!("{peer} wants to talk to you: /accept {peer} or /decline {peer}")
         }
-        Event::RequestEnded { peer } => format!("{} is no longer calling", name(peer)),
-        Event::KeysExchanged { peer } => format!("keys exchanged with {}, connecting", name(peer)),
-        // What is said of it depends on what was known before.
-        Event::Identified { .. }
-        | Event::Closed { reason: CloseReason::IdentityChanged { .. }, .. }
-        | Event::Refused { reason: CloseReason::IdentityChanged { .. }, .. } => return None,
-        Event::Refused { peer, reason } => closed(&name(peer), reason),
-        Event::Delivered { .. } => return None,
-        Event::Interrupted { peer } => format!("the connection to {} was lost; it is sought again", name(peer)),
-        Event::Resumed { peer } => format!("{} is back; the chat goes on", name(peer)),
-        Event::Open { peer } => format!("connected directly with {}", name(peer)),
-        Event::Message { peer, text } => return Some(Line::Message(message(peer, text))),
-        Event::KeyChanged { peer } => format!("{} has changed its key in mid-chat", name(peer)),
-        Event::NotSent { peer, text, reason, .. } => {
-            format!("not sent to {} ({reason}): {}", name(peer), harmless(text))
+        Report::RequestEnded { peer } => format!("{} is no longer calling", name(peer)),
+        Report::KeysExchanged { peer } => format!("keys exchanged with {}, connecting", name(peer)),
+        Report::Identified { peer, trust, .. } => match trust {
+            Trust::Verified => format!("{} is verified", name(peer)),
+            Trust::Known => return None,
+            Trust::New => {
+                format!("{} is new here and will be known again; /verify tells how to be sure of them", name(peer))
+            }
+            Trust::Unproven => format!(
+                "{} uses an old app, which cannot prove who they are: the server could be listening; /verify tells how to be sure",
+                name(peer)
+            ),
+        },
+        Report::Open { peer, is_current: true } => format!("connected directly with {}", name(peer)),
+        Report::Open { peer, is_current: false } => {
+            let peer = name(peer);
+            format!("connected directly with {peer}; /to {peer} to write to them")
         }
-        Event::Closed { peer, reason } => closed(&name(peer), reason),
-        Event::ServerError { code, message } => {
-            format!("the server says: {} ({})", harmless(message), harmless(code))
+        // The prompt shows it.
+        Report::Delivered { .. } => return None,
+        Report::Interrupted { peer } => format!("the connection to {} was lost; it is sought again", name(peer)),
+        Report::Resumed { peer } => format!("{} is back; the chat goes on", name(peer)),
+        Report::KeyChanged { peer } => format!("{} has changed its key in mid-chat", name(peer)),
+        Report::NotSent { peer, text, reason, is_kept, .. } => {
+            let to = peer.as_ref().map(|peer| format!(" to {}", name(peer))).unwrap_or_default();
+            let kept = if *is_kept { "; kept, /retry sends it again" } else { "" };
+            format!("not sent{to} ({reason}{kept}): {}", harmless(text))
         }
-    };
-    Some(Line::Notice(text))
+        Report::Closed { reason: CloseReason::IdentityChanged { .. }, .. }
+        | Report::Refused { reason: CloseReason::IdentityChanged { .. }, .. } => return None,
+        Report::Closed { peer, reason } | Report::Refused { peer, reason } => closed(&name(peer), reason),
+        Report::IdentityChanged { peer, known, known_number, number } => {
+            changed(&name(peer), known, known_number, number.as_ref())
+        }
+        Report::SafetyNumber { peer, trust, number } => safety_number(&name(peer), *trust, number),
+        Report::Peers(peers) if peers.is_empty() => "nobody was seen before at this server".to_owned(),
+        Report::Peers(peers) => {
+            let line = |(peer, known): &(String, Known)| {
+                let state = if known.is_verified { "verified" } else { "seen" };
+                format!("{:<20} {state} since {}", name(peer), harmless(&known.since))
+            };
+            peers.iter().map(line).collect::<Vec<_>>().join("\n")
+        }
+        Report::Blocked(peers) if peers.is_empty() => "nobody is blocked".to_owned(),
+        Report::Blocked(peers) => format!("blocked: {}", list(peers)),
+        Report::Link(link) => {
+            format!("{link}\nwhoever calls you with /connect and this link talks to you and to nobody else")
+        }
+        Report::Who { current, chats, requests } => who(current.as_deref(), chats, requests),
+        Report::Settings(settings) => {
+            let line = |(setting, value): &(&str, String)| format!("{setting:<8} {}", harmless(value));
+            settings.iter().map(line).collect::<Vec<_>>().join("\n")
+        }
+        Report::Help(about) => help(about.as_deref(), look),
+        Report::ServerError { code, message } => format!("the server says: {} ({})", harmless(message), harmless(code)),
+        Report::Mistake(text) | Report::Notice(text) => text.split('\n').map(harmless).collect::<Vec<_>>().join("\n"),
+    })
 }
 
 fn closed(peer: &str, reason: &CloseReason) -> String {
@@ -65,17 +179,101 @@ fn closed(peer: &str, reason: &CloseReason) -> String {
     }
 }
 
-/// What can be typed, a line for each command.
-pub fn help() -> Vec<Line> {
-    let commands = COMMANDS.iter().map(|(usage, meaning)| format!("{usage:<19} {meaning}"));
-    let text = "anything else       goes to the peer; // at the start sends a text that begins with /".to_owned();
-    commands.chain([text]).map(Line::Notice).collect()
+/// A block that cannot be overlooked.
+fn changed(peer: &str, known: &Known, known_number: &SafetyNumber, number: Option<&SafetyNumber>) -> String {
+    let frame = "@".repeat(69);
+    let since = if known.since.is_empty() { "the start of this program".into() } else { harmless(&known.since) };
+    let state = if known.is_verified { "verified" } else { "known" };
+    let before = format!(
+        "{frame}\n{peer} IS NOT WHO THEY WERE. No text was sent to them.\n\
+         They are {state} here since {since} with this safety number:\n    {known_number}"
+    );
+    let now = match number {
+        Some(number) => format!(
+            "Now it would be:\n    {number}\n\
+             They may have a new device, or somebody, such as the server, stands in between.\n\
+             Ask them, not in this chat. If it is right: /trust {peer} and the number that they read to you."
+        ),
+        None => format!(
+            "Now they prove nothing at all, as an old app does, or as it looks when the server hides their proof.\n\
+             Ask them, not in this chat. If they do use an old app now: /forget {peer}, and call again."
+        ),
+    };
+    format!("{before}\n{now}\n{frame}")
+}
+
+fn safety_number(peer: &str, trust: Option<Trust>, number: &SafetyNumber) -> String {
+    let number = number.to_string();
+    let (first, second) = number.split_at(number.len() / 2);
+    let number = format!("    {}\n    {}", first.trim(), second.trim());
+    let Some(trust) = trust else { return format!("your safety number with {peer}, as you know them:\n{number}") };
+    let hint = match trust {
+        Trust::Unproven => "It is good for this chat only, since the old app has no identity to keep.",
+        _ => "Then /verify yes, and they count as verified from now on.",
+    };
+    format!(
+        "your safety number with {peer}, {trust}:\n{number}\n\
+         Read it to each other by voice or in person. If it is the same, nobody stands between you.\n{hint}"
+    )
+}
+
+fn who(current: Option<&str>, chats: &[ChatReport], requests: &[String]) -> String {
+    let mut lines = Vec::new();
+    match current {
+        Some(peer) => lines.push(format!("lines go to {}", name(peer))),
+        None => lines.push("lines go to nobody".to_owned()),
+    }
+    for chat in chats {
+        let state = match (chat.state, chat.trust) {
+            (ChatState::Closed, _) => "not connected".to_owned(),
+            (ChatState::Calling, _) => "being called".to_owned(),
+            (ChatState::Interrupted, _) => "connection lost, sought again".to_owned(),
+            (ChatState::Open, Some(trust)) => trust.to_string(),
+            (ChatState::Open, None) => "open".to_owned(),
+        };
+        let mut line = format!("{:<20} {state}", name(&chat.peer));
+        for (count, what) in [(chat.unread, "unread"), (chat.underway, "on the way"), (chat.kept, "not sent")] {
+            if count > 0 {
+                line += &format!(", {count} {what}");
+            }
+        }
+        lines.push(line);
+    }
+    if !requests.is_empty() {
+        lines.push(format!("calling you: {}", list(requests)));
+    }
+    lines.join("\n")
+}
+
+/// What can be typed, a line for each command; or more of one.
+fn help(about: Option<&str>, look: Look) -> String {
+    let is_about = |usage: &&Usage| {
+        about
+            .is_none_or(|about| usage.usage.split(' ').next().is_some_and(|word| word[1..].eq_ignore_ascii_case(about)))
+    };
+    let line = |usage: &Usage| {
+        let padding = " ".repeat(20_usize.saturating_sub(usage.usage.len()));
+        let first = format!("{}{padding} {}", look.styled("1", usage.usage), usage.meaning);
+        match about.is_some() && !usage.details.is_empty() {
+            true => format!("{first}\n{}", usage.details),
+            false => first,
+        }
+    };
+    let lines: Vec<String> = COMMANDS.iter().filter(is_about).map(line).collect();
+    match (lines.is_empty(), about) {
+        (true, Some(about)) => format!("there is no command /{}", harmless(about)),
+        _ => lines.join("\n"),
+    }
+}
+
+fn list(peers: &[String]) -> String {
+    peers.iter().map(|peer| name(peer)).collect::<Vec<_>>().join(", ")
 }
 
 /// A text with its author in front. Further lines are set in, so that none of them passes for another's.
-fn message(peer: &str, text: &str) -> String {
+fn message(author: &str, text: &str) -> String {
     let mut lines = text.split('\n').map(|line| harmless(line.strip_suffix('\r').unwrap_or(line)));
-    let mut message = format!("{}: {}", name(peer), lines.next().unwrap_or_default());
+    let mut message = format!("{author}: {}", lines.next().unwrap_or_default());
     for line in lines {
         message += "\n  | ";
         message += &line;
@@ -117,6 +315,12 @@ fn is_harmful(c: char) -> bool {
             | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e01ef}')
 }
 
+/// The columns in front of lines and prompt: a time and a space.
+const GUTTER: usize = 6;
+
+/// Foreground colours that can be read on dark and on light (ECMA-48, SGR).
+const COLORS: [&str; 6] = ["31", "32", "33", "34", "35", "36"];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,11 +351,37 @@ mod tests {
         }
     }
 
+    fn shown(report: &Report, look: Look) -> String {
+        line(report, look, "12:34").unwrap().text
+    }
+
+    fn message(text: &str) -> Report {
+        Report::Message { peer: "bob".into(), text: text.into(), key: None }
+    }
+
     #[test]
     fn a_second_line_cannot_pass_for_another_author() {
-        let text = |text: &str| describe(&Event::Message { peer: "bob".into(), text: text.into() });
-        assert_eq!(text("hi\r\nalice: x"), Some(Line::Message("bob: hi\n  | alice: x".to_owned())));
-        assert_eq!(text(""), Some(Line::Message("bob: ".to_owned())));
+        let text = |text: &str| shown(&message(text), Look::default());
+        assert_eq!(text("hi\r\nalice: x"), "bob: hi\n  | alice: x");
+        assert_eq!(text(""), "bob: ");
+    }
+
+    #[test]
+    fn times_stand_in_front_and_colours_only_where_they_are_wanted() {
+        let timed = Look { has_times: true, ..Look::default() };
+        assert_eq!(shown(&message("hi\nyou"), timed), "12:34 bob: hi\n        | you");
+        assert_eq!(shown(&Report::Online, timed), "12:34 * online; you can call and be called");
+        let colored = Look { has_color: true, ..Look::default() };
+        assert_eq!(shown(&message("hi"), colored), "\x1b[1mbob\x1b[0m: hi");
+        let hostile = shown(&message("\x1b[31m"), colored);
+        assert!(!hostile.contains("\x1b[31m"));
+    }
+
+    #[test]
+    fn a_failed_call_is_said_with_its_reason() {
+        let closed = |reason| shown(&Report::Closed { peer: "bob".into(), reason }, Look::default());
+        assert_eq!(closed(CloseReason::NotOnline), "* bob is not online");
+        assert_eq!(closed(CloseReason::NoAnswer), "* no chat with bob: no answer within a minute");
     }
 
     #[test]

@@ -1,0 +1,268 @@
+//! What is told, as JSON for programs: one object a line; and commands from them. Pure.
+//!
+//! Each object has `v`, the version of this format, `event`, its name, and `time`, when it was told (RFC 3339). The README has
+//! them all, field by field. Fields may be added in the same version; what is there keeps its meaning.
+
+use serde_json::{Value, json};
+
+use super::command::Command;
+use super::report::{ChatReport, ChatState, Report};
+use crate::peer::{CloseReason, NotSentReason, Trust};
+
+/// The version of the format.
+pub const VERSION: u32 = 1;
+
+/// A report as an object, told at `time`. `with_text` says whether texts of messages are in it.
+pub fn object(report: &Report, time: &str, with_text: bool) -> Value {
+    let (event, mut fields) = fields(report);
+    if !with_text && let Some(fields) = fields.as_object_mut() {
+        fields.remove("text");
+    }
+    fields["v"] = VERSION.into();
+    fields["event"] = event.into();
+    fields["time"] = time.into();
+    fields
+}
+
+/// Reads a command from a line.
+pub fn command(line: &str) -> Command {
+    serde_json::from_str(line).unwrap_or_else(|error| Command::Mistake(format!("that is no command in JSON: {error}")))
+}
+
+/// The name of an event and its fields, without what all have.
+fn fields(report: &Report) -> (&'static str, Value) {
+    match report {
+        Report::Started { name } => ("started", json!({ "name": name, "program": env!("CARGO_PKG_VERSION") })),
+        Report::Online => ("online", json!({})),
+        Report::Offline { reason, retry_in, .. } => {
+            ("offline", json!({ "reason": reason, "retry_seconds": retry_in.map(|time| time.as_secs_f64()) }))
+        }
+        Report::Calling { peer, .. } => ("calling", json!({ "peer": peer })),
+        Report::Request { peer } => ("request", json!({ "peer": peer })),
+        Report::RequestEnded { peer } => ("request_ended", json!({ "peer": peer })),
+        Report::KeysExchanged { peer } => ("keys_exchanged", json!({ "peer": peer })),
+        Report::Identified { peer, trust, number } => {
+            ("identified", json!({ "peer": peer, "trust": trust_name(*trust), "safety_number": number.to_string() }))
+        }
+        Report::Open { peer, .. } => ("open", json!({ "peer": peer })),
+        Report::Message { peer, text, .. } => ("message", json!({ "peer": peer, "text": text })),
+        Report::Delivered { peer, ids } => {
+            ("delivered", json!({ "peer": peer, "count": ids.len(), "ids": ids.iter().flatten().collect::<Vec<_>>() }))
+        }
+        Report::Interrupted { peer } => ("interrupted", json!({ "peer": peer })),
+        Report::Resumed { peer } => ("resumed", json!({ "peer": peer })),
+        Report::KeyChanged { peer } => ("key_changed", json!({ "peer": peer })),
+        Report::NotSent { peer, text, id, reason, is_kept } => {
+            let name = match reason {
+                NotSentReason::NotOpen => "not_open",
+                NotSentReason::Unconfirmed => "unconfirmed",
+                NotSentReason::Busy => "busy",
+                NotSentReason::TooLong { .. } => "too_long",
+            };
+            ("not_sent", json!({ "peer": peer, "text": text, "id": id, "reason": name, "kept": is_kept }))
+        }
+        Report::Closed { peer, reason } => {
+            ("closed", json!({ "peer": peer, "reason": reason_name(reason), "message": reason.to_string() }))
+        }
+        Report::Refused { peer, reason } => {
+            ("refused", json!({ "peer": peer, "reason": reason_name(reason), "message": reason.to_string() }))
+        }
+        Report::IdentityChanged { peer, known, known_number, number } => (
+            "identity_changed",
+            json!({
+                "peer": peer, "known_since": known.since, "was_verified": known.is_verified,
+                "known_safety_number": known_number.to_string(),
+                "safety_number": number.as_ref().map(ToString::to_string),
+            }),
+        ),
+        Report::SafetyNumber { peer, trust, number } => (
+            "safety_number",
+            json!({ "peer": peer, "trust": trust.map(trust_name), "safety_number": number.to_string() }),
+        ),
+        Report::Peers(peers) => {
+            let peer = |(name, known): &(String, crate::peer::trust::Known)| json!({ "peer": name, "since": known.since, "verified": known.is_verified });
+            ("peers", json!({ "peers": peers.iter().map(peer).collect::<Vec<_>>() }))
+        }
+        Report::Blocked(peers) => ("blocked", json!({ "peers": peers })),
+        Report::Link(link) => ("link", json!({ "link": link })),
+        Report::Who { current, chats, requests } => (
+            "who",
+            json!({ "current": current, "chats": chats.iter().map(chat).collect::<Vec<_>>(), "requests": requests }),
+        ),
+        Report::Settings(settings) => {
+            let settings: serde_json::Map<_, _> =
+                settings.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
+            ("settings", json!({ "settings": settings }))
+        }
+        Report::Help(about) => ("help", json!({ "about": about })),
+        Report::ServerError { code, message } => ("server_error", json!({ "code": code, "message": message })),
+        Report::Mistake(message) => ("mistake", json!({ "message": message })),
+        Report::Notice(message) => ("notice", json!({ "message": message })),
+    }
+}
+
+fn chat(chat: &ChatReport) -> Value {
+    let state = match chat.state {
+        ChatState::Closed => "closed",
+        ChatState::Calling => "calling",
+        ChatState::Open => "open",
+        ChatState::Interrupted => "interrupted",
+    };
+    json!({
+        "peer": chat.peer, "state": state, "trust": chat.trust.map(trust_name), "unread": chat.unread,
+        "underway": chat.underway, "kept": chat.kept,
+    })
+}
+
+fn trust_name(trust: Trust) -> &'static str {
+    match trust {
+        Trust::Verified => "verified",
+        Trust::Known => "known",
+        Trust::New => "new",
+        Trust::Unproven => "unproven",
+    }
+}
+
+fn reason_name(reason: &CloseReason) -> &'static str {
+    match reason {
+        CloseReason::Left => "left",
+        CloseReason::PeerLeft => "peer_left",
+        CloseReason::Replaced => "replaced",
+        CloseReason::ConnectionLost => "connection_lost",
+        CloseReason::NotOnline => "not_online",
+        CloseReason::Declined => "declined",
+        CloseReason::NoAnswer => "no_answer",
+        CloseReason::NoConnection => "no_connection",
+        CloseReason::Oneself => "oneself",
+        CloseReason::NotCalling => "not_calling",
+        CloseReason::ServerLost => "server_lost",
+        CloseReason::BadKey => "bad_key",
+        CloseReason::IdentityChanged { .. } => "identity_changed",
+        CloseReason::NotProven => "not_proven",
+        CloseReason::Unproven => "unproven",
+        CloseReason::KeyChanged => "key_changed",
+        CloseReason::Unreadable => "unreadable",
+        CloseReason::Exhausted => "exhausted",
+        CloseReason::Failed { .. } => "failed",
+        CloseReason::Refused { .. } => "refused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::keys::KeyPair;
+    use crate::peer::trust::{Known, SafetyNumber};
+
+    #[test]
+    fn a_report_is_an_object_with_version_name_and_time() {
+        let report = Report::Message { peer: "bob".to_owned(), text: "h\ni".to_owned(), key: None };
+        let expected = json!({ "v": 1, "event": "message", "time": "T", "peer": "bob", "text": "h\ni" });
+        assert_eq!(object(&report, "T", true), expected);
+        assert_eq!(object(&report, "T", false), json!({ "v": 1, "event": "message", "time": "T", "peer": "bob" }));
+    }
+
+    #[test]
+    fn commands_are_read_and_mistakes_are_said() {
+        let send = |peer: Option<&str>, id: Option<&str>| Command::Send {
+            peer: peer.map(str::to_owned),
+            text: "/quit".to_owned(),
+            id: id.map(str::to_owned),
+        };
+        for (line, expected) in [
+            (r#"{"command":"send","peer":"bob","text":"/quit","id":"7"}"#, send(Some("bob"), Some("7"))),
+            (r#"{"command":"send","text":"/quit"}"#, send(None, None)),
+            (r#"{"command":"connect","peer":"bob"}"#, Command::Connect { peer: "bob".to_owned() }),
+            (r#"{"command":"who"}"#, Command::Who),
+            (r#"{"command":"quit"}"#, Command::Quit),
+        ] {
+            assert_eq!(command(line), expected, "{line}");
+        }
+        for line in [
+            "",
+            "hello",
+            "{}",
+            r#"{"command":"nothing"}"#,
+            r#"{"command":"connect"}"#,
+            r#"{"command":"paste","0":"x"}"#,
+        ] {
+            assert!(matches!(command(line), Command::Mistake(_)), "{line}");
+        }
+        assert!(matches!(command(r#"{"command":"connect","peer":"bob","extra":1}"#), Command::Mistake(_)));
+    }
+
+    /// One report of each kind.
+    fn reports() -> Vec<Report> {
+        let bob = || "bob".to_owned();
+        let pair = KeyPair::generate().public();
+        let number = || SafetyNumber::new((pair, "alice"), (pair, "bob"));
+        let known = || Known { identity: pair, is_verified: true, since: "2026-11-23".to_owned() };
+        let text = || "hello".to_owned();
+        vec![
+            Report::Started { name: bob() },
+            Report::Online,
+            Report::Offline { reason: text(), retry_in: None, has_chats: false },
+            Report::Calling { peer: bob(), is_waiting: false },
+            Report::Request { peer: bob() },
+            Report::RequestEnded { peer: bob() },
+            Report::KeysExchanged { peer: bob() },
+            Report::Identified { peer: bob(), trust: Trust::New, number: number() },
+            Report::Open { peer: bob(), is_current: true },
+            Report::Message { peer: bob(), text: text(), key: None },
+            Report::Delivered { peer: bob(), ids: vec![None, Some("7".to_owned())] },
+            Report::NotSent { peer: None, text: text(), id: None, reason: NotSentReason::Busy, is_kept: true },
+            Report::Interrupted { peer: bob() },
+            Report::Resumed { peer: bob() },
+            Report::KeyChanged { peer: bob() },
+            Report::Closed { peer: bob(), reason: CloseReason::PeerLeft },
+            Report::Refused { peer: bob(), reason: CloseReason::Unproven },
+            Report::IdentityChanged { peer: bob(), known: known(), known_number: number(), number: None },
+            Report::SafetyNumber { peer: bob(), trust: None, number: number() },
+            Report::Peers(vec![(bob(), known())]),
+            Report::Blocked(vec![bob()]),
+            Report::Link(text()),
+            Report::Who { current: None, chats: Vec::new(), requests: Vec::new() },
+            Report::Settings(vec![("bell", "on".to_owned())]),
+            Report::Help(None),
+            Report::ServerError { code: text(), message: text() },
+            Report::Mistake(text()),
+            Report::Notice(text()),
+        ]
+    }
+
+    #[test]
+    fn the_readme_has_every_event_with_its_fields() {
+        let readme = include_str!("../../README.md");
+        let table = readme.split_once("| event | fields | it means |\n").unwrap().1;
+        let rows: Vec<&str> = table.lines().skip(1).take_while(|line| line.starts_with('|')).collect();
+        let reports = reports();
+        assert_eq!(rows.len(), reports.len());
+        for (row, report) in rows.iter().zip(&reports) {
+            let object = object(report, "T", true);
+            let mut keys: Vec<&str> = object.as_object().unwrap().keys().map(String::as_str).collect();
+            keys.retain(|key| !["v", "event", "time"].contains(key));
+            let columns: Vec<&str> = row.split('|').map(str::trim).collect();
+            let mut told: Vec<&str> = columns[2].split(", ").map(|field| field.trim_matches('`')).collect();
+            told.retain(|field| !field.is_empty());
+            told.sort_unstable();
+            assert_eq!((columns[1].trim_matches('`'), told), (object["event"].as_str().unwrap(), keys), "{row}");
+        }
+    }
+
+    #[test]
+    fn every_command_of_the_readme_is_one() {
+        let readme = include_str!("../../README.md");
+        let table = readme.split_once("| command | |\n").unwrap().1;
+        let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
+        let mut names = Vec::new();
+        for code in rows.flat_map(|row| row.split('`')).filter(|code| code.starts_with('{')) {
+            assert!(!matches!(command(code), Command::Mistake(_)), "{code}");
+            names.push(serde_json::from_str::<Value>(code).unwrap()["command"].as_str().unwrap().to_owned());
+        }
+        // And every command is in the README: the error for an unknown one lists those that there are.
+        let error = serde_json::from_str::<Command>(r#"{"command":"?"}"#).unwrap_err().to_string();
+        let known: Vec<&str> = error.split('`').skip(3).step_by(2).collect();
+        assert_eq!(known.len(), 19, "{error}");
+        assert!(known.iter().all(|name| names.iter().any(|told| told == name)), "{known:?} {names:?}");
+    }
+}

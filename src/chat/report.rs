@@ -1,0 +1,231 @@
+//! What the terminal client has to tell. [`screen`](super::screen) words it for people, [`json`](super::json) for programs. Pure.
+
+use std::time::Duration;
+
+use crate::peer::keys::PublicKey;
+use crate::peer::trust::{Known, SafetyNumber};
+use crate::peer::{CloseReason, NotSentReason, Trust};
+
+/// Something to tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    /// The program has begun.
+    Started {
+        /// The user's name.
+        name: String,
+    },
+    /// The user can call and be called.
+    Online,
+    /// The server cannot be reached, or was lost.
+    Offline {
+        /// Why, for people.
+        reason: String,
+        /// After which time it is tried again; `None` when it is not.
+        retry_in: Option<Duration>,
+        /// Whether chats are open, which go on.
+        has_chats: bool,
+    },
+    /// A peer is being called.
+    Calling {
+        /// Who.
+        peer: String,
+        /// Whether that has to wait for the server.
+        is_waiting: bool,
+    },
+    /// Somebody calls.
+    Request {
+        /// Who.
+        peer: String,
+    },
+    /// A request is over.
+    RequestEnded {
+        /// Whose.
+        peer: String,
+    },
+    /// Both session keys are known; a direct connection is being sought.
+    KeysExchanged {
+        /// With whom.
+        peer: String,
+    },
+    /// Who the other side of a chat is.
+    Identified {
+        /// Its name.
+        peer: String,
+        /// What is known of it.
+        trust: Trust,
+        /// The safety number with it.
+        number: SafetyNumber,
+    },
+    /// A chat is open.
+    Open {
+        /// With whom.
+        peer: String,
+        /// Whether lines go to it.
+        is_current: bool,
+    },
+    /// A text came.
+    Message {
+        /// From whom.
+        peer: String,
+        /// The text as it was sent.
+        text: String,
+        /// The key that stands for the peer, which gives it its colour.
+        key: Option<PublicKey>,
+    },
+    /// Texts have arrived.
+    Delivered {
+        /// To whom.
+        peer: String,
+        /// What the user calls each of them, if anything.
+        ids: Vec<Option<String>>,
+    },
+    /// The connection of an open chat was lost and is sought again.
+    Interrupted {
+        /// With whom.
+        peer: String,
+    },
+    /// An interrupted chat goes on.
+    Resumed {
+        /// With whom.
+        peer: String,
+    },
+    /// The peer has changed its key in mid-chat, as an old app may do.
+    KeyChanged {
+        /// Who.
+        peer: String,
+    },
+    /// A text was not sent, or may not have arrived.
+    NotSent {
+        /// To whom, if to anybody.
+        peer: Option<String>,
+        /// The text.
+        text: String,
+        /// What the user calls it.
+        id: Option<String>,
+        /// Why.
+        reason: NotSentReason,
+        /// Whether it is kept for a later time.
+        is_kept: bool,
+    },
+    /// A chat has ended, or a call that did not become one.
+    Closed {
+        /// With whom.
+        peer: String,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// An accepted request came to nothing; a chat that was open with the peer goes on.
+    Refused {
+        /// Whose request.
+        peer: String,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// Somebody is not who it was.
+    IdentityChanged {
+        /// Who.
+        peer: String,
+        /// What was known.
+        known: Known,
+        /// The safety number of what was known.
+        known_number: SafetyNumber,
+        /// The safety number of what it shows now, if anything.
+        number: Option<SafetyNumber>,
+    },
+    /// The safety number with a peer.
+    SafetyNumber {
+        /// Who.
+        peer: String,
+        /// Who it is in the open chat; `None` where there is none, and the number is of what is known.
+        trust: Option<Trust>,
+        /// The number.
+        number: SafetyNumber,
+    },
+    /// Who was seen before.
+    Peers(Vec<(String, Known)>),
+    /// Who may not call.
+    Blocked(Vec<String>),
+    /// The user's own link.
+    Link(String),
+    /// Whom lines go to, and who else is there.
+    Who {
+        /// The peer that lines go to.
+        current: Option<String>,
+        /// All chats and calls.
+        chats: Vec<ChatReport>,
+        /// Who is calling.
+        requests: Vec<String>,
+    },
+    /// The settings of the screen.
+    Settings(Vec<(&'static str, String)>),
+    /// What can be typed; all, or more of one command.
+    Help(Option<String>),
+    /// The server could not serve a message of ours.
+    ServerError {
+        /// One of the protocol's error codes.
+        code: String,
+        /// The server's words.
+        message: String,
+    },
+    /// A command could not be done.
+    Mistake(String),
+    /// Something else, in words.
+    Notice(String),
+}
+
+/// One chat, as `/who` tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChatReport {
+    /// With whom.
+    pub peer: String,
+    /// How far it is.
+    pub state: ChatState,
+    /// Who the other side is; `None` until that is known.
+    pub trust: Option<Trust>,
+    /// Texts that came while lines went to others.
+    pub unread: usize,
+    /// Texts that were sent and are not known to have arrived.
+    pub underway: usize,
+    /// Texts that wait or are kept.
+    pub kept: usize,
+}
+
+/// How far a chat is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChatState {
+    /// There is none; texts are kept for one.
+    Closed,
+    /// The peer is to be called once the server is there, or is being called.
+    Calling,
+    /// Texts can be sent.
+    Open,
+    /// The connection was lost and is sought again.
+    Interrupted,
+}
+
+/// What the prompt shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Prompt {
+    /// Whom lines go to.
+    pub peer: Option<String>,
+    /// Who that is, where it is known.
+    pub trust: Option<Trust>,
+    /// How it stands with what was sent.
+    pub mark: Mark,
+    /// Texts that came from others and were not answered.
+    pub unread: usize,
+}
+
+/// How it stands with the chat that lines go to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mark {
+    /// Nothing to say.
+    #[default]
+    None,
+    /// A call or a text is on its way.
+    Busy,
+    /// Everything has arrived.
+    Delivered,
+    /// There is no connection.
+    Closed,
+}
