@@ -432,7 +432,7 @@ impl Conversation {
         if is_proven {
             let (unsure, kept) = chat.kept.drain(..).partition(|(_, needs_word)| *needs_word);
             chat.kept = unsure;
-            texts.extend(VecDeque::from(kept).into_iter().map(|(text, _)| text));
+            texts.extend(kept.into_iter().map(|(text, _)| text));
         }
         texts.append(&mut chat.waiting);
         let mut effects = vec![Effect::Show(Report::Open { peer: peer.clone(), is_current })];
