@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use lowkey::options::{self, PeerOptions};
+use lowkey::options::{self, PeerOptions, Start};
 use lowkey::peer::{Event, Peer};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -20,12 +20,12 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let options: Options = match options::parse("lowkey-bot") {
-        Ok(options) => options,
+    let start = match options::parse() {
+        Ok(start) => start,
         Err(code) => return code,
     };
     options::start_log();
-    match run(&options) {
+    match run(&start) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             eprintln!("lowkey-bot: {reason}");
@@ -34,10 +34,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Result<(), String> {
+fn run(Start { options, profile, .. }: &Start<Options>) -> Result<(), String> {
     let name = options.peer.name.as_ref().map_or(DEFAULT_NAME, |name| name.as_str());
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| error.to_string())?;
-    let mut settings = options.peer.settings(name)?;
+    let mut settings = options.peer.settings(name, profile.as_ref().map_err(String::as_str))?;
     settings.max_requests = MAX_REQUESTS;
     let (peer, events) =
         Peer::connect_with(options.peer.server.clone(), name, settings).map_err(|error| error.to_string())?;

@@ -29,7 +29,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
-use crate::options::{self, PeerOptions};
+use crate::options::{self, ChatOptions, PeerOptions, Start, config};
 use crate::peer::trust::{Known, KnownPeers, Link};
 use crate::peer::{Event, Peer, ServerUrlError};
 use crate::profile::{Profile, Username};
@@ -47,6 +47,8 @@ use screen::Line;
 struct Options {
     #[command(flatten)]
     peer: PeerOptions,
+    #[command(flatten)]
+    chat: ChatOptions,
     /// Print your link, and the same as a QR code for whoever stands beside you, and end
     #[arg(long)]
     qr: bool,
@@ -57,12 +59,12 @@ struct Options {
 
 /// Runs the program `lowkey` on the command line of this process.
 pub fn main() -> ExitCode {
-    let options: Options = match options::parse("lowkey") {
-        Ok(options) => options,
+    let start = match options::parse() {
+        Ok(start) => start,
         Err(code) => return code,
     };
     options::start_log();
-    match run(options) {
+    match run(start) {
         Ok(code) => code,
         Err(Failure { code, reason }) => {
             eprintln!("lowkey: {reason}");
@@ -86,14 +88,16 @@ impl Failure {
     }
 }
 
-fn run(options: Options) -> Result<ExitCode, Failure> {
+fn run(start: Start<Options>) -> Result<ExitCode, Failure> {
+    let is_server_given = start.is_given("server");
+    let Start { options, profile, .. } = start;
     let is_interactive = io::stdin().is_terminal() && io::stdout().is_terminal() && has_capable_terminal();
     let terminal = Terminal::remember(is_interactive);
     let (mail, mailbox) = mpsc::channel();
     let is_serving = watch_signals(mail.clone(), terminal.clone()).map_err(Failure::system)?;
     let name = match &options.peer.name {
         Some(name) => name.clone(),
-        None => kept_name(is_interactive)?,
+        None => chosen_name(is_interactive, &profile)?,
     };
     let link = options.call.as_ref().filter(|call| call.starts_with("lowkey://"));
     let link = link.map(|link| link.parse::<Link>()).transpose().map_err(|error| Failure::setting(error.to_owned()))?;
@@ -101,8 +105,13 @@ fn run(options: Options) -> Result<ExitCode, Failure> {
         Some(link) => link.server().parse().map_err(|error: ServerUrlError| Failure::setting(error.to_string()))?,
         None => options.peer.server.clone(),
     };
-    let mut settings = options.peer.settings(name.as_str()).map_err(Failure::setting)?;
-    let profile = Profile::from_env(|name| std::env::var(name).ok()).ok();
+    if is_server_given && server != options.peer.server {
+        let reason = format!("the link is for {server}, and --server says {}; leave it out", options.peer.server);
+        return Err(Failure::setting(reason));
+    }
+    let profile_or = profile.as_ref().map_err(String::as_str);
+    let mut settings = options.peer.settings(name.as_str(), profile_or).map_err(Failure::setting)?;
+    let profile = profile.ok();
     let known = profile.as_ref().map(Profile::known_peers).transpose().map_err(Failure::setting)?.unwrap_or_default();
     let place = server.place();
     settings.known = known.at(&place).map(|(name, known)| (name, known.clone())).collect();
@@ -411,12 +420,9 @@ fn read_line(input: &mut impl BufRead) -> io::Result<Option<String>> {
     Ok(Some(String::from_utf8_lossy(&line).into_owned()))
 }
 
-/// The username of the last time, or the one that the user chooses now.
-fn kept_name(is_interactive: bool) -> Result<Username, Failure> {
-    let profile = Profile::from_env(|name| std::env::var(name).ok()).map_err(Failure::setting)?;
-    if let Some(name) = profile.name().map_err(Failure::setting)? {
-        return Ok(name);
-    }
+/// The username that the user chooses now, and that is kept.
+fn chosen_name(is_interactive: bool, profile: &Result<Profile, String>) -> Result<Username, Failure> {
+    let profile = profile.as_ref().map_err(|error| Failure::setting(error.clone()))?;
     if !is_interactive {
         return Err(Failure::setting("no username yet; give one with --name or LOWKEY_NAME".to_owned()));
     }
@@ -431,7 +437,8 @@ fn kept_name(is_interactive: bool) -> Result<Username, Failure> {
             })?;
         match line.trim().parse::<Username>() {
             Ok(name) => {
-                profile.keep_name(&name).map_err(Failure::system)?;
+                let keep = |text: &str| config::change(text, &options::every_setting(), "name", &[name.to_string()]);
+                profile.change_config(keep).map_err(Failure::system)?;
                 println!("Kept in {}; --name uses another one.", profile.path().display());
                 return Ok(name);
             }
