@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Arg, Parser};
 use lowkey::options::{self, PeerOptions, Start};
 use lowkey::peer::{Event, Peer};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -13,10 +13,14 @@ use signal_hook::iterator::Signals;
 ///
 /// It runs until SIGINT, SIGTERM or SIGHUP, and says on standard error when it is online.
 #[derive(Debug, Parser)]
-#[command(name = "lowkey-bot", version, max_term_width = 100)]
+#[command(name = "lowkey-bot", version, max_term_width = 100, mut_args(with_default_name))]
 struct Options {
     #[command(flatten)]
     peer: PeerOptions,
+}
+
+fn with_default_name(option: Arg) -> Arg {
+    if option.get_id() == "name" { option.default_value(DEFAULT_NAME) } else { option }
 }
 
 fn main() -> ExitCode {

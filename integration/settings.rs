@@ -110,7 +110,7 @@ fn every_setting_is_named_alike_everywhere_and_stands_in_the_readme() {
         let key = setting.get_id().as_str();
         assert_eq!(setting.get_long().unwrap(), key.replace('_', "-"));
         assert_eq!(config::variable(setting), format!("LOWKEY_{}", key.to_uppercase()));
-        let flag = setting.to_string().replace('<', "").replace('>', "");
+        let flag = setting.to_string().replace(['<', '>'], "");
         let in_file = if config::is_in_file(setting) { format!("`{key}`") } else { String::new() };
         let default =
             setting.get_default_values().first().map_or(String::new(), |value| format!("`{}`", value.display()));
@@ -310,7 +310,7 @@ fn a_server_is_the_same_however_it_is_spelled() {
     let mut bob = server.peer("bob");
     let home = Folder::new("spelled");
     let port = server.address.rsplit_once(':').unwrap().1;
-    for (spelling, word) in [("ws://localhost:{}", "is new here"), ("WS://LocalHost.:{}/ws/", "keys exchanged")] {
+    for (spelling, word) in [("ws://localhost:{}", "is new here"), ("WS://LocalHost:{}/ws/", "keys exchanged")] {
         let url = spelling.replace("{}", port);
         let mut alice =
             Program::start("lowkey", &["--server", &url, "--name", "alice", "bob"], &[("HOME", home.path())]);

@@ -53,8 +53,9 @@ impl Profile {
     /// # Errors
     /// What `change` says, or the file cannot be read or written.
     pub fn change_config(&self, change: impl FnOnce(&str) -> Result<String, String>) -> Result<(), String> {
-        let text = change(&self.config()?.unwrap_or_default())?;
-        self.write(CONFIG, &text).map_err(|error| format!("{}: {error}", self.path().display()))
+        let said = |error: &dyn fmt::Display| format!("{}: {error}", self.path().display());
+        let text = change(&self.config()?.unwrap_or_default()).map_err(|error| said(&error))?;
+        self.write(CONFIG, &text).map_err(|error| said(&error))
     }
 
     /// The secret that this user's names are held with at a server, made on the first call.

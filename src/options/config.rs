@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::ffi::OsStr;
+use std::ops::Range;
 use std::path::Path;
 
 use clap::builder::Resettable;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use toml_edit::{Array, Document, DocumentMut, Item, Value};
+use toml_edit::{Array, Document, DocumentMut, Item, TomlError, Value};
 
 use super::{is_switch, settings};
 
@@ -23,17 +24,12 @@ impl File {
     /// # Errors
     /// In which line what is wrong, for people.
     pub fn parse(text: &str, every: &Command) -> Result<Self, String> {
-        let line = |span: Option<std::ops::Range<usize>>| {
-            let start = span.map_or(0, |span| span.start).min(text.len());
-            text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count() + 1
-        };
-        let document = Document::parse(text)
-            .map_err(|error| format!("line {}: {}", line(error.span()), error.message().replace('\n', ", ")))?;
+        let document = Document::parse(text).map_err(|error| syntax(text, &error))?;
         let mut file = BTreeMap::new();
         for (key, item) in document.as_table() {
             let at = |reason| {
                 let span = document.as_table().key(key).and_then(toml_edit::Key::span);
-                format!("line {}: {reason}", line(span.or_else(|| item.span())))
+                format!("line {}: {reason}", line(text, span.or_else(|| item.span())))
             };
             let setting = find(every, key).map_err(at)?;
             let values = values(setting, item).map_err(at)?;
@@ -87,7 +83,7 @@ pub fn find<'a>(every: &'a Command, name: &str) -> Result<&'a Arg, String> {
 /// What is wrong with the key or a value, for people.
 pub fn change(text: &str, every: &Command, key: &str, values: &[String]) -> Result<String, String> {
     let setting = find(every, key)?;
-    let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| error.message().to_owned())?;
+    let mut document: DocumentMut = text.parse().map_err(|error| syntax(text, &error))?;
     match values {
         [] => {
             document.remove(key);
@@ -153,6 +149,16 @@ pub fn is_in_file(setting: &Arg) -> bool {
 /// Whether the values of an option are not to be repeated anywhere.
 pub fn is_secret(option: &Arg) -> bool {
     option.is_hide_env_values_set()
+}
+
+/// The line in which a span begins.
+fn line(text: &str, span: Option<Range<usize>>) -> usize {
+    let start = span.map_or(0, |span| span.start).min(text.len());
+    text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count() + 1
+}
+
+fn syntax(text: &str, error: &TomlError) -> String {
+    format!("line {}: {}", line(text, error.span()), error.message().replace('\n', ", "))
 }
 
 fn key(setting: &Arg) -> &str {

@@ -36,12 +36,6 @@ impl FromStr for ServerUrl {
         if !is_plain {
             return Err(error("a URL without a user, a query or a fragment"));
         }
-        // The name of a host may end in a dot, and is then the same.
-        if let Some(Host::Domain(host)) = url.host()
-            && let Some(host) = host.strip_suffix('.').map(str::to_owned)
-        {
-            url.set_host(Some(&host)).map_err(|_| error("ws://HOST or wss://HOST"))?;
-        }
         let path = url.path().trim_end_matches('/').to_owned();
         url.set_path(&if path.ends_with(WEBSOCKET_PATH) { path } else { path + WEBSOCKET_PATH });
         Ok(Self(url))
@@ -153,7 +147,7 @@ mod tests {
             ("wss://Chat.Example:443", "chat.example"),
             ("ws://localhost:8080", "localhost:8080"),
             ("wss://chat.example/lowkey", "chat.example/lowkey"),
-            ("wss://chat.example./ws/", "chat.example"),
+            ("wss://CHAT.example/ws/", "chat.example"),
             ("WSS://chat.example:0443//", "chat.example"),
             ("ws://chat.example:80", "chat.example"),
             ("wss://chat.example:80", "chat.example:80"),
