@@ -63,9 +63,23 @@ check: ## format, clippy, docs, and what the server alone is built from
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --lib
 	@integration/server-crates.sh
 
-install: build ## install the programs into $(PREFIX)/bin
-	install -d $(DESTDIR)$(PREFIX)/bin
-	install -m 755 $(release)/lowkey $(release)/lowkey-bot $(release)/lowkey-server $(DESTDIR)$(PREFIX)/bin
+bin := $(DESTDIR)$(PREFIX)/bin
+share := $(DESTDIR)$(PREFIX)/share
+bash := $(share)/bash-completion/completions
+zsh := $(share)/zsh/site-functions
+fish := $(share)/fish/vendor_completions.d
+
+install: build ## install programs, manual pages and completions into $(PREFIX)
+	install -d $(bin) $(share)/man/man1 $(share)/man/man8 $(bash) $(zsh) $(fish)
+	install -m 755 $(release)/lowkey $(release)/lowkey-bot $(release)/lowkey-server $(bin)
+	install -m 644 deploy/lowkey-server.8 $(share)/man/man8
+	umask 022; for program in lowkey lowkey-bot; do \
+		$(release)/$$program man >$(share)/man/man1/$$program.1 && \
+		$(release)/$$program completions bash >$(bash)/$$program && \
+		$(release)/$$program completions zsh >$(zsh)/_$$program && \
+		$(release)/$$program completions fish >$(fish)/$$program.fish || exit 1; \
+	done
 
 uninstall: ## remove them again
-	rm -f $(DESTDIR)$(PREFIX)/bin/lowkey $(DESTDIR)$(PREFIX)/bin/lowkey-bot $(DESTDIR)$(PREFIX)/bin/lowkey-server
+	rm -f $(addprefix $(bin)/,lowkey lowkey-bot lowkey-server) $(share)/man/man8/lowkey-server.8
+	rm -f $(foreach program,lowkey lowkey-bot,$(share)/man/man1/$(program).1 $(bash)/$(program) $(zsh)/_$(program) $(fish)/$(program).fish)

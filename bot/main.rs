@@ -3,8 +3,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use lowkey::options::{self, PeerOptions};
+use clap::{Arg, Parser};
+use lowkey::options::{self, PeerOptions, Start};
 use lowkey::peer::{Event, Peer};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -13,19 +13,23 @@ use signal_hook::iterator::Signals;
 ///
 /// It runs until SIGINT, SIGTERM or SIGHUP, and says on standard error when it is online.
 #[derive(Debug, Parser)]
-#[command(name = "lowkey-bot", version, max_term_width = 100)]
+#[command(name = "lowkey-bot", version, max_term_width = 100, mut_args(with_default_name))]
 struct Options {
     #[command(flatten)]
     peer: PeerOptions,
 }
 
+fn with_default_name(option: Arg) -> Arg {
+    if option.get_id() == "name" { option.default_value(DEFAULT_NAME) } else { option }
+}
+
 fn main() -> ExitCode {
-    let options: Options = match options::parse("lowkey-bot") {
-        Ok(options) => options,
+    let start = match options::parse() {
+        Ok(start) => start,
         Err(code) => return code,
     };
     options::start_log();
-    match run(&options) {
+    match run(&start) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             eprintln!("lowkey-bot: {reason}");
@@ -34,10 +38,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Result<(), String> {
+fn run(Start { options, profile, .. }: &Start<Options>) -> Result<(), String> {
     let name = options.peer.name.as_ref().map_or(DEFAULT_NAME, |name| name.as_str());
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| error.to_string())?;
-    let mut settings = options.peer.settings(name)?;
+    let mut settings = options.peer.settings(name, profile.as_ref().map_err(String::as_str))?;
     settings.max_requests = MAX_REQUESTS;
     let (peer, events) =
         Peer::connect_with(options.peer.server.clone(), name, settings).map_err(|error| error.to_string())?;

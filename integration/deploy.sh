@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Tries deploy/: the unit's score, the server under the unit's very system-call filter, and a chat through a real nginx with
-# TLS. Installs the Debian packages that it needs, if it may. Usage: deploy.sh FOLDER-OF-THE-PROGRAMS
+# TLS, and by a real SOCKS5 proxy. Installs the Debian packages that it needs, if it may. Usage: deploy.sh FOLDER-OF-THE-PROGRAMS
 #
 # What it cannot show, since nothing here runs under systemd as init: the user of DynamicUser, the file systems of ProtectSystem and
 # its kin, the namespaces, and restarts. What it does show: no privileges, no capabilities, the filter, the address
@@ -14,6 +14,7 @@ command -v nginx >/dev/null || needed+=' nginx-light'
 command -v systemd-analyze >/dev/null || needed+=' systemd'
 command -v openssl >/dev/null || needed+=' openssl'
 command -v curl >/dev/null || needed+=' curl'
+command -v microsocks >/dev/null || needed+=' microsocks'
 /usr/bin/python3 -c 'import seccomp' 2>/dev/null || needed+=' python3 python3-seccomp'
 if [ -n "$needed" ]; then
     apt-get update -qq
@@ -115,6 +116,17 @@ grep -q '/ws' "$work/lowkey.log" || fail 'nothing in the access log'
 grep -rqE 'robot_one|alice_one|username' "$work"/lowkey*.log "$work/nginx-error.log" && fail 'a name in a log'
 grep -qE 'robot_one|alice_one' "$work/server.log" && fail "a name in the server's log"
 ok 'no log holds a name'
+
+# The same by a SOCKS5 proxy that wants to know a user and a secret.
+socks=$(free_port)
+microsocks -i 127.0.0.1 -p "$socks" -u alice -P 'hunter:2' 2>/dev/null &
+processes+=($!)
+{
+    echo 'by a proxy'
+    await "$work/proxied.out" 'robot_one: by a proxy'
+} | LOWKEY_PROXY="socks5://alice:hunter%3A2@127.0.0.1:$socks" "$programs/lowkey" --server "wss://localhost:$tls" --direct \
+    --name carol_one robot_one >"$work/proxied.out" 2>"$work/proxied.log" || fail "$(cat "$work/proxied.log")"
+ok 'the server is reached by a real SOCKS5 proxy'
 
 # Stopping, still under the filter.
 kill -TERM "${processes[0]}"

@@ -13,7 +13,7 @@ use crate::world::{Folder, Program, Server};
 
 /// Takes TLS connections on a free port and passes their bytes on to `target`. Returns the port, and the certificate in
 /// PEM.
-fn terminator(target: String) -> (u16, String) {
+pub fn terminator(target: String) -> (u16, String) {
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(certified.signing_key.serialize_der().into());
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -12,7 +12,8 @@
 //!   connection, HTTP, tables, timers, settings.
 //! * [`peer`]: the handle and its thread; beneath it, pure: the engine (what a peer does on every input), trust (who the other
 //!   side is) and the cipher; and two rooms of I/O: the connection to the server, and WebRTC.
-//! * [`options`]: what both programs of a peer take on their command line and from the environment.
+//! * [`options`]: what both programs of a peer take: each setting with its flag, its environment variable and its key in the
+//!   profile's file; beneath it the start, which reads all three.
 //! * [`profile`]: where these programs keep what outlives them.
 //! * [`chat`]: the terminal client on top of `peer`.
 //!

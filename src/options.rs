@@ -1,20 +1,31 @@
-//! What `lowkey` and `lowkey-bot` both take on the command line and from the environment, and how they say what is wrong
-//! with it: in one line, with exit code 2.
+//! What `lowkey` and `lowkey-bot` take: each setting is defined here once, and may be given by a flag, by an environment
+//! variable, or in the profile's `config.toml`, in this order. Beneath: [`start`] reads them all, [`config`] the file,
+//! [`manual`] has what is made of the definitions, and [`servers`] the values that have a syntax of their own.
 
-use std::ffi::OsString;
+pub mod chat;
+pub mod config;
+pub mod manual;
+pub mod servers;
+pub mod start;
+
 use std::path::PathBuf;
-use std::process::ExitCode;
-use std::str::FromStr;
 
-use clap::error::{ContextKind, ContextValue};
-use clap::{Args, Parser, ValueEnum};
+use clap::builder::BoolishValueParser;
+use clap::{Arg, ArgAction, Args, Command, CommandFactory, Parser, ValueEnum};
 
-use crate::peer::{IceServer, ServerUrl, Settings, TextFormat};
-use crate::profile::{Profile, Username};
+pub use chat::ChatOptions;
+pub use start::{Start, parse, start_log};
+
+use crate::peer::{ProxyUrl, ServerUrl, Settings, TextFormat};
+use crate::profile::{Profile, ProfileName, Username};
+use servers::{AccessToken, StunServer, TurnServer};
 
 /// The options of every program that is a peer.
 #[derive(Debug, Clone, Args)]
 pub struct PeerOptions {
+    /// The profile to use: its own name, identity, known peers and settings, apart from all others
+    #[arg(long, env = "LOWKEY_PROFILE", value_name = "NAME")]
+    pub profile: Option<ProfileName>,
     /// The signaling server, by its ws:// or wss:// URL; the path /ws is added where it is missing
     #[arg(long, env = "LOWKEY_SERVER", value_name = "URL", default_value = "ws://localhost:8080")]
     pub server: ServerUrl,
@@ -25,18 +36,40 @@ pub struct PeerOptions {
     #[arg(long, env = "LOWKEY_STUN", value_name = "HOST[:PORT]", value_delimiter = ',')]
     pub stun: Vec<StunServer>,
     /// A TURN server, which relays what cannot go directly; may be repeated. Others on this machine can see your
-    /// command line, so give the secret by the environment where that matters
-    #[arg(long, env = "LOWKEY_TURN", value_name = "USER:SECRET@HOST[:PORT]", hide_env_values = true)]
+    /// command line, so give the secret elsewhere where that matters
+    #[arg(
+        long,
+        env = "LOWKEY_TURN",
+        value_name = "USER:SECRET@HOST[:PORT]",
+        hide_env_values = true,
+        hide_default_value = true
+    )]
     pub turn: Vec<TurnServer>,
-    /// A file with what a private server wants to know; or give it in LOWKEY_ACCESS_TOKEN, since others on this machine can see
-    /// your command line
+    /// What a private server wants to know. Others on this machine can see your command line, so give it elsewhere where
+    /// that matters
+    #[arg(long, env = "LOWKEY_ACCESS_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub access_token: Option<AccessToken>,
+    /// A file with what a private server wants to know
     #[arg(long, env = "LOWKEY_ACCESS_TOKEN_FILE", value_name = "FILE")]
     pub access_token_file: Option<PathBuf>,
+    /// A SOCKS5 proxy to reach the server by, which also looks up the server's name. Peers are then not reached directly,
+    /// so that they do not see your address, but by a TURN server, which does
+    #[arg(long, env = "LOWKEY_PROXY", value_name = "socks5://[USER:SECRET@]HOST[:PORT]", hide_env_values = true)]
+    pub proxy: Option<ProxyUrl>,
+    /// Talk to peers directly although there is a proxy: they see your address
+    #[arg(long, env = "LOWKEY_DIRECT")]
+    pub direct: bool,
     /// Refuse peers that cannot prove who they are, as old apps, and such as change their key in mid-chat
-    #[arg(long, env = "LOWKEY_STRICT", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "LOWKEY_STRICT")]
     pub strict: bool,
     /// How texts are written at first to apps that say nothing of themselves
-    #[arg(long, env = "LOWKEY_TEXT_FORMAT", value_enum, default_value_t = TextFormatOption::V1)]
+    #[arg(
+        long,
+        env = "LOWKEY_TEXT_FORMAT",
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t = TextFormatOption::V1
+    )]
     pub text_format: TextFormatOption,
 }
 
@@ -45,9 +78,9 @@ impl PeerOptions {
     /// the profile's; where there is no place for them, they are this program's alone.
     ///
     /// # Errors
-    /// A file cannot be read or understood.
-    pub fn settings(&self, name: &str) -> Result<Settings, String> {
-        let (token, identity) = match Profile::from_env(|name| std::env::var(name).ok()) {
+    /// A file cannot be read or understood, or two options contradict each other.
+    pub fn settings(&self, name: &str, profile: Result<&Profile, &str>) -> Result<Settings, String> {
+        let (token, identity) = match profile {
             // Where they cannot be kept, as with a service's user, they last as long as the program.
             Ok(profile) => {
                 let identity = match profile.identity(name) {
@@ -57,10 +90,17 @@ impl PeerOptions {
                 (profile.token().inspect_err(|error| log::warn!("{error}")).ok(), identity)
             }
             Err(error) => {
-                warn_of_no_identity(name, &error);
+                warn_of_no_identity(name, error);
                 (None, None)
             }
         };
+        let is_relay_only = self.proxy.is_some() && !self.direct;
+        if is_relay_only && self.turn.is_empty() {
+            eprintln!(
+                "* with a proxy, peers are only reached by a TURN server, and none is known: give one with --turn, \
+                 or --direct to show peers your address"
+            );
+        }
         let stun = self.stun.iter().map(|server| server.0.clone());
         let turn = self.turn.iter().map(|server| server.0.clone());
         Ok(Settings {
@@ -68,7 +108,9 @@ impl PeerOptions {
             identity,
             is_strict: self.strict,
             access_token: self.access_token()?,
+            proxy: self.proxy.clone(),
             ice_servers: stun.chain(turn).collect(),
+            is_relay_only,
             text_format: match self.text_format {
                 TextFormatOption::V1 => TextFormat::V1,
                 TextFormatOption::V2 => TextFormat::V2,
@@ -78,75 +120,20 @@ impl PeerOptions {
     }
 
     fn access_token(&self) -> Result<Option<String>, String> {
-        let token = match (&self.access_token_file, std::env::var("LOWKEY_ACCESS_TOKEN")) {
-            (Some(path), _) => std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?,
-            (None, Ok(token)) => token,
-            (None, Err(_)) => return Ok(None),
+        let Some(path) = &self.access_token_file else {
+            return Ok(self.access_token.as_ref().map(AccessToken::secret));
         };
-        let token = token.trim();
-        match token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            true => Ok(Some(token.to_owned()).filter(|token| !token.is_empty())),
-            false => Err("the access token has spaces or other characters that no token has".to_owned()),
+        if self.access_token.is_some() {
+            return Err("access_token and access_token_file are both set; one of them is enough".to_owned());
         }
+        let said = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        let token = std::fs::read_to_string(path).map_err(|error| said(&error))?;
+        token.trim().parse().map(|token: AccessToken| Some(token.secret())).map_err(|error| said(&error))
     }
 }
 
 fn warn_of_no_identity(name: &str, error: &str) {
     eprintln!("* {error}; so nobody will know {name} again after this start");
-}
-
-/// A STUN server's address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StunServer(IceServer);
-
-impl FromStr for StunServer {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let address = text.strip_prefix("stun:").unwrap_or(text);
-        let url = format!("stun:{}", host_and_port(address)?);
-        Ok(Self(IceServer { url, username: String::new(), credential: String::new() }))
-    }
-}
-
-/// A TURN server's address with the user and the secret for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TurnServer(IceServer);
-
-impl FromStr for TurnServer {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let expected = TURN_SYNTAX;
-        let rest = text.strip_prefix("turn:").unwrap_or(text);
-        let (user, address) = rest.rsplit_once('@').ok_or(expected)?;
-        let (username, credential) = user.split_once(':').ok_or(expected)?;
-        if username.is_empty() || credential.is_empty() {
-            return Err(expected);
-        }
-        let url = format!("turn:{}", host_and_port(address)?);
-        Ok(Self(IceServer { url, username: username.to_owned(), credential: credential.to_owned() }))
-    }
-}
-
-/// Checks `HOST[:PORT]`, where an IPv6 address stands in brackets.
-fn host_and_port(address: &str) -> Result<&str, &'static str> {
-    if address.starts_with("stuns:") || address.starts_with("turns:") || address.contains('?') {
-        return Err("only STUN and TURN over UDP are supported, without TLS or options");
-    }
-    let (host, port) = match address.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (address, None),
-    };
-    let is_bare = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '/' || c == '@');
-    let is_host = is_bare && (!host.contains(':') || host.starts_with('[') && host.ends_with(']'));
-    if !is_host {
-        return Err("an address is HOST or HOST:PORT");
-    }
-    match port.map(str::parse::<u16>) {
-        None | Some(Ok(1..)) => Ok(address),
-        _ => Err("a port is a number from 1 to 65535"),
-    }
 }
 
 /// [`TextFormat`], as it is written on a command line.
@@ -158,73 +145,47 @@ pub enum TextFormatOption {
     V2,
 }
 
-/// Reads the command line of `program`. Help and version are printed, and a mistake is said in one line.
-///
-/// # Errors
-/// The code to exit with.
-pub fn parse<T: Parser>(program: &str) -> Result<T, ExitCode> {
-    parse_from(program, std::env::args_os())
+/// Every setting that any of the programs takes, as a command of its own.
+pub fn every_setting() -> Command {
+    #[derive(Parser)]
+    struct Every {
+        #[command(flatten)]
+        _peer: PeerOptions,
+        #[command(flatten)]
+        _chat: ChatOptions,
+    }
+    let mut every = uniform(Every::command());
+    every.build();
+    every
 }
 
-fn parse_from<T: Parser>(program: &str, arguments: impl IntoIterator<Item = OsString>) -> Result<T, ExitCode> {
-    T::try_parse_from(arguments).map_err(|error| {
-        if !error.use_stderr() {
-            // Help or version; if nobody reads it, nobody misses it.
-            let _ = error.print();
-            return ExitCode::SUCCESS;
-        }
-        eprintln!("{program}: {}; see {program} --help", explain(&error));
-        ExitCode::from(2)
+/// The settings among the options: those that can be given in the environment too.
+pub fn settings(command: &Command) -> impl Iterator<Item = &Arg> {
+    command.get_arguments().filter(|option| option.get_env().is_some())
+}
+
+/// Makes settings alike: they can stand before and after a subcommand, and what is on or off can be said either way.
+fn uniform(command: Command) -> Command {
+    command.mut_args(|option| match option.get_env().is_some() {
+        true if is_switch(&option) => switch(option).global(true),
+        true => option.global(true),
+        false => option,
     })
 }
 
-/// What is wrong, in one line: the first paragraph of clap's words. A secret is not repeated.
-fn explain(error: &clap::Error) -> String {
-    if let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg)
-        && argument.starts_with("--turn")
-    {
-        return format!("invalid value (not shown) for '{argument}': {TURN_SYNTAX}");
-    }
-    let words = error.render().to_string();
-    let paragraph: Vec<&str> = words.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
-    paragraph.join(" ").trim_start_matches("error: ").to_owned()
+fn is_switch(option: &Arg) -> bool {
+    option.get_value_parser().type_id() == std::any::TypeId::of::<bool>()
 }
 
-/// Logs to standard error where `RUST_LOG` asks for it. What the crates beneath say of a healthy call looks like trouble, so
-/// they are only heard when they are named.
-pub fn start_log() {
-    let mut logger = env_logger::Builder::new();
-    logger.filter_level(log::LevelFilter::Off);
-    for noisy in ["rtc", "webrtc", "mio", "rustls", "tungstenite"] {
-        logger.filter_module(noisy, log::LevelFilter::Off);
-    }
-    logger.parse_default_env().init();
-}
-
-const TURN_SYNTAX: &str = "a TURN server is given as USER:SECRET@HOST[:PORT]";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn servers_for_nats_are_read_with_or_without_their_scheme() {
-        let stun = |text: &str| text.parse::<StunServer>().map(|server| server.0.url);
-        assert_eq!(stun("stun.example").as_deref(), Ok("stun:stun.example"));
-        assert_eq!(stun("stun:[2001:db8::1]:3478").as_deref(), Ok("stun:[2001:db8::1]:3478"));
-        for bad in ["", "stuns:x", "x:0", "x:99999", "2001:db8::1", "x?transport=tcp", "a b", ":1"] {
-            assert!(stun(bad).is_err(), "{bad}");
-        }
-        let turn: TurnServer = "turn:bob:p:w@d@turn.example:3478".parse().unwrap();
-        let expected = IceServer {
-            url: "turn:turn.example:3478".to_owned(),
-            username: "bob".to_owned(),
-            credential: "p:w@d".to_owned(),
-        };
-        assert_eq!(turn.0, expected);
-        for bad in ["turn.example", "bob@turn.example", "bob:@turn.example", "bob:x@"] {
-            assert!(bad.parse::<TurnServer>().is_err(), "{bad}");
-        }
-        assert!(!format!("{turn:?}").contains("p:w@d"), "secrets stay out of debug texts");
-    }
+fn switch(option: Arg) -> Arg {
+    let default = option.get_default_values().first().cloned().unwrap_or_else(|| "false".into());
+    option
+        .action(ArgAction::Set)
+        .value_parser(BoolishValueParser::new())
+        .value_name("BOOL")
+        .hide_possible_values(true)
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_value(default)
+        .default_missing_value("true")
 }

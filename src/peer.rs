@@ -28,6 +28,7 @@ pub mod keys;
 pub mod login;
 mod rtc;
 pub mod signaling;
+pub mod socks;
 pub mod trust;
 
 use std::collections::{HashMap, VecDeque};
@@ -53,6 +54,7 @@ pub use login::{ServerUrl, ServerUrlError};
 pub use rtc::IceServer;
 use rtc::{Command, Outlet, Rtc};
 use signaling::{Dialled, Signaling};
+pub use socks::ProxyUrl;
 use trust::Known;
 pub use trust::Trust;
 
@@ -67,6 +69,10 @@ pub struct Peer {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Settings {
+    /// The SOCKS5 proxy to reach the server by; `None` goes there directly. Peers are reached past it: see `is_relay_only`.
+    pub proxy: Option<ProxyUrl>,
+    /// Whether peers are only reached by a TURN server, so that they do not learn the user's address.
+    pub is_relay_only: bool,
     /// STUN and TURN servers, which find and give ways through NATs. None by default, so that nobody is told of a call.
     pub ice_servers: Vec<IceServer>,
     /// The secret that the name is held with at the server (protocol 2.6): whoever has the same one gets the name back after a
@@ -93,6 +99,8 @@ impl fmt::Debug for Settings {
     /// Without the secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
+            .field("proxy", &self.proxy)
+            .field("is_relay_only", &self.is_relay_only)
             .field("ice_servers", &self.ice_servers)
             .field("text_format", &self.text_format)
             .field("max_requests", &self.max_requests)
@@ -104,6 +112,8 @@ impl fmt::Debug for Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            proxy: None,
+            is_relay_only: false,
             ice_servers: Vec::new(),
             token: None,
             access_token: None,
@@ -177,6 +187,7 @@ impl Peer {
         let (outlet, inputs) = Outlet::new(waker.clone());
         let config = rtc::Config {
             ice_servers: settings.ice_servers,
+            is_relay_only: settings.is_relay_only,
             with_loopback: server.is_loopback(),
             lost_after: settings.lost_after,
             has_lost: Arc::default(),
@@ -198,6 +209,7 @@ impl Peer {
             username: username.to_owned(),
             secret: settings.token.unwrap_or_else(new_token),
             access_token: settings.access_token,
+            proxy: settings.proxy,
         };
         let setup = Setup {
             text_format: settings.text_format,

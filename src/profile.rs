@@ -1,6 +1,7 @@
 //! Where the programs keep what outlives them: the folder `lowkey` in the user's configuration folder
-//! (`$XDG_CONFIG_HOME`, else `~/.config`). `config.toml` holds the username, `token` the secret that it is held with, `identity-NAME` the long-term
-//! key of a name, `known_peers` who was seen before, `blocked` who may not call, and `history` what was typed.
+//! (`$XDG_CONFIG_HOME`, else `~/.config`), and for a profile with a name its folder in `profiles` there. `config.toml` holds
+//! settings, `token` the secret that names are held with, `identity-NAME` the long-term key of a name, `known_peers` who was seen before, `blocked` who
+//! may not call, and `history` what was typed.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,7 +11,6 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::peer::keys::KeyPair;
@@ -23,51 +23,40 @@ pub struct Profile {
     folder: PathBuf,
 }
 
-/// What the file holds.
-#[derive(Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Config {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-}
-
 impl Profile {
-    /// The profile of this environment.
+    /// The profile of this name in this environment; `None` is the default one.
     ///
     /// # Errors
     /// Neither `XDG_CONFIG_HOME` nor `HOME` says where it is.
-    pub fn from_env(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+    pub fn find(lookup: impl Fn(&str) -> Option<String>, name: Option<&ProfileName>) -> Result<Self, String> {
         let set = |name| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         // A relative path is to be ignored (XDG Base Directory Specification).
         let folder = set("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
         let folder = folder.or_else(|| set("HOME").map(|home| home.join(".config")));
         let folder = folder.ok_or("neither XDG_CONFIG_HOME nor HOME is set, so there is no place for settings")?;
-        Ok(Self { folder: folder.join("lowkey") })
+        let folder = folder.join("lowkey");
+        Ok(Self { folder: name.map_or(folder.clone(), |name| folder.join("profiles").join(&name.0)) })
     }
 
-    /// The username that was kept, if there is one.
+    /// The text of the file of settings, if there is one.
     ///
     /// # Errors
-    /// The file cannot be read or understood.
-    pub fn name(&self) -> Result<Option<Username>, String> {
-        let path = self.path();
-        let said = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-        let text = match fs::read_to_string(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            text => text.map_err(|error| said(&error))?,
-        };
-        let config: Config = toml::from_str(&text).map_err(|error| said(&error.message()))?;
-        config.name.map(|name| name.parse().map_err(|error| said(&error))).transpose()
+    /// The file cannot be read.
+    pub fn config(&self) -> Result<Option<String>, String> {
+        match fs::read_to_string(self.path()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            text => text.map(Some).map_err(|error| format!("{}: {error}", self.path().display())),
+        }
     }
 
-    /// Keeps the username.
+    /// Changes the text of the file of settings.
     ///
     /// # Errors
-    /// The file cannot be written.
-    pub fn keep_name(&self, name: &Username) -> Result<(), String> {
-        let config = Config { name: Some(name.to_string()) };
-        let text = toml::to_string(&config).expect("settings serialize");
-        self.write("config.toml", &text).map_err(|error| format!("{}: {error}", self.path().display()))
+    /// What `change` says, or the file cannot be read or written.
+    pub fn change_config(&self, change: impl FnOnce(&str) -> Result<String, String>) -> Result<(), String> {
+        let said = |error: &dyn fmt::Display| format!("{}: {error}", self.path().display());
+        let text = change(&self.config()?.unwrap_or_default()).map_err(|error| said(&error))?;
+        self.write(CONFIG, &text).map_err(|error| said(&error))
     }
 
     /// The secret that this user's names are held with at a server, made on the first call.
@@ -186,7 +175,7 @@ impl Profile {
 
     /// Where the settings are.
     pub fn path(&self) -> PathBuf {
-        self.folder.join("config.toml")
+        self.folder.join(CONFIG)
     }
 
     fn create_folder(&self) -> io::Result<()> {
@@ -209,11 +198,14 @@ impl Profile {
         created
     }
 
-    /// Writes beside the file and renames, so that nobody ever finds half of it. Only the user may read it.
+    /// Writes beside the file and renames, so that nobody ever finds half of it. Only the user may read it. What a link
+    /// leads to, as some keep their settings, is written there.
     fn write(&self, name: &str, text: &str) -> io::Result<()> {
         self.create_folder()?;
-        let beside = self.folder.join(format!("{name}.{}", std::process::id()));
-        let written = write_new(&beside, text).and_then(|()| fs::rename(&beside, self.folder.join(name)));
+        let path = self.folder.join(name);
+        let path = fs::canonicalize(&path).unwrap_or(path);
+        let beside = path.with_file_name(format!("{name}.{}", std::process::id()));
+        let written = write_new(&beside, text).and_then(|()| fs::rename(&beside, &path));
         if written.is_err() {
             let _ = fs::remove_file(&beside);
         }
@@ -286,6 +278,23 @@ impl fmt::Display for Username {
     }
 }
 
+/// The name of a profile, which is also that of its folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileName(String);
+
+impl FromStr for ProfileName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_fit = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
+        match is_fit && (1..=32).contains(&text.len()) && !text.starts_with(['-', '.']) {
+            true => Ok(Self(text.to_owned())),
+            false => Err("the name of a profile is 1 to 32 of a-z, A-Z, 0-9, _, - and ., without - or . at its start"),
+        }
+    }
+}
+
+const CONFIG: &str = "config.toml";
 const KNOWN_PEERS: &str = "known_peers";
 const BLOCKED: &str = "blocked";
 const HISTORY: &str = "history";
@@ -304,6 +313,22 @@ mod tests {
         }
         for bad in ["", "ab", "abcdefghijklmnopqrstu", "a b", "bob!", "böb"] {
             assert!(bad.parse::<Username>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_profile_is_that_of_a_folder_and_leads_nowhere_else() {
+        let home = |name: &str| (name == "HOME").then(|| "/home/alice".to_owned());
+        for good in ["a", "work", "A_9.b-c", "abcdefghijklmnopqrstuvwxyz_12345"] {
+            let profile = Profile::find(home, Some(&good.parse().unwrap())).unwrap();
+            assert_eq!(
+                profile.path(),
+                PathBuf::from(format!("/home/alice/.config/lowkey/profiles/{good}/config.toml"))
+            );
+        }
+        assert_eq!(Profile::find(home, None).unwrap().path(), PathBuf::from("/home/alice/.config/lowkey/config.toml"));
+        for bad in ["", ".", "..", ".a", "-a", "a/b", "a b", "a\n", "böb", "abcdefghijklmnopqrstuvwxyz_123456"] {
+            assert!(bad.parse::<ProfileName>().is_err(), "{bad}");
         }
     }
 }

@@ -21,7 +21,7 @@ use rustyline::history::MemHistory;
 use rustyline::validate::Validator;
 use rustyline::{ColorMode, CompletionType, Config, Context, Editor, ExternalPrinter, Helper};
 
-use super::Mail;
+use super::client::{self, Mail};
 use super::command::{self, Command};
 use super::report::Prompt;
 use super::screen::{self, Look};
@@ -202,7 +202,7 @@ impl Highlighter for Assistant {
             true => shown.prompt.clone(),
             false => Prompt { peer, ..Prompt::default() },
         };
-        let time = self.is_entered.get().then(super::clock_time);
+        let time = self.is_entered.get().then(client::clock_time);
         Cow::Owned(screen::prompt(&current, shown.look, time.as_deref()))
     }
 

@@ -8,6 +8,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha512};
 use url::{Host, Url};
 
+use super::socks::ProxyUrl;
 use crate::protocol::WEBSOCKET_PATH;
 
 /// Where a server is: a `ws://` or `wss://` URL whose path ends in `/ws`.
@@ -107,6 +108,8 @@ pub struct Login {
     pub secret: String,
     /// What a private server wants to know.
     pub access_token: Option<String>,
+    /// The proxy to reach the server by.
+    pub proxy: Option<ProxyUrl>,
 }
 
 impl Login {
@@ -144,6 +147,11 @@ mod tests {
             ("wss://Chat.Example:443", "chat.example"),
             ("ws://localhost:8080", "localhost:8080"),
             ("wss://chat.example/lowkey", "chat.example/lowkey"),
+            ("wss://CHAT.example/ws/", "chat.example"),
+            ("WSS://chat.example:0443//", "chat.example"),
+            ("ws://chat.example:80", "chat.example"),
+            ("wss://chat.example:80", "chat.example:80"),
+            ("ws://[0:0::1]:8080", "[::1]:8080"),
         ] {
             assert_eq!(text.parse::<ServerUrl>().unwrap().place(), place);
         }
@@ -162,7 +170,7 @@ mod tests {
     fn a_name_has_another_token_at_each_server_and_for_each_secret() {
         let token = |server: &str, username: &str, secret: &str| {
             let (server, username, secret) = (server.parse().unwrap(), username.to_owned(), secret.to_owned());
-            Login { server, username, secret, access_token: None }.name_token()
+            Login { server, username, secret, access_token: None, proxy: None }.name_token()
         };
         let one = token("ws://a.example", "alice", "secret");
         assert_eq!(one, token("ws://a.example/ws", "alice", "secret"));

@@ -22,7 +22,8 @@ use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::error::Error;
 use webrtc::peer_connection::{
     PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder, RTCIceServer,
-    RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription, SettingEngineBuilder,
+    RTCIceTransportPolicy, RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription,
+    SettingEngineBuilder,
 };
 
 use prompt::{Pace, Prompt};
@@ -37,6 +38,8 @@ use crate::protocol::Candidate;
 pub struct Config {
     /// STUN and TURN servers. With none, nobody is told of a call.
     pub ice_servers: Vec<IceServer>,
+    /// Whether only what a TURN server relays is used, so that the peer learns no address of this machine.
+    pub is_relay_only: bool,
     /// Whether the peer may be on this very machine.
     pub with_loopback: bool,
     /// How long nothing may be heard of the other side before a connection counts as lost.
@@ -495,9 +498,12 @@ async fn build_with(
         // One is enough for this machine, and each socket costs a buffer.
         addresses.push("127.0.0.1:0".to_owned());
     }
+    let policy = if config.is_relay_only { RTCIceTransportPolicy::Relay } else { RTCIceTransportPolicy::All };
+    let configuration =
+        RTCConfigurationBuilder::new().with_ice_servers(servers.collect()).with_ice_transport_policy(policy).build();
     let runtime = Prompt::new(pace.clone());
     let connection = PeerConnectionBuilder::new()
-        .with_configuration(RTCConfigurationBuilder::new().with_ice_servers(servers.collect()).build())
+        .with_configuration(configuration)
         .with_setting_engine(settings)
         .with_runtime(Arc::new(runtime))
         .with_handler(Arc::new(Handler { notes: notes.clone() }))

@@ -220,13 +220,16 @@ impl Signaling {
 fn dial(login: &Login) -> Dialled {
     let (host, port) = login.server.address();
     let unreachable = |error: io::Error| format!("cannot reach {host} port {port}: {error}");
-    let stream = connect(&host, port).map_err(unreachable)?;
-    let set = || -> io::Result<()> {
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(DIAL_TIME))?;
-        stream.set_write_timeout(Some(DIAL_TIME))
+    let stream = match &login.proxy {
+        None => connect(&host, port).and_then(|stream| limited(stream, DIAL_TIME)).map_err(unreachable)?,
+        Some(proxy) => {
+            let (at, at_port) = &proxy.address;
+            let said = |error: io::Error| format!("cannot reach the proxy {at} port {at_port}: {error}");
+            let mut stream = connect(at, *at_port).and_then(|stream| limited(stream, PROXY_TIME)).map_err(said)?;
+            proxy.connect(&mut stream, &host, port).map_err(unreachable)?;
+            limited(stream, DIAL_TIME).map_err(unreachable)?
+        }
     };
-    set().map_err(unreachable)?;
     let socket = stream.try_clone().map_err(unreachable)?;
     let mut request = login.server.for_user(&login.username).into_client_request().map_err(|error| explain(&error))?;
     let secret = |value: &str| HeaderValue::from_str(value).map_err(|_| "a token has characters that no token has");
@@ -249,6 +252,14 @@ fn dial(login: &Login) -> Dialled {
         })?;
     socket.set_nonblocking(true).map_err(unreachable)?;
     Ok(Box::new(websocket))
+}
+
+/// The stream with a time limit for each reading and writing.
+fn limited(stream: TcpStream, limit: Duration) -> io::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.set_write_timeout(Some(limit))?;
+    Ok(stream)
 }
 
 /// Tries each address of the host in turn.
@@ -330,6 +341,9 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// How long each step of dialling may take.
 const DIAL_TIME: Duration = Duration::from_secs(10);
+
+/// How long a proxy may take to answer: one such as Tor finds its way only then.
+const PROXY_TIME: Duration = Duration::from_secs(60);
 
 /// The longest message that a server may send, and the most that may wait to be sent to it, in bytes.
 const MAX_SIGNAL: usize = 256 * 1024;

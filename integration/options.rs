@@ -1,0 +1,44 @@
+//! Each option of `lowkey` that no other file tries, by what it does; the tests have their names.
+
+use std::net::UdpSocket;
+
+use crate::old_app::OldApp;
+use crate::world::{Program, SOON, Server};
+
+/// The kind of the first STUN message (RFC 8489, section 5) that a call sends to a server given by `option`.
+fn asked(option: &str, user: &str) -> u16 {
+    let server = Server::start();
+    let _bot = server.bot();
+    let stun = UdpSocket::bind("127.0.0.1:0").unwrap();
+    stun.set_read_timeout(Some(SOON)).unwrap();
+    let (url, address) = (server.url(), format!("{user}{}", stun.local_addr().unwrap()));
+    let _alice = Program::start("lowkey", &["--server", &url, "--name", "alice", option, &address, "echo"], &[]);
+    let mut message = [0; 2048];
+    stun.recv_from(&mut message).expect("the server is asked");
+    u16::from_be_bytes([message[0], message[1]])
+}
+
+#[test]
+fn the_option_stun_asks_that_server_in_a_call() {
+    assert_eq!(asked("--stun", ""), 0x0001, "a binding request");
+}
+
+#[test]
+fn the_option_turn_asks_that_server_in_a_call() {
+    assert_eq!(asked("--turn", "user:secret@"), 0x0003, "an allocate request (RFC 8656)");
+}
+
+#[test]
+fn the_option_text_format_chooses_how_the_first_text_is_written() {
+    let server = Server::start();
+    for (name, format, is_json) in [("alice", "v1", false), ("carol", "v2", true)] {
+        let mut alice = None;
+        let mut app = OldApp::answer(&server, "old", || {
+            let arguments = ["--server", &server.url(), "--name", name, "--text-format", format, "old"];
+            alice = Some(Program::start("lowkey", &arguments, &[]));
+        });
+        alice.as_mut().unwrap().write("hello");
+        let text = app.raw_text(SOON).unwrap();
+        assert_eq!(text.starts_with('{'), is_json, "{text}");
+    }
+}

@@ -1,0 +1,215 @@
+//! A server that is reached by a SOCKS5 proxy, and what peers then see of the user.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+
+use data_encoding::BASE64;
+use serde_json::json;
+
+use crate::tls::terminator;
+use crate::world::{Client, Folder, Program, SOON, Server};
+
+/// A SOCKS5 proxy of the test's own. It leads every name to loopback, and tells which were asked for.
+struct Proxy {
+    url: String,
+    asked: Receiver<String>,
+}
+
+impl Proxy {
+    /// One that everybody may use, or whoever knows user and secret.
+    fn start(login: Option<(&'static str, &'static str)>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let user = login.map_or(String::new(), |(user, secret)| format!("{user}:{secret}@"));
+        let url = format!("socks5://{user}{}", listener.local_addr().unwrap());
+        let (sender, asked) = mpsc::channel();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let sender = sender.clone();
+                thread::spawn(move || {
+                    // Whoever breaks off is of no interest.
+                    let _ = serve(stream.unwrap(), login, |name| {
+                        let _ = sender.send(name);
+                    });
+                });
+            }
+        });
+        Self { url, asked }
+    }
+}
+
+fn take<const LENGTH: usize>(stream: &mut TcpStream) -> std::io::Result<[u8; LENGTH]> {
+    let mut bytes = [0; LENGTH];
+    stream.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn counted(stream: &mut TcpStream) -> std::io::Result<String> {
+    let [length] = take(stream)?;
+    let mut bytes = vec![0; usize::from(length)];
+    stream.read_exact(&mut bytes)?;
+    Ok(String::from_utf8(bytes).unwrap())
+}
+
+fn serve(mut stream: TcpStream, login: Option<(&str, &str)>, asked: impl Fn(String)) -> std::io::Result<()> {
+    let [5, count] = take(&mut stream)? else { panic!("no SOCKS5") };
+    let mut methods = vec![0; usize::from(count)];
+    stream.read_exact(&mut methods)?;
+    let method = if login.is_some() { 2 } else { 0 };
+    if !methods.contains(&method) {
+        return stream.write_all(&[5, 0xff]);
+    }
+    stream.write_all(&[5, method])?;
+    if let Some((user, secret)) = login {
+        let [1] = take(&mut stream)? else { panic!("no username and password") };
+        let is_right = counted(&mut stream)? == user && counted(&mut stream)? == secret;
+        stream.write_all(&[1, u8::from(!is_right)])?;
+        if !is_right {
+            return Ok(());
+        }
+    }
+    let [5, 1, 0, kind] = take(&mut stream)? else { panic!("no connect") };
+    let host = match kind {
+        1 => take::<4>(&mut stream)?.map(|byte| byte.to_string()).join("."),
+        3 => counted(&mut stream)?,
+        kind => panic!("an address of kind {kind}"),
+    };
+    let port = u16::from_be_bytes(take(&mut stream)?);
+    asked(format!("{host}:{port}"));
+    let Ok(target) = TcpStream::connect(("127.0.0.1", port)) else {
+        return stream.write_all(&[5, 5, 0, 1, 0, 0, 0, 0, 0, 0]);
+    };
+    stream.write_all(&[5, 0, 0, 1, 127, 0, 0, 1, 0, 0])?;
+    let (mut there, mut back) = (target.try_clone()?, stream.try_clone()?);
+    thread::spawn(move || {
+        let _ = std::io::copy(&mut there, &mut back);
+        let _ = back.shutdown(Shutdown::Both);
+    });
+    let mut target = target;
+    let _ = std::io::copy(&mut stream, &mut target);
+    target.shutdown(Shutdown::Both)
+}
+
+#[test]
+fn the_server_is_reached_by_the_proxy_which_looks_its_name_up() {
+    let server = Server::start();
+    let mut bob = server.peer("bob");
+    let port = server.address.rsplit_once(':').unwrap().1;
+    for (name, login) in [("alice", None), ("carol", Some(("alice", "hunter2")))] {
+        let proxy = Proxy::start(login);
+        // A name that nobody else could look up.
+        let url = format!("ws://chat.invalid:{port}");
+        let arguments = ["--server", &url, "--name", name, "--proxy", &proxy.url, "--direct", "bob"];
+        let mut alice = Program::start("lowkey", &arguments, &[]);
+        bob.answer(name);
+        alice.write("through the proxy");
+        assert_eq!(bob.message().1, "through the proxy");
+        assert_eq!(proxy.asked.recv().unwrap(), format!("chat.invalid:{port}"));
+        alice.write("/quit");
+        assert_eq!(alice.wait().code(), Some(0));
+    }
+}
+
+#[test]
+fn tls_goes_through_the_proxy_to_the_server() {
+    let server = Server::start();
+    let (port, certificate) = terminator(server.address.clone());
+    let folder = Folder::new("proxy-tls");
+    let file = folder.0.join("certificate.pem");
+    std::fs::write(&file, certificate).unwrap();
+    let proxy = Proxy::start(None);
+    let url = format!("wss://localhost:{port}");
+    let variables = [("SSL_CERT_FILE", file.to_str().unwrap()), ("LOWKEY_PROXY", &*proxy.url)];
+    let mut bot = Program::start("lowkey-bot", &["--server", &url], &variables);
+    bot.stderr.find("online as echo");
+    assert_eq!(proxy.asked.recv().unwrap(), format!("localhost:{port}"));
+}
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_told_of_and_never_passed_by() {
+    let server = Server::start();
+    let (open, closed) = (Proxy::start(None), Proxy::start(Some(("alice", "hunter2"))));
+    let wrong = closed.url.replace("hunter2", "hunter3");
+    let unknown = closed.url.replace("alice:hunter2@", "");
+    let nothing = server.url();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (proxy, url, reason) in [
+        (format!("socks5://{free}"), &nothing, "cannot reach the proxy 127.0.0.1 port".to_owned()),
+        (wrong, &nothing, "the proxy refuses: the user or the secret is wrong".to_owned()),
+        (unknown, &nothing, "the proxy refuses: it wants to know a user and a secret".to_owned()),
+        (open.url.clone(), &format!("ws://{free}"), "the proxy refuses: the server refuses the connection".to_owned()),
+        (nothing.replace("ws:", "socks5:"), &nothing, "the proxy".to_owned()),
+    ] {
+        let mut bot = Program::start("lowkey-bot", &["--server", url, "--proxy", &proxy, "--direct"], &[]);
+        let line = bot.stderr.find("no server");
+        assert!(line.contains(&reason) && !line.contains("hunter"), "{proxy}: {line}");
+    }
+}
+
+/// What peers and the server see of a user who calls somebody: up to an address, or to where the user has asked the TURN server
+/// again and again, long after any address would have been sent.
+fn signals(arguments: &[&str], shows_address: bool) -> String {
+    let server = Server::start();
+    let turn = UdpSocket::bind("127.0.0.1:0").unwrap();
+    turn.set_read_timeout(Some(SOON)).unwrap();
+    let relay = format!("user:secret@{}", turn.local_addr().unwrap());
+    let mut bob = server.client("bob");
+    let url = server.url();
+    let mut all = vec!["--server", &*url, "--name", "alice", "--turn", &*relay];
+    all.extend(arguments);
+    all.push("bob");
+    let mut alice = Program::start("lowkey", &all, &[]);
+    while bob.json()["type"] != "key:exchange" {}
+    // An old app, so that nothing is sealed.
+    let key = json!({"publicKey": BASE64.encode(&[7; 32])});
+    let answer = json!({"type": "key:exchange", "target": "alice", "payload": key}).to_string();
+    bob.send(answer);
+    let mut seen = String::new();
+    let mut find = |part: &str, bob: &mut Client| {
+        while {
+            let message = bob.text();
+            seen += &message;
+            !message.contains(part)
+        } {}
+    };
+    if shows_address {
+        find(" typ host", &mut bob);
+        return seen;
+    }
+    find("signal:offer", &mut bob);
+    for _ in 0..3 {
+        turn.recv_from(&mut [0; 2048]).expect("the TURN server is asked");
+    }
+    alice.write("/quit");
+    alice.wait();
+    // What the server has relayed comes before its answer to this.
+    bob.send(json!({"type": "session:create"}).to_string());
+    find("session:created", &mut bob);
+    seen
+}
+
+#[test]
+fn a_proxied_user_shows_peers_no_address_unless_direct_is_asked_for() {
+    let proxy = Proxy::start(None);
+    signals(&[], true);
+    signals(&["--proxy", &proxy.url, "--direct"], true);
+    let seen = signals(&["--proxy", &proxy.url], false);
+    assert!(!seen.contains(" typ "), "{seen}");
+}
+
+#[test]
+fn a_proxied_user_without_a_relay_is_told_that_nobody_is_reached() {
+    let server = Server::start();
+    let proxy = Proxy::start(None);
+    let url = server.url();
+    let start = |name: &str, more: &[&str]| {
+        let arguments = [&["--server", &*url, "--name", name, "--proxy", &*proxy.url], more].concat();
+        let mut alice = Program::start("lowkey", &arguments, &[]);
+        alice.stderr.find("online");
+        alice.stderr.seen.iter().any(|line| line.contains("give one with --turn, or --direct"))
+    };
+    assert!(start("alice", &[]));
+    assert!(!start("bobby", &["--direct"]));
+    assert!(!start("carol", &["--turn", "user:secret@127.0.0.1"]));
+}

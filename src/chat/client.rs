@@ -1,0 +1,326 @@
+//! The main thread of the terminal client: it serves the mail of all others, and does what the conversation wants.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::command::{Command, SETTINGS};
+use super::conversation::{Conversation, Effect};
+use super::json;
+use super::notify::Notifier;
+use super::report::Report;
+use super::screen::{self, Look};
+use super::terminal::Terminal;
+use crate::peer::trust::{Known, KnownPeers};
+use crate::peer::{Event, Peer};
+use crate::profile::Profile;
+
+/// What reaches the main thread.
+pub enum Mail {
+    /// What the user asks for, and whom to tell that it was served and there is room for more.
+    Command(Command, Option<SyncSender<()>>),
+    /// An event, and whom to tell that it was served.
+    Event(Event, SyncSender<()>),
+    /// No more commands will come.
+    EndOfInput,
+    /// The time that was given is over.
+    Timeout,
+    Signal,
+}
+
+/// How serving ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Wanted,
+    Timeout,
+}
+
+/// The main thread's: the state of the conversation, and all that it acts on.
+pub struct Client {
+    pub conversation: Conversation,
+    pub peer: Peer,
+    pub screen: Screen,
+    pub memory: Memory,
+    pub look: Look,
+    pub bells: Bells,
+}
+
+impl Client {
+    pub fn serve(&mut self, mailbox: &Receiver<Mail>) -> End {
+        let mut held = None;
+        self.update_prompt();
+        for mail in mailbox {
+            let mut served = None;
+            let effects = match mail {
+                Mail::Command(command, taken) => {
+                    held = taken;
+                    self.conversation.command(command)
+                }
+                Mail::Event(event, taken) => {
+                    served = Some(taken);
+                    self.conversation.event(event)
+                }
+                Mail::EndOfInput => self.conversation.finish(),
+                Mail::Timeout => {
+                    let effects = self.conversation.give_up();
+                    self.carry_out(effects);
+                    return End::Timeout;
+                }
+                Mail::Signal => return End::Wanted,
+            };
+            if self.carry_out(effects) {
+                return End::Wanted;
+            }
+            self.update_prompt();
+            // A program can write faster than a chat opens; a person cannot.
+            let released = if self.conversation.has_room() { held.take() } else { None };
+            for taken in [served, released].into_iter().flatten() {
+                let _ = taken.send(());
+            }
+        }
+        End::Wanted
+    }
+
+    fn update_prompt(&self) {
+        if let Screen::Terminal(terminal) = &self.screen {
+            terminal.update(self.conversation.prompt(), self.conversation.names());
+        }
+    }
+
+    /// Does what is to be done; whether the program is to end.
+    pub fn carry_out(&mut self, effects: Vec<Effect>) -> bool {
+        for effect in effects {
+            match effect {
+                Effect::Connect(name) => self.peer.request(&name),
+                Effect::Accept(name) => self.peer.accept(&name),
+                Effect::Decline(name) => self.peer.decline(&name),
+                Effect::Send { peer, text } => {
+                    let number = self.peer.send(&peer, &text.text);
+                    self.conversation.sent(&peer, number, text.id);
+                }
+                Effect::Leave(name) => self.peer.leave(&name),
+                Effect::Pin { peer: name, known } => self.peer.trust(&name, Some(known)),
+                Effect::Remember { peer: name, known, replaces } => {
+                    let other = self.remember(&name, known.clone(), replaces);
+                    // Somebody else ends the chat, before a text goes out.
+                    self.peer.trust(&name, Some(other.unwrap_or(known)));
+                }
+                Effect::Forget(name) => {
+                    self.peer.trust(&name, None);
+                    let place = self.memory.place.clone();
+                    self.change_known_peers(|peers| {
+                        peers.remove(&name, &place);
+                    });
+                }
+                Effect::Block { peer, is_blocked } => self.block(&peer, is_blocked),
+                Effect::Set { name, value } => self.set(name, value),
+                Effect::Show(report) => self.show(&report),
+                Effect::Quit => return true,
+            }
+        }
+        false
+    }
+
+    pub fn show(&self, report: &Report) {
+        self.screen.show(report, self.look);
+        if matches!(report, Report::Message { .. } | Report::Request { .. }) {
+            if self.bells.rings
+                && let Screen::Terminal(terminal) = &self.screen
+            {
+                terminal.ring();
+            }
+            if let Some(command) = &self.bells.command {
+                let event = json::object(report, &timestamp(), self.bells.with_text);
+                self.bells.notifier.run(command, &event.to_string());
+            }
+        }
+    }
+
+    /// Ends the chats in order, and says what it is waiting for where that takes its time. Whether all was read that was sent.
+    pub fn end(&mut self, mailbox: &Receiver<Mail>) -> bool {
+        let ending = self.peer.clone();
+        let ended = thread::spawn(move || ending.shutdown());
+        let started = Instant::now();
+        let mut is_said = false;
+        while !ended.is_finished() {
+            // What still happens is still told: a text that came, or one that could not be sent.
+            match mailbox.recv_timeout(END_POLL) {
+                Ok(Mail::Event(event, taken)) => {
+                    for effect in self.conversation.event(event) {
+                        match effect {
+                            Effect::Show(report) => self.screen.show(&report, self.look),
+                            Effect::Remember { peer, known, replaces } => {
+                                self.remember(&peer, known, replaces);
+                            }
+                            _ => {}
+                        }
+                    }
+                    let _ = taken.send(());
+                }
+                Ok(_) => {}
+                // Nobody sends any more.
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) if !is_said && started.elapsed() > QUIET_END => {
+                    is_said = true;
+                    let _ = writeln!(io::stderr(), "* waiting until what was sent is read; Ctrl-C ends at once");
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+        ended.join().unwrap_or(false)
+    }
+
+    /// Remembers a peer. Where another program has seen somebody else under that name, and this was not the user's wish, that
+    /// one stays known, and comes back.
+    fn remember(&self, name: &str, known: Known, replaces: bool) -> Option<Known> {
+        let mut other = None;
+        let place = &self.memory.place;
+        self.change_known_peers(|peers| match peers.get(name, place) {
+            Some(seen) if !replaces && seen.identity != known.identity => other = Some(seen.clone()),
+            Some(seen) if !replaces && seen.is_verified => {}
+            _ => peers.insert(name, place, known),
+        });
+        other
+    }
+
+    fn change_known_peers(&self, change: impl FnOnce(&mut KnownPeers)) {
+        // Without a profile it is remembered as long as the program runs.
+        let changed = self.memory.profile.as_ref().map_or(Ok(()), |profile| profile.change_known_peers(change));
+        if let Err(error) = changed {
+            self.show(&Report::Notice(format!("who this is could not be kept: {error}")));
+        }
+    }
+
+    fn block(&self, name: &str, is_blocked: bool) {
+        let entry = format!("{name}@{}", self.memory.place);
+        let change = |blocked: &mut BTreeSet<String>| match is_blocked {
+            true => drop(blocked.insert(entry)),
+            false => drop(blocked.remove(&entry)),
+        };
+        let changed = self.memory.profile.as_ref().map_or(Ok(()), |profile| profile.change_blocked(change));
+        if let Err(error) = changed {
+            self.show(&Report::Notice(format!("that could not be kept: {error}")));
+        }
+    }
+
+    /// Changes a setting, and shows it or all.
+    fn set(&mut self, name: Option<String>, value: Option<String>) {
+        let is_on = match value.as_deref() {
+            Some("on") => Some(true),
+            Some("off") => Some(false),
+            _ => None,
+        };
+        match (name.as_deref(), &value, is_on) {
+            (Some("bell"), Some(_), Some(is_on)) => self.bells.rings = is_on,
+            (Some("color"), Some(_), Some(is_on)) => self.look.has_color = is_on,
+            (Some("times"), Some(_), Some(is_on)) => self.look.has_times = is_on,
+            (Some("notify"), Some(_), Some(false)) => self.bells.command = None,
+            (Some("notify"), Some(command), None) => self.bells.command = Some(command.clone()),
+            (Some(known), Some(_), _) if SETTINGS.contains(&known) => {
+                return self.show(&Report::Mistake(format!("/set {known} is on or off")));
+            }
+            (Some(known), None, _) if SETTINGS.contains(&known) => {}
+            (Some(other), _, _) => {
+                let words = format!("there is no setting {other}; there are {}", SETTINGS.join(", "));
+                return self.show(&Report::Mistake(words));
+            }
+            (None, _, _) => {}
+        }
+        if let Screen::Terminal(terminal) = &self.screen {
+            terminal.set_look(self.look);
+        }
+        let switch = |is_on| if is_on { "on" } else { "off" }.to_owned();
+        let mut settings = vec![
+            ("bell", switch(self.bells.rings)),
+            ("color", switch(self.look.has_color)),
+            ("notify", self.bells.command.clone().unwrap_or("off".to_owned())),
+            ("times", switch(self.look.has_times)),
+        ];
+        settings.retain(|(setting, _)| name.as_deref().is_none_or(|name| name == *setting));
+        self.show(&Report::Settings(settings));
+    }
+}
+
+/// What is done when a text or a call comes.
+pub struct Bells {
+    pub rings: bool,
+    pub command: Option<String>,
+    pub with_text: bool,
+    pub notifier: Notifier,
+}
+
+/// Where it is kept who the peers are.
+pub struct Memory {
+    pub profile: Option<Profile>,
+    /// The server's place in the lists.
+    pub place: String,
+}
+
+impl Memory {
+    pub fn known_peers(&self) -> Result<KnownPeers, String> {
+        let known = self.profile.as_ref().map(Profile::known_peers).transpose()?;
+        Ok(known.unwrap_or_default())
+    }
+
+    /// The names of those who may not call at this server.
+    pub fn blocked(&self) -> Result<BTreeSet<String>, String> {
+        let blocked = self.profile.as_ref().map(Profile::blocked).transpose()?;
+        let at_this = |entry: String| {
+            let (name, place) = entry.rsplit_once('@')?;
+            (place == self.place).then(|| name.to_owned())
+        };
+        Ok(blocked.unwrap_or_default().into_iter().filter_map(at_this).collect())
+    }
+}
+
+/// Where reports are shown.
+pub enum Screen {
+    /// Messages on standard output, everything else on standard error.
+    Plain,
+    /// Everything on standard output, as JSON.
+    Json,
+    /// Above the prompt.
+    Terminal(Terminal),
+}
+
+impl Screen {
+    pub fn show(&self, report: &Report, look: Look) {
+        // Whoever closed our output does not want to know; the end of input or a signal ends the program.
+        match self {
+            Self::Plain => match screen::line(report, Look::default(), "") {
+                Some(line) if line.is_message => print(&line.text),
+                Some(line) => drop(writeln!(io::stderr(), "{}", line.text)),
+                None => {}
+            },
+            Self::Json => print(&json::object(report, &timestamp(), true).to_string()),
+            Self::Terminal(terminal) => {
+                if let Some(line) = screen::line(report, look, &clock_time()) {
+                    terminal.print(&line.text);
+                }
+            }
+        }
+    }
+}
+
+fn print(line: &str) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// The time as people read it.
+pub fn clock_time() -> String {
+    jiff::Zoned::now().strftime("%H:%M").to_string()
+}
+
+/// The time as programs read it (RFC 3339).
+fn timestamp() -> String {
+    jiff::Timestamp::now().to_string()
+}
+
+/// How often is looked whether all has ended.
+const END_POLL: Duration = Duration::from_millis(5);
+
+/// How long the end may take before a word is said of it.
+const QUIET_END: Duration = Duration::from_secs(1);

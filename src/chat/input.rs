@@ -1,0 +1,107 @@
+//! What comes from standard input when it is no terminal's prompt: lines or JSON, whatever is in them.
+
+use std::io::{self, BufRead};
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+use std::time::Duration;
+
+use super::client::Mail;
+use super::command::Command;
+use super::json;
+use crate::peer::Peer;
+
+/// Starts to read commands from standard input, whatever it is, unless `has_all`. That there are no more is told if that
+/// `is_finite`.
+pub fn read(mail: Sender<Mail>, peer: Peer, is_json: bool, has_all: bool, is_finite: bool) {
+    thread::spawn(move || {
+        let mut input = io::stdin().lock();
+        let limit = if is_json { MAX_JSON } else { MAX_LINE };
+        while !has_all && let Ok(Some(line)) = read_line(&mut input, limit) {
+            let command = if is_json { json::command(&line) } else { Command::parse(&line) };
+            let (taken, has_room) = mpsc::sync_channel(1);
+            if mail.send(Mail::Command(command, Some(taken))).is_err() || has_room.recv().is_err() {
+                return;
+            }
+            // No faster than it goes out.
+            while peer.queued_bytes() > MAX_QUEUED {
+                thread::sleep(QUEUE_POLL);
+            }
+        }
+        if is_finite {
+            let _ = mail.send(Mail::EndOfInput);
+        }
+    });
+}
+
+/// The next line without its end. What is longer than `limit` comes in several, and what is not UTF-8 is replaced.
+fn read_line(input: &mut impl BufRead, limit: usize) -> io::Result<Option<String>> {
+    let mut line = Vec::new();
+    let count = io::Read::take(&mut *input, limit as u64).read_until(b'\n', &mut line)?;
+    if count == 0 {
+        return Ok(None);
+    }
+    if line.last() == Some(&b'\n') {
+        line.pop();
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
+    }
+    Ok(Some(String::from_utf8_lossy(&line).into_owned()))
+}
+
+/// A text of any length as texts that every peer takes, cut at ends of lines where there are some. The last line end is dropped,
+/// as with everything that is printed.
+pub fn pieces(text: &str) -> Vec<String> {
+    let mut rest = text.strip_suffix('\n').unwrap_or(text);
+    let mut pieces = Vec::new();
+    while rest.len() > MAX_LINE {
+        let fits = (0..=MAX_LINE).rev().find(|&at| rest.is_char_boundary(at)).unwrap_or(MAX_LINE);
+        match rest[..fits].rfind('\n') {
+            Some(at) => {
+                pieces.push(rest[..at].to_owned());
+                rest = &rest[at + 1..];
+            }
+            None => {
+                pieces.push(rest[..fits].to_owned());
+                rest = &rest[fits..];
+            }
+        }
+    }
+    pieces.push(rest.to_owned());
+    pieces
+}
+
+/// Bytes that may wait to be sent before no more are read from a pipe, and how often that is looked at.
+const MAX_QUEUED: usize = 1024 * 1024;
+const QUEUE_POLL: Duration = Duration::from_millis(5);
+
+/// The longest line taken from standard input at once, in bytes: it fits into one message of any peer.
+const MAX_LINE: usize = 48 * 1024;
+
+/// The longest line of JSON, in bytes: a text as long as any peer takes, with every character escaped.
+const MAX_JSON: usize = 2 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_whatever_they_hold() {
+        let long = "x".repeat(MAX_LINE);
+        let bytes = [b"one\r\n\n\xff\xfe\n".as_slice(), long.as_bytes(), b"y\nlast"].concat();
+        let mut input = bytes.as_slice();
+        let lines: Vec<String> = std::iter::from_fn(|| read_line(&mut input, MAX_LINE).unwrap()).collect();
+        assert_eq!(lines, ["one", "", "\u{fffd}\u{fffd}", &long, "y", "last"]);
+    }
+
+    #[test]
+    fn a_long_text_is_cut_at_ends_of_lines() {
+        assert_eq!(pieces("a\nb\n"), ["a\nb"]);
+        assert_eq!(pieces(""), [""]);
+        let line = "x".repeat(MAX_LINE - 1);
+        assert_eq!(pieces(&format!("{line}\n{line}\n")), [line.clone(), line]);
+        let wide = "ü".repeat(MAX_LINE);
+        assert_eq!(pieces(&wide).concat(), wide);
+        assert!(pieces(&wide).iter().all(|piece| piece.len() <= MAX_LINE));
+    }
+}

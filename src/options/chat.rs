@@ -1,0 +1,60 @@
+//! The options of the terminal client alone: what it shows, and what it keeps.
+
+use clap::{Args, ValueEnum};
+
+/// The options of the terminal client.
+#[derive(Debug, Clone, Args)]
+pub struct ChatOptions {
+    /// A command for the shell to run when somebody writes or calls; what has happened stands on its standard input, as JSON
+    #[arg(long, env = "LOWKEY_NOTIFY", value_name = "COMMAND")]
+    pub notify: Option<String>,
+    /// Give the texts themselves to that command too
+    #[arg(long, env = "LOWKEY_NOTIFY_TEXT")]
+    pub notify_text: bool,
+    /// Ring the terminal's bell when somebody writes or calls
+    #[arg(long, env = "LOWKEY_BELL", default_value = "true")]
+    pub bell: bool,
+    /// Whether names and notices have colours
+    #[arg(
+        long,
+        env = "LOWKEY_COLOR",
+        value_name = "WHEN",
+        value_enum,
+        default_value_t = ColorOption::Auto
+    )]
+    pub color: ColorOption,
+    /// Show when each text came
+    #[arg(long, env = "LOWKEY_TIMES", default_value = "true")]
+    pub times: bool,
+    /// Which of the lines that you type are kept for the next start
+    #[arg(
+        long,
+        env = "LOWKEY_HISTORY",
+        value_name = "WHICH",
+        value_enum,
+        default_value_t = HistoryOption::Commands
+    )]
+    pub history: HistoryOption,
+}
+
+/// When to write in colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ColorOption {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// Which of the lines that were typed are kept on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HistoryOption {
+    /// Those that are commands
+    Commands,
+    /// All, texts too
+    All,
+    /// None
+    None,
+}

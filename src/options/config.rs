@@ -1,0 +1,205 @@
+//! The file `config.toml`: a key for each setting, by the very definitions of the options. Pure: text comes in, and values,
+//! words or changed text come out.
+
+use std::collections::BTreeMap;
+use std::error::Error as _;
+use std::ffi::OsStr;
+use std::ops::Range;
+use std::path::Path;
+
+use clap::builder::Resettable;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use toml_edit::{Array, Document, DocumentMut, Item, TomlError, Value};
+
+use super::{is_switch, settings};
+
+/// What the file says: the values of each setting that stands in it, as they would be written on a command line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct File(BTreeMap<String, Vec<String>>);
+
+impl File {
+    /// Reads the text of the file, which may hold any of `every` setting.
+    ///
+    /// # Errors
+    /// In which line what is wrong, for people.
+    pub fn parse(text: &str, every: &Command) -> Result<Self, String> {
+        let document = Document::parse(text).map_err(|error| syntax(text, &error))?;
+        let mut file = BTreeMap::new();
+        for (key, item) in document.as_table() {
+            let at = |reason| {
+                let span = document.as_table().key(key).and_then(toml_edit::Key::span);
+                format!("line {}: {reason}", line(text, span.or_else(|| item.span())))
+            };
+            let setting = find(every, key).map_err(at)?;
+            let values = values(setting, item).map_err(at)?;
+            file.insert(key.to_owned(), values);
+        }
+        Ok(Self(file))
+    }
+
+    /// Whether this setting stands in the file.
+    pub fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
+    /// Passes over what the file says of this setting.
+    pub fn pass_over(&mut self, key: &str) {
+        self.0.remove(key);
+    }
+
+    /// The secrets that stand in the file.
+    pub fn secrets<'a>(&'a self, every: &'a Command) -> impl Iterator<Item = &'a str> {
+        settings(every).filter(|setting| is_secret(setting) && self.has(key(setting))).map(key)
+    }
+
+    /// The command with the file's values in the place of its defaults.
+    pub fn apply(&self, command: Command) -> Command {
+        command.mut_args(|option| match self.0.get(option.get_id().as_str()) {
+            Some(values) => option.default_values(values),
+            None => option,
+        })
+    }
+}
+
+/// The setting of this name.
+///
+/// # Errors
+/// There is none; for people.
+pub fn find<'a>(every: &'a Command, name: &str) -> Result<&'a Arg, String> {
+    let is_it = |setting: &&Arg| key(setting) == name && is_in_file(setting);
+    settings(every).find(is_it).ok_or_else(|| {
+        let keys: Vec<&str> = settings(every).filter(|setting| is_in_file(setting)).map(key).collect();
+        match nearest(name, keys.iter().copied()) {
+            Some(near) => format!("there is no setting {name:?}; did you mean {near}?"),
+            None => format!("there is no setting {name:?}, only {}", keys.join(", ")),
+        }
+    })
+}
+
+/// The text of the file with this setting changed, or without it where there are no values; all else stays as it is.
+///
+/// # Errors
+/// What is wrong with the key or a value, for people.
+pub fn change(text: &str, every: &Command, key: &str, values: &[String]) -> Result<String, String> {
+    let setting = find(every, key)?;
+    let mut document: DocumentMut = text.parse().map_err(|error| syntax(text, &error))?;
+    match values {
+        [] => {
+            document.remove(key);
+        }
+        values if matches!(setting.get_action(), ArgAction::Append) => {
+            values.iter().try_for_each(|value| check(setting, value))?;
+            document[key] = Item::Value(Value::Array(values.iter().collect::<Array>()));
+        }
+        [value] if is_switch(setting) => {
+            let is_on = value.parse::<bool>().map_err(|_| expected(setting, "true or false"))?;
+            document[key] = toml_edit::value(is_on);
+        }
+        [value] => {
+            check(setting, value)?;
+            document[key] = toml_edit::value(value.as_str());
+        }
+        _ => return Err(expected(setting, "one value")),
+    }
+    Ok(document.to_string())
+}
+
+/// Every setting of `command` with its value and where that comes from, a line each. Secrets are not shown.
+pub fn list(command: &Command, matches: &ArgMatches, file: &File, path: Option<&Path>) -> String {
+    let rows: Vec<[String; 3]> = settings(command)
+        .map(|setting| {
+            let id = key(setting);
+            let origin = match matches.value_source(id) {
+                Some(ValueSource::CommandLine) => format!("flag --{}", id.replace('_', "-")),
+                Some(ValueSource::EnvVariable) => format!("environment variable {}", variable(setting)),
+                _ if file.has(id) => format!("file {}", path.unwrap_or(Path::new("")).display()),
+                _ => "default".to_owned(),
+            };
+            let values: Vec<_> = matches.get_raw(id).into_iter().flatten().map(OsStr::to_string_lossy).collect();
+            let value = match values.is_empty() {
+                true => "none".to_owned(),
+                false if is_secret(setting) => "(not shown)".to_owned(),
+                false => values.join(","),
+            };
+            [id.to_owned(), value, origin]
+        })
+        .collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let (keys, values) = (width(0), width(1));
+    rows.iter().map(|[key, value, origin]| format!("{key:<keys$}  {value:<values$}  {origin}\n")).collect()
+}
+
+/// The one of these names that was probably meant by `name`.
+pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let distance = |other: &&str| strsim::damerau_levenshtein(name, other);
+    names.min_by_key(distance).filter(|near| distance(near) <= (name.len() / 3).max(2))
+}
+
+/// The environment variable of a setting.
+pub fn variable(setting: &Arg) -> &str {
+    setting.get_env().and_then(OsStr::to_str).unwrap_or_default()
+}
+
+/// Whether a setting can stand in the file: all but the one that says which file.
+pub fn is_in_file(setting: &Arg) -> bool {
+    key(setting) != "profile"
+}
+
+/// Whether the values of an option are not to be repeated anywhere.
+pub fn is_secret(option: &Arg) -> bool {
+    option.is_hide_env_values_set()
+}
+
+/// The line in which a span begins.
+fn line(text: &str, span: Option<Range<usize>>) -> usize {
+    let start = span.map_or(0, |span| span.start).min(text.len());
+    text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count() + 1
+}
+
+fn syntax(text: &str, error: &TomlError) -> String {
+    format!("line {}: {}", line(text, error.span()), error.message().replace('\n', ", "))
+}
+
+fn key(setting: &Arg) -> &str {
+    setting.get_id().as_str()
+}
+
+/// The values that stand behind a key.
+fn values(setting: &Arg, item: &Item) -> Result<Vec<String>, String> {
+    let is_list = matches!(setting.get_action(), ArgAction::Append);
+    let values = match item {
+        Item::Value(Value::Boolean(is_on)) if is_switch(setting) => return Ok(vec![is_on.value().to_string()]),
+        _ if is_switch(setting) => return Err(expected(setting, "true or false")),
+        Item::Value(Value::String(value)) => vec![value.value().clone()],
+        Item::Value(Value::Array(values)) if is_list => {
+            let texts = values.iter().map(|value| value.as_str().map(str::to_owned));
+            texts.collect::<Option<_>>().ok_or_else(|| expected(setting, "a list of texts in quotes"))?
+        }
+        _ if is_list => return Err(expected(setting, "a text in quotes, or a list of them in brackets")),
+        _ => return Err(expected(setting, "a text in quotes")),
+    };
+    values.iter().try_for_each(|value| check(setting, value))?;
+    Ok(values)
+}
+
+/// Whether clap takes this value for this option.
+fn check(setting: &Arg, value: &str) -> Result<(), String> {
+    let option = format!("--{}={value}", setting.get_long().unwrap_or_default());
+    let alone = setting.clone().env(Resettable::Reset);
+    let taken = Command::new("").no_binary_name(true).disable_help_flag(true).arg(alone).try_get_matches_from([option]);
+    let Err(error) = taken else { return Ok(()) };
+    let possible: Vec<String> = setting.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
+    let reason = match error.source() {
+        Some(reason) => reason.to_string(),
+        None => format!("one of {}", possible.join(", ")),
+    };
+    match is_secret(setting) {
+        true => Err(format!("{}: {reason}", key(setting))),
+        false => Err(format!("{} = {value:?}: {reason}", key(setting))),
+    }
+}
+
+fn expected(setting: &Arg, what: &str) -> String {
+    format!("{} takes {what}", key(setting))
+}

@@ -1,0 +1,114 @@
+//! The values of options that have a syntax of their own: STUN and TURN servers, and access tokens. Pure.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::peer::IceServer;
+
+/// A STUN server's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StunServer(pub IceServer);
+
+impl FromStr for StunServer {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let address = text.strip_prefix("stun:").unwrap_or(text);
+        let url = format!("stun:{}", host_and_port(address)?);
+        Ok(Self(IceServer { url, username: String::new(), credential: String::new() }))
+    }
+}
+
+/// A TURN server's address with the user and the secret for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TurnServer(pub IceServer);
+
+impl FromStr for TurnServer {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let expected = "a TURN server is given as USER:SECRET@HOST[:PORT]";
+        let rest = text.strip_prefix("turn:").unwrap_or(text);
+        let (user, address) = rest.rsplit_once('@').ok_or(expected)?;
+        let (username, credential) = user.split_once(':').ok_or(expected)?;
+        if username.is_empty() || credential.is_empty() {
+            return Err(expected);
+        }
+        let url = format!("turn:{}", host_and_port(address)?);
+        Ok(Self(IceServer { url, username: username.to_owned(), credential: credential.to_owned() }))
+    }
+}
+
+/// Checks `HOST[:PORT]`, where an IPv6 address stands in brackets.
+fn host_and_port(address: &str) -> Result<&str, &'static str> {
+    if address.starts_with("stuns:") || address.starts_with("turns:") || address.contains('?') {
+        return Err("only STUN and TURN over UDP are supported, without TLS or options");
+    }
+    let (host, port) = match address.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (address, None),
+    };
+    let is_bare = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '/' || c == '@');
+    let is_host = is_bare && (!host.contains(':') || host.starts_with('[') && host.ends_with(']'));
+    if !is_host {
+        return Err("an address is HOST or HOST:PORT");
+    }
+    match port.map(str::parse::<u16>) {
+        None | Some(Ok(1..)) => Ok(address),
+        _ => Err("a port is a number from 1 to 65535"),
+    }
+}
+
+/// What a private server wants to know.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccessToken(String);
+
+impl AccessToken {
+    /// The token itself.
+    pub fn secret(&self) -> String {
+        self.0.clone()
+    }
+}
+
+impl FromStr for AccessToken {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            true => Ok(Self(text.to_owned())),
+            false => Err("the access token is empty, or has spaces or other characters that no token has"),
+        }
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AccessToken")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_for_nats_are_read_with_or_without_their_scheme() {
+        let stun = |text: &str| text.parse::<StunServer>().map(|server| server.0.url);
+        assert_eq!(stun("stun.example").as_deref(), Ok("stun:stun.example"));
+        assert_eq!(stun("stun:[2001:db8::1]:3478").as_deref(), Ok("stun:[2001:db8::1]:3478"));
+        for bad in ["", "stuns:x", "x:0", "x:99999", "2001:db8::1", "x?transport=tcp", "a b", ":1"] {
+            assert!(stun(bad).is_err(), "{bad}");
+        }
+        let turn: TurnServer = "turn:bob:p:w@d@turn.example:3478".parse().unwrap();
+        let expected = IceServer {
+            url: "turn:turn.example:3478".to_owned(),
+            username: "bob".to_owned(),
+            credential: "p:w@d".to_owned(),
+        };
+        assert_eq!(turn.0, expected);
+        for bad in ["turn.example", "bob@turn.example", "bob:@turn.example", "bob:x@"] {
+            assert!(bad.parse::<TurnServer>().is_err(), "{bad}");
+        }
+        assert!(!format!("{turn:?}").contains("p:w@d"), "secrets stay out of debug texts");
+    }
+}

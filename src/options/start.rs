@@ -1,0 +1,206 @@
+//! The start of a program: the command line, the environment and the profile's file become its options; help and the like is
+//! printed; and what is wrong is said in one line, with exit code 2.
+
+use std::error::Error as _;
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::process::ExitCode;
+
+use clap::builder::Resettable;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command, Parser, Subcommand};
+
+use super::config::{self, File};
+use super::manual::{About, Change};
+use super::{every_setting, settings, uniform};
+use crate::profile::{Profile, ProfileName};
+
+/// What a program begins with.
+pub struct Start<T> {
+    /// Its options.
+    pub options: T,
+    /// Where it keeps what outlives it, or why there is no such place.
+    pub profile: Result<Profile, String>,
+    matches: ArgMatches,
+}
+
+impl<T> Start<T> {
+    /// Whether this option stands on the command line.
+    pub fn is_given(&self, option: &str) -> bool {
+        self.matches.value_source(option) == Some(ValueSource::CommandLine)
+    }
+}
+
+/// Reads the options of a program from its command line, the environment and the file of its profile. Help, the version and
+/// the like are printed, and a mistake is said in one line.
+///
+/// # Errors
+/// The code to exit with.
+pub fn parse<T: Parser>() -> Result<Start<T>, ExitCode> {
+    let program = T::command();
+    let (about, long_about) = (program.get_about().cloned(), program.get_long_about().cloned());
+    // The commands bring words of their own along, which are not the program's.
+    let command =
+        About::augment_subcommands(program).about(Resettable::from(about)).long_about(Resettable::from(long_about));
+    let command = uniform(command.disable_help_subcommand(true));
+    read(&command, std::env::args_os().collect()).map_err(|stop| match stop {
+        Stop::Printed(text) => {
+            // If nobody reads it, nobody misses it.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Stop::Help(help) => {
+            let _ = help.print();
+            ExitCode::SUCCESS
+        }
+        Stop::Wrong(reason) => {
+            eprintln!("{}: {reason}", command.get_name());
+            ExitCode::from(2)
+        }
+    })
+}
+
+/// Why a program ends before it has begun.
+enum Stop {
+    Printed(String),
+    Help(clap::Error),
+    Wrong(String),
+}
+
+impl From<String> for Stop {
+    fn from(reason: String) -> Self {
+        Self::Wrong(reason)
+    }
+}
+
+fn read<T: Parser>(command: &Command, arguments: Vec<OsString>) -> Result<Start<T>, Stop> {
+    let matches = matches(command, command.clone(), &arguments)?;
+    // A name beside a command is most likely a slip, and would be passed over.
+    let is_given =
+        |option: &clap::Arg| matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine);
+    if let (Some(name), Some(beside)) = (matches.subcommand_name(), command.get_positionals().find(|o| is_given(o))) {
+        let beside = beside.get_value_names().and_then(|names| names.first()).map_or("a name", |name| name.as_str());
+        return Err(Stop::Wrong(format!("{beside} and the command {name} exclude each other")));
+    }
+    let about = About::from(&matches);
+    match about {
+        Some(About::Completions { shell }) => return Err(Stop::Printed(super::manual::completions(command, shell))),
+        Some(About::Man) => return Err(Stop::Printed(super::manual::man(command))),
+        _ => {}
+    }
+    warn_of_unknown_variables(command.get_name());
+    let profile_name = matches.get_one::<ProfileName>("profile");
+    let profile = Profile::find(lookup, profile_name);
+    if let (Some(_), Err(error)) = (profile_name, &profile) {
+        return Err(Stop::Wrong(error.clone()));
+    }
+    if let Some(About::Config { change: Some(Change::Set { key, values }) }) = &about {
+        let profile = profile?;
+        profile.change_config(|text| config::change(text, &every_setting(), key, values))?;
+        return Err(Stop::Printed(String::new()));
+    }
+    let mut file = profile.as_ref().map_or(Ok(File::default()), file)?;
+    if command.get_name() != "lowkey" && profile_name.is_none() {
+        // The name there is its user's own; a second program under it would take it from the first.
+        file.pass_over("name");
+    }
+    let matches = self::matches(command, file.apply(command.clone()), &arguments)?;
+    if let Some(About::Config { .. }) = about {
+        let path = profile.as_ref().ok().map(Profile::path);
+        return Err(Stop::Printed(config::list(command, &matches, &file, path.as_deref())));
+    }
+    let options = T::from_arg_matches(&matches).map_err(|error| wrong(command, &error))?;
+    Ok(Start { options, profile, matches })
+}
+
+/// Reads the command line with the options of `with`. A variable that is set to nothing is not set.
+fn matches(command: &Command, with: Command, arguments: &[OsString]) -> Result<ArgMatches, Stop> {
+    let with = with.mut_args(|option| {
+        let is_empty =
+            option.get_env().is_some_and(|name| std::env::var_os(name).is_some_and(|value| value.is_empty()));
+        if is_empty { option.env(Resettable::Reset) } else { option }
+    });
+    with.try_get_matches_from(arguments).map_err(|error| match error.use_stderr() {
+        true => wrong(command, &error),
+        false => Stop::Help(error),
+    })
+}
+
+/// What the file of a profile says.
+fn file(profile: &Profile) -> Result<File, String> {
+    let path = profile.path();
+    let Some(text) = profile.config()? else { return Ok(File::default()) };
+    let every = every_setting();
+    let file = File::parse(&text, &every).map_err(|reason| format!("{}: {reason}", path.display()))?;
+    let is_open = std::fs::metadata(&path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0);
+    if is_open && let Some(secret) = file.secrets(&every).next() {
+        let path = path.display();
+        eprintln!("* {path} holds a secret ({secret}), and others on this machine may read it; chmod 600 {path}");
+    }
+    Ok(file)
+}
+
+/// A variable of ours that is misspelt would be passed over in silence.
+fn warn_of_unknown_variables(program: &str) {
+    let every = every_setting();
+    // What all begin with tells nothing of what was meant.
+    let known: Vec<&str> =
+        settings(&every).filter_map(|setting| config::variable(setting).strip_prefix(OURS)).collect();
+    let mut unknown: Vec<String> = std::env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok()?.strip_prefix(OURS).map(str::to_owned))
+        .filter(|name| !known.contains(&name.as_str()))
+        .collect();
+    unknown.sort();
+    for name in unknown {
+        let meant = config::nearest(&name, known.iter().copied());
+        let meant = meant.map(|meant| format!("; did you mean {OURS}{meant}?")).unwrap_or_default();
+        eprintln!("* the environment variable {OURS}{} is none of {program}'s{meant}", name.escape_debug());
+    }
+}
+
+fn lookup(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// What is wrong, in one line: the first paragraph of clap's words. A secret is not repeated.
+fn wrong(command: &Command, error: &clap::Error) -> Stop {
+    let name = command.get_name();
+    let argument = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(argument)) => argument.as_str(),
+        _ => "",
+    };
+    let is_it = |option: &&clap::Arg| {
+        let flag = format!("--{}", option.get_long().unwrap_or_default());
+        argument.split([' ', '=', '[']).next() == Some(&flag)
+    };
+    let secret = command.get_arguments().find(is_it).filter(|option| config::is_secret(option));
+    let is_value = matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation | ErrorKind::NoEquals);
+    let reason = match secret.filter(|_| is_value) {
+        Some(_) => {
+            let reason = error.source().map_or("it is not fit for use".to_owned(), ToString::to_string);
+            format!("invalid value (not shown) for '{argument}': {reason}")
+        }
+        None => {
+            let words = error.render().to_string();
+            let paragraph: Vec<&str> = words.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+            paragraph.join(" ").trim_start_matches("error: ").to_owned()
+        }
+    };
+    Stop::Wrong(format!("{reason}; see {name} --help"))
+}
+
+/// Logs to standard error where `RUST_LOG` asks for it. What the crates beneath say of a healthy call looks like trouble, so
+/// they are only heard when they are named.
+pub fn start_log() {
+    let mut logger = env_logger::Builder::new();
+    logger.filter_level(log::LevelFilter::Off);
+    for noisy in ["rtc", "webrtc", "mio", "rustls", "tungstenite"] {
+        logger.filter_module(noisy, log::LevelFilter::Off);
+    }
+    logger.parse_default_env().init();
+}
+
+/// What the names of our variables begin with.
+const OURS: &str = "LOWKEY_";
