@@ -68,7 +68,7 @@ export class Chat extends EventTarget {
         const { state } = this;
         const steps = {
             'session:joined': [state === 'calling', this.#introduce],
-            'key:exchange': [state === 'keys', this.#receiveKey],
+            'key:exchange': [state === 'calling' || state === 'keys', this.#receiveKey],
             'signal:offer': [state === 'connecting' && this.#early && this.#takesOffer, this.#answer],
             'signal:answer': [state === 'connecting' && this.#early && this.#isInitiator, this.#describe],
             'signal:ice': [['keys', 'connecting', 'open'].includes(state), this.#addCandidate],
@@ -96,6 +96,8 @@ export class Chat extends EventTarget {
     }
 
     #receiveKey({ publicKey, lowkey }) {
+        // They have called us just when we called them, which is consent enough.
+        if (this.state === 'calling') this.#introduce();
         this.#cipher = new Cipher(this.#own, publicKey, this.#settings.textFormat);
         this.#peerYields = lowkey !== undefined;
         this.state = 'connecting';

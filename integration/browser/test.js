@@ -248,9 +248,10 @@ const cases = {
     },
 
     async 'a tab that is closed or goes elsewhere has left'(world) {
+        const alice = await world.lowkey('alice');
         for (const leave of [page => page.close(), page => page.goto('about:blank')]) {
             const page = await world.user('page');
-            const alice = await world.lowkey('alice', 'page');
+            alice.write('/connect page');
             await page.accept();
             await alice.stderr.find('connected directly');
             await leave(page.page);
@@ -270,9 +271,13 @@ const cases = {
         await anna.close();
         assert.equal(await bert.end(), 'the other side left');
         assert.equal(await anna.end(), 'you left');
-        await Promise.all([anna.call('bert'), bert.call('anna')]);
-        await anna.send('again');
-        assert.equal(await bert.text(), 'again');
+        for (let round = 0; round < 10; round++) {
+            await Promise.all([anna.call('bert'), bert.call('anna')]);
+            await anna.send('again');
+            assert.equal(await bert.text(), 'again');
+            await bert.close();
+            await Promise.all([anna.end(), bert.end()]);
+        }
     },
 
     async 'the example page is used by hand'(world) {
