@@ -63,7 +63,7 @@ class World {
         }, [this.url, name, settings]);
         return {
             page,
-            call: peer => page.evaluate(peer => turnTo(lowkey.call(peer)), peer),
+            call: peer => settled(page.evaluate(peer => turnTo(lowkey.call(peer)), peer)),
             accept: () => page.evaluate(async () => turnTo((await next('request')).accept())),
             decline: () => page.evaluate(async () => (await next('request')).decline()),
             send: text => page.evaluate(text => chat.send(text), text),
@@ -105,6 +105,12 @@ class World {
     async end() {
         for (const end of this.#ends.reverse()) await end();
     }
+}
+
+/** A promise that may be rejected before somebody waits for it. */
+function settled(promise) {
+    promise.catch(() => {});
+    return promise;
 }
 
 /** Both ways between a page and a `lowkey`, up to the leaving of the page. */

@@ -18,4 +18,4 @@ if [ -n "$needed" ]; then
 fi
 # As the lock file says, and only where that is not so already.
 [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund --silent
-exec node test.js "$programs" "$@"
+exec ../network.sh node test.js "$programs" "$@"
