@@ -42,6 +42,7 @@ class Lowkey:
     def __init__(self, socket, name: str, text_format: str) -> None:
         self.name = name
         self.text_format = text_format
+        self.chats: set[Chat] = set()
         self._socket = socket
         self._inboxes: dict[str, asyncio.Queue] = {}
         self._requests: asyncio.Queue = asyncio.Queue()
@@ -64,7 +65,9 @@ class Lowkey:
         return await self._requests.get()
 
     async def close(self) -> None:
-        """Goes offline. Open chats go on."""
+        """Ends all chats, and goes offline."""
+        for chat in list(self.chats):
+            await chat.close()
         self._reader.cancel()
         await self._socket.close()
 
@@ -128,9 +131,11 @@ class Chat:
         self._opened = asyncio.Event()
         self._closed = asyncio.Event()
         self._trickle: asyncio.Task | None = None
+        self._ending: asyncio.Task | None = None
 
     async def open(self, is_initiator: bool) -> "Chat":
         """Goes from the call to the open chat."""
+        self._lowkey.chats.add(self)
         try:
             async with asyncio.timeout(OPEN_TIME):
                 await self._negotiate(is_initiator)
@@ -235,9 +240,10 @@ class Chat:
         self._closed.set()
         self._texts.put_nowait(None)
         # The other side waits for this: it says that all of its texts were read.
-        asyncio.ensure_future(self._end())
+        self._ending = asyncio.create_task(self._end())
 
     async def _end(self) -> None:
+        self._lowkey.chats.discard(self)
         self._lowkey.forget(self.peer, self._inbox)
         if self._trickle:
             self._trickle.cancel()
