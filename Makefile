@@ -5,7 +5,7 @@ CARGO ?= cargo
 release := $(or $(CARGO_TARGET_DIR),target)/release
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-server chat bot demo test test-loopback test-deploy test-browser test-aiortc fuzz cargo-fuzz soak bench micro check install uninstall
+.PHONY: help build run-server chat bot demo test test-networks test-deploy test-browser test-aiortc fuzz cargo-fuzz soak bench micro check install uninstall
 
 help: ## show this
 	@echo 'Targets:'
@@ -31,8 +31,8 @@ demo: build ## a server, the echo bot and a chat with it, in this terminal
 test: ## run all tests
 	$(CARGO) test --locked
 
-test-loopback: ## run some of them where there is no network but loopback (needs unshare and ip)
-	$(CARGO) test --locked --test integration -- --ignored loopback::
+test-networks: ## run some of them on other networks: only loopback, only IPv6, many interfaces (needs unshare and ip)
+	$(CARGO) test --locked --test integration -- --ignored networks::
 
 test-deploy: ## the systemd unit and the nginx site, with a real nginx (installs Debian packages)
 	$(CARGO) build --locked
