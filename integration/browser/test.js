@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { extname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import { Program } from './program.js';
 
@@ -312,7 +313,7 @@ const cases = {
 /** Serves this folder to the browser. */
 async function serve() {
     const types = { '.html': 'text/html', '.js': 'text/javascript' };
-    const root = import.meta.dirname ?? new URL('.', import.meta.url).pathname;
+    const root = fileURLToPath(new URL('.', import.meta.url));
     const server = createServer(async ({ url }, response) => {
         const path = join(root, new URL(url, 'http://x').pathname);
         const content = await readFile(path).catch(() => null);
