@@ -34,14 +34,16 @@ class Lines {
     #lines;
 
     constructor(stream) {
-        this.#lines = createInterface({ input: stream })[Symbol.asyncIterator]();
+        const lines = createInterface({ input: stream });
+        this.#lines = lines[Symbol.asyncIterator]();
+        /** All lines so far, whether somebody has asked for them or not. */
         this.seen = [];
+        lines.on('line', line => this.seen.push(line));
     }
 
     async next() {
         const { value, done } = await this.#lines.next();
         if (done) throw new Error(`no further line after ${JSON.stringify(this.seen.slice(-20))}`);
-        this.seen.push(value);
         return value;
     }
 

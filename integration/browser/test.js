@@ -18,6 +18,8 @@ const texts = ['hello', '', 'grüße, 世界', '👩🏽‍🚀 می‌خواه�
 /** What a case has: a server of its own, and whatever it starts by these. All of it ends with the case. */
 class World {
     #ends = [];
+    pages = [];
+    programs = [];
 
     static async start(browser, site) {
         const world = new World();
@@ -94,13 +96,21 @@ class World {
             };
         });
         await page.goto(this.site + path);
+        this.pages.push(page);
         return page;
     }
 
     #program(name, args, variables) {
         const program = new Program(join(resolve(programs), name), args, variables);
         this.#ends.push(() => program.end());
+        this.programs.push(program);
         return program;
+    }
+
+    /** Says what was to be seen, where something went wrong. */
+    async tell() {
+        for (const page of this.pages) console.log(await page.locator('#log').innerText({ timeout: 1000 }).catch(error => error.message));
+        for (const { stdout, stderr } of this.programs) console.log([...stdout.seen, ...stderr.seen].slice(-20).join('\n'));
     }
 
     async end() {
@@ -345,6 +355,7 @@ async function run() {
         } catch (error) {
             failed += 1;
             console.log(`FAILED: ${name}: ${error.stack}`);
+            await world?.tell();
         } finally {
             clearTimeout(timer);
             await world?.end();
