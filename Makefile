@@ -5,7 +5,7 @@ CARGO ?= cargo
 release := $(or $(CARGO_TARGET_DIR),target)/release
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-server chat bot demo test test-loopback test-deploy fuzz cargo-fuzz soak bench micro check install uninstall
+.PHONY: help build run-server chat bot demo test test-networks test-deploy test-browser test-aiortc fuzz cargo-fuzz soak bench micro check install uninstall
 
 help: ## show this
 	@echo 'Targets:'
@@ -31,12 +31,20 @@ demo: build ## a server, the echo bot and a chat with it, in this terminal
 test: ## run all tests
 	$(CARGO) test --locked
 
-test-loopback: ## run some of them where there is no network but loopback (needs unshare and ip)
-	$(CARGO) test --locked --test integration -- --ignored loopback::
+test-networks: ## run some of them on other networks: only loopback, only IPv6, many interfaces (needs unshare and ip)
+	$(CARGO) test --locked --test integration -- --ignored networks::
 
 test-deploy: ## the systemd unit and the nginx site, with a real nginx (installs Debian packages)
 	$(CARGO) build --locked
 	integration/deploy.sh $(or $(CARGO_TARGET_DIR),target)/debug
+
+test-browser: ## the programs and a page in a real browser (installs Chromium and npm packages)
+	$(CARGO) build --locked
+	integration/browser/test.sh $(or $(CARGO_TARGET_DIR),target)/debug
+
+test-aiortc: ## the programs and peers on another WebRTC and NaCl (installs Python packages)
+	$(CARGO) build --locked
+	integration/aiortc/test.sh $(or $(CARGO_TARGET_DIR),target)/debug $(or $(CARGO_TARGET_DIR),target)/aiortc
 
 fuzz: ## a million random cases for each pure part that reads what clients send (FUZZ_SEED, FUZZ_CASES)
 	$(CARGO) test --locked --release --test integration -- --ignored --nocapture fuzz::

@@ -9,7 +9,7 @@ mod floors;
 mod fuzz;
 mod hostile;
 mod hostile_peers;
-mod loopback;
+mod networks;
 mod old_app;
 mod options;
 mod pipe;

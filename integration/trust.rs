@@ -154,6 +154,26 @@ fn a_link_names_a_peer_and_its_identity() {
 }
 
 #[test]
+fn a_server_has_an_ipv6_address() {
+    let server = Server::start_with(&[("HOST", "::1")]);
+    let _bot = server.bot();
+    let home = Folder::new("ipv6-bob");
+    let mut bob = start(&server, &home, "bob", &["echo"]);
+    bob.stderr.find("connected directly");
+    bob.write("over IPv6");
+    assert_eq!(bob.stdout.next(), "echo: over IPv6");
+    bob.write("/link");
+    let link = bob.stderr.find("lowkey://").trim_start_matches("* ").to_owned();
+    assert!(link.starts_with("lowkey://[::1]:"), "{link}");
+    let mut alice = Program::start("lowkey", &["--name", "alice", &link], &[]);
+    bob.stderr.find("alice wants to talk to you");
+    bob.write("/accept");
+    alice.stderr.find("bob is verified");
+    alice.write("hello");
+    assert_eq!(bob.stdout.next(), "alice: hello");
+}
+
+#[test]
 fn an_old_app_is_called_one_and_refused_by_who_is_strict() {
     let server = Server::start();
     let home = Folder::new("old-app");

@@ -175,7 +175,7 @@ impl Lines {
     }
 }
 
-/// A server on a free port of loopback.
+/// A server on a free port of loopback, or of the address in `LOWKEY_TEST_HOST`.
 pub struct Server {
     pub program: Program,
     pub address: String,
@@ -187,7 +187,8 @@ impl Server {
     }
 
     pub fn start_with(variables: &[(&str, &str)]) -> Self {
-        let mut all = vec![("HOST", "127.0.0.1"), ("PORT", "0")];
+        let host = std::env::var("LOWKEY_TEST_HOST").unwrap_or("127.0.0.1".to_owned());
+        let mut all = vec![("HOST", &*host), ("PORT", "0")];
         all.extend(variables);
         let mut program = Program::start("lowkey-server", &[], &all);
         let line = program.stderr.find("listening on ");

@@ -40,6 +40,13 @@ fn read_line(input: &mut impl BufRead, limit: usize) -> io::Result<Option<String
     if count == 0 {
         return Ok(None);
     }
+    // Where one text ends and the next begins, no character is cut in two.
+    while line.len() >= limit && ends_within_character(&line) {
+        let rest = io::Read::read_to_end(&mut io::Read::take(&mut *input, 1), &mut line)?;
+        if rest == 0 {
+            break;
+        }
+    }
     if line.last() == Some(&b'\n') {
         line.pop();
         if line.last() == Some(&b'\r') {
@@ -47,6 +54,11 @@ fn read_line(input: &mut impl BufRead, limit: usize) -> io::Result<Option<String
         }
     }
     Ok(Some(String::from_utf8_lossy(&line).into_owned()))
+}
+
+fn ends_within_character(bytes: &[u8]) -> bool {
+    let invalid = bytes.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
+    std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none())
 }
 
 /// A text of any length as texts that every peer takes, cut at ends of lines where there are some. The last line end is dropped,
@@ -75,8 +87,9 @@ pub fn pieces(text: &str) -> Vec<String> {
 const MAX_QUEUED: usize = 1024 * 1024;
 const QUEUE_POLL: Duration = Duration::from_millis(5);
 
-/// The longest line taken from standard input at once, in bytes: it fits into one message of any peer.
-const MAX_LINE: usize = 48 * 1024;
+/// The longest line taken from standard input at once, in bytes, but for the end of its last character. In either text format
+/// it fits into the 64 KiB that every WebRTC takes as a message (RFC 8841, section 6.1).
+const MAX_LINE: usize = 48_000;
 
 /// The longest line of JSON, in bytes: a text as long as any peer takes, with every character escaped.
 const MAX_JSON: usize = 2 * 1024 * 1024;
@@ -103,5 +116,35 @@ mod tests {
         let wide = "ü".repeat(MAX_LINE);
         assert_eq!(pieces(&wide).concat(), wide);
         assert!(pieces(&wide).iter().all(|piece| piece.len() <= MAX_LINE));
+    }
+
+    #[test]
+    fn no_character_is_cut_where_a_long_line_is() {
+        for character in ["é", "世", "👩"] {
+            for shift in 1..4 {
+                let line = "x".repeat(MAX_LINE - shift) + &character.repeat(4);
+                let mut input = line.as_bytes();
+                let texts: Vec<String> = std::iter::from_fn(|| read_line(&mut input, MAX_LINE).unwrap()).collect();
+                assert_eq!((texts.len(), texts.concat()), (2, line));
+            }
+        }
+        // What is cut off by the end of input, or is no character at all, is waited for by nobody.
+        for end in [&b"\xf0\x9f"[..], b"\xff\xff"] {
+            let bytes = [&vec![b'x'; MAX_LINE - 1], end].concat();
+            let mut input = bytes.as_slice();
+            let texts: Vec<String> = std::iter::from_fn(|| read_line(&mut input, MAX_LINE).unwrap()).collect();
+            assert_eq!(texts.concat(), String::from_utf8_lossy(&bytes));
+        }
+    }
+
+    #[test]
+    fn the_longest_line_fits_into_a_message_of_any_webrtc() {
+        use crate::peer::keys::KeyPair;
+        let longest = "x".repeat(MAX_LINE + 3);
+        for format in [crate::peer::TextFormat::V1, crate::peer::TextFormat::V2] {
+            let mut cipher =
+                crate::peer::cipher::Cipher::new(KeyPair::generate(), KeyPair::generate().public(), format).unwrap();
+            assert!(cipher.seal(&longest).unwrap().len() <= 65_536);
+        }
     }
 }

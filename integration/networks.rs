@@ -1,0 +1,82 @@
+//! Machines with other networks than this one has: each is a network namespace of its own, in which this very test binary runs
+//! some of its tests. Run by `make test-networks`, since not every machine has `unshare` and `ip`, or allows what they do.
+
+use std::process::Command;
+
+/// Runs the tests with `host` as the address of every server, where `setup` has made the network.
+fn chats_work(setup: &str, host: &str) {
+    let this = std::env::current_exe().unwrap();
+    let script = format!("set -eu\n{setup}\nexec \"$0\" \"$@\"");
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--net", "sh", "-c", &script])
+        .arg(this)
+        .args(["--test-threads=1", "echo::", "chat::a_call_tells", "pipe::two_programs", "trust::a_link_names"])
+        // The tests' old app has no candidate but this one.
+        .args((host == "127.0.0.1").then_some("old_app::"))
+        .env("LOWKEY_TEST_HOST", host)
+        .output()
+        .expect("unshare is part of util-linux");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains(" 0 failed"), "{said}\n{error}");
+    let passed = said.matches("... ok").count();
+    assert!(passed >= 8, "only {passed} tests were run:\n{said}");
+}
+
+/// A pair of interfaces, of which the one has the address. What is sent to that goes by way of loopback, as on any machine.
+fn interface(number: u32, addresses: &str) -> String {
+    let mut setup = format!(
+        "ip link add here{number} type veth peer name there{number}
+         ip link set here{number} up
+         ip link set there{number} up\n"
+    );
+    for address in addresses.split_whitespace() {
+        // An IPv6 address is fit for use at once, and not only when it is known to be nobody else's.
+        let nodad = if address.contains(':') { "nodad" } else { "" };
+        setup += &format!("ip address add {address} dev here{number} {nodad}\n");
+    }
+    setup
+}
+
+#[test]
+#[ignore = "needs a network namespace: make test-networks"]
+fn chats_work_with_no_interface_but_loopback() {
+    chats_work("ip link set lo up\ntest \"$(ip -o link | wc -l)\" = 1", "127.0.0.1");
+}
+
+#[test]
+#[ignore = "needs a network namespace: make test-networks"]
+fn chats_work_with_nothing_but_the_loopback_of_ipv6() {
+    chats_work("ip link set lo up\nip address del 127.0.0.1/8 dev lo", "::1");
+}
+
+#[test]
+#[ignore = "needs a network namespace: make test-networks"]
+fn chats_work_without_ipv6() {
+    chats_work("echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6\nip link set lo up", "127.0.0.1");
+}
+
+/// No server at a loopback address, so that no candidate is one either.
+#[test]
+#[ignore = "needs a network namespace: make test-networks"]
+fn chats_work_with_one_interface() {
+    chats_work(&format!("ip link set lo up\n{}", interface(0, "192.0.2.1/24")), "192.0.2.1");
+}
+
+#[test]
+#[ignore = "needs a network namespace: make test-networks"]
+fn chats_work_with_one_interface_of_nothing_but_ipv6() {
+    let setup = format!("ip link set lo up\nip address del 127.0.0.1/8 dev lo\n{}", interface(0, "2001:db8::1/64"));
+    chats_work(&setup, "2001:db8::1");
+}
+
+#[test]
+#[ignore = "needs a network namespace: make test-networks"]
+fn chats_work_with_many_interfaces() {
+    let interfaces: String =
+        (1..=12).map(|number| interface(number, &format!("10.0.{number}.1/24 2001:db8:{number}::1/64"))).collect();
+    let setup = format!("ip link set lo up\n{interfaces}");
+    for host in ["127.0.0.1", "10.0.12.1", "2001:db8:1::1"] {
+        chats_work(&setup, host);
+    }
+}
