@@ -33,7 +33,7 @@ pub struct OldApp {
     ratchet: (PublicKey, SecretKey),
     has_changed: bool,
     /// The peer's session key, and the latest `rk` that came from it.
-    peer_key: PublicKey,
+    pub peer_key: PublicKey,
     peer_rk: PublicKey,
     /// The peer has changed its `rk`, so a fresh pair is made before the next text.
     follow: bool,
@@ -102,9 +102,7 @@ impl OldApp {
         let mut app = Self::online(server, name);
         app.connect(peer);
         app.send_key();
-        app.await_key();
-        app.offer();
-        app.negotiate();
+        app.meet_consent();
         app
     }
 
@@ -112,12 +110,24 @@ impl OldApp {
     pub fn answer(server: &Server, name: &str, online: impl FnOnce()) -> Self {
         let mut app = Self::online(server, name);
         online();
-        app.be_called();
-        app.send_key();
-        app.await_key();
-        app.accept_offer();
-        app.negotiate();
+        app.take_call();
         app
+    }
+
+    /// Goes on with a call of its own up to an open chat, once the other side has agreed.
+    pub fn meet_consent(&mut self) {
+        self.await_key();
+        self.offer();
+        self.negotiate();
+    }
+
+    /// Waits for a call, and answers it up to an open chat.
+    pub fn take_call(&mut self) {
+        self.be_called();
+        self.send_key();
+        self.await_key();
+        self.accept_offer();
+        self.negotiate();
     }
 
     /// Waits for a session of somebody who calls.
@@ -446,9 +456,7 @@ fn apps_of_both_formats_call_lowkey() {
         app.send_key();
         alice.stderr.find("flutter wants to talk to you");
         alice.write("/accept");
-        app.await_key();
-        app.offer();
-        app.negotiate();
+        app.meet_consent();
         chats_with_lowkey(&mut alice, &mut app, is_v2);
     }
 }
