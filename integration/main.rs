@@ -15,6 +15,7 @@ mod middle;
 mod old_app;
 mod pipe;
 mod properties;
+mod readme;
 mod soak;
 mod terminal;
 mod tls;

@@ -63,7 +63,7 @@ fn a_swapped_identity_opens_no_chat_and_is_told() {
 
 #[test]
 fn changed_features_open_no_chat_and_are_told() {
-    let features = [json!(["proof"]), json!(["proof", "seal", "x"])];
+    let features = [json!(["proof"]), json!(["proof", "seal", "x"]), json!(["seal", "proof"])];
     let cases = features.into_iter().flat_map(|features| FOOLED.map(|users| (features.clone(), users)));
     each(cases, |(features, users)| {
         let changed = features.clone();
