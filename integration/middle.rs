@@ -207,7 +207,8 @@ fn lowkey_says_what_an_app_is_and_that_its_key_has_changed() {
 
 #[test]
 fn data_channels_that_end_in_the_middle_open_no_chat_though_all_keys_are_true() {
-    // With sealed descriptions nobody could come in between, so the server talks the peers out of that.
+    // With sealed descriptions nobody could come in between, so the server talks the peers out of that: the proofs, which are
+    // over features and certificates, then fit in neither. That each alone is enough is shown beside them, in `trust.rs`.
     World::with(honest, |world| {
         let alice = world.alice.peer.clone();
         let mut middle = Middle::between(
