@@ -353,6 +353,43 @@ fn a_new_call_that_meets_the_end_of_the_old_chat_is_not_lost() {
 }
 
 #[test]
+fn who_is_accepted_before_their_key_has_come_hears_nothing_until_they_are_judged() {
+    let mut world = World::open();
+    let joined = r#"{"type":"session:joined","payload":{"sessionId":"x","peer":"alice"}}"#.to_owned();
+    let key = format!(r#"{{"publicKey":"{}="}}"#, "4".repeat(43));
+    let key = format!(r#"{{"type":"key:exchange","sender":"alice","payload":{key}}}"#);
+    let decline = r#"{"type":"session:decline","sender":"alice"}"#.to_owned();
+    let refused = |reason| Event::Refused { peer: "alice".to_owned(), reason };
+    type End = (fn(&mut World, String), String, Option<CloseReason>);
+    let ends: [End; 4] = [
+        (|world, key| world.handle(BOB, Input::Signal(key)), key, None),
+        (|world, decline| world.handle(BOB, Input::Signal(decline)), decline, Some(CloseReason::Declined)),
+        (|world, _| world.pass(60), String::new(), Some(CloseReason::NoAnswer)),
+        (|world, peer| world.handle(BOB, Input::Decline { peer }), "alice".to_owned(), Some(CloseReason::Left)),
+    ];
+    for (end, argument, reason) in ends {
+        world.handle(BOB, Input::Signal(joined.clone()));
+        world.command(BOB, |peer| Input::Accept { peer });
+        assert_eq!(world.taken(BOB), [Event::Request { peer: "alice".to_owned() }]);
+        assert!(world.to_server[BOB].is_empty(), "not a word, and the chat that is open goes on");
+        end(&mut world, argument);
+        let taken = world.taken(BOB);
+        match reason {
+            Some(reason) => assert_eq!(taken, [refused(reason)]),
+            None => assert!(
+                matches!(&taken[..], [Event::Refused { reason: CloseReason::IdentityChanged { .. }, .. }]),
+                "{taken:?}"
+            ),
+        }
+        assert!(!world.to_server[BOB].iter().any(|text| text.contains("key:exchange")));
+        world.to_server[BOB].clear();
+        world.command(ALICE, text);
+        world.settle();
+        assert_eq!(world.taken(BOB), [message("alice", "hello")]);
+    }
+}
+
+#[test]
 fn another_key_in_mid_chat_is_a_new_request_and_the_chat_goes_on() {
     let mut world = World::open();
     let key = |letter: &str| {

@@ -1,13 +1,16 @@
-//! A peer as the original app is one: no features, v1 texts, one secret. It is written on the `webrtc` and `crypto_box`
-//! crates directly and shares no code with the library, so that a test can make it say anything at any stage.
+//! The original app and its newest successor, frozen: peers that say nothing of themselves and write texts in v1, or in v2 with
+//! one secret (protocol part 1). They are written on the `webrtc` crate and on `dryoc`, a NaCl of its own down to the curve, and
+//! share no code with the library; and a test can make them say anything at any stage.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use crypto_box::aead::{Aead, AeadCore, OsRng};
-use crypto_box::{PublicKey, SalsaBox, SecretKey};
 use data_encoding::BASE64;
+use dryoc::classic::crypto_box::{
+    Nonce, PublicKey, SecretKey, crypto_box_easy, crypto_box_keypair, crypto_box_open_easy,
+};
+use dryoc::rng::copy_randombytes;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
@@ -16,14 +19,24 @@ use webrtc::peer_connection::{
     RTCSessionDescription, SettingEngineBuilder,
 };
 
-use crate::world::{Client, SOON, Server, until};
+use crate::world::{Client, Folder, Program, SOON, Server, until};
 
 /// A user of the original app.
 pub struct OldApp {
     pub client: Client,
     pub peer: String,
-    secret: SecretKey,
-    peer_key: Option<PublicKey>,
+    /// What its `key:exchange` says.
+    pub introduction: Value,
+    /// The pair of the session, which v1 texts are sealed with.
+    session: (PublicKey, SecretKey),
+    /// The pair that v2 texts are sealed with; the one before is not kept.
+    ratchet: (PublicKey, SecretKey),
+    has_changed: bool,
+    /// The peer's session key, and the latest `rk` that came from it.
+    pub peer_key: PublicKey,
+    peer_rk: PublicKey,
+    /// The peer has changed its `rk`, so a fresh pair is made before the next text.
+    follow: bool,
     runtime: Runtime,
     connection: Option<Arc<dyn PeerConnection>>,
     channel: Option<Arc<dyn DataChannel>>,
@@ -57,12 +70,23 @@ impl PeerConnectionEventHandler for Handler {
 impl OldApp {
     /// Goes online.
     pub fn online(server: &Server, name: &str) -> Self {
+        Self::with(server.client(name))
+    }
+
+    /// An app on this connection to a server.
+    pub fn with(client: Client) -> Self {
         let (notes_sender, notes) = mpsc::channel();
+        let session = crypto_box_keypair();
         Self {
-            client: server.client(name),
+            client,
             peer: String::new(),
-            secret: SecretKey::generate(&mut OsRng),
-            peer_key: None,
+            introduction: json!({"publicKey": BASE64.encode(&session.0)}),
+            session,
+            ratchet: session,
+            has_changed: false,
+            peer_key: [0; 32],
+            peer_rk: [0; 32],
+            follow: false,
             runtime: tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap(),
             connection: None,
             channel: None,
@@ -78,9 +102,7 @@ impl OldApp {
         let mut app = Self::online(server, name);
         app.connect(peer);
         app.send_key();
-        app.await_key();
-        app.offer();
-        app.negotiate();
+        app.meet_consent();
         app
     }
 
@@ -88,22 +110,29 @@ impl OldApp {
     pub fn answer(server: &Server, name: &str, online: impl FnOnce()) -> Self {
         let mut app = Self::online(server, name);
         online();
-        app.peer = app.find("session:joined")["payload"]["peer"].as_str().unwrap().to_owned();
-        app.send_key();
-        app.await_key();
-        app.build();
-        let offer = app.find("signal:offer");
-        let connection = app.connection.clone().unwrap();
-        let answer = app.runtime.block_on(async {
-            let sdp = offer["payload"]["sdp"].as_str().unwrap().to_owned();
-            connection.set_remote_description(RTCSessionDescription::offer(sdp).unwrap()).await.unwrap();
-            let answer = connection.create_answer(None).await.unwrap();
-            connection.set_local_description(answer.clone()).await.unwrap();
-            answer.sdp
-        });
-        app.signal("signal:answer", &json!({"sdp": answer, "type": "answer"}));
-        app.negotiate();
+        app.take_call();
         app
+    }
+
+    /// Goes on with a call of its own up to an open chat, once the other side has agreed.
+    pub fn meet_consent(&mut self) {
+        self.await_key();
+        self.offer();
+        self.negotiate();
+    }
+
+    /// Waits for a call, and answers it up to an open chat.
+    pub fn take_call(&mut self) {
+        self.be_called();
+        self.send_key();
+        self.await_key();
+        self.accept_offer();
+        self.negotiate();
+    }
+
+    /// Waits for a session of somebody who calls.
+    pub fn be_called(&mut self) {
+        self.peer = self.find("session:joined")["payload"]["peer"].as_str().unwrap().to_owned();
     }
 
     /// Opens a session with `peer`.
@@ -113,19 +142,16 @@ impl OldApp {
         self.find("session:joined");
     }
 
-    pub fn public_key(&self) -> [u8; 32] {
-        self.secret.public_key().to_bytes()
-    }
-
     pub fn send_key(&mut self) {
-        self.signal("key:exchange", &json!({"publicKey": BASE64.encode(&self.public_key())}));
+        self.signal("key:exchange", &self.introduction.clone());
     }
 
-    /// Waits for the peer's key.
-    pub fn await_key(&mut self) {
-        let key = self.find("key:exchange")["payload"]["publicKey"].as_str().unwrap().to_owned();
-        let bytes: [u8; 32] = BASE64.decode(key.as_bytes()).unwrap().try_into().unwrap();
-        self.peer_key = Some(PublicKey::from_bytes(bytes));
+    /// Waits for the peer's key, and returns all that it says.
+    pub fn await_key(&mut self) -> Value {
+        let introduction = self.find("key:exchange")["payload"].take();
+        self.peer_key = key(&introduction["publicKey"]);
+        self.peer_rk = self.peer_key;
+        introduction
     }
 
     /// Makes a connection with a channel and sends the offer.
@@ -140,6 +166,21 @@ impl OldApp {
         });
         self.attach(channel);
         self.signal("signal:offer", &json!({"sdp": offer, "type": "offer"}));
+    }
+
+    /// Waits for the offer and sends the answer.
+    pub fn accept_offer(&mut self) {
+        self.build();
+        let offer = self.find("signal:offer");
+        let connection = self.connection.clone().unwrap();
+        let answer = self.runtime.block_on(async {
+            let sdp = offer["payload"]["sdp"].as_str().unwrap().to_owned();
+            connection.set_remote_description(RTCSessionDescription::offer(sdp).unwrap()).await.unwrap();
+            let answer = connection.create_answer(None).await.unwrap();
+            connection.set_local_description(answer.clone()).await.unwrap();
+            answer.sdp
+        });
+        self.signal("signal:answer", &json!({"sdp": answer, "type": "answer"}));
     }
 
     /// Sends a message of the signaling.
@@ -158,7 +199,7 @@ impl OldApp {
     }
 
     /// Exchanges descriptions and candidates until the channel is open.
-    fn negotiate(&mut self) {
+    pub fn negotiate(&mut self) {
         self.client.socket.get_ref().set_read_timeout(Some(Duration::from_millis(5))).unwrap();
         let connection = self.connection.clone().unwrap();
         until("the old app's channel opens", || {
@@ -209,36 +250,42 @@ impl OldApp {
         self.send_raw(&self.seal(text));
     }
 
+    /// Seals a text in format v1.
     pub fn seal(&self, text: &str) -> String {
-        let nonce = SalsaBox::generate_nonce(&mut OsRng);
-        let sealed = self.shared().encrypt(&nonce, text.as_bytes()).unwrap();
-        BASE64.encode(&[nonce.as_slice(), &sealed].concat())
+        seal(text, &self.peer_key, &self.session.1)
     }
 
-    /// Seals and sends a text in format v2, whose ratchet stays where it began.
-    pub fn send_v2(&self, text: &str) {
-        let rk = BASE64.encode(&self.public_key());
-        self.send_raw(&json!({"rk": rk, "ct": self.seal(text)}).to_string());
+    /// Seals and sends a text in format v2.
+    pub fn send_v2(&mut self, text: &str) {
+        if self.follow {
+            self.follow = false;
+            self.change_key();
+        }
+        let ct = seal(text, &self.peer_rk, &self.ratchet.1);
+        self.send_raw(&json!({"rk": BASE64.encode(&self.ratchet.0), "ct": ct}).to_string());
+    }
+
+    /// Makes a fresh pair for v2 texts, as the format allows.
+    pub fn change_key(&mut self) {
+        self.ratchet = crypto_box_keypair();
+        self.has_changed = true;
     }
 
     /// The next text message, which has to be in format v2, opened.
     pub fn text_v2(&mut self) -> String {
         let message = self.raw_text(SOON).expect("a text");
         let message: Value = serde_json::from_str(&message).expect("format v2");
-        assert_eq!(message["rk"], BASE64.encode(self.peer_key.as_ref().unwrap().as_bytes()));
-        self.open(message["ct"].as_str().unwrap())
+        let rk = key(&message["rk"]);
+        assert!(rk == self.peer_rk || self.has_changed, "a peer of ours does not change its key first");
+        self.follow |= rk != self.peer_rk;
+        self.peer_rk = rk;
+        open(message["ct"].as_str().unwrap(), &rk, &self.ratchet.1)
     }
 
     /// The next text message, which has to be in format v1, opened.
     pub fn text(&mut self) -> String {
         let message = self.raw_text(SOON).expect("a text");
-        self.open(&message)
-    }
-
-    fn open(&self, message: &str) -> String {
-        let bytes = BASE64.decode(message.as_bytes()).unwrap();
-        let (nonce, sealed) = bytes.split_at(24);
-        String::from_utf8(self.shared().decrypt(nonce.into(), sealed).unwrap()).unwrap()
+        open(&message, &self.peer_key, &self.session.1)
     }
 
     /// The next text message as it came, if one comes within `wait`.
@@ -258,10 +305,6 @@ impl OldApp {
     pub fn closed(&mut self) {
         assert_eq!(self.raw_text(SOON), None);
         assert!(self.is_closed, "the other side has not closed the channel");
-    }
-
-    fn shared(&self) -> SalsaBox {
-        SalsaBox::new(self.peer_key.as_ref().unwrap(), &self.secret)
     }
 
     fn build(&mut self) {
@@ -303,6 +346,27 @@ impl OldApp {
     }
 }
 
+/// The base64 of nonce and box (protocol 1.4), between the receiver's public and the sender's secret key.
+pub fn seal(text: &str, receiver: &PublicKey, sender: &SecretKey) -> String {
+    let mut message = vec![0; 24 + 16 + text.len()];
+    let (nonce, sealed) = message.split_first_chunk_mut::<24>().unwrap();
+    copy_randombytes(nonce);
+    crypto_box_easy(sealed, text.as_bytes(), nonce, receiver, sender).unwrap();
+    BASE64.encode(&message)
+}
+
+fn open(message: &str, sender: &PublicKey, receiver: &SecretKey) -> String {
+    let message = BASE64.decode(message.as_bytes()).unwrap();
+    let (nonce, sealed) = message.split_first_chunk::<24>().unwrap();
+    let mut text = vec![0; sealed.len() - 16];
+    crypto_box_open_easy(&mut text, sealed, nonce as &Nonce, sender, receiver).unwrap();
+    String::from_utf8(text).unwrap()
+}
+
+fn key(base64: &Value) -> PublicKey {
+    BASE64.decode(base64.as_str().unwrap().as_bytes()).unwrap().try_into().unwrap()
+}
+
 #[test]
 fn an_old_app_calls_the_bot_and_is_answered_in_v1() {
     let server = Server::start();
@@ -342,4 +406,79 @@ fn an_old_app_is_called_and_answers() {
     assert_eq!(app.text(), "from alice");
     alice.peer.leave("flutter");
     app.closed();
+}
+
+/// `lowkey` through pipes, online as alice.
+fn lowkey(server: &Server, home: &Folder) -> Program {
+    let mut program =
+        Program::start("lowkey", &["--server", &server.url(), "--name", "alice"], &[("HOME", home.path())]);
+    program.stderr.find("online");
+    program
+}
+
+/// Texts go both ways between `lowkey` and an app of each format, whichever of them writes first.
+fn chats_with_lowkey(alice: &mut Program, app: &mut OldApp, is_v2: bool) {
+    alice.stderr.find("flutter uses an old app, which cannot prove who they are");
+    alice.stderr.find("connected directly with flutter");
+    alice.write("hello");
+    assert_eq!(app.text(), "hello", "in v1 as long as nothing says that v2 is understood");
+    for text in ["one", "", "👋🏽"] {
+        if is_v2 {
+            app.send_v2(text)
+        } else {
+            app.send(text)
+        }
+        assert_eq!(alice.stdout.next(), format!("flutter: {text}"));
+        alice.write("answer");
+        assert_eq!(if is_v2 { app.text_v2() } else { app.text() }, "answer");
+    }
+    if is_v2 {
+        for text in ["a new key", "another"] {
+            app.change_key();
+            app.send_v2(text);
+            assert_eq!(alice.stdout.next(), format!("flutter: {text}"));
+            alice.write("followed");
+            assert_eq!(app.text_v2(), "followed");
+        }
+        alice.stderr.find("flutter has changed its key in mid-chat");
+    }
+    alice.write("/leave");
+    app.closed();
+}
+
+#[test]
+fn apps_of_both_formats_call_lowkey() {
+    for is_v2 in [false, true] {
+        let (server, home) = (Server::start(), Folder::new("called-by-app"));
+        let mut alice = lowkey(&server, &home);
+        let mut app = OldApp::online(&server, "flutter");
+        app.connect("alice");
+        app.send_key();
+        alice.stderr.find("flutter wants to talk to you");
+        alice.write("/accept");
+        app.meet_consent();
+        chats_with_lowkey(&mut alice, &mut app, is_v2);
+    }
+}
+
+#[test]
+fn apps_of_both_formats_are_called_by_lowkey() {
+    for is_v2 in [false, true] {
+        let (server, home) = (Server::start(), Folder::new("calls-app"));
+        let mut alice = lowkey(&server, &home);
+        let mut app = OldApp::answer(&server, "flutter", || alice.write("/connect flutter"));
+        chats_with_lowkey(&mut alice, &mut app, is_v2);
+    }
+}
+
+#[test]
+fn the_bot_follows_an_app_that_changes_its_key() {
+    let server = Server::start();
+    let _bot = server.bot();
+    let mut app = OldApp::call(&server, "flutter", "echo");
+    for text in ["one", "two", "three"] {
+        app.send_v2(text);
+        assert_eq!(app.text_v2(), text);
+        app.change_key();
+    }
 }

@@ -6,10 +6,11 @@ use lowkey::peer::keys::KeyPair;
 use lowkey::peer::trust::{Known, KnownPeers, Link};
 use lowkey::peer::{CloseReason, Event};
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use crate::engine::{ALICE, BOB, World, open};
+use crate::engine::{ALICE, BOB, World, message, open, text};
 
 /// A message that a server may send to alice, honest or not.
 fn signal() -> impl Strategy<Value = String> {
@@ -89,21 +90,102 @@ proptest! {
             }
         }
         for peer in engine.peers() {
+            // A chat, and a request beside it.
+            engine.handle(Input::Leave { peer: peer.clone() }, now);
             engine.handle(Input::Leave { peer }, now);
         }
         prop_assert!(engine.peers().is_empty() && engine.next_deadline().is_none(), "nothing is kept after the end");
+        let left = format!("{engine:?}");
+        prop_assert_eq!(left.matches("KeyPair(").count(), 1, "the identity is the one secret that is left: {}", left);
+        prop_assert!(!left.contains("Cipher") && !left.contains("Sealer"), "{}", left);
     }
 
     #[test]
-    fn two_honest_peers_end_in_one_open_chat_or_in_none(steps in prop::collection::vec((0u8..8, any::<usize>()), 0..80)) {
+    fn nothing_is_sent_and_no_connection_made_before_consent(inputs in prop::collection::vec(input(), 0..60)) {
+        let mut engine = Engine::new("alice", Setup::default());
+        let mut now = Instant::now();
+        engine.handle(Input::Online, now);
+        // With whom the user wants to talk, or has wanted to: what was on its way may still get its answer.
+        let mut wanted = HashSet::new();
+        for input in inputs {
+            now += Duration::from_millis(500);
+            let turned_down = match &input {
+                Input::Connect { peer } | Input::Accept { peer } => {
+                    wanted.insert(peer.clone());
+                    None
+                }
+                Input::Decline { peer } | Input::Leave { peer } => Some(peer.clone()),
+                _ => None,
+            };
+            for output in engine.handle(input, now) {
+                match output {
+                    Output::Signal(text) => {
+                        let message: Value = serde_json::from_str(&text).unwrap();
+                        let target = message["target"].as_str().unwrap().to_owned();
+                        let is_no = message["type"] == "session:decline" && turned_down.as_ref() == Some(&target);
+                        prop_assert!(is_no || wanted.contains(&target), "{} before consent", text);
+                    }
+                    Output::Offer { .. } | Output::Answer { .. } | Output::Finish { .. } | Output::AddCandidate { .. }
+                    | Output::Transmit { .. } => prop_assert!(!wanted.is_empty(), "a connection before consent"),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_text_goes_in_or_out_before_the_proofs(steps in prop::collection::vec((0u8..8, any::<usize>()), 0..80)) {
+        let mut world = World::new();
+        let texts = std::rc::Rc::new(std::cell::RefCell::new([const { Vec::<String>::new() }; 2]));
+        let seen = texts.clone();
+        world.network = Box::new(move |user, text| {
+            seen.borrow_mut()[1 - user].push(text.clone());
+            vec![text]
+        });
+        world.command(ALICE, |peer| Input::Connect { peer });
+        for (command, choice) in steps {
+            let user = choice % 2;
+            match command {
+                0 => world.command(user, |peer| Input::Accept { peer }),
+                1 => world.command(user, text),
+                _ => {
+                    world.step(choice);
+                }
+            }
+        }
+        world.settle();
+        let texts = texts.borrow();
+        for user in [ALICE, BOB] {
+            let is_proof = |text: &String| text.starts_with("{\"proof\":");
+            prop_assert!(texts[user].first().is_none_or(is_proof), "a text before the proof");
+            prop_assert!(!texts[user].iter().any(|text| text.contains("hello")), "in the clear");
+            let events = world.taken(user);
+            let place = |find: fn(&Event) -> bool| events.iter().position(find);
+            if let Some(message) = place(|event| matches!(event, Event::Message { .. })) {
+                let identified = place(|event| matches!(event, Event::Identified { .. }));
+                prop_assert!(identified.is_some_and(|identified| identified < message), "{:?}", events);
+            }
+        }
+    }
+
+    #[test]
+    fn two_honest_peers_end_in_one_open_chat_or_in_none(
+        at_once in any::<bool>(),
+        steps in prop::collection::vec((0u8..12, any::<usize>()), 0..80),
+    ) {
         let mut world = World::new();
         let mut is_open = [false; 2];
+        if at_once {
+            world.command(ALICE, |peer| Input::Connect { peer });
+            world.command(BOB, |peer| Input::Connect { peer });
+        }
         for (command, choice) in steps {
             let user = choice % 2;
             match command {
                 0 => world.command(user, |peer| Input::Connect { peer }),
                 1 => world.command(user, |peer| Input::Accept { peer }),
                 2 => world.command(user, |peer| Input::Leave { peer }),
+                3 if choice % 8 < 2 => world.command(user, |peer| Input::Decline { peer }),
                 _ => {
                     world.step(choice);
                 }
@@ -124,6 +206,14 @@ proptest! {
         prop_assert_eq!(is_open[ALICE], is_open[BOB]);
         for user in [ALICE, BOB] {
             prop_assert_eq!(world.engines[user].peers().len(), usize::from(is_open[user]), "half a chat is left over");
+        }
+        // And an open one is whole: texts go both ways.
+        world.command(ALICE, text);
+        world.command(BOB, text);
+        world.settle();
+        for (user, other) in [(ALICE, "bob"), (BOB, "alice")] {
+            let is_message = world.taken(user).contains(&message(other, "hello"));
+            prop_assert_eq!(is_message, is_open[user], "{} is half open", other);
         }
     }
 

@@ -199,6 +199,7 @@ impl fmt::Debug for Cipher {
 }
 
 /// What the signals of one chat are sealed with (protocol 2.2): the session keys, whatever becomes of the texts' keys.
+/// `integration/vectors/sealed.json` has vectors, by libsodium.
 pub struct Sealer {
     shared: SalsaBox,
     /// The nonces that were sent and taken: the box is symmetric, so what we sent could be played back to us.
@@ -283,6 +284,17 @@ mod tests {
         cipher.format = TextFormat::V2;
     }
 
+    fn bytes(hex: &str) -> [u8; 32] {
+        data_encoding::HEXLOWER.decode(hex.as_bytes()).unwrap().try_into().unwrap()
+    }
+
+    /// A pair from both its halves in hexadecimal digits.
+    fn key_pair(secret: &str, public: &str) -> KeyPair {
+        let pair = KeyPair::from_secret(crypto_box::SecretKey::from_bytes(bytes(secret)));
+        assert_eq!(Ok(pair.public()), PublicKey::from_bytes(bytes(public)));
+        pair
+    }
+
     #[test]
     fn boxes_are_libsodiums_both_ways() {
         #[derive(Deserialize)]
@@ -298,28 +310,51 @@ mod tests {
             text: String,
             message: String,
         }
-        fn bytes(hex: &str) -> [u8; 32] {
-            data_encoding::HEXLOWER.decode(hex.as_bytes()).unwrap().try_into().unwrap()
-        }
-        fn key_pair(secret: &str, public: &str) -> KeyPair {
-            let pair = KeyPair::from_secret(crypto_box::SecretKey::from_bytes(bytes(secret)));
-            assert_eq!(Ok(pair.public()), PublicKey::from_bytes(bytes(public)));
-            pair
-        }
         let file: File = serde_json::from_str(include_str!("../../integration/vectors/box.json")).unwrap();
         assert_eq!(file.vectors.len(), 7);
         for vector in file.vectors {
             let sender = key_pair(&vector.sender_secret, &vector.sender_public);
             let receiver = key_pair(&vector.receiver_secret, &vector.receiver_public);
             // The same nonce gives the very same bytes, so what we seal is what libsodium opens.
-            let nonce = BASE64.decode(vector.message.as_bytes()).unwrap()[..NONCE_BYTES].to_vec();
-            let sealed = sender
-                .shared_with(receiver.public())
-                .encrypt(Nonce::from_slice(&nonce), vector.text.as_bytes())
-                .unwrap();
-            assert_eq!(BASE64.encode(&[nonce, sealed].concat()), vector.message);
+            let nonce = *Nonce::from_slice(&BASE64.decode(vector.message.as_bytes()).unwrap()[..NONCE_BYTES]);
+            let shared = sender.shared_with(receiver.public());
+            assert_eq!(keys::seal_under(&nonce, &shared, vector.text.as_bytes()), vector.message);
             let mut cipher = Cipher::new(receiver, sender.public(), TextFormat::V1).unwrap();
             assert_eq!(cipher.open(&vector.message), opened(&vector.text));
+        }
+    }
+
+    #[test]
+    fn sealed_signals_are_libsodiums_both_ways() {
+        #[derive(Deserialize)]
+        struct File {
+            initiator_secret: String,
+            initiator_public: String,
+            responder_secret: String,
+            responder_public: String,
+            signals: Vec<Signal>,
+        }
+        #[derive(Deserialize)]
+        struct Signal {
+            sender: String,
+            payload: String,
+            sealed: String,
+        }
+        let file: File = serde_json::from_str(include_str!("../../integration/vectors/sealed.json")).unwrap();
+        let initiator = key_pair(&file.initiator_secret, &file.initiator_public);
+        let responder = key_pair(&file.responder_secret, &file.responder_public);
+        let sealer = |own: &KeyPair, other: &KeyPair| Sealer::new(own, other.public());
+        let (mut of_initiator, mut of_responder) = (sealer(&initiator, &responder), sealer(&responder, &initiator));
+        assert_eq!(file.signals.len(), 4);
+        for Signal { sender, payload, sealed } in file.signals {
+            let (sender, receiver) = match &*sender {
+                "initiator" => (&of_initiator, &mut of_responder),
+                _ => (&of_responder, &mut of_initiator),
+            };
+            let nonce = *Nonce::from_slice(&BASE64.decode(sealed.as_bytes()).unwrap()[..NONCE_BYTES]);
+            assert_eq!(keys::seal_under(&nonce, &sender.shared, payload.as_bytes()), sealed);
+            assert_eq!(receiver.open(&sealed), Some(payload));
+            assert_eq!(receiver.open(&sealed), None, "once only");
         }
     }
 

@@ -242,12 +242,16 @@ struct Secured {
     /// Texts in a row that could not be opened.
     failures: u32,
     candidates: usize,
+    /// A description came that was not sealed as it should have been.
+    has_false_description: bool,
 }
 
 /// Somebody calls, and the user has not said yes or no.
 #[derive(Debug)]
 struct Request {
     introduced: Option<Introduced>,
+    /// The user has said yes, and the caller's key is awaited: nothing is sent to somebody who may not be who they were.
+    is_accepted: bool,
     early: Vec<Candidate>,
     deadline: Instant,
 }
@@ -307,11 +311,7 @@ impl Engine {
         match input {
             Input::Connect { peer } => self.connect(peer, now, out),
             Input::Accept { peer } => self.accept(peer, now, out),
-            Input::Decline { peer } => {
-                if self.requests.remove(&peer).is_some() {
-                    out.push(signal(MessageType::SessionDecline, &peer, None::<&()>));
-                }
-            }
+            Input::Decline { peer } => self.decline(peer, out),
             Input::Send { peer, id, text } => self.send(peer, id, text, out),
             Input::Trust { peer, known: Some(known) } => self.trust(peer, known, out),
             Input::Trust { peer, known: None } => {
@@ -382,26 +382,35 @@ impl Engine {
     }
 
     fn accept(&mut self, peer: String, now: Instant, out: &mut Vec<Output>) {
-        let Some(request) = self.requests.remove(&peer) else {
+        let Some(request) = self.requests.get_mut(&peer) else {
             // It may have ended while the user said yes; nobody should go on waiting for the chat.
             if !self.chats.contains_key(&peer) {
                 out.push(Output::Event(Event::Closed { peer, reason: CloseReason::NotCalling }));
             }
             return;
         };
-        // Nothing is sent to somebody who is not who they were.
-        if let Some(Err(reason)) = request.introduced.as_ref().map(|introduced| self.judge(&peer, introduced)) {
+        request.is_accepted = true;
+        let Some(introduced) = request.introduced.take() else { return };
+        let early = std::mem::take(&mut request.early);
+        if let Err(reason) = self.judge(&peer, &introduced) {
             out.push(signal(MessageType::SessionDecline, &peer, None::<&()>));
-            return out.push(Output::Event(Event::Refused { peer, reason }));
+            return self.end_request(&peer, reason, out);
         }
+        self.requests.remove(&peer);
         if self.chats.contains_key(&peer) {
             self.end(&peer, CloseReason::Replaced, out);
         }
         let own = KeyPair::generate();
         out.push(self.key_exchange(&peer, &own));
-        self.add_chat(peer.clone(), Role::Responder, Stage::AwaitingKey(own), now + ANSWER_TIME).early = request.early;
-        if let Some(introduced) = request.introduced {
-            self.take_key(&peer, introduced, now, out);
+        self.add_chat(peer.clone(), Role::Responder, Stage::AwaitingKey(own), now + ANSWER_TIME).early = early;
+        self.take_key(&peer, introduced, now, out);
+    }
+
+    fn decline(&mut self, peer: String, out: &mut Vec<Output>) {
+        let Some(request) = self.requests.remove(&peer) else { return };
+        out.push(signal(MessageType::SessionDecline, &peer, None::<&()>));
+        if request.is_accepted {
+            out.push(Output::Event(Event::Refused { peer, reason: CloseReason::Left }));
         }
     }
 
@@ -425,12 +434,7 @@ impl Engine {
     }
 
     fn leave(&mut self, peer: String, out: &mut Vec<Output>) {
-        let Some(chat) = self.chats.get(&peer) else {
-            if self.requests.remove(&peer).is_some() {
-                out.push(signal(MessageType::SessionDecline, &peer, None::<&()>));
-            }
-            return;
-        };
+        let Some(chat) = self.chats.get(&peer) else { return self.decline(peer, out) };
         // Whoever is still being called learns that it is over; in an open chat the data channel says so.
         if matches!(chat.stage, Stage::AwaitingKey(_) | Stage::Negotiating(_)) {
             out.push(signal(MessageType::SessionDecline, &peer, None::<&()>));
@@ -550,10 +554,11 @@ impl Engine {
                 return None;
             }
             request.introduced = introduced;
-            // With such a key there can be no chat, so there is nothing to ask the user.
             if request.introduced.is_none() {
-                self.requests.remove(sender);
-                out.push(Output::Event(Event::RequestEnded { peer: sender.to_owned() }));
+                // With such a key there can be no chat, so there is nothing to ask the user.
+                self.end_request(sender, CloseReason::BadKey, out);
+            } else if request.is_accepted {
+                self.accept(sender.to_owned(), now, out);
             }
             return Some(());
         }
@@ -648,8 +653,8 @@ impl Engine {
     }
 
     fn declined(&mut self, sender: &str, out: &mut Vec<Output>) -> Option<()> {
-        if self.requests.remove(sender).is_some() {
-            out.push(Output::Event(Event::RequestEnded { peer: sender.to_owned() }));
+        if self.requests.contains_key(sender) {
+            self.end_request(sender, CloseReason::Declined, out);
             return Some(());
         }
         let is_open = matches!(self.chats.get(sender)?.stage, Stage::Open(_) | Stage::Calling);
@@ -664,8 +669,8 @@ impl Engine {
         self.is_online = false;
         self.unanswered.clear();
         self.announced.clear();
-        for (peer, _) in self.requests.drain() {
-            out.push(Output::Event(Event::RequestEnded { peer }));
+        for peer in self.requests.keys().cloned().collect::<Vec<_>>() {
+            self.end_request(&peer, CloseReason::ServerLost, out);
         }
         // Open chats live on without the server, and so may those whose candidates are all exchanged.
         let needs_server = |chat: &Chat| matches!(chat.stage, Stage::Calling | Stage::AwaitingKey(_));
@@ -814,16 +819,22 @@ impl Engine {
 
     /// Reads a signal's payload, which has to be sealed where both sides do so.
     fn unseal<T: DeserializeOwned>(&mut self, sender: &str, envelope: &Envelope<'_>) -> Option<T> {
-        let sealer = match self.chats.get_mut(sender).map(|chat| &mut chat.stage) {
-            Some(Stage::Negotiating(secured) | Stage::Proving(secured) | Stage::Open(secured)) => {
-                secured.sealer.as_mut()
-            }
-            _ => None,
+        let secured = match self.chats.get_mut(sender).map(|chat| &mut chat.stage) {
+            Some(Stage::Negotiating(secured) | Stage::Proving(secured) | Stage::Open(secured)) => secured,
+            _ => return payload(envelope),
         };
-        match sealer {
-            Some(sealer) => protocol::from_object(&sealer.open(&payload::<Sealed>(envelope)?.sealed)?).ok(),
-            None => payload(envelope),
-        }
+        let sealed = payload::<Sealed>(envelope);
+        let (json, is_false) = match (&mut secured.sealer, sealed) {
+            (Some(sealer), sealed) => {
+                let opened = sealed.and_then(|Sealed { sealed }| sealer.open(&sealed));
+                let is_false = opened.is_none();
+                (opened, is_false)
+            }
+            // Where one side alone believes that both seal, somebody has changed what they said of themselves.
+            (None, sealed) => (envelope.payload.map(|payload| payload.get().to_owned()), sealed.is_some()),
+        };
+        secured.has_false_description |= is_false && envelope.kind != MessageType::SignalIce.name();
+        protocol::from_object(&json?).ok()
     }
 
     fn key_exchange(&self, peer: &str, own: &KeyPair) -> Output {
@@ -881,12 +892,15 @@ impl Engine {
         let over: Vec<String> =
             self.requests.iter().filter(|(_, request)| request.deadline <= now).map(|(peer, _)| peer.clone()).collect();
         for peer in over {
-            self.requests.remove(&peer);
-            out.push(Output::Event(Event::RequestEnded { peer }));
+            self.end_request(&peer, CloseReason::NoAnswer, out);
         }
         self.announced.retain(|_, end| *end > now);
         let is_over = |chat: &Chat| chat.deadline.is_some_and(|deadline| deadline <= now);
-        let reason = |chat: &Chat| match chat.stage {
+        let reason = |chat: &Chat| match &chat.stage {
+            // One that came and could not be opened says more than that none came.
+            Stage::Negotiating(secured) if secured.has_false_description && secured.max_message.is_none() => {
+                CloseReason::NotProven
+            }
             Stage::Negotiating(_) => CloseReason::NoConnection,
             Stage::Proving(_) => CloseReason::NotProven,
             _ => CloseReason::NoAnswer,
@@ -923,6 +937,7 @@ impl Engine {
             max_message: None,
             failures: 0,
             candidates: 0,
+            has_false_description: false,
         };
         // What came before the keys was not sealed, so it is not from a peer that seals.
         if secured.sealer.is_some() {
@@ -954,7 +969,7 @@ impl Engine {
         if self.requests.len() >= self.setup.max_requests {
             return self.drop_message();
         }
-        let request = Request { introduced: None, early: Vec::new(), deadline: now + ANSWER_TIME };
+        let request = Request { introduced: None, is_accepted: false, early: Vec::new(), deadline: now + ANSWER_TIME };
         self.requests.insert(peer.clone(), request);
         out.push(Output::Event(Event::Request { peer }));
     }
@@ -973,6 +988,16 @@ impl Engine {
             out.push(Output::Close { id: chat.id, peer_closes: secured.introduced.knows_rule });
         }
         out.push(Output::Event(Event::Closed { peer: peer.to_owned(), reason }));
+    }
+
+    /// The one door out for a request that comes to nothing. Whoever has said yes to it waits for more than its end.
+    fn end_request(&mut self, peer: &str, reason: CloseReason, out: &mut Vec<Output>) {
+        let Some(request) = self.requests.remove(peer) else { return };
+        let peer = peer.to_owned();
+        out.push(Output::Event(match request.is_accepted {
+            true => Event::Refused { peer, reason },
+            false => Event::RequestEnded { peer },
+        }));
     }
 
     fn drop_message(&mut self) {

@@ -98,7 +98,7 @@ pub enum Event {
         /// Why.
         reason: CloseReason,
     },
-    /// A request was accepted and yet came to nothing, since the caller is not who it was, or cannot prove who it is. A chat
+    /// A request was accepted and yet came to nothing: the caller is not who it was, cannot prove who it is, or is gone. A chat
     /// that is open with the peer goes on.
     Refused {
         /// Whose request.

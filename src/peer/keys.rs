@@ -127,8 +127,13 @@ impl fmt::Debug for KeyPair {
 /// Boxes bytes under a fresh nonce: the nonce, and the base64 of nonce and box (protocol 1.4).
 pub(super) fn seal(shared: &SalsaBox, bytes: &[u8]) -> (Nonce, String) {
     let nonce = SalsaBox::generate_nonce(&mut OsRng);
-    let sealed = shared.encrypt(&nonce, bytes).expect("bytes in memory can be sealed");
-    (nonce, BASE64.encode(&[nonce.as_slice(), &sealed].concat()))
+    (nonce, seal_under(&nonce, shared, bytes))
+}
+
+/// Boxes bytes under this nonce, which is to be used once only.
+pub(super) fn seal_under(nonce: &Nonce, shared: &SalsaBox, bytes: &[u8]) -> String {
+    let sealed = shared.encrypt(nonce, bytes).expect("bytes in memory can be sealed");
+    BASE64.encode(&[nonce.as_slice(), &sealed].concat())
 }
 
 /// Opens what [`seal`] made: the nonce, and the bytes.

@@ -1,0 +1,368 @@
+//! A man in the middle: the server gives each of two peers somebody of its own under the other's name, and that somebody is the
+//! far end of both data channels. With keys of its own it is a peer like any other, so it is one of ours that plays it; with
+//! the true keys, whose secrets it has not, it passes texts on, and may change them on the way.
+
+use std::thread::{self, JoinHandle};
+
+use data_encoding::BASE64;
+use dryoc::classic::crypto_box::crypto_box_keypair;
+use lowkey::peer::{CloseReason, Event};
+use serde_json::{Value, json};
+
+use crate::evil_server::{EvilServer, Outcome, World, change, honest, known, user};
+use crate::old_app::{OldApp, seal};
+use crate::world::{Client, Folder, Program, SOON, User, identity};
+
+/// The far ends of both data channels, with the true keys.
+struct Middle {
+    /// Toward the caller, under the name of the called.
+    caller: OldApp,
+    /// Toward the called, under the name of the caller.
+    called: OldApp,
+}
+
+impl Middle {
+    /// Comes between two users. `call` makes the first call the second, `consent` makes the second agree, and `change` changes what
+    /// they say of themselves.
+    fn between(
+        server: &EvilServer,
+        [one, other]: [&str; 2],
+        call: impl FnOnce(),
+        consent: impl FnOnce(),
+        change: impl Fn(&mut Value),
+    ) -> Self {
+        let [to_one, to_other] = server.come_between(one, other);
+        let mut caller = OldApp::with(Client::connect(&to_one, other));
+        let mut called = OldApp::with(Client::connect(&to_other, one));
+        call();
+        caller.be_called();
+        called.introduction = caller.await_key();
+        change(&mut called.introduction);
+        called.connect(other);
+        called.send_key();
+        consent();
+        caller.introduction = called.await_key();
+        change(&mut caller.introduction);
+        caller.send_key();
+        caller.accept_offer();
+        caller.negotiate();
+        called.offer();
+        called.negotiate();
+        Self { caller, called }
+    }
+
+    /// The next text of the caller, as it came.
+    fn of_caller(&mut self) -> String {
+        self.caller.raw_text(SOON).expect("a text of the caller")
+    }
+
+    /// The next text of the called, as it came.
+    fn of_called(&mut self) -> String {
+        self.called.raw_text(SOON).expect("a text of the called")
+    }
+}
+
+/// Alice in a call with the original app, whose data channel ends in the middle.
+struct WithApp {
+    middle: Middle,
+    app: OldApp,
+}
+
+impl WithApp {
+    fn new(world: &mut World) -> Self {
+        let app = take_call(&world.server);
+        let alice = world.alice.peer.clone();
+        let call = || alice.request("flutter");
+        let middle = Middle::between(&world.server, ["alice", "flutter"], call, || {}, |_| {});
+        world.alice.wait(&Event::Open { peer: "flutter".to_owned() });
+        Self { middle, app: app.join().unwrap() }
+    }
+
+    /// What alice is shown before an honest text of the app.
+    fn shown(&mut self, alice: &mut User) -> Vec<Event> {
+        self.app.send("honest");
+        let text = self.middle.of_called();
+        self.middle.caller.send_raw(&text);
+        let mut shown = Vec::new();
+        loop {
+            match alice.next() {
+                event if event == message("honest") => return shown,
+                event => shown.push(event),
+            }
+        }
+    }
+}
+
+/// The original app, online as flutter, which takes the first call.
+fn take_call(server: &EvilServer) -> JoinHandle<OldApp> {
+    let mut app = OldApp::with(Client::connect(&server.address, "flutter"));
+    thread::spawn(move || {
+        app.take_call();
+        app
+    })
+}
+
+fn message(text: &str) -> Event {
+    Event::Message { peer: "flutter".to_owned(), text: text.to_owned() }
+}
+
+#[test]
+fn a_text_of_an_app_that_is_played_back_is_shown_once() {
+    World::with(honest, |world| {
+        let mut chat = WithApp::new(world);
+        chat.app.send("v1");
+        let text = chat.middle.of_called();
+        [&text, &text, &text].into_iter().for_each(|text| chat.middle.caller.send_raw(text));
+        assert_eq!(chat.shown(&mut world.alice), [message("v1")]);
+        chat.app.send_v2("v2");
+        let text = chat.middle.of_called();
+        // Without its envelope it is the same box, and the same text.
+        let bare = serde_json::from_str::<Value>(&text).unwrap()["ct"].as_str().unwrap().to_owned();
+        [&text, &text, &bare].into_iter().for_each(|text| chat.middle.caller.send_raw(text));
+        assert_eq!(chat.shown(&mut world.alice), [message("v2")]);
+    });
+}
+
+#[test]
+fn texts_of_an_app_in_another_order_are_each_shown_once() {
+    World::with(honest, |world| {
+        let mut chat = WithApp::new(world);
+        let texts = ["one", "two", "three"].map(|text| {
+            chat.app.send(text);
+            chat.middle.of_called()
+        });
+        [2, 0, 2, 1, 0].into_iter().for_each(|number: usize| chat.middle.caller.send_raw(&texts[number]));
+        assert_eq!(chat.shown(&mut world.alice), [message("three"), message("one"), message("two")]);
+    });
+}
+
+#[test]
+fn a_text_of_ones_own_is_never_shown_as_the_apps() {
+    World::with(honest, |world| {
+        let mut chat = WithApp::new(world);
+        let [alices, apps] = [&chat.middle.called, &chat.middle.caller]
+            .map(|end| end.introduction["publicKey"].as_str().unwrap().to_owned());
+        let third = BASE64.encode(&crypto_box_keypair().0);
+        world.alice.peer.send("flutter", "mine");
+        let bare = chat.middle.of_caller();
+        // As it is, and in format v2 under every key there is.
+        let mut texts = vec![bare.clone()];
+        texts.extend([&alices, &apps, &third].map(|rk| json!({"rk": rk, "ct": bare}).to_string()));
+        for text in texts {
+            chat.middle.caller.send_raw(&text);
+            assert_eq!(chat.shown(&mut world.alice), []);
+        }
+        // And one that was in format v2.
+        chat.app.send_v2("v2");
+        let text = chat.middle.of_called();
+        chat.middle.caller.send_raw(&text);
+        world.alice.wait(&message("v2"));
+        world.alice.peer.send("flutter", "mine in v2");
+        let text = chat.middle.of_caller();
+        let mut texts =
+            vec![text.clone(), serde_json::from_str::<Value>(&text).unwrap()["ct"].as_str().unwrap().to_owned()];
+        texts.extend([&apps, &third].map(|rk| text.replace(&alices, rk)));
+        for text in texts {
+            chat.middle.caller.send_raw(&text);
+            assert_eq!(chat.shown(&mut world.alice), [], "{text}");
+        }
+    });
+}
+
+#[test]
+fn a_text_of_a_third_key_is_told_of_before_it_is_shown() {
+    World::with(honest, |world| {
+        let chat = WithApp::new(world);
+        chat.middle.caller.send_raw(&third_key(&chat.middle));
+        assert_eq!(world.alice.next(), Event::KeyChanged { peer: "flutter".to_owned() });
+        assert_eq!(world.alice.next(), message("false"));
+    });
+}
+
+/// A text for the caller in format v2, from a key that is neither side's.
+fn third_key(middle: &Middle) -> String {
+    let (public, secret) = crypto_box_keypair();
+    json!({"rk": BASE64.encode(&public), "ct": seal("false", &middle.caller.peer_key, &secret)}).to_string()
+}
+
+#[test]
+fn lowkey_says_what_an_app_is_and_that_its_key_has_changed() {
+    let server = EvilServer::start();
+    let home = Folder::new("middle-app");
+    let mut alice = lowkey(&server, &home, "alice");
+    let app = take_call(&server);
+    let call = || alice.write("/connect flutter");
+    let mut middle = Middle::between(&server, ["alice", "flutter"], call, || {}, |_| {});
+    let app = app.join().unwrap();
+    alice.stderr.find("flutter uses an old app, which cannot prove who they are: the server could be listening");
+    alice.stderr.find("connected directly with flutter");
+    app.send("true");
+    let text = middle.of_called();
+    middle.caller.send_raw(&text);
+    assert_eq!(alice.stdout.next(), "flutter: true");
+    middle.caller.send_raw(&third_key(&middle));
+    alice.stderr.find("flutter has changed its key in mid-chat");
+    assert_eq!(alice.stdout.next(), "flutter: false");
+}
+
+#[test]
+fn data_channels_that_end_in_the_middle_open_no_chat_though_all_keys_are_true() {
+    // With sealed descriptions nobody could come in between, so the server talks the peers out of that: the proofs, which are
+    // over features and certificates, then fit in neither. That each alone is enough is shown beside them, in `trust.rs`.
+    World::with(honest, |world| {
+        let alice = world.alice.peer.clone();
+        let mut middle = Middle::between(
+            &world.server,
+            ["alice", "bob"],
+            || alice.request("bob"),
+            || {
+                world.bob.wait(&Event::Request { peer: "alice".to_owned() });
+                world.bob.peer.accept("alice");
+            },
+            |introduction| introduction["lowkey"]["features"] = json!(["proof"]),
+        );
+        // Both proofs go on to where they belong.
+        let proofs = [middle.of_caller(), middle.of_called()];
+        middle.called.send_raw(&proofs[0]);
+        middle.caller.send_raw(&proofs[1]);
+        let not_proven = Outcome::Closed(CloseReason::NotProven);
+        assert_eq!(world.answer(), [not_proven.clone(), not_proven]);
+    });
+}
+
+/// Somebody with keys of their own on both sides of alice's call to bob, who pass on what they are told.
+struct Impostors {
+    of_bob: User,
+    of_alice: User,
+}
+
+impl Impostors {
+    fn between(server: &EvilServer) -> Self {
+        let [to_alice, to_bob] = server.come_between("alice", "bob").map(|address| format!("ws://{address}"));
+        Self {
+            of_bob: user(&to_alice, "bob", identity("mallory")),
+            of_alice: user(&to_bob, "alice", identity("mallory")),
+        }
+    }
+
+    /// Takes alice's call, and calls bob.
+    fn take_call(&mut self) {
+        self.of_bob.wait(&Event::Request { peer: "alice".to_owned() });
+        self.of_alice.peer.request("bob");
+        self.of_bob.peer.accept("alice");
+    }
+}
+
+#[test]
+fn somebody_in_the_middle_of_peers_who_know_each_other_is_refused_by_both() {
+    World::with(honest, |world| {
+        world.have_met();
+        let mut impostors = Impostors::between(&world.server);
+        world.alice.peer.request("bob");
+        impostors.take_call();
+        let mallory = Some(identity("mallory").public());
+        for (outcome, [own, other]) in world.answer().into_iter().zip([["alice", "bob"], ["bob", "alice"]]) {
+            let known = Box::new(known(identity(other).public(), false));
+            let own = identity(own).public();
+            assert_eq!(outcome, Outcome::Closed(CloseReason::IdentityChanged { own, known, identity: mallory }));
+        }
+    });
+}
+
+#[test]
+fn somebody_in_the_middle_with_the_peers_own_identities_cannot_prove_them() {
+    let identities = |users: &'static [&'static str], name: &str| {
+        let identity = json!(identity(name).public().to_base64());
+        change("key:exchange", users, move |payload| payload["lowkey"]["identity"] = identity.clone())
+    };
+    let (mut to_alice, mut to_bob) = (identities(&["alice"], "bob"), identities(&["bob"], "alice"));
+    let trick = move |frame| to_alice(frame).into_iter().flat_map(&mut to_bob).collect();
+    World::with(trick, |world| {
+        world.have_met();
+        let mut impostors = Impostors::between(&world.server);
+        world.alice.peer.request("bob");
+        impostors.take_call();
+        let not_proven = Outcome::Closed(CloseReason::NotProven);
+        assert_eq!(world.answer(), [not_proven.clone(), not_proven]);
+    });
+}
+
+#[test]
+fn somebody_in_the_middle_of_strangers_shows_in_the_safety_numbers() {
+    let server = EvilServer::start();
+    let homes = ["alice", "bob"].map(|name| Folder::new(&format!("middle-{name}")));
+    let mut alice = lowkey(&server, &homes[0], "alice");
+    let mut bob = lowkey(&server, &homes[1], "bob");
+    let mut impostors = Impostors::between(&server);
+    alice.write("/connect bob");
+    impostors.take_call();
+    bob.stderr.find("alice wants to talk to you");
+    bob.write("/accept");
+    let numbers = [(&mut alice, "bob"), (&mut bob, "alice")].map(|(program, other)| {
+        program.stderr.find(&format!("{other} is new here and will be known again; /verify tells how to be sure"));
+        program.stderr.find("connected directly");
+        program.write("/verify");
+        program.stderr.find("your safety number with");
+        [program.stderr.find("    "), program.stderr.find("    ")].concat()
+    });
+    let [digits, other_digits] = &numbers.each_ref().map(|number| number.matches(|c: char| c.is_ascii_digit()).count());
+    assert_eq!((*digits, *other_digits), (60, 60), "{numbers:?}");
+    assert_ne!(numbers[0], numbers[1]);
+    // Nothing else tells: what alice writes comes to bob by way of somebody who reads it.
+    alice.write("a secret");
+    let (_, text) = impostors.of_bob.message();
+    assert_eq!(text, "a secret");
+    impostors.of_alice.wait(&Event::Open { peer: "bob".to_owned() });
+    impostors.of_alice.peer.send("bob", &text);
+    assert_eq!(bob.stdout.next(), "alice: a secret");
+}
+
+#[test]
+fn lowkey_refuses_somebody_in_the_middle_of_a_call_by_link_and_of_one_who_is_known() {
+    let server = EvilServer::start();
+    let homes = ["alice", "bob", "carol"].map(|name| Folder::new(&format!("middle-link-{name}")));
+    let mut alice = lowkey(&server, &homes[0], "alice");
+    let mut bob = lowkey(&server, &homes[1], "bob");
+    let mut carol = lowkey(&server, &homes[2], "carol");
+    bob.write("/link");
+    let link = bob.stderr.find("lowkey://").trim_start_matches("* ").to_owned();
+    carol.write("/connect bob");
+    bob.stderr.find("carol wants to talk to you");
+    bob.write("/accept");
+    carol.stderr.find("connected directly with bob");
+    // Alice has only the link, and then has met him.
+    let mut impostors = Impostors::between(&server);
+    alice.write(&format!("/connect {link}"));
+    alice.write("a secret");
+    impostors.of_bob.wait(&Event::Request { peer: "alice".to_owned() });
+    impostors.of_bob.peer.accept("alice");
+    alice.stderr.find("bob IS NOT THE ONE THAT THE LINK NAMES. No text was sent to them in this call.");
+    alice.stderr.find("not sent: a secret");
+    let reason = CloseReason::Declined;
+    impostors.of_bob.wait(&Event::Closed { peer: "alice".to_owned(), reason });
+    // Carol knows him, and her chat with him goes on, until the server comes between them as well.
+    carol.write("still there?");
+    assert_eq!(bob.stdout.next(), "carol: still there?");
+    carol.write("/leave");
+    bob.stderr.find("carol left");
+    drop(impostors);
+    let [to_carol, _] = server.come_between("carol", "bob").map(|address| format!("ws://{address}"));
+    let mut impostor = user(&to_carol, "bob", identity("mallory"));
+    carol.write("/connect bob");
+    carol.write("another secret");
+    impostor.wait(&Event::Request { peer: "carol".to_owned() });
+    impostor.peer.accept("carol");
+    carol.stderr.find("bob IS NOT WHO THEY WERE. No text was sent to them.");
+    carol.stderr.find("not sent: another secret");
+    assert_eq!(
+        impostor.find("an end", |event| matches!(event, Event::Closed { .. }).then(|| event.clone())),
+        Event::Closed { peer: "carol".to_owned(), reason: CloseReason::Declined }
+    );
+}
+
+/// `lowkey` through pipes at an evil server, with a home of its own.
+fn lowkey(server: &EvilServer, home: &Folder, name: &str) -> Program {
+    let mut program = Program::start("lowkey", &["--server", &server.url(), "--name", name], &[("HOME", home.path())]);
+    program.stderr.find("online");
+    program
+}
