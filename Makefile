@@ -5,7 +5,7 @@ CARGO ?= cargo
 release := $(or $(CARGO_TARGET_DIR),target)/release
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-server chat bot demo test test-loopback test-deploy fuzz cargo-fuzz soak bench micro check install uninstall
+.PHONY: help build run-server chat bot demo test test-loopback test-deploy test-relay fuzz cargo-fuzz soak bench micro check install uninstall
 
 help: ## show this
 	@echo 'Targets:'
@@ -37,6 +37,9 @@ test-loopback: ## run some of them where there is no network but loopback (needs
 test-deploy: ## the systemd unit and the nginx site, with a real nginx (installs Debian packages)
 	$(CARGO) build --locked
 	integration/deploy.sh $(or $(CARGO_TARGET_DIR),target)/debug
+
+test-relay: ## STUN and TURN with a real coturn, between networks made of namespaces (installs Debian packages)
+	@CARGO='$(CARGO)' integration/relay.sh
 
 fuzz: ## a million random cases for each pure part that reads what clients send (FUZZ_SEED, FUZZ_CASES)
 	$(CARGO) test --locked --release --test integration -- --ignored --nocapture fuzz::

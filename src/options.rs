@@ -11,6 +11,7 @@ use clap::{Args, Parser, ValueEnum};
 
 use crate::peer::{IceServer, ServerUrl, Settings, TextFormat};
 use crate::profile::{Profile, Username};
+use crate::protocol::ice::IceUrl;
 
 /// The options of every program that is a peer.
 #[derive(Debug, Clone, Args)]
@@ -21,13 +22,22 @@ pub struct PeerOptions {
     /// The username to be known by: 3 to 20 of a-z, A-Z, 0-9 and _
     #[arg(long, env = "LOWKEY_NAME")]
     pub name: Option<Username>,
-    /// A STUN server, which helps to find a way through NATs but learns of your calls; may be repeated
+    /// A STUN server, which helps to find a way through NATs but learns of your calls; may be repeated. It is asked instead of
+    /// those that the server offers
     #[arg(long, env = "LOWKEY_STUN", value_name = "HOST[:PORT]", value_delimiter = ',')]
     pub stun: Vec<StunServer>,
-    /// A TURN server, which relays what cannot go directly; may be repeated. Others on this machine can see your
-    /// command line, so give the secret by the environment where that matters
+    /// A TURN server, which relays what cannot go directly; may be repeated. It is reached over UDP, not over TCP or TLS, and
+    /// used instead of those that the server offers. Others on this machine can see your command line, so give the secret by
+    /// the environment where that matters
     #[arg(long, env = "LOWKEY_TURN", value_name = "USER:SECRET@HOST[:PORT]", hide_env_values = true)]
     pub turn: Vec<TurnServer>,
+    /// Talk through a TURN server and no other way: who talks to you never learns your address
+    #[arg(long, env = "LOWKEY_RELAY_ONLY", value_parser = clap::builder::FalseyValueParser::new())]
+    pub relay_only: bool,
+    /// Use no STUN or TURN server that the signaling server offers. Those that are used learn who talks to whom by their
+    /// addresses, and no more
+    #[arg(long, env = "LOWKEY_NO_SERVER_RELAYS", value_parser = clap::builder::FalseyValueParser::new())]
+    pub no_server_relays: bool,
     /// A file with what a private server wants to know; or give it in LOWKEY_ACCESS_TOKEN, since others on this machine can see
     /// your command line
     #[arg(long, env = "LOWKEY_ACCESS_TOKEN_FILE", value_name = "FILE")]
@@ -45,8 +55,11 @@ impl PeerOptions {
     /// the profile's; where there is no place for them, they are this program's alone.
     ///
     /// # Errors
-    /// A file cannot be read or understood.
+    /// A file cannot be read or understood, or the options contradict each other.
     pub fn settings(&self, name: &str) -> Result<Settings, String> {
+        if self.relay_only && self.no_server_relays && self.turn.is_empty() {
+            return Err("--relay-only with --no-server-relays needs a TURN server: name one with --turn".to_owned());
+        }
         let (token, identity) = match Profile::from_env(|name| std::env::var(name).ok()) {
             // Where they cannot be kept, as with a service's user, they last as long as the program.
             Ok(profile) => {
@@ -69,6 +82,8 @@ impl PeerOptions {
             is_strict: self.strict,
             access_token: self.access_token()?,
             ice_servers: stun.chain(turn).collect(),
+            uses_offered_relays: !self.no_server_relays,
+            is_relay_only: self.relay_only,
             text_format: match self.text_format {
                 TextFormatOption::V1 => TextFormat::V1,
                 TextFormatOption::V2 => TextFormat::V2,
@@ -103,8 +118,11 @@ impl FromStr for StunServer {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let address = text.strip_prefix("stun:").unwrap_or(text);
-        let url = format!("stun:{}", host_and_port(address)?);
+        let url = match text.strip_prefix("stun:") {
+            Some(_) => text.to_owned(),
+            None => format!("stun:{text}"),
+        };
+        IceUrl::parse(&url)?;
         Ok(Self(IceServer { url, username: String::new(), credential: String::new() }))
     }
 }
@@ -118,34 +136,20 @@ impl FromStr for TurnServer {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let expected = TURN_SYNTAX;
-        let rest = text.strip_prefix("turn:").unwrap_or(text);
+        let is_tls = text.starts_with("turns:");
+        let rest = text.strip_prefix("turn:").or(text.strip_prefix("turns:")).unwrap_or(text);
         let (user, address) = rest.rsplit_once('@').ok_or(expected)?;
         let (username, credential) = user.split_once(':').ok_or(expected)?;
         if username.is_empty() || credential.is_empty() {
             return Err(expected);
         }
-        let url = format!("turn:{}", host_and_port(address)?);
+        let url = format!("{}:{address}", if is_tls { "turns" } else { "turn" });
+        let IceUrl { address, is_tcp, .. } = IceUrl::parse(&url)?;
+        if is_tcp {
+            return Err("a TURN server is reached over UDP here, not over TCP or TLS");
+        }
+        let url = format!("turn:{address}");
         Ok(Self(IceServer { url, username: username.to_owned(), credential: credential.to_owned() }))
-    }
-}
-
-/// Checks `HOST[:PORT]`, where an IPv6 address stands in brackets.
-fn host_and_port(address: &str) -> Result<&str, &'static str> {
-    if address.starts_with("stuns:") || address.starts_with("turns:") || address.contains('?') {
-        return Err("only STUN and TURN over UDP are supported, without TLS or options");
-    }
-    let (host, port) = match address.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (address, None),
-    };
-    let is_bare = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '/' || c == '@');
-    let is_host = is_bare && (!host.contains(':') || host.starts_with('[') && host.ends_with(']'));
-    if !is_host {
-        return Err("an address is HOST or HOST:PORT");
-    }
-    match port.map(str::parse::<u16>) {
-        None | Some(Ok(1..)) => Ok(address),
-        _ => Err("a port is a number from 1 to 65535"),
     }
 }
 
@@ -183,7 +187,8 @@ fn explain(error: &clap::Error) -> String {
     if let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg)
         && argument.starts_with("--turn")
     {
-        return format!("invalid value (not shown) for '{argument}': {TURN_SYNTAX}");
+        let reason = std::error::Error::source(error).map_or(TURN_SYNTAX.to_owned(), ToString::to_string);
+        return format!("invalid value (not shown) for '{argument}': {reason}");
     }
     let words = error.render().to_string();
     let paragraph: Vec<&str> = words.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
@@ -222,6 +227,12 @@ mod tests {
             credential: "p:w@d".to_owned(),
         };
         assert_eq!(turn.0, expected);
+        let with_transport: TurnServer = "turn:bob:x@turn.example?transport=udp".parse().unwrap();
+        assert_eq!(with_transport.0.url, "turn:turn.example");
+        for unsupported in ["turns:bob:x@turn.example", "turn:bob:x@turn.example?transport=tcp"] {
+            let error = unsupported.parse::<TurnServer>().unwrap_err();
+            assert_eq!(error, "a TURN server is reached over UDP here, not over TCP or TLS");
+        }
         for bad in ["turn.example", "bob@turn.example", "bob:@turn.example", "bob:x@"] {
             assert!(bad.parse::<TurnServer>().is_err(), "{bad}");
         }
