@@ -5,7 +5,7 @@ CARGO ?= cargo
 release := $(or $(CARGO_TARGET_DIR),target)/release
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-server chat bot demo test test-networks test-deploy test-browser test-aiortc fuzz cargo-fuzz soak bench micro check install uninstall
+.PHONY: help build run-server chat bot demo test test-networks test-deploy test-browser test-aiortc test-relay fuzz cargo-fuzz soak bench micro check install uninstall
 
 help: ## show this
 	@echo 'Targets:'
@@ -45,6 +45,9 @@ test-browser: ## the programs and a page in a real browser (installs Chromium an
 test-aiortc: ## the programs and peers on another WebRTC and NaCl (installs Python packages)
 	$(CARGO) build --locked
 	integration/aiortc/test.sh $(or $(CARGO_TARGET_DIR),target)/debug $(or $(CARGO_TARGET_DIR),target)/aiortc
+
+test-relay: ## STUN and TURN with a real coturn, between networks made of namespaces (installs Debian packages)
+	@CARGO='$(CARGO)' integration/relay.sh
 
 fuzz: ## a million random cases for each pure part that reads what clients send (FUZZ_SEED, FUZZ_CASES)
 	$(CARGO) test --locked --release --test integration -- --ignored --nocapture fuzz::

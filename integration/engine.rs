@@ -98,6 +98,8 @@ impl World {
                         self.from_webrtc[other].push_back(Input::Closed { id, reason: CloseReason::PeerLeft });
                     }
                 }
+                // WebRTC is played by the test, and needs no servers.
+                Output::UseServers(_) => {}
                 Output::AddCandidate { candidate, .. } => self.added[user].push(candidate.candidate),
             }
         }
@@ -329,6 +331,43 @@ fn a_caller_that_repeats_itself_gets_no_more_time() {
     }
     let peer = || "alice".to_owned();
     assert_eq!(world.taken(BOB), [Event::Request { peer: peer() }, Event::RequestEnded { peer: peer() }]);
+}
+
+#[test]
+fn stun_and_turn_servers_that_the_server_names_are_used_and_hostile_ones_do_no_harm() {
+    let mut bob = Engine::new("bob", Setup::default());
+    let mut joined = |servers: &str| {
+        let payload = format!(r#"{{"sessionId":"x","peer":"alice","iceServers":{servers}}}"#);
+        let outputs =
+            bob.handle(Input::Signal(format!(r#"{{"type":"session:joined","payload":{payload}}}"#)), Instant::now());
+        let servers = outputs.into_iter().find_map(|output| match output {
+            Output::UseServers(servers) => Some(servers.iter().map(|server| server.url.clone()).collect::<Vec<_>>()),
+            _ => None,
+        });
+        (servers, bob.dropped())
+    };
+    let turn = r#"[{"urls":["turn:a","turns:a"],"username":"u","credential":"c"}]"#;
+    assert_eq!(joined(turn), (Some(vec!["turn:a".to_owned()]), 0));
+    assert_eq!(joined(turn), (None, 0), "they are the same");
+    let many = format!(r#"[{{"urls":[{}"stun:a"]}}]"#, r#""stun:b","#.repeat(1000));
+    assert_eq!(joined(&many).0.unwrap().len(), 8);
+    let long = "x".repeat(60_000);
+    for hostile in [
+        "null",
+        "{}",
+        "[[]]",
+        "[null]",
+        r#"[{"urls":{}}]"#,
+        r#"[{"urls":"file:///etc/passwd"}]"#,
+        r#"[{"urls":"stun:"}]"#,
+        &format!(r#"["{long}"]"#),
+        &format!(r#"[{{"urls":"stun:{long}"}}]"#),
+        &format!(r#"[{{"urls":"turn:a","username":"{long}","credential":"c"}}]"#),
+    ] {
+        let (servers, dropped) = joined(hostile);
+        assert!(servers.unwrap_or_default().is_empty() && dropped == 0, "{hostile}");
+    }
+    assert_eq!(joined("[]").1, 0);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod pipe;
 mod properties;
 mod proxy;
 mod readme;
+mod relay;
 mod script;
 mod settings;
 mod soak;

@@ -133,7 +133,7 @@ fn run(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Output 
 #[test]
 fn a_wrong_option_or_setting_is_one_line_and_exit_2() {
     type Variables<'a> = &'a [(&'a str, &'a str)];
-    let cases: [(&[&str], Variables<'_>); 13] = [
+    let cases: [(&[&str], Variables<'_>); 14] = [
         (&["--sevrer", "ws://x"], &[]),
         (&["--server"], &[]),
         (&["--server", "http://x"], &[]),
@@ -143,6 +143,7 @@ fn a_wrong_option_or_setting_is_one_line_and_exit_2() {
         (&["--text-format", "v3"], &[]),
         (&["--stun", "stuns:x"], &[]),
         (&["--turn", "turn.example"], &[]),
+        (&["--turn", "turns:a:b@turn.example"], &[]),
         (&["one", "two"], &[]),
         (&[], &[("LOWKEY_SERVER", "ftp://x")]),
         (&[], &[("LOWKEY_NAME", "x")]),
@@ -158,6 +159,18 @@ fn a_wrong_option_or_setting_is_one_line_and_exit_2() {
             assert!(output.stdout.is_empty());
         }
     }
+}
+
+#[test]
+fn relay_only_without_any_relay_is_refused_at_the_start() {
+    let output = run("lowkey", &["--name", "alice", "--relay-only", "--no-server-relays"], &[]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("needs a TURN server: name one with --turn") && error.lines().count() == 1, "{error}");
+    let mut settings = lowkey::peer::Settings::default();
+    (settings.is_relay_only, settings.uses_offered_relays) = (true, false);
+    let peer = lowkey::peer::Peer::connect_with("ws://localhost".parse().unwrap(), "alice", settings);
+    assert!(matches!(peer, Err(lowkey::peer::Error::NoRelay)));
 }
 
 #[test]
@@ -186,7 +199,17 @@ fn every_program_has_help_and_a_version() {
         let help = String::from_utf8(help.stdout).unwrap();
         let words: &[&str] = match program {
             "lowkey-server" => &["PORT", "HOST", "SESSION_TTL", "CORS_ORIGINS", "RUST_LOG", "/health"],
-            _ => &["--server", "LOWKEY_SERVER", "--name", "LOWKEY_NAME", "--stun", "--turn", "--text-format"],
+            _ => &[
+                "--server",
+                "LOWKEY_SERVER",
+                "--name",
+                "LOWKEY_NAME",
+                "--stun",
+                "--turn",
+                "--relay-only",
+                "--no-server-relays",
+                "--text-format",
+            ],
         };
         for word in words {
             assert!(help.contains(word), "{program} --help says nothing of {word}");

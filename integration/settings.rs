@@ -62,7 +62,9 @@ fn samples(key: &str) -> [&'static str; 3] {
         "text_format" => ["v2", "v1", "v2"],
         "color" => ["always", "never", "auto"],
         "history" => ["all", "none", "commands"],
-        "direct" | "strict" | "bell" | "times" | "notify_text" => ["true", "false", "true"],
+        "direct" | "relay_only" | "no_server_relays" | "strict" | "bell" | "times" | "notify_text" => {
+            ["true", "false", "true"]
+        }
         "access_token" | "access_token_file" | "notify" => ["one", "two", "three"],
         key => panic!("a new setting wants a line here: {key}"),
     }

@@ -32,11 +32,13 @@ pub struct PeerOptions {
     /// The username to be known by: 3 to 20 of a-z, A-Z, 0-9 and _
     #[arg(long, env = "LOWKEY_NAME")]
     pub name: Option<Username>,
-    /// A STUN server, which helps to find a way through NATs but learns of your calls; may be repeated
+    /// A STUN server, which helps to find a way through NATs but learns of your calls; may be repeated. It is asked instead of
+    /// those that the server offers
     #[arg(long, env = "LOWKEY_STUN", value_name = "HOST[:PORT]", value_delimiter = ',')]
     pub stun: Vec<StunServer>,
-    /// A TURN server, which relays what cannot go directly; may be repeated. Others on this machine can see your
-    /// command line, so give the secret elsewhere where that matters
+    /// A TURN server, which relays what cannot go directly; may be repeated. It is reached over UDP, not over TCP or TLS, and
+    /// used instead of those that the server offers. Others on this machine can see your command line, so give the secret
+    /// elsewhere where that matters
     #[arg(
         long,
         env = "LOWKEY_TURN",
@@ -45,6 +47,13 @@ pub struct PeerOptions {
         hide_default_value = true
     )]
     pub turn: Vec<TurnServer>,
+    /// Talk through a TURN server and no other way: who talks to you never learns your address
+    #[arg(long, env = "LOWKEY_RELAY_ONLY")]
+    pub relay_only: bool,
+    /// Use no STUN or TURN server that the signaling server offers. Those that are used learn who talks to whom by their
+    /// addresses, and no more
+    #[arg(long, env = "LOWKEY_NO_SERVER_RELAYS")]
+    pub no_server_relays: bool,
     /// What a private server wants to know. Others on this machine can see your command line, so give it elsewhere where
     /// that matters
     #[arg(long, env = "LOWKEY_ACCESS_TOKEN", value_name = "TOKEN", hide_env_values = true)]
@@ -80,6 +89,12 @@ impl PeerOptions {
     /// # Errors
     /// A file cannot be read or understood, or two options contradict each other.
     pub fn settings(&self, name: &str, profile: Result<&Profile, &str>) -> Result<Settings, String> {
+        // A proxy hides the address from the server; it would be of little use to tell it to every peer.
+        let is_relay_only = self.relay_only || self.proxy.is_some() && !self.direct;
+        if is_relay_only && self.no_server_relays && self.turn.is_empty() {
+            let what = if self.relay_only { "--relay-only" } else { "--proxy without --direct" };
+            return Err(format!("{what} with --no-server-relays needs a TURN server: name one with --turn"));
+        }
         let (token, identity) = match profile {
             // Where they cannot be kept, as with a service's user, they last as long as the program.
             Ok(profile) => {
@@ -94,13 +109,6 @@ impl PeerOptions {
                 (None, None)
             }
         };
-        let is_relay_only = self.proxy.is_some() && !self.direct;
-        if is_relay_only && self.turn.is_empty() {
-            eprintln!(
-                "* with a proxy, peers are only reached by a TURN server, and none is known: give one with --turn, \
-                 or --direct to show peers your address"
-            );
-        }
         let stun = self.stun.iter().map(|server| server.0.clone());
         let turn = self.turn.iter().map(|server| server.0.clone());
         Ok(Settings {
@@ -110,6 +118,7 @@ impl PeerOptions {
             access_token: self.access_token()?,
             proxy: self.proxy.clone(),
             ice_servers: stun.chain(turn).collect(),
+            uses_offered_relays: !self.no_server_relays,
             is_relay_only,
             text_format: match self.text_format {
                 TextFormatOption::V1 => TextFormat::V1,

@@ -24,6 +24,7 @@
 pub mod cipher;
 pub mod engine;
 pub mod event;
+pub mod ice;
 pub mod keys;
 pub mod login;
 mod rtc;
@@ -48,10 +49,10 @@ use mio::{Poll, Token, Waker};
 pub use cipher::TextFormat;
 use engine::{Engine, Input, Output, Setup};
 pub use event::{CloseReason, Event, NotSentReason};
+pub use ice::IceServer;
 use keys::KeyPair;
 use login::Login;
 pub use login::{ServerUrl, ServerUrlError};
-pub use rtc::IceServer;
 use rtc::{Command, Outlet, Rtc};
 use signaling::{Dialled, Signaling};
 pub use socks::ProxyUrl;
@@ -71,10 +72,13 @@ pub struct Peer {
 pub struct Settings {
     /// The SOCKS5 proxy to reach the server by; `None` goes there directly. Peers are reached past it: see `is_relay_only`.
     pub proxy: Option<ProxyUrl>,
-    /// Whether peers are only reached by a TURN server, so that they do not learn the user's address.
-    pub is_relay_only: bool,
-    /// STUN and TURN servers, which find and give ways through NATs. None by default, so that nobody is told of a call.
+    /// STUN and TURN servers, which find and give ways through NATs. They come in the place of those of the same kind that the
+    /// server offers.
     pub ice_servers: Vec<IceServer>,
+    /// Whether the STUN and TURN servers are used that the server offers. They learn who talks to whom by their addresses, and no more.
+    pub uses_offered_relays: bool,
+    /// Whether to talk through a TURN server and no other way, so that the other side never learns an address of ours.
+    pub is_relay_only: bool,
     /// The secret that the name is held with at the server (protocol 2.6): whoever has the same one gets the name back after a
     /// loss, and nobody else does for a minute. The server sees a hash of it; `None` makes a fresh one.
     pub token: Option<String>,
@@ -100,8 +104,9 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("proxy", &self.proxy)
-            .field("is_relay_only", &self.is_relay_only)
             .field("ice_servers", &self.ice_servers)
+            .field("uses_offered_relays", &self.uses_offered_relays)
+            .field("is_relay_only", &self.is_relay_only)
             .field("text_format", &self.text_format)
             .field("max_requests", &self.max_requests)
             .field("lost_after", &self.lost_after)
@@ -113,8 +118,9 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             proxy: None,
-            is_relay_only: false,
             ice_servers: Vec::new(),
+            uses_offered_relays: true,
+            is_relay_only: false,
             token: None,
             access_token: None,
             identity: None,
@@ -135,6 +141,8 @@ pub enum Error {
     ServerUrl(ServerUrlError),
     /// The username is empty, longer than 64 bytes, or has control characters.
     Username,
+    /// Only a relay may be used, and there is none, nor may the server offer one.
+    NoRelay,
     /// The system has no thread or no descriptors to give.
     Io(io::Error),
 }
@@ -144,6 +152,7 @@ impl fmt::Display for Error {
         match self {
             Self::ServerUrl(error) => error.fmt(f),
             Self::Username => f.write_str("a username has 1 to 64 bytes and no control characters"),
+            Self::NoRelay => f.write_str("--relay-only needs a TURN server: name one with --turn"),
             Self::Io(error) => write!(f, "cannot start: {error}"),
         }
     }
@@ -181,12 +190,17 @@ impl Peer {
         if username.is_empty() || username.len() > 64 || username.chars().any(char::is_control) {
             return Err(Error::Username);
         }
+        let has_relay = settings.uses_offered_relays || settings.ice_servers.iter().any(IceServer::is_turn);
+        if settings.is_relay_only && !has_relay {
+            return Err(Error::NoRelay);
+        }
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (mail, mailbox) = mpsc::channel();
         let (outlet, inputs) = Outlet::new(waker.clone());
         let config = rtc::Config {
             ice_servers: settings.ice_servers,
+            uses_offered: settings.uses_offered_relays,
             is_relay_only: settings.is_relay_only,
             with_loopback: server.is_loopback(),
             lost_after: settings.lost_after,
@@ -485,6 +499,7 @@ impl Loop {
                     let events = self.signaling.send(text, now, self.poll.registry());
                     self.hear(events, now);
                 }
+                Output::UseServers(servers) => self.rtc.take_offered(servers),
                 Output::Offer { id } => self.rtc.begin(id, None),
                 Output::Answer { id, sdp } => self.rtc.begin(id, Some(sdp)),
                 Output::Finish { id, sdp } => self.rtc.command(id, Command::Finish(sdp)),

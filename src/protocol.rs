@@ -2,6 +2,8 @@
 //! protocol, with the one page of limits that both sides of the wire count on. Types and serde only: nothing in
 //! here reads a socket, a clock or a file.
 
+pub mod ice;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -175,6 +177,9 @@ pub struct Joined {
     pub session_id: String,
     /// The username of the other side.
     pub peer: String,
+    /// STUN and TURN servers for this session, with credentials that expire. An addition of ours, which others ignore.
+    #[serde(rename = "iceServers", default, skip_serializing_if = "Vec::is_empty", deserialize_with = "ice::readable")]
+    pub ice_servers: Vec<ice::IceServer>,
 }
 
 /// The payload of a `session:created`.

@@ -133,6 +133,7 @@ fn reason_name(reason: &CloseReason) -> &'static str {
         CloseReason::Declined => "declined",
         CloseReason::NoAnswer => "no_answer",
         CloseReason::NoConnection => "no_connection",
+        CloseReason::NoRelay(_) => "no_relay",
         CloseReason::Oneself => "oneself",
         CloseReason::NotCalling => "not_calling",
         CloseReason::ServerLost => "server_lost",

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::peer::IceServer;
+use crate::protocol::ice::IceUrl;
 
 /// A STUN server's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,8 +14,11 @@ impl FromStr for StunServer {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let address = text.strip_prefix("stun:").unwrap_or(text);
-        let url = format!("stun:{}", host_and_port(address)?);
+        let url = match text.strip_prefix("stun:") {
+            Some(_) => text.to_owned(),
+            None => format!("stun:{text}"),
+        };
+        IceUrl::parse(&url)?;
         Ok(Self(IceServer { url, username: String::new(), credential: String::new() }))
     }
 }
@@ -28,34 +32,20 @@ impl FromStr for TurnServer {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let expected = "a TURN server is given as USER:SECRET@HOST[:PORT]";
-        let rest = text.strip_prefix("turn:").unwrap_or(text);
+        let is_tls = text.starts_with("turns:");
+        let rest = text.strip_prefix("turn:").or(text.strip_prefix("turns:")).unwrap_or(text);
         let (user, address) = rest.rsplit_once('@').ok_or(expected)?;
         let (username, credential) = user.split_once(':').ok_or(expected)?;
         if username.is_empty() || credential.is_empty() {
             return Err(expected);
         }
-        let url = format!("turn:{}", host_and_port(address)?);
+        let url = format!("{}:{address}", if is_tls { "turns" } else { "turn" });
+        let IceUrl { address, is_tcp, .. } = IceUrl::parse(&url)?;
+        if is_tcp {
+            return Err("a TURN server is reached over UDP here, not over TCP or TLS");
+        }
+        let url = format!("turn:{address}");
         Ok(Self(IceServer { url, username: username.to_owned(), credential: credential.to_owned() }))
-    }
-}
-
-/// Checks `HOST[:PORT]`, where an IPv6 address stands in brackets.
-fn host_and_port(address: &str) -> Result<&str, &'static str> {
-    if address.starts_with("stuns:") || address.starts_with("turns:") || address.contains('?') {
-        return Err("only STUN and TURN over UDP are supported, without TLS or options");
-    }
-    let (host, port) = match address.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (address, None),
-    };
-    let is_bare = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '/' || c == '@');
-    let is_host = is_bare && (!host.contains(':') || host.starts_with('[') && host.ends_with(']'));
-    if !is_host {
-        return Err("an address is HOST or HOST:PORT");
-    }
-    match port.map(str::parse::<u16>) {
-        None | Some(Ok(1..)) => Ok(address),
-        _ => Err("a port is a number from 1 to 65535"),
     }
 }
 
@@ -106,6 +96,12 @@ mod tests {
             credential: "p:w@d".to_owned(),
         };
         assert_eq!(turn.0, expected);
+        let with_transport: TurnServer = "turn:bob:x@turn.example?transport=udp".parse().unwrap();
+        assert_eq!(with_transport.0.url, "turn:turn.example");
+        for unsupported in ["turns:bob:x@turn.example", "turn:bob:x@turn.example?transport=tcp"] {
+            let error = unsupported.parse::<TurnServer>().unwrap_err();
+            assert_eq!(error, "a TURN server is reached over UDP here, not over TCP or TLS");
+        }
         for bad in ["turn.example", "bob@turn.example", "bob:@turn.example", "bob:x@"] {
             assert!(bad.parse::<TurnServer>().is_err(), "{bad}");
         }

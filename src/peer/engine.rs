@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::cipher::{Cipher, OpenError, Sealer, TextFormat};
 use super::event::{CloseReason, Event, NotSentReason};
+use super::ice::{self, IceServer};
 use super::keys::{KeyPair, PublicKey};
 use super::trust::{self, Known, Party, Role, Trust};
 use crate::protocol::{
@@ -109,6 +110,8 @@ pub enum Input {
 pub enum Output {
     /// Send this text message to the server.
     Signal(String),
+    /// Use these STUN and TURN servers, which the server names, for the connections to come.
+    UseServers(Vec<IceServer>),
     /// Open a connection with a data channel and describe it as an offer.
     Offer {
         /// The new connection.
@@ -168,6 +171,8 @@ pub struct Engine {
     /// meantime is still answered.
     unanswered: VecDeque<String>,
     connections: HashMap<ConnectionId, String>,
+    /// The STUN and TURN servers that the server has named last.
+    offered: Vec<IceServer>,
     next_id: u64,
     dropped: u64,
 }
@@ -299,6 +304,7 @@ impl Engine {
             announced: HashMap::new(),
             unanswered: VecDeque::new(),
             connections: HashMap::new(),
+            offered: Vec::new(),
             next_id: 0,
             dropped: 0,
         }
@@ -488,7 +494,12 @@ impl Engine {
         }
     }
 
-    fn joined(&mut self, Joined { peer, .. }: Joined, now: Instant, out: &mut Vec<Output>) {
+    fn joined(&mut self, Joined { peer, ice_servers, .. }: Joined, now: Instant, out: &mut Vec<Output>) {
+        let offered = ice::offered(ice_servers);
+        if offered != self.offered {
+            self.offered.clone_from(&offered);
+            out.push(Output::UseServers(offered));
+        }
         let is_ours = self.take_unanswered(&peer);
         if peer.is_empty() || peer == self.username || peer.chars().any(char::is_control) {
             return self.drop_message();

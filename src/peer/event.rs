@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::ice::NoRelay;
 use super::keys::PublicKey;
 use super::trust::{Known, Trust};
 
@@ -150,8 +151,10 @@ pub enum CloseReason {
     Declined,
     /// The other side did not answer within a minute.
     NoAnswer,
-    /// No direct connection came about.
+    /// No connection came about.
     NoConnection,
+    /// No connection came about, and no TURN server relays.
+    NoRelay(NoRelay),
     /// One cannot call oneself.
     Oneself,
     /// The other side's request was over before it was accepted.
@@ -218,8 +221,9 @@ impl fmt::Display for CloseReason {
             Self::Declined => f.write_str("declined"),
             Self::NoAnswer => f.write_str("no answer within a minute"),
             Self::NoConnection => f.write_str(
-                "no direct connection came about; both sides may be behind NATs that need a STUN or TURN server (--stun, --turn)",
+                "no connection came about; where NATs or firewalls stand between you, each side needs a TURN server (--turn)",
             ),
+            Self::NoRelay(reason) => reason.fmt(f),
             Self::Oneself => f.write_str("that is you"),
             Self::NotCalling => f.write_str("no longer calling"),
             Self::ServerLost => f.write_str("the server is out of reach"),

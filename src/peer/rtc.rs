@@ -1,7 +1,8 @@
-//! WebRTC: with its [`prompt`] runtime the only room that knows the `webrtc` crate. Commands come in, and what happens goes out as
+//! WebRTC: with its [`prompt`] runtime and [`relay`] the only room that knows the `webrtc` crate. Commands come in, and what happens goes out as
 //! the engine's inputs. Each connection is a task on one thread.
 
 mod prompt;
+mod relay;
 
 use std::collections::HashMap;
 use std::io;
@@ -21,24 +22,28 @@ use tokio::time::timeout;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::error::Error;
 use webrtc::peer_connection::{
-    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder, RTCIceServer,
-    RTCIceTransportPolicy, RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription,
+    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder, RTCIceGatheringState,
+    RTCIceServer, RTCIceTransportPolicy, RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription,
     SettingEngineBuilder,
 };
 
 use prompt::{Pace, Prompt};
+use relay::Relay;
 
 use super::Gauge;
 use super::engine::{ConnectionId, Input, MAX_MESSAGE};
 use super::event::CloseReason;
+use super::ice::{self, IceServer, NoRelay, NoRelayCause};
 use crate::protocol::Candidate;
 
 /// How connections are made.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// STUN and TURN servers. With none, nobody is told of a call.
+    /// The user's STUN and TURN servers.
     pub ice_servers: Vec<IceServer>,
-    /// Whether only what a TURN server relays is used, so that the peer learns no address of this machine.
+    /// Whether the server's are used, too.
+    pub uses_offered: bool,
+    /// Whether the other side may learn the address of a relay and no other, and nothing goes any other way.
     pub is_relay_only: bool,
     /// Whether the peer may be on this very machine.
     pub with_loopback: bool,
@@ -48,28 +53,11 @@ pub struct Config {
     pub has_lost: Arc<AtomicBool>,
 }
 
-/// A STUN or TURN server.
-#[derive(Clone, PartialEq, Eq)]
-pub struct IceServer {
-    /// `stun:host:port` or `turn:host:port`.
-    pub url: String,
-    /// For TURN; else empty.
-    pub username: String,
-    /// For TURN; else empty.
-    pub credential: String,
-}
-
-impl std::fmt::Debug for IceServer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("IceServer").field("url", &self.url).finish_non_exhaustive()
-    }
-}
-
 /// What a connection is to do.
 #[derive(Debug)]
 pub enum Command {
-    /// Begin with an offer of ours, or with the peer's, which is answered.
-    Begin(Option<String>, Gauge),
+    /// Begin with an offer of ours, or with the peer's, which is answered, with what the server offers of STUN and TURN.
+    Begin(Option<String>, Gauge, Vec<IceServer>),
     /// Take the peer's answer.
     Finish(String),
     /// Take a candidate of the peer.
@@ -116,6 +104,9 @@ pub struct Rtc {
     /// Bytes that wait to be sent, of all connections together and of each.
     queued: Gauge,
     queues: HashMap<ConnectionId, Gauge>,
+    /// The STUN and TURN servers that the server has named last, if they are used.
+    offered: Vec<IceServer>,
+    uses_offered: bool,
 }
 
 impl Rtc {
@@ -126,12 +117,21 @@ impl Rtc {
     pub fn start(config: Config, outlet: Outlet, queued: Gauge) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (commands, receiver) = mpsc::unbounded_channel();
+        let uses_offered = config.uses_offered;
         let thread = thread::Builder::new().name("lowkey-rtc".to_owned()).spawn(move || {
             runtime.block_on(serve(config, outlet, receiver));
             // A name that is still being looked up is not waited for.
             runtime.shutdown_background();
         })?;
-        Ok(Self { commands: Some(commands), thread: Some(thread), queued, queues: HashMap::new() })
+        let (commands, thread) = (Some(commands), Some(thread));
+        Ok(Self { commands, thread, queued, queues: HashMap::new(), offered: Vec::new(), uses_offered })
+    }
+
+    /// Uses these STUN and TURN servers, which the server names, for the connections to come.
+    pub fn take_offered(&mut self, servers: Vec<IceServer>) {
+        if self.uses_offered {
+            self.offered = servers;
+        }
     }
 
     /// Gives a connection something to do.
@@ -147,7 +147,7 @@ impl Rtc {
         self.queues.retain(|_, queue| queue.is_shared());
         let queue = Gauge::default();
         self.queues.insert(id, queue.clone());
-        self.command(id, Command::Begin(offer, queue));
+        self.command(id, Command::Begin(offer, queue, self.offered.clone()));
     }
 
     /// Sends a text message.
@@ -198,12 +198,15 @@ async fn serve(config: Config, outlet: Outlet, mut commands: UnboundedReceiver<(
     let mut connections: HashMap<ConnectionId, UnboundedSender<Command>> = HashMap::new();
     let mut tasks = JoinSet::new();
     while let Some((id, command)) = commands.recv().await {
-        if let Command::Begin(..) = command {
+        if let Command::Begin(_, _, offered) = &command {
+            let mut config = config.clone();
+            let is_own = config.ice_servers.iter().any(IceServer::is_turn);
+            config.ice_servers = ice::chosen(&config.ice_servers, offered, config.is_relay_only);
             connections.retain(|_, connection| !connection.is_closed());
             while tasks.try_join_next().is_some() {}
             let (sender, receiver) = mpsc::unbounded_channel();
             connections.insert(id, sender);
-            tasks.spawn(live(id, config.clone(), outlet.clone(), receiver));
+            tasks.spawn(live(id, config, !is_own, outlet.clone(), receiver));
         }
         if let Some(connection) = connections.get(&id) {
             // A connection that has ended has said so.
@@ -215,18 +218,35 @@ async fn serve(config: Config, outlet: Outlet, mut commands: UnboundedReceiver<(
     let _ = timeout(END_TIME, async { while tasks.join_next().await.is_some() {} }).await;
 }
 
-/// One connection from its first command to its last.
-async fn live(id: ConnectionId, config: Config, outlet: Outlet, mut commands: UnboundedReceiver<Command>) {
+/// One connection from its first command to its last. `is_offered`: a TURN server in `config` is one that the server named.
+async fn live(
+    id: ConnectionId,
+    config: Config,
+    is_offered: bool,
+    outlet: Outlet,
+    mut commands: UnboundedReceiver<Command>,
+) {
     let (notes, mut noted) = mpsc::unbounded_channel();
     let pace = Arc::new(Pace::opening());
-    let connection = match build(&config, &notes, &pace).await {
+    let relay = Relay::default();
+    let has_turn = config.ice_servers.iter().any(IceServer::is_turn);
+    if config.is_relay_only && !has_turn {
+        let reason = CloseReason::NoRelay(NoRelay { cause: NoRelayCause::NoServer, is_offered: false });
+        outlet.send(Input::Closed { id, reason }).await;
+        return;
+    }
+    let connection = match build(&config, &notes, &pace, &relay).await {
         Ok(connection) => connection,
         Err(error) => {
             outlet.send(Input::Closed { id, reason: failed(&error) }).await;
             return;
         }
     };
-    let mut link = Link { id, connection, outlet, notes, pace, queue: None, writer: None, channel: None };
+    let is_relay_only = config.is_relay_only;
+    let mut link =
+        Link { id, connection, outlet, notes, pace, is_relay_only, queue: None, writer: None, channel: None };
+    let mut has_relay = false;
+    let no_relay = || CloseReason::NoRelay(NoRelay { cause: relay.trouble(), is_offered });
     let mut peer_closes = true;
     let ended = loop {
         let step = tokio::select! {
@@ -239,8 +259,16 @@ async fn live(id: ConnectionId, config: Config, outlet: Outlet, mut commands: Un
                 Some(command) => link.obey(command).await,
             },
             Some(note) = noted.recv() => match note {
+                // What does not come about for want of a relay fails for a reason that can be told.
+                Note::Gathered if is_relay_only && !has_relay => break Some(no_relay()),
+                Note::Ended(CloseReason::ConnectionLost) if has_turn && !has_relay && link.pace.is_opening() => {
+                    break Some(no_relay());
+                }
                 Note::Ended(reason) => break Some(reason),
-                note => link.note(note).await,
+                note => {
+                    has_relay |= matches!(&note, Note::Candidate(candidate) if candidate.candidate.contains(" typ relay"));
+                    link.note(note).await
+                }
             },
         };
         if let Err(error) = step {
@@ -251,7 +279,7 @@ async fn live(id: ConnectionId, config: Config, outlet: Outlet, mut commands: Un
     pace.active();
     match ended {
         Some(reason) => {
-            let _ = connection.close().await;
+            relay.close(&connection).await;
             outlet.send(Input::Closed { id, reason }).await;
         }
         None => {
@@ -262,7 +290,7 @@ async fn live(id: ConnectionId, config: Config, outlet: Outlet, mut commands: Un
                     config.has_lost.store(true, Ordering::SeqCst);
                 }
             }
-            let _ = connection.close().await;
+            relay.close(&connection).await;
         }
     }
     debug!("connection {} closed", id.0);
@@ -321,6 +349,8 @@ async fn close_in_order(
 /// What the crate's callbacks tell the connection's task. They run on the driver, so all they do is queue.
 enum Note {
     Candidate(Candidate),
+    /// All candidates are found.
+    Gathered,
     Channel(Arc<dyn DataChannel>),
     Ended(CloseReason),
 }
@@ -331,6 +361,7 @@ struct Link {
     outlet: Outlet,
     notes: UnboundedSender<Note>,
     pace: Arc<Pace>,
+    is_relay_only: bool,
     /// Held for as long as the connection lives, so that it is known by it.
     queue: Option<Gauge>,
     writer: Option<Writer>,
@@ -346,20 +377,22 @@ struct Writer {
 impl Link {
     async fn obey(&mut self, command: Command) -> Result<(), Error> {
         match command {
-            Command::Begin(None, queue) => {
+            Command::Begin(None, queue, _) => {
                 self.queue = Some(queue);
                 let channel = self.connection.create_data_channel(CHANNEL_LABEL, None).await?;
                 self.attach(channel);
                 let offer = self.connection.create_offer(None).await?;
                 self.describe(offer).await
             }
-            Command::Begin(Some(sdp), queue) => {
+            Command::Begin(Some(sdp), queue, _) => {
                 self.queue = Some(queue);
                 self.connection.set_remote_description(RTCSessionDescription::offer(sdp)?).await?;
                 let answer = self.connection.create_answer(None).await?;
                 self.describe(answer).await
             }
             Command::Finish(sdp) => self.connection.set_remote_description(RTCSessionDescription::answer(sdp)?).await,
+            // The crate would connect to a TCP address at once, by no relay.
+            Command::AddCandidate(Candidate { candidate, .. }) if self.is_relay_only && !is_udp(&candidate) => Ok(()),
             Command::AddCandidate(candidate) => {
                 let candidate = RTCIceCandidateInit {
                     candidate: candidate.candidate,
@@ -384,7 +417,10 @@ impl Link {
     }
 
     async fn describe(&mut self, description: RTCSessionDescription) -> Result<(), Error> {
-        let sdp = description.sdp.clone();
+        let sdp = match self.is_relay_only {
+            true => ice::relays_alone(&description.sdp),
+            false => description.sdp.clone(),
+        };
         self.connection.set_local_description(description).await?;
         self.outlet.send(Input::Described { id: self.id, sdp }).await;
         Ok(())
@@ -392,8 +428,12 @@ impl Link {
 
     async fn note(&mut self, note: Note) -> Result<(), Error> {
         match note {
-            Note::Candidate(candidate) => {
-                self.outlet.send(Input::Candidate { id: self.id, candidate }).await;
+            Note::Candidate(Candidate { candidate, sdp_mid, sdp_mline_index }) => {
+                let shown = if self.is_relay_only { ice::relay_alone(&candidate) } else { Some(candidate) };
+                if let Some(candidate) = shown {
+                    let candidate = Candidate { candidate, sdp_mid, sdp_mline_index };
+                    self.outlet.send(Input::Candidate { id: self.id, candidate }).await;
+                }
             }
             Note::Channel(channel) => {
                 // The protocol knows one channel of this name, and the initiator opens it.
@@ -403,7 +443,7 @@ impl Link {
                     channel.close().await?;
                 }
             }
-            Note::Ended(_) => {}
+            Note::Gathered | Note::Ended(_) => {}
         }
         Ok(())
     }
@@ -463,10 +503,15 @@ async fn build(
     config: &Config,
     notes: &UnboundedSender<Note>,
     pace: &Arc<Pace>,
+    relay: &Relay,
 ) -> Result<Arc<dyn PeerConnection>, Error> {
-    match build_with(config, notes, pace, MulticastDnsMode::QueryOnly).await {
+    // To ask a network for a name of the peer's would show it that we are there.
+    if config.is_relay_only {
+        return build_with(config, notes, pace, relay, MulticastDnsMode::Disabled).await;
+    }
+    match build_with(config, notes, pace, relay, MulticastDnsMode::QueryOnly).await {
         // A machine with nothing but loopback has no multicast, and needs none.
-        Err(_) => build_with(config, notes, pace, MulticastDnsMode::Disabled).await,
+        Err(_) => build_with(config, notes, pace, relay, MulticastDnsMode::Disabled).await,
         built => built,
     }
 }
@@ -475,6 +520,7 @@ async fn build_with(
     config: &Config,
     notes: &UnboundedSender<Note>,
     pace: &Arc<Pace>,
+    relay: &Relay,
     multicast: MulticastDnsMode,
 ) -> Result<Arc<dyn PeerConnection>, Error> {
     let servers = config.ice_servers.iter().map(|server| RTCIceServer {
@@ -489,6 +535,7 @@ async fn build_with(
         .with_host_acceptance_min_wait(Some(Duration::ZERO))
         .with_srflx_acceptance_min_wait(Some(Duration::ZERO))
         .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
+        .with_relay_acceptance_min_wait(Some(if config.is_relay_only { Duration::ZERO } else { RELAY_WAIT }))
         .with_ice_timeouts(Some(config.lost_after / 3), Some(config.lost_after * 2 / 3), Some(KEEPALIVE))
         .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(MAX_MESSAGE as u32))
         .build();
@@ -501,7 +548,7 @@ async fn build_with(
     let policy = if config.is_relay_only { RTCIceTransportPolicy::Relay } else { RTCIceTransportPolicy::All };
     let configuration =
         RTCConfigurationBuilder::new().with_ice_servers(servers.collect()).with_ice_transport_policy(policy).build();
-    let runtime = Prompt::new(pace.clone());
+    let runtime = Prompt::new(pace.clone(), relay.clone());
     let connection = PeerConnectionBuilder::new()
         .with_configuration(configuration)
         .with_setting_engine(settings)
@@ -528,6 +575,12 @@ impl PeerConnectionEventHandler for Handler {
             self.notes.send(Note::Candidate(Candidate { candidate: candidate.candidate, sdp_mid, sdp_mline_index }));
     }
 
+    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
+        if state == RTCIceGatheringState::Complete {
+            let _ = self.notes.send(Note::Gathered);
+        }
+    }
+
     async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
         let reason = match state {
             RTCPeerConnectionState::Failed => CloseReason::ConnectionLost,
@@ -540,6 +593,11 @@ impl PeerConnectionEventHandler for Handler {
     async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {
         let _ = self.notes.send(Note::Channel(channel));
     }
+}
+
+/// Whether this is a candidate over UDP (RFC 8839, section 5.1).
+fn is_udp(candidate: &str) -> bool {
+    candidate.split_whitespace().nth(2).is_some_and(|transport| transport.eq_ignore_ascii_case("udp"))
 }
 
 fn failed(error: &Error) -> CloseReason {
@@ -556,6 +614,9 @@ const MAILBOX: usize = 32;
 /// Bytes of one channel that may be on their way. More would overrun the receiver's socket buffer, and a third of the
 /// speed would be left.
 const SEND_BUFFER: usize = 65_536;
+
+/// How long a relay waits for a direct way, which is the better one for as long as the chat lasts.
+const RELAY_WAIT: Duration = Duration::from_secs(1);
 
 /// How often each side tells the other that it is there.
 const KEEPALIVE: Duration = Duration::from_secs(2);

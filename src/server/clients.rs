@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use log::debug;
 use uuid::Uuid;
@@ -90,7 +90,8 @@ impl<S: Stream> Clients<S> {
     pub fn new(config: Config, first_id: usize) -> Self {
         let limits = &config.limits;
         Self {
-            hub: Hub::new(config.session_ttl, limits.clone(), Uuid::new_v4),
+            hub: Hub::new(config.session_ttl, limits.clone(), Uuid::new_v4)
+                .with_relays(config.relays.clone(), unix_time),
             clients: ByConn::default(),
             ending: 0,
             crowd: Crowd::new(limits.clients_per_address, limits.arrivals),
@@ -518,6 +519,11 @@ impl<S: Stream> Client<S> {
     fn departure(&self) -> Departure {
         if self.connection.has_left() { Departure::Left } else { Departure::Lost }
     }
+}
+
+/// The time of day as seconds since 1970. A clock that stands before that is not set, and no credentials of its work.
+fn unix_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map(|time| time.as_secs()).unwrap_or_default()
 }
 
 /// Clients whose last bytes are sent and whose end is awaited, at once. Beyond these they are not waited for.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::address::Proxies;
 use super::http::{Access, AccessToken, Cors};
 use super::limits::Limits;
+use super::relays::{self, Relays, Secret};
 
 /// What an operator can set (protocol 1.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Config {
     pub proxies: Proxies,
     /// Where the metrics can be read.
     pub metrics: MetricsAt,
+    /// Which STUN and TURN servers users are told of.
+    pub relays: Option<Relays>,
     /// What is bounded.
     pub limits: Limits,
 }
@@ -47,6 +50,7 @@ impl Default for Config {
             access: Access { cors: Cors::Any, token: None },
             proxies: Proxies::default(),
             metrics: MetricsAt::Nowhere,
+            relays: None,
             limits: Limits::default(),
         }
     }
@@ -54,7 +58,7 @@ impl Default for Config {
 
 impl Config {
     /// Reads the variables of [`VARIABLES`]. One that is absent or empty keeps its default. `read` gives the text of the
-    /// file that `ACCESS_TOKEN_FILE` names.
+    /// files that `ACCESS_TOKEN_FILE` and `TURN_SECRET_FILE` name.
     ///
     /// # Errors
     /// Names the first variable whose value cannot be understood.
@@ -80,7 +84,7 @@ impl Config {
             config.access.cors = parse_origins(&value)
                 .ok_or_else(|| error("CORS_ORIGINS", &value, "* or a comma list such as https://chat.example"))?;
         }
-        config.access.token = access_token(set("ACCESS_TOKEN"), set("ACCESS_TOKEN_FILE"), read)?;
+        config.access.token = access_token(set("ACCESS_TOKEN"), set("ACCESS_TOKEN_FILE"), &read)?;
         if let Some(value) = set("TRUSTED_PROXIES") {
             config.proxies = Proxies::parse(&value).ok_or_else(|| {
                 error("TRUSTED_PROXIES", &value, "none or a comma list such as 10.0.0.0/8,2001:db8::1")
@@ -95,6 +99,7 @@ impl Config {
                 ),
             };
         }
+        config.relays = relays(set, &read)?;
         config.limits = limits(set)?;
         Ok(config)
     }
@@ -127,6 +132,45 @@ fn limits(set: impl Fn(&str) -> Option<String>) -> Result<Limits, ConfigError> {
     }
 }
 
+/// The STUN and TURN servers, which come with their secret or not at all. It is never said in an error.
+fn relays(
+    set: impl Fn(&str) -> Option<String>,
+    read: impl Fn(&str) -> Result<String, String>,
+) -> Result<Option<Relays>, ConfigError> {
+    let urls = set("TURN_URLS");
+    for (name, shown) in [("TURN_SECRET", "(not shown)"), ("TURN_SECRET_FILE", ""), ("TURN_TTL", "")] {
+        if let (None, Some(value)) = (&urls, set(name)) {
+            return Err(error(name, if shown.is_empty() { &value } else { shown }, "TURN_URLS beside it"));
+        }
+    }
+    let Some(urls) = urls else { return Ok(None) };
+    let parsed = relays::parse_urls(&urls)
+        .ok_or_else(|| error("TURN_URLS", &urls, "up to 8 such as turn:turn.example:3478,stun:turn.example:3478"))?;
+    let secret = match (set("TURN_SECRET"), set("TURN_SECRET_FILE")) {
+        (None, None) => return Err(error("TURN_URLS", &urls, "TURN_SECRET or TURN_SECRET_FILE beside it")),
+        (Some(_), Some(path)) => return Err(error("TURN_SECRET_FILE", &path, "nothing where TURN_SECRET is set")),
+        (Some(secret), None) => {
+            Secret::new(&secret).ok_or_else(|| error("TURN_SECRET", "(not shown)", "a secret without spaces"))?
+        }
+        (None, Some(path)) => {
+            let text = read(&path).map_err(|_| error("TURN_SECRET_FILE", &path, "a file that can be read"))?;
+            Secret::new(text.trim())
+                .ok_or_else(|| error("TURN_SECRET_FILE", &path, "a file with a secret without spaces"))?
+        }
+    };
+    let ttl = match set("TURN_TTL") {
+        None => TURN_TTL,
+        Some(value) => {
+            let seconds = value.parse().ok().map(Duration::from_secs);
+            let ttl = seconds.or_else(|| parse_duration(&value)).filter(|ttl| (MIN_TURN_TTL..=MAX_TTL).contains(ttl));
+            ttl.ok_or_else(|| {
+                error("TURN_TTL", &value, "seconds or a duration from 1m to a year, such as 3600 or 12h")
+            })?
+        }
+    };
+    Ok(Some(Relays::new(parsed, secret, ttl)))
+}
+
 /// The access token from its variable or its file. It is never said in an error.
 fn access_token(
     token: Option<String>,
@@ -153,7 +197,7 @@ fn access_token(
 }
 
 /// The variables, for people: the name, what it sets, and the default.
-pub const VARIABLES: [(&str, &str, &str); 13] = [
+pub const VARIABLES: [(&str, &str, &str); 16] = [
     ("HOST", "the IP address to listen on", "all addresses, IPv4 and IPv6"),
     ("PORT", "the TCP port to listen on; 0 takes a free one", "8080"),
     ("SESSION_TTL", "how long a session waits for its second user, such as 300ms or 1h15m", "10m"),
@@ -161,6 +205,9 @@ pub const VARIABLES: [(&str, &str, &str); 13] = [
     ("ACCESS_TOKEN", "what clients have to know; or ACCESS_TOKEN_FILE, a file with it", "none: everybody may come in"),
     ("TRUSTED_PROXIES", "whose X-Forwarded-For is believed: addresses, networks, none", "127.0.0.0/8,::1"),
     ("METRICS", "where /metrics is: off, loopback (own port, local callers), ADDRESS:PORT", "off"),
+    ("TURN_URLS", "STUN and TURN servers that users are told of: a comma list of stun:, turn:, turns:", "none"),
+    ("TURN_SECRET", "what the TURN server shares with this one; or TURN_SECRET_FILE, a file with it", "none"),
+    ("TURN_TTL", "how long a user's TURN credentials last: seconds, or such as 12h", "24h"),
     ("PING_INTERVAL", "the time between pings; a client is cut after 2.4 times that", "25s"),
     ("MAX_CLIENTS", "clients in all", "1000000"),
     ("MAX_CLIENTS_PER_ADDRESS", "clients of one IPv4 address or IPv6 /64", "256"),
@@ -238,6 +285,11 @@ fn parse_duration(text: &str) -> Option<Duration> {
 const MIN_PING: Duration = Duration::from_millis(10);
 const MAX_PING: Duration = Duration::from_secs(3600);
 
+/// How long TURN credentials last: a day, as the draft suggests. They are needed when a relay is asked for; what is relayed
+/// already goes on beyond. The least leaves time for a call.
+const TURN_TTL: Duration = Duration::from_secs(24 * 3600);
+const MIN_TURN_TTL: Duration = Duration::from_secs(60);
+
 /// Longer than any session is of use; it keeps sums of instants and durations far from overflow.
 const MAX_TTL: Duration = Duration::from_secs(366 * 24 * 3600);
 
@@ -253,6 +305,11 @@ mod tests {
             _ => Err("no such file".to_owned()),
         };
         Config::from_env(lookup, read).map_err(|error| error.to_string())
+    }
+
+    fn turn(ttl: u64) -> Relays {
+        let urls = ["turn:turn.example:3478", "stun:turn.example"].map(str::to_owned).to_vec();
+        Relays::new(urls, Secret::new("s3cret").unwrap(), Duration::from_secs(ttl))
     }
 
     #[test]
@@ -272,6 +329,9 @@ mod tests {
             ("ACCESS_TOKEN", "s3cret"),
             ("TRUSTED_PROXIES", "none"),
             ("METRICS", "127.0.0.1:9090"),
+            ("TURN_URLS", "turn:turn.example:3478, stun:turn.example"),
+            ("TURN_SECRET", "s3cret"),
+            ("TURN_TTL", "3600"),
             ("PING_INTERVAL", "50s"),
             ("MAX_CLIENTS", "1"),
             ("MAX_CLIENTS_PER_ADDRESS", "2"),
@@ -287,6 +347,7 @@ mod tests {
             },
             proxies: Proxies::parse("none").unwrap(),
             metrics: MetricsAt::Address("127.0.0.1:9090".parse().unwrap()),
+            relays: Some(turn(3600)),
             limits: Limits {
                 ping_interval: Duration::from_secs(50),
                 silence: Duration::from_secs(120),
@@ -300,6 +361,9 @@ mod tests {
         assert_eq!(config(&[("CORS_ORIGINS", "https://a.example,*")]), Ok(Config::default()));
         let from_file = config(&[("ACCESS_TOKEN_FILE", "/token")]).unwrap();
         assert_eq!(from_file.access.token, AccessToken::new("s3cret"));
+        let urls = ("TURN_URLS", "turn:turn.example:3478,stun:turn.example");
+        assert_eq!(config(&[urls, ("TURN_SECRET_FILE", "/token")]).unwrap().relays, Some(turn(86_400)));
+        assert_eq!(config(&[urls, ("TURN_SECRET", "s3cret"), ("TURN_TTL", "1h30m")]).unwrap().relays, Some(turn(5400)));
         assert_eq!(config(&[("METRICS", "loopback")]).unwrap().metrics, MetricsAt::Loopback);
         let off = config(&[("RATE_LIMITS", "off"), ("MAX_CLIENTS_PER_ADDRESS", "2")]).unwrap().limits;
         assert_eq!(off, Limits::default().without_rates());
@@ -352,6 +416,11 @@ mod tests {
             ("MAX_CLIENTS_PER_ADDRESS", "many"),
             ("MAX_SESSIONS", "-1"),
             ("RATE_LIMITS", "no"),
+            ("TURN_URLS", "turn.example"),
+            ("TURN_URLS", "stun:turn.example"),
+            ("TURN_URLS", "turn:turn.example"),
+            ("TURN_SECRET_FILE", "/token"),
+            ("TURN_TTL", "1h"),
             ("ACCESS_TOKEN_FILE", "/nowhere"),
             ("ACCESS_TOKEN_FILE", "/empty"),
         ] {
@@ -365,5 +434,29 @@ mod tests {
         let message = config(&[("ACCESS_TOKEN", "two words")]).unwrap_err();
         assert!(message.starts_with("ACCESS_TOKEN is ") && !message.contains("words"), "{message}");
         assert!(config(&[("ACCESS_TOKEN", "a"), ("ACCESS_TOKEN_FILE", "/token")]).is_err());
+    }
+
+    #[test]
+    fn turn_servers_and_their_secret_come_together_and_the_secret_is_not_shown() {
+        let urls = ("TURN_URLS", "turn:turn.example");
+        let secret = ("TURN_SECRET", "s3cret");
+        for (variables, named) in [
+            (&[secret][..], "TURN_SECRET is \"(not shown)\"; it takes TURN_URLS beside it"),
+            (&[urls], "TURN_URLS is \"turn:turn.example\"; it takes TURN_SECRET or TURN_SECRET_FILE beside it"),
+            (
+                &[urls, ("TURN_SECRET", "s3cret words")],
+                "TURN_SECRET is \"(not shown)\"; it takes a secret without spaces",
+            ),
+            (&[urls, secret, ("TURN_SECRET_FILE", "/token")], "TURN_SECRET_FILE is \"/token\"; it takes nothing"),
+            (&[urls, ("TURN_SECRET_FILE", "/nowhere")], "TURN_SECRET_FILE is \"/nowhere\"; it takes a file"),
+            (&[urls, ("TURN_SECRET_FILE", "/empty")], "TURN_SECRET_FILE is \"/empty\"; it takes a file"),
+            (&[urls, secret, ("TURN_TTL", "59")], "TURN_TTL is \"59\"; it takes seconds"),
+            (&[urls, secret, ("TURN_TTL", "soon")], "TURN_TTL is \"soon\"; it takes seconds"),
+            (&[urls, secret, ("TURN_TTL", "99999999999")], "TURN_TTL is "),
+        ] {
+            let message = config(variables).unwrap_err();
+            assert!(message.starts_with(named) && !message.contains("s3cret"), "{message}");
+        }
+        assert!(!format!("{:?}", config(&[urls, secret]).unwrap()).contains("s3cret"));
     }
 }

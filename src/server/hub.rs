@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::deadlines::Deadlines;
 use super::limits::{Bucket, Limits};
+use super::relays::Relays;
 use super::sessions::{Bounds, Sessions};
 use super::table::{Spread, Table};
 use crate::protocol::{self, Created, Envelope, ErrorCode, ErrorPayload, Joined, MessageType, Text};
@@ -177,6 +178,8 @@ pub struct Hub {
     sessions: Sessions,
     limits: Limits,
     new_session_id: fn() -> Uuid,
+    /// What users of a session are told of STUN and TURN servers, and the Unix time in seconds, by which credentials expire.
+    relays: Option<(Relays, fn() -> u64)>,
     counts: Counts,
 }
 
@@ -223,8 +226,15 @@ impl Hub {
             sessions: Sessions::new(session_ttl, bounds),
             limits,
             new_session_id,
+            relays: None,
             counts: Counts::default(),
         }
+    }
+
+    /// Tells users of these STUN and TURN servers when they join a session. `unix_time` gives the time of day in seconds:
+    /// unlike the clock of `now`, it is the TURN server's, too.
+    pub fn with_relays(self, relays: Option<Relays>, unix_time: fn() -> u64) -> Self {
+        Self { relays: relays.map(|relays| (relays, unix_time)), ..self }
     }
 
     /// Takes `username` online at `conn`. A name with a token goes to the same token only; whoever holds the name and
@@ -413,7 +423,7 @@ impl Hub {
             return self.rate_limited(conn, Some(target));
         }
         self.served(conn);
-        [joined(conn, id, target), joined(other, id, sender)].into()
+        [self.joined(conn, sender, id, target), self.joined(other, target, id, sender)].into()
     }
 
     fn session_create(&mut self, conn: ConnId, sender: &Arc<str>, now: Instant) -> Outputs<'static> {
@@ -438,9 +448,9 @@ impl Hub {
         match self.sessions.join(id, sender, now) {
             Ok(creator) => {
                 self.served(conn);
-                let mut outputs = only(joined(conn, id, &creator));
+                let mut outputs = only(self.joined(conn, sender, id, &creator));
                 // A creator who is offline for the moment learns of it by nobody, as ever.
-                outputs.extend(self.online_at(&creator).map(|other| joined(other, id, sender)));
+                outputs.extend(self.online_at(&creator).map(|other| self.joined(other, &creator, id, sender)));
                 outputs
             }
             Err(cause) => self.error(conn, ErrorCode::SessionJoinFailed, &cause.to_string(), None),
@@ -457,6 +467,15 @@ impl Hub {
         let payload = envelope.payload.map(|payload| payload.get());
         let message = Relayed { kind, session_id: envelope.session_id, target, sender, payload };
         only(Output::Relay { from: conn, to, message })
+    }
+
+    /// Tells `username` at `to` of a session with `peer`.
+    fn joined(&self, to: ConnId, username: &str, id: Uuid, peer: &str) -> Output<'static> {
+        let ice_servers = match &self.relays {
+            Some((relays, unix_time)) => relays.servers(username, unix_time()),
+            None => Vec::new(),
+        };
+        send(to, MessageType::SessionJoined, &Joined { session_id: id.to_string(), peer: peer.to_owned(), ice_servers })
     }
 
     fn online_at(&self, name: &str) -> Option<ConnId> {
@@ -524,10 +543,6 @@ fn send(to: ConnId, kind: MessageType, payload: &impl Serialize) -> Output<'stat
     Output::Send { to, text: protocol::message(kind, None, Some(payload)) }
 }
 
-fn joined(to: ConnId, id: Uuid, peer: &str) -> Output<'static> {
-    send(to, MessageType::SessionJoined, &Joined { session_id: id.to_string(), peer: peer.to_owned() })
-}
-
 fn close(conn: ConnId, code: u16, reason: &'static str) -> Output<'static> {
     Output::Close { conn, code, reason }
 }
@@ -574,6 +589,24 @@ mod tests {
     fn a_connect_opens_a_session_and_tells_both() {
         let outputs = hub().receive(ALICE, r#"{"type":"session:connect","target":"bob"}"#, Instant::now());
         assert_eq!(outputs[..], [to(ALICE, &joined_text("bob")), to(BOB, &joined_text("alice"))]);
+    }
+
+    #[test]
+    fn each_user_of_a_session_is_told_of_the_relays_with_credentials_of_its_own() {
+        let secret = crate::server::relays::Secret::new("s3cret").unwrap();
+        let relays = Relays::new(vec!["turn:turn.example".to_owned()], secret, Duration::from_secs(60));
+        let mut hub = hub().with_relays(Some(relays.clone()), || 1000);
+        let expected = |name: &str, peer: &str| {
+            let servers = serde_json::to_string(&relays.servers(name, 1000)).unwrap();
+            joined_text(peer).replace("}}", &format!(r#","iceServers":{servers}}}}}"#))
+        };
+        let outputs = hub.receive(ALICE, r#"{"type":"session:connect","target":"bob"}"#, Instant::now());
+        assert_eq!(outputs[..], [to(ALICE, &expected("alice", "bob")), to(BOB, &expected("bob", "alice"))]);
+        assert!(expected("alice", "bob").contains(r#""username":"1060:"#));
+        hub.receive(ALICE, r#"{"type":"session:create"}"#, Instant::now());
+        let join = format!(r#"{{"type":"session:join","sessionId":"{ID}"}}"#);
+        let outputs = hub.receive(BOB, &join, Instant::now());
+        assert_eq!(outputs[..], [to(BOB, &expected("bob", "alice")), to(ALICE, &expected("alice", "bob"))]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Tokio for the `webrtc` crate, with its sleeps as long as the connection needs them. The crate's driver is not woken
 //! between the steps of opening a connection, and would wait for its next tick of 200 ms; and it goes on ticking when
-//! nobody says anything, which is what a bot with a hundred silent peers spends its time with.
+//! nobody says anything, which is what a bot with a hundred silent peers spends its time with. Look-ups of names are bounded,
+//! since the driver does nothing else meanwhile.
 
 use std::future::Future;
 use std::io;
@@ -9,9 +10,13 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::time::timeout;
 use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle as TaskHandle, Runtime, TokioRuntime,
 };
+
+use super::relay::{Overheard, Relay};
+use crate::peer::ice::NoRelayCause;
 
 /// How far a connection is, as its sleeps go.
 #[derive(Debug)]
@@ -36,6 +41,11 @@ impl Pace {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Stage::Open(Instant::now());
     }
 
+    /// Whether the connection was not open yet.
+    pub fn is_opening(&self) -> bool {
+        matches!(*self.0.lock().unwrap_or_else(PoisonError::into_inner), Stage::Opening(_))
+    }
+
     /// How long to sleep where the driver wants to sleep so long. What comes from the network wakes it anyway, and so does
     /// what is sent.
     fn sleep(&self, duration: Duration) -> Duration {
@@ -52,12 +62,15 @@ impl Pace {
 pub struct Prompt {
     inner: TokioRuntime,
     pace: Arc<Pace>,
+    relay: Relay,
+    /// Until when names are looked up.
+    look_up_until: Instant,
 }
 
 impl Prompt {
-    /// Sleeps at this pace.
-    pub fn new(pace: Arc<Pace>) -> Self {
-        Self { inner: TokioRuntime, pace }
+    /// Sleeps at this pace, and looks after the relay.
+    pub fn new(pace: Arc<Pace>, relay: Relay) -> Self {
+        Self { inner: TokioRuntime, pace, relay, look_up_until: Instant::now() + LOOK_UP_TIME }
     }
 }
 
@@ -69,7 +82,8 @@ impl Runtime for Prompt {
     }
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        self.inner.wrap_udp_socket(socket)
+        let socket = self.inner.wrap_udp_socket(socket)?;
+        Ok(Arc::new(Overheard::new(socket, self.relay.clone())))
     }
 
     fn wrap_tcp_listener(&self, listener: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
@@ -81,11 +95,31 @@ impl Runtime for Prompt {
     }
 
     fn resolve_host<'a>(&'a self, host: &'a str) -> Boxed<'a, io::Result<Vec<SocketAddr>>> {
-        self.inner.resolve_host(host)
+        Box::pin(async move {
+            // The crate takes the brackets off the IPv6 address of a TURN server.
+            let bracketed = match host.rsplit_once(':') {
+                Some((address, port)) if address.contains(':') && !address.starts_with('[') => {
+                    format!("[{address}]:{port}")
+                }
+                _ => host.to_owned(),
+            };
+            let left = self.look_up_until.saturating_duration_since(Instant::now());
+            let found = match timeout(left, self.inner.resolve_host(&bracketed)).await {
+                Ok(found) => found,
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            };
+            if found.as_ref().map_or(true, Vec::is_empty) {
+                self.relay.set_trouble(NoRelayCause::NotFound);
+            }
+            found
+        })
     }
 
     fn sleep(&self, duration: Duration) -> Boxed<'static, ()> {
-        self.inner.sleep(self.pace.sleep(duration))
+        match self.relay.before_sleep() {
+            Some(turn) => turn,
+            None => self.inner.sleep(self.pace.sleep(duration)),
+        }
     }
 
     fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {
@@ -109,3 +143,6 @@ const PROMPT_TIME: Duration = Duration::from_secs(15);
 /// with by then; what is left are keepalives, which may come two seconds late.
 const QUIET_SLEEP: Duration = Duration::from_secs(2);
 const QUIET_TIME: Duration = Duration::from_secs(5);
+
+/// How long all names of STUN and TURN servers may take to be looked up, together.
+const LOOK_UP_TIME: Duration = Duration::from_secs(3);

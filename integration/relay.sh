@@ -1,0 +1,24 @@
+#!/bin/sh
+# STUN and TURN with a real coturn, between networks that the test makes of namespaces. Installs the Debian packages that it needs,
+# if it may; where the machine allows no such networks, it says so and skips the tests.
+set -eu
+cd "$(dirname "$0")/.."
+
+needed=''
+command -v turnserver >/dev/null || needed="$needed coturn"
+command -v nft >/dev/null || needed="$needed nftables"
+command -v ip >/dev/null || needed="$needed iproute2"
+command -v curl >/dev/null || needed="$needed curl"
+if [ -n "$needed" ]; then
+    apt-get update -qq
+    # shellcheck disable=SC2086
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $needed >/dev/null
+fi
+
+networks='ip link add a type veth peer name b && echo 1 >/proc/sys/net/ipv4/ip_forward &&
+    nft "add table ip t; add chain ip t c { type nat hook postrouting priority 100; }; add rule ip t c masquerade; add rule ip t c ct state new drop"'
+if ! unshare --user --map-root-user --net sh -c "$networks" >/dev/null 2>&1; then
+    echo '0 passed, 0 failed, 9 skipped: this machine allows no network namespaces, or no NAT in them'
+    exit 0
+fi
+exec "${CARGO:-cargo}" test --locked --test integration -- --ignored --nocapture relay::relays_and_nats

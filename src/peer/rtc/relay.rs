@@ -1,0 +1,204 @@
+//! What the `webrtc` crate leaves to be done where a TURN server relays. It only logs why one refuses; what it sends by one stays
+//! in a queue until its driver turns once more; and when it closes, it gives the relay up before the last message has gone
+//! through, so that the other side would never learn of it. All of this can be helped from the sockets beneath it.
+
+use std::fmt;
+use std::future::Future;
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use rtc::stun::error_code::ErrorCodeAttribute;
+use rtc::stun::message::{Getter, Message};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use webrtc::peer_connection::PeerConnection;
+use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
+
+use crate::peer::ice::NoRelayCause;
+
+/// What is known of the relay of one connection, and what is to be done about it.
+#[derive(Debug, Clone, Default)]
+pub struct Relay(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The last trouble with a TURN server.
+    trouble: Mutex<Option<NoRelayCause>>,
+    /// The connection goes through it.
+    is_used: AtomicBool,
+    /// Turns that the driver has made with nothing to do but to empty its queue.
+    turns: AtomicU8,
+    /// It is being closed, and sleeps are what they seem.
+    is_closing: AtomicBool,
+    /// What is sent through the relay waits.
+    is_held: AtomicBool,
+    waiting: Mutex<Option<Waker>>,
+    waits: Notify,
+}
+
+impl Relay {
+    /// Takes note of trouble with a TURN server.
+    pub fn set_trouble(&self, cause: NoRelayCause) {
+        *self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause);
+    }
+
+    /// What the trouble was. A server of which nothing was heard does not answer.
+    pub fn trouble(&self) -> NoRelayCause {
+        self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(NoRelayCause::NoAnswer)
+    }
+
+    /// What the driver is to do instead of going to sleep: turn again, at once, until there can be nothing in the queue.
+    pub fn before_sleep(&self) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+        if !self.0.is_used.load(Ordering::Relaxed) || self.0.is_closing.load(Ordering::Relaxed) {
+            return None;
+        }
+        // Where something else has woken it in the meantime, this begins anew.
+        let turns = self.0.turns.swap(0, Ordering::Relaxed);
+        let state = self.0.clone();
+        if turns >= EMPTYING_TURNS {
+            return None;
+        }
+        Some(Box::pin(async move { state.turns.store(turns + 1, Ordering::Relaxed) }))
+    }
+
+    /// Closes a connection. Where it goes through the relay, the driver is caught while it empties its queue: so it sends the
+    /// last message, which tells the other side, before it comes to know of the end and gives the relay up.
+    pub async fn close(&self, connection: &Arc<dyn PeerConnection>) {
+        if !self.0.is_used.load(Ordering::Relaxed) {
+            let _ = connection.close().await;
+            return;
+        }
+        self.0.is_held.store(true, Ordering::Relaxed);
+        // Something has to be sent for that. Nobody takes this channel any more.
+        let _ = connection.create_data_channel("", None).await;
+        let _ = timeout(CATCH_TIME, self.0.waits.notified()).await;
+        // The crate allows the driver a time to end in, which is a sleep, too.
+        self.0.is_closing.store(true, Ordering::Relaxed);
+        let go_on = async {
+            self.0.is_held.store(false, Ordering::Relaxed);
+            if let Some(waker) = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                waker.wake();
+            }
+        };
+        let _ = tokio::join!(biased; connection.close(), go_on);
+    }
+}
+
+/// A socket on which TURN servers are overheard, and relayed messages can be held.
+pub struct Overheard {
+    socket: Arc<dyn AsyncUdpSocket>,
+    relay: Relay,
+}
+
+impl Overheard {
+    /// Listens on this socket.
+    pub fn new(socket: Arc<dyn AsyncUdpSocket>, relay: Relay) -> Self {
+        Self { socket, relay }
+    }
+}
+
+impl fmt::Debug for Overheard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.socket.fmt(f)
+    }
+}
+
+impl AsyncUdpSocket for Overheard {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        if is_relayed(transmit.contents) {
+            let state = &self.relay.0;
+            state.is_used.store(true, Ordering::Relaxed);
+            if state.is_held.load(Ordering::Relaxed) {
+                *state.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+                state.waits.notify_one();
+                return Poll::Pending;
+            }
+        }
+        self.socket.poll_send(cx, transmit)
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let received = self.socket.poll_recv(cx, buffers, meta);
+        if let Poll::Ready(Ok(count)) = received {
+            for (buffer, meta) in buffers.iter().zip(&*meta).take(count) {
+                if let Some(code) = buffer.get(..meta.len).and_then(refusal) {
+                    self.relay.set_trouble(NoRelayCause::Refused(code));
+                }
+            }
+        }
+        received
+    }
+
+    fn max_gso_segments(&self) -> usize {
+        self.socket.max_gso_segments()
+    }
+
+    fn max_gro_segments(&self) -> usize {
+        self.socket.max_gro_segments()
+    }
+}
+
+/// Whether this goes through a relay: ChannelData, by its first byte (RFC 7983, section 7).
+fn is_relayed(datagram: &[u8]) -> bool {
+    matches!(datagram.first(), Some(64..=79))
+}
+
+/// The error code, if this is the answer to a request for a relay that is not granted. The first one only asks for
+/// credentials, with 401; it is followed by another answer.
+fn refusal(datagram: &[u8]) -> Option<u16> {
+    if !datagram.starts_with(&ALLOCATE_ERROR) {
+        return None;
+    }
+    let mut message = Message::new();
+    message.raw = datagram.to_vec();
+    message.decode().ok()?;
+    let mut code = ErrorCodeAttribute::default();
+    code.get_from(&message).ok()?;
+    Some(code.code.0)
+}
+
+/// The message type of an error response to Allocate (RFC 8489, section 5; RFC 8656, section 17).
+const ALLOCATE_ERROR: [u8; 2] = [0x01, 0x13];
+
+/// Turns that empty the queue. The timers that are due meanwhile may fill it once more.
+const EMPTYING_TURNS: u8 = 2;
+
+/// How long the driver may take until it is caught.
+const CATCH_TIME: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_known_by_its_code() {
+        let error = |kind: u8, code: &[u8]| {
+            let mut message = vec![1, kind, 0, 8, 0x21, 0x12, 0xa4, 0x42];
+            message.extend([7; 12]);
+            message.extend([0, 9, 0, 4]);
+            message.extend(code);
+            message
+        };
+        assert_eq!(refusal(&error(0x13, &[0, 0, 4, 1])), Some(401));
+        assert_eq!(refusal(&error(0x13, &[0, 0, 5, 8])), Some(508));
+        assert_eq!(refusal(&error(0x11, &[0, 0, 4, 1])), None, "that is about a binding");
+        let whole = error(0x13, &[0, 0, 4, 1]);
+        for length in 0..whole.len() {
+            assert_eq!(refusal(&whole[..length]), None);
+        }
+    }
+}

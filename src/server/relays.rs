@@ -1,0 +1,110 @@
+//! Credentials for a TURN server that shares a secret with this one, as coturn does with `use-auth-secret`
+//! (draft-uberti-behave-turn-rest-00, section 2.2): whoever joins a session gets a pair that expires. No clock in here.
+
+use std::fmt;
+use std::time::Duration;
+
+use data_encoding::{BASE64, HEXLOWER};
+use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
+
+use crate::protocol::ice::{IceScheme, IceServer, IceUrl};
+
+/// The STUN and TURN servers that users are told of, and what makes their credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relays {
+    urls: Vec<String>,
+    secret: Secret,
+    ttl: Duration,
+}
+
+/// What this server and the TURN server know, and nobody else. It is not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes the secret, if it is one that a line of the TURN server's settings can hold.
+    pub fn new(secret: &str) -> Option<Self> {
+        let is_fit = !secret.is_empty() && secret.bytes().all(|byte| byte.is_ascii_graphic());
+        is_fit.then(|| Self(secret.to_owned()))
+    }
+
+    fn sign(&self, text: &str) -> Vec<u8> {
+        let mut mac = Hmac::<Sha1>::new_from_slice(self.0.as_bytes()).expect("HMAC takes keys of any length");
+        mac.update(text.as_bytes());
+        mac.finalize().into_bytes().to_vec()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl Relays {
+    /// These URLs, with credentials that last `ttl`.
+    pub fn new(urls: Vec<String>, secret: Secret, ttl: Duration) -> Self {
+        Self { urls, secret, ttl }
+    }
+
+    /// The servers with credentials for this user, which expire after the time to live from `unix_time`, in seconds.
+    ///
+    /// The TURN server may count and limit what one user takes, but has no need to know the name: a keyed hash stands for it,
+    /// which is also plain ASCII, whatever the name is.
+    pub fn servers(&self, username: &str, unix_time: u64) -> Vec<IceServer> {
+        let pseudonym = HEXLOWER.encode(&self.secret.sign(&format!("name:{username}"))[..PSEUDONYM]);
+        let username = format!("{}:{pseudonym}", unix_time.saturating_add(self.ttl.as_secs()));
+        let credential = BASE64.encode(&self.secret.sign(&username));
+        vec![IceServer { urls: self.urls.clone(), username, credential }]
+    }
+}
+
+/// Reads a comma list of URLs, [`MAX_URLS`] at most, with a TURN server among them.
+pub fn parse_urls(list: &str) -> Option<Vec<String>> {
+    let urls: Vec<&str> = list.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
+    let parsed: Vec<IceUrl<'_>> = urls.iter().map(|url| IceUrl::parse(url).ok()).collect::<Option<_>>()?;
+    let is_turn = |url: &IceUrl<'_>| url.scheme != IceScheme::Stun;
+    let is_fit = parsed.len() <= MAX_URLS && parsed.iter().any(is_turn);
+    is_fit.then(|| urls.into_iter().map(str::to_owned).collect())
+}
+
+/// URLs that a session is told of. Peers of ours take no more either.
+const MAX_URLS: usize = 8;
+
+/// Bytes of the hash that stands for a name: enough to tell users apart.
+const PSEUDONYM: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_credential_is_the_signed_username() {
+        // printf 1700003600:7f6e511bd7e45ef3 | openssl dgst -sha1 -hmac north -binary | base64
+        let relays =
+            Relays::new(vec!["turn:t.example".to_owned()], Secret::new("north").unwrap(), Duration::from_secs(3600));
+        let expected = IceServer {
+            urls: vec!["turn:t.example".to_owned()],
+            username: "1700003600:7f6e511bd7e45ef3".to_owned(),
+            credential: "e9YCn48wS52jSpAHDBoIp09roPo=".to_owned(),
+        };
+        let servers = relays.servers("alice", 1_700_000_000);
+        assert_eq!(servers, [expected], "{} {}", servers[0].username, servers[0].credential);
+        assert_ne!(relays.servers("bob", 1_700_000_000)[0].username, servers[0].username);
+        assert!(!format!("{relays:?}").contains("north"));
+    }
+
+    #[test]
+    fn urls_are_a_list_with_a_turn_server_in_it() {
+        let urls = |list: &str| parse_urls(list).map(|urls| urls.join(" "));
+        assert_eq!(urls("turn:a").as_deref(), Some("turn:a"));
+        assert_eq!(
+            urls("stun:a, turn:a:3478?transport=tcp,turns:a,").as_deref(),
+            Some("stun:a turn:a:3478?transport=tcp turns:a")
+        );
+        for bad in ["", ",", "a", "stun:a", "turn:a turn:b", "turn:a,http:b", &["turn:a"; 9].join(",")] {
+            assert_eq!(urls(bad), None, "{bad}");
+        }
+    }
+}
