@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use lowkey::peer::engine::{ConnectionId, Engine, Input, Output, Setup};
+use lowkey::peer::engine::{ConnectionId, Engine, Input, Output, Receipt, Setup};
 use lowkey::peer::{CloseReason, Event};
 use lowkey::protocol::Candidate;
 use lowkey::server::hub::{self, ConnId, Hub};
@@ -31,6 +31,8 @@ pub struct World {
     /// The candidates that each side's WebRTC was given.
     pub added: [Vec<String>; 2],
     events: [Vec<Event>; 2],
+    /// Of the texts that a user was told of and has not taken.
+    receipts: [Vec<Receipt>; 2],
     now: Instant,
 }
 
@@ -51,6 +53,7 @@ impl World {
             connected: HashMap::new(),
             added: Default::default(),
             events: Default::default(),
+            receipts: Default::default(),
             now: Instant::now(),
         };
         for user in [ALICE, BOB] {
@@ -64,6 +67,10 @@ impl World {
             match output {
                 Output::Signal(text) => self.to_server[user].push_back(text),
                 Output::Event(event) => self.events[user].push(event),
+                Output::Message { peer, text, receipt } => {
+                    self.events[user].push(Event::Message { peer, text });
+                    self.receipts[user].extend(receipt);
+                }
                 Output::Offer { id } => {
                     let candidate = Candidate { candidate: "c".into(), sdp_mid: None, sdp_mline_index: None };
                     let sdp = format!("{user} {}\n{}", id.0, fingerprint(user));
@@ -84,7 +91,7 @@ impl World {
                     self.from_webrtc[user].push_back(Input::Opened { id });
                     self.from_webrtc[other.0].push_back(Input::Opened { id: other.1 });
                 }
-                Output::Transmit { id, text } => {
+                Output::Transmit { id, text, .. } => {
                     if let Some((other, id)) = self.connected.get(&(user, id)) {
                         for text in (self.network)(*other, text) {
                             let input = Input::Received { id: *id, text: Some(text) };
@@ -151,7 +158,11 @@ impl World {
         self.handle(user, command(NAMES[1 - user].to_owned()));
     }
 
+    /// The events of a user, who takes them and comes back for more.
     pub fn taken(&mut self, user: usize) -> Vec<Event> {
+        for receipt in std::mem::take(&mut self.receipts[user]) {
+            self.handle(user, Input::Taken(receipt));
+        }
         std::mem::take(&mut self.events[user])
     }
 
@@ -190,6 +201,10 @@ pub fn message(peer: &str, text: &str) -> Event {
     Event::Message { peer: peer.to_owned(), text: text.to_owned() }
 }
 
+pub fn delivered(peer: &str, id: u64) -> Event {
+    Event::Delivered { peer: peer.to_owned(), id }
+}
+
 pub fn text(peer: String) -> Input {
     Input::Send { peer, id: 1, text: "hello".to_owned() }
 }
@@ -204,8 +219,8 @@ fn a_call_goes_from_connect_to_texts_and_to_its_end() {
     assert_eq!(world.taken(ALICE), [message("bob", "hello")]);
     world.command(BOB, |peer| Input::Leave { peer });
     world.settle();
-    assert_eq!(world.taken(BOB), [closed("alice", CloseReason::Left)]);
-    assert_eq!(world.taken(ALICE), [closed("bob", CloseReason::PeerLeft)]);
+    assert_eq!(world.taken(BOB), [delivered("alice", 1), closed("alice", CloseReason::Left)]);
+    assert_eq!(world.taken(ALICE), [delivered("bob", 1), closed("bob", CloseReason::PeerLeft)]);
     assert_eq!([ALICE, BOB].map(|user| world.engines[user].next_deadline()), [None, None]);
 }
 

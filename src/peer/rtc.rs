@@ -28,7 +28,7 @@ use webrtc::peer_connection::{
 use prompt::{Pace, Prompt};
 
 use super::Gauge;
-use super::engine::{ConnectionId, Input, MAX_MESSAGE};
+use super::engine::{ConnectionId, Input, MAX_MESSAGE, Parting};
 use super::event::CloseReason;
 use crate::protocol::Candidate;
 
@@ -73,11 +73,8 @@ pub enum Command {
     AddCandidate(Candidate),
     /// Send a text message.
     Transmit(String, Waiting),
-    /// End once all that was sent has arrived, and has been read if the other side is one that says so.
-    Close {
-        /// The other side closes the connection once it has read to the end.
-        peer_closes: bool,
-    },
+    /// End, once what is to be waited for has come.
+    Close(Parting),
 }
 
 /// Where inputs of the engine go: a bounded mailbox and the loop to be woken. Whoever is faster than the loop waits,
@@ -147,10 +144,11 @@ impl Rtc {
         self.command(id, Command::Begin(offer, queue));
     }
 
-    /// Sends a text message.
-    pub fn transmit(&self, id: ConnectionId, text: String) {
+    /// Sends a text message. One that is kept elsewhere until it is acknowledged is counted there.
+    pub fn transmit(&self, id: ConnectionId, text: String, is_kept: bool) {
         if let Some(queue) = self.queues.get(&id) {
-            let waiting = Waiting::new(text.len(), [queue.clone(), self.queued.clone()]);
+            let gauges = if is_kept { vec![] } else { vec![queue.clone(), self.queued.clone()] };
+            let waiting = Waiting::new(text.len(), gauges);
             self.command(id, Command::Transmit(text, waiting));
         }
     }
@@ -165,11 +163,11 @@ impl Rtc {
 #[derive(Debug)]
 pub struct Waiting {
     bytes: usize,
-    gauges: [Gauge; 2],
+    gauges: Vec<Gauge>,
 }
 
 impl Waiting {
-    fn new(bytes: usize, gauges: [Gauge; 2]) -> Self {
+    fn new(bytes: usize, gauges: Vec<Gauge>) -> Self {
         gauges.iter().for_each(|gauge| gauge.add(bytes));
         Self { bytes, gauges }
     }
@@ -224,13 +222,13 @@ async fn live(id: ConnectionId, config: Config, outlet: Outlet, mut commands: Un
         }
     };
     let mut link = Link { id, connection, outlet, notes, pace, queue: None, writer: None, channel: None };
-    let mut peer_closes = true;
+    let mut parting = Parting::Sent;
     let ended = loop {
         let step = tokio::select! {
             command = commands.recv() => match command {
                 None => break None,
-                Some(Command::Close { peer_closes: closes }) => {
-                    peer_closes = closes;
+                Some(Command::Close(how)) => {
+                    parting = how;
                     break None;
                 }
                 Some(command) => link.obey(command).await,
@@ -252,10 +250,14 @@ async fn live(id: ConnectionId, config: Config, outlet: Outlet, mut commands: Un
             outlet.send(Input::Closed { id, reason }).await;
         }
         None => {
-            if let (Some(writer), Some(channel)) = (writer, channel) {
-                let read_time = if peer_closes { READ_TIME } else { READ_TIME_UNKNOWN };
+            let read_time = match parting {
+                Parting::AtOnce => None,
+                Parting::Sent => Some(READ_TIME_UNKNOWN),
+                Parting::Read | Parting::Acknowledged => Some(READ_TIME),
+            };
+            if let (Some(writer), Some(channel), Some(read_time)) = (writer, channel, read_time) {
                 let is_read = close_in_order(writer, channel, &connection, &mut noted, read_time).await;
-                if !is_read && peer_closes {
+                if !is_read && parting == Parting::Read {
                     config.has_lost.store(true, Ordering::SeqCst);
                 }
             }
@@ -376,7 +378,7 @@ impl Link {
                 }
                 Ok(())
             }
-            Command::Close { .. } => Ok(()),
+            Command::Close(_) => Ok(()),
         }
     }
 
