@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use lowkey::peer::engine::{ConnectionId, Engine, Input, Output, Receipt, Setup};
+use lowkey::peer::keys::KeyPair;
 use lowkey::peer::{CloseReason, Event};
 use lowkey::protocol::Candidate;
 use lowkey::server::hub::{self, ConnId, Hub};
@@ -33,6 +34,10 @@ pub struct World {
     events: [Vec<Event>; 2],
     /// Of the texts that a user was told of and has not taken.
     receipts: [Vec<Receipt>; 2],
+    identities: [KeyPair; 2],
+    /// How often each has come online: the hub never sees a connection again.
+    generations: [usize; 2],
+    is_online: [bool; 2],
     now: Instant,
 }
 
@@ -42,9 +47,15 @@ impl World {
         for (number, name) in NAMES.iter().enumerate() {
             hub.connect(ConnId(number), name, None, Instant::now()).unwrap();
         }
+        let identities = [(); 2].map(|()| KeyPair::generate());
+        let engine =
+            |user: usize| Engine::new(NAMES[user], Setup { identity: identities[user].clone(), ..Setup::default() });
         let mut world = Self {
             hub,
-            engines: NAMES.map(|name| Engine::new(name, Setup::default())),
+            engines: [ALICE, BOB].map(engine),
+            identities,
+            generations: [0; 2],
+            is_online: [true; 2],
             server: Box::new(|_, text| vec![text]),
             network: Box::new(|_, text| vec![text]),
             to_server: Default::default(),
@@ -125,7 +136,7 @@ impl World {
         match queue {
             0 => {
                 let text = self.to_server[user].pop_front().unwrap();
-                for output in self.hub.receive(ConnId(user), &text, self.now) {
+                for output in self.hub.receive(self.conn(user), &text, self.now) {
                     let (to, text) = match output {
                         hub::Output::Send { to, text } => (to, text),
                         hub::Output::Relay { to, message, .. } => {
@@ -135,7 +146,8 @@ impl World {
                         }
                         hub::Output::Close { .. } => panic!("{output:?}"),
                     };
-                    self.to_engine[to.0].extend((self.server)(to.0, text));
+                    let to = to.0 % 2;
+                    self.to_engine[to].extend((self.server)(to, text));
                 }
             }
             1 => {
@@ -150,6 +162,66 @@ impl World {
         true
     }
 
+    fn conn(&self, user: usize) -> ConnId {
+        ConnId(user + 2 * self.generations[user])
+    }
+
+    /// The server is out of a user's reach, and what is on its way is lost.
+    pub fn go_offline(&mut self, user: usize) {
+        if std::mem::replace(&mut self.is_online[user], false) {
+            self.hub.disconnect(self.conn(user), hub::Departure::Lost, self.now);
+            self.to_server[user].clear();
+            self.to_engine[user].clear();
+            self.handle(user, Input::Offline);
+        }
+    }
+
+    pub fn go_online(&mut self, user: usize) {
+        if !std::mem::replace(&mut self.is_online[user], true) {
+            self.generations[user] += 1;
+            self.hub.connect(self.conn(user), NAMES[user], None, self.now).unwrap();
+            self.handle(user, Input::Online);
+        }
+    }
+
+    /// All connections break, with some of what is on its way; each side notices in its own time.
+    pub fn lose(&mut self, mut choice: usize) {
+        for ((user, id), _) in std::mem::take(&mut self.connected) {
+            self.from_webrtc[user].retain(|input| {
+                // What arrives is what was sent first.
+                choice -= usize::from(choice % 8 > 0 && matches!(input, Input::Received { .. }));
+                choice % 8 > 0 || !matches!(input, Input::Received { id: of, .. } if *of == id)
+            });
+            self.from_webrtc[user].push_back(Input::Closed { id, reason: CloseReason::ConnectionLost });
+        }
+    }
+
+    /// One user's WebRTC believes that the connection is gone; the other's hears nothing of it.
+    pub fn lose_for(&mut self, user: usize) {
+        let here: Vec<ConnectionId> = self.connected.keys().filter(|(of, _)| *of == user).map(|(_, id)| *id).collect();
+        for id in here {
+            self.connected.remove(&(user, id));
+            self.from_webrtc[user].push_back(Input::Closed { id, reason: CloseReason::ConnectionLost });
+        }
+    }
+
+    /// A user's program is killed and started anew.
+    pub fn restart(&mut self, user: usize) {
+        self.go_offline(user);
+        self.lose(0);
+        self.from_webrtc[user].clear();
+        self.receipts[user].clear();
+        self.events[user].clear();
+        let setup = Setup { identity: self.identities[user].clone(), ..Setup::default() };
+        self.engines[user] = Engine::new(NAMES[user], setup);
+        self.go_online(user);
+    }
+
+    /// What a user is told, without being taken.
+    pub fn seen(&self, user: usize) -> &[Event] {
+        &self.events[user]
+    }
+
     pub fn settle(&mut self) {
         while self.step(0) {}
     }
@@ -160,13 +232,23 @@ impl World {
 
     /// The events of a user, who takes them and comes back for more.
     pub fn taken(&mut self, user: usize) -> Vec<Event> {
-        for receipt in std::mem::take(&mut self.receipts[user]) {
-            self.handle(user, Input::Taken(receipt));
-        }
+        let events = self.take_events(user);
+        self.come_back(user);
+        events
+    }
+
+    pub fn take_events(&mut self, user: usize) -> Vec<Event> {
         std::mem::take(&mut self.events[user])
     }
 
-    fn open() -> Self {
+    /// A user has dealt with all that was told.
+    pub fn come_back(&mut self, user: usize) {
+        for receipt in std::mem::take(&mut self.receipts[user]) {
+            self.handle(user, Input::Taken(receipt));
+        }
+    }
+
+    pub fn open() -> Self {
         let mut world = Self::new();
         world.command(ALICE, |peer| Input::Connect { peer });
         world.settle();

@@ -13,6 +13,7 @@ mod loopback;
 mod old_app;
 mod pipe;
 mod properties;
+mod resume;
 mod soak;
 mod terminal;
 mod tls;
