@@ -185,12 +185,15 @@ impl World {
     }
 
     /// All connections break, with some of what is on its way; each side notices in its own time.
-    pub fn lose(&mut self, mut choice: usize) {
+    pub fn lose(&mut self, choice: usize) {
         for ((user, id), _) in std::mem::take(&mut self.connected) {
+            let mut arriving = choice % 8;
             self.from_webrtc[user].retain(|input| {
                 // What arrives is what was sent first.
-                choice -= usize::from(choice % 8 > 0 && matches!(input, Input::Received { .. }));
-                choice % 8 > 0 || !matches!(input, Input::Received { id: of, .. } if *of == id)
+                let is_text = matches!(input, Input::Received { id: of, .. } if *of == id);
+                let is_kept = !is_text || arriving > 0;
+                arriving = arriving.saturating_sub(usize::from(is_text));
+                is_kept
             });
             self.from_webrtc[user].push_back(Input::Closed { id, reason: CloseReason::ConnectionLost });
         }
@@ -395,8 +398,8 @@ fn a_negotiation_that_comes_to_nothing_is_given_up() {
     world.to_server[BOB].clear();
     world.settle();
     world.pass(30);
-    assert_eq!(world.taken(ALICE).last(), Some(&closed("bob", CloseReason::NoConnection)));
-    assert_eq!(world.taken(BOB).last(), Some(&closed("alice", CloseReason::NoConnection)));
+    assert_eq!(world.taken(ALICE).last(), Some(&closed("bob", CloseReason::NoCandidates)));
+    assert_eq!(world.taken(BOB).last(), Some(&closed("alice", CloseReason::NoCandidates)));
 }
 
 #[test]
@@ -410,7 +413,7 @@ fn a_connection_that_never_came_about_was_not_lost() {
     }
     let reason = CloseReason::ConnectionLost;
     world.handle(ALICE, Input::Closed { id: ConnectionId(0), reason });
-    assert_eq!(world.taken(ALICE).last(), Some(&closed("bob", CloseReason::NoConnection)));
+    assert_eq!(world.taken(ALICE).last(), Some(&closed("bob", CloseReason::NoCandidates)));
 }
 
 #[test]

@@ -181,6 +181,7 @@ impl Peer {
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (mail, mailbox) = mpsc::channel();
         let (outlet, inputs) = Outlet::new(waker.clone());
+        let has_relay = settings.ice_servers.iter().any(|server| server.url.starts_with("turn:"));
         let config = rtc::Config {
             ice_servers: settings.ice_servers,
             with_loopback: server.is_loopback(),
@@ -212,6 +213,7 @@ impl Peer {
             known: settings.known,
             is_strict: settings.is_strict,
             resume_for: settings.resume_for,
+            has_relay,
         };
         let peer_loop = Loop {
             poll,

@@ -233,6 +233,8 @@ pub struct Setup {
     pub is_strict: bool,
     /// How long the connection of an interrupted chat is sought.
     pub resume_for: Duration,
+    /// A TURN server is set.
+    pub has_relay: bool,
 }
 
 impl Default for Setup {
@@ -244,6 +246,7 @@ impl Default for Setup {
             known: HashMap::new(),
             is_strict: false,
             resume_for: Duration::from_secs(24 * 60 * 60),
+            has_relay: false,
         }
     }
 }
@@ -480,11 +483,7 @@ impl Engine {
     fn closed(&mut self, id: ConnectionId, reason: CloseReason, now: Instant, out: &mut Vec<Output>) {
         let Some(peer) = self.connections.remove(&id) else { return };
         if let Some(call) = self.calls.get(&peer).filter(|call| call.id == id) {
-            let reason = match (&call.stage, reason) {
-                // What never came about was not lost.
-                (Stage::Negotiating(_), CloseReason::ConnectionLost) => CloseReason::NoConnection,
-                (_, reason) => reason,
-            };
+            let reason = call.closed(reason, self.setup.has_relay);
             self.calls.remove(&peer);
             self.failed(&peer, reason, now, out);
         } else if self.chats.get(&peer).is_some_and(|chat| chat.has_connection(id)) {
@@ -510,8 +509,9 @@ impl Engine {
         }
         self.announced.retain(|_, end| *end > now);
         let over = self.calls.iter().filter(|(_, call)| call.deadline <= now);
-        let over: Vec<(String, CloseReason)> =
-            over.map(|(peer, call)| (peer.clone(), call.overdue(self.chats.contains_key(peer)))).collect();
+        let over: Vec<(String, CloseReason)> = over
+            .map(|(peer, call)| (peer.clone(), call.overdue(self.chats.contains_key(peer), self.setup.has_relay)))
+            .collect();
         for (peer, reason) in over {
             self.take_unanswered(&peer);
             self.fail(&peer, reason, now, out);

@@ -150,8 +150,14 @@ pub enum CloseReason {
     Declined,
     /// The other side did not answer within a minute.
     NoAnswer,
-    /// No direct connection came about.
+    /// No direct connection came about, though both sides may be reached from outside.
     NoConnection,
+    /// No direct connection came about: this machine has found no network address of its own to offer.
+    NoCandidates,
+    /// No direct connection came about: both sides know only the addresses of their own networks.
+    LocalOnly,
+    /// No direct connection came about: a TURN server is set, and gave no relay.
+    NoRelay,
     /// One cannot call oneself.
     Oneself,
     /// The other side's request was over before it was accepted.
@@ -218,7 +224,18 @@ impl fmt::Display for CloseReason {
             Self::Declined => f.write_str("declined"),
             Self::NoAnswer => f.write_str("no answer within a minute"),
             Self::NoConnection => f.write_str(
-                "no direct connection came about; both sides may be behind NATs that need a STUN or TURN server (--stun, --turn)",
+                "no direct connection came about; a NAT or a firewall may be in between: try a TURN server on one side (--turn)",
+            ),
+            Self::NoCandidates => f.write_str(
+                "no direct connection came about: this machine has no network address to offer; is it connected to a network?",
+            ),
+            Self::LocalOnly => f.write_str(
+                "no direct connection came about: both sides know only the addresses of their own networks; \
+                 unless these are one network, both need a STUN server (--stun), or one a TURN server (--turn)",
+            ),
+            Self::NoRelay => f.write_str(
+                "no direct connection came about, and the TURN server gave no relay: \
+                 check its address, user and secret (--turn), and that UDP to it is let through",
             ),
             Self::Oneself => f.write_str("that is you"),
             Self::NotCalling => f.write_str("no longer calling"),

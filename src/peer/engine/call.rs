@@ -53,6 +53,46 @@ pub(super) struct Secured {
     /// The largest message that the peer takes, in bytes; `None` until its description has come.
     pub(super) max_message: Option<usize>,
     pub(super) candidates: usize,
+    /// The addresses that both sides have offered: our own and the peer's.
+    pub(super) ways: [Ways; 2],
+}
+
+/// The kinds of addresses that one side has offered (RFC 8445, section 5.1.1).
+#[derive(Debug, Default)]
+pub(super) struct Ways {
+    is_any: bool,
+    /// One that a STUN server has seen from outside.
+    is_reflexive: bool,
+    is_relayed: bool,
+}
+
+impl Ways {
+    /// Notes a candidate, or a description with some.
+    pub(super) fn note(&mut self, text: &str) {
+        let is_candidate = |line: &&str| line.strip_prefix("a=").unwrap_or(line).starts_with("candidate:");
+        for line in text.lines().filter(is_candidate) {
+            self.is_any = true;
+            self.is_reflexive |= line.contains(" typ srflx");
+            self.is_relayed |= line.contains(" typ relay");
+        }
+    }
+}
+
+impl Secured {
+    /// Why no connection came about, as far as the addresses tell.
+    fn no_connection(&self, has_relay: bool) -> CloseReason {
+        let [own, other] = &self.ways;
+        let is_outside = |ways: &Ways| ways.is_reflexive || ways.is_relayed;
+        if !own.is_any {
+            CloseReason::NoCandidates
+        } else if has_relay && !own.is_relayed {
+            CloseReason::NoRelay
+        } else if !is_outside(own) && !is_outside(other) {
+            CloseReason::LocalOnly
+        } else {
+            CloseReason::NoConnection
+        }
+    }
 }
 
 /// What a peer's `key:exchange` says.
@@ -93,21 +133,33 @@ impl Introduced {
 }
 
 impl Call {
-    /// Why it ends when its time is up. `is_resuming`: it is to carry a chat on.
-    pub(super) fn overdue(&self, is_resuming: bool) -> CloseReason {
-        match self.stage {
+    /// Why it ends when its time is up. `is_resuming`: it is to carry a chat on; `has_relay`: a TURN server is set.
+    pub(super) fn overdue(&self, is_resuming: bool, has_relay: bool) -> CloseReason {
+        match &self.stage {
             // The server may be out of reach without a word.
             Stage::Calling if is_resuming => CloseReason::ServerLost,
             Stage::Calling | Stage::AwaitingKey(_) => CloseReason::NoAnswer,
-            Stage::Negotiating(_) => CloseReason::NoConnection,
+            Stage::Negotiating(secured) => secured.no_connection(has_relay),
             // The connection that was just there may be gone again.
             Stage::Proving(_) if is_resuming => CloseReason::ConnectionLost,
             Stage::Proving(_) => CloseReason::NotProven,
         }
     }
 
+    /// Why it ends when its connection does.
+    pub(super) fn closed(&self, reason: CloseReason, has_relay: bool) -> CloseReason {
+        match (&self.stage, reason) {
+            // What never came about was not lost.
+            (Stage::Negotiating(secured), CloseReason::ConnectionLost) => secured.no_connection(has_relay),
+            (_, reason) => reason,
+        }
+    }
+
     pub(super) fn add_early_candidates(&mut self, out: &mut Vec<Output>) {
         let id = self.id;
+        if let Stage::Negotiating(secured) = &mut self.stage {
+            self.early.iter().for_each(|candidate| secured.ways[1].note(&candidate.candidate));
+        }
         out.extend(self.early.drain(..).map(|candidate| Output::AddCandidate { id, candidate }));
     }
 }
@@ -143,6 +195,7 @@ impl Engine {
             fingerprints: [None; 2],
             max_message: None,
             candidates: 0,
+            ways: Default::default(),
         };
         // What came before the keys was not sealed, so it is not from a peer that seals.
         if secured.sealer.is_some() {
@@ -254,3 +307,39 @@ const PROOF: &str = "proof";
 const SEAL: &str = "seal";
 const ACK: &str = "ack";
 const OWN_FEATURES: &str = "proof,seal,ack";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_addresses_tell_why_no_connection_came_about() {
+        let pairs = [KeyPair::generate(), KeyPair::generate()];
+        let key = pairs[1].public();
+        let exchange = KeyExchange { public_key: key.to_base64(), lowkey: None };
+        let line = |kind: &str| format!("candidate:1 1 udp 1 192.0.2.1 9 typ {kind}");
+        let reason = |own: &[&str], other: &[&str], has_relay| {
+            let mut secured = Secured {
+                cipher: Cipher::new(pairs[0].clone(), key, TextFormat::V1).unwrap(),
+                introduced: Introduced::read(&exchange).unwrap(),
+                own: pairs[0].clone(),
+                sealer: None,
+                instance: Instance::generate(),
+                fingerprints: [None; 2],
+                max_message: None,
+                candidates: 0,
+                ways: Default::default(),
+            };
+            own.iter().for_each(|kind| secured.ways[0].note(&line(kind)));
+            let lines: Vec<String> = other.iter().map(|kind| format!("a={}", line(kind))).collect();
+            secured.ways[1].note(&format!("v=0\r\n{}\r\na=mid:0\r\n", lines.join("\r\n")));
+            secured.no_connection(has_relay)
+        };
+        assert_eq!(reason(&[], &["host"], false), CloseReason::NoCandidates);
+        assert_eq!(reason(&["host"], &["host"], false), CloseReason::LocalOnly);
+        assert_eq!(reason(&["host", "srflx"], &["host"], false), CloseReason::NoConnection);
+        assert_eq!(reason(&["host"], &["relay"], false), CloseReason::NoConnection);
+        assert_eq!(reason(&["host", "srflx"], &["host"], true), CloseReason::NoRelay);
+        assert_eq!(reason(&["host", "relay"], &["host"], true), CloseReason::NoConnection);
+    }
+}

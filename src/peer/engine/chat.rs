@@ -181,6 +181,9 @@ impl CloseReason {
             | Self::NotOnline
             | Self::NoAnswer
             | Self::NoConnection
+            | Self::NoCandidates
+            | Self::LocalOnly
+            | Self::NoRelay
             | Self::ServerLost
             | Self::Exhausted
             | Self::Failed { .. }

@@ -190,6 +190,7 @@ impl Engine {
         }
         secured.max_message = Some(max_message_size(&offer.sdp));
         secured.fingerprints[1] = trust::fingerprint(&offer.sdp);
+        secured.ways[1].note(&offer.sdp);
         out.push(Output::Answer { id: call.id, sdp: offer.sdp });
         call.add_early_candidates(out);
         Some(())
@@ -203,6 +204,7 @@ impl Engine {
         }
         secured.max_message = Some(max_message_size(&answer.sdp));
         secured.fingerprints[1] = trust::fingerprint(&answer.sdp);
+        secured.ways[1].note(&answer.sdp);
         out.push(Output::Finish { id: call.id, sdp: answer.sdp });
         call.add_early_candidates(out);
         Some(())
@@ -221,6 +223,7 @@ impl Engine {
                     if secured.max_message.is_none() {
                         return push_early(&mut call.early, candidate);
                     }
+                    secured.ways[1].note(&candidate.candidate);
                     (call.id, &mut secured.candidates)
                 }
             },
@@ -279,6 +282,7 @@ impl Engine {
         let Some(call) = self.calls.get_mut(&peer).filter(|call| call.id == id) else { return };
         let Stage::Negotiating(secured) = &mut call.stage else { return };
         secured.fingerprints[0] = trust::fingerprint(&sdp);
+        secured.ways[0].note(&sdp);
         let (kind, name) = match call.role {
             Role::Initiator => (MessageType::SignalOffer, "offer"),
             Role::Responder => (MessageType::SignalAnswer, "answer"),
@@ -289,7 +293,10 @@ impl Engine {
     pub(super) fn found(&mut self, id: ConnectionId, candidate: &Candidate, out: &mut Vec<Output>) {
         let Some(peer) = self.connections.get(&id).cloned() else { return };
         let sealer = match self.calls.get_mut(&peer).filter(|call| call.id == id).map(|call| &mut call.stage) {
-            Some(Stage::Negotiating(secured) | Stage::Proving(secured)) => secured.sealer.as_mut(),
+            Some(Stage::Negotiating(secured) | Stage::Proving(secured)) => {
+                secured.ways[0].note(&candidate.candidate);
+                secured.sealer.as_mut()
+            }
             Some(_) => return,
             None => match self.chats.get_mut(&peer).and_then(|chat| chat.link.as_mut()).filter(|link| link.id == id) {
                 Some(link) => link.sealer.as_mut(),
