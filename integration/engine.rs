@@ -208,6 +208,16 @@ impl World {
         }
     }
 
+    /// Whoever has a connection that the other side has not, notices in the end.
+    pub fn notice(&mut self) {
+        let known = self.connected.clone();
+        for (here, _) in known.iter().filter(|(_, there)| !known.contains_key(there)) {
+            self.connected.remove(here);
+            let (user, id) = *here;
+            self.from_webrtc[user].push_back(Input::Closed { id, reason: CloseReason::ConnectionLost });
+        }
+    }
+
     /// A user's program is killed and started anew.
     pub fn restart(&mut self, user: usize) {
         self.go_offline(user);

@@ -295,6 +295,7 @@ impl Account {
             world.go_online(user);
         }
         for _ in 0..30 {
+            world.notice();
             world.settle();
             self.accept(world);
             world.settle();

@@ -1,8 +1,8 @@
 //! What a peer does on every input: the state machine of all its chats. It knows no socket, no thread and no clock; the
 //! peer's loop hands it [`Input`]s with the time, and carries out the [`Output`]s that come back.
 //!
-//! Somebody who calls is a request until the user says yes, then a [`call`] that goes through the stages of protocol 1.3, led by
-//! [`signals`], and then a [`chat`]. What a careful receiver does (1.5) is done here: only what is due in the present stage,
+//! Somebody who calls is a request until the user says yes, then a call that goes through the stages of protocol 1.3, led by
+//! signals, and then a chat. What a careful receiver does (1.5) is done here: only what is due in the present stage,
 //! from the one peer that is being set up, has any effect.
 
 mod call;
