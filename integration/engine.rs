@@ -4,7 +4,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use lowkey::peer::engine::{ConnectionId, Engine, Input, Output, Setup};
+use lowkey::peer::engine::{ConnectionId, Engine, Input, Output, Receipt, Setup};
+use lowkey::peer::keys::KeyPair;
 use lowkey::peer::{CloseReason, Event};
 use lowkey::protocol::Candidate;
 use lowkey::server::hub::{self, ConnId, Hub};
@@ -31,6 +32,12 @@ pub struct World {
     /// The candidates that each side's WebRTC was given.
     pub added: [Vec<String>; 2],
     events: [Vec<Event>; 2],
+    /// Of the texts that a user was told of and has not taken.
+    receipts: [Vec<Receipt>; 2],
+    identities: [KeyPair; 2],
+    /// How often each has come online: the hub never sees a connection again.
+    generations: [usize; 2],
+    is_online: [bool; 2],
     now: Instant,
 }
 
@@ -40,9 +47,15 @@ impl World {
         for (number, name) in NAMES.iter().enumerate() {
             hub.connect(ConnId(number), name, None, Instant::now()).unwrap();
         }
+        let identities = [(); 2].map(|()| KeyPair::generate());
+        let engine =
+            |user: usize| Engine::new(NAMES[user], Setup { identity: identities[user].clone(), ..Setup::default() });
         let mut world = Self {
             hub,
-            engines: NAMES.map(|name| Engine::new(name, Setup::default())),
+            engines: [ALICE, BOB].map(engine),
+            identities,
+            generations: [0; 2],
+            is_online: [true; 2],
             server: Box::new(|_, text| vec![text]),
             network: Box::new(|_, text| vec![text]),
             to_server: Default::default(),
@@ -51,6 +64,7 @@ impl World {
             connected: HashMap::new(),
             added: Default::default(),
             events: Default::default(),
+            receipts: Default::default(),
             now: Instant::now(),
         };
         for user in [ALICE, BOB] {
@@ -64,6 +78,10 @@ impl World {
             match output {
                 Output::Signal(text) => self.to_server[user].push_back(text),
                 Output::Event(event) => self.events[user].push(event),
+                Output::Message { peer, text, receipt } => {
+                    self.events[user].push(Event::Message { peer, text });
+                    self.receipts[user].extend(receipt);
+                }
                 Output::Offer { id } => {
                     let candidate = Candidate { candidate: "c".into(), sdp_mid: None, sdp_mline_index: None };
                     let sdp = format!("{user} {}\n{}", id.0, fingerprint(user));
@@ -84,7 +102,7 @@ impl World {
                     self.from_webrtc[user].push_back(Input::Opened { id });
                     self.from_webrtc[other.0].push_back(Input::Opened { id: other.1 });
                 }
-                Output::Transmit { id, text } => {
+                Output::Transmit { id, text, .. } => {
                     if let Some((other, id)) = self.connected.get(&(user, id)) {
                         for text in (self.network)(*other, text) {
                             let input = Input::Received { id: *id, text: Some(text) };
@@ -120,7 +138,7 @@ impl World {
         match queue {
             0 => {
                 let text = self.to_server[user].pop_front().unwrap();
-                for output in self.hub.receive(ConnId(user), &text, self.now) {
+                for output in self.hub.receive(self.conn(user), &text, self.now) {
                     let (to, text) = match output {
                         hub::Output::Send { to, text } => (to, text),
                         hub::Output::Relay { to, message, .. } => {
@@ -130,7 +148,8 @@ impl World {
                         }
                         hub::Output::Close { .. } => panic!("{output:?}"),
                     };
-                    self.to_engine[to.0].extend((self.server)(to.0, text));
+                    let to = to.0 % 2;
+                    self.to_engine[to].extend((self.server)(to, text));
                 }
             }
             1 => {
@@ -145,6 +164,79 @@ impl World {
         true
     }
 
+    fn conn(&self, user: usize) -> ConnId {
+        ConnId(user + 2 * self.generations[user])
+    }
+
+    /// The server is out of a user's reach, and what is on its way is lost.
+    pub fn go_offline(&mut self, user: usize) {
+        if std::mem::replace(&mut self.is_online[user], false) {
+            self.hub.disconnect(self.conn(user), hub::Departure::Lost, self.now);
+            self.to_server[user].clear();
+            self.to_engine[user].clear();
+            self.handle(user, Input::Offline);
+        }
+    }
+
+    pub fn go_online(&mut self, user: usize) {
+        if !std::mem::replace(&mut self.is_online[user], true) {
+            self.generations[user] += 1;
+            self.hub.connect(self.conn(user), NAMES[user], None, self.now).unwrap();
+            self.handle(user, Input::Online);
+        }
+    }
+
+    /// All connections break, with some of what is on its way; each side notices in its own time.
+    pub fn lose(&mut self, choice: usize) {
+        for ((user, id), _) in std::mem::take(&mut self.connected) {
+            let mut arriving = choice % 8;
+            self.from_webrtc[user].retain(|input| {
+                // What arrives is what was sent first.
+                let is_text = matches!(input, Input::Received { id: of, .. } if *of == id);
+                let is_kept = !is_text || arriving > 0;
+                arriving = arriving.saturating_sub(usize::from(is_text));
+                is_kept
+            });
+            self.from_webrtc[user].push_back(Input::Closed { id, reason: CloseReason::ConnectionLost });
+        }
+    }
+
+    /// One user's WebRTC believes that the connection is gone; the other's hears nothing of it.
+    pub fn lose_for(&mut self, user: usize) {
+        let here: Vec<ConnectionId> = self.connected.keys().filter(|(of, _)| *of == user).map(|(_, id)| *id).collect();
+        for id in here {
+            self.connected.remove(&(user, id));
+            self.from_webrtc[user].push_back(Input::Closed { id, reason: CloseReason::ConnectionLost });
+        }
+    }
+
+    /// Whoever has a connection that the other side has not, notices in the end.
+    pub fn notice(&mut self) {
+        let known = self.connected.clone();
+        for (here, _) in known.iter().filter(|(_, there)| !known.contains_key(there)) {
+            self.connected.remove(here);
+            let (user, id) = *here;
+            self.from_webrtc[user].push_back(Input::Closed { id, reason: CloseReason::ConnectionLost });
+        }
+    }
+
+    /// A user's program is killed and started anew.
+    pub fn restart(&mut self, user: usize) {
+        self.go_offline(user);
+        self.lose(0);
+        self.from_webrtc[user].clear();
+        self.receipts[user].clear();
+        self.events[user].clear();
+        let setup = Setup { identity: self.identities[user].clone(), ..Setup::default() };
+        self.engines[user] = Engine::new(NAMES[user], setup);
+        self.go_online(user);
+    }
+
+    /// What a user is told, without being taken.
+    pub fn seen(&self, user: usize) -> &[Event] {
+        &self.events[user]
+    }
+
     pub fn settle(&mut self) {
         while self.step(0) {}
     }
@@ -153,11 +245,25 @@ impl World {
         self.handle(user, command(NAMES[1 - user].to_owned()));
     }
 
+    /// The events of a user, who takes them and comes back for more.
     pub fn taken(&mut self, user: usize) -> Vec<Event> {
+        let events = self.take_events(user);
+        self.come_back(user);
+        events
+    }
+
+    pub fn take_events(&mut self, user: usize) -> Vec<Event> {
         std::mem::take(&mut self.events[user])
     }
 
-    fn open() -> Self {
+    /// A user has dealt with all that was told.
+    pub fn come_back(&mut self, user: usize) {
+        for receipt in std::mem::take(&mut self.receipts[user]) {
+            self.handle(user, Input::Taken(receipt));
+        }
+    }
+
+    pub fn open() -> Self {
         let mut world = Self::new();
         world.command(ALICE, |peer| Input::Connect { peer });
         world.settle();
@@ -192,6 +298,10 @@ pub fn message(peer: &str, text: &str) -> Event {
     Event::Message { peer: peer.to_owned(), text: text.to_owned() }
 }
 
+pub fn delivered(peer: &str, id: u64) -> Event {
+    Event::Delivered { peer: peer.to_owned(), id }
+}
+
 pub fn text(peer: String) -> Input {
     Input::Send { peer, id: 1, text: "hello".to_owned() }
 }
@@ -206,8 +316,8 @@ fn a_call_goes_from_connect_to_texts_and_to_its_end() {
     assert_eq!(world.taken(ALICE), [message("bob", "hello")]);
     world.command(BOB, |peer| Input::Leave { peer });
     world.settle();
-    assert_eq!(world.taken(BOB), [closed("alice", CloseReason::Left)]);
-    assert_eq!(world.taken(ALICE), [closed("bob", CloseReason::PeerLeft)]);
+    assert_eq!(world.taken(BOB), [delivered("alice", 1), closed("alice", CloseReason::Left)]);
+    assert_eq!(world.taken(ALICE), [delivered("bob", 1), closed("bob", CloseReason::PeerLeft)]);
     assert_eq!([ALICE, BOB].map(|user| world.engines[user].next_deadline()), [None, None]);
 }
 
@@ -300,8 +410,8 @@ fn a_negotiation_that_comes_to_nothing_is_given_up() {
     world.to_server[BOB].clear();
     world.settle();
     world.pass(30);
-    assert_eq!(world.taken(ALICE).last(), Some(&closed("bob", CloseReason::NoConnection)));
-    assert_eq!(world.taken(BOB).last(), Some(&closed("alice", CloseReason::NoConnection)));
+    assert_eq!(world.taken(ALICE).last(), Some(&closed("bob", CloseReason::NoCandidates)));
+    assert_eq!(world.taken(BOB).last(), Some(&closed("alice", CloseReason::NoCandidates)));
 }
 
 #[test]
@@ -315,7 +425,7 @@ fn a_connection_that_never_came_about_was_not_lost() {
     }
     let reason = CloseReason::ConnectionLost;
     world.handle(ALICE, Input::Closed { id: ConnectionId(0), reason });
-    assert_eq!(world.taken(ALICE).last(), Some(&closed("bob", CloseReason::NoConnection)));
+    assert_eq!(world.taken(ALICE).last(), Some(&closed("bob", CloseReason::NoCandidates)));
 }
 
 #[test]

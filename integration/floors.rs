@@ -70,9 +70,11 @@ const NEVER: &[(&str, &[&str])] = &[
     ("peer/keys.rs", &["super::", "crate::"]),
     ("peer/cipher.rs", &["crate::", "super::engine", "super::event"]),
     ("profile.rs", &["crate::options", "crate::chat"]),
-    ("peer/engine.rs", &["super::signaling", "super::rtc"]),
     ("peer/socks.rs", &["super::", "crate::"]),
     ("options", &["crate::chat", "crate::server"]),
+    ("peer/frame.rs", &["super::", "crate::"]),
+    ("peer/texts.rs", &["super::", "crate::"]),
+    ("peer/engine", &["super::signaling", "super::rtc"]),
     ("chat/command.rs", &["super::", "crate::"]),
     ("chat/screen.rs", &["super::conversation"]),
 ];

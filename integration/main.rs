@@ -19,6 +19,7 @@ mod properties;
 mod proxy;
 mod readme;
 mod relay;
+mod resume;
 mod script;
 mod settings;
 mod soak;

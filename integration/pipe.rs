@@ -2,6 +2,8 @@
 
 use std::process::Output;
 
+use lowkey::peer::{CloseReason, Event};
+
 use crate::world::{Folder, Program, Server, command};
 
 fn chat(server: &Server, name: &str, arguments: &[&str]) -> Program {
@@ -47,6 +49,7 @@ fn the_end_of_input_sends_what_is_left_and_ends_the_program() {
     for number in 0..100 {
         assert_eq!(bob.message().1, format!("line {number}"));
     }
+    bob.wait(&Event::Closed { peer: "alice".to_owned(), reason: CloseReason::PeerLeft });
     assert_eq!(alice.wait().code(), Some(0));
 }
 

@@ -84,7 +84,7 @@ proptest! {
                 match output {
                     Output::Signal(text) | Output::Transmit { text, .. } => prop_assert!(!text.contains("PLAIN")),
                     // Nobody here has a key with which a text or a proof could be sealed.
-                    Output::Event(Event::Message { .. }) => prop_assert!(false, "a text from nobody"),
+                    Output::Message { .. } => prop_assert!(false, "a text from nobody"),
                     _ => {}
                 }
             }
@@ -228,9 +228,9 @@ proptest! {
         for cut in [0, sealed.len() / 2, sealed.len() - 1] {
             prop_assert!(bob.open(&sealed[..cut]).is_err());
         }
-        prop_assert_eq!(bob.open(&sealed).unwrap().text, text.clone());
+        prop_assert_eq!(bob.open(&sealed).unwrap().bytes, text.as_bytes());
         prop_assert!(bob.open(&sealed).is_err() && alice.open(&sealed).is_err());
-        prop_assert_eq!(alice.open(&bob.seal(&text).unwrap()).unwrap().text, text);
+        prop_assert_eq!(alice.open(&bob.seal(&text).unwrap()).unwrap().bytes, text.as_bytes());
     }
 
     #[test]

@@ -345,10 +345,10 @@ fn ctrl_c_clears_the_line_and_twice_ends_the_program() {
     until("it is said again", || (terminal.screen().matches("Ctrl-C again").count() == 2).then_some(()));
     terminal.last_line("bob>");
     terminal.type_keys("\x03");
-    assert_eq!(terminal.wait(), 0);
-    assert!(terminal.is_cooked());
     let left = lowkey::peer::CloseReason::PeerLeft;
     bob.wait(&Event::Closed { peer: "alice".to_owned(), reason: left });
+    assert_eq!(terminal.wait(), 0);
+    assert!(terminal.is_cooked());
 }
 
 #[test]

@@ -24,12 +24,14 @@
 pub mod cipher;
 pub mod engine;
 pub mod event;
+pub mod frame;
 pub mod ice;
 pub mod keys;
 pub mod login;
 mod rtc;
 pub mod signaling;
 pub mod socks;
+pub mod texts;
 pub mod trust;
 
 use std::collections::{HashMap, VecDeque};
@@ -47,7 +49,7 @@ use log::{debug, error};
 use mio::{Poll, Token, Waker};
 
 pub use cipher::TextFormat;
-use engine::{Engine, Input, Output, Setup};
+use engine::{Engine, Input, Output, Receipt, Setup};
 pub use event::{CloseReason, Event, NotSentReason};
 pub use ice::IceServer;
 use keys::KeyPair;
@@ -97,6 +99,9 @@ pub struct Settings {
     pub max_requests: usize,
     /// How long nothing may be heard of the other side of a chat before it counts as lost. Mobile networks want more.
     pub lost_after: Duration,
+    /// How long the connection of an open chat is sought again once it was lost; zero ends the chat at once. Only peers of ours
+    /// can be found again, whose identity is proven.
+    pub resume_for: Duration,
 }
 
 impl fmt::Debug for Settings {
@@ -129,6 +134,7 @@ impl Default for Settings {
             text_format: TextFormat::V1,
             max_requests: 3,
             lost_after: Duration::from_secs(15),
+            resume_for: Duration::from_secs(24 * 60 * 60),
         }
     }
 }
@@ -206,7 +212,7 @@ impl Peer {
             lost_after: settings.lost_after,
             has_lost: Arc::default(),
         };
-        let queued = Gauge::default();
+        let (queued, kept, taken) = (Gauge::default(), Gauge::default(), Arc::<Taken>::default());
         let has_lost = config.has_lost.clone();
         let rtc = Rtc::start(config, outlet, queued.clone())?;
         let (event_sender, event_receiver) = mpsc::sync_channel(EVENTS);
@@ -231,15 +237,20 @@ impl Peer {
             identity: settings.identity.unwrap_or_else(KeyPair::generate),
             known: settings.known,
             is_strict: settings.is_strict,
+            resume_for: settings.resume_for,
         };
         let peer_loop = Loop {
             poll,
             mailbox,
             inputs,
             engine: Engine::new(username, setup),
-            signaling: Signaling::new(login, SERVER, Instant::now(), post),
+            signaling: Some(Signaling::new(login, SERVER, Instant::now(), post)),
             rtc,
             queued: queued.clone(),
+            kept: kept.clone(),
+            taken: taken.clone(),
+            has_lost: has_lost.clone(),
+            ends_at: None,
             is_server_ready: false,
             events: event_sender,
             undelivered: VecDeque::new(),
@@ -247,9 +258,9 @@ impl Peer {
             waker: waker.clone(),
         };
         let thread = thread::Builder::new().name("lowkey-peer".to_owned()).spawn(move || peer_loop.run())?;
-        let events = Events { receiver: event_receiver, is_full, waker: waker.clone() };
-        let handle =
-            Handle { mail, waker, queued, sent: AtomicU64::new(0), has_lost, thread: Mutex::new(Some(thread)) };
+        let events = Events { receiver: event_receiver, last: None, taken, is_full, waker: waker.clone() };
+        let (sent, thread) = (AtomicU64::new(0), Mutex::new(Some(thread)));
+        let handle = Handle { mail, waker, queued, kept, sent, has_lost, thread };
         Ok((Self { handle: Arc::new(handle) }, events))
     }
 
@@ -283,20 +294,21 @@ impl Peer {
         self.post(Input::Trust { peer: peer.to_owned(), known });
     }
 
-    /// Ends the chat with `peer`, or the call, once what was sent has arrived.
+    /// Ends the chat with `peer`, or the call, once what was sent has arrived. A peer that acknowledges has half a minute to
+    /// take it all; the [`Event::Closed`] comes then, and what was not taken comes back before it.
     pub fn leave(&self, peer: &str) {
         self.post(Input::Leave { peer: peer.to_owned() });
     }
 
-    /// How many bytes of texts wait to be sent, to all peers together. Who sends more than goes through can look at this
-    /// and wait; beyond some megabytes for one peer, texts come back as [`Event::NotSent`].
+    /// How many bytes of texts wait to be sent or to be acknowledged, to all peers together. Who sends more than goes through
+    /// can look at this and wait; beyond 8 MiB for one peer, texts come back as [`Event::NotSent`].
     pub fn queued_bytes(&self) -> usize {
-        self.handle.queued.get()
+        self.handle.queued.get() + self.handle.kept.get()
     }
 
-    /// Ends everything in order and waits for that: until what was sent has been read at the other side, or there is no
-    /// hope of that, half a minute at most. The events end too. Whether there was no hope of some of it is what comes back:
-    /// true means that as far as can be known nothing was lost.
+    /// Ends everything in order and waits for that: until what was sent has been taken by the other side's program, or there is
+    /// no hope of that, half a minute at most for those that acknowledge. The events end too. Whether all was taken is what
+    /// comes back; for peers that do not acknowledge, whether nothing was lost as far as can be known.
     pub fn shutdown(&self) -> bool {
         self.handle.post(Mail::Shutdown);
         let thread = self.handle.thread.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
@@ -312,8 +324,14 @@ impl Peer {
 }
 
 /// What happens to a [`Peer`], in order. Ends when the peer has shut down.
+///
+/// Whoever asks for the next event has dealt with the one before, so a text is acknowledged to its sender only then. The last
+/// one before a program breaks off is not.
 pub struct Events {
-    receiver: Receiver<Event>,
+    receiver: Receiver<Handed>,
+    /// Of the event that was given out last.
+    last: Option<Receipt>,
+    taken: Arc<Taken>,
     is_full: Arc<AtomicBool>,
     waker: Arc<Waker>,
 }
@@ -321,15 +339,24 @@ pub struct Events {
 impl Events {
     /// The next event, if one comes within `timeout`.
     pub fn next_timeout(&mut self, timeout: Duration) -> Option<Event> {
-        let event = self.receiver.recv_timeout(timeout).ok()?;
-        self.taken();
-        Some(event)
+        self.come_back();
+        let handed = self.receiver.recv_timeout(timeout).ok()?;
+        Some(self.give(handed))
     }
 
-    fn taken(&self) {
+    /// The event before is dealt with.
+    fn come_back(&mut self) {
+        if self.last.take().is_some_and(|receipt| self.taken.add(receipt)) {
+            let _ = self.waker.wake();
+        }
+    }
+
+    fn give(&mut self, handed: Handed) -> Event {
         if self.is_full.swap(false, Ordering::AcqRel) {
             let _ = self.waker.wake();
         }
+        self.last = handed.receipt;
+        handed.event
     }
 }
 
@@ -337,9 +364,37 @@ impl Iterator for Events {
     type Item = Event;
 
     fn next(&mut self) -> Option<Event> {
-        let event = self.receiver.recv().ok()?;
-        self.taken();
-        Some(event)
+        self.come_back();
+        let handed = self.receiver.recv().ok()?;
+        Some(self.give(handed))
+    }
+}
+
+/// An event on its way to the user.
+struct Handed {
+    event: Event,
+    /// Of a text that is acknowledged.
+    receipt: Option<Receipt>,
+}
+
+/// The texts that the user has taken and the loop does not know of yet: the last of each run of one chat.
+#[derive(Debug, Default)]
+struct Taken(Mutex<Vec<Receipt>>);
+
+impl Taken {
+    /// Adds one; whether it is the first.
+    fn add(&self, receipt: Receipt) -> bool {
+        let mut taken = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let is_first = taken.is_empty();
+        match taken.last_mut().filter(|last| last.chat == receipt.chat) {
+            Some(last) => *last = receipt,
+            None => taken.push(receipt),
+        }
+        is_first
+    }
+
+    fn drain(&self) -> Vec<Receipt> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
     }
 }
 
@@ -348,6 +403,7 @@ struct Handle {
     mail: Sender<Mail>,
     waker: Arc<Waker>,
     queued: Gauge,
+    kept: Gauge,
     /// Texts that were sent.
     sent: AtomicU64,
     has_lost: Arc<AtomicBool>,
@@ -381,15 +437,23 @@ struct Loop {
     mailbox: Receiver<Mail>,
     inputs: tokio::sync::mpsc::Receiver<Input>,
     engine: Engine,
-    signaling: Signaling,
+    /// `None` once the peer ends.
+    signaling: Option<Signaling>,
     rtc: Rtc,
-    /// Bytes of texts that wait: in the mail or for WebRTC.
+    /// Bytes of texts that wait: in the mail, or for WebRTC where they are not kept.
     queued: Gauge,
+    /// Bytes of texts that are kept until they are acknowledged.
+    kept: Gauge,
+    taken: Arc<Taken>,
+    /// Set when something that was sent may not have been read.
+    has_lost: Arc<AtomicBool>,
+    /// Until when is waited for the end of all chats, once the user wants an end.
+    ends_at: Option<Instant>,
     /// The server's socket may have more to read.
     is_server_ready: bool,
-    events: SyncSender<Event>,
+    events: SyncSender<Handed>,
     /// Events for which the user has no room yet.
-    undelivered: VecDeque<Event>,
+    undelivered: VecDeque<Handed>,
     /// Set while events wait, so that whoever takes one wakes the loop.
     is_full: Arc<AtomicBool>,
     /// The loop's own clone: a waker that is dropped too early takes its wake-up along.
@@ -409,17 +473,29 @@ impl Loop {
             let now = Instant::now();
             self.is_server_ready |= readiness.iter().any(|event| event.token() == SERVER);
             self.read_server(now);
+            for receipt in self.taken.drain() {
+                self.handle(Input::Taken(receipt), now);
+            }
             if self.read_mail(now) {
-                break;
+                self.leave(now);
             }
             self.deliver();
             self.read_inputs(now);
-            let events = self.signaling.tick(now, self.poll.registry());
-            self.hear(events, now);
+            if let Some(signaling) = &mut self.signaling {
+                let events = signaling.tick(now, self.poll.registry());
+                self.hear(events, now);
+            }
             self.handle(Input::Tick, now);
+            self.kept.set(self.engine.kept_bytes());
             self.deliver();
+            if self.ends_at.is_some_and(|ends_at| ends_at <= now || self.engine.is_idle()) {
+                break;
+            }
         }
-        self.end();
+        debug!("{} messages were dropped", self.engine.dropped());
+        // The mailbox goes first: a connection that waits for room in it could not end.
+        drop(self.inputs);
+        drop(self.rtc);
     }
 
     /// Whether it is time to end.
@@ -430,12 +506,17 @@ impl Loop {
                 Mail::User(Input::Send { peer, id, text }) => self.send(peer, id, text, now),
                 Mail::User(input) => self.handle(input, now),
                 Mail::Dialled(dialled) => {
-                    let events = self.signaling.dialled(dialled, now, self.poll.registry());
+                    let Some(signaling) = &mut self.signaling else { continue };
+                    let events = signaling.dialled(dialled, now, self.poll.registry());
                     self.hear(events, now);
                     self.is_server_ready = true;
                     self.read_server(now);
                 }
-                Mail::Shutdown => return true,
+                Mail::Shutdown => {
+                    // There may be more behind it.
+                    let _ = self.waker.wake();
+                    return true;
+                }
             }
         }
         // There may be more; it is the others' turn first.
@@ -445,8 +526,11 @@ impl Loop {
 
     /// Takes what the server says, as long as the user takes what comes of it.
     fn read_server(&mut self, now: Instant) {
-        if self.is_server_ready && self.undelivered.len() < UNDELIVERED {
-            let (events, is_more) = self.signaling.ready(now, self.poll.registry());
+        if self.is_server_ready
+            && self.undelivered.len() < UNDELIVERED
+            && let Some(signaling) = &mut self.signaling
+        {
+            let (events, is_more) = signaling.ready(now, self.poll.registry());
             self.is_server_ready = is_more;
             self.hear(events, now);
         }
@@ -454,18 +538,21 @@ impl Loop {
 
     /// Sends a text, unless the other side is too far behind with what was sent before.
     fn send(&mut self, peer: String, id: u64, text: String, now: Instant) {
-        self.queued.subtract(text.len());
-        if self.engine.connection(&peer).is_some_and(|chat| self.rtc.is_full(chat)) {
-            self.undelivered.push_back(Event::NotSent { peer, id, text, reason: NotSentReason::Busy });
+        let bytes = text.len();
+        if self.engine.unkept_connection(&peer).is_some_and(|chat| self.rtc.is_full(chat)) {
+            self.tell(Event::NotSent { peer, id, text, reason: NotSentReason::Busy });
         } else {
             self.handle(Input::Send { peer, id, text }, now);
         }
+        // In this order, so that no moment looks as if less was waiting than there is.
+        self.kept.set(self.engine.kept_bytes());
+        self.queued.subtract(bytes);
     }
 
-    /// Takes what WebRTC brings, as long as the user takes what comes of it.
+    /// Takes what WebRTC brings, as long as the user takes what comes of it. At the end it is only acknowledgements.
     fn read_inputs(&mut self, now: Instant) {
         for _ in 0..INPUTS_PER_TURN {
-            if !self.undelivered.is_empty() {
+            if !self.undelivered.is_empty() && self.ends_at.is_none() {
                 return;
             }
             let Ok(input) = self.inputs.try_recv() else { return };
@@ -481,11 +568,11 @@ impl Loop {
             match event {
                 signaling::Event::Online => {
                     self.handle(Input::Online, now);
-                    self.undelivered.push_back(Event::Online);
+                    self.tell(Event::Online);
                 }
                 signaling::Event::Text(text) => self.handle(Input::Signal(text), now),
                 signaling::Event::Offline { reason, retry_in } => {
-                    self.undelivered.push_back(Event::Offline { reason, retry_in });
+                    self.tell(Event::Offline { reason, retry_in });
                     self.handle(Input::Offline, now);
                 }
             }
@@ -496,19 +583,40 @@ impl Loop {
         for output in self.engine.handle(input, now) {
             match output {
                 Output::Signal(text) => {
-                    let events = self.signaling.send(text, now, self.poll.registry());
-                    self.hear(events, now);
+                    if let Some(signaling) = &mut self.signaling {
+                        let events = signaling.send(text, now, self.poll.registry());
+                        self.hear(events, now);
+                    }
                 }
                 Output::UseServers(servers) => self.rtc.take_offered(servers),
                 Output::Offer { id } => self.rtc.begin(id, None),
                 Output::Answer { id, sdp } => self.rtc.begin(id, Some(sdp)),
                 Output::Finish { id, sdp } => self.rtc.command(id, Command::Finish(sdp)),
                 Output::AddCandidate { id, candidate } => self.rtc.command(id, Command::AddCandidate(candidate)),
-                Output::Transmit { id, text } => self.rtc.transmit(id, text),
-                Output::Close { id, peer_closes } => self.rtc.command(id, Command::Close { peer_closes }),
-                Output::Event(event) => self.undelivered.push_back(event),
+                Output::Transmit { id, text, is_kept } => self.rtc.transmit(id, text, is_kept),
+                Output::Close { id, parting } => self.rtc.command(id, Command::Close(parting)),
+                Output::Message { peer, text, receipt } => {
+                    self.undelivered.push_back(Handed { event: Event::Message { peer, text }, receipt });
+                }
+                Output::Event(event) => self.tell(event),
             }
         }
+    }
+
+    /// Keeps an event for the user.
+    fn tell(&mut self, event: Event) {
+        if self.ends_at.is_some() && matches!(event, Event::NotSent { .. }) {
+            self.has_lost.store(true, Ordering::SeqCst);
+        }
+        // One that says more than the one before it takes its place.
+        if let (Event::Delivered { peer, .. }, Some(Handed { event: last @ Event::Delivered { .. }, .. })) =
+            (&event, self.undelivered.back_mut())
+            && matches!(&last, Event::Delivered { peer: before, .. } if before == peer)
+        {
+            *last = event;
+            return;
+        }
+        self.undelivered.push_back(Handed { event, receipt: None });
     }
 
     /// Hands the user as many events as there is room for.
@@ -534,23 +642,25 @@ impl Loop {
         if self.is_server_ready && self.undelivered.len() < UNDELIVERED {
             return Some(Duration::ZERO);
         }
-        let next = [self.engine.next_deadline(), self.signaling.next_deadline()].into_iter().flatten().min()?;
+        let signaling = self.signaling.as_ref().and_then(Signaling::next_deadline);
+        let next = [self.engine.next_deadline(), signaling, self.ends_at].into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
     }
 
-    /// Leaves every chat, and lets WebRTC and the server hear of it.
-    fn end(mut self) {
-        let now = Instant::now();
+    /// Leaves every chat, and the server, which can give the name to somebody else while the last texts are on their way. The
+    /// loop goes on until these are acknowledged.
+    fn leave(&mut self, now: Instant) {
+        if self.ends_at.is_some() {
+            return;
+        }
+        self.ends_at = Some(now + END_TIME);
         for peer in self.engine.peers() {
             self.handle(Input::Leave { peer }, now);
         }
-        self.deliver();
-        debug!("{} messages were dropped", self.engine.dropped());
-        // The mailbox goes first: a connection that waits for room in it could not end. And the server can give the name
-        // to somebody else while the last texts are still on their way.
-        drop(self.inputs);
-        self.signaling.close();
-        drop(self.rtc);
+        self.is_server_ready = false;
+        if let Some(mut signaling) = self.signaling.take() {
+            signaling.close();
+        }
     }
 }
 
@@ -574,6 +684,10 @@ impl Gauge {
         self.0.fetch_sub(amount, Ordering::Relaxed);
     }
 
+    fn set(&self, amount: usize) {
+        self.0.store(amount, Ordering::Relaxed);
+    }
+
     fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
@@ -592,6 +706,9 @@ const EVENTS: usize = 128;
 
 /// Events that may wait for room among those before the server is no longer listened to.
 const UNDELIVERED: usize = 256;
+
+/// How long all chats together may take to end: a little longer than each of them may.
+const END_TIME: Duration = Duration::from_secs(31);
 
 /// Inputs from WebRTC, and from the user, that are served in one turn.
 const INPUTS_PER_TURN: usize = 256;

@@ -210,6 +210,9 @@ pub struct Introduction {
     /// What it can do; a name that is not known is ignored.
     #[serde(default)]
     pub features: Vec<String>,
+    /// It calls to carry on a chat whose connection it has lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resumes: bool,
 }
 
 /// The payload of a signal whose content the server is not to see (protocol 2.2).

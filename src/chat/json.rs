@@ -133,6 +133,8 @@ fn reason_name(reason: &CloseReason) -> &'static str {
         CloseReason::Declined => "declined",
         CloseReason::NoAnswer => "no_answer",
         CloseReason::NoConnection => "no_connection",
+        CloseReason::NoCandidates => "no_candidates",
+        CloseReason::LocalOnly => "local_only",
         CloseReason::NoRelay(_) => "no_relay",
         CloseReason::Oneself => "oneself",
         CloseReason::NotCalling => "not_calling",

@@ -21,11 +21,11 @@ pub enum TextFormat {
     V2,
 }
 
-/// A text that was opened.
+/// A message that was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opened {
-    /// What the peer wrote.
-    pub text: String,
+    /// What the peer sealed: a text, or a frame.
+    pub bytes: Vec<u8>,
     /// The peer has changed its key in mid-chat, for the first time. The box of any fresh key opens, so by itself this
     /// proves nothing.
     pub key_changed: bool,
@@ -34,7 +34,7 @@ pub struct Opened {
 /// Why a text is dropped. It changes nothing in the cipher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenError {
-    /// Neither of the two formats, or not UTF-8 once opened.
+    /// Neither of the two formats.
     Malformed,
     /// The MAC is not that of the peer's key.
     Forged,
@@ -86,11 +86,11 @@ impl Cipher {
         })
     }
 
-    /// Seals `text` into one message of the data channel.
+    /// Seals a text or a frame into one message of the data channel.
     ///
     /// # Errors
     /// [`Exhausted`] when the chat has had [`MAX_TEXTS`].
-    pub fn seal(&mut self, text: &str) -> Result<String, Exhausted> {
+    pub fn seal(&mut self, bytes: impl AsRef<[u8]>) -> Result<String, Exhausted> {
         if self.seen.len() >= MAX_TEXTS {
             return Err(Exhausted);
         }
@@ -101,7 +101,7 @@ impl Cipher {
             self.own.push_front(fresh);
             self.own.truncate(KEPT_PAIRS);
         }
-        let (nonce, sealed) = keys::seal(&self.shared, text.as_bytes());
+        let (nonce, sealed) = keys::seal(&self.shared, bytes.as_ref());
         self.seen.insert(prefix(&nonce));
         Ok(match self.format {
             TextFormat::V1 => sealed,
@@ -139,8 +139,7 @@ impl Cipher {
         if self.seen.len() >= MAX_TEXTS {
             return Err(OpenError::Exhausted);
         }
-        let opened = self.decrypt(peer, nonce, sealed).ok_or(OpenError::Forged)?;
-        let text = String::from_utf8(opened).map_err(|_| OpenError::Malformed)?;
+        let bytes = self.decrypt(peer, nonce, sealed).ok_or(OpenError::Forged)?;
         // Only now that the text is proven does it change anything.
         self.seen.insert(prefix(nonce));
         if v2.is_some() {
@@ -154,7 +153,7 @@ impl Cipher {
             self.follow = true;
             self.shared = self.own[0].shared_with(peer);
         }
-        Ok(Opened { text, key_changed })
+        Ok(Opened { bytes, key_changed })
     }
 
     /// The own key that texts are sealed with now.
@@ -275,7 +274,7 @@ mod tests {
     }
 
     fn opened(text: &str) -> Result<Opened, OpenError> {
-        Ok(Opened { text: text.to_owned(), key_changed: false })
+        Ok(Opened { bytes: text.into(), key_changed: false })
     }
 
     /// A peer that changes its `rk`, as format v2 allows.
@@ -424,12 +423,12 @@ mod tests {
         changed(&mut alice);
         let message = alice.seal("new key").unwrap();
         assert_ne!(alice.own[0].public(), before);
-        assert_eq!(bob.open(&message), Ok(Opened { text: "new key".to_owned(), key_changed: true }));
+        assert_eq!(bob.open(&message), Ok(Opened { bytes: "new key".into(), key_changed: true }));
         assert_eq!(alice.open(&crossing), opened("crossing"), "sealed for the key before");
         let bobs = bob.own[0].public();
         let answer = bob.seal("follows").unwrap();
         assert_ne!(bob.own[0].public(), bobs);
-        assert_eq!(alice.open(&answer).map(|opened| opened.text), Ok("follows".to_owned()));
+        assert_eq!(alice.open(&answer).map(|opened| opened.bytes), Ok("follows".into()));
         let message = alice.seal("again").unwrap();
         assert_eq!(bob.open(&message), opened("again"), "told once");
         for _ in 0..6 {

@@ -151,8 +151,12 @@ pub enum CloseReason {
     Declined,
     /// The other side did not answer within a minute.
     NoAnswer,
-    /// No connection came about.
+    /// No connection came about, though both sides may be reached from outside.
     NoConnection,
+    /// No connection came about: this machine has found no network address of its own to offer.
+    NoCandidates,
+    /// No connection came about: both sides know only the addresses of their own networks.
+    LocalOnly,
     /// No connection came about, and no TURN server relays.
     NoRelay(NoRelay),
     /// One cannot call oneself.
@@ -222,6 +226,13 @@ impl fmt::Display for CloseReason {
             Self::NoAnswer => f.write_str("no answer within a minute"),
             Self::NoConnection => f.write_str(
                 "no connection came about; where NATs or firewalls stand between you, each side needs a TURN server (--turn)",
+            ),
+            Self::NoCandidates => f.write_str(
+                "no connection came about: this machine has no network address to offer; is it connected to a network?",
+            ),
+            Self::LocalOnly => f.write_str(
+                "no connection came about: both sides know only the addresses of their own networks; \
+                 unless these are one network, each needs a STUN server (--stun) or a TURN server (--turn)",
             ),
             Self::NoRelay(reason) => reason.fmt(f),
             Self::Oneself => f.write_str("that is you"),

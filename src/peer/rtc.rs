@@ -31,7 +31,7 @@ use prompt::{Pace, Prompt};
 use relay::Relay;
 
 use super::Gauge;
-use super::engine::{ConnectionId, Input, MAX_MESSAGE};
+use super::engine::{ConnectionId, Input, MAX_MESSAGE, Parting};
 use super::event::CloseReason;
 use super::ice::{self, IceServer, NoRelay, NoRelayCause};
 use crate::protocol::Candidate;
@@ -64,11 +64,8 @@ pub enum Command {
     AddCandidate(Candidate),
     /// Send a text message.
     Transmit(String, Waiting),
-    /// End once all that was sent has arrived, and has been read if the other side is one that says so.
-    Close {
-        /// The other side closes the connection once it has read to the end.
-        peer_closes: bool,
-    },
+    /// End, once what is to be waited for has come.
+    Close(Parting),
 }
 
 /// Where inputs of the engine go: a bounded mailbox and the loop to be woken. Whoever is faster than the loop waits,
@@ -150,10 +147,11 @@ impl Rtc {
         self.command(id, Command::Begin(offer, queue, self.offered.clone()));
     }
 
-    /// Sends a text message.
-    pub fn transmit(&self, id: ConnectionId, text: String) {
+    /// Sends a text message. One that is kept elsewhere until it is acknowledged is counted there.
+    pub fn transmit(&self, id: ConnectionId, text: String, is_kept: bool) {
         if let Some(queue) = self.queues.get(&id) {
-            let waiting = Waiting::new(text.len(), [queue.clone(), self.queued.clone()]);
+            let gauges = if is_kept { vec![] } else { vec![queue.clone(), self.queued.clone()] };
+            let waiting = Waiting::new(text.len(), gauges);
             self.command(id, Command::Transmit(text, waiting));
         }
     }
@@ -168,11 +166,11 @@ impl Rtc {
 #[derive(Debug)]
 pub struct Waiting {
     bytes: usize,
-    gauges: [Gauge; 2],
+    gauges: Vec<Gauge>,
 }
 
 impl Waiting {
-    fn new(bytes: usize, gauges: [Gauge; 2]) -> Self {
+    fn new(bytes: usize, gauges: Vec<Gauge>) -> Self {
         gauges.iter().for_each(|gauge| gauge.add(bytes));
         Self { bytes, gauges }
     }
@@ -247,13 +245,13 @@ async fn live(
         Link { id, connection, outlet, notes, pace, is_relay_only, queue: None, writer: None, channel: None };
     let mut has_relay = false;
     let no_relay = || CloseReason::NoRelay(NoRelay { cause: relay.trouble(), is_offered });
-    let mut peer_closes = true;
+    let mut parting = Parting::Sent;
     let ended = loop {
         let step = tokio::select! {
             command = commands.recv() => match command {
                 None => break None,
-                Some(Command::Close { peer_closes: closes }) => {
-                    peer_closes = closes;
+                Some(Command::Close(how)) => {
+                    parting = how;
                     break None;
                 }
                 Some(command) => link.obey(command).await,
@@ -283,10 +281,14 @@ async fn live(
             outlet.send(Input::Closed { id, reason }).await;
         }
         None => {
-            if let (Some(writer), Some(channel)) = (writer, channel) {
-                let read_time = if peer_closes { READ_TIME } else { READ_TIME_UNKNOWN };
+            let read_time = match parting {
+                Parting::AtOnce => None,
+                Parting::Sent => Some(READ_TIME_UNKNOWN),
+                Parting::Read | Parting::Acknowledged => Some(READ_TIME),
+            };
+            if let (Some(writer), Some(channel), Some(read_time)) = (writer, channel, read_time) {
                 let is_read = close_in_order(writer, channel, &connection, &mut noted, read_time).await;
-                if !is_read && peer_closes {
+                if !is_read && parting == Parting::Read {
                     config.has_lost.store(true, Ordering::SeqCst);
                 }
             }
@@ -412,7 +414,7 @@ impl Link {
                 }
                 Ok(())
             }
-            Command::Close { .. } => Ok(()),
+            Command::Close(_) => Ok(()),
         }
     }
 

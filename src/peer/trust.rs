@@ -60,15 +60,17 @@ pub enum Role {
 }
 
 /// Makes the proof that `sender` owns its identity, its session key and its transport (protocol 2.3). `identity` is its
-/// long-term pair; only the receiver can open it, and could have made it, too.
-pub fn prove(identity: &KeyPair, role: Role, sender: &Party<'_>, receiver: &Party<'_>) -> String {
-    keys::seal(&identity.shared_with(receiver.key), &proof_hash(role, sender, receiver)).1
+/// long-term pair; only the receiver can open it, and could have made it, too. What is `added` stands in the box behind the hash.
+pub fn prove(identity: &KeyPair, role: Role, sender: &Party<'_>, receiver: &Party<'_>, added: &[u8]) -> String {
+    let bytes = [&proof_hash(role, sender, receiver)[..], added].concat();
+    keys::seal(&identity.shared_with(receiver.key), &bytes).1
 }
 
-/// Checks a proof of `sender`, made for the session pair `own` of the receiver.
-pub fn is_proven(proof: &str, own: &KeyPair, role: Role, sender: &Party<'_>, receiver: &Party<'_>) -> bool {
-    let opened = keys::open(&own.shared_with(sender.identity), proof);
-    opened.is_some_and(|(_, hash)| bool::from(hash.ct_eq(&proof_hash(role, sender, receiver))))
+/// Checks a proof of `sender`, made for the session pair `own` of the receiver: what was added to it, if it holds.
+pub fn check(proof: &str, own: &KeyPair, role: Role, sender: &Party<'_>, receiver: &Party<'_>) -> Option<Vec<u8>> {
+    let (_, bytes) = keys::open(&own.shared_with(sender.identity), proof)?;
+    let (hash, added) = bytes.split_first_chunk::<64>()?;
+    bool::from(hash.ct_eq(&proof_hash(role, sender, receiver))).then(|| added.to_vec())
 }
 
 /// What a proof holds: the SHA-512 of all that could be changed on the way, each item behind its length.
@@ -339,8 +341,10 @@ mod tests {
         let (identity, session, other) = (KeyPair::generate(), KeyPair::generate(), KeyPair::generate());
         let alice = Party { identity: identity.public(), ..party("alice", 1, 0x40, 0xaa) };
         let bob = Party { key: session.public(), ..party("bob", 0x20, 0x60, 0xbb) };
-        let proof = prove(&identity, Role::Initiator, &alice, &bob);
-        assert!(is_proven(&proof, &session, Role::Initiator, &alice, &bob));
+        let proof = prove(&identity, Role::Initiator, &alice, &bob, b"added");
+        let is_proven =
+            |proof: &str, own, role, sender: &_, receiver: &_| check(proof, own, role, sender, receiver).is_some();
+        assert_eq!(check(&proof, &session, Role::Initiator, &alice, &bob), Some(b"added".to_vec()));
         assert!(!is_proven(&proof, &session, Role::Responder, &alice, &bob));
         assert!(!is_proven(&proof, &other, Role::Initiator, &alice, &bob));
         for alice in [

@@ -509,7 +509,10 @@ impl Hub {
     /// Answers with an error, and closes a connection that has had too many in a row.
     fn error(&mut self, conn: ConnId, code: ErrorCode, message: &str, target: Option<&str>) -> Outputs<'static> {
         let Some(user) = self.users.get_mut(&conn) else { return Outputs::new() };
-        user.errors_in_a_row += 1;
+        // That somebody is not online is no mistake of who asks, and asking has a limit of its own.
+        if code != ErrorCode::UserOffline {
+            user.errors_in_a_row += 1;
+        }
         let is_last = user.errors_in_a_row >= self.limits.errors_in_a_row;
         self.counts.errors[code as usize] += 1;
         let payload = ErrorPayload {
@@ -883,6 +886,17 @@ mod tests {
         assert_eq!(codes(&hub.receive(ALICE, "x", now)), ["INVALID_MESSAGE", "closed 1008"]);
         assert_eq!(hub.counts().errors(ErrorCode::InvalidMessage), 99);
         assert_eq!(hub.counts().relays(MessageType::SignalIce), 1);
+    }
+
+    #[test]
+    fn asking_for_somebody_who_is_not_online_is_no_mistake() {
+        let mut hub = hub();
+        let mut now = Instant::now();
+        for _ in 0..200 {
+            let text = r#"{"type":"session:connect","target":"nobody"}"#;
+            assert_eq!(codes(&hub.receive(ALICE, text, now)), ["USER_OFFLINE"]);
+            now += Duration::from_secs(2);
+        }
     }
 
     #[test]

@@ -90,7 +90,7 @@ pub const TABLE: [(&str, &str, &str, &str); 20] = [
     ("messages, pings and pongs of a client", "200/s, 2,000 at once", "RATE_LIMITS=off", "RATE_LIMITED, not delivered"),
     ("bytes of a client", "256 KiB/s, 4 MiB at once", "RATE_LIMITS=off", "RATE_LIMITED, not delivered"),
     ("connect, create, join of a client", "60/min, 60 at once", "RATE_LIMITS=off", "RATE_LIMITED"),
-    ("errors of a client in a row", "50", "", "closed with 1008"),
+    ("errors of a client in a row, but for USER_OFFLINE", "50", "", "closed with 1008"),
     ("clients", "1,000,000", "MAX_CLIENTS", "503"),
     ("clients of an address (IPv6: a /64)", "256", "MAX_CLIENTS_PER_ADDRESS", "429; loopback is not capped"),
     ("new clients of an address", "5/s, 512 at once", "RATE_LIMITS=off", "429; loopback is not counted"),

@@ -1,0 +1,577 @@
+//! Chats that outlive their connection: first engines in memory, at any moment and in any order, then the real thing.
+
+use std::collections::HashSet;
+use std::process::Command;
+use std::time::Duration;
+
+use lowkey::peer::engine::{Engine, Input, Setup};
+use lowkey::peer::{CloseReason, Event, NotSentReason, Settings};
+use proptest::prelude::*;
+
+use crate::engine::{ALICE, BOB, NAMES, World, closed, delivered, message, open};
+use crate::world::{Folder, Program, Server, User, identity};
+
+fn peer(user: usize) -> String {
+    NAMES[1 - user].to_owned()
+}
+
+fn interrupted(user: usize) -> Event {
+    Event::Interrupted { peer: peer(user) }
+}
+
+fn resumed(user: usize) -> Event {
+    Event::Resumed { peer: peer(user) }
+}
+
+fn send(world: &mut World, user: usize, id: u64) {
+    let text = format!("{} {id}", NAMES[user]);
+    world.handle(user, Input::Send { peer: peer(user), id, text });
+}
+
+/// Time enough for calls and acknowledgements.
+fn wait(world: &mut World) {
+    for _ in 0..3 {
+        world.pass(2);
+        world.settle();
+    }
+}
+
+#[test]
+fn a_chat_goes_on_where_it_was_interrupted() {
+    let mut world = World::open();
+    send(&mut world, ALICE, 1);
+    world.settle();
+    assert_eq!(world.taken(BOB), [message("alice", "alice 1")]);
+    // The second is lost with the connection, and so is the acknowledgement of the first.
+    send(&mut world, ALICE, 2);
+    world.lose(0);
+    world.settle();
+    send(&mut world, ALICE, 3);
+    send(&mut world, BOB, 1);
+    assert_eq!([world.taken(ALICE), world.taken(BOB)], [vec![interrupted(ALICE)], vec![interrupted(BOB)]]);
+    wait(&mut world);
+    let told = world.taken(BOB);
+    assert_eq!(told, [resumed(BOB), message("alice", "alice 2"), message("alice", "alice 3")]);
+    wait(&mut world);
+    let told = world.taken(ALICE);
+    assert_eq!(told, [resumed(ALICE), delivered("bob", 1), message("bob", "bob 1"), delivered("bob", 3)]);
+    wait(&mut world);
+    assert_eq!(world.taken(BOB), [delivered("alice", 1)]);
+}
+
+#[test]
+fn one_side_alone_may_notice_the_loss() {
+    let mut world = World::open();
+    send(&mut world, BOB, 1);
+    world.settle();
+    world.lose_for(ALICE);
+    wait(&mut world);
+    // Bob was not asked; his old connection gave way to the new one.
+    assert_eq!(world.taken(ALICE), [message("bob", "bob 1"), interrupted(ALICE), resumed(ALICE)]);
+    assert_eq!(world.taken(BOB), [interrupted(BOB), resumed(BOB)]);
+    wait(&mut world);
+    assert_eq!(world.taken(BOB), [delivered("alice", 1)]);
+}
+
+#[test]
+fn a_chat_is_sought_until_the_server_is_back_and_for_a_day() {
+    let mut world = World::open();
+    world.go_offline(ALICE);
+    world.lose(0);
+    wait(&mut world);
+    assert_eq!([world.taken(ALICE), world.taken(BOB)], [vec![interrupted(ALICE)], vec![interrupted(BOB)]]);
+    for _ in 0..100 {
+        world.pass(600);
+        world.settle();
+    }
+    assert_eq!([world.taken(ALICE), world.taken(BOB)], [vec![], vec![]]);
+    world.go_online(ALICE);
+    world.pass(0);
+    world.settle();
+    assert_eq!([world.taken(ALICE), world.taken(BOB)], [vec![resumed(ALICE)], vec![resumed(BOB)]], "at once");
+    world.go_offline(ALICE);
+    world.lose(0);
+    world.settle();
+    send(&mut world, BOB, 7);
+    world.pass(24 * 60 * 60);
+    world.settle();
+    assert_eq!(world.taken(ALICE), [interrupted(ALICE), closed("bob", CloseReason::ConnectionLost)]);
+    let (text, reason) = ("bob 7".to_owned(), NotSentReason::NotOpen);
+    let back = Event::NotSent { peer: "alice".to_owned(), id: 7, text, reason };
+    assert_eq!(world.taken(BOB), [interrupted(BOB), back, closed("alice", CloseReason::ConnectionLost)]);
+    assert_eq!([ALICE, BOB].map(|user| world.engines[user].next_deadline()), [None, None]);
+}
+
+#[test]
+fn a_program_that_was_started_anew_is_called_and_nothing_is_sent_twice() {
+    let mut world = World::open();
+    send(&mut world, ALICE, 1);
+    world.settle();
+    world.taken(BOB);
+    wait(&mut world);
+    send(&mut world, ALICE, 2);
+    world.settle();
+    world.restart(BOB);
+    world.settle();
+    send(&mut world, ALICE, 3);
+    wait(&mut world);
+    assert_eq!(world.taken(BOB), [Event::Request { peer: "alice".to_owned() }], "an ordinary call");
+    assert_eq!(world.taken(ALICE), [delivered("bob", 1), interrupted(ALICE)]);
+    world.command(BOB, |peer| Input::Accept { peer });
+    world.settle();
+    let (text, reason) = ("alice 2".to_owned(), NotSentReason::Unconfirmed);
+    let back = Event::NotSent { peer: "bob".to_owned(), id: 2, text, reason };
+    assert_eq!(world.taken(ALICE), [back, resumed(ALICE)]);
+    let told = world.taken(BOB);
+    assert!(told.ends_with(&[open("alice"), message("alice", "alice 3")]), "{told:?}");
+    wait(&mut world);
+    assert_eq!(world.taken(ALICE), [delivered("bob", 3)]);
+}
+
+#[test]
+fn a_program_that_was_started_anew_may_call_itself_and_is_answered_unasked() {
+    let mut world = World::open();
+    world.restart(BOB);
+    world.settle();
+    world.command(BOB, |peer| Input::Connect { peer });
+    world.settle();
+    assert_eq!(world.taken(ALICE), [interrupted(ALICE), resumed(ALICE)]);
+    assert!(world.taken(BOB).ends_with(&[open("alice")]));
+}
+
+#[test]
+fn an_interrupted_chat_takes_nobody_else_under_that_name() {
+    for is_caller in [true, false] {
+        let mut world = World::open();
+        send(&mut world, ALICE, 1);
+        world.restart(BOB);
+        // The server gives the name to another.
+        world.engines[BOB] = Engine::new("bob", Setup::default());
+        world.handle(BOB, Input::Online);
+        world.handle(ALICE, Input::Trust { peer: "bob".to_owned(), known: None });
+        world.settle();
+        assert_eq!(world.taken(ALICE), [interrupted(ALICE)]);
+        if is_caller {
+            // Whoever calls anew is a request like any other.
+            world.command(BOB, |peer| Input::Connect { peer });
+            world.settle();
+            assert_eq!(world.taken(ALICE), [Event::Request { peer: "bob".to_owned() }]);
+            continue;
+        }
+        world.pass(1);
+        world.settle();
+        world.command(BOB, |peer| Input::Accept { peer });
+        world.settle();
+        let told = world.taken(ALICE);
+        let [Event::NotSent { id: 1, .. }, Event::Closed { reason, .. }] = &told[..] else { panic!("{told:?}") };
+        assert!(matches!(reason, CloseReason::IdentityChanged { identity: Some(_), .. }), "{reason:?}");
+        assert!(!world.taken(BOB).iter().any(|event| matches!(event, Event::Message { .. } | Event::Open { .. })));
+    }
+}
+
+#[test]
+fn whoever_leaves_an_interrupted_chat_ends_it_for_both() {
+    let mut world = World::open();
+    world.lose(0);
+    world.settle();
+    send(&mut world, ALICE, 1);
+    send(&mut world, BOB, 1);
+    world.command(BOB, |peer| Input::Leave { peer });
+    world.settle();
+    let back = |user: usize| {
+        let (text, reason) = (format!("{} 1", NAMES[user]), NotSentReason::NotOpen);
+        Event::NotSent { peer: peer(user), id: 1, text, reason }
+    };
+    assert_eq!(world.taken(BOB), [interrupted(BOB), back(BOB), closed("alice", CloseReason::Left)]);
+    assert_eq!(world.taken(ALICE), [interrupted(ALICE), back(ALICE), closed("bob", CloseReason::PeerLeft)]);
+    wait(&mut world);
+    assert_eq!([world.taken(ALICE), world.taken(BOB)], [vec![], vec![]]);
+}
+
+#[test]
+fn who_leaves_waits_until_all_is_taken_and_half_a_minute_at_most() {
+    let mut world = World::open();
+    send(&mut world, ALICE, 1);
+    world.command(ALICE, |peer| Input::Leave { peer });
+    world.settle();
+    world.pass(20);
+    assert_eq!(world.taken(ALICE), []);
+    assert_eq!(world.taken(BOB), [message("alice", "alice 1"), closed("alice", CloseReason::PeerLeft)]);
+    world.settle();
+    assert_eq!(world.taken(ALICE), [delivered("bob", 1), closed("bob", CloseReason::Left)]);
+    let mut world = World::open();
+    send(&mut world, ALICE, 1);
+    world.command(ALICE, |peer| Input::Leave { peer });
+    world.settle();
+    world.pass(30);
+    let (text, reason) = ("alice 1".to_owned(), NotSentReason::Unconfirmed);
+    let back = Event::NotSent { peer: "bob".to_owned(), id: 1, text, reason };
+    assert_eq!(world.taken(ALICE), [back, closed("bob", CloseReason::Left)]);
+}
+
+#[test]
+fn both_may_leave_at_once() {
+    let mut world = World::open();
+    for user in [ALICE, BOB] {
+        send(&mut world, user, 1);
+        world.command(user, |peer| Input::Leave { peer });
+    }
+    world.settle();
+    for user in [ALICE, BOB] {
+        let told = world.taken(user);
+        assert!(matches!(told.last(), Some(Event::Closed { .. })), "{told:?}");
+        assert!(world.engines[user].is_idle());
+    }
+}
+
+/// What has happened to the texts of two users.
+#[derive(Default)]
+struct Account {
+    sent: [u64; 2],
+    /// The texts that each user has taken, in order.
+    taken: [Vec<String>; 2],
+    confirmed: [u64; 2],
+    returned: [HashSet<u64>; 2],
+    /// How many of a user's events were looked at.
+    looked_at: [usize; 2],
+}
+
+impl Account {
+    /// Looks at what is new. Nothing is ever told to be delivered that the other user has not taken.
+    fn look(&mut self, world: &World) {
+        for user in [ALICE, BOB] {
+            for event in &world.seen(user)[self.looked_at[user]..] {
+                match event {
+                    Event::Delivered { id, .. } => {
+                        assert!(*id > self.confirmed[user], "told once, and forwards");
+                        let is_taken = self.taken[1 - user].contains(&format!("{} {id}", NAMES[user]));
+                        assert!(is_taken, "{} {id} is delivered, and was not taken", NAMES[user]);
+                        self.confirmed[user] = *id;
+                    }
+                    Event::NotSent { id, .. } => assert!(self.returned[user].insert(*id), "it comes back once"),
+                    _ => {}
+                }
+            }
+            self.looked_at[user] = world.seen(user).len();
+        }
+    }
+
+    fn take(&mut self, world: &mut World, user: usize) {
+        self.look(world);
+        let is_text = |event| match event {
+            Event::Message { text, .. } => Some(text),
+            _ => None,
+        };
+        let events = world.take_events(user);
+        self.taken[user].extend(events.into_iter().filter_map(is_text));
+        self.looked_at[user] = 0;
+        world.come_back(user);
+        self.look(world);
+    }
+
+    fn step(&mut self, world: &mut World, command: u8, choice: usize) {
+        let user = choice % 2;
+        match command {
+            0 | 1 => {
+                self.sent[user] += 1;
+                send(world, user, self.sent[user]);
+            }
+            2 | 3 => self.take(world, user),
+            4 => world.lose(choice / 2),
+            5 => world.go_offline(user),
+            6 => world.go_online(user),
+            7 => world.pass(choice as u64 % 40),
+            8 => world.lose_for(user),
+            _ => {
+                world.step(choice);
+            }
+        }
+        self.look(world);
+    }
+
+    /// Everything is well again for long enough, and all is read.
+    fn recover(&mut self, world: &mut World) {
+        for user in [ALICE, BOB] {
+            world.go_online(user);
+        }
+        for _ in 0..30 {
+            world.notice();
+            world.settle();
+            self.accept(world);
+            world.settle();
+            for user in [ALICE, BOB] {
+                self.take(world, user);
+            }
+            world.pass(31);
+        }
+        world.settle();
+        self.look(world);
+    }
+
+    /// Whoever is asked says yes.
+    fn accept(&mut self, world: &mut World) {
+        for user in [ALICE, BOB] {
+            if world.seen(user).iter().any(|event| matches!(event, Event::Request { .. })) {
+                world.command(user, |peer| Input::Accept { peer });
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+
+    #[test]
+    fn every_text_is_taken_once_and_in_order_whatever_is_lost(
+        steps in prop::collection::vec((0u8..20, any::<usize>()), 0..200)
+    ) {
+        let (mut world, mut account) = (World::open(), Account::default());
+        for (command, choice) in steps {
+            account.step(&mut world, command, choice);
+        }
+        account.recover(&mut world);
+        for user in [ALICE, BOB] {
+            let sent: Vec<String> = (1..=account.sent[user]).map(|id| format!("{} {id}", NAMES[user])).collect();
+            prop_assert_eq!(&account.taken[1 - user], &sent);
+            prop_assert_eq!(account.confirmed[user], account.sent[user]);
+            prop_assert!(account.returned[user].is_empty());
+        }
+    }
+
+    #[test]
+    fn no_text_is_taken_twice_or_lost_in_silence_where_programs_are_killed(
+        steps in prop::collection::vec((0u8..22, any::<usize>()), 0..200)
+    ) {
+        let (mut world, mut account) = (World::open(), Account::default());
+        for (command, choice) in steps {
+            match command {
+                // Only bob's; alice is there to tell of it.
+                20 if choice % 4 == 0 => {
+                    account.look(&world);
+                    world.restart(BOB);
+                    account.looked_at[BOB] = 0;
+                }
+                20 => {}
+                21 => account.accept(&mut world),
+                0 | 1 => account.step(&mut world, command, 2 * choice.min(usize::MAX / 2)),
+                _ => account.step(&mut world, command, choice),
+            }
+        }
+        account.recover(&mut world);
+        let taken = &account.taken[BOB];
+        prop_assert_eq!(taken.iter().collect::<HashSet<_>>().len(), taken.len(), "twice");
+        for id in 1..=account.sent[ALICE] {
+            let is_taken = taken.contains(&format!("alice {id}"));
+            prop_assert!(is_taken || account.returned[ALICE].contains(&id), "alice {} is lost: {:?}", id, taken);
+        }
+    }
+}
+
+/// A user who notices a loss soon.
+fn user(server: &Server, name: &str) -> User {
+    let mut settings = Settings::default();
+    settings.token = Some(format!("the token of {name}"));
+    settings.identity = Some(identity(name));
+    settings.lost_after = Duration::from_secs(6);
+    User::online(&server.url(), name, settings)
+}
+
+fn pair(server: &Server) -> (User, User) {
+    let (mut alice, mut bob) = (user(server, "alice"), user(server, "bob"));
+    alice.peer.request("bob");
+    bob.answer("alice");
+    alice.wait(&open("bob"));
+    (alice, bob)
+}
+
+/// All texts that come from now on, up to the last of a user's being delivered.
+fn texts_until_delivered(user: &mut User, id: u64) -> Vec<String> {
+    let mut texts = Vec::new();
+    user.find("the last is delivered", |event| match event {
+        Event::Message { text, .. } => {
+            texts.push(text.clone());
+            None
+        }
+        Event::Delivered { id: last, .. } => (*last == id).then_some(()),
+        Event::NotSent { .. } | Event::Closed { .. } => panic!("{event:?}"),
+        _ => None,
+    });
+    texts
+}
+
+#[test]
+fn a_chat_survives_the_loss_of_the_network() {
+    let this = std::env::current_exe().unwrap();
+    let command = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--net", "sh", "-c", script]).arg(&this);
+        command
+    };
+    if !command("ip link set lo up").output().is_ok_and(|output| output.status.success()) {
+        return eprintln!("skipped: this machine has no network namespaces for us, or no ip");
+    }
+    let script = r#"ip link set lo up && exec "$0" --ignored --exact resume::in_a_network_of_its_own --nocapture"#;
+    let output = command(script).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains(" 1 passed"), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// What the test above runs where there is no network but its own, and that one can be taken away.
+#[test]
+#[ignore = "takes loopback down; run by a_chat_survives_the_loss_of_the_network"]
+fn in_a_network_of_its_own() {
+    let ip = |state: &str| {
+        assert!(Command::new("ip").args(["link", "set", "lo", state]).status().unwrap().success());
+    };
+    assert!(std::fs::read_to_string("/proc/net/dev").unwrap().lines().count() == 3, "nothing but loopback");
+    let server = Server::start();
+    let (mut alice, mut bob) = pair(&server);
+    alice.peer.send("bob", "before");
+    assert_eq!(bob.message().1, "before");
+    ip("down");
+    for number in 0..100 {
+        alice.peer.send("bob", &format!("down {number}"));
+    }
+    for (user, side) in [(&mut alice, ALICE), (&mut bob, BOB)] {
+        user.wait(&interrupted(side));
+    }
+    let last = alice.peer.send("bob", "at the end");
+    let bobs = bob.peer.send("alice", "and back");
+    ip("up");
+    let reader = std::thread::spawn(move || {
+        bob.wait(&resumed(BOB));
+        let texts = texts_until_delivered(&mut bob, bobs);
+        (bob, texts)
+    });
+    alice.wait(&resumed(ALICE));
+    let alices = texts_until_delivered(&mut alice, last);
+    assert_eq!(alices, ["and back"]);
+    // Alice comes back, so that bob's is delivered too.
+    assert!(alice.events.next_timeout(Duration::from_millis(100)).is_none());
+    let (_bob, texts) = reader.join().unwrap();
+    let expected: Vec<String> =
+        (0..100).map(|number| format!("down {number}")).chain(["at the end".to_owned()]).collect();
+    assert_eq!(texts, expected, "once each, and in order");
+}
+
+#[test]
+fn a_chat_survives_a_killed_bot_that_comes_back() {
+    let server = Server::start();
+    let home = Folder::new("resume-bot");
+    let (url, variables) = (server.url(), [("HOME", home.path())]);
+    let start = || {
+        let mut bot = Program::start("lowkey-bot", &["--server", &url], &variables);
+        bot.stderr.find("online as echo");
+        bot
+    };
+    let mut bot = start();
+    let mut alice = user(&server, "alice");
+    alice.call("echo");
+    let first = alice.peer.send("echo", "before");
+    let mut told = HashSet::new();
+    alice.find("told and answered", |event| {
+        told.insert(format!("{event:?}").split(' ').next().unwrap().to_owned());
+        (told.contains("Message") && told.contains("Delivered")).then_some(())
+    });
+    // Nobody takes this one: the bot stands still, and is killed.
+    bot.signal("STOP");
+    let lost = alice.peer.send("echo", "never shown");
+    bot.signal("KILL");
+    bot.wait();
+    alice.expect(&Event::Interrupted { peer: "echo".to_owned() });
+    let kept = alice.peer.send("echo", "kept");
+    assert!(first < lost && lost < kept);
+    let _bot = start();
+    let (text, reason) = ("never shown".to_owned(), NotSentReason::Unconfirmed);
+    alice.wait(&Event::NotSent { peer: "echo".to_owned(), id: lost, text, reason });
+    alice.expect(&Event::Resumed { peer: "echo".to_owned() });
+    let (mut echoes, mut is_delivered) = (Vec::new(), false);
+    while echoes.is_empty() || !is_delivered {
+        match alice.next() {
+            Event::Message { text, .. } => echoes.push(text),
+            Event::Delivered { id, .. } => is_delivered = id == kept,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(echoes, ["kept"]);
+    assert_eq!(alice.events.next_timeout(Duration::from_millis(100)), None, "nothing twice");
+}
+
+#[test]
+fn a_killed_chat_program_that_comes_back_shows_all_that_was_delivered_and_nothing_twice() {
+    let server = Server::start();
+    let home = Folder::new("resume-lowkey");
+    let (url, variables) = (server.url(), [("HOME", home.path())]);
+    let start = || {
+        let mut alice = Program::start("lowkey", &["--server", &url, "--name", "alice"], &variables);
+        alice.stderr.find("online");
+        alice
+    };
+    let mut alice = start();
+    let mut bob = user(&server, "bob");
+    alice.write("/connect bob");
+    bob.answer("alice");
+    let ids: Vec<u64> = (0..50).map(|number| bob.peer.send("alice", &format!("text {number}"))).collect();
+    let mut shown = 0;
+    // What is delivered is shown already, whenever she is killed.
+    let mut delivered = 0;
+    while delivered < ids[30] {
+        let Event::Delivered { id, .. } = bob.next() else { continue };
+        delivered = id;
+    }
+    alice.signal("KILL");
+    alice.wait();
+    let before = alice.stdout.rest();
+    shown += before.len();
+    // What was on its way when she was killed may still be told.
+    bob.find("the loss", |event| match event {
+        Event::Delivered { id, .. } => {
+            delivered = *id;
+            None
+        }
+        Event::Interrupted { .. } => Some(()),
+        _ => None,
+    });
+    let shown_ids = ids.iter().take(shown).max().copied().unwrap_or_default();
+    assert!(shown_ids >= delivered, "{delivered} was delivered, and {shown_ids} is the last that was shown");
+    let kept = bob.peer.send("alice", "kept");
+    let mut alice = start();
+    alice.stderr.find("bob");
+    alice.write("/accept bob");
+    let mut returned = HashSet::new();
+    bob.find("the chat goes on", |event| match event {
+        Event::NotSent { id, reason: NotSentReason::Unconfirmed, .. } => {
+            returned.insert(*id);
+            None
+        }
+        Event::Resumed { .. } => Some(()),
+        _ => None,
+    });
+    let expected: HashSet<u64> = ids.iter().copied().filter(|id| *id > delivered).collect();
+    assert_eq!(returned, expected, "what was not delivered comes back");
+    assert_eq!(alice.stdout.next(), "bob: kept");
+    bob.wait(&Event::Delivered { peer: "alice".to_owned(), id: kept });
+}
+
+#[test]
+fn a_chat_whose_server_is_started_anew_goes_on_and_is_carried_on_there() {
+    let server = Server::start();
+    let (mut alice, mut bob) = pair(&server);
+    let port = server.address.rsplit_once(':').unwrap().1.to_owned();
+    drop(server);
+    for user in [&mut alice, &mut bob] {
+        user.find("offline", |event| matches!(event, Event::Offline { .. }).then_some(()));
+    }
+    alice.peer.send("bob", "without a server");
+    assert_eq!(bob.message().1, "without a server");
+    let _server = Server::start_with(&[("PORT", &port)]);
+    for user in [&mut alice, &mut bob] {
+        user.find("online", |event| match event {
+            Event::Online => Some(()),
+            Event::Interrupted { .. } | Event::Closed { .. } => panic!("{event:?}"),
+            _ => None,
+        });
+    }
+    alice.peer.send("bob", "with another one");
+    assert_eq!(bob.message().1, "with another one");
+}

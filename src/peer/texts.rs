@@ -1,0 +1,298 @@
+//! The texts of one chat between peers that acknowledge: their numbers, what the other side has taken, and what is kept until
+//! then. It outlives a connection, and knows nothing of one: no keys, no boxes, no time.
+//!
+//! A text is sent again only to a program that says how far it has come, so none arrives twice; and it is kept until the
+//! other side's program has taken it, so none is lost without a word.
+
+use std::collections::VecDeque;
+
+/// The texts of one chat, in both directions.
+#[derive(Debug, Default)]
+pub struct Texts {
+    /// Our texts that are not acknowledged, oldest first; the first has the number after [`Self::acknowledged`].
+    kept: VecDeque<Kept>,
+    /// What these take, in bytes.
+    bytes: usize,
+    /// The number of the last of our texts that the other side's program has taken.
+    acknowledged: u64,
+    /// The number of the last of our texts that was ever sent to this instance of the other side.
+    transmitted: u64,
+    /// The same for the present connection.
+    position: u64,
+    /// The number of the last text that came.
+    received: u64,
+    /// The number of the last text that our user has taken.
+    taken: u64,
+    /// The last of these that the other side was told on the present connection.
+    told: u64,
+}
+
+/// A text that is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// By which number events name it.
+    pub id: u64,
+    /// The text.
+    pub text: String,
+    /// It was sent, and may have arrived.
+    pub is_transmitted: bool,
+}
+
+/// What a text that came is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// The next one.
+    New,
+    /// One that is here already.
+    Again,
+    /// One before which another is missing, which never happens in an ordered channel.
+    Gap,
+}
+
+impl Texts {
+    /// Keeps a text to be sent, or gives it back where there is no room for it.
+    ///
+    /// # Errors
+    /// The text, where [`MAX_KEPT_BYTES`] are kept.
+    pub fn keep(&mut self, id: u64, text: String) -> Result<(), String> {
+        let bytes = text.len() + KEPT_EXTRA_BYTES;
+        if self.bytes + bytes > MAX_KEPT_BYTES {
+            return Err(text);
+        }
+        self.bytes += bytes;
+        self.kept.push_back(Kept { id, text, is_transmitted: false });
+        Ok(())
+    }
+
+    /// The next text that is to go out on the present connection, with its number. It counts as sent.
+    pub fn transmit(&mut self) -> Option<(u64, &str)> {
+        let place = usize::try_from(self.position - self.acknowledged).ok()?;
+        let kept = self.kept.get_mut(place)?;
+        kept.is_transmitted = true;
+        self.position += 1;
+        self.transmitted = self.transmitted.max(self.position);
+        Some((self.position, &kept.text))
+    }
+
+    /// The other side says that its program has taken our texts up to this number; by which number events name the last of
+    /// them. What says nothing new, and what was never sent, has no effect.
+    pub fn acknowledge(&mut self, number: u64) -> Option<u64> {
+        if number > self.transmitted {
+            return None;
+        }
+        let mut last = None;
+        while self.acknowledged < number {
+            let kept = self.kept.pop_front()?;
+            self.bytes -= kept.text.len() + KEPT_EXTRA_BYTES;
+            self.acknowledged += 1;
+            last = Some(kept.id);
+        }
+        self.position = self.position.max(self.acknowledged);
+        last
+    }
+
+    /// A text with this number has come.
+    pub fn receive(&mut self, number: u64) -> Arrival {
+        if number <= self.received {
+            Arrival::Again
+        } else if number == self.received + 1 {
+            self.received = number;
+            Arrival::New
+        } else {
+            Arrival::Gap
+        }
+    }
+
+    /// Our user has taken the text with this number, and all before it.
+    pub fn take(&mut self, number: u64) {
+        self.taken = self.taken.max(number.min(self.received));
+    }
+
+    /// How far our user has come.
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// How far our user has come, which the other side is told by this.
+    pub fn tell(&mut self) -> u64 {
+        self.told = self.taken;
+        self.taken
+    }
+
+    /// Whether the other side does not know yet how far our user has come.
+    pub fn is_due(&self) -> bool {
+        self.told < self.taken
+    }
+
+    /// Whether our user has taken all that came.
+    pub fn is_all_taken(&self) -> bool {
+        self.taken == self.received
+    }
+
+    /// The number of the last text that came.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Whether the other side's program has taken all.
+    pub fn is_all_acknowledged(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// What is kept, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Goes on with the same instance of the other side, which has our texts up to this number: what comes after it is sent,
+    /// again if need be.
+    pub fn resume(&mut self, received: u64) {
+        self.position = received.clamp(self.acknowledged, self.transmitted);
+        self.told = 0;
+    }
+
+    /// Begins anew with another instance of the other side, and gives back what was sent to the one before: it may have been
+    /// shown. What was never sent is kept.
+    pub fn restart(&mut self) -> Vec<Kept> {
+        let sent = self.kept.iter().take_while(|kept| kept.is_transmitted).count();
+        let unconfirmed: Vec<Kept> = self.kept.drain(..sent).collect();
+        let bytes = self.kept.iter().map(|kept| kept.text.len() + KEPT_EXTRA_BYTES).sum();
+        *self = Self { kept: std::mem::take(&mut self.kept), bytes, ..Self::default() };
+        unconfirmed
+    }
+
+    /// Gives back all that is kept, at the end.
+    pub fn give_back(&mut self) -> impl Iterator<Item = Kept> {
+        self.bytes = 0;
+        std::mem::take(&mut self.kept).into_iter()
+    }
+}
+
+/// What may be kept for one peer, in bytes: texts that wait for a connection, or that its program has not taken yet.
+pub const MAX_KEPT_BYTES: usize = 8 * 1024 * 1024;
+
+/// What a text counts for besides its own bytes, so that a flood of empty ones is bounded too.
+const KEPT_EXTRA_BYTES: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(texts: &mut Texts) -> Vec<(u64, String)> {
+        std::iter::from_fn(|| texts.transmit().map(|(number, text)| (number, text.to_owned()))).collect()
+    }
+
+    fn with(count: u64) -> Texts {
+        let mut texts = Texts::default();
+        (1..=count).for_each(|id| texts.keep(id * 10, id.to_string()).unwrap());
+        texts
+    }
+
+    fn numbers(texts: &mut Texts) -> Vec<u64> {
+        sent(texts).into_iter().map(|(number, _)| number).collect()
+    }
+
+    #[test]
+    fn texts_are_numbered_and_kept_until_they_are_acknowledged() {
+        let mut texts = with(3);
+        assert_eq!(sent(&mut texts), [(1, "1".to_owned()), (2, "2".to_owned()), (3, "3".to_owned())]);
+        assert_eq!(sent(&mut texts), []);
+        assert_eq!(texts.acknowledge(2), Some(20), "cumulative");
+        assert!(!texts.is_all_acknowledged());
+        assert_eq!(texts.acknowledge(3), Some(30));
+        assert!(texts.is_all_acknowledged());
+        assert_eq!(texts.bytes(), 0);
+    }
+
+    #[test]
+    fn an_acknowledgement_of_nothing_new_or_nothing_sent_has_no_effect() {
+        let mut texts = with(3);
+        assert_eq!(texts.acknowledge(1), None, "not sent yet");
+        texts.transmit();
+        texts.transmit();
+        for (number, id) in [(0, None), (3, None), (u64::MAX, None), (1, Some(10)), (1, None), (0, None)] {
+            assert_eq!(texts.acknowledge(number), id, "{number}");
+        }
+        assert_eq!(numbers(&mut texts), [3]);
+        assert_eq!(texts.acknowledge(3), Some(30));
+    }
+
+    #[test]
+    fn what_comes_is_taken_once_and_in_order() {
+        let mut texts = Texts::default();
+        let arrivals = [1, 1, 3, 2, 0, u64::MAX, 3].map(|number| texts.receive(number));
+        use Arrival::{Again, Gap, New};
+        assert_eq!(arrivals, [New, Again, Gap, New, Again, Gap, New]);
+        texts.take(2);
+        assert!(texts.is_due() && !texts.is_all_taken());
+        assert_eq!(texts.tell(), 2);
+        assert!(!texts.is_due());
+        texts.take(1);
+        assert!(!texts.is_due(), "never backwards");
+        texts.take(7);
+        assert_eq!(texts.tell(), 3, "no further than what came");
+        assert!(texts.is_all_taken());
+    }
+
+    #[test]
+    fn the_same_instance_is_sent_the_rest_again() {
+        let mut texts = with(4);
+        assert_eq!(numbers(&mut texts), [1, 2, 3, 4]);
+        assert_eq!(texts.acknowledge(1), Some(10));
+        texts.receive(1);
+        texts.take(1);
+        texts.tell();
+        // It has the second one, whose acknowledgement is still to come.
+        texts.resume(2);
+        assert!(texts.is_due(), "the last acknowledgement may have been lost");
+        assert_eq!(numbers(&mut texts), [3, 4]);
+        texts.resume(4);
+        assert_eq!(texts.acknowledge(4), Some(40), "of texts that were sent before");
+        texts.keep(50, "5".to_owned()).unwrap();
+        assert_eq!(numbers(&mut texts), [5]);
+        // A number that cannot be harms nobody.
+        for received in [0, u64::MAX] {
+            texts.resume(received);
+        }
+        assert!(numbers(&mut texts).is_empty());
+        assert_eq!(texts.acknowledge(5), Some(50));
+    }
+
+    #[test]
+    fn an_acknowledgement_overtakes_what_is_sent_again() {
+        let mut texts = with(3);
+        assert_eq!(numbers(&mut texts), [1, 2, 3]);
+        texts.resume(0);
+        assert_eq!(texts.acknowledge(2), Some(20));
+        assert_eq!(numbers(&mut texts), [3]);
+    }
+
+    #[test]
+    fn another_instance_is_sent_only_what_was_never_sent() {
+        let mut texts = with(2);
+        assert_eq!(numbers(&mut texts), [1, 2]);
+        texts.acknowledge(1);
+        texts.keep(30, "3".to_owned()).unwrap();
+        texts.receive(1);
+        assert_eq!(texts.restart(), [Kept { id: 20, text: "2".to_owned(), is_transmitted: true }]);
+        assert_eq!(texts.bytes(), 1 + KEPT_EXTRA_BYTES);
+        assert_eq!(sent(&mut texts), [(1, "3".to_owned())]);
+        assert_eq!(texts.receive(1), Arrival::New);
+        assert_eq!(texts.acknowledge(1), Some(30));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let mut texts = Texts::default();
+        let text = "x".repeat(MAX_KEPT_BYTES / 2);
+        assert_eq!(texts.keep(1, text.clone()), Ok(()));
+        assert_eq!(texts.keep(2, text.clone()), Err(text));
+        let mut texts = Texts::default();
+        let count = (0..).take_while(|id| texts.keep(*id, String::new()).is_ok()).count();
+        assert_eq!(count, MAX_KEPT_BYTES / KEPT_EXTRA_BYTES);
+        texts.transmit();
+        texts.acknowledge(1);
+        assert_eq!(texts.keep(0, String::new()), Ok(()), "there is room again");
+        assert_eq!(texts.give_back().count(), count);
+    }
+}
