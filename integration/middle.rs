@@ -337,7 +337,7 @@ fn lowkey_refuses_somebody_in_the_middle_of_a_call_by_link_and_of_one_who_is_kno
     impostors.of_bob.wait(&Event::Request { peer: "alice".to_owned() });
     impostors.of_bob.peer.accept("alice");
     alice.stderr.find("bob IS NOT THE ONE THAT THE LINK NAMES. No text was sent to them in this call.");
-    alice.stderr.find("not sent: a secret");
+    alice.stderr.find("not sent to bob (no chat is open; kept, /retry sends it again): a secret");
     let reason = CloseReason::Declined;
     impostors.of_bob.wait(&Event::Closed { peer: "alice".to_owned(), reason });
     // Carol knows him, and her chat with him goes on, until the server comes between them as well.
@@ -353,7 +353,7 @@ fn lowkey_refuses_somebody_in_the_middle_of_a_call_by_link_and_of_one_who_is_kno
     impostor.wait(&Event::Request { peer: "carol".to_owned() });
     impostor.peer.accept("carol");
     carol.stderr.find("bob IS NOT WHO THEY WERE. No text was sent to them.");
-    carol.stderr.find("not sent: another secret");
+    carol.stderr.find("not sent to bob (no chat is open; kept, /retry sends it again): another secret");
     assert_eq!(
         impostor.find("an end", |event| matches!(event, Event::Closed { .. }).then(|| event.clone())),
         Event::Closed { peer: "carol".to_owned(), reason: CloseReason::Declined }

@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
 use data_encoding::BASE64;
+use lowkey::peer::{CloseReason, Event};
 use serde_json::json;
 
 use crate::tls::terminator;
@@ -107,6 +108,7 @@ fn the_server_is_reached_by_the_proxy_which_looks_its_name_up() {
         assert_eq!(bob.message().1, "through the proxy");
         assert_eq!(proxy.asked.recv().unwrap(), format!("chat.invalid:{port}"));
         alice.write("/quit");
+        bob.wait(&Event::Closed { peer: name.to_owned(), reason: CloseReason::PeerLeft });
         assert_eq!(alice.wait().code(), Some(0));
     }
 }
@@ -199,17 +201,14 @@ fn a_proxied_user_shows_peers_no_address_unless_direct_is_asked_for() {
 }
 
 #[test]
-fn a_proxied_user_without_a_relay_is_told_that_nobody_is_reached() {
-    let server = Server::start();
-    let proxy = Proxy::start(None);
-    let url = server.url();
-    let start = |name: &str, more: &[&str]| {
-        let arguments = [&["--server", &*url, "--name", name, "--proxy", &*proxy.url], more].concat();
-        let mut alice = Program::start("lowkey", &arguments, &[]);
-        alice.stderr.find("online");
-        alice.stderr.seen.iter().any(|line| line.contains("give one with --turn, or --direct"))
+fn a_proxied_user_without_any_relay_is_told_to_name_one() {
+    let start = |more: &[&str]| {
+        let arguments = [&["--name", "alice", "--proxy", "socks5://127.0.0.1:1", "--no-server-relays"], more].concat();
+        Program::start("lowkey", &arguments, &[])
     };
-    assert!(start("alice", &[]));
-    assert!(!start("bobby", &["--direct"]));
-    assert!(!start("carol", &["--turn", "user:secret@127.0.0.1"]));
+    let mut alice = start(&[]);
+    assert_eq!(alice.wait().code(), Some(2));
+    alice.stderr.find("--proxy without --direct with --no-server-relays needs a TURN server: name one with --turn");
+    start(&["--direct"]).stderr.find("no server (");
+    start(&["--turn", "user:secret@127.0.0.1"]).stderr.find("no server (");
 }

@@ -140,10 +140,14 @@ fn send_sends_its_arguments_or_its_input_and_ends() {
     alice.stdin = None;
     bob.answer("alice");
     assert_eq!(bob.message(), ("alice".to_owned(), "/quit is no command here\n\nlast".to_owned()));
+    // Who looks for more has taken what came before.
+    let left = Event::Closed { peer: "alice".to_owned(), reason: CloseReason::PeerLeft };
+    bob.wait(&left);
     assert_eq!(alice.wait().code(), Some(0));
     let mut alice = Program::start("lowkey", &[&arguments[..], &["two", "words"]].concat(), &variables);
     bob.answer("alice");
     assert_eq!(bob.message().1, "two words");
+    bob.wait(&left);
     assert_eq!(alice.wait().code(), Some(0));
     assert_eq!(run(&server, "alice", &["send", "nobody", "x"]).0, 4);
 }
@@ -169,6 +173,7 @@ fn listen_takes_calls_of_whom_it_is_told_and_goes_on() {
     bob.peer.send("alice", "two");
     assert_eq!(alice.stdout.next(), "bob: two");
     alice.signal("TERM");
+    bob.wait(&Event::Closed { peer: "alice".to_owned(), reason: CloseReason::PeerLeft });
     assert_eq!(alice.wait().code(), Some(0));
 }
 

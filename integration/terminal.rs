@@ -272,6 +272,7 @@ fn commands_outlive_the_program_in_its_history_and_texts_do_not() {
     terminal.type_keys("/msg bob another\r");
     assert_eq!(bob.message().1, "another");
     terminal.type_keys("/quit\r");
+    bob.wait(&Event::Closed { peer: "alice".to_owned(), reason: lowkey::peer::CloseReason::PeerLeft });
     assert_eq!(terminal.wait(), 0);
     let file = home.0.join(".config/lowkey/history");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "/connect bob\n/quit\n");

@@ -390,7 +390,8 @@ impl Engine {
     }
 
     fn accept(&mut self, peer: String, now: Instant, out: &mut Vec<Output>) {
-        let Some(request) = self.requests.get_mut(&peer) else {
+        // Of a silent one the user knows nothing.
+        let Some(request) = self.requests.get_mut(&peer).filter(|request| !request.is_silent) else {
             // It may have ended while the user said yes; nobody should go on waiting for the chat.
             if !self.chats.contains_key(&peer) && !self.calls.contains_key(&peer) {
                 out.push(Output::Event(Event::Closed { peer, reason: CloseReason::NotCalling }));
@@ -585,7 +586,9 @@ impl Engine {
         let Some(call) = self.calls.remove(peer) else { return false };
         self.connections.remove(&call.id);
         if matches!(call.stage, Stage::Negotiating(_) | Stage::Proving(_)) {
-            out.push(Output::Close { id: call.id, parting: Parting::AtOnce });
+            // The other side is to see our proof before it sees the end.
+            let parting = if matches!(call.stage, Stage::Proving(_)) { Parting::Sent } else { Parting::AtOnce };
+            out.push(Output::Close { id: call.id, parting });
         }
         true
     }
