@@ -195,7 +195,7 @@ fn lowkey_says_what_an_app_is_and_that_its_key_has_changed() {
     let mut middle = Middle::between(&server, ["alice", "flutter"], call, || {}, |_| {});
     let app = app.join().unwrap();
     alice.stderr.find("flutter uses an old app, which cannot prove who they are: the server could be listening");
-    alice.stderr.find("connected directly with flutter");
+    alice.stderr.find("connected with flutter");
     app.send("true");
     let text = middle.of_called();
     middle.caller.send_raw(&text);
@@ -300,7 +300,7 @@ fn somebody_in_the_middle_of_strangers_shows_in_the_safety_numbers() {
     bob.write("/accept");
     let numbers = [(&mut alice, "bob"), (&mut bob, "alice")].map(|(program, other)| {
         program.stderr.find(&format!("{other} is new here and will be known again; /verify tells how to be sure"));
-        program.stderr.find("connected directly");
+        program.stderr.find("connected with");
         program.write("/verify");
         program.stderr.find("your safety number with");
         [program.stderr.find("    "), program.stderr.find("    ")].concat()
@@ -329,7 +329,7 @@ fn lowkey_refuses_somebody_in_the_middle_of_a_call_by_link_and_of_one_who_is_kno
     carol.write("/connect bob");
     bob.stderr.find("carol wants to talk to you");
     bob.write("/accept");
-    carol.stderr.find("connected directly with bob");
+    carol.stderr.find("connected with bob");
     // Alice has only the link, and then has met him.
     let mut impostors = Impostors::between(&server);
     alice.write(&format!("/connect {link}"));

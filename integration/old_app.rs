@@ -419,7 +419,7 @@ fn lowkey(server: &Server, home: &Folder) -> Program {
 /// Texts go both ways between `lowkey` and an app of each format, whichever of them writes first.
 fn chats_with_lowkey(alice: &mut Program, app: &mut OldApp, is_v2: bool) {
     alice.stderr.find("flutter uses an old app, which cannot prove who they are");
-    alice.stderr.find("connected directly with flutter");
+    alice.stderr.find("connected with flutter");
     alice.write("hello");
     assert_eq!(app.text(), "hello", "in v1 as long as nothing says that v2 is understood");
     for text in ["one", "", "👋🏽"] {

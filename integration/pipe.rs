@@ -23,7 +23,7 @@ fn two_programs_chat_through_pipes() {
     alice.write("/accept");
     for program in [&mut alice, &mut bob] {
         program.stderr.find("keys exchanged");
-        program.stderr.find("connected directly");
+        program.stderr.find("connected with");
     }
     bob.write("hello, alice");
     assert_eq!(alice.stdout.next(), "bob: hello, alice");
@@ -121,7 +121,7 @@ fn a_kept_name_serves_without_a_terminal() {
     let variables = [("XDG_CONFIG_HOME", home.path()), ("LOWKEY_SERVER", &*server.url())];
     let mut alice = Program::start("lowkey", &["bob"], &variables);
     bob.answer("alice");
-    alice.stderr.find("connected directly");
+    alice.stderr.find("connected with");
     std::fs::write(folder.join("config.toml"), "name = ???").unwrap();
     let mut broken = Program::start("lowkey", &["bob"], &variables);
     assert_eq!(broken.wait().code(), Some(2));

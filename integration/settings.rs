@@ -235,7 +235,7 @@ fn a_profile_has_a_name_an_identity_known_peers_and_settings_of_its_own() {
     assert_eq!(shown(&listed, "strict"), ("false".to_owned(), "default".to_owned()));
     let mut alice = Program::start("lowkey", &["--profile", "work", "bob"], &variables);
     bob.answer("alice_at_work");
-    alice.stderr.find("connected directly");
+    alice.stderr.find("connected with");
     for file in ["identity-alice_at_work", "token", "known_peers", "config.toml"] {
         assert!(work.join(file).exists(), "{file}");
     }
@@ -264,7 +264,7 @@ fn a_peer_with_the_name_of_a_command_can_be_called() {
         &[("HOME", home.path())],
     );
     config.answer("alice");
-    alice.stderr.find("connected directly with config");
+    alice.stderr.find("connected with config");
     let error = refused("lowkey", &["alice", "config"], &[("HOME", home.path())]);
     assert_eq!(error, "lowkey: PEER and the command config exclude each other\n");
 }
@@ -318,7 +318,7 @@ fn a_server_is_the_same_however_it_is_spelled() {
             Program::start("lowkey", &["--server", &url, "--name", "alice", "bob"], &[("HOME", home.path())]);
         bob.answer("alice");
         alice.stderr.find(word);
-        alice.stderr.find("connected directly");
+        alice.stderr.find("connected with");
         alice.write("/quit");
         alice.wait();
         assert_eq!(alice.stderr.seen.iter().any(|line| line.contains("is new here")), word == "is new here");

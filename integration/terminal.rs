@@ -106,7 +106,7 @@ fn chat(server: &Server, home: &Folder) -> (Terminal, User) {
     terminal.shows("online");
     terminal.type_keys("/connect bob\r");
     bob.answer("alice");
-    terminal.shows("connected directly with bob");
+    terminal.shows("connected with bob");
     (terminal, bob)
 }
 
@@ -189,7 +189,7 @@ fn a_call_is_a_question_that_is_accepted_or_declined() {
     until("asked again", || (terminal.screen().matches("* bob wants to talk").count() == 2).then_some(()));
     terminal.type_keys("/accept bob\r");
     bob.wait(&Event::Open { peer: "alice".to_owned() });
-    terminal.shows("* connected directly with bob");
+    terminal.shows("* connected with bob");
     bob.peer.send("alice", "hello");
     terminal.shows("\nbob: hello\n");
     bob.peer.leave("alice");
@@ -419,7 +419,7 @@ fn the_demo_is_a_chat_with_the_bot_and_leaves_nothing_behind() {
     command.env("HOME", folder.path());
     command.env("TMPDIR", folder.path());
     let mut terminal = Terminal::run(command);
-    terminal.shows("connected directly with echo");
+    terminal.shows("connected with echo");
     terminal.type_keys("hello, bot\r");
     terminal.shows("echo: hello, bot");
     terminal.type_keys("/quit\r");

@@ -26,7 +26,7 @@ fn call_from(caller: &mut Program, bob: &mut Program, name: &str) {
     bob.stderr.find(&format!("{name} wants to talk to you"));
     bob.write(&format!("/accept {name}"));
     for program in [caller, bob] {
-        program.stderr.find("connected directly");
+        program.stderr.find("connected with");
     }
 }
 
@@ -54,7 +54,7 @@ fn a_safety_number_is_the_same_on_both_sides_and_a_verified_peer_stays_so() {
     alice.stderr.find("bob is new here");
     bob.stderr.find("alice is new here");
     let numbers = [&mut alice, &mut bob].map(|program| {
-        program.stderr.find("connected directly");
+        program.stderr.find("connected with");
         program.write("/verify");
         program.stderr.find("your safety number with");
         number(program, 2)
@@ -133,7 +133,7 @@ fn a_link_names_a_peer_and_its_identity() {
     bob.stderr.find("alice wants to talk to you");
     bob.write("/accept");
     alice.stderr.find("bob is verified");
-    alice.stderr.find("connected directly");
+    alice.stderr.find("connected with");
     // A link with another key takes nobody else.
     let (place, key) = link.split_once('#').unwrap();
     let false_link = format!("{place}#{}{}", if key.starts_with('A') { "B" } else { "A" }, &key[1..]);
@@ -159,7 +159,7 @@ fn a_server_has_an_ipv6_address() {
     let _bot = server.bot();
     let home = Folder::new("ipv6-bob");
     let mut bob = start(&server, &home, "bob", &["echo"]);
-    bob.stderr.find("connected directly");
+    bob.stderr.find("connected with");
     bob.write("over IPv6");
     assert_eq!(bob.stdout.next(), "echo: over IPv6");
     bob.write("/link");
@@ -180,7 +180,7 @@ fn an_old_app_is_called_one_and_refused_by_who_is_strict() {
     let mut alice = start(&server, &home, "alice", &[]);
     let mut app = OldApp::answer(&server, "flutter", || alice.write("/connect flutter"));
     alice.stderr.find("flutter uses an old app, which cannot prove who they are");
-    alice.stderr.find("connected directly");
+    alice.stderr.find("connected with");
     alice.write("hello");
     assert_eq!(app.text(), "hello");
     alice.write("/verify");

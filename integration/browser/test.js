@@ -259,7 +259,7 @@ const cases = {
             const lowkey = await world.lowkey(`mmm_${name}`);
             lowkey.write(`/connect ${name}`);
             await page.call(`mmm_${name}`);
-            await lowkey.stderr.find('connected directly');
+            await lowkey.stderr.find('connected with');
             await talk(page, name, lowkey);
         }
     },
@@ -270,7 +270,7 @@ const cases = {
             const page = await world.user('page');
             alice.write('/connect page');
             await page.accept();
-            await alice.stderr.find('connected directly');
+            await alice.stderr.find('connected with');
             await leave(page.page);
             await alice.stderr.find('* page left');
         }

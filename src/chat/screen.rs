@@ -120,10 +120,10 @@ fn words(report: &Report, look: Look) -> Option<String> {
                 name(peer)
             ),
         },
-        Report::Open { peer, is_current: true } => format!("connected directly with {}", name(peer)),
+        Report::Open { peer, is_current: true } => format!("connected with {}", name(peer)),
         Report::Open { peer, is_current: false } => {
             let peer = name(peer);
-            format!("connected directly with {peer}; /to {peer} to write to them")
+            format!("connected with {peer}; /to {peer} to write to them")
         }
         // The prompt shows it.
         Report::Delivered { .. } => return None,
