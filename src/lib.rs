@@ -21,8 +21,8 @@
 //!
 //! ```text
 //! programs   bin/lowkey   bin/lowkey-server   bot/main   integration/*    only `pub` items of the library
-//! I/O        chat -> options -> profile, peer -> peer/signaling, peer/rtc        server -> server/listener, server/clients
-//! pure       chat/command, chat/conversation, chat/people, chat/screen    engine -> trust, cipher, ice   connection -> http    hub -> sessions -> deadlines
+//! I/O        chat -> chat/{client, input, terminal, notify}, options -> profile, peer -> peer/{signaling, rtc}        server -> server/listener, server/clients
+//! pure       chat/{conversation -> people -> screen, json -> report, command}    engine -> trust, cipher, ice   connection -> http    hub -> sessions -> deadlines
 //! words      protocol (serde only)
 //! ```
 //!
