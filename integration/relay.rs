@@ -328,7 +328,7 @@ mod inside {
         let _coturn = network.deployed_coturn("n0rth");
         let server = network.server(&[NAMED, ("TURN_SECRET", "n0rth")]);
         let [mut alice, _bob] = network.programs(&server.url(), &["--no-server-relays"], &["--no-server-relays"]);
-        alice.stderr.find("each side needs a TURN server (--turn)");
+        alice.stderr.find("each needs a STUN server (--stun) or a TURN server (--turn)");
     }
 
     #[test]

@@ -15,7 +15,7 @@ if [ -n "$needed" ]; then
     DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $needed >/dev/null
 fi
 
-networks='ip link add a type veth peer name b && echo 1 >/proc/sys/net/ipv4/ip_forward &&
+networks='ip link add name nat0 type veth peer name nat1 && echo 1 >/proc/sys/net/ipv4/ip_forward &&
     nft "add table ip t; add chain ip t c { type nat hook postrouting priority 100; }; add rule ip t c masquerade; add rule ip t c ct state new drop"'
 if ! unshare --user --map-root-user --net sh -c "$networks" >/dev/null 2>&1; then
     echo '0 passed, 0 failed, 9 skipped: this machine allows no network namespaces, or no NAT in them'
