@@ -17,7 +17,41 @@
 //! # Ok::<(), lowkey::peer::Error>(())
 //! ```
 //!
-//! Queues: what the network brings goes through a bounded mailbox, so a flood stops at the sender; events to the user are
+//! # In an event loop of one's own
+//!
+//! [`Events`] waits for the next event, in a thread of its own where nothing else is to be done there. A program that has a
+//! loop already, such as one with windows, is woken instead, by [`Settings::wake`], and takes what there is with
+//! [`Events::try_next`]:
+//!
+//! ```
+//! use std::sync::{Arc, mpsc};
+//! use lowkey::peer::{Event, Peer, Settings};
+//!
+//! // The loop's own queue. Toolkits have one too, and a handle to it that can be given to other threads.
+//! let (queue, happenings) = mpsc::channel();
+//! let mut settings = Settings::default();
+//! settings.wake = Some(Arc::new(move || {
+//!     let _ = queue.send("the peer has events");
+//! }));
+//! let (peer, mut events) = Peer::connect_with("ws://127.0.0.1:1".parse()?, "alice", settings)?;
+//!
+//! 'happening: for happening in happenings {
+//!     while let Ok(event) = events.try_next() {
+//!         if matches!(event, Event::Offline { .. }) {
+//!             println!("{happening}: nobody listens there");
+//!             break 'happening;
+//!         }
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! `bot/examples/gui_loop.rs` is a whole program of this kind, `bot/examples/greeter.rs` a small bot, and
+//! `bot/examples/engine_alone.rs` the engine without any of this, for who brings a network of their own.
+//!
+//! # Queues
+//!
+//! What the network brings goes through a bounded mailbox, so a flood stops at the sender; events to the user are
 //! bounded too, and while they wait nothing more is taken from WebRTC. The user's own commands are not bounded, which
 //! is what keeps a bot that answers each message from locking itself up.
 
@@ -36,7 +70,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TrySendError};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TryRecvError, TrySendError};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -97,7 +131,13 @@ pub struct Settings {
     pub max_requests: usize,
     /// How long nothing may be heard of the other side of a chat before it counts as lost. Mobile networks want more.
     pub lost_after: Duration,
+    /// What wakes a program whose loop waits for other things than the peer's [`Events`]. It is called from the peer's thread each
+    /// time there are new ones, and once when they have ended; it must not block. [`Events::try_next`] takes them then.
+    pub wake: Option<Wake>,
 }
+
+/// A function that wakes a program's loop, from any thread.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 impl fmt::Debug for Settings {
     /// Without the secrets.
@@ -129,6 +169,7 @@ impl Default for Settings {
             text_format: TextFormat::V1,
             max_requests: 3,
             lost_after: Duration::from_secs(15),
+            wake: None,
         }
     }
 }
@@ -242,6 +283,7 @@ impl Peer {
             queued: queued.clone(),
             is_server_ready: false,
             events: event_sender,
+            wake: settings.wake,
             undelivered: VecDeque::new(),
             is_full: is_full.clone(),
             waker: waker.clone(),
@@ -326,6 +368,17 @@ impl Events {
         Some(event)
     }
 
+    /// The next event, if there is one already.
+    ///
+    /// # Errors
+    /// [`TryRecvError::Empty`] if there is none yet; [`TryRecvError::Disconnected`] if there will be none, as the peer has shut
+    /// down.
+    pub fn try_next(&mut self) -> Result<Event, TryRecvError> {
+        let event = self.receiver.try_recv()?;
+        self.taken();
+        Ok(event)
+    }
+
     fn taken(&self) {
         if self.is_full.swap(false, Ordering::AcqRel) {
             let _ = self.waker.wake();
@@ -388,6 +441,8 @@ struct Loop {
     /// The server's socket may have more to read.
     is_server_ready: bool,
     events: SyncSender<Event>,
+    /// What tells the user of them, where that is wanted.
+    wake: Option<Wake>,
     /// Events for which the user has no room yet.
     undelivered: VecDeque<Event>,
     /// Set while events wait, so that whoever takes one wakes the loop.
@@ -513,19 +568,23 @@ impl Loop {
 
     /// Hands the user as many events as there is room for.
     fn deliver(&mut self) {
+        let mut is_news = false;
         while let Some(event) = self.undelivered.pop_front() {
             match self.events.try_send(event) {
-                Ok(()) => {}
+                Ok(()) => is_news = true,
                 Err(TrySendError::Full(event)) => {
                     self.undelivered.push_front(event);
                     // Room may have been made just before the flag was seen, so it is tried once more.
                     if self.is_full.swap(true, Ordering::AcqRel) {
-                        return;
+                        break;
                     }
                 }
                 // Nobody listens any more.
                 Err(TrySendError::Disconnected(_)) => self.undelivered.clear(),
             }
+        }
+        if is_news && let Some(wake) = &self.wake {
+            wake();
         }
     }
 
@@ -551,6 +610,11 @@ impl Loop {
         drop(self.inputs);
         self.signaling.close();
         drop(self.rtc);
+        // Who is woken finds that the events have ended.
+        drop(self.events);
+        if let Some(wake) = self.wake {
+            wake();
+        }
     }
 }
 
