@@ -10,7 +10,7 @@ fail() { echo "no release: $1" >&2; exit 1; }
 if git rev-parse --quiet --verify "refs/tags/v$version" >/dev/null; then
     fail "v$version is there already; the next version goes into Cargo.toml"
 fi
-notes=$(awk -v title="# $version" '/^# / { inside = $0 == title; next } inside' deploy/release.md)
+notes=$(awk -v title="# $version" '/^# / { inside = $0 == title; next } inside' deploy/release.md | sed '/./,$!d')
 [ -n "$notes" ] || fail "deploy/release.md has no section \"# $version\""
 if [ "$1" = tag ]; then
     printf 'Lowkey %s\n\n%s\n' "$version" "$notes" | git tag --annotate --cleanup=verbatim --file=- "v$version"

@@ -101,7 +101,7 @@ grep -q "^PORT=$port" "$root/etc/default/lowkey-server" || fail 'an update took 
 ok 'an update keeps the settings'
 "${inside[@]}" dpkg --remove lowkey lowkey-server >/dev/null
 grep -q "^PORT=$port" "$root/etc/default/lowkey-server" || fail 'a removal took the settings away'
-"${inside[@]}" dpkg --purge lowkey lowkey-server >/dev/null
+"${inside[@]}" dpkg --purge lowkey-server >/dev/null
 rm -rf "$root/root/.config"
 "${inside[@]}" find / -xdev '(' -path /proc -o -path /sys -o -path /var/lib/dpkg -o -path /var/log -o -path /var/cache ')' -prune -o -print |
     sort >"$work/after"
