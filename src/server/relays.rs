@@ -60,7 +60,7 @@ impl Relays {
     }
 }
 
-/// Reads a comma list of URLs, [`MAX_URLS`] at most, with a TURN server among them.
+/// Reads a comma list of URLs, eight at most, with a TURN server among them.
 pub fn parse_urls(list: &str) -> Option<Vec<String>> {
     let urls: Vec<&str> = list.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
     let parsed: Vec<IceUrl<'_>> = urls.iter().map(|url| IceUrl::parse(url).ok()).collect::<Option<_>>()?;
