@@ -2,10 +2,13 @@
 
 PREFIX ?= /usr/local
 CARGO ?= cargo
-release := $(or $(CARGO_TARGET_DIR),target)/release
+PROFILE ?= release
+target := $(or $(CARGO_TARGET_DIR),target)
+release := $(target)/$(PROFILE:dev=debug)
+version = $(shell sed -n '/^version/{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-server chat bot demo test test-networks test-deploy test-browser test-aiortc test-relay fuzz cargo-fuzz soak bench micro check install uninstall
+.PHONY: help build run-server chat bot demo test test-networks test-deploy test-browser test-aiortc test-relay fuzz cargo-fuzz soak bench micro check install uninstall deb test-deb release
 
 help: ## show this
 	@echo 'Targets:'
@@ -14,7 +17,7 @@ help: ## show this
 	@echo "as in make chat ARGS='--name alice'. README.md tells them all."
 
 build: ## build the three programs for use, in target/release
-	$(CARGO) build --release --locked
+	$(CARGO) build --profile $(PROFILE) --locked
 
 run-server: ## run the signaling server
 	$(CARGO) run --release --locked --no-default-features --features server --bin lowkey-server
@@ -77,7 +80,7 @@ check: ## format, clippy, docs, and what the server alone is built from
 bin := $(DESTDIR)$(PREFIX)/bin
 share := $(DESTDIR)$(PREFIX)/share
 bash := $(share)/bash-completion/completions
-zsh := $(share)/zsh/site-functions
+zsh := $(share)/zsh/$(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)
 fish := $(share)/fish/vendor_completions.d
 
 install: build ## install programs, manual pages and completions into $(PREFIX)
@@ -94,3 +97,27 @@ install: build ## install programs, manual pages and completions into $(PREFIX)
 uninstall: ## remove them again
 	rm -f $(addprefix $(bin)/,lowkey lowkey-bot lowkey-server) $(share)/man/man8/lowkey-server.8
 	rm -f $(foreach program,lowkey lowkey-bot,$(share)/man/man1/$(program).1 $(bash)/$(program) $(zsh)/_$(program) $(fish)/$(program).fish)
+
+deb: ## Debian packages of the programs and of the server, in target/debian (installs cargo-deb)
+	command -v cargo-deb >/dev/null || $(CARGO) install --locked --no-default-features cargo-deb
+	rm -rf target/deb && mkdir -p target/deb/systemd
+	$(MAKE) --no-print-directory install PREFIX=/usr DESTDIR=target/deb
+	$(CARGO) build --profile $(PROFILE) --locked --no-default-features --features server --bin lowkey-server
+	install -m 755 $(release)/lowkey-server target/deb/usr/bin
+	strip target/deb/usr/bin/*
+	sed -e '1,/^$$/d' -e 's|/opt/lowkey/|/usr/bin/|' deploy/lowkey-server.service >target/deb/systemd/lowkey-server.service
+	for package in lowkey lowkey-server; do \
+		deploy/changelog.sh $$package <deploy/release.md >target/deb/changelog-$$package || exit 1; \
+	done
+	$(CARGO) deb --locked --no-build --no-strip --output target/debian/
+	$(CARGO) deb --locked --no-build --no-strip --output target/debian/ --variant server
+
+test-deb: ## the Debian packages: installed, used and purged in a fresh Debian (installs Debian packages)
+	rm -rf target/debian
+	$(MAKE) --no-print-directory deb PROFILE=dev
+	integration/deb.sh target/debian
+
+release: ## after all checks, tag this commit with the version in Cargo.toml and its notes from deploy/release.md
+	@deploy/release.sh check $(version)
+	$(MAKE) --no-print-directory check test
+	@deploy/release.sh tag $(version)

@@ -6,6 +6,7 @@ mod echo;
 mod engine;
 mod evil;
 mod evil_server;
+mod examples;
 mod floors;
 mod fuzz;
 mod hostile;

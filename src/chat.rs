@@ -233,9 +233,10 @@ fn run(start: Start<Options>) -> Result<ExitCode, Refusal> {
             }
         }
     });
-    let is_timed_out = !is_ending && client.serve(&mailbox) == End::Timeout;
+    let served = if is_ending { End::Wanted } else { client.serve(&mailbox) };
     modes.restore();
-    let is_all_read = client.end(&mailbox);
+    let (is_all_read, ended) = client.end(&mailbox);
+    let is_timed_out = [served, ended].contains(&End::Timeout);
     // A script wants to know whether all was sent and read; a person has seen it.
     if is_interactive {
         return Ok(ExitCode::SUCCESS);
@@ -259,7 +260,8 @@ fn run(start: Start<Options>) -> Result<ExitCode, Refusal> {
 fn first_commands(options: &mut Options) -> Result<Vec<Command>, Refusal> {
     let mut commands: Vec<Command> = Vec::new();
     commands.extend(options.call.take().map(|peer| Command::Connect { peer }));
-    commands.extend(options.execute.iter().map(|line| Command::parse(line)));
+    let read = if options.json { json::command } else { Command::parse };
+    commands.extend(options.execute.iter().map(|line| read(line)));
     if let Some(Task::Send { peer, text }) = &options.task {
         commands.push(Command::Connect { peer: peer.clone() });
         match text.is_empty() {
@@ -267,6 +269,9 @@ fn first_commands(options: &mut Options) -> Result<Vec<Command>, Refusal> {
             true => {
                 let mut bytes = Vec::new();
                 io::stdin().lock().read_to_end(&mut bytes).map_err(Refusal::system)?;
+                if bytes.is_empty() {
+                    return Err(Refusal::system("there is nothing to send on standard input"));
+                }
                 commands.extend(input::pieces(&String::from_utf8_lossy(&bytes)).into_iter().map(Command::text));
             }
         }

@@ -17,7 +17,41 @@
 //! # Ok::<(), lowkey::peer::Error>(())
 //! ```
 //!
-//! Queues: what the network brings goes through a bounded mailbox, so a flood stops at the sender; events to the user are
+//! # In an event loop of one's own
+//!
+//! [`Events`] waits for the next event, in a thread of its own where nothing else is to be done there. A program that has a
+//! loop already, such as one with windows, is woken instead, by [`Settings::wake`], and takes what there is with
+//! [`Events::try_next`]:
+//!
+//! ```
+//! use std::sync::{Arc, mpsc};
+//! use lowkey::peer::{Event, Peer, Settings};
+//!
+//! // The loop's own queue. Toolkits have one too, and a handle to it that can be given to other threads.
+//! let (queue, happenings) = mpsc::channel();
+//! let mut settings = Settings::default();
+//! settings.wake = Some(Arc::new(move || {
+//!     let _ = queue.send("the peer has events");
+//! }));
+//! let (peer, mut events) = Peer::connect_with("ws://127.0.0.1:1".parse()?, "alice", settings)?;
+//!
+//! 'happening: for happening in happenings {
+//!     while let Ok(event) = events.try_next() {
+//!         if matches!(event, Event::Offline { .. }) {
+//!             println!("{happening}: nobody listens there");
+//!             break 'happening;
+//!         }
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! `bot/examples/gui_loop.rs` is a whole program of this kind, `bot/examples/greeter.rs` a small bot, and
+//! `bot/examples/engine_alone.rs` the engine without any of this, for who brings a network of their own.
+//!
+//! # Queues
+//!
+//! What the network brings goes through a bounded mailbox, so a flood stops at the sender; events to the user are
 //! bounded too, and while they wait nothing more is taken from WebRTC. The user's own commands are not bounded, which
 //! is what keeps a bot that answers each message from locking itself up.
 
@@ -38,8 +72,8 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TrySendError};
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TryRecvError, TrySendError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -102,7 +136,13 @@ pub struct Settings {
     /// How long the connection of an open chat is sought again once it was lost; zero ends the chat at once. Only peers of ours
     /// can be found again, whose identity is proven.
     pub resume_for: Duration,
+    /// What wakes a program whose loop waits for other things than the peer's [`Events`]. It is called from the peer's thread each
+    /// time there are new ones, and once when they have ended; it must not block. [`Events::try_next`] takes them then.
+    pub wake: Option<Wake>,
 }
+
+/// A function that wakes a program's loop, from any thread.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 impl fmt::Debug for Settings {
     /// Without the secrets.
@@ -135,6 +175,7 @@ impl Default for Settings {
             max_requests: 3,
             lost_after: Duration::from_secs(15),
             resume_for: Duration::from_secs(24 * 60 * 60),
+            wake: None,
         }
     }
 }
@@ -209,7 +250,7 @@ impl Peer {
             uses_offered: settings.uses_offered_relays,
             is_relay_only: settings.is_relay_only,
             with_loopback: server.is_loopback(),
-            lost_after: settings.lost_after,
+            lost_after: settings.lost_after.min(LONGEST),
             has_lost: Arc::default(),
         };
         let (queued, kept, taken) = (Gauge::default(), Gauge::default(), Arc::<Taken>::default());
@@ -237,7 +278,7 @@ impl Peer {
             identity: settings.identity.unwrap_or_else(KeyPair::generate),
             known: settings.known,
             is_strict: settings.is_strict,
-            resume_for: settings.resume_for,
+            resume_for: settings.resume_for.min(LONGEST),
         };
         let peer_loop = Loop {
             poll,
@@ -253,12 +294,13 @@ impl Peer {
             ends_at: None,
             is_server_ready: false,
             events: event_sender,
+            wake: settings.wake,
             undelivered: VecDeque::new(),
             is_full: is_full.clone(),
             waker: waker.clone(),
         };
         let thread = thread::Builder::new().name("lowkey-peer".to_owned()).spawn(move || peer_loop.run())?;
-        let events = Events { receiver: event_receiver, last: None, taken, is_full, waker: waker.clone() };
+        let events = Events { receiver: event_receiver, taken, is_full, waker: waker.clone() };
         let (sent, thread) = (AtomicU64::new(0), Mutex::new(Some(thread)));
         let handle = Handle { mail, waker, queued, kept, sent, has_lost, thread };
         Ok((Self { handle: Arc::new(handle) }, events))
@@ -311,8 +353,9 @@ impl Peer {
     /// comes back; for peers that do not acknowledge, whether nothing was lost as far as can be known.
     pub fn shutdown(&self) -> bool {
         self.handle.post(Mail::Shutdown);
-        let thread = self.handle.thread.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-        if let Some(thread) = thread {
+        // Held until the end, so that whoever asks beside us waits too.
+        let mut thread = self.handle.thread.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(thread) = thread.take() {
             let _ = thread.join();
         }
         !self.handle.has_lost.load(Ordering::SeqCst)
@@ -329,8 +372,6 @@ impl Peer {
 /// one before a program breaks off is not.
 pub struct Events {
     receiver: Receiver<Handed>,
-    /// Of the event that was given out last.
-    last: Option<Receipt>,
     taken: Arc<Taken>,
     is_full: Arc<AtomicBool>,
     waker: Arc<Waker>,
@@ -344,9 +385,20 @@ impl Events {
         Some(self.give(handed))
     }
 
+    /// The next event, if there is one already.
+    ///
+    /// # Errors
+    /// [`TryRecvError::Empty`] if there is none yet; [`TryRecvError::Disconnected`] if there will be none, as the peer has shut
+    /// down.
+    pub fn try_next(&mut self) -> Result<Event, TryRecvError> {
+        self.come_back();
+        let handed = self.receiver.try_recv()?;
+        Ok(self.give(handed))
+    }
+
     /// The event before is dealt with.
     fn come_back(&mut self) {
-        if self.last.take().is_some_and(|receipt| self.taken.add(receipt)) {
+        if self.taken.add_last() {
             let _ = self.waker.wake();
         }
     }
@@ -355,7 +407,7 @@ impl Events {
         if self.is_full.swap(false, Ordering::AcqRel) {
             let _ = self.waker.wake();
         }
-        self.last = handed.receipt;
+        self.taken.set_last(handed.receipt);
         handed.event
     }
 }
@@ -379,22 +431,39 @@ struct Handed {
 
 /// The texts that the user has taken and the loop does not know of yet: the last of each run of one chat.
 #[derive(Debug, Default)]
-struct Taken(Mutex<Vec<Receipt>>);
+struct Taken(Mutex<TakenReceipts>);
+
+#[derive(Debug, Default)]
+struct TakenReceipts {
+    /// Of the event that was given out last.
+    last: Option<Receipt>,
+    /// Of those before it.
+    done: Vec<Receipt>,
+}
 
 impl Taken {
-    /// Adds one; whether it is the first.
-    fn add(&self, receipt: Receipt) -> bool {
-        let mut taken = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let is_first = taken.is_empty();
-        match taken.last_mut().filter(|last| last.chat == receipt.chat) {
+    fn lock(&self) -> MutexGuard<'_, TakenReceipts> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn set_last(&self, receipt: Option<Receipt>) {
+        self.lock().last = receipt;
+    }
+
+    /// The event that was given out last is dealt with; whether the loop has to hear of that.
+    fn add_last(&self) -> bool {
+        let mut taken = self.lock();
+        let Some(receipt) = taken.last.take() else { return false };
+        let is_first = taken.done.is_empty();
+        match taken.done.last_mut().filter(|last| last.chat == receipt.chat) {
             Some(last) => *last = receipt,
-            None => taken.push(receipt),
+            None => taken.done.push(receipt),
         }
         is_first
     }
 
     fn drain(&self) -> Vec<Receipt> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+        std::mem::take(&mut self.lock().done)
     }
 }
 
@@ -452,6 +521,8 @@ struct Loop {
     /// The server's socket may have more to read.
     is_server_ready: bool,
     events: SyncSender<Handed>,
+    /// What tells the user of them, where that is wanted.
+    wake: Option<Wake>,
     /// Events for which the user has no room yet.
     undelivered: VecDeque<Handed>,
     /// Set while events wait, so that whoever takes one wakes the loop.
@@ -488,7 +559,11 @@ impl Loop {
             self.handle(Input::Tick, now);
             self.kept.set(self.engine.kept_bytes());
             self.deliver();
-            if self.ends_at.is_some_and(|ends_at| ends_at <= now || self.engine.is_idle()) {
+            // What came back unsent is told, if somebody is there to hear it.
+            if self
+                .ends_at
+                .is_some_and(|ends_at| ends_at <= now || self.engine.is_idle() && self.undelivered.is_empty())
+            {
                 break;
             }
         }
@@ -496,6 +571,11 @@ impl Loop {
         // The mailbox goes first: a connection that waits for room in it could not end.
         drop(self.inputs);
         drop(self.rtc);
+        // Who is woken finds that the events have ended.
+        drop(self.events);
+        if let Some(wake) = self.wake {
+            wake();
+        }
     }
 
     /// Whether it is time to end.
@@ -621,19 +701,23 @@ impl Loop {
 
     /// Hands the user as many events as there is room for.
     fn deliver(&mut self) {
+        let mut is_news = false;
         while let Some(event) = self.undelivered.pop_front() {
             match self.events.try_send(event) {
-                Ok(()) => {}
+                Ok(()) => is_news = true,
                 Err(TrySendError::Full(event)) => {
                     self.undelivered.push_front(event);
                     // Room may have been made just before the flag was seen, so it is tried once more.
                     if self.is_full.swap(true, Ordering::AcqRel) {
-                        return;
+                        break;
                     }
                 }
                 // Nobody listens any more.
                 Err(TrySendError::Disconnected(_)) => self.undelivered.clear(),
             }
+        }
+        if is_news && let Some(wake) = &self.wake {
+            wake();
         }
     }
 
@@ -654,6 +738,11 @@ impl Loop {
             return;
         }
         self.ends_at = Some(now + END_TIME);
+        // Whoever ends the peer in order has dealt with what it was given.
+        self.taken.add_last();
+        for receipt in self.taken.drain() {
+            self.handle(Input::Taken(receipt), now);
+        }
         for peer in self.engine.peers() {
             self.handle(Input::Leave { peer }, now);
         }
@@ -708,6 +797,9 @@ const EVENTS: usize = 128;
 const UNDELIVERED: usize = 256;
 
 /// How long all chats together may take to end: a little longer than each of them may.
+/// Durations that are settings are no longer than this: a hundred years.
+const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
 const END_TIME: Duration = Duration::from_secs(31);
 
 /// Inputs from WebRTC, and from the user, that are served in one turn.

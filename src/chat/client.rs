@@ -62,15 +62,25 @@ impl Client {
                     served = Some(taken);
                     self.conversation.event(event)
                 }
-                Mail::EndOfInput => self.conversation.finish(),
-                Mail::Timeout => {
+                Mail::EndOfInput => {
+                    self.conversation.finish();
+                    Vec::new()
+                }
+                Mail::Timeout | Mail::Signal => {
                     let effects = self.conversation.give_up();
                     self.carry_out(effects);
-                    return End::Timeout;
+                    return if matches!(mail, Mail::Timeout) { End::Timeout } else { End::Wanted };
                 }
-                Mail::Signal => return End::Wanted,
             };
-            if self.carry_out(effects) {
+            let is_end = self.carry_out(effects) || {
+                let effects = self.conversation.end_if_finished();
+                self.carry_out(effects)
+            };
+            if is_end {
+                // Events go on to the end.
+                if let Some(taken) = served {
+                    let _ = taken.send(());
+                }
                 return End::Wanted;
             }
             self.update_prompt();
@@ -138,8 +148,9 @@ impl Client {
         }
     }
 
-    /// Ends the chats in order, and says what it is waiting for where that takes its time. Whether all was read that was sent.
-    pub fn end(&mut self, mailbox: &Receiver<Mail>) -> bool {
+    /// Ends the chats in order, and says what it is waiting for where that takes its time. Whether all was read that was sent, and
+    /// whether there was time for it.
+    pub fn end(&mut self, mailbox: &Receiver<Mail>) -> (bool, End) {
         let ending = self.peer.clone();
         let ended = thread::spawn(move || ending.shutdown());
         let started = Instant::now();
@@ -159,7 +170,9 @@ impl Client {
                     }
                     let _ = taken.send(());
                 }
-                Ok(_) => {}
+                Ok(Mail::Timeout) => return (false, End::Timeout),
+                Ok(Mail::Signal) => return (false, End::Wanted),
+                Ok(Mail::Command(..) | Mail::EndOfInput) => {}
                 // Nobody sends any more.
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) if !is_said && started.elapsed() > QUIET_END => {
@@ -169,7 +182,7 @@ impl Client {
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
-        ended.join().unwrap_or(false)
+        (ended.join().unwrap_or(false), End::Wanted)
     }
 
     /// Remembers a peer. Where another program has seen somebody else under that name, and this was not the user's wish, that
@@ -219,7 +232,8 @@ impl Client {
             (Some("notify"), Some(_), Some(false)) => self.bells.command = None,
             (Some("notify"), Some(command), None) => self.bells.command = Some(command.clone()),
             (Some(known), Some(_), _) if SETTINGS.contains(&known) => {
-                return self.show(&Report::Mistake(format!("/set {known} is on or off")));
+                let values = if known == "notify" { "a command or off" } else { "on or off" };
+                return self.show(&Report::Mistake(format!("/set {known} takes {values}")));
             }
             (Some(known), None, _) if SETTINGS.contains(&known) => {}
             (Some(other), _, _) => {

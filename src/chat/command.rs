@@ -157,7 +157,7 @@ impl Command {
 
     /// Whether a line may stand in the history that outlives the program: a command without a text of the user's.
     pub fn is_for_history(line: &str) -> bool {
-        line.starts_with('/') && !line.starts_with("//") && !line.starts_with("/msg")
+        !matches!(Self::parse(line), Self::Send { .. } | Self::Mistake(_))
     }
 }
 
@@ -400,9 +400,14 @@ mod tests {
 
     #[test]
     fn a_text_is_not_for_the_history() {
-        for (line, is_for_history) in
-            [("/connect bob", true), ("hello", false), ("//x", false), ("/msg bob secret", false), ("/quit", true)]
-        {
+        for (line, is_for_history) in [
+            ("/connect bob", true),
+            ("hello", false),
+            ("//x", false),
+            ("/msg bob secret", false),
+            ("/mgs bob secret", false),
+            ("/quit", true),
+        ] {
             assert_eq!(Command::is_for_history(line), is_for_history, "{line}");
         }
     }

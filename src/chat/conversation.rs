@@ -138,6 +138,8 @@ pub struct Conversation {
     server: Server,
     /// Lines that were pasted and for whom, until the user says whether to send them.
     pasted: Option<(String, String)>,
+    /// The server will not be sought again.
+    is_cut_off: bool,
     /// There is no more input: end as soon as what the script waits for has happened.
     is_finishing: bool,
     /// What has happened of what a script can wait for.
@@ -204,6 +206,7 @@ impl Conversation {
             requests: Vec::new(),
             server: Server::Sought,
             pasted: None,
+            is_cut_off: false,
             is_finishing: false,
             has_opened: false,
             has_message: false,
@@ -231,6 +234,7 @@ impl Conversation {
             None => Mark::Closed,
             Some(chat) => match chat.state {
                 State::Closed => Mark::Closed,
+                State::Open if !chat.kept.is_empty() => Mark::Kept,
                 State::Open if chat.underway.is_empty() && chat.has_delivered => Mark::Delivered,
                 State::Open if chat.underway.is_empty() => Mark::None,
                 State::Pending | State::Calling | State::Interrupted | State::Open => Mark::Busy,
@@ -288,18 +292,12 @@ impl Conversation {
             Command::Link => self.noting_mistakes(|people| people.link()),
             Command::Set { name, value } => vec![Effect::Set { name, value }],
             Command::Help { about } => vec![Effect::Show(Report::Help(about))],
-            Command::Quit => vec![Effect::Quit],
+            Command::Quit => self.give_up(),
             Command::Mistake(reason) => self.refuse(&reason),
         }
     }
 
     /// Takes what happened to the peer.
-    pub fn event(&mut self, event: Event) -> Vec<Effect> {
-        let mut effects = self.take(event);
-        effects.extend(self.end_if_finished());
-        effects
-    }
-
     /// A text was handed over and got this number.
     pub fn sent(&mut self, peer: &str, number: u64, id: Option<String>) {
         // An old app never says what has arrived.
@@ -311,20 +309,27 @@ impl Conversation {
     }
 
     /// There will be no more input. What waits for a chat still goes out, if there is a server to find it.
-    pub fn finish(&mut self) -> Vec<Effect> {
+    pub fn finish(&mut self) {
         self.is_finishing = true;
-        self.end_if_finished()
     }
 
-    /// The time is over: what is not done by now is not done.
+    /// The end has come, whatever is still to be done: says what was not.
     pub fn give_up(&mut self) -> Vec<Effect> {
-        let peers: Vec<String> = self.chats.iter().map(|chat| chat.peer.clone()).collect();
-        let mut effects: Vec<Effect> = peers.iter().flat_map(|peer| self.give_back(peer, Failure::Lost)).collect();
+        self.is_finishing = true;
+        let mut effects = Vec::new();
+        for peer in self.chats.iter().map(|chat| chat.peer.clone()).collect::<Vec<_>>() {
+            effects.extend(self.give_back(&peer, Failure::Lost));
+            let kept = self.chat(&peer).map_or(0, |chat| chat.kept.len());
+            if kept > 0 {
+                effects.push(notice(&format!("{kept} not sent to {}, which were kept", screen::name(&peer))));
+            }
+        }
         effects.push(Effect::Quit);
         effects
     }
 
-    fn end_if_finished(&mut self) -> Vec<Effect> {
+    /// Ends the program once nothing is left to be done and to be read.
+    pub fn end_if_finished(&mut self) -> Vec<Effect> {
         if !self.is_finishing {
             return Vec::new();
         }
@@ -338,8 +343,8 @@ impl Conversation {
             }
         }
         let is_waiting = self.chats.iter().any(|chat| !chat.waiting.is_empty());
-        let is_hopeless =
-            self.script.accepts == Accepts::None && self.chats.iter().all(|chat| chat.state == State::Closed);
+        let is_hopeless = (self.script.accepts == Accepts::None || self.is_cut_off)
+            && self.chats.iter().all(|chat| chat.state == State::Closed);
         let is_reached = match self.script.until {
             None => !is_waiting,
             Some(Until::Delivered) => !is_waiting && self.chats.iter().all(|chat| chat.underway.is_empty()),
@@ -356,7 +361,8 @@ impl Conversation {
         effects
     }
 
-    fn take(&mut self, event: Event) -> Vec<Effect> {
+    /// Takes what happened to the peer. What comes back has to be done before it is asked whether this was the end.
+    pub fn event(&mut self, event: Event) -> Vec<Effect> {
         match event {
             Event::Online => {
                 self.server = Server::Online;
@@ -369,6 +375,13 @@ impl Conversation {
             }
             Event::Offline { reason, retry_in } => {
                 self.server = Server::Lost;
+                // Nobody can be listened to any more.
+                self.is_cut_off |= retry_in.is_none();
+                if self.is_cut_off && self.script.accepts != Accepts::None {
+                    self.is_finishing = true;
+                    self.cause = Some(Failure::NoServer);
+                    self.script.until.get_or_insert(Until::Message);
+                }
                 let has_chats = self.chats.iter().any(Chat::is_open);
                 vec![Effect::Show(Report::Offline { reason, retry_in, has_chats })]
             }
@@ -393,8 +406,9 @@ impl Conversation {
                 vec![Effect::Show(Report::Interrupted { peer })]
             }
             Event::Resumed { peer } => {
-                self.set_state(&peer, State::Open);
-                vec![Effect::Show(Report::Resumed { peer })]
+                let mut effects = vec![Effect::Show(Report::Resumed { peer: peer.clone() })];
+                effects.extend(self.send_waiting(peer));
+                effects
             }
             Event::KeyChanged { peer } => vec![Effect::Show(Report::KeyChanged { peer })],
             Event::NotSent { peer, id, text, reason } => self.not_sent(peer, id, text, reason),
@@ -424,6 +438,13 @@ impl Conversation {
     fn opened(&mut self, peer: String) -> Vec<Effect> {
         self.has_opened = true;
         let is_current = self.current.as_ref() == Some(&peer);
+        let mut effects = vec![Effect::Show(Report::Open { peer: peer.clone(), is_current })];
+        effects.extend(self.send_waiting(peer));
+        effects
+    }
+
+    /// A chat is open, or open again: what waits for it goes out.
+    fn send_waiting(&mut self, peer: String) -> Vec<Effect> {
         let is_proven = matches!(self.people.trust_in(&peer), Some(Trust::Known | Trust::Verified));
         self.set_state(&peer, State::Open);
         let chat = self.chat_or_new(&peer);
@@ -435,9 +456,7 @@ impl Conversation {
             texts.extend(kept.into_iter().map(|(text, _)| text));
         }
         texts.append(&mut chat.waiting);
-        let mut effects = vec![Effect::Show(Report::Open { peer: peer.clone(), is_current })];
-        effects.extend(texts.into_iter().map(|text| Effect::Send { peer: peer.clone(), text }));
-        effects
+        texts.into_iter().map(|text| Effect::Send { peer: peer.clone(), text }).collect()
     }
 
     fn delivered(&mut self, peer: String, number: u64) -> Vec<Effect> {
@@ -467,6 +486,12 @@ impl Conversation {
     }
 
     fn closed(&mut self, peer: String, reason: CloseReason) -> Vec<Effect> {
+        if let CloseReason::IdentityChanged { identity, .. } = reason
+            && self.people.has_made_way(&peer, identity)
+        {
+            let name = screen::name(&peer);
+            return vec![notice(&format!("the chat with {name} that was open ends: the link may name somebody else"))];
+        }
         let mut effects = vec![Effect::Show(Report::Closed { peer: peer.clone(), reason: reason.clone() })];
         if let CloseReason::IdentityChanged { own, known, identity } = &reason {
             effects.extend(self.people.changed(&peer, *own, known, *identity));
@@ -476,7 +501,7 @@ impl Conversation {
             self.set_state(&peer, State::Calling);
             return effects;
         }
-        self.has_closed = true;
+        self.has_closed |= self.chat(&peer).is_some_and(Chat::is_open);
         self.people.left(&peer);
         let failure = cause(&reason);
         self.cause = failure.or(self.cause);
@@ -562,10 +587,19 @@ impl Conversation {
 
     fn paste(&mut self, text: String) -> Vec<Effect> {
         let Some(peer) = self.current.clone() else { return self.text(Text { text, id: None }) };
+        let text = text.strip_suffix('\n').map_or(text.clone(), str::to_owned);
         let count = text.split('\n').count();
         let question = format!("send these {count} lines to {} as one text? y or n", screen::name(&peer));
+        let mut effects = self.drop_paste();
         self.pasted = Some((peer, text));
-        vec![notice(&question)]
+        effects.push(notice(&question));
+        effects
+    }
+
+    /// What was pasted for another, or before something else, is not sent by a word that may be meant otherwise.
+    fn drop_paste(&mut self) -> Vec<Effect> {
+        let pasted = self.pasted.take();
+        pasted.map(|_| notice("the lines that were pasted before are not sent")).into_iter().collect()
     }
 
     fn answer_paste(&mut self, (peer, pasted): (String, String), answer: String, id: Option<String>) -> Vec<Effect> {
@@ -640,7 +674,9 @@ impl Conversation {
             return self.refuse(&format!("there is no chat with {name}; /connect {name} begins one"));
         }
         self.turn_to(&peer);
-        vec![lines_go_to(&peer)]
+        let mut effects = self.drop_paste();
+        effects.push(lines_go_to(&peer));
+        effects
     }
 
     fn retry(&mut self, peer: Option<String>) -> Vec<Effect> {
@@ -891,6 +927,20 @@ mod tests {
     use crate::peer::keys::KeyPair;
     use crate::peer::trust::KnownPeers;
 
+    impl Conversation {
+        /// An event, and what is done if that was the end.
+        fn happened(&mut self, event: Event) -> Vec<Effect> {
+            let mut effects = self.event(event);
+            effects.extend(self.end_if_finished());
+            effects
+        }
+
+        fn finished(&mut self) -> Vec<Effect> {
+            self.finish();
+            self.end_if_finished()
+        }
+    }
+
     fn start(script: Script) -> Conversation {
         let people = People::new("alice", None, "chat.example", false, KnownPeers::default(), "2026-11-23");
         Conversation::new(people, BTreeSet::new(), script)
@@ -903,7 +953,7 @@ mod tests {
     /// A prompt whose server is there.
     fn online() -> Conversation {
         let mut chat = start(Script::default());
-        chat.event(Event::Online);
+        chat.happened(Event::Online);
         chat
     }
 
@@ -924,8 +974,8 @@ mod tests {
         let mut chat = online();
         typed(&mut chat, "/connect bob");
         let [own, other] = [KeyPair::generate(), KeyPair::generate()].map(|pair| pair.public());
-        chat.event(Event::Identified { peer: bob(), trust, own, other });
-        chat.event(open("bob"));
+        chat.happened(Event::Identified { peer: bob(), trust, own, other });
+        chat.happened(open("bob"));
         chat
     }
 
@@ -953,10 +1003,10 @@ mod tests {
         assert_eq!(typed(&mut chat, "/connect bob"), [calling("bob", false), Effect::Connect(bob())]);
         assert_eq!(typed(&mut chat, "one"), []);
         assert_eq!(typed(&mut chat, "two"), []);
-        assert_eq!(done(chat.event(open("bob"))), [send("one"), send("two")]);
+        assert_eq!(done(chat.happened(open("bob"))), [send("one"), send("two")]);
         assert_eq!(typed(&mut chat, "three"), [send("three")]);
         assert_eq!(typed(&mut chat, "/leave"), [Effect::Leave(bob())]);
-        chat.event(closed("bob", CloseReason::Left));
+        chat.happened(closed("bob", CloseReason::Left));
         let effects = typed(&mut chat, "four");
         assert_eq!(not_sent(&effects), [("four", false)]);
         assert_eq!(effects[1], notice("/connect NAME first"));
@@ -970,11 +1020,11 @@ mod tests {
         assert_eq!(done(typed(&mut chat, "/connect bob")), [Effect::Connect(bob())]);
         typed(&mut chat, "for bob");
         let for_carol = Text { text: "for carol".to_owned(), id: None };
-        assert_eq!(done(chat.event(open("carol"))), [Effect::Send { peer: "carol".to_owned(), text: for_carol }]);
-        assert_eq!(done(chat.event(open("bob"))), [send("for bob")]);
-        chat.event(closed("bob", CloseReason::PeerLeft));
+        assert_eq!(done(chat.happened(open("carol"))), [Effect::Send { peer: "carol".to_owned(), text: for_carol }]);
+        assert_eq!(done(chat.happened(open("bob"))), [send("for bob")]);
+        chat.happened(closed("bob", CloseReason::PeerLeft));
         assert_eq!(not_sent(&typed(&mut chat, "a secret for bob")), [("a secret for bob", true)]);
-        assert_eq!(done(chat.event(open("dave"))), [], "who picks up late gets none of it");
+        assert_eq!(done(chat.happened(open("dave"))), [], "who picks up late gets none of it");
         assert_eq!(done(typed(&mut chat, "/to dave")), []);
         assert_eq!(chat.failure(), Some(Failure::Lost));
     }
@@ -982,25 +1032,25 @@ mod tests {
     #[test]
     fn what_could_not_be_sent_is_kept_and_goes_out_when_the_peer_is_back() {
         let mut chat = with_bob(Trust::Known);
-        chat.event(closed("bob", CloseReason::ConnectionLost));
+        chat.happened(closed("bob", CloseReason::ConnectionLost));
         assert_eq!(not_sent(&typed(&mut chat, "kept")), [("kept", true)]);
         assert_eq!(chat.prompt().mark, Mark::Closed);
-        chat.event(Event::Request { peer: bob() });
+        chat.happened(Event::Request { peer: bob() });
         typed(&mut chat, "/accept");
         typed(&mut chat, "newer");
         let [own, other] = [KeyPair::generate(), KeyPair::generate()].map(|pair| pair.public());
-        chat.event(Event::Identified { peer: bob(), trust: Trust::Known, own, other });
-        assert_eq!(done(chat.event(open("bob"))), [send("kept"), send("newer")]);
+        chat.happened(Event::Identified { peer: bob(), trust: Trust::Known, own, other });
+        assert_eq!(done(chat.happened(open("bob"))), [send("kept"), send("newer")]);
     }
 
     #[test]
     fn what_is_kept_goes_to_a_stranger_only_if_the_user_says_so() {
         let mut chat = with_bob(Trust::Unproven);
-        chat.event(closed("bob", CloseReason::PeerLeft));
+        chat.happened(closed("bob", CloseReason::PeerLeft));
         typed(&mut chat, "for the bob of before");
-        chat.event(Event::Request { peer: bob() });
+        chat.happened(Event::Request { peer: bob() });
         typed(&mut chat, "/accept");
-        assert_eq!(done(chat.event(open("bob"))), []);
+        assert_eq!(done(chat.happened(open("bob"))), []);
         assert_eq!(typed(&mut chat, "/retry"), [send("for the bob of before")]);
         assert!(matches!(typed(&mut chat, "/retry")[..], [Effect::Show(Report::Mistake(_))]), "nothing is left");
     }
@@ -1011,10 +1061,10 @@ mod tests {
         assert_eq!(typed(&mut chat, "perhaps"), [send("perhaps")]);
         chat.sent("bob", 1, None);
         let (text, reason) = ("perhaps".to_owned(), NotSentReason::Unconfirmed);
-        chat.event(Event::NotSent { peer: bob(), id: 1, text, reason });
-        chat.event(closed("bob", CloseReason::ConnectionLost));
+        chat.happened(Event::NotSent { peer: bob(), id: 1, text, reason });
+        chat.happened(closed("bob", CloseReason::ConnectionLost));
         assert_eq!(done(typed(&mut chat, "/connect bob")), [Effect::Connect(bob())]);
-        assert_eq!(done(chat.event(open("bob"))), []);
+        assert_eq!(done(chat.happened(open("bob"))), []);
         assert_eq!(done(typed(&mut chat, "/retry bob")), [send("perhaps")]);
     }
 
@@ -1029,12 +1079,12 @@ mod tests {
         assert_eq!(chat.prompt().mark, Mark::Busy);
         let ids = vec![Some("id 1".to_owned()), Some("id 2".to_owned())];
         let delivered = Event::Delivered { peer: bob(), id: 2 };
-        assert_eq!(chat.event(delivered.clone()), [Effect::Show(Report::Delivered { peer: bob(), ids })]);
-        assert_eq!(chat.event(delivered), []);
+        assert_eq!(chat.happened(delivered.clone()), [Effect::Show(Report::Delivered { peer: bob(), ids })]);
+        assert_eq!(chat.happened(delivered), []);
         assert_eq!(chat.prompt().mark, Mark::Busy);
-        chat.event(Event::Delivered { peer: bob(), id: 3 });
+        chat.happened(Event::Delivered { peer: bob(), id: 3 });
         assert_eq!(chat.prompt().mark, Mark::Delivered);
-        chat.event(Event::Interrupted { peer: bob() });
+        chat.happened(Event::Interrupted { peer: bob() });
         assert_eq!(chat.prompt().mark, Mark::Busy);
         assert_eq!(typed(&mut chat, "kept by the peer"), [send("kept by the peer")]);
     }
@@ -1042,11 +1092,11 @@ mod tests {
     #[test]
     fn texts_of_others_are_counted_until_the_user_turns_to_them() {
         let mut chat = with_bob(Trust::Known);
-        chat.event(open("carol"));
+        chat.happened(open("carol"));
         for text in ["one", "two"] {
-            chat.event(Event::Message { peer: "carol".to_owned(), text: text.to_owned() });
+            chat.happened(Event::Message { peer: "carol".to_owned(), text: text.to_owned() });
         }
-        chat.event(Event::Message { peer: bob(), text: "seen".to_owned() });
+        chat.happened(Event::Message { peer: bob(), text: "seen".to_owned() });
         assert_eq!((chat.prompt().peer, chat.prompt().unread), (Some(bob()), 2));
         typed(&mut chat, "/to carol");
         assert_eq!((chat.prompt().peer, chat.prompt().unread), (Some("carol".to_owned()), 0));
@@ -1058,7 +1108,7 @@ mod tests {
         let mut chat = with_bob(Trust::Known);
         assert_eq!(done(typed(&mut chat, "/msg carol hello")), [Effect::Connect("carol".to_owned())]);
         let hello = Effect::Send { peer: "carol".to_owned(), text: Text { text: "hello".to_owned(), id: None } };
-        assert_eq!(done(chat.event(open("carol"))), [hello]);
+        assert_eq!(done(chat.happened(open("carol"))), [hello]);
         assert_eq!(typed(&mut chat, "to bob"), [send("to bob")]);
     }
 
@@ -1067,26 +1117,26 @@ mod tests {
         let mut chat = start(Script::default());
         assert_eq!(typed(&mut chat, "/connect bob"), [calling("bob", true)]);
         assert_eq!(typed(&mut chat, "hello"), []);
-        assert_eq!(done(chat.event(Event::Online)), [Effect::Connect(bob())]);
-        assert_eq!(not_sent(&chat.event(closed("bob", CloseReason::NotOnline))), [("hello", true)]);
+        assert_eq!(done(chat.happened(Event::Online)), [Effect::Connect(bob())]);
+        assert_eq!(not_sent(&chat.happened(closed("bob", CloseReason::NotOnline))), [("hello", true)]);
         assert_eq!(chat.failure(), Some(Failure::Unreached));
-        assert_eq!(done(chat.event(Event::Online)), [], "the call is made once");
+        assert_eq!(done(chat.happened(Event::Online)), [], "the call is made once");
     }
 
     #[test]
     fn a_request_is_accepted_or_declined_by_name_or_as_the_only_one() {
         let mut chat = online();
         assert_eq!(typed(&mut chat, "/accept"), [mistake("nobody is calling")]);
-        chat.event(Event::Request { peer: bob() });
+        chat.happened(Event::Request { peer: bob() });
         assert_eq!(done(typed(&mut chat, "/accept carol")), []);
         assert_eq!(done(typed(&mut chat, "/accept")), [Effect::Accept(bob())]);
         assert_eq!(typed(&mut chat, "early"), []);
-        assert_eq!(done(chat.event(open("bob"))), [send("early")]);
-        chat.event(Event::Request { peer: "carol".to_owned() });
-        chat.event(Event::Request { peer: "dave".to_owned() });
+        assert_eq!(done(chat.happened(open("bob"))), [send("early")]);
+        chat.happened(Event::Request { peer: "carol".to_owned() });
+        chat.happened(Event::Request { peer: "dave".to_owned() });
         assert_eq!(typed(&mut chat, "/decline"), [mistake("several are calling: say the name too")]);
         assert_eq!(done(typed(&mut chat, "/decline carol")), [Effect::Decline("carol".to_owned())]);
-        chat.event(Event::RequestEnded { peer: "dave".to_owned() });
+        chat.happened(Event::RequestEnded { peer: "dave".to_owned() });
         assert_eq!(typed(&mut chat, "/accept"), [mistake("nobody is calling")]);
     }
 
@@ -1095,18 +1145,18 @@ mod tests {
         let mut chat = with_bob(Trust::Known);
         let block = Effect::Block { peer: bob(), is_blocked: true };
         assert_eq!(done(typed(&mut chat, "/block bob")), [Effect::Leave(bob()), block]);
-        chat.event(closed("bob", CloseReason::Left));
-        assert_eq!(chat.event(Event::Request { peer: bob() }), [Effect::Decline(bob())]);
+        chat.happened(closed("bob", CloseReason::Left));
+        assert_eq!(chat.happened(Event::Request { peer: bob() }), [Effect::Decline(bob())]);
         assert_eq!(typed(&mut chat, "/block"), [Effect::Show(Report::Blocked(vec![bob()]))]);
         typed(&mut chat, "/unblock bob");
-        assert_eq!(done(chat.event(Event::Request { peer: bob() })), []);
+        assert_eq!(done(chat.happened(Event::Request { peer: bob() })), []);
         assert_eq!(done(typed(&mut chat, "/accept")), [Effect::Accept(bob())]);
     }
 
     #[test]
     fn a_chat_that_opens_beside_another_does_not_take_its_lines() {
         let mut chat = with_bob(Trust::Known);
-        chat.event(open("carol"));
+        chat.happened(open("carol"));
         assert_eq!(typed(&mut chat, "x"), [send("x")]);
         assert_eq!(done(typed(&mut chat, "/connect carol")), []);
         let to_carol = Effect::Send { peer: "carol".to_owned(), text: Text { text: "y".to_owned(), id: None } };
@@ -1116,35 +1166,35 @@ mod tests {
     #[test]
     fn the_end_of_input_waits_for_lines_that_wait() {
         let mut chat = online();
-        assert_eq!(online().finish(), [Effect::Quit]);
+        assert_eq!(online().finished(), [Effect::Quit]);
         typed(&mut chat, "/connect bob");
         typed(&mut chat, "hello");
-        assert_eq!(chat.finish(), []);
-        assert_eq!(done(chat.event(open("bob"))), [send("hello"), Effect::Quit]);
+        assert_eq!(chat.finished(), []);
+        assert_eq!(done(chat.happened(open("bob"))), [send("hello"), Effect::Quit]);
     }
 
     #[test]
     fn a_script_ends_when_what_it_waits_for_has_happened() {
         let waiting = |until| {
             let mut chat = start(Script { until: Some(until), ..Script::default() });
-            chat.event(Event::Online);
+            chat.happened(Event::Online);
             typed(&mut chat, "/connect bob");
-            assert_eq!(chat.finish(), []);
+            assert_eq!(chat.finished(), []);
             chat
         };
         let message = Event::Message { peer: bob(), text: "hi".to_owned() };
-        assert_eq!(done(waiting(Until::Open).event(open("bob"))), [Effect::Quit]);
+        assert_eq!(done(waiting(Until::Open).happened(open("bob"))), [Effect::Quit]);
         let mut chat = waiting(Until::Message);
-        assert_eq!(done(chat.event(open("bob"))), []);
-        assert_eq!(done(chat.event(message)), [Effect::Quit]);
+        assert_eq!(done(chat.happened(open("bob"))), []);
+        assert_eq!(done(chat.happened(message)), [Effect::Quit]);
         let mut chat = waiting(Until::Closed);
-        chat.event(open("bob"));
-        assert_eq!(done(chat.event(closed("bob", CloseReason::PeerLeft))), [Effect::Quit]);
+        chat.happened(open("bob"));
+        assert_eq!(done(chat.happened(closed("bob", CloseReason::PeerLeft))), [Effect::Quit]);
         assert_eq!(chat.failure(), None);
         for until in [Until::Open, Until::Message] {
             let mut chat = waiting(until);
             assert_eq!(
-                done(chat.event(closed("bob", CloseReason::Declined))),
+                done(chat.happened(closed("bob", CloseReason::Declined))),
                 [Effect::Quit],
                 "it cannot happen any more"
             );
@@ -1155,28 +1205,29 @@ mod tests {
     #[test]
     fn a_script_waits_until_all_has_arrived() {
         let mut chat = start(Script { until: Some(Until::Delivered), ..Script::default() });
-        chat.event(Event::Online);
+        chat.happened(Event::Online);
         typed(&mut chat, "/connect bob");
         typed(&mut chat, "hello");
-        chat.finish();
+        chat.finished();
         let [own, other] = [KeyPair::generate(), KeyPair::generate()].map(|pair| pair.public());
-        chat.event(Event::Identified { peer: bob(), trust: Trust::New, own, other });
-        assert_eq!(done(chat.take(open("bob"))), [send("hello")]);
+        chat.happened(Event::Identified { peer: bob(), trust: Trust::New, own, other });
+        assert_eq!(done(chat.event(open("bob"))), [send("hello")]);
         chat.sent("bob", 1, None);
-        assert_eq!(chat.event(Event::KeysExchanged { peer: bob() }).len(), 1, "it goes on");
-        assert_eq!(done(chat.event(Event::Delivered { peer: bob(), id: 1 })), [Effect::Quit]);
+        assert_eq!(chat.end_if_finished(), []);
+        assert_eq!(chat.happened(Event::KeysExchanged { peer: bob() }).len(), 1, "it goes on");
+        assert_eq!(done(chat.happened(Event::Delivered { peer: bob(), id: 1 })), [Effect::Quit]);
         assert_eq!(chat.failure(), None);
     }
 
     #[test]
     fn who_listens_takes_calls_of_those_who_may() {
         let mut all = start(Script { accepts: Accepts::All, until: None });
-        all.event(Event::Online);
-        assert_eq!(all.event(Event::Request { peer: bob() }), [Effect::Accept(bob())]);
+        all.happened(Event::Online);
+        assert_eq!(all.happened(Event::Request { peer: bob() }), [Effect::Accept(bob())]);
         let mut only = start(Script { accepts: Accepts::Only(vec![bob()]), until: None });
-        assert_eq!(only.event(Event::Request { peer: bob() }), [Effect::Accept(bob())]);
+        assert_eq!(only.happened(Event::Request { peer: bob() }), [Effect::Accept(bob())]);
         let carol = "carol".to_owned();
-        assert_eq!(only.event(Event::Request { peer: carol.clone() }), [Effect::Decline(carol)]);
+        assert_eq!(only.happened(Event::Request { peer: carol.clone() }), [Effect::Decline(carol)]);
     }
 
     #[test]
@@ -1192,14 +1243,14 @@ mod tests {
         let mut chat = start(Script::default());
         assert_eq!(done(typed(&mut chat, "/connect bob")), []);
         typed(&mut chat, "hello");
-        assert_eq!(done(chat.event(Event::Online)), [Effect::Connect(bob())]);
+        assert_eq!(done(chat.happened(Event::Online)), [Effect::Connect(bob())]);
         let mut chat = start(Script::default());
         typed(&mut chat, "/connect bob");
         typed(&mut chat, "hello");
         let effects = typed(&mut chat, "/leave");
         assert_eq!(effects[0], notice("bob is not called"));
         assert_eq!(not_sent(&effects).len(), 1);
-        assert_eq!(done(chat.event(Event::Online)), []);
+        assert_eq!(done(chat.happened(Event::Online)), []);
     }
 
     #[test]
@@ -1207,9 +1258,9 @@ mod tests {
         let mut chat = start(Script::default());
         typed(&mut chat, "/connect bob");
         typed(&mut chat, "hello");
-        assert_eq!(chat.finish(), []);
+        assert_eq!(chat.finished(), []);
         let lost = Event::Offline { reason: "no route".to_owned(), retry_in: None };
-        let effects = chat.event(lost);
+        let effects = chat.happened(lost);
         assert_eq!(not_sent(&effects), [("hello", false)]);
         assert_eq!(done(effects), [Effect::Quit]);
         assert_eq!(chat.failure(), Some(Failure::NoServer));
@@ -1220,9 +1271,9 @@ mod tests {
         let mut chat = online();
         for peer in ["bob", "carol"] {
             typed(&mut chat, &format!("/connect {peer}"));
-            chat.event(open(peer));
+            chat.happened(open(peer));
         }
-        chat.event(closed("carol", CloseReason::Left));
+        chat.happened(closed("carol", CloseReason::Left));
         let effects = typed(&mut chat, "x");
         assert_eq!(not_sent(&effects), [("x", false)]);
         assert_eq!(effects[1], notice("/to bob to write to them"));

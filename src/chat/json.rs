@@ -37,7 +37,7 @@ fn fields(report: &Report) -> (&'static str, Value) {
         Report::Offline { reason, retry_in, .. } => {
             ("offline", json!({ "reason": reason, "retry_seconds": retry_in.map(|time| time.as_secs_f64()) }))
         }
-        Report::Calling { peer, .. } => ("calling", json!({ "peer": peer })),
+        Report::Calling { peer, is_waiting } => ("calling", json!({ "peer": peer, "waiting": is_waiting })),
         Report::Request { peer } => ("request", json!({ "peer": peer })),
         Report::RequestEnded { peer } => ("request_ended", json!({ "peer": peer })),
         Report::KeysExchanged { peer } => ("keys_exchanged", json!({ "peer": peer })),

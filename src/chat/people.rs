@@ -29,6 +29,8 @@ pub struct People {
     present: HashMap<String, Present>,
     /// Who was called by a link, until they have proven that they are the one.
     pinned: HashMap<String, Known>,
+    /// The keys of whoever was there, in chats that end since a link names somebody else.
+    left_for_link: HashMap<String, PublicKey>,
     /// Who was refused because it is not who it was: our identity and its new one.
     refused: HashMap<String, (PublicKey, Option<PublicKey>)>,
 }
@@ -60,6 +62,7 @@ impl People {
             today: today.to_owned(),
             present: HashMap::new(),
             pinned: HashMap::new(),
+            left_for_link: HashMap::new(),
             refused: HashMap::new(),
         }
     }
@@ -106,6 +109,11 @@ impl People {
             known_number: number(known.identity),
             number: identity.map(number),
         })]
+    }
+
+    /// Whether a chat that ended like this has made way for a call by a link.
+    pub fn has_made_way(&mut self, peer: &str, identity: Option<PublicKey>) -> bool {
+        self.left_for_link.remove(peer).is_some_and(|other| identity.is_none_or(|identity| identity == other))
     }
 
     /// A chat has ended.
@@ -258,7 +266,9 @@ impl People {
             self.present.get_mut(peer).into_iter().for_each(|present| present.trust = Trust::Verified);
             return Ok((peer.clone(), vec![self.remember(peer, known, true)]));
         }
-        self.present.remove(peer);
+        if let Some(present) = self.present.remove(peer) {
+            self.left_for_link.insert(peer.clone(), present.other);
+        }
         self.pinned.insert(peer.clone(), known.clone());
         Ok((peer.clone(), vec![Effect::Pin { peer: peer.clone(), known }]))
     }

@@ -226,6 +226,8 @@ pub enum Mark {
     Busy,
     /// Everything has arrived.
     Delivered,
+    /// Something could not be sent, and is kept.
+    Kept,
     /// There is no connection.
     Closed,
 }

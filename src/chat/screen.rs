@@ -6,7 +6,7 @@ use super::command::{COMMANDS, Usage};
 use super::report::{ChatReport, ChatState, Mark, Prompt, Report};
 use crate::peer::keys::PublicKey;
 use crate::peer::trust::{Known, SafetyNumber};
-use crate::peer::{CloseReason, Trust};
+use crate::peer::{CloseReason, NotSentReason, Trust};
 
 /// Something to show.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +66,7 @@ pub fn prompt(prompt: &Prompt, look: Look, is_sent: Option<&str>) -> String {
         Mark::None => " ",
         Mark::Busy => "…",
         Mark::Delivered => "✓",
+        Mark::Kept => "!",
         Mark::Closed => "×",
     };
     let unread = match prompt.unread {
@@ -133,7 +134,12 @@ fn words(report: &Report, look: Look) -> Option<String> {
         Report::NotSent { peer, text, reason, is_kept, .. } => {
             let to = peer.as_ref().map(|peer| format!(" to {}", name(peer))).unwrap_or_default();
             let kept = if *is_kept { "; kept, /retry sends it again" } else { "" };
-            format!("not sent{to} ({reason}{kept}): {}", harmless(text))
+            match reason {
+                NotSentReason::Unconfirmed => {
+                    format!("perhaps not arrived{to} (the chat ended{kept}): {}", harmless(text))
+                }
+                reason => format!("not sent{to} ({reason}{kept}): {}", harmless(text)),
+            }
         }
         Report::Closed { reason: CloseReason::IdentityChanged { .. }, .. }
         | Report::Refused { reason: CloseReason::IdentityChanged { .. }, .. } => return None,

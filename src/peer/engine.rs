@@ -294,7 +294,10 @@ impl Engine {
             Input::Connect { peer } => self.connect(peer, now, out),
             Input::Accept { peer } => self.accept(peer, now, out),
             Input::Decline { peer } => {
-                self.decline(&peer, out);
+                // Of a silent one the user knows nothing.
+                if self.requests.get(&peer).is_some_and(|request| !request.is_silent) {
+                    self.decline(&peer, out);
+                }
             }
             Input::Send { peer, id, text } => self.send(peer, id, text, now, out),
             Input::Trust { peer, known: Some(known) } => self.trust(peer, known, now, out),
@@ -416,14 +419,13 @@ impl Engine {
         self.answer(peer, request, now, out);
     }
 
-    /// Turns a request down; whether the user knew of it.
-    fn decline(&mut self, peer: &str, out: &mut Vec<Output>) -> bool {
-        let Some(request) = self.requests.remove(peer) else { return false };
+    /// Turns a request down.
+    fn decline(&mut self, peer: &str, out: &mut Vec<Output>) {
+        let Some(request) = self.requests.remove(peer) else { return };
         out.push(signal(MessageType::SessionDecline, peer, None::<&()>));
         if request.is_accepted {
             out.push(Output::Event(Event::Refused { peer: peer.to_owned(), reason: CloseReason::Left }));
         }
-        !request.is_silent
     }
 
     /// Sends our key to somebody who calls.
@@ -441,8 +443,7 @@ impl Engine {
     fn leave(&mut self, peer: String, now: Instant, out: &mut Vec<Output>) {
         let is_call = self.calls.contains_key(&peer);
         if !is_call && !self.chats.contains_key(&peer) {
-            self.decline(&peer, out);
-            return;
+            return self.decline(&peer, out);
         }
         let is_request = self.requests.remove(&peer).is_some_and(|request| !request.is_silent);
         // Whoever is still being called learns that it is over; in an open chat the data channel says so.
@@ -501,7 +502,11 @@ impl Engine {
     fn closed(&mut self, id: ConnectionId, reason: CloseReason, now: Instant, out: &mut Vec<Output>) {
         let Some(peer) = self.connections.remove(&id) else { return };
         if let Some(call) = self.calls.get(&peer).filter(|call| call.id == id) {
-            let reason = call.closed(reason);
+            let reason = match call.closed(reason) {
+                // Who has left a chat says so in it; this is only a call that was to carry it on.
+                CloseReason::PeerLeft if self.chats.contains_key(&peer) => CloseReason::ConnectionLost,
+                reason => reason,
+            };
             self.calls.remove(&peer);
             self.failed(&peer, reason, now, out);
         } else if self.chats.get(&peer).is_some_and(|chat| chat.has_connection(id)) {

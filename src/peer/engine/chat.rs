@@ -503,8 +503,27 @@ impl Engine {
 
     /// Calls the other side of an interrupted chat.
     pub(super) fn seek(&mut self, peer: &str, now: Instant, out: &mut Vec<Output>) {
-        // A request that has not got further is none that could be answered.
-        self.requests.remove(peer);
+        if let Some(request) = self.requests.get(peer) {
+            let introduced = request.introduced.clone();
+            let may_be_answered = |introduced: &Introduced| {
+                self.carries_on(peer, introduced) && self.judge(peer, introduced.identity).is_ok()
+            };
+            if introduced.as_ref().is_some_and(may_be_answered) {
+                // The other side is quicker, and needs no word of the user's any more.
+                if let Some(request) = self.requests.remove(peer) {
+                    if !request.is_silent && !request.is_accepted {
+                        out.push(Output::Event(Event::RequestEnded { peer: peer.to_owned() }));
+                    }
+                    self.answer(peer.to_owned(), request, now, out);
+                }
+                return;
+            }
+            // What the user was asked is answered before.
+            if !request.is_silent {
+                return;
+            }
+            self.requests.remove(peer);
+        }
         if self.is_online && !self.calls.contains_key(peer) {
             self.call(peer.to_owned(), now + SEEK_TIME, out);
         }

@@ -1,0 +1,26 @@
+//! A bot in a few lines: it takes every call and says welcome.
+//!
+//! ```sh
+//! cargo run --example greeter -- ws://localhost:8080
+//! ```
+
+use std::env;
+use std::error::Error;
+
+use lowkey::peer::{Event, Peer};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let server = env::args().nth(1).unwrap_or_else(|| "ws://localhost:8080".to_owned());
+    let (peer, events) = Peer::connect(&server, "greeter")?;
+    for event in events {
+        match event {
+            Event::Request { peer: caller } => peer.accept(&caller),
+            Event::Open { peer: caller } => {
+                peer.send(&caller, "welcome");
+            }
+            Event::Offline { reason, retry_in: None } => return Err(reason.into()),
+            _ => {}
+        }
+    }
+    Ok(())
+}

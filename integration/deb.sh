@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# Tries the Debian packages: lintian, then in a fresh Debian in a folder they are installed, a chat goes through the installed
+# server, and they are removed and purged. Installs the Debian packages that it needs, and leaves nothing else behind.
+# Usage: deb.sh FOLDER-OF-THE-PACKAGES
+#
+# Nothing there runs under systemd, so the server is started by the command and the settings that the unit names; deploy.sh tries
+# the unit itself.
+set -euo pipefail
+packages=$(realpath "$1")
+
+needed=''
+command -v debootstrap >/dev/null || needed+=' debootstrap'
+command -v lintian >/dev/null || needed+=' lintian'
+if [ -n "$needed" ]; then
+    apt-get update -qq
+    # shellcheck disable=SC2086
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $needed >/dev/null
+fi
+
+work=$(mktemp -d)
+root=$work/root
+processes=()
+finish() {
+    for process in "${processes[@]}"; do
+        kill "$process" 2>/dev/null || :
+        wait "$process" 2>/dev/null || :
+    done
+    rm -rf "$work"
+}
+trap finish EXIT
+passed=0
+ok() { passed=$((passed + 1)) && echo "ok: $1"; }
+fail() { echo "FAILED: $1" >&2; exit 1; }
+# Waits until a file holds a text.
+await() {
+    for _ in $(seq 400); do
+        grep -qs -- "$2" "$1" && return
+        sleep 0.05
+    done
+    cat "$1" >&2
+    fail "no '$2' in $1"
+}
+# No function: one in the background would have a shell between here and the program, to which signals go.
+inside=(chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive)
+
+lintian --allow-root --fail-on error "$packages"/*.deb >"$work/lintian" 2>&1 || { cat "$work/lintian"; fail 'lintian'; }
+ok 'lintian finds no errors'
+
+debootstrap --variant=minbase bookworm "$root" http://deb.debian.org/debian >"$work/debootstrap.log" ||
+    { tail "$work/debootstrap.log"; fail 'debootstrap'; }
+"${inside[@]}" find / -xdev '(' -path /proc -o -path /sys -o -path /var/lib/dpkg -o -path /var/log -o -path /var/cache ')' -prune -o -print |
+    sort >"$work/before"
+cp "$packages"/*.deb "$root/root/"
+"${inside[@]}" sh -c 'dpkg --install /root/*.deb' >"$work/install.log" 2>&1 || { cat "$work/install.log"; fail 'installation'; }
+rm "$root"/root/*.deb
+ok 'a fresh Debian takes the packages, with nothing but what is there'
+
+version=$(sed -n '/^version/{s/.*"\(.*\)"/\1/p;q}' "$(dirname "$0")/../Cargo.toml")
+for program in lowkey lowkey-bot lowkey-server; do
+    [ "$("${inside[@]}" $program --version)" = "$program $version" ] || fail "$program --version"
+done
+ok "the programs say that they are $version"
+for file in man/man1/lowkey.1.gz man/man1/lowkey-bot.1.gz man/man8/lowkey-server.8.gz bash-completion/completions/lowkey \
+    zsh/vendor-completions/_lowkey fish/vendor_completions.d/lowkey.fish; do
+    [ -s "$root/usr/share/$file" ] || fail "no $file"
+done
+ok 'manual pages and completions are there'
+[ -L "$root/etc/systemd/system/multi-user.target.wants/lowkey-server.service" ] || fail 'the unit is not enabled'
+grep -q '^DynamicUser=yes' "$root/usr/lib/systemd/system/lowkey-server.service" || fail 'the unit has no user of its own'
+ok 'the unit is enabled'
+
+# A setting of one's own, and the server as the unit starts it.
+port=$(/usr/bin/python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+printf 'PORT=%s\nACCESS_TOKEN=friends\n' "$port" >>"$root/etc/default/lowkey-server"
+unit=$root/usr/lib/systemd/system/lowkey-server.service
+# shellcheck disable=SC2046
+"${inside[@]}" $(sed -n 's/^Environment=//p' "$unit") $(grep -v '^#' "$root/etc/default/lowkey-server") \
+    "$(sed -n 's/^ExecStart=//p' "$unit")" 2>"$work/server.log" &
+processes+=($!)
+await "$work/server.log" "listening on 127.0.0.1:$port"
+ok 'the server starts with the settings of its unit and of /etc/default'
+"${inside[@]}" lowkey-bot --server "ws://127.0.0.1:$port" --access-token friends 2>"$work/bot.log" &
+processes+=($!)
+await "$work/bot.log" 'online as echo'
+{
+    echo 'out of the package'
+    await "$work/chat.out" 'echo: out of the package'
+} | "${inside[@]}" lowkey --server "ws://127.0.0.1:$port" --access-token friends --name alice echo >"$work/chat.out" 2>"$work/chat.log" ||
+    fail "$(cat "$work/chat.log")"
+ok 'two installed programs chat through the installed server'
+for process in "${processes[@]}"; do
+    kill -TERM "$process"
+    wait "$process" || fail 'a program did not end in order'
+done
+processes=()
+
+cp "$packages"/lowkey-server_*.deb "$root/root/"
+"${inside[@]}" sh -c 'dpkg --install /root/*.deb' >"$work/again.log" 2>&1 || { cat "$work/again.log"; fail 'an update'; }
+rm "$root"/root/*.deb
+grep -q "^PORT=$port" "$root/etc/default/lowkey-server" || fail 'an update took the settings away'
+ok 'an update keeps the settings'
+"${inside[@]}" dpkg --remove lowkey lowkey-server >/dev/null
+grep -q "^PORT=$port" "$root/etc/default/lowkey-server" || fail 'a removal took the settings away'
+"${inside[@]}" dpkg --purge lowkey-server >/dev/null
+rm -rf "$root/root/.config"
+"${inside[@]}" find / -xdev '(' -path /proc -o -path /sys -o -path /var/lib/dpkg -o -path /var/log -o -path /var/cache ')' -prune -o -print |
+    sort >"$work/after"
+diff "$work/before" "$work/after" >"$work/left" || { cat "$work/left"; fail 'something is left, or gone'; }
+ok 'a purge leaves nothing'
+echo "$passed passed, 0 failed"
