@@ -5,10 +5,14 @@ CARGO ?= cargo
 PROFILE ?= release
 target := $(or $(CARGO_TARGET_DIR),target)
 release := $(target)/$(PROFILE:dev=debug)
+# The server alone is a program of its own: all of it is optimized as one piece.
+SERVER_PROFILE ?= $(if $(filter release,$(PROFILE)),server,$(PROFILE))
+server := $(target)/$(SERVER_PROFILE:dev=debug)
+server-alone := --profile $(SERVER_PROFILE) --locked --no-default-features --features server --bin lowkey-server
 version = $(shell sed -n '/^version/{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run-server chat bot demo test test-networks test-deploy test-browser test-aiortc test-relay fuzz cargo-fuzz soak bench micro check install uninstall deb test-deb release
+.PHONY: help build build-server run-server chat bot demo test test-networks test-deploy test-browser test-aiortc test-relay fuzz cargo-fuzz soak bench micro check install uninstall deb test-deb release
 
 help: ## show this
 	@echo 'Targets:'
@@ -16,11 +20,14 @@ help: ## show this
 	@echo 'Settings come from the environment, as in PORT=9000 make run-server; chat and bot take options too,'
 	@echo "as in make chat ARGS='--name alice'. README.md tells them all."
 
-build: ## build the three programs for use, in target/release
-	$(CARGO) build --profile $(PROFILE) --locked
+build: build-server ## build the three programs for use, in target/release and target/server
+	$(CARGO) build --profile $(PROFILE) --locked --bin lowkey --bin lowkey-bot
+
+build-server: ## build the signaling server alone, in target/server
+	$(CARGO) build $(server-alone)
 
 run-server: ## run the signaling server
-	$(CARGO) run --release --locked --no-default-features --features server --bin lowkey-server
+	$(CARGO) run $(server-alone)
 
 chat: ## chat in this terminal
 	@$(CARGO) run --release --locked --quiet --bin lowkey -- $(ARGS)
@@ -29,7 +36,7 @@ bot: ## run the echo bot
 	$(CARGO) run --release --locked --bin lowkey-bot -- $(ARGS)
 
 demo: build ## a server, the echo bot and a chat with it, in this terminal
-	@integration/demo.sh $(release)
+	@integration/demo.sh $(release) $(server)
 
 test: ## run all tests
 	$(CARGO) test --locked
@@ -63,8 +70,8 @@ cargo-fuzz: ## let libFuzzer choose the cases for TARGET (connection, hub, engin
 soak: ## clients that come, chat, stall and vanish, for MINUTES (1)
 	SOAK_MINUTES=$(or $(MINUTES),1) $(CARGO) test --locked --release --test integration -- --ignored --nocapture soak::
 
-bench: ## what everything costs (BENCH=relay,connect,idle,loop,peers,memory, BENCH_QUICK=1, BENCH_JSON=FILE, BENCH_SERVERS)
-	$(CARGO) bench --locked --bench bench
+bench: build-server ## what everything costs (BENCH=relay,connect,idle,loop,peers,memory, BENCH_QUICK=1, BENCH_JSON=FILE, BENCH_SERVERS)
+	LOWKEY_SERVER='$(abspath $(server))/lowkey-server' $(CARGO) bench --locked --bench bench
 
 micro: ## the time of single calls: hub, connection, envelope, cipher
 	$(CARGO) bench --locked --bench micro
@@ -85,7 +92,7 @@ fish := $(share)/fish/vendor_completions.d
 
 install: build ## install programs, manual pages and completions into $(PREFIX)
 	install -d $(bin) $(share)/man/man1 $(share)/man/man8 $(bash) $(zsh) $(fish)
-	install -m 755 $(release)/lowkey $(release)/lowkey-bot $(release)/lowkey-server $(bin)
+	install -m 755 $(release)/lowkey $(release)/lowkey-bot $(server)/lowkey-server $(bin)
 	install -m 644 deploy/lowkey-server.8 $(share)/man/man8
 	umask 022; for program in lowkey lowkey-bot; do \
 		$(release)/$$program man >$(share)/man/man1/$$program.1 && \
@@ -102,8 +109,6 @@ deb: ## Debian packages of the programs and of the server, in target/debian (ins
 	command -v cargo-deb >/dev/null || $(CARGO) install --locked --no-default-features cargo-deb
 	rm -rf target/deb && mkdir -p target/deb/systemd
 	$(MAKE) --no-print-directory install PREFIX=/usr DESTDIR=target/deb
-	$(CARGO) build --profile $(PROFILE) --locked --no-default-features --features server --bin lowkey-server
-	install -m 755 $(release)/lowkey-server target/deb/usr/bin
 	strip target/deb/usr/bin/*
 	sed -e '1,/^$$/d' -e 's|/opt/lowkey/|/usr/bin/|' deploy/lowkey-server.service >target/deb/systemd/lowkey-server.service
 	for package in lowkey lowkey-server; do \

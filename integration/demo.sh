@@ -1,6 +1,6 @@
 #!/bin/sh
 # A server, the echo bot and a chat that is already connected to the bot, in one terminal; all end together.
-# Usage: demo.sh FOLDER-OF-THE-PROGRAMS
+# Usage: demo.sh FOLDER-OF-LOWKEY-AND-LOWKEY-BOT FOLDER-OF-LOWKEY-SERVER
 set -eu
 programs=$1
 logs=$(mktemp -d)
@@ -32,7 +32,7 @@ await() {
     sed -n "s/.*$2//p" "$1" | head -n 1
 }
 
-HOST=127.0.0.1 PORT=0 "$programs/lowkey-server" 2>"$logs/server" &
+HOST=127.0.0.1 PORT=0 "$2/lowkey-server" 2>"$logs/server" &
 server=$!
 address=$(await "$logs/server" 'listening on ' "$server")
 "$programs/lowkey-bot" --server "ws://$address" --name echo 2>"$logs/bot" &

@@ -258,6 +258,53 @@ fn who_does_not_read_is_cut_and_whoever_sent_to_it_is_told() {
 }
 
 #[test]
+fn who_reads_late_gets_all_of_it() {
+    let world = World::new(&[("RATE_LIMITS", "off"), ("METRICS", "loopback")]);
+    let mut late = world.upgraded("late");
+    let mut alice = world.server.client("alice");
+    let payload = "x".repeat(60_000);
+    let text = json!({"type": "signal:ice", "target": "late", "payload": payload}).to_string();
+    // What the server has written, but for the metrics themselves.
+    let mut asked = 0;
+    let (before, relayed) = counts(&world, &mut asked);
+    let mut sent = 0;
+    // More and more, until the system takes no more of it. Then some waits in the server, and not enough to be cut for.
+    loop {
+        alice.send(text.as_str());
+        sent += 1;
+        until("it is queued", || (counts(&world, &mut asked).1 == relayed + sent).then_some(()));
+        // The turn that has queued it is over now, and with it all writing.
+        let (written, _) = counts(&world, &mut asked);
+        if written - before < sent * payload.len() {
+            break;
+        }
+    }
+    late.set_read_timeout(Some(SOON)).unwrap();
+    for _ in 0..sent {
+        let mut header = [0; 4];
+        late.read_exact(&mut header).unwrap();
+        let mut message = vec![0; usize::from(u16::from_be_bytes([header[2], header[3]]))];
+        late.read_exact(&mut message).unwrap();
+        assert!(String::from_utf8(message).unwrap().ends_with(&format!("{payload}\"}}")));
+    }
+    world.is_well();
+}
+
+/// The bytes that the server has written without its metrics, and the messages that it has relayed.
+fn counts(world: &World, asked: &mut usize) -> (usize, usize) {
+    let mut stream = world.raw();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
+    let text = String::from_utf8(rest(&mut stream)).unwrap();
+    let number = |name: &str| -> usize {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{text}"));
+        line.trim().parse().unwrap()
+    };
+    let written = number("lowkey_sent_bytes_total ") - *asked;
+    *asked += text.len();
+    (written, number("lowkey_relays_total{type=\"signal:ice\"} "))
+}
+
+#[test]
 fn who_pings_and_never_reads_is_cut() {
     let world = World::new(&[("RATE_LIMITS", "off")]);
     let mut deaf = world.upgraded("deaf");

@@ -414,7 +414,9 @@ fn make_install_puts_everything_in_its_place_and_uninstall_takes_it_away() {
     let make = |target: &str| {
         let mut make = std::process::Command::new("make");
         make.current_dir(env!("CARGO_MANIFEST_DIR")).args(["--silent", target, "CARGO=true", "PREFIX=/usr"]);
-        make.arg(format!("release={programs}")).arg(format!("DESTDIR={}", folder.path()));
+        make.arg(format!("release={programs}"))
+            .arg(format!("server={programs}"))
+            .arg(format!("DESTDIR={}", folder.path()));
         let output = make.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };

@@ -414,7 +414,8 @@ fn the_demo_is_a_chat_with_the_bot_and_leaves_nothing_behind() {
     let folder = Folder::new("demo");
     let root = env!("CARGO_MANIFEST_DIR");
     let mut command = CommandBuilder::new(format!("{root}/integration/demo.sh"));
-    command.arg(std::path::Path::new(path("lowkey")).parent().unwrap());
+    let programs = std::path::Path::new(path("lowkey")).parent().unwrap();
+    command.args([programs, programs]);
     command.env("TERM", "xterm");
     command.env("HOME", folder.path());
     command.env("TMPDIR", folder.path());

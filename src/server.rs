@@ -137,6 +137,7 @@ impl Server {
                 self.accept(now);
                 self.clients.flush(now);
             }
+            self.watch_blocked();
             if self.stop_at.is_some_and(|stop_at| now >= stop_at || self.clients.is_empty()) {
                 info!("stopped");
                 return Ok(());
@@ -172,9 +173,10 @@ impl Server {
                 }
                 match listener.accept() {
                     Waiting::Caller(mut stream, address) => {
-                        let interests = Interest::READABLE | Interest::WRITABLE;
+                        // That it can be written to is no news, and would cost each client a turn of the loop.
                         let id = self.clients.next_id();
-                        if let Err(error) = self.poll.registry().register(&mut stream, Token(id.0), interests) {
+                        let registry = self.poll.registry();
+                        if let Err(error) = registry.register(&mut stream, Token(id.0), Interest::READABLE) {
                             warn!("a client cannot be watched: {error}");
                             continue;
                         }
@@ -199,6 +201,18 @@ impl Server {
         }
         // The want is over once everybody who waited was taken.
         self.is_in_want = is_in_want;
+    }
+
+    /// Asks to be told when those can take bytes again who did not take all. Whoever already can is told of at once.
+    fn watch_blocked(&mut self) {
+        let registry = self.poll.registry();
+        self.clients.for_each_blocked(|id, stream| {
+            let interests = Interest::READABLE | Interest::WRITABLE;
+            if let Err(error) = registry.reregister(stream, Token(id.0), interests) {
+                // It is cut for its silence at the latest.
+                warn!("a client cannot be watched: {error}");
+            }
+        });
     }
 
     /// Whether a second signal wants the server to end at once.

@@ -12,6 +12,8 @@ const LISTENER: Token = Token(usize::MAX);
 
 /// Forwards until it is killed. Its address goes to standard output.
 pub fn run() {
+    // It forgets nobody who was there.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
     let mut poll = Poll::new().unwrap();
     let mut listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE).unwrap();

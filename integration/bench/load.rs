@@ -152,7 +152,8 @@ pub fn client(subject: &Subject, name: &str, from: Option<[u8; 4]>) -> StdStream
         return stream;
     }
     stream.write_all(upgrade(name).as_bytes()).unwrap();
-    read_head(&mut stream);
+    let head = read_head(&mut stream);
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
     stream
 }
 
@@ -177,8 +178,8 @@ pub fn upgrade(name: &str) -> String {
     )
 }
 
-/// Reads the response to an upgrade, which has to be a yes.
-pub fn read_head(stream: &mut StdStream) {
+/// Reads the response to an upgrade.
+pub fn read_head(stream: &mut StdStream) -> String {
     let mut head = [0; 1024];
     let mut length = 0;
     while !head[..length].ends_with(b"\r\n\r\n") {
@@ -186,7 +187,7 @@ pub fn read_head(stream: &mut StdStream) {
         assert!(read > 0, "no upgrade: {}", String::from_utf8_lossy(&head[..length]));
         length += read;
     }
-    assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head[..length]));
+    String::from_utf8_lossy(&head[..length]).into_owned()
 }
 
 /// A client's text frame, masked with zeros: the server does the same work for it, and the text stays readable.

@@ -38,6 +38,7 @@ fn main() {
         let mut subjects = vec![Subject::server("lowkey-server", &[("RATE_LIMITS", "off"), ("PING_INTERVAL", "1h")])];
         subjects.extend(Subject::others());
         clients::connects(&mut report, &subjects, few);
+        subjects.insert(0, Subject::forwarder());
         clients::matchmaking(&mut report, &subjects, few);
     }
     if is_wanted("idle") {

@@ -44,8 +44,8 @@ impl Report {
     /// Prints what the columns are.
     pub fn head() {
         println!(
-            "{:<52} {:<22} {:>10} {:<8} {:>9} {:>6}  goal",
-            "what", "subject", "median", "unit", "spread", "ratio"
+            "{:<WHAT$} {:<SUBJECT$} {:>10} {:<8} {:>9} {:>6}  goal",
+            "what", "subject", "median", "unit", "quartiles", "ratio"
         );
     }
 
@@ -68,9 +68,8 @@ impl Row {
         let spread = match &self.samples[..] {
             [_] => String::new(),
             samples => {
-                let least = samples.iter().copied().fold(f64::MAX, f64::min);
-                let most = samples.iter().copied().fold(f64::MIN, f64::max);
-                format!("± {:.0} %", (most - least) / 2.0 / median(samples) * 100.0)
+                let half = (percentile(samples, 75.0) - percentile(samples, 25.0)) / 2.0;
+                format!("± {:.0} %", half / median(samples) * 100.0)
             }
         };
         let goal = match self.goal {
@@ -83,7 +82,7 @@ impl Row {
         let number = |value: f64| if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") };
         let median = number(median(&self.samples));
         format!(
-            "{:<52} {:<22} {median:>10} {:<8} {spread:>9} {ratio:>6}  {goal}{missed}",
+            "{:<WHAT$} {:<SUBJECT$} {median:>10} {:<8} {spread:>9} {ratio:>6}  {goal}{missed}",
             self.what, self.subject, self.unit
         )
     }
@@ -95,6 +94,10 @@ impl Row {
         }
     }
 }
+
+/// Columns as wide as the longest that stands in them.
+const WHAT: usize = 66;
+const SUBJECT: usize = 22;
 
 /// The middle one of the samples.
 pub fn median(samples: &[f64]) -> f64 {

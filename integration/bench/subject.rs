@@ -20,9 +20,10 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Our server, on the first core.
+    /// Our server, on the first core: the program that `LOWKEY_SERVER` names, which `make bench` builds as `make build` does.
     pub fn server(name: &str, variables: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lowkey-server"));
+        let program = std::env::var_os("LOWKEY_SERVER").unwrap_or_else(|| env!("CARGO_BIN_EXE_lowkey-server").into());
+        let mut command = Command::new(program);
         command.env_clear().envs([("HOST", "127.0.0.1"), ("PORT", "0")]).envs(variables.iter().copied());
         command.stderr(Stdio::piped());
         let mut child = on_core(0, || command.spawn().unwrap());

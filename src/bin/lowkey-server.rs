@@ -3,6 +3,7 @@
 use std::env::{self, VarError};
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use lowkey::server::{Config, Server, config, limits};
 
@@ -63,6 +64,13 @@ fn start_log() {
                 log::Level::Debug | log::Level::Trace => 7,
             };
             writeln!(out, "<{level}>{}", record.args())
+        });
+    } else {
+        logger.format(|out, record| {
+            let time = humantime::format_rfc3339_seconds(SystemTime::now());
+            let (level, target) = (record.level(), record.target());
+            let style = out.default_level_style(level);
+            writeln!(out, "[{time} {style}{level:<5}{style:#} {target}] {}", record.args())
         });
     }
     logger.init();

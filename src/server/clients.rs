@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::fmt::Display;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::IpAddr;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -45,6 +46,8 @@ pub struct Clients<S> {
     unread: Vec<ConnId>,
     /// Clients whom this turn has to look at once more before it ends. Each stands here once.
     touched: Vec<ConnId>,
+    /// Clients whose stream took less than there was, for the first time.
+    blocked: Vec<ConnId>,
     spare: Buffers,
     metrics: Metrics,
 }
@@ -62,6 +65,8 @@ struct Client<S> {
     /// It was closed for what it did: nothing more of it is served.
     is_cut: bool,
     is_touched: bool,
+    /// Its stream once took less than there was, and the loop was told.
+    was_blocked: bool,
 }
 
 /// Where a client comes from.
@@ -102,6 +107,7 @@ impl<S: Stream> Clients<S> {
             ends: Deadlines::new(limits.close_time),
             unread: Vec::new(),
             touched: Vec::new(),
+            blocked: Vec::new(),
             spare: Buffers::default(),
             metrics: Metrics::default(),
             config,
@@ -150,6 +156,7 @@ impl<S: Stream> Clients<S> {
             is_read_to_end: false,
             is_cut: false,
             is_touched: false,
+            was_blocked: false,
         };
         self.clients.insert(id, client);
         self.heads.set(id, now);
@@ -157,6 +164,16 @@ impl<S: Stream> Clients<S> {
             self.refuse(id, "503 Service Unavailable", "the server is full", "server full");
         } else if !self.config.proxies.contains(peer) {
             self.count(id, peer, now);
+        }
+    }
+
+    /// The streams that took less than there was, each once and for all: from then on the loop has to say when one can take
+    /// bytes again.
+    pub fn for_each_blocked(&mut self, mut watch: impl FnMut(ConnId, &mut S)) {
+        for id in self.blocked.drain(..) {
+            if let Some(client) = self.clients.get_mut(&id) {
+                watch(id, &mut client.stream);
+            }
         }
     }
 
@@ -217,7 +234,7 @@ impl<S: Stream> Clients<S> {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return self.drop(id, &error.to_string(), now),
+                Err(error) => return self.drop(id, error, now),
             }
         }
     }
@@ -449,7 +466,11 @@ impl<S: Stream> Clients<S> {
         let Some(client) = self.clients.get_mut(&id) else { return };
         client.is_touched = false;
         if let Err(error) = client.write(&mut self.spare, &mut self.metrics) {
-            return self.drop(id, &error.to_string(), now);
+            return self.drop(id, error, now);
+        }
+        if !client.connection.output().is_empty() && !client.was_blocked {
+            client.was_blocked = true;
+            self.blocked.push(id);
         }
         if !client.connection.is_closing() {
             // Pongs wait there too, and nobody else looks at them.
@@ -479,7 +500,7 @@ impl<S: Stream> Clients<S> {
     }
 
     /// The one door out of the server. Closing the stream takes it out of the poll, too.
-    fn drop(&mut self, id: ConnId, cause: &str, now: Instant) {
+    fn drop(&mut self, id: ConnId, cause: impl Display, now: Instant) {
         let Some(client) = self.clients.remove(&id) else { return };
         debug!("{}: gone ({cause})", id.0);
         self.hub.disconnect(id, client.departure(), now);

@@ -4,10 +4,11 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use data_encoding::BASE64;
 use httparse::Request;
 use percent_encoding::percent_decode;
+use sha1::{Digest, Sha1};
 use subtle::ConstantTimeEq;
-use tungstenite::handshake::derive_accept_key;
 
 use crate::protocol::WEBSOCKET_PATH;
 
@@ -192,7 +193,7 @@ fn upgrade(
     let response = response("101 Switching Protocols")
         .header("Connection", "Upgrade")
         .header("Upgrade", "websocket")
-        .header("Sec-WebSocket-Accept", &derive_accept_key(key.as_bytes()))
+        .header("Sec-WebSocket-Accept", &accept_key(key))
         .into_bytes();
     Answer::Upgrade { caller: Caller { username, token, forwarded_for: forwarded_for(request) }, response }
 }
@@ -310,6 +311,11 @@ fn is_websocket_key(key: &str) -> bool {
     })
 }
 
+/// What shows that the server has read the key (RFC 6455, section 4.2.2).
+fn accept_key(key: &str) -> String {
+    BASE64.encode(&Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize())
+}
+
 /// A response head, and perhaps a body, in the making.
 #[derive(Debug)]
 struct Response {
@@ -320,7 +326,11 @@ struct Response {
 
 impl Response {
     fn new(status: &'static str) -> Self {
-        Self { head: format!("HTTP/1.1 {status}\r\n"), body: String::new(), has_body: true }
+        let mut head = String::with_capacity(USUAL_HEAD_BYTES);
+        for part in ["HTTP/1.1 ", status, "\r\n"] {
+            head += part;
+        }
+        Self { head, body: String::new(), has_body: true }
     }
 
     fn header(mut self, name: &str, value: &str) -> Self {
@@ -374,6 +384,9 @@ impl Response {
         bytes
     }
 }
+
+/// What a response head seldom exceeds.
+const USUAL_HEAD_BYTES: usize = 512;
 
 /// Stands for an address that a proxy did not tell.
 const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
