@@ -432,8 +432,8 @@ fn make_install_puts_everything_in_its_place_and_uninstall_takes_it_away() {
         "usr/share/man/man1/lowkey-bot.1",
         "usr/share/man/man1/lowkey.1",
         "usr/share/man/man8/lowkey-server.8",
-        "usr/share/zsh/site-functions/_lowkey",
-        "usr/share/zsh/site-functions/_lowkey-bot",
+        "usr/share/zsh/vendor-completions/_lowkey",
+        "usr/share/zsh/vendor-completions/_lowkey-bot",
     ];
     assert_eq!(files(&folder.0), expected);
     for file in expected {

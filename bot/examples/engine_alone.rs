@@ -82,6 +82,9 @@ impl World {
                 println!("{} to {}: {}", NAMES[user], NAMES[other], shortened(&text));
                 self.give(other, Input::Received { id: self.ends[other].expect("it is open"), text: Some(text) });
             }
+            Output::Message { peer, text, .. } => {
+                println!("{} is told: Message {{ peer: {peer:?}, text: {text:?} }}", NAMES[user]);
+            }
             Output::Event(event) => {
                 println!("{} is told: {event:?}", NAMES[user]);
                 self.answer(user, event);

@@ -503,8 +503,11 @@ impl Engine {
         let Some(peer) = self.connections.remove(&id) else { return };
         if let Some(call) = self.calls.get(&peer).filter(|call| call.id == id) {
             let reason = match call.closed(reason) {
-                // Who has left a chat says so in it; this is only a call that was to carry it on.
-                CloseReason::PeerLeft if self.chats.contains_key(&peer) => CloseReason::ConnectionLost,
+                // Who has left a chat says so in it; this is only a call that was to carry it on. And what could not be opened
+                // may be of an earlier one.
+                CloseReason::PeerLeft | CloseReason::NotProven if self.chats.contains_key(&peer) => {
+                    CloseReason::ConnectionLost
+                }
                 reason => reason,
             };
             self.calls.remove(&peer);

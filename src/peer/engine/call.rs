@@ -142,6 +142,8 @@ impl Call {
             // The server may be out of reach without a word.
             Stage::Calling if is_resuming => CloseReason::ServerLost,
             Stage::Calling | Stage::AwaitingKey(_) => CloseReason::NoAnswer,
+            // A description that could not be opened may be of an earlier call.
+            Stage::Negotiating(_) if is_resuming => CloseReason::NoConnection,
             Stage::Negotiating(secured) => secured.no_connection(),
             // The connection that was just there may be gone again.
             Stage::Proving(_) if is_resuming => CloseReason::ConnectionLost,
