@@ -104,6 +104,8 @@ const FILES: &[(&str, &str)] = &[
     ("token", "The secret that names are held with at a server."),
     ("identity-NAME", "The long-term key of a name. Keep a copy."),
     ("known_peers", "Who was seen before, a line each."),
+    ("blocked", "Who may not call."),
+    ("history", "What was typed, for the next start."),
 ];
 
 const SEE_ALSO: &[&str] = &["lowkey(1)", "lowkey-bot(1)", "lowkey-server(8)"];
