@@ -17,29 +17,9 @@ if [ -n "$needed" ]; then
     DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $needed >/dev/null
 fi
 
-work=$(mktemp -d)
+# shellcheck source=integration/steps.sh
+. "$(dirname "$0")/steps.sh"
 root=$work/root
-processes=()
-finish() {
-    for process in "${processes[@]}"; do
-        kill "$process" 2>/dev/null || :
-        wait "$process" 2>/dev/null || :
-    done
-    rm -rf "$work"
-}
-trap finish EXIT
-passed=0
-ok() { passed=$((passed + 1)) && echo "ok: $1"; }
-fail() { echo "FAILED: $1" >&2; exit 1; }
-# Waits until a file holds a text.
-await() {
-    for _ in $(seq 400); do
-        grep -qs -- "$2" "$1" && return
-        sleep 0.05
-    done
-    cat "$1" >&2
-    fail "no '$2' in $1"
-}
 # No function: one in the background would have a shell between here and the program, to which signals go.
 inside=(chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive)
 

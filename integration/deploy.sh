@@ -22,29 +22,9 @@ if [ -n "$needed" ]; then
     DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $needed >/dev/null
 fi
 
-work=$(mktemp -d)
+# shellcheck source=integration/steps.sh
+. integration/steps.sh
 chmod 755 "$work"
-processes=()
-finish() {
-    for process in "${processes[@]}"; do
-        kill "$process" 2>/dev/null || :
-        wait "$process" 2>/dev/null || :
-    done
-    rm -rf "$work"
-}
-trap finish EXIT
-passed=0
-ok() { passed=$((passed + 1)) && echo "ok: $1"; }
-fail() { echo "FAILED: $1" >&2; exit 1; }
-# Waits until a file holds a text.
-await() {
-    for _ in $(seq 400); do
-        grep -qs -- "$2" "$1" && return
-        sleep 0.05
-    done
-    cat "$1" >&2
-    fail "no '$2' in $1"
-}
 free_port() { /usr/bin/python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
 # The unit, with a program where it expects one.

@@ -1,28 +1,17 @@
 //! Machines with other networks than this one has: each is a network namespace of its own, in which this very test binary runs
 //! some of its tests. Run by `make test-networks`, since not every machine has `unshare` and `ip`, or allows what they do.
 
-use std::process::Command;
+use crate::world::{in_namespace, pass_in_namespace};
 
 /// Runs the tests with `host` as the address of every server, where `setup` has made the network.
 fn chats_work(setup: &str, host: &str) {
-    let this = std::env::current_exe().unwrap();
-    let script = format!("set -eu\n{setup}\nexec \"$0\" \"$@\"");
-    let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--net", "sh", "-c", &script])
-        .arg(this)
-        .args(["--test-threads=1", "echo::", "chat::a_call_tells", "pipe::two_programs", "trust::a_link_names"])
-        // How many are served at once is no question of the network.
-        .args(["--skip", "twenty_peers"])
-        // The tests' old app has no candidate but this one.
-        .args((host == "127.0.0.1").then_some("old_app::"))
-        .env("LOWKEY_TEST_HOST", host)
-        .output()
-        .expect("unshare is part of util-linux");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains(" 0 failed"), "{said}\n{error}");
-    let passed = said.matches("... ok").count();
-    assert!(passed >= 8, "only {passed} tests were run:\n{said}");
+    let mut tests =
+        vec!["--test-threads=1", "echo::", "chat::a_call_tells", "pipe::two_programs", "trust::a_link_names"];
+    // How many are served at once is no question of the network.
+    tests.extend(["--skip", "twenty_peers"]);
+    // The tests' old app has no candidate but this one.
+    tests.extend((host == "127.0.0.1").then_some("old_app::"));
+    pass_in_namespace(in_namespace(setup, &tests).env("LOWKEY_TEST_HOST", host), 8);
 }
 
 /// A pair of interfaces, of which the one has the address. What is sent to that goes by way of loopback, as on any machine.

@@ -15,23 +15,13 @@ use serde_json::Value;
 use tungstenite::handshake::server::{Request, Response};
 use tungstenite::{Message, WebSocket};
 
-use crate::world::{Folder, Program, Server, until};
+use crate::world::{Folder, Program, Server, in_namespace, pass_in_namespace, until};
 
 /// Run by `make test-relay`, since not every machine has coturn, nft, `unshare` and `ip`, or allows what they do.
 #[test]
 #[ignore = "needs coturn and network namespaces: make test-relay"]
 fn relays_and_nats() {
-    let output = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--net"])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--ignored", "relay::inside::"])
-        .output()
-        .expect("unshare is part of util-linux");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains(" 0 failed"), "{said}\n{error}");
-    let passed = said.matches("... ok").count();
-    assert!(passed >= 9, "only {passed} tests were run:\n{said}");
+    let passed = pass_in_namespace(&mut in_namespace("", &["--ignored", "relay::inside::"]), 9);
     println!("{passed} passed inside");
 }
 

@@ -9,7 +9,7 @@ use lowkey::peer::{CloseReason, Event, NotSentReason, Settings};
 use proptest::prelude::*;
 
 use crate::engine::{ALICE, BOB, NAMES, World, closed, delivered, message, open};
-use crate::world::{Folder, Program, Server, User, identity};
+use crate::world::{Folder, Program, Server, User, identity, in_namespace, pass_in_namespace};
 
 fn peer(user: usize) -> String {
     NAMES[1 - user].to_owned()
@@ -401,19 +401,11 @@ fn texts_until_delivered(user: &mut User, id: u64) -> Vec<String> {
 
 #[test]
 fn a_chat_survives_the_loss_of_the_network() {
-    let this = std::env::current_exe().unwrap();
-    let command = |script: &str| {
-        let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--net", "sh", "-c", script]).arg(&this);
-        command
-    };
-    if !command("ip link set lo up").output().is_ok_and(|output| output.status.success()) {
+    let setup = "ip link set lo up";
+    if !in_namespace(&format!("{setup}\nexit"), &[]).output().is_ok_and(|output| output.status.success()) {
         return eprintln!("skipped: this machine has no network namespaces for us, or no ip");
     }
-    let script = r#"ip link set lo up && exec "$0" --ignored --exact resume::in_a_network_of_its_own --nocapture"#;
-    let output = command(script).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains(" 1 passed"), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    pass_in_namespace(&mut in_namespace(setup, &["--ignored", "--exact", "resume::in_a_network_of_its_own"]), 1);
 }
 
 /// What the test above runs where there is no network but its own, and that one can be taken away.

@@ -222,6 +222,26 @@ impl Server {
     }
 }
 
+/// This very test binary with these arguments, in a network namespace of its own, behind `setup`: what a shell does there first.
+pub fn in_namespace(setup: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new("unshare");
+    let script = format!("set -eu\n{setup}\nexec \"$0\" \"$@\"");
+    command.args(["--user", "--map-root-user", "--net", "sh", "-c", &script]);
+    command.arg(std::env::current_exe().unwrap()).args(arguments);
+    command
+}
+
+/// Runs tests in their namespace, of which all have to pass, and so many at least. Returns how many they were.
+pub fn pass_in_namespace(command: &mut Command, at_least: usize) -> usize {
+    let output = command.output().expect("unshare is part of util-linux");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains(" 0 failed"), "{said}\n{error}");
+    let passed = said.matches("... ok").count();
+    assert!(passed >= at_least, "only {passed} tests were run:\n{said}");
+    passed
+}
+
 /// The long-term pair of a user of this name: the same in every program of a test.
 pub fn identity(name: &str) -> KeyPair {
     let mut secret = [7; 32];

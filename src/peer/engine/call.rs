@@ -81,6 +81,21 @@ impl Ways {
 }
 
 impl Secured {
+    fn new(cipher: Cipher, own: KeyPair, introduced: Introduced) -> Self {
+        Self {
+            cipher,
+            sealer: introduced.seals.then(|| Sealer::new(&own, introduced.key)),
+            own,
+            introduced,
+            instance: Instance::generate(),
+            fingerprints: [None; 2],
+            max_message: None,
+            candidates: 0,
+            has_false_description: false,
+            ways: Default::default(),
+        }
+    }
+
     /// Why no connection came about, as far as the addresses tell.
     fn no_connection(&self) -> CloseReason {
         let [own, other] = &self.ways;
@@ -191,18 +206,7 @@ impl Engine {
         let Some(cipher) = Cipher::new(own.clone(), introduced.key, format) else {
             return self.fail(peer, CloseReason::BadKey, now, out);
         };
-        let secured = Secured {
-            cipher,
-            sealer: introduced.seals.then(|| Sealer::new(own, introduced.key)),
-            own: own.clone(),
-            introduced,
-            instance: Instance::generate(),
-            fingerprints: [None; 2],
-            max_message: None,
-            candidates: 0,
-            has_false_description: false,
-            ways: Default::default(),
-        };
+        let secured = Secured::new(cipher, own.clone(), introduced);
         // What came before the keys was not sealed, so it is not from a peer that seals.
         if secured.sealer.is_some() {
             call.early.clear();
@@ -325,18 +329,8 @@ mod tests {
         let exchange = KeyExchange { public_key: key.to_base64(), lowkey: None };
         let line = |kind: &str| format!("candidate:1 1 udp 1 192.0.2.1 9 typ {kind}");
         let reason = |own: &[&str], other: &[&str]| {
-            let mut secured = Secured {
-                cipher: Cipher::new(pairs[0].clone(), key, TextFormat::V1).unwrap(),
-                introduced: Introduced::read(&exchange).unwrap(),
-                own: pairs[0].clone(),
-                sealer: None,
-                instance: Instance::generate(),
-                fingerprints: [None; 2],
-                max_message: None,
-                candidates: 0,
-                has_false_description: false,
-                ways: Default::default(),
-            };
+            let cipher = Cipher::new(pairs[0].clone(), key, TextFormat::V1).unwrap();
+            let mut secured = Secured::new(cipher, pairs[0].clone(), Introduced::read(&exchange).unwrap());
             own.iter().for_each(|kind| secured.ways[0].note(&line(kind)));
             let lines: Vec<String> = other.iter().map(|kind| format!("a={}", line(kind))).collect();
             secured.ways[1].note(&format!("v=0\r\n{}\r\na=mid:0\r\n", lines.join("\r\n")));

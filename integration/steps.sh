@@ -1,0 +1,27 @@
+# What the scripts stand on that try installed programs: a folder and processes that are gone at the end, steps that are
+# counted, and waiting for a text. To be sourced.
+# shellcheck shell=bash
+
+work=$(mktemp -d)
+# What was started, by process id.
+processes=()
+finish() {
+    for process in "${processes[@]}"; do
+        kill "$process" 2>/dev/null || :
+        wait "$process" 2>/dev/null || :
+    done
+    rm -rf "$work"
+}
+trap finish EXIT
+passed=0
+ok() { passed=$((passed + 1)) && echo "ok: $1"; }
+fail() { echo "FAILED: $1" >&2; exit 1; }
+# Waits until a file holds a text.
+await() {
+    for _ in $(seq 400); do
+        grep -qs -- "$2" "$1" && return
+        sleep 0.05
+    done
+    cat "$1" >&2
+    fail "no '$2' in $1"
+}
