@@ -14,6 +14,7 @@ pub mod hub;
 pub mod limits;
 mod listener;
 pub mod metrics;
+pub mod plain;
 pub mod relays;
 pub mod sessions;
 pub mod table;

@@ -19,7 +19,7 @@ use super::config::Config;
 use super::connection::{Buffers, Connection, Event};
 use super::deadlines::Deadlines;
 use super::http::{self, Caller, Door};
-use super::hub::{ByConn, ConnId, Departure, Hub, Output, Outputs, POLICY};
+use super::hub::{ByConn, ConnId, Departure, Hub, Output, POLICY};
 use super::metrics::Metrics;
 
 /// What a client is reached by.
@@ -222,7 +222,7 @@ impl<S: Stream> Clients<S> {
                     client.heard = now;
                     self.metrics.bytes_in += length as u64;
                     let outputs = self.hub.receive_bytes(id, length, now);
-                    self.carry_out(outputs);
+                    self.carry_out(&outputs);
                     self.serve(id, &mut buffer[..length], now);
                     if length == buffer.len() {
                         return self.unread.push(id);
@@ -310,33 +310,33 @@ impl<S: Stream> Clients<S> {
     fn serve(&mut self, id: ConnId, mut bytes: &mut [u8], now: Instant) {
         loop {
             let Some(client) = self.clients.get_mut(&id) else { return };
-            let Some(event) = client.connection.receive(&mut bytes, &self.config.limits, &self.config.access) else {
-                // It may have an answer, or have come to its end, without an event.
-                if client.connection.is_closing() || !client.connection.output().is_empty() {
-                    client.touch(id, &mut self.touched);
+            match client.connection.receive(&mut bytes, &self.config.limits, &self.config.access) {
+                None => {
+                    // It may have an answer, or have come to its end, without an event.
+                    if client.connection.is_closing() || !client.connection.output().is_empty() {
+                        client.touch(id, &mut self.touched);
+                    }
+                    return;
                 }
-                return;
-            };
-            match event {
                 // Of one that was cut, only the answer to our close frame counts, and the connection takes that by itself.
-                _ if client.is_cut => {}
-                Event::Text(text) => {
+                Some(_) if client.is_cut => {}
+                Some(Event::Text(text)) => {
                     let outputs = self.hub.receive(id, &text, now);
-                    self.carry_out(outputs);
+                    self.carry_out(&outputs);
                 }
-                Event::Binary => {
+                Some(Event::Binary) => {
                     let outputs = self.hub.receive_binary(id, now);
-                    self.carry_out(outputs);
+                    self.carry_out(&outputs);
                 }
-                Event::Control => {
+                Some(Event::Control) => {
                     let outputs = self.hub.receive_control(id, now);
-                    self.carry_out(outputs);
+                    self.carry_out(&outputs);
                 }
-                Event::Knock(caller) => {
+                Some(Event::Knock(caller)) => {
                     let mut rest = self.open(id, &caller, now);
                     return self.serve(id, &mut rest, now);
                 }
-                Event::Metrics => {
+                Some(Event::Metrics) => {
                     let text = self.metrics.render(&self.hub, self.clients.len());
                     if let Some(client) = self.clients.get_mut(&id) {
                         client.connection.respond(http::metrics(&text));
@@ -360,7 +360,7 @@ impl<S: Stream> Clients<S> {
                 debug!("{}: online", id.0);
                 let rest = client.connection.accept();
                 self.pings.set(id, now);
-                self.carry_out(outputs);
+                self.carry_out(&outputs);
                 rest
             }
             Err(_) => {
@@ -409,21 +409,21 @@ impl<S: Stream> Clients<S> {
         }
     }
 
-    fn carry_out(&mut self, outputs: Outputs<'_>) {
+    fn carry_out(&mut self, outputs: &[Output<'_>]) {
         for output in outputs {
             match output {
                 Output::Send { to, text } => {
-                    self.send(to, |output| output.extend_from_slice(text.as_bytes()));
+                    self.send(*to, |output| output.extend_from_slice(text.as_bytes()));
                 }
                 Output::Relay { from, to, message } => {
-                    if self.send(to, |output| message.write(output)) {
-                        self.hub.delivered(from, message.kind);
+                    if self.send(*to, |output| message.write(output)) {
+                        self.hub.delivered(*from, message.kind);
                     } else {
-                        let outputs = self.hub.undelivered(from, to);
-                        self.carry_out(outputs);
+                        let outputs = self.hub.undelivered(*from, *to);
+                        self.carry_out(&outputs);
                     }
                 }
-                Output::Close { conn, code, reason } => self.close(conn, code, reason),
+                Output::Close { conn, code, reason } => self.close(*conn, *code, reason),
             }
         }
     }

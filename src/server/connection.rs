@@ -28,7 +28,7 @@ use super::limits::Limits;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event<'a> {
     /// It wants to come online. [`Connection::accept`] or [`Connection::refuse`] answers it.
-    Knock(Caller),
+    Knock(Box<Caller>),
     /// It wants to read the metrics. [`Connection::respond`] answers it.
     Metrics,
     /// It sent a text message.
@@ -165,18 +165,19 @@ impl Connection {
         }
         // The length is known behind the text, and nearly always calls for a header of four bytes.
         let start = self.output.len();
-        self.output.extend_from_slice(&[0; 4]);
+        self.output.extend_from_slice(&[TEXT, IN_TWO_BYTES, 0, 0]);
         write(&mut self.output);
         let length = self.output.len() - start - 4;
-        let header = FrameHeader { opcode: OpCode::Data(Data::Text), ..FrameHeader::default() };
-        let mut bytes = [0; 10];
-        let mut free = &mut bytes[..];
-        header.format(length as u64, &mut free).expect("a header has ten bytes at most");
-        let size = 10 - free.len();
-        if size == 4 {
-            self.output[start..start + 4].copy_from_slice(&bytes[..4]);
-        } else {
-            self.output.splice(start..start + 4, bytes[..size].iter().copied());
+        match u16::try_from(length) {
+            Ok(length) if length >= IN_TWO_BYTES.into() => {
+                self.output[start + 2..start + 4].copy_from_slice(&length.to_be_bytes());
+            }
+            _ => {
+                let header = FrameHeader { opcode: OpCode::Data(Data::Text), ..FrameHeader::default() };
+                let mut bytes = Vec::new();
+                header.format(length as u64, &mut bytes).expect("writing to memory succeeds");
+                self.output.splice(start..start + 4, bytes);
+            }
         }
     }
 
@@ -259,7 +260,7 @@ impl Connection {
             Ok(Status::Complete(length)) => match http::answer(&request, self.door, access) {
                 Answer::Upgrade { caller, response } => {
                     self.phase = Phase::Knocking(Box::new(Knocking { response, rest: head[length..].to_vec() }));
-                    return Some(Event::Knock(caller));
+                    return Some(Event::Knock(Box::new(caller)));
                 }
                 Answer::Metrics => return Some(Event::Metrics),
                 Answer::Respond(response) => self.end_with(response),
@@ -392,6 +393,9 @@ impl<'a> Whole<'a> {
 /// How long the frame is that begins here, with its header, and how to read it if it is a text of its own. `None` if the
 /// header is not complete. What can be no frame of a client is as long as what shows it.
 fn extent(bytes: &[u8], limits: &Limits) -> Option<(usize, Option<MaskedText>)> {
+    if let Some((start, length, mask)) = usual_text(bytes).filter(|(_, length, _)| *length <= limits.message_bytes) {
+        return Some((start + length, Some(MaskedText { start, mask })));
+    }
     let mut cursor = Cursor::new(bytes);
     let Ok(parsed) = FrameHeader::parse(&mut cursor) else { return Some((bytes.len(), None)) };
     let (header, length) = parsed?;
@@ -403,6 +407,20 @@ fn extent(bytes: &[u8], limits: &Limits) -> Option<(usize, Option<MaskedText>)> 
     let is_plain = is_text && !header.rsv1 && !header.rsv2 && !header.rsv3;
     let text = header.mask.filter(|_| is_plain).map(|mask| MaskedText { start, mask });
     Some((start + length as usize, text))
+}
+
+/// Where the text begins in a frame that is a text of its own and shorter than 64 KiB, which nearly every frame is; how long the text
+/// is, and its mask (RFC 6455, section 5.2).
+fn usual_text(bytes: &[u8]) -> Option<(usize, usize, [u8; 4])> {
+    match *bytes {
+        [TEXT, length, a, b, c, d, ..] if (MASKED..MASKED | IN_TWO_BYTES).contains(&length) => {
+            Some((6, (length & !MASKED).into(), [a, b, c, d]))
+        }
+        [TEXT, length, high, low, a, b, c, d, ..] if length == MASKED | IN_TWO_BYTES => {
+            Some((8, u16::from_be_bytes([high, low]).into(), [a, b, c, d]))
+        }
+        _ => None,
+    }
 }
 
 /// Masks or unmasks (RFC 6455, section 5.3), four bytes at a time.
@@ -494,6 +512,13 @@ const SPARE_BUFFER_BYTES: usize = 64 * 1024;
 const FINAL: u8 = 0x80;
 const CONTROL: u8 = 0x08;
 
+/// The first byte of a text that is a frame of its own.
+const TEXT: u8 = FINAL | 0x01;
+
+/// In the second byte: a mask follows; and so does the length, in two bytes.
+const MASKED: u8 = 0x80;
+const IN_TWO_BYTES: u8 = 126;
+
 const NOT_UTF8: &str = "text is not UTF-8";
 
 #[cfg(test)]
@@ -507,7 +532,7 @@ mod tests {
     const USERS: Door = Door { users: true, metrics: false };
 
     fn knock() -> Event<'static> {
-        Event::Knock(Caller { username: "bob".to_owned(), token: None, forwarded_for: Vec::new() })
+        Event::Knock(Box::new(Caller { username: "bob".to_owned(), token: None, forwarded_for: Vec::new() }))
     }
 
     /// Hands bytes in, and lets the client in as soon as it knocks.

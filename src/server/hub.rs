@@ -5,18 +5,21 @@
 //! takes its successor offline. What a user may do in how much time is counted here too, since only the hub knows what
 //! a message asks for; what a connection may hold is the connection's and the loop's.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
 use super::deadlines::Deadlines;
 use super::limits::{Bucket, Limits};
+use super::plain::Plain;
 use super::relays::Relays;
 use super::sessions::{Bounds, Sessions};
 use super::table::{Spread, Table};
@@ -95,8 +98,8 @@ pub struct Relayed<'a> {
     pub kind: MessageType,
     session_id: Option<Text<'a>>,
     target: Text<'a>,
-    /// From whom it really is.
-    sender: Arc<str>,
+    /// From whom it really is, as that stands in a JSON string.
+    sender: Rc<str>,
     payload: Option<&'a str>,
 }
 
@@ -110,12 +113,12 @@ impl Relayed<'_> {
         output.extend_from_slice(self.kind.name().as_bytes());
         if let Some(session_id) = &self.session_id {
             output.extend_from_slice(b"\",\"sessionId\":\"");
-            write_escaped(&session_id.0, output);
+            write_text(session_id, output);
         }
         output.extend_from_slice(b"\",\"target\":\"");
-        write_escaped(&self.target.0, output);
+        write_text(&self.target, output);
         output.extend_from_slice(b"\",\"sender\":\"");
-        write_escaped(&self.sender, output);
+        output.extend_from_slice(self.sender.as_bytes());
         output.push(b'"');
         if self.payload.is_some() {
             output.extend_from_slice(b",\"payload\":");
@@ -126,16 +129,18 @@ impl Relayed<'_> {
 }
 
 /// Appends what stands between the quotes of a JSON string.
-fn write_escaped(text: &str, output: &mut Vec<u8>) {
-    // Without a way out at each byte, a processor takes several at once.
-    let is_plain =
-        text.bytes().fold(true, |is_plain, byte| is_plain & (byte >= b' ') & (byte != b'"') & (byte != b'\\'));
-    if is_plain {
-        output.extend_from_slice(text.as_bytes());
-    } else {
-        let quoted = serde_json::to_string(text).expect("texts serialize");
-        output.extend_from_slice(&quoted.as_bytes()[1..quoted.len() - 1]);
+fn write_text(text: &Text<'_>, output: &mut Vec<u8>) {
+    match &text.0 {
+        Cow::Borrowed(text) => output.extend_from_slice(text.as_bytes()),
+        Cow::Owned(text) => output.extend_from_slice(escaped(text).as_bytes()),
     }
+}
+
+/// What stands between the quotes of a JSON string.
+fn escaped(text: &str) -> String {
+    let mut quoted = serde_json::to_string(text).expect("texts serialize");
+    quoted.pop();
+    quoted.split_off(1)
 }
 
 /// The name belongs to somebody who has proven by a token that it is theirs.
@@ -174,9 +179,9 @@ impl Counts {
 #[derive(Debug)]
 pub struct Hub {
     users: ByConn<User>,
-    names: Table<Arc<str>, Holder>,
+    names: Table<Rc<str>, Holder>,
     /// Names that are kept for a time after their connection was lost.
-    reservations: Deadlines<Arc<str>>,
+    reservations: Deadlines<Rc<str>>,
     sessions: Sessions,
     limits: Limits,
     new_session_id: fn() -> Uuid,
@@ -187,7 +192,11 @@ pub struct Hub {
 
 #[derive(Debug)]
 struct User {
-    name: Arc<str>,
+    name: Rc<str>,
+    /// The name as it stands in a JSON string: nearly always the very same.
+    stamp: Rc<str>,
+    /// To whom its last message went, who is mostly meant by the next one, too.
+    last_target: ConnId,
     frames: Bucket,
     bytes: Bucket,
     /// More was read than `bytes` allows: the message that it belongs to is refused, whenever it is complete.
@@ -269,9 +278,12 @@ impl Hub {
                 outputs.push(close(replaced, GOING_AWAY, "replaced by new connection"));
             }
         }
-        let name: Arc<str> = username.into();
+        let name: Rc<str> = username.into();
+        let stamp = Some(escaped(username)).filter(|escaped| escaped != username);
         let user = User {
             name: name.clone(),
+            stamp: stamp.map_or_else(|| name.clone(), Rc::from),
+            last_target: conn,
             frames: Bucket::default(),
             bytes: Bucket::default(),
             has_too_many_bytes: false,
@@ -333,11 +345,18 @@ impl Hub {
         if !user.charge_frame(&self.limits, now) {
             return self.rate_limited(conn, None);
         }
+        let (stamp, last_target) = (user.stamp.clone(), user.last_target);
+        if let Some(Plain { kind, target, payload }) = Plain::read(text) {
+            let (target, payload) = (Text::from(target), Some(payload));
+            return self.relay(conn, last_target, Relayed { kind, session_id: None, target, sender: stamp, payload });
+        }
         let sender = user.name.clone();
         let Ok(envelope) = Envelope::parse(text) else { return self.refuse_message(conn) };
         let kind = MessageType::from_name(&envelope.kind);
         if let Some(kind) = kind.filter(|kind| kind.is_relayed()) {
-            return self.relay(conn, sender, kind, envelope);
+            let Envelope { session_id, target, payload, .. } = envelope;
+            let (target, payload) = (target.unwrap_or(Text::from("")), payload.map(RawValue::get));
+            return self.relay(conn, last_target, Relayed { kind, session_id, target, sender: stamp, payload });
         }
         let target = envelope.target.as_ref().map(|target| &*target.0).filter(|target| !target.is_empty());
         match kind {
@@ -404,7 +423,7 @@ impl Hub {
     fn session_connect(
         &mut self,
         conn: ConnId,
-        sender: &Arc<str>,
+        sender: &Rc<str>,
         target: Option<&str>,
         now: Instant,
     ) -> Outputs<'static> {
@@ -428,7 +447,7 @@ impl Hub {
         [self.joined(conn, sender, id, target), self.joined(other, target, id, sender)].into()
     }
 
-    fn session_create(&mut self, conn: ConnId, sender: &Arc<str>, now: Instant) -> Outputs<'static> {
+    fn session_create(&mut self, conn: ConnId, sender: &Rc<str>, now: Instant) -> Outputs<'static> {
         let id = (self.new_session_id)();
         if !self.charge_call(conn, now) || self.sessions.create(id, sender, now).is_err() {
             return self.rate_limited(conn, None);
@@ -459,15 +478,22 @@ impl Hub {
         }
     }
 
-    fn relay<'a>(&mut self, conn: ConnId, sender: Arc<str>, kind: MessageType, envelope: Envelope<'a>) -> Outputs<'a> {
-        let Some(target) = envelope.target.filter(|target| !target.0.is_empty()) else {
+    /// Passes a message on. Whoever had the last one of the user is mostly meant by the next one, too.
+    fn relay<'a>(&mut self, conn: ConnId, last_target: ConnId, message: Relayed<'a>) -> Outputs<'a> {
+        let target = &*message.target.0;
+        if target.is_empty() {
             return self.error(conn, ErrorCode::MissingTarget, "this message needs a target", None);
+        }
+        // Who is online at a connection has its name, so the name need not be looked up.
+        if self.users.get(&last_target).is_some_and(|user| *user.name == *target) {
+            return only(Output::Relay { from: conn, to: last_target, message });
+        }
+        let Some(to) = self.online_at(target) else {
+            return self.error(conn, ErrorCode::RelayFailed, "the user is not online", Some(target));
         };
-        let Some(to) = self.online_at(&target.0) else {
-            return self.error(conn, ErrorCode::RelayFailed, "the user is not online", Some(&target.0));
-        };
-        let payload = envelope.payload.map(|payload| payload.get());
-        let message = Relayed { kind, session_id: envelope.session_id, target, sender, payload };
+        if let Some(user) = self.users.get_mut(&conn) {
+            user.last_target = to;
+        }
         only(Output::Relay { from: conn, to, message })
     }
 

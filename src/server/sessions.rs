@@ -2,7 +2,7 @@
 //! in here: time and new ids come in as arguments.
 
 use std::fmt;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -15,7 +15,7 @@ use super::table::Table;
 pub struct Sessions {
     sessions: Table<Uuid, Session>,
     /// How many of them each name has begun.
-    begun: Table<Arc<str>, usize>,
+    begun: Table<Rc<str>, usize>,
     limits: Bounds,
     /// One entry for each lease that was given. A renewed session has an older entry too, which finds it alive.
     leases: Deadlines<Uuid>,
@@ -37,7 +37,7 @@ pub struct NoRoom;
 /// Two places: the creator's and the joiner's.
 #[derive(Debug)]
 struct Session {
-    creator: Arc<str>,
+    creator: Rc<str>,
     is_full: bool,
     expires: Instant,
 }
@@ -63,7 +63,7 @@ impl Sessions {
     ///
     /// # Errors
     /// [`NoRoom`] where there are too many.
-    pub fn connect(&mut self, id: Uuid, creator: &Arc<str>, now: Instant) -> Result<(), NoRoom> {
+    pub fn connect(&mut self, id: Uuid, creator: &Rc<str>, now: Instant) -> Result<(), NoRoom> {
         self.insert(id, creator, true, now)
     }
 
@@ -71,7 +71,7 @@ impl Sessions {
     ///
     /// # Errors
     /// [`NoRoom`] where there are too many.
-    pub fn create(&mut self, id: Uuid, creator: &Arc<str>, now: Instant) -> Result<(), NoRoom> {
+    pub fn create(&mut self, id: Uuid, creator: &Rc<str>, now: Instant) -> Result<(), NoRoom> {
         self.insert(id, creator, false, now)
     }
 
@@ -129,7 +129,7 @@ impl Sessions {
         }
     }
 
-    fn insert(&mut self, id: Uuid, creator: &Arc<str>, is_full: bool, now: Instant) -> Result<(), NoRoom> {
+    fn insert(&mut self, id: Uuid, creator: &Rc<str>, is_full: bool, now: Instant) -> Result<(), NoRoom> {
         if self.begun.get(creator).is_some_and(|begun| *begun >= self.limits.per_name) {
             return Err(NoRoom);
         }

@@ -20,7 +20,7 @@ impl Spread for str {
     }
 }
 
-impl<T: Spread + ?Sized> Spread for std::sync::Arc<T> {
+impl<T: Spread + ?Sized> Spread for std::rc::Rc<T> {
     fn spread(&self) -> usize {
         (**self).spread()
     }
@@ -117,14 +117,14 @@ const KEPT_CAPACITY: usize = 16;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::rc::Rc;
 
     use super::*;
 
     #[test]
     fn what_was_put_in_is_found_until_it_is_taken_out() {
-        let mut table: Table<Arc<str>, usize> = Table::default();
-        let names: Vec<Arc<str>> = (0..10_000).map(|number| format!("name{number}").into()).collect();
+        let mut table: Table<Rc<str>, usize> = Table::default();
+        let names: Vec<Rc<str>> = (0..10_000).map(|number| format!("name{number}").into()).collect();
         for (number, name) in names.iter().enumerate() {
             assert_eq!(table.insert(name.clone(), number), None);
         }
@@ -140,8 +140,8 @@ mod tests {
 
     #[test]
     fn a_crowd_is_spread_evenly_and_its_memory_given_back() {
-        let mut table: Table<Arc<str>, ()> = Table::default();
-        let name = |number: usize| -> Arc<str> { format!("user{number}").into() };
+        let mut table: Table<Rc<str>, ()> = Table::default();
+        let name = |number: usize| -> Rc<str> { format!("user{number}").into() };
         for number in 0..100_000 {
             table.insert(name(number), ());
         }
