@@ -226,7 +226,7 @@ fn any_messages_leave_the_hub_in_order() {
                         message.write(&mut text);
                         serde_json::from_slice::<serde_json::Value>(&text).unwrap();
                         if random.below(2) == 0 {
-                            hub.delivered(from, message.kind);
+                            hub.delivered(from, &message);
                         } else {
                             hub.undelivered(from, to);
                         }

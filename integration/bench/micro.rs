@@ -50,7 +50,7 @@ fn hub(bench: &mut Criterion) {
                     let Output::Relay { from, message, .. } = relayed else { panic!("{relayed:?}") };
                     output.clear();
                     message.write(&mut output);
-                    hub.delivered(from, message.kind);
+                    hub.delivered(from, &message);
                 }
             })
         });

@@ -417,7 +417,7 @@ impl<S: Stream> Clients<S> {
                 }
                 Output::Relay { from, to, message } => {
                     if self.send(*to, |output| message.write(output)) {
-                        self.hub.delivered(*from, message.kind);
+                        self.hub.delivered(*from, message);
                     } else {
                         let outputs = self.hub.undelivered(*from, *to);
                         self.carry_out(&outputs);

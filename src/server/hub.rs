@@ -101,6 +101,8 @@ pub struct Relayed<'a> {
     /// From whom it really is, as that stands in a JSON string.
     sender: Rc<str>,
     payload: Option<&'a str>,
+    /// The sender's last message could not be served.
+    follows_error: bool,
 }
 
 impl Relayed<'_> {
@@ -346,9 +348,14 @@ impl Hub {
             return self.rate_limited(conn, None);
         }
         let (stamp, last_target) = (user.stamp.clone(), user.last_target);
+        let follows_error = user.errors_in_a_row > 0;
         if let Some(Plain { kind, target, payload }) = Plain::read(text) {
             let (target, payload) = (Text::from(target), Some(payload));
-            return self.relay(conn, last_target, Relayed { kind, session_id: None, target, sender: stamp, payload });
+            return self.relay(
+                conn,
+                last_target,
+                Relayed { kind, session_id: None, target, sender: stamp, payload, follows_error },
+            );
         }
         let sender = user.name.clone();
         let Ok(envelope) = Envelope::parse(text) else { return self.refuse_message(conn) };
@@ -356,7 +363,11 @@ impl Hub {
         if let Some(kind) = kind.filter(|kind| kind.is_relayed()) {
             let Envelope { session_id, target, payload, .. } = envelope;
             let (target, payload) = (target.unwrap_or(Text::from("")), payload.map(RawValue::get));
-            return self.relay(conn, last_target, Relayed { kind, session_id, target, sender: stamp, payload });
+            return self.relay(
+                conn,
+                last_target,
+                Relayed { kind, session_id, target, sender: stamp, payload, follows_error },
+            );
         }
         let target = envelope.target.as_ref().map(|target| &*target.0).filter(|target| !target.is_empty());
         match kind {
@@ -371,9 +382,11 @@ impl Hub {
     }
 
     /// Takes note that a message of `from` was queued for its target.
-    pub fn delivered(&mut self, from: ConnId, kind: MessageType) {
-        self.counts.relays[kind as usize] += 1;
-        self.served(from);
+    pub fn delivered(&mut self, from: ConnId, message: &Relayed<'_>) {
+        self.counts.relays[message.kind as usize] += 1;
+        if message.follows_error {
+            self.served(from);
+        }
     }
 
     /// Tells `from` that its message found no room at `to`, which is about to be cut.
@@ -835,6 +848,13 @@ mod tests {
 
     const ICE: &str = r#"{"type":"signal:ice","target":"bob"}"#;
 
+    /// Passes a message of alice on to bob, who has room for it.
+    fn relay(hub: &mut Hub, now: Instant) {
+        let outputs = hub.receive(ALICE, ICE, now);
+        let [Output::Relay { from: ALICE, to: BOB, message }] = &outputs[..] else { panic!("{outputs:?}") };
+        hub.delivered(ALICE, message);
+    }
+
     #[test]
     fn messages_and_pings_are_limited_and_what_is_over_is_not_delivered() {
         let mut hub = hub();
@@ -848,8 +868,7 @@ mod tests {
         assert_eq!(codes(&hub.receive_binary(ALICE, now)), ["RATE_LIMITED"]);
         assert_eq!(codes(&hub.receive(BOB, r#"{"type":"signal:ice","target":"alice"}"#, now)), ["relayed"]);
         let later = now + Duration::from_secs(1);
-        assert_eq!(codes(&hub.receive(ALICE, ICE, later)), ["relayed"]);
-        hub.delivered(ALICE, MessageType::SignalIce);
+        relay(&mut hub, later);
         for _ in 0..199 {
             hub.receive(ALICE, ICE, later);
         }
@@ -906,8 +925,7 @@ mod tests {
         for _ in 0..49 {
             assert_eq!(codes(&hub.receive(ALICE, "x", now)), ["INVALID_MESSAGE"]);
         }
-        assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["relayed"]);
-        hub.delivered(ALICE, MessageType::SignalIce);
+        relay(&mut hub, now);
         for _ in 0..49 {
             hub.receive_binary(ALICE, now);
         }

@@ -123,6 +123,7 @@ pub struct Bucket {
 
 impl Bucket {
     /// Takes `amount` out of the bucket; whether there was so much in it. No rate is no limit.
+    #[inline]
     pub fn take(&mut self, amount: usize, rate: Option<Rate>, now: Instant) -> bool {
         let Some(rate) = rate else { return true };
         let time_for = |amount: f64| rate.per.mul_f64(amount / f64::from(rate.amount));

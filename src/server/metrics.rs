@@ -112,7 +112,7 @@ mod tests {
 
     use uuid::Uuid;
 
-    use super::super::hub::ConnId;
+    use super::super::hub::{ConnId, Output};
     use super::super::limits::Limits;
     use super::*;
 
@@ -123,8 +123,9 @@ mod tests {
         for (number, name) in ["alice", "bob"].iter().enumerate() {
             hub.connect(ConnId(number), name, Some("token"), now).unwrap();
         }
-        hub.receive(ConnId(0), r#"{"type":"signal:ice","target":"bob","payload":"secret"}"#, now);
-        hub.delivered(ConnId(0), MessageType::SignalIce);
+        let outputs = hub.receive(ConnId(0), r#"{"type":"signal:ice","target":"bob","payload":"secret"}"#, now);
+        let [Output::Relay { message, .. }] = &outputs[..] else { panic!("{outputs:?}") };
+        hub.delivered(ConnId(0), message);
         hub.receive(ConnId(0), "x", now);
         let mut metrics = Metrics { accepted: 3, bytes_in: 10, ..Metrics::default() };
         metrics.cut("silence");

@@ -102,6 +102,7 @@ const MAX_DEPTH: u32 = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::Envelope;
 
     fn with_payload(payload: &str) -> String {
         format!(r#"{{"type":"signal:ice","target":"böb","payload":{payload}}}"#)
@@ -123,6 +124,46 @@ mod tests {
             let plain = Plain { kind: MessageType::SignalIce, target: "böb", payload };
             assert_eq!(Plain::read(&text), Some(plain), "{text}");
         }
+    }
+
+    /// What serde makes of it is just that.
+    fn agrees_with_serde(text: &str) -> bool {
+        let Some(Plain { kind, target, payload }) = Plain::read(text) else { return true };
+        let expected = Envelope {
+            kind: kind.name().into(),
+            target: Some(target.into()),
+            payload: serde_json::from_str(payload).ok(),
+            ..Envelope::default()
+        };
+        let read = Envelope::parse(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        [read, expected].iter().all(|envelope| serde_json::to_string(envelope).unwrap() == text)
+    }
+
+    #[test]
+    fn whatever_is_plain_is_the_same_to_serde() {
+        const LETTERS: &[u8] = b"\"\\{}[],:0159.-+eEtfnu/x \n\0";
+        let mut plain = 0;
+        let mut check = |bytes: &[u8]| {
+            let Ok(text) = std::str::from_utf8(bytes) else { return };
+            assert!(agrees_with_serde(text), "{text}");
+            plain += usize::from(Plain::read(text).is_some());
+        };
+        for payload in [r#"{"a":[1,{},"\n\\\""],"b":null}"#, r#"["x",true,false,0,10]"#, r#""""#] {
+            let text = with_payload(payload).into_bytes();
+            for at in 0..text.len() {
+                let (before, rest) = text.split_at(at);
+                check(before);
+                check(&[before, &rest[1..]].concat());
+                for letter in LETTERS {
+                    check(&[before, &[*letter], rest].concat());
+                    check(&[before, &[*letter], &rest[1..]].concat());
+                    for next in LETTERS {
+                        check(&[before, &[*letter, *next], rest].concat());
+                    }
+                }
+            }
+        }
+        assert!(plain > 1000, "{plain} texts were plain");
     }
 
     #[test]
