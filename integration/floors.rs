@@ -59,6 +59,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("server/connection.rs", &["super::hub", "super::sessions", "super::clients"]),
     ("server/http.rs", &["super::"]),
     ("server/address.rs", &["super::hub", "super::connection", "super::clients", "crate::"]),
+    ("server/plain.rs", &["super::"]),
     ("server/table.rs", &["super::", "crate::"]),
     ("server/clients.rs", &["super::listener", "mio::"]),
     ("server/limits.rs", &["super::", "crate::"]),

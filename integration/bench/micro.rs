@@ -13,6 +13,7 @@ use lowkey::server::connection::{Buffers, Connection, Event};
 use lowkey::server::http::{Access, Cors, Door};
 use lowkey::server::hub::{ConnId, Hub, Output};
 use lowkey::server::limits::Limits;
+use lowkey::server::plain::Plain;
 use uuid::Uuid;
 
 fn message(size: usize) -> String {
@@ -28,6 +29,9 @@ fn envelope(bench: &mut Criterion) {
         let text = message(size);
         bench.bench_function(&format!("envelope: parse {size} B"), |bench| {
             bench.iter(|| Envelope::parse(black_box(&text)).unwrap())
+        });
+        bench.bench_function(&format!("plain: read {size} B"), |bench| {
+            bench.iter(|| Plain::read(black_box(&text)).unwrap())
         });
     }
 }

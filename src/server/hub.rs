@@ -744,6 +744,23 @@ mod tests {
     }
 
     #[test]
+    fn who_had_the_last_message_gets_the_next_one_only_as_long_as_the_name_is_theirs() {
+        let mut hub = hub();
+        let target = |hub: &mut Hub| match &hub.receive(ALICE, ICE, Instant::now())[..] {
+            [Output::Relay { to, .. }] => Some(*to),
+            _ => None,
+        };
+        assert_eq!([target(&mut hub), target(&mut hub)], [Some(BOB); 2]);
+        hub.connect(CAROL, "bob", None, Instant::now()).unwrap();
+        assert_eq!([target(&mut hub), target(&mut hub)], [Some(CAROL); 2]);
+        hub.disconnect(CAROL, Departure::Left, Instant::now());
+        assert_eq!(target(&mut hub), None);
+        hub.connect(CAROL, "carol", None, Instant::now()).unwrap();
+        assert_eq!(target(&mut hub), None, "the connection is there, under another name");
+        assert_eq!(codes(&hub.receive(ALICE, &ICE.replace("bob", "alice"), Instant::now())), ["relayed"], "to oneself");
+    }
+
+    #[test]
     fn who_disconnects_is_offline() {
         let mut hub = hub();
         hub.disconnect(BOB, Departure::Lost, Instant::now());
