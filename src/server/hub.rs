@@ -319,16 +319,18 @@ impl Hub {
         let (stamp, last_target) = (user.stamp.clone(), user.last_target);
         let follows_error = user.errors_in_a_row > 0;
         if let Some(Plain { kind, target, head, tail }) = Plain::read(text) {
-            let (head, tail) = (Cow::Borrowed(head), Cow::Borrowed(tail));
-            return self.relay(conn, target, last_target, Relayed { kind, head, stamp, tail, follows_error });
+            let Some(to) = self.reach(conn, target, last_target) else { return self.unreached(conn, target) };
+            let message = Relayed { kind, head: head.into(), stamp, tail: tail.into(), follows_error };
+            return only(Output::Relay { from: conn, to, message });
         }
         let sender = user.name.clone();
         let Ok(envelope) = Envelope::parse(text) else { return self.refuse_message(conn) };
         let kind = MessageType::from_name(&envelope.kind);
         if let Some(kind) = kind.filter(|kind| kind.is_relayed()) {
             let target = envelope.target.as_ref().map_or("", |target| &target.0);
+            let Some(to) = self.reach(conn, target, last_target) else { return self.unreached(conn, target) };
             let (head, tail) = (head(kind, &envelope, target).into(), tail(&envelope).into());
-            return self.relay(conn, target, last_target, Relayed { kind, head, stamp, tail, follows_error });
+            return only(Output::Relay { from: conn, to, message: Relayed { kind, head, stamp, tail, follows_error } });
         }
         let target = envelope.target.as_ref().map(|target| &*target.0).filter(|target| !target.is_empty());
         match kind {
@@ -452,22 +454,22 @@ impl Hub {
         }
     }
 
-    /// Passes a message on. Whoever had the last one of the user is mostly meant by the next one, too.
-    fn relay<'a>(&mut self, conn: ConnId, target: &str, last_target: ConnId, message: Relayed<'a>) -> Outputs<'a> {
+    /// Where a message of `conn` to `target` goes. Whoever had its last one is mostly meant by the next one, too.
+    fn reach(&mut self, conn: ConnId, target: &str, last_target: ConnId) -> Option<ConnId> {
+        // Who is online at a connection has its name, so the name need not be looked up.
+        if self.users.get(&last_target).is_some_and(|user| *user.name == *target) {
+            return Some(last_target);
+        }
+        let to = self.online_at(target)?;
+        self.users.get_mut(&conn)?.last_target = to;
+        Some(to)
+    }
+
+    fn unreached(&mut self, conn: ConnId, target: &str) -> Outputs<'static> {
         if target.is_empty() {
             return self.error(conn, ErrorCode::MissingTarget, "this message needs a target", None);
         }
-        // Who is online at a connection has its name, so the name need not be looked up.
-        if self.users.get(&last_target).is_some_and(|user| *user.name == *target) {
-            return only(Output::Relay { from: conn, to: last_target, message });
-        }
-        let Some(to) = self.online_at(target) else {
-            return self.error(conn, ErrorCode::RelayFailed, "the user is not online", Some(target));
-        };
-        if let Some(user) = self.users.get_mut(&conn) {
-            user.last_target = to;
-        }
-        only(Output::Relay { from: conn, to, message })
+        self.error(conn, ErrorCode::RelayFailed, "the user is not online", Some(target))
     }
 
     /// Tells `username` at `to` of a session with `peer`.
