@@ -3,6 +3,7 @@
 
 mod prompt;
 mod relay;
+mod socket;
 
 use std::collections::HashMap;
 use std::io;

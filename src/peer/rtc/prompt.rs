@@ -16,6 +16,7 @@ use webrtc::runtime::{
 };
 
 use super::relay::{Overheard, Relay};
+use super::socket::Socket;
 use crate::peer::ice::NoRelayCause;
 
 /// How far a connection is, as its sleeps go.
@@ -82,8 +83,8 @@ impl Runtime for Prompt {
     }
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        let socket = self.inner.wrap_udp_socket(socket)?;
-        Ok(Arc::new(Overheard::new(socket, self.relay.clone())))
+        let socket = Socket::new(self.inner.wrap_udp_socket(socket)?);
+        Ok(Arc::new(Overheard::new(Arc::new(socket), self.relay.clone())))
     }
 
     fn wrap_tcp_listener(&self, listener: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
