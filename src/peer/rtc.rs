@@ -226,7 +226,7 @@ async fn live(
     mut commands: UnboundedReceiver<Command>,
 ) {
     let (notes, mut noted) = mpsc::unbounded_channel();
-    let pace = Arc::new(Pace::opening());
+    let pace = Arc::new(Pace::opening(config.lost_after));
     let relay = Relay::default();
     let has_turn = config.ice_servers.iter().any(IceServer::is_turn);
     if config.is_relay_only && !has_turn {
@@ -539,7 +539,8 @@ async fn build_with(
         .with_srflx_acceptance_min_wait(Some(Duration::ZERO))
         .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
         .with_relay_acceptance_min_wait(Some(if config.is_relay_only { Duration::ZERO } else { RELAY_WAIT }))
-        .with_ice_timeouts(Some(config.lost_after / 3), Some(config.lost_after * 2 / 3), Some(KEEPALIVE))
+        // Lost after both together. Nobody acts upon the first, so it does not come while a silent connection sleeps.
+        .with_ice_timeouts(Some(config.lost_after * 2 / 3), Some(config.lost_after / 3), Some(KEEPALIVE))
         .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(MAX_MESSAGE as u32))
         .build();
     // A wildcard stands for every interface but loopback.
@@ -621,7 +622,7 @@ const SEND_BUFFER: usize = 65_536;
 /// How long a relay waits for a direct way, which is the better one for as long as the chat lasts.
 const RELAY_WAIT: Duration = Duration::from_secs(1);
 
-/// How often each side tells the other that it is there.
+/// How often at most each side tells the other that it is there. Where nothing is said, sleeps make it less often.
 const KEEPALIVE: Duration = Duration::from_secs(2);
 
 /// Bytes of one connection that may wait to be sent.

@@ -10,10 +10,13 @@ use std::task::{Context, Poll, ready};
 
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
+use super::prompt::Pace;
+
 /// A socket that hands out one datagram at a time, for which the crate keeps a small buffer.
 #[derive(Debug)]
 pub struct Socket {
     inner: Arc<dyn AsyncUdpSocket>,
+    pace: Arc<Pace>,
     joined: Mutex<Joined>,
 }
 
@@ -27,9 +30,9 @@ struct Joined {
 }
 
 impl Socket {
-    /// Reads this socket.
-    pub fn new(inner: Arc<dyn AsyncUdpSocket>) -> Self {
-        Self { inner, joined: Mutex::default() }
+    /// Reads this socket of a connection with this pace.
+    pub fn new(inner: Arc<dyn AsyncUdpSocket>, pace: Arc<Pace>) -> Self {
+        Self { inner, pace, joined: Mutex::default() }
     }
 }
 
@@ -62,6 +65,7 @@ impl AsyncUdpSocket for Socket {
             let [whole] = whole;
             let bytes = shared.get(..whole.len).unwrap_or_default();
             let (first, rest) = bytes.split_at(whole.stride.min(bytes.len()));
+            self.pace.hear(first);
             *meta = hand_out(first, whole, buffer);
             *joined = Joined { bytes: rest.to_vec(), taken: 0, meta: whole };
             Poll::Ready(Ok(count))
@@ -110,6 +114,7 @@ mod tests {
     use super::*;
     use std::collections::VecDeque;
     use std::task::Waker;
+    use std::time::Duration;
 
     /// A socket that has received what a test says: bytes, and the length of each datagram in them.
     #[derive(Debug)]
@@ -141,6 +146,12 @@ mod tests {
         }
     }
 
+    /// A socket that has received this.
+    fn socket(received: impl IntoIterator<Item = (Vec<u8>, usize)>) -> Socket {
+        let script = Script(Mutex::new(received.into_iter().collect()));
+        Socket::new(Arc::new(script), Arc::new(Pace::opening(Duration::from_secs(15))))
+    }
+
     /// The next datagram and the port it came from, read into a buffer of so many bytes.
     fn next(socket: &Socket, room: usize) -> Option<(Vec<u8>, u16)> {
         let mut buffer = vec![0; room];
@@ -158,7 +169,7 @@ mod tests {
     #[test]
     fn datagrams_that_the_kernel_has_joined_are_handed_out_one_by_one() {
         let received = [(b"aabbc".to_vec(), 2), (vec![], 1), (b"ddd".to_vec(), 3), (b"eeff".to_vec(), 2)];
-        let socket = Socket::new(Arc::new(Script(Mutex::new(received.into()))));
+        let socket = socket(received);
         let all: Vec<_> = std::iter::from_fn(|| next(&socket, 2000)).collect();
         let expected: [(&[u8], u16); 7] =
             [(b"aa", 2), (b"bb", 2), (b"c", 2), (b"", 1), (b"ddd", 3), (b"ee", 2), (b"ff", 2)];
@@ -167,8 +178,7 @@ mod tests {
 
     #[test]
     fn sockets_that_share_the_buffer_keep_their_datagrams_apart() {
-        let received = |text: &[u8]| Arc::new(Script(Mutex::new([(text.to_vec(), 2)].into())));
-        let (one, other) = (Socket::new(received(b"abcd")), Socket::new(received(b"efgh")));
+        let (one, other) = (socket([(b"abcd".to_vec(), 2)]), socket([(b"efgh".to_vec(), 2)]));
         let texts = [&one, &other, &one, &other].map(|socket| next(socket, 2000).unwrap().0);
         assert_eq!(texts, [b"ab", b"ef", b"cd", b"gh"]);
         assert_eq!((next(&one, 2000), next(&other, 2000)), (None, None));
@@ -177,7 +187,7 @@ mod tests {
     #[test]
     fn as_much_is_received_as_a_datagram_can_hold_and_handed_out_as_there_is_room() {
         let received = [(vec![7; 65_535], 65_535), (b"next".to_vec(), 4)];
-        let socket = Socket::new(Arc::new(Script(Mutex::new(received.into()))));
+        let socket = socket(received);
         assert_eq!(socket.max_gro_segments(), 1);
         assert_eq!(next(&socket, 2000), Some((vec![7; 2000], 65_535)));
         assert_eq!(next(&socket, 2000), Some((b"next".to_vec(), 4)));
