@@ -234,7 +234,8 @@ async fn live(
         outlet.send(Input::Closed { id, reason }).await;
         return;
     }
-    let connection = match build(&config, &notes, &pace, &relay).await {
+    // On the heap, since what it takes to build a connection would be part of this task for as long as it lives.
+    let connection = match Box::pin(build(&config, &notes, &pace, &relay)).await {
         Ok(connection) => connection,
         Err(error) => {
             outlet.send(Input::Closed { id, reason: failed(&error) }).await;
