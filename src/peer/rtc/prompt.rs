@@ -10,13 +10,14 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rtc::mdns::MDNS_PORT;
 use tokio::time::timeout;
 use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle as TaskHandle, Runtime, TokioRuntime,
 };
 
 use super::relay::{Overheard, Relay};
-use super::socket::Socket;
+use super::socket::{Multicast, Socket};
 use crate::peer::ice::NoRelayCause;
 
 /// How far a connection is, as its sleeps go.
@@ -133,8 +134,14 @@ impl Runtime for Prompt {
     }
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        let socket = Socket::new(self.inner.wrap_udp_socket(socket)?, self.pace.clone());
-        Ok(Arc::new(Overheard::new(Arc::new(socket), self.relay.clone())))
+        let is_multicast = socket.local_addr()?.port() == MDNS_PORT;
+        let socket = self.inner.wrap_udp_socket(socket)?;
+        if is_multicast {
+            let socket = Arc::new(Socket::new(socket, None));
+            return Ok(Arc::new(Multicast::new(socket, self.pace.clone())?));
+        }
+        let socket = Arc::new(Socket::new(socket, Some(self.pace.clone())));
+        Ok(Arc::new(Overheard::new(socket, self.relay.clone())))
     }
 
     fn wrap_tcp_listener(&self, listener: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {

@@ -1,4 +1,4 @@
-//! A UDP socket that takes little memory. The crate keeps a buffer of 96 kB for each socket, so that what the kernel joins finds
+//! UDP sockets that take little while nothing is said. The crate keeps a buffer of 96 kB for each socket, so that what the kernel joins finds
 //! room, and one more for each connection: half a megabyte for each peer, who mostly says nothing. But all sockets are
 //! read on one thread, one after another, so that one such buffer is enough for all of them.
 
@@ -16,7 +16,8 @@ use super::prompt::Pace;
 #[derive(Debug)]
 pub struct Socket {
     inner: Arc<dyn AsyncUdpSocket>,
-    pace: Arc<Pace>,
+    /// What is told of each datagram.
+    pace: Option<Arc<Pace>>,
     joined: Mutex<Joined>,
 }
 
@@ -30,8 +31,8 @@ struct Joined {
 }
 
 impl Socket {
-    /// Reads this socket of a connection with this pace.
-    pub fn new(inner: Arc<dyn AsyncUdpSocket>, pace: Arc<Pace>) -> Self {
+    /// Reads this socket, whose datagrams keep a connection at its pace, or have nothing to do with that.
+    pub fn new(inner: Arc<dyn AsyncUdpSocket>, pace: Option<Arc<Pace>>) -> Self {
         Self { inner, pace, joined: Mutex::default() }
     }
 }
@@ -65,7 +66,9 @@ impl AsyncUdpSocket for Socket {
             let [whole] = whole;
             let bytes = shared.get(..whole.len).unwrap_or_default();
             let (first, rest) = bytes.split_at(whole.stride.min(bytes.len()));
-            self.pace.hear(first);
+            if let Some(pace) = &self.pace {
+                pace.hear(first);
+            }
             *meta = hand_out(first, whole, buffer);
             *joined = Joined { bytes: rest.to_vec(), taken: 0, meta: whole };
             Poll::Ready(Ok(count))
@@ -99,6 +102,60 @@ fn hand_out(datagram: &[u8], meta: RecvMeta, buffer: &mut [u8]) -> RecvMeta {
     meta.len = length;
     meta.stride = length.max(1);
     meta
+}
+
+/// The socket that looks up names by multicast, which only a connection that is being opened has use for. It hears whatever
+/// programs of the network ask each other, so it would wake each of a hundred silent connections each time.
+#[derive(Debug)]
+pub struct Multicast {
+    address: SocketAddr,
+    pace: Arc<Pace>,
+    /// `None` once the connection is open and something more was heard.
+    inner: Mutex<Option<Arc<dyn AsyncUdpSocket>>>,
+}
+
+impl Multicast {
+    /// Reads this socket until a connection with this pace is open.
+    ///
+    /// # Errors
+    /// The socket has no address.
+    pub fn new(inner: Arc<dyn AsyncUdpSocket>, pace: Arc<Pace>) -> io::Result<Self> {
+        Ok(Self { address: inner.local_addr()?, pace, inner: Mutex::new(Some(inner)) })
+    }
+
+    fn socket(&self) -> Option<Arc<dyn AsyncUdpSocket>> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.pace.is_opening() {
+            *inner = None;
+        }
+        inner.clone()
+    }
+}
+
+impl AsyncUdpSocket for Multicast {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.address)
+    }
+
+    fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        match self.socket() {
+            Some(socket) => socket.poll_send(cx, transmit),
+            None => Poll::Ready(Ok(transmit.contents.len())),
+        }
+    }
+
+    /// Nothing comes from a socket that is closed, and nothing has to wake the driver for that.
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        match self.socket() {
+            Some(socket) => socket.poll_recv(cx, buffers, meta),
+            None => Poll::Pending,
+        }
+    }
 }
 
 thread_local! {
@@ -149,11 +206,11 @@ mod tests {
     /// A socket that has received this.
     fn socket(received: impl IntoIterator<Item = (Vec<u8>, usize)>) -> Socket {
         let script = Script(Mutex::new(received.into_iter().collect()));
-        Socket::new(Arc::new(script), Arc::new(Pace::opening(Duration::from_secs(15))))
+        Socket::new(Arc::new(script), None)
     }
 
     /// The next datagram and the port it came from, read into a buffer of so many bytes.
-    fn next(socket: &Socket, room: usize) -> Option<(Vec<u8>, u16)> {
+    fn next(socket: &dyn AsyncUdpSocket, room: usize) -> Option<(Vec<u8>, u16)> {
         let mut buffer = vec![0; room];
         let mut meta = [RecvMeta::default()];
         let mut cx = Context::from_waker(Waker::noop());
@@ -191,5 +248,17 @@ mod tests {
         assert_eq!(socket.max_gro_segments(), 1);
         assert_eq!(next(&socket, 2000), Some((vec![7; 2000], 65_535)));
         assert_eq!(next(&socket, 2000), Some((b"next".to_vec(), 4)));
+    }
+
+    #[test]
+    fn multicast_is_heard_until_the_connection_is_open() {
+        let pace = Arc::new(Pace::opening(Duration::from_secs(15)));
+        let script = Arc::new(socket([(b"one".to_vec(), 3), (b"two".to_vec(), 3)]));
+        let multicast = Multicast::new(script.clone(), pace.clone()).unwrap();
+        assert_eq!(next(&multicast, 2000), Some((b"one".to_vec(), 3)));
+        pace.active();
+        assert_eq!(next(&multicast, 2000), None);
+        assert_eq!(Arc::strong_count(&script), 1, "it is closed");
+        assert_eq!(multicast.local_addr().unwrap().port(), 1);
     }
 }
