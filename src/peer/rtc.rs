@@ -1,5 +1,5 @@
-//! WebRTC: with its [`prompt`] runtime and [`relay`] the only room that knows the `webrtc` crate. Commands come in, and what happens goes out as
-//! the engine's inputs. Each connection is a task on one thread.
+//! WebRTC: with its [`prompt`] runtime, its [`socket`]s and the [`relay`] the only room that knows the `webrtc` crate. Commands
+//! come in, and what happens goes out as the engine's inputs. Each connection is a task on one thread.
 
 mod prompt;
 mod relay;
