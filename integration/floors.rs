@@ -18,6 +18,7 @@ const IO: &[&str] = &[
     "peer/rtc.rs",
     "peer/rtc/prompt.rs",
     "peer/rtc/relay.rs",
+    "peer/rtc/socket.rs",
     "peer/signaling.rs",
     "profile.rs",
     "server.rs",

@@ -1,8 +1,9 @@
-//! WebRTC: with its [`prompt`] runtime and [`relay`] the only room that knows the `webrtc` crate. Commands come in, and what happens goes out as
-//! the engine's inputs. Each connection is a task on one thread.
+//! WebRTC: with its [`prompt`] runtime, its [`socket`]s and the [`relay`] the only room that knows the `webrtc` crate. Commands
+//! come in, and what happens goes out as the engine's inputs. Each connection is a task on one thread.
 
 mod prompt;
 mod relay;
+mod socket;
 
 use std::collections::HashMap;
 use std::io;
@@ -225,7 +226,7 @@ async fn live(
     mut commands: UnboundedReceiver<Command>,
 ) {
     let (notes, mut noted) = mpsc::unbounded_channel();
-    let pace = Arc::new(Pace::opening());
+    let pace = Arc::new(Pace::opening(config.lost_after));
     let relay = Relay::default();
     let has_turn = config.ice_servers.iter().any(IceServer::is_turn);
     if config.is_relay_only && !has_turn {
@@ -233,7 +234,8 @@ async fn live(
         outlet.send(Input::Closed { id, reason }).await;
         return;
     }
-    let connection = match build(&config, &notes, &pace, &relay).await {
+    // On the heap, since what it takes to build a connection would be part of this task for as long as it lives.
+    let connection = match Box::pin(build(&config, &notes, &pace, &relay)).await {
         Ok(connection) => connection,
         Err(error) => {
             outlet.send(Input::Closed { id, reason: failed(&error) }).await;
@@ -538,7 +540,8 @@ async fn build_with(
         .with_srflx_acceptance_min_wait(Some(Duration::ZERO))
         .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
         .with_relay_acceptance_min_wait(Some(if config.is_relay_only { Duration::ZERO } else { RELAY_WAIT }))
-        .with_ice_timeouts(Some(config.lost_after / 3), Some(config.lost_after * 2 / 3), Some(KEEPALIVE))
+        // Lost after both together. Nobody acts upon the first, so it does not come while a silent connection sleeps.
+        .with_ice_timeouts(Some(config.lost_after * 2 / 3), Some(config.lost_after / 3), Some(KEEPALIVE))
         .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(MAX_MESSAGE as u32))
         .build();
     // A wildcard stands for every interface but loopback.
@@ -620,7 +623,7 @@ const SEND_BUFFER: usize = 65_536;
 /// How long a relay waits for a direct way, which is the better one for as long as the chat lasts.
 const RELAY_WAIT: Duration = Duration::from_secs(1);
 
-/// How often each side tells the other that it is there.
+/// How often at most each side tells the other that it is there. Where nothing is said, sleeps make it less often.
 const KEEPALIVE: Duration = Duration::from_secs(2);
 
 /// Bytes of one connection that may wait to be sent.
