@@ -122,8 +122,8 @@ pub fn crowd(report: &mut Report, is_quick: bool) {
             (peer, events)
         })
         .collect();
-    // Only what has been quiet for some seconds is at rest.
-    std::thread::sleep(Duration::from_secs(6));
+    // A connection comes to rest in steps: after 5 s, and after 15 s.
+    std::thread::sleep(Duration::from_secs(if is_quick { 6 } else { 20 }));
     let before = cpu(bot.0.id());
     let time = Duration::from_secs(if is_quick { 2 } else { 10 });
     std::thread::sleep(time);
