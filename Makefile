@@ -105,8 +105,9 @@ uninstall: ## remove them again
 	rm -f $(addprefix $(bin)/,lowkey lowkey-bot lowkey-server) $(share)/man/man8/lowkey-server.8
 	rm -f $(foreach program,lowkey lowkey-bot,$(share)/man/man1/$(program).1 $(bash)/$(program) $(zsh)/_$(program) $(fish)/$(program).fish)
 
+# cargo-deb has little to do, and is built in half the time without optimization.
 deb: ## Debian packages of the programs and of the server, in target/debian (installs cargo-deb)
-	command -v cargo-deb >/dev/null || $(CARGO) install --locked --no-default-features cargo-deb
+	command -v cargo-deb >/dev/null || $(CARGO) install --locked --debug --no-default-features cargo-deb
 	rm -rf target/deb && mkdir -p target/deb/systemd
 	$(MAKE) --no-print-directory install PREFIX=/usr DESTDIR=target/deb
 	strip target/deb/usr/bin/*
@@ -117,9 +118,9 @@ deb: ## Debian packages of the programs and of the server, in target/debian (ins
 	$(CARGO) deb --locked --no-build --no-strip --output target/debian/
 	$(CARGO) deb --locked --no-build --no-strip --output target/debian/ --variant server
 
-test-deb: ## the Debian packages: installed, used and purged in a fresh Debian (installs Debian packages)
+test-deb: ## the Debian packages, and the guide in deploy/README.md: in a fresh Debian, then in one that has booted (installs Debian packages)
 	rm -rf target/debian
-	$(MAKE) --no-print-directory deb PROFILE=dev
+	$(MAKE) --no-print-directory deb PROFILE=$(if $(filter file,$(origin PROFILE)),dev,$(PROFILE))
 	integration/deb.sh target/debian
 
 release: ## after all checks, tag this commit with the version in Cargo.toml and its notes from deploy/release.md
