@@ -12,7 +12,7 @@ server-alone := --profile $(SERVER_PROFILE) --locked --no-default-features --fea
 version = $(shell sed -n '/^version/{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-server run-server chat bot demo test test-networks test-deploy test-browser test-aiortc test-relay fuzz cargo-fuzz soak bench micro check install uninstall deb test-deb release
+.PHONY: help build build-server static run-server chat bot demo test test-networks test-deploy test-browser test-aiortc test-relay fuzz cargo-fuzz soak bench micro check install uninstall deb test-deb test-static release
 
 help: ## show this
 	@echo 'Targets:'
@@ -25,6 +25,18 @@ build: build-server ## build the three programs for use, in target/release and t
 
 build-server: ## build the signaling server alone, in target/server
 	$(CARGO) build $(server-alone)
+
+# With musl, where the toolchain has it. The C library of this machine does as well: what of it cannot be linked in, such as the
+# look-up of names and users, the server has no use for. But it is to be asked for randomness: /dev need not be there.
+host = $(shell rustc --version --verbose | sed -n 's/^host: //p')
+musl = $(host:-gnu=-musl)
+static-host = $(if $(wildcard $(shell rustc --print sysroot)/lib/rustlib/$(musl)),$(musl),$(host))
+static = $(target)/$(static-host)/$(SERVER_PROFILE:dev=debug)/lowkey-server
+
+static: ## build the server without libraries, for any Linux of this machine's kind
+	RUSTFLAGS='$(RUSTFLAGS) -C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom"' \
+		$(CARGO) build $(server-alone) --target $(static-host)
+	@echo '$(static) needs no libraries'
 
 run-server: ## run the signaling server
 	$(CARGO) run $(server-alone)
@@ -122,6 +134,11 @@ test-deb: ## the Debian packages, and the guide in deploy/README.md: in a fresh 
 	rm -rf target/debian
 	$(MAKE) --no-print-directory deb PROFILE=$(if $(filter file,$(origin PROFILE)),dev,$(PROFILE))
 	integration/deb.sh target/debian
+
+test-static: ## the static server, where there is nothing else
+	$(CARGO) build --locked
+	$(MAKE) --no-print-directory static PROFILE=dev
+	integration/static.sh $(target)/$(static-host)/debug/lowkey-server $(target)/debug
 
 release: ## after all checks, tag this commit with the version in Cargo.toml and its notes from deploy/release.md
 	@deploy/release.sh check $(version)
