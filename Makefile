@@ -12,7 +12,7 @@ server-alone := --profile $(SERVER_PROFILE) --locked --no-default-features --fea
 version = $(shell sed -n '/^version/{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-server run-server chat bot demo test test-networks test-deploy test-browser test-aiortc test-relay fuzz cargo-fuzz soak bench micro check install uninstall deb test-deb release
+.PHONY: help build build-server static run-server chat bot demo test test-networks test-deploy test-browser test-aiortc test-relay fuzz cargo-fuzz soak bench micro check install uninstall deb test-deb test-static release
 
 help: ## show this
 	@echo 'Targets:'
@@ -25,6 +25,18 @@ build: build-server ## build the three programs for use, in target/release and t
 
 build-server: ## build the signaling server alone, in target/server
 	$(CARGO) build $(server-alone)
+
+# With musl, where the toolchain has it. The C library of this machine does as well: what of it cannot be linked in, such as the
+# look-up of names and users, the server has no use for. But it is to be asked for randomness: /dev need not be there.
+host = $(shell rustc --version --verbose | sed -n 's/^host: //p')
+musl = $(host:-gnu=-musl)
+static-host = $(if $(wildcard $(shell rustc --print sysroot)/lib/rustlib/$(musl)),$(musl),$(host))
+static = $(target)/$(static-host)/$(SERVER_PROFILE:dev=debug)/lowkey-server
+
+static: ## build the server without libraries, for any Linux of this machine's kind
+	RUSTFLAGS='$(RUSTFLAGS) -C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom"' \
+		$(CARGO) build $(server-alone) --target $(static-host)
+	@echo '$(static) needs no libraries'
 
 run-server: ## run the signaling server
 	$(CARGO) run $(server-alone)
@@ -105,8 +117,9 @@ uninstall: ## remove them again
 	rm -f $(addprefix $(bin)/,lowkey lowkey-bot lowkey-server) $(share)/man/man8/lowkey-server.8
 	rm -f $(foreach program,lowkey lowkey-bot,$(share)/man/man1/$(program).1 $(bash)/$(program) $(zsh)/_$(program) $(fish)/$(program).fish)
 
+# cargo-deb has little to do, and is built in half the time without optimization.
 deb: ## Debian packages of the programs and of the server, in target/debian (installs cargo-deb)
-	command -v cargo-deb >/dev/null || $(CARGO) install --locked --no-default-features cargo-deb
+	command -v cargo-deb >/dev/null || $(CARGO) install --locked --debug --no-default-features cargo-deb
 	rm -rf target/deb && mkdir -p target/deb/systemd
 	$(MAKE) --no-print-directory install PREFIX=/usr DESTDIR=target/deb
 	strip target/deb/usr/bin/*
@@ -117,10 +130,15 @@ deb: ## Debian packages of the programs and of the server, in target/debian (ins
 	$(CARGO) deb --locked --no-build --no-strip --output target/debian/
 	$(CARGO) deb --locked --no-build --no-strip --output target/debian/ --variant server
 
-test-deb: ## the Debian packages: installed, used and purged in a fresh Debian (installs Debian packages)
+test-deb: ## the Debian packages, and the guide in deploy/README.md: in a fresh Debian, then in one that has booted (installs Debian packages)
 	rm -rf target/debian
-	$(MAKE) --no-print-directory deb PROFILE=dev
+	$(MAKE) --no-print-directory deb PROFILE=$(if $(filter file,$(origin PROFILE)),dev,$(PROFILE))
 	integration/deb.sh target/debian
+
+test-static: ## the static server, where there is nothing else
+	$(CARGO) build --locked
+	$(MAKE) --no-print-directory static PROFILE=dev
+	integration/static.sh $(target)/$(static-host)/debug/lowkey-server $(target)/debug
 
 release: ## after all checks, tag this commit with the version in Cargo.toml and its notes from deploy/release.md
 	@deploy/release.sh check $(version)

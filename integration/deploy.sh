@@ -2,9 +2,9 @@
 # Tries deploy/: the unit's score, the server under the unit's very system-call filter, and a chat through a real nginx with
 # TLS, and by a real SOCKS5 proxy. Installs the Debian packages that it needs, if it may. Usage: deploy.sh FOLDER-OF-THE-PROGRAMS
 #
-# What it cannot show, since nothing here runs under systemd as init: the user of DynamicUser, the file systems of ProtectSystem and
-# its kin, the namespaces, and restarts. What it does show: no privileges, no capabilities, the filter, the address
-# families, and the bound of descriptors.
+# Nothing here runs under systemd as init: the user of DynamicUser, the file systems of ProtectSystem and its kin, the namespaces,
+# and restarts are booted.sh's. What this shows: no privileges, no capabilities, the filter, the address families, and the bound of
+# descriptors.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 programs=$1

@@ -560,6 +560,8 @@ fn under_systemd_log_lines_begin_with_their_level() {
     let mut server = Server::start_with(&[("JOURNAL_STREAM", "8:1")]);
     server.program.signal("TERM");
     server.program.stderr.find("<6>stopping");
+    let mut server = Program::start("lowkey-server", &[], &[("JOURNAL_STREAM", "8:1"), ("PORT", "http")]);
+    server.stderr.find("<3>lowkey-server: ");
 }
 
 #[test]

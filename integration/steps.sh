@@ -14,8 +14,12 @@ finish() {
 }
 trap finish EXIT
 passed=0
+skipped=0
 ok() { passed=$((passed + 1)) && echo "ok: $1"; }
 fail() { echo "FAILED: $1" >&2; exit 1; }
+# What is not tried here, and why. Counts as skipped each step that a script has. Usage: skip REASON SCRIPT...
+skip() { skipped=$((skipped + $(cat "${@:2}" | grep -c '^ok '))) && echo "skipped: $1"; }
+summary() { echo "$passed passed, 0 failed, $skipped skipped"; }
 # Waits until a file holds a text.
 await() {
     for _ in $(seq 400); do

@@ -55,7 +55,7 @@ fn lookup(name: &str) -> Option<String> {
 /// which journald knows.
 fn start_log() {
     let mut logger = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"));
-    if env::var_os("JOURNAL_STREAM").is_some() {
+    if is_journaled() {
         logger.format(|out, record| {
             let level = match record.level() {
                 log::Level::Error => 3,
@@ -74,6 +74,10 @@ fn start_log() {
         });
     }
     logger.init();
+}
+
+fn is_journaled() -> bool {
+    env::var_os("JOURNAL_STREAM").is_some()
 }
 
 fn help() -> String {
@@ -103,6 +107,7 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn fail(code: u8, reason: &str) -> ExitCode {
-    eprintln!("lowkey-server: {reason}");
+    let level = if is_journaled() { "<3>" } else { "" };
+    eprintln!("{level}lowkey-server: {reason}");
     ExitCode::from(code)
 }

@@ -457,7 +457,7 @@ impl Link {
         let (id, outlet, notes, pace) = (self.id, self.outlet.clone(), self.notes.clone(), self.pace.clone());
         let reader = channel.clone();
         tokio::spawn(async move {
-            let mut is_closed = false;
+            let (mut is_open, mut is_closed) = (false, false);
             let mut last_wait: Option<Instant> = None;
             loop {
                 let event = if is_closed {
@@ -468,11 +468,14 @@ impl Link {
                 } else {
                     reader.poll().await
                 };
+                // Where the first text comes right behind, the crate tells of it before it tells of the opening.
+                let is_opening = matches!(event, Some(DataChannelEvent::OnOpen | DataChannelEvent::OnMessage(_)));
+                if is_opening && !is_open {
+                    is_open = true;
+                    pace.active();
+                    outlet.send(Input::Opened { id }).await;
+                }
                 match event {
-                    Some(DataChannelEvent::OnOpen) => {
-                        pace.active();
-                        outlet.send(Input::Opened { id }).await;
-                    }
                     Some(DataChannelEvent::OnMessage(message)) => {
                         pace.active();
                         let text = message.is_string.then(|| String::from_utf8(message.data.into()).ok()).flatten();
