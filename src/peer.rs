@@ -56,6 +56,7 @@
 //! is what keeps a bot that answers each message from locking itself up.
 
 pub mod cipher;
+mod dial;
 pub mod engine;
 pub mod event;
 pub mod frame;
@@ -66,6 +67,7 @@ mod rtc;
 pub mod signaling;
 pub mod socks;
 pub mod texts;
+mod tls;
 pub mod trust;
 
 use std::collections::{HashMap, VecDeque};
