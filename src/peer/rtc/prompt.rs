@@ -15,6 +15,7 @@ use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle as TaskHandle, Runtime, TokioRuntime,
 };
 
+use super::detour::Detours;
 use super::relay::{Overheard, Relay};
 use crate::peer::ice::NoRelayCause;
 
@@ -63,14 +64,15 @@ pub struct Prompt {
     inner: TokioRuntime,
     pace: Arc<Pace>,
     relay: Relay,
+    detours: Detours,
     /// Until when names are looked up.
     look_up_until: Instant,
 }
 
 impl Prompt {
-    /// Sleeps at this pace, and looks after the relay.
-    pub fn new(pace: Arc<Pace>, relay: Relay) -> Self {
-        Self { inner: TokioRuntime, pace, relay, look_up_until: Instant::now() + LOOK_UP_TIME }
+    /// Sleeps at this pace, looks after the relay, and takes detours to some.
+    pub fn new(pace: Arc<Pace>, relay: Relay, detours: Detours) -> Self {
+        Self { inner: TokioRuntime, pace, relay, detours, look_up_until: Instant::now() + LOOK_UP_TIME }
     }
 }
 
@@ -82,7 +84,7 @@ impl Runtime for Prompt {
     }
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        let socket = self.inner.wrap_udp_socket(socket)?;
+        let socket = self.detours.beside(self.inner.wrap_udp_socket(socket)?);
         Ok(Arc::new(Overheard::new(socket, self.relay.clone())))
     }
 
