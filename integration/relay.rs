@@ -160,9 +160,7 @@ NFT"
 
     /// A coturn with the settings in `deploy/`, but for its secret.
     fn deployed_coturn(&self, secret: &str) -> Program {
-        let settings = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/turnserver.conf")).unwrap();
-        assert!(settings.contains("REPLACE-THIS"));
-        self.coturn(&settings.replace("REPLACE-THIS", secret))
+        self.coturn(&deployed(secret))
     }
 
     /// `lowkey` at alice's, who calls the bot at bob's; each with these options of its own.
@@ -188,6 +186,13 @@ NFT"
         let rules = self.internet.run(|| shell("nft list chain ip way through"));
         rules.split_once("counter packets ").unwrap().1.split(' ').next().unwrap().parse().unwrap()
     }
+}
+
+/// The settings in `deploy/` with this secret.
+fn deployed(secret: &str) -> String {
+    let settings = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/turnserver.conf")).unwrap();
+    assert!(settings.contains("REPLACE-THIS"));
+    settings.replace("REPLACE-THIS", secret)
 }
 
 /// Alice says something, the bot answers each time at once, and both part in order.

@@ -61,6 +61,17 @@ fn a_chat_goes_over_tcp_where_no_udp_gets_out() {
     long_chat(&mut programs);
     chat(&mut programs);
     assert_eq!(network.direct_packets(), 0);
+    // Nor where the machine itself says that it may not.
+    for home in &network.homes {
+        home.run(|| {
+            shell(
+                "nft -f - <<NFT
+                table ip firewall { chain out { type filter hook output priority 0; meta l4proto udp reject; }; }
+NFT",
+            )
+        });
+    }
+    chat(&mut network.programs(&server.url(), &TCP, &TCP));
 }
 
 #[test]
@@ -84,10 +95,7 @@ fn a_chat_goes_over_tls_where_nothing_else_gets_out() {
 #[ignore = "run by relays_and_nats"]
 fn of_what_the_server_names_that_is_used_which_works() {
     let network = Network::new("named-streams", false);
-    let (mut coturn, trusted) = network.coturn_over_tls(
-        "use-auth-secret\nstatic-auth-secret=n0rth\nrealm=x\nno-cli\nlog-file=stdout\nverbose",
-        PUBLIC,
-    );
+    let (mut coturn, trusted) = network.coturn_over_tls(&(deployed("n0rth") + "\nverbose"), PUBLIC);
     let urls = "turn:203.0.113.1,turn:203.0.113.1?transport=tcp,turns:203.0.113.1:443";
     let server = network.server(&[("TURN_URLS", urls), ("TURN_SECRET", "n0rth")]);
     let trust = [("SSL_CERT_FILE", &*trusted)];
