@@ -457,7 +457,7 @@ fn stun_and_turn_servers_that_the_server_names_are_used_and_hostile_ones_do_no_h
         (servers, bob.dropped())
     };
     let turn = r#"[{"urls":["turn:a","turns:a"],"username":"u","credential":"c"}]"#;
-    assert_eq!(joined(turn), (Some(vec!["turn:a".to_owned()]), 0));
+    assert_eq!(joined(turn), (Some(vec!["turn:a".to_owned(), "turns:a".to_owned()]), 0));
     assert_eq!(joined(turn), (None, 0), "they are the same");
     let many = format!(r#"[{{"urls":[{}"stun:a"]}}]"#, r#""stun:b","#.repeat(1000));
     assert_eq!(joined(&many).0.unwrap().len(), 8);

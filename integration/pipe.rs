@@ -146,7 +146,7 @@ fn a_wrong_option_or_setting_is_one_line_and_exit_2() {
         (&["--text-format", "v3"], &[]),
         (&["--stun", "stuns:x"], &[]),
         (&["--turn", "turn.example"], &[]),
-        (&["--turn", "turns:a:b@turn.example"], &[]),
+        (&["--turn", "turns:a:b@turn.example?transport=udp"], &[]),
         (&["one", "two"], &[]),
         (&[], &[("LOWKEY_SERVER", "ftp://x")]),
         (&[], &[("LOWKEY_NAME", "x")]),

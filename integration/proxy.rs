@@ -201,6 +201,37 @@ fn a_proxied_user_shows_peers_no_address_unless_direct_is_asked_for() {
 }
 
 #[test]
+fn a_relay_over_tcp_or_tls_is_reached_by_the_proxy_and_then_none_over_udp_is_asked() {
+    let (server, proxy) = (Server::start(), Proxy::start(None));
+    let _bot = server.bot();
+    let (udp, tcp) = (UdpSocket::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let port = tcp.local_addr().unwrap().port();
+    let past = format!("user:secret@{}", udp.local_addr().unwrap());
+    let start = |name: &str, by: &str| {
+        let url = server.url();
+        let all = ["--server", &url, "--name", name, "--proxy", &proxy.url, "--turn", &past, "--turn", by, "echo"];
+        Program::start("lowkey", &all, &[])
+    };
+    // A name that nobody else could look up; and what comes first: an Allocate request, or a TLS record with a handshake in it.
+    let over_tcp = format!("user:secret@turn.invalid:{port}?transport=tcp");
+    let over_tls = format!("turns:user:secret@turn.invalid:{port}");
+    for (name, by, first) in [("alice", &over_tcp, [0, 3]), ("carol", &over_tls, [22, 3])] {
+        let mut caller = start(name, by);
+        assert!(proxy.asked.recv().unwrap().starts_with("127.0.0.1:"), "the server");
+        assert_eq!(proxy.asked.recv().unwrap(), format!("turn.invalid:{port}"));
+        let mut stream = tcp.accept().unwrap().0;
+        assert_eq!(take(&mut stream).unwrap(), first);
+        drop(stream);
+        caller.stderr.find("no connection came about: the TURN server");
+    }
+    // A proxy that does not lead there is told of, too.
+    drop(tcp);
+    start("dave", &over_tcp).stderr.find("the TURN server cannot be reached by the proxy");
+    udp.set_nonblocking(true).unwrap();
+    assert!(udp.recv_from(&mut [0; 2048]).is_err(), "nothing goes past the proxy");
+}
+
+#[test]
 fn a_proxied_user_without_any_relay_is_told_to_name_one() {
     let start = |more: &[&str]| {
         let arguments = [&["--name", "alice", "--proxy", "socks5://127.0.0.1:1", "--no-server-relays"], more].concat();

@@ -1,6 +1,8 @@
 //! STUN and TURN with a real coturn: two homes behind NATs, and between them an internet that lets their packets through, or
 //! does not. All of it is made of network namespaces, in which the real programs run.
 
+mod streams;
+
 use std::fs::File;
 use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -21,7 +23,8 @@ use crate::world::{Folder, Program, Server, in_namespace, pass_in_namespace, unt
 #[test]
 #[ignore = "needs coturn and network namespaces: make test-relay"]
 fn relays_and_nats() {
-    let passed = pass_in_namespace(&mut in_namespace("", &["--ignored", "relay::inside::"]), 9);
+    let inside = ["--ignored", "relay::inside::", "relay::streams::"];
+    let passed = pass_in_namespace(&mut in_namespace("", &inside), 16);
     println!("{passed} passed inside");
 }
 
@@ -65,7 +68,7 @@ fn shell(script: &str) -> String {
 /// Two homes with a NAT each, and an internet with a public address.
 struct Network {
     internet: Space,
-    _nats: [Space; 2],
+    nats: [Space; 2],
     homes: [Space; 2],
     folder: Folder,
 }
@@ -123,7 +126,7 @@ NFT"
         }
         // Whatever else is sent to gets lost at a NAT, and is no error: coturn ends a relay where there is no route.
         internet.run(|| shell(&format!("ip route add default via {OUTSIDE}2")));
-        Self { internet, _nats: nats, homes, folder: Folder::new(name) }
+        Self { internet, nats, homes, folder: Folder::new(name) }
     }
 
     /// The signaling server, on the internet.
@@ -157,17 +160,21 @@ NFT"
 
     /// A coturn with the settings in `deploy/`, but for its secret.
     fn deployed_coturn(&self, secret: &str) -> Program {
-        let settings = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/turnserver.conf")).unwrap();
-        assert!(settings.contains("REPLACE-THIS"));
-        self.coturn(&settings.replace("REPLACE-THIS", secret))
+        self.coturn(&deployed(secret))
     }
 
     /// `lowkey` at alice's, who calls the bot at bob's; each with these options of its own.
     fn programs(&self, server: &str, alice: &[&str], bob: &[&str]) -> [Program; 2] {
+        self.programs_with(server, alice, bob, &[])
+    }
+
+    /// The same, with these variables.
+    fn programs_with(&self, server: &str, alice: &[&str], bob: &[&str], variables: &[(&str, &str)]) -> [Program; 2] {
         let start = |home: usize, program: &str, name: &str, options: &[&str]| {
             let folder = format!("{}/{name}", self.folder.path());
             let arguments = [&["--server", server, "--name", name], options].concat();
-            self.homes[home].run(|| Program::start(program, &arguments, &[("HOME", &folder)]))
+            let variables = [&[("HOME", &*folder)], variables].concat();
+            self.homes[home].run(|| Program::start(program, &arguments, &variables))
         };
         let mut bob = start(BOB, "lowkey-bot", "robot", bob);
         bob.stderr.find("online as robot");
@@ -179,6 +186,13 @@ NFT"
         let rules = self.internet.run(|| shell("nft list chain ip way through"));
         rules.split_once("counter packets ").unwrap().1.split(' ').next().unwrap().parse().unwrap()
     }
+}
+
+/// The settings in `deploy/` with this secret.
+fn deployed(secret: &str) -> String {
+    let settings = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/turnserver.conf")).unwrap();
+    assert!(settings.contains("REPLACE-THIS"));
+    settings.replace("REPLACE-THIS", secret)
 }
 
 /// Alice says something, the bot answers each time at once, and both part in order.

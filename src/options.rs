@@ -36,9 +36,9 @@ pub struct PeerOptions {
     /// those that the server offers
     #[arg(long, env = "LOWKEY_STUN", value_name = "HOST[:PORT]", value_delimiter = ',')]
     pub stun: Vec<StunServer>,
-    /// A TURN server, which relays what cannot go directly; may be repeated. It is reached over UDP, not over TCP or TLS, and
-    /// used instead of those that the server offers. Others on this machine can see your command line, so give the secret
-    /// elsewhere where that matters
+    /// A TURN server, which relays what cannot go directly; may be repeated. It is reached over UDP; with ?transport=tcp behind it
+    /// over TCP, and with turns: in front over TLS. It is used instead of those that the server offers. Others on this machine can
+    /// see your command line, so give the secret elsewhere where that matters
     #[arg(
         long,
         env = "LOWKEY_TURN",
@@ -61,8 +61,8 @@ pub struct PeerOptions {
     /// A file with what a private server wants to know
     #[arg(long, env = "LOWKEY_ACCESS_TOKEN_FILE", value_name = "FILE")]
     pub access_token_file: Option<PathBuf>,
-    /// A SOCKS5 proxy to reach the server by, which also looks up the server's name. Peers are then not reached directly,
-    /// so that they do not see your address, but by a TURN server, which does
+    /// A SOCKS5 proxy to reach the server by, which also looks up the server's name. Peers are then not reached directly, so that
+    /// they do not see your address, but by a TURN server: by the proxy if it is one over TCP or TLS, and else past it
     #[arg(long, env = "LOWKEY_PROXY", value_name = "socks5://[USER:SECRET@]HOST[:PORT]", hide_env_values = true)]
     pub proxy: Option<ProxyUrl>,
     /// Talk to peers directly although there is a proxy: they see your address

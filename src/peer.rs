@@ -56,6 +56,7 @@
 //! is what keeps a bot that answers each message from locking itself up.
 
 pub mod cipher;
+mod dial;
 pub mod engine;
 pub mod event;
 pub mod frame;
@@ -66,6 +67,7 @@ mod rtc;
 pub mod signaling;
 pub mod socks;
 pub mod texts;
+mod tls;
 pub mod trust;
 
 use std::collections::{HashMap, VecDeque};
@@ -106,7 +108,8 @@ pub struct Peer {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Settings {
-    /// The SOCKS5 proxy to reach the server by; `None` goes there directly. Peers are reached past it: see `is_relay_only`.
+    /// The SOCKS5 proxy to reach the server by, and TURN servers over TCP and TLS; `None` goes there directly. All else goes past
+    /// it, so to hide an address set `is_relay_only` too; then TURN servers over UDP are used only where there are no others.
     pub proxy: Option<ProxyUrl>,
     /// STUN and TURN servers, which find and give ways through NATs. They come in the place of those of the same kind that the
     /// server offers.
@@ -249,6 +252,7 @@ impl Peer {
             ice_servers: settings.ice_servers,
             uses_offered: settings.uses_offered_relays,
             is_relay_only: settings.is_relay_only,
+            proxy: settings.proxy.clone(),
             with_loopback: server.is_loopback(),
             lost_after: settings.lost_after.min(LONGEST),
             has_lost: Arc::default(),

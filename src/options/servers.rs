@@ -31,7 +31,8 @@ impl FromStr for TurnServer {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let expected = "a TURN server is given as USER:SECRET@HOST[:PORT]";
+        let expected =
+            "a TURN server is given as USER:SECRET@HOST[:PORT], with turns: in front for TLS or ?transport=tcp behind";
         let is_tls = text.starts_with("turns:");
         let rest = text.strip_prefix("turn:").or(text.strip_prefix("turns:")).unwrap_or(text);
         let (user, address) = rest.rsplit_once('@').ok_or(expected)?;
@@ -40,11 +41,7 @@ impl FromStr for TurnServer {
             return Err(expected);
         }
         let url = format!("{}:{address}", if is_tls { "turns" } else { "turn" });
-        let IceUrl { address, is_tcp, .. } = IceUrl::parse(&url)?;
-        if is_tcp {
-            return Err("a TURN server is reached over UDP here, not over TCP or TLS");
-        }
-        let url = format!("turn:{address}");
+        let url = IceUrl::parse(&url)?.to_string();
         Ok(Self(IceServer { url, username: username.to_owned(), credential: credential.to_owned() }))
     }
 }
@@ -96,13 +93,12 @@ mod tests {
             credential: "p:w@d".to_owned(),
         };
         assert_eq!(turn.0, expected);
-        let with_transport: TurnServer = "turn:bob:x@turn.example?transport=udp".parse().unwrap();
-        assert_eq!(with_transport.0.url, "turn:turn.example");
-        for unsupported in ["turns:bob:x@turn.example", "turn:bob:x@turn.example?transport=tcp"] {
-            let error = unsupported.parse::<TurnServer>().unwrap_err();
-            assert_eq!(error, "a TURN server is reached over UDP here, not over TCP or TLS");
-        }
-        for bad in ["turn.example", "bob@turn.example", "bob:@turn.example", "bob:x@"] {
+        let url = |text: &str| text.parse::<TurnServer>().map(|server| server.0.url);
+        assert_eq!(url("turn:bob:x@turn.example?transport=udp").as_deref(), Ok("turn:turn.example"));
+        assert_eq!(url("bob:x@turn.example:80?transport=tcp").as_deref(), Ok("turn:turn.example:80?transport=tcp"));
+        assert_eq!(url("turns:bob:x@turn.example?transport=tcp").as_deref(), Ok("turns:turn.example"));
+        assert_eq!(url("turns:bob:a?b@[2001:db8::1]:443").as_deref(), Ok("turns:[2001:db8::1]:443"));
+        for bad in ["turn.example", "bob@turn.example", "bob:@turn.example", "bob:x@", "turns:bob:x@a?transport=udp"] {
             assert!(bad.parse::<TurnServer>().is_err(), "{bad}");
         }
         assert!(!format!("{turn:?}").contains("p:w@d"), "secrets stay out of debug texts");

@@ -8,7 +8,8 @@ use crate::protocol::ice::{self, IceScheme, IceUrl};
 /// A STUN or TURN server.
 #[derive(Clone, PartialEq, Eq)]
 pub struct IceServer {
-    /// `stun:host:port` or `turn:host:port`, both over UDP.
+    /// `stun:host:port` or `turn:host:port`, both over UDP; over TCP `turn:host:port?transport=tcp`, and over TLS
+    /// `turns:host:port`. The port may be missing.
     pub url: String,
     /// For TURN; else empty.
     pub username: String,
@@ -19,7 +20,12 @@ pub struct IceServer {
 impl IceServer {
     /// Whether it relays.
     pub fn is_turn(&self) -> bool {
-        self.url.starts_with("turn:")
+        self.url.starts_with("turn:") || self.is_stream()
+    }
+
+    /// Whether it is reached over TCP, with or without TLS.
+    pub fn is_stream(&self) -> bool {
+        IceUrl::parse(&self.url).is_ok_and(|url| url.is_tcp)
     }
 }
 
@@ -29,7 +35,7 @@ impl fmt::Debug for IceServer {
     }
 }
 
-/// What there is of use in servers that somebody else names: over UDP, with fit credentials, and not too many.
+/// What there is of use in servers that somebody else names: with fit credentials, and not too many.
 pub fn offered(servers: Vec<ice::IceServer>) -> Vec<IceServer> {
     let mut offered = Vec::new();
     let mut seen = 0;
@@ -39,36 +45,39 @@ pub fn offered(servers: Vec<ice::IceServer>) -> Vec<IceServer> {
             if seen > MAX_URLS {
                 return offered;
             }
-            let Ok(IceUrl { scheme, address, is_tcp: false }) = IceUrl::parse(&url) else { continue };
+            let Ok(url) = IceUrl::parse(&url) else { continue };
             let is_fit = |text: &str| (1..=MAX_CREDENTIAL).contains(&text.len()) && !text.contains(char::is_control);
-            let (url, username, credential) = match scheme {
-                IceScheme::Stun => (format!("stun:{address}"), "", ""),
-                IceScheme::Turn if is_fit(&server.username) && is_fit(&server.credential) => {
-                    (format!("turn:{address}"), &*server.username, &*server.credential)
-                }
+            let (username, credential) = match url.scheme {
+                IceScheme::Stun => ("", ""),
+                _ if is_fit(&server.username) && is_fit(&server.credential) => (&*server.username, &*server.credential),
                 _ => continue,
             };
-            offered.push(IceServer { url, username: username.to_owned(), credential: credential.to_owned() });
+            let (username, credential) = (username.to_owned(), credential.to_owned());
+            offered.push(IceServer { url: url.to_string(), username, credential });
         }
     }
     offered
 }
 
 /// The servers for one connection. What the user names of a kind, STUN or TURN, takes the place of what the server offers of it. A
-/// TURN server is asked for our address too, as any of them can tell it (RFC 8445, section 5.1.1.2), unless only relays are wanted.
-pub fn chosen(own: &[IceServer], offered: &[IceServer], is_relay_only: bool) -> Vec<IceServer> {
+/// TURN server over UDP is asked for our address too, as any of them can tell it (RFC 8445, section 5.1.1.2), unless only relays are
+/// wanted. Who has a proxy then wants to hide behind it, and it leads to no server over UDP: those are left for want of others.
+pub fn chosen(own: &[IceServer], offered: &[IceServer], is_relay_only: bool, has_proxy: bool) -> Vec<IceServer> {
     let of_kind = |is_turn: bool| {
         let kind = move |servers: &[IceServer]| -> Vec<IceServer> {
             servers.iter().filter(|server| server.is_turn() == is_turn).cloned().collect()
         };
         Some(kind(own)).filter(|own| !own.is_empty()).unwrap_or_else(|| kind(offered))
     };
-    let turn = of_kind(true);
+    let mut turn = of_kind(true);
     if is_relay_only {
+        if has_proxy && turn.iter().any(IceServer::is_stream) {
+            turn.retain(IceServer::is_stream);
+        }
         return turn;
     }
     let mut chosen = of_kind(false);
-    for server in &turn {
+    for server in turn.iter().filter(|server| !server.is_stream()) {
         let stun = IceServer {
             url: server.url.replacen("turn:", "stun:", 1),
             username: String::new(),
@@ -123,6 +132,18 @@ pub enum NoRelayCause {
     NotFound,
     /// It did not answer.
     NoAnswer,
+    /// No connection to it came about over TCP.
+    NotReached,
+    /// None came about by the proxy.
+    NotByProxy,
+    /// Its certificate is not for its name, or of nobody who is trusted.
+    Certificate,
+    /// It speaks another TLS, or none.
+    NoTls,
+    /// It took a connection over TCP, and said nothing.
+    Silent,
+    /// It took a connection over TCP, and ended it.
+    HungUp,
     /// It refused, with this code of RFC 8656, section 19.
     Refused(u16),
 }
@@ -137,6 +158,12 @@ impl fmt::Display for NoRelay {
             }
             NoRelayCause::NotFound => "cannot be found by its name".to_owned(),
             NoRelayCause::NoAnswer => "does not answer over UDP".to_owned(),
+            NoRelayCause::NotReached => "cannot be reached over TCP".to_owned(),
+            NoRelayCause::NotByProxy => "cannot be reached by the proxy".to_owned(),
+            NoRelayCause::Certificate => "has a certificate that is not trusted, or not for its name".to_owned(),
+            NoRelayCause::NoTls => "does not speak TLS".to_owned(),
+            NoRelayCause::Silent => "does not answer over TCP".to_owned(),
+            NoRelayCause::HungUp => "breaks off the connection".to_owned(),
             NoRelayCause::Refused(401 | 441) => "does not take the user or the secret".to_owned(),
             NoRelayCause::Refused(486 | 508) => {
                 return f
@@ -179,9 +206,9 @@ mod tests {
     fn of_what_a_server_offers_only_so_much_is_taken_and_only_what_works() {
         let mixed = ["stun:a", "turn:b?transport=udp", "turn:b?transport=tcp", "turns:b", "http://c", "turn:[::1]:1"];
         let taken = offered(vec![named(&mixed, "u", "c")]);
-        assert_eq!(urls(&taken), ["stun:a", "turn:b", "turn:[::1]:1"]);
+        assert_eq!(urls(&taken), ["stun:a", "turn:b", "turn:b?transport=tcp", "turns:b", "turn:[::1]:1"]);
         assert_eq!((&*taken[0].username, &*taken[0].credential), ("", ""), "STUN needs no credentials");
-        assert_eq!((&*taken[1].username, &*taken[1].credential), ("u", "c"));
+        assert_eq!((&*taken[3].username, &*taken[3].credential), ("u", "c"));
         assert_eq!(offered(vec![named(&["stun:a"; 100], "", "")]).len(), 8);
         assert_eq!(offered((0..100).map(|_| named(&["x", "turn:a"], "u", "c")).collect()).len(), 4);
         for (username, credential) in
@@ -196,7 +223,7 @@ mod tests {
         let offered = [server("stun:s"), server("turn:t")];
         let chosen = |own: &[&str], only| {
             let own: Vec<IceServer> = own.iter().map(|url| server(url)).collect();
-            urls(&chosen(&own, &offered, only)).join(" ")
+            urls(&chosen(&own, &offered, only, false)).join(" ")
         };
         assert_eq!(chosen(&[], false), "stun:s stun:t turn:t");
         assert_eq!(chosen(&["stun:x"], false), "stun:x stun:t turn:t");
@@ -204,6 +231,19 @@ mod tests {
         assert_eq!(chosen(&["stun:x", "turn:y"], false), "stun:x stun:y turn:y");
         assert_eq!(chosen(&[], true), "turn:t");
         assert_eq!(chosen(&["stun:x", "turn:y"], true), "turn:y");
+        // Over TCP nobody need speak STUN as well, and it would not tell an address for UDP.
+        assert_eq!(chosen(&["turns:y", "turn:z?transport=tcp"], false), "stun:s turns:y turn:z?transport=tcp");
+    }
+
+    #[test]
+    fn who_hides_behind_a_proxy_uses_what_it_leads_to_if_there_is_some() {
+        let chosen = |own: &[&str], only| {
+            let own: Vec<IceServer> = own.iter().map(|url| server(url)).collect();
+            urls(&chosen(&own, &[], only, true)).join(" ")
+        };
+        assert_eq!(chosen(&["turn:a", "turns:b", "turn:c?transport=tcp"], true), "turns:b turn:c?transport=tcp");
+        assert_eq!(chosen(&["turn:a"], true), "turn:a");
+        assert_eq!(chosen(&["turn:a", "turns:b"], false), "stun:a turn:a turns:b");
     }
 
     #[test]

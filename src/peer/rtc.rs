@@ -1,9 +1,12 @@
-//! WebRTC: with its [`prompt`] runtime, its [`socket`]s and the [`relay`] the only room that knows the `webrtc` crate. Commands
-//! come in, and what happens goes out as the engine's inputs. Each connection is a task on one thread.
+//! WebRTC: with its [`prompt`] runtime, its [`socket`]s, the [`relay`] and the [`detour`]s to it the only room that knows the
+//! `webrtc` crate. Commands come in, and what happens goes out as the engine's inputs. Each connection is a task on one thread.
 
+mod detour;
+mod framing;
 mod prompt;
 mod relay;
 mod socket;
+mod stream;
 
 use std::collections::HashMap;
 use std::io;
@@ -28,6 +31,7 @@ use webrtc::peer_connection::{
     SettingEngineBuilder,
 };
 
+use detour::Detours;
 use prompt::{Pace, Prompt};
 use relay::Relay;
 
@@ -35,6 +39,7 @@ use super::Gauge;
 use super::engine::{ConnectionId, Input, MAX_MESSAGE, Parting};
 use super::event::CloseReason;
 use super::ice::{self, IceServer, NoRelay, NoRelayCause};
+use super::socks::ProxyUrl;
 use crate::protocol::Candidate;
 
 /// How connections are made.
@@ -46,6 +51,8 @@ pub struct Config {
     pub uses_offered: bool,
     /// Whether the other side may learn the address of a relay and no other, and nothing goes any other way.
     pub is_relay_only: bool,
+    /// The SOCKS5 proxy by which TURN servers over TCP and TLS are reached.
+    pub proxy: Option<ProxyUrl>,
     /// Whether the peer may be on this very machine.
     pub with_loopback: bool,
     /// How long nothing may be heard of the other side before a connection counts as lost.
@@ -200,7 +207,8 @@ async fn serve(config: Config, outlet: Outlet, mut commands: UnboundedReceiver<(
         if let Command::Begin(_, _, offered) = &command {
             let mut config = config.clone();
             let is_own = config.ice_servers.iter().any(IceServer::is_turn);
-            config.ice_servers = ice::chosen(&config.ice_servers, offered, config.is_relay_only);
+            let has_proxy = config.proxy.is_some();
+            config.ice_servers = ice::chosen(&config.ice_servers, offered, config.is_relay_only, has_proxy);
             connections.retain(|_, connection| !connection.is_closed());
             while tasks.try_join_next().is_some() {}
             let (sender, receiver) = mpsc::unbounded_channel();
@@ -234,8 +242,9 @@ async fn live(
         outlet.send(Input::Closed { id, reason }).await;
         return;
     }
+    let detours = Detours::new(&config.ice_servers, config.proxy.as_ref(), relay.clone());
     // On the heap, since what it takes to build a connection would be part of this task for as long as it lives.
-    let connection = match Box::pin(build(&config, &notes, &pace, &relay)).await {
+    let connection = match Box::pin(build(&config, &notes, &pace, &relay, &detours)).await {
         Ok(connection) => connection,
         Err(error) => {
             outlet.send(Input::Closed { id, reason: failed(&error) }).await;
@@ -297,6 +306,7 @@ async fn live(
             relay.close(&connection).await;
         }
     }
+    detours.end().await;
     debug!("connection {} closed", id.0);
 }
 
@@ -511,14 +521,15 @@ async fn build(
     notes: &UnboundedSender<Note>,
     pace: &Arc<Pace>,
     relay: &Relay,
+    detours: &Detours,
 ) -> Result<Arc<dyn PeerConnection>, Error> {
     // To ask a network for a name of the peer's would show it that we are there.
     if config.is_relay_only {
-        return build_with(config, notes, pace, relay, MulticastDnsMode::Disabled).await;
+        return build_with(config, notes, pace, relay, detours, MulticastDnsMode::Disabled).await;
     }
-    match build_with(config, notes, pace, relay, MulticastDnsMode::QueryOnly).await {
+    match build_with(config, notes, pace, relay, detours, MulticastDnsMode::QueryOnly).await {
         // A machine with nothing but loopback has no multicast, and needs none.
-        Err(_) => build_with(config, notes, pace, relay, MulticastDnsMode::Disabled).await,
+        Err(_) => build_with(config, notes, pace, relay, detours, MulticastDnsMode::Disabled).await,
         built => built,
     }
 }
@@ -528,10 +539,11 @@ async fn build_with(
     notes: &UnboundedSender<Note>,
     pace: &Arc<Pace>,
     relay: &Relay,
+    detours: &Detours,
     multicast: MulticastDnsMode,
 ) -> Result<Arc<dyn PeerConnection>, Error> {
     let servers = config.ice_servers.iter().map(|server| RTCIceServer {
-        urls: vec![server.url.clone()],
+        urls: vec![detours.stand_in(&server.url)],
         username: server.username.clone(),
         credential: server.credential.clone(),
     });
@@ -556,7 +568,7 @@ async fn build_with(
     let policy = if config.is_relay_only { RTCIceTransportPolicy::Relay } else { RTCIceTransportPolicy::All };
     let configuration =
         RTCConfigurationBuilder::new().with_ice_servers(servers.collect()).with_ice_transport_policy(policy).build();
-    let runtime = Prompt::new(pace.clone(), relay.clone());
+    let runtime = Prompt::new(pace.clone(), relay.clone(), detours.clone());
     let connection = PeerConnectionBuilder::new()
         .with_configuration(configuration)
         .with_setting_engine(settings)

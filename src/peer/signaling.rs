@@ -1,8 +1,8 @@
 //! The WebSocket to the server: `ws` and `wss`, non-blocking on the peer's loop, found again with growing pauses when it
-//! is lost. Dialling, which may block in name resolution and handshakes, is done on a thread of its own.
+//! is lost. Dialling, which may block, is done on a thread of its own.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::thread;
@@ -15,9 +15,10 @@ use tungstenite::client::IntoClientRequest;
 use tungstenite::http::HeaderValue;
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::stream::MaybeTlsStream;
-use tungstenite::{Error, HandshakeError, Message, WebSocket};
+use tungstenite::{Connector, Error, HandshakeError, Message, WebSocket};
 
 use super::login::Login;
+use super::{dial, tls};
 
 /// What came of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -219,63 +220,29 @@ impl Signaling {
 /// Connects and shakes hands, with a time limit for each step.
 fn dial(login: &Login) -> Dialled {
     let (host, port) = login.server.address();
-    let unreachable = |error: io::Error| format!("cannot reach {host} port {port}: {error}");
-    let stream = match &login.proxy {
-        None => connect(&host, port).and_then(|stream| limited(stream, DIAL_TIME)).map_err(unreachable)?,
-        Some(proxy) => {
-            let (at, at_port) = &proxy.address;
-            let said = |error: io::Error| format!("cannot reach the proxy {at} port {at_port}: {error}");
-            let mut stream = connect(at, *at_port).and_then(|stream| limited(stream, PROXY_TIME)).map_err(said)?;
-            proxy.connect(&mut stream, &host, port).map_err(unreachable)?;
-            limited(stream, DIAL_TIME).map_err(unreachable)?
-        }
-    };
-    let socket = stream.try_clone().map_err(unreachable)?;
+    let stream = dial::dial(login.proxy.as_ref(), &host, port, DIAL_TIME).map_err(|error| error.to_string())?;
+    let socket = stream.try_clone().map_err(|error| error.to_string())?;
     let mut request = login.server.for_user(&login.username).into_client_request().map_err(|error| explain(&error))?;
     let secret = |value: &str| HeaderValue::from_str(value).map_err(|_| "a token has characters that no token has");
     request.headers_mut().insert("Lowkey-Token", secret(&login.name_token())?);
     if let Some(token) = &login.access_token {
         request.headers_mut().insert("Authorization", secret(&format!("Bearer {token}"))?);
     }
-    // The TLS side needs to be told which cryptography to use; another part of the program may have done so already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    let connector = if login.server.is_plain() { Connector::Plain } else { Connector::Rustls(tls::config()) };
     let config = WebSocketConfig::default()
         .read_buffer_size(16 * 1024)
         .write_buffer_size(0)
         .max_write_buffer_size(MAX_UNSENT)
         .max_message_size(Some(MAX_SIGNAL))
         .max_frame_size(Some(MAX_SIGNAL));
-    let (websocket, _) =
-        tungstenite::client_tls_with_config(request, stream, Some(config), None).map_err(|error| match error {
+    let (websocket, _) = tungstenite::client_tls_with_config(request, stream, Some(config), Some(connector)).map_err(
+        |error| match error {
             HandshakeError::Failure(error) => explain(&error),
             HandshakeError::Interrupted(_) => "the server does not answer".to_owned(),
-        })?;
-    socket.set_nonblocking(true).map_err(unreachable)?;
+        },
+    )?;
+    socket.set_nonblocking(true).map_err(|error| error.to_string())?;
     Ok(Box::new(websocket))
-}
-
-/// The stream with a time limit for each reading and writing.
-fn limited(stream: TcpStream, limit: Duration) -> io::Result<TcpStream> {
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(limit))?;
-    stream.set_write_timeout(Some(limit))?;
-    Ok(stream)
-}
-
-/// Tries each address of the host in turn.
-fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
-    let addresses: Vec<_> = match host.parse::<IpAddr>() {
-        Ok(address) => vec![(address, port).into()],
-        Err(_) => (host, port).to_socket_addrs()?.collect(),
-    };
-    let mut last = io::Error::new(ErrorKind::NotFound, "the host has no address");
-    for address in addresses {
-        match TcpStream::connect_timeout(&address, DIAL_TIME) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }
 
 fn descriptor(socket: &Socket) -> std::os::fd::RawFd {
@@ -341,9 +308,6 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// How long each step of dialling may take.
 const DIAL_TIME: Duration = Duration::from_secs(10);
-
-/// How long a proxy may take to answer: one such as Tor finds its way only then.
-const PROXY_TIME: Duration = Duration::from_secs(60);
 
 /// The longest message that a server may send, and the most that may wait to be sent to it, in bytes.
 const MAX_SIGNAL: usize = 256 * 1024;

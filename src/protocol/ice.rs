@@ -94,14 +94,31 @@ impl<'a> IceUrl<'a> {
         check_address(address)?;
         Ok(Self { scheme, address, is_tcp })
     }
+
+    /// The host, an IPv6 address without its brackets, and the port, which is the scheme's own where none is named.
+    pub fn host_and_port(&self) -> (&'a str, u16) {
+        let (host, port) = split(self.address);
+        let usual = if self.scheme == IceScheme::Turns { TLS_PORT } else { PORT };
+        (host.trim_start_matches('[').trim_end_matches(']'), port.and_then(|port| port.parse().ok()).unwrap_or(usual))
+    }
+}
+
+impl fmt::Display for IceUrl<'_> {
+    /// Says how the server is reached only where its scheme does not.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, transport) = match (self.scheme, self.is_tcp) {
+            (IceScheme::Stun, _) => ("stun", ""),
+            (IceScheme::Turn, false) => ("turn", ""),
+            (IceScheme::Turn, true) => ("turn", "?transport=tcp"),
+            (IceScheme::Turns, _) => ("turns", ""),
+        };
+        write!(f, "{scheme}:{}{transport}", self.address)
+    }
 }
 
 /// Checks `HOST[:PORT]`.
 fn check_address(address: &str) -> Result<(), &'static str> {
-    let (host, port) = match address.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (address, None),
-    };
+    let (host, port) = split(address);
     let is_host = match host.strip_prefix('[') {
         Some(rest) => rest.strip_suffix(']').is_some_and(|literal| literal.parse::<Ipv6Addr>().is_ok()),
         None => {
@@ -117,6 +134,18 @@ fn check_address(address: &str) -> Result<(), &'static str> {
         _ => Err("a port is a number from 1 to 65535"),
     }
 }
+
+/// Host and port of `HOST[:PORT]`.
+fn split(address: &str) -> (&str, Option<&str>) {
+    match address.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (address, None),
+    }
+}
+
+/// The ports of STUN and TURN, without TLS and with it (RFC 7064, section 3.2; RFC 7065, section 3.2).
+const PORT: u16 = 3478;
+const TLS_PORT: u16 = 5349;
 
 /// The longest name that the domain name system has, in bytes (RFC 1035, section 2.3.4).
 const MAX_HOST: usize = 253;
@@ -160,6 +189,15 @@ mod tests {
             assert!(IceUrl::parse(bad).is_err(), "{bad}");
         }
         assert!(IceUrl::parse(&format!("stun:{}", "x".repeat(254))).is_err());
+    }
+
+    #[test]
+    fn a_port_that_is_not_named_is_the_schemes() {
+        let place = |url| IceUrl::parse(url).unwrap().host_and_port();
+        assert_eq!(place("turn:a?transport=tcp"), ("a", 3478));
+        assert_eq!(place("turns:a"), ("a", 5349));
+        assert_eq!(place("turns:[2001:db8::1]"), ("2001:db8::1", 5349));
+        assert_eq!(place("turns:[2001:db8::1]:443?transport=tcp"), ("2001:db8::1", 443));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::plain::Plain;
 use super::relays::Relays;
 use super::sessions::{Bounds, Sessions};
 use super::table::{Spread, Table};
-use crate::protocol::{self, Created, Envelope, ErrorCode, ErrorPayload, Joined, MessageType, Text};
+use crate::protocol::{self, Created, Envelope, ErrorCode, ErrorPayload, Joined, MessageType};
 
 /// One connection. Never used again for another, so whatever still speaks of a gone one finds nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -580,6 +580,7 @@ pub const POLICY: u16 = 1008;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::Text;
 
     const TTL: Duration = Duration::from_secs(600);
     const ID: &str = "00000000-0000-0000-0000-00000000002a";

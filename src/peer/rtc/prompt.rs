@@ -16,6 +16,7 @@ use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle as TaskHandle, Runtime, TokioRuntime,
 };
 
+use super::detour::Detours;
 use super::relay::{Overheard, Relay};
 use super::socket::{Multicast, Socket};
 use crate::peer::ice::NoRelayCause;
@@ -115,14 +116,15 @@ pub struct Prompt {
     inner: TokioRuntime,
     pace: Arc<Pace>,
     relay: Relay,
+    detours: Detours,
     /// Until when names are looked up.
     look_up_until: Instant,
 }
 
 impl Prompt {
-    /// Sleeps at this pace, and looks after the relay.
-    pub fn new(pace: Arc<Pace>, relay: Relay) -> Self {
-        Self { inner: TokioRuntime, pace, relay, look_up_until: Instant::now() + LOOK_UP_TIME }
+    /// Sleeps at this pace, looks after the relay, and takes detours to some.
+    pub fn new(pace: Arc<Pace>, relay: Relay, detours: Detours) -> Self {
+        Self { inner: TokioRuntime, pace, relay, detours, look_up_until: Instant::now() + LOOK_UP_TIME }
     }
 }
 
@@ -140,7 +142,8 @@ impl Runtime for Prompt {
             let socket = Arc::new(Socket::new(socket, None));
             return Ok(Arc::new(Multicast::new(socket, self.pace.clone())?));
         }
-        let socket = Arc::new(Socket::new(socket, Some(self.pace.clone())));
+        // What comes by a stream is heard and handed out as any datagram.
+        let socket = Arc::new(Socket::new(self.detours.beside(socket), Some(self.pace.clone())));
         Ok(Arc::new(Overheard::new(socket, self.relay.clone())))
     }
 

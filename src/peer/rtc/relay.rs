@@ -29,6 +29,8 @@ pub struct Relay(Arc<State>);
 struct State {
     /// The last trouble with a TURN server.
     trouble: Mutex<Option<NoRelayCause>>,
+    /// A TURN server has granted a relay.
+    is_granted: AtomicBool,
     /// The connection goes through it.
     is_used: AtomicBool,
     /// Turns that the driver has made with nothing to do but to empty its queue.
@@ -50,6 +52,11 @@ impl Relay {
     /// What the trouble was. A server of which nothing was heard does not answer.
     pub fn trouble(&self) -> NoRelayCause {
         self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(NoRelayCause::NoAnswer)
+    }
+
+    /// Whether a TURN server has granted a relay.
+    pub fn is_granted(&self) -> bool {
+        self.0.is_granted.load(Ordering::Relaxed)
     }
 
     /// What the driver is to do instead of going to sleep: turn again, at once, until there can be nothing in the queue.
@@ -135,7 +142,11 @@ impl AsyncUdpSocket for Overheard {
         let received = self.socket.poll_recv(cx, buffers, meta);
         if let Poll::Ready(Ok(count)) = received {
             for (buffer, meta) in buffers.iter().zip(&*meta).take(count) {
-                if let Some(code) = buffer.get(..meta.len).and_then(refusal) {
+                let datagram = buffer.get(..meta.len).unwrap_or_default();
+                if datagram.starts_with(&ALLOCATE_SUCCESS) {
+                    self.relay.0.is_granted.store(true, Ordering::Relaxed);
+                }
+                if let Some(code) = refusal(datagram) {
                     self.relay.set_trouble(NoRelayCause::Refused(code));
                 }
             }
@@ -171,7 +182,8 @@ fn refusal(datagram: &[u8]) -> Option<u16> {
     Some(code.code.0)
 }
 
-/// The message type of an error response to Allocate (RFC 8489, section 5; RFC 8656, section 17).
+/// The message types of the responses to Allocate (RFC 8489, section 5; RFC 8656, section 17).
+const ALLOCATE_SUCCESS: [u8; 2] = [0x01, 0x03];
 const ALLOCATE_ERROR: [u8; 2] = [0x01, 0x13];
 
 /// Turns that empty the queue. The timers that are due meanwhile may fill it once more.
