@@ -18,6 +18,7 @@ const IO: &[&str] = &[
     "peer/dial.rs",
     "peer/rtc.rs",
     "peer/rtc/detour.rs",
+    "peer/rtc/pace.rs",
     "peer/rtc/prompt.rs",
     "peer/rtc/relay.rs",
     "peer/rtc/socket.rs",

@@ -3,6 +3,7 @@
 
 mod detour;
 mod framing;
+mod pace;
 mod prompt;
 mod relay;
 mod socket;
@@ -32,7 +33,8 @@ use webrtc::peer_connection::{
 };
 
 use detour::Detours;
-use prompt::{Pace, Prompt};
+use pace::Pace;
+use prompt::Prompt;
 use relay::Relay;
 
 use super::Gauge;

@@ -7,7 +7,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rtc::mdns::MDNS_PORT;
@@ -17,98 +17,10 @@ use webrtc::runtime::{
 };
 
 use super::detour::Detours;
+use super::pace::Pace;
 use super::relay::{Overheard, Relay};
 use super::socket::{Multicast, Socket};
 use crate::peer::ice::NoRelayCause;
-
-/// How far a connection is, as its sleeps go.
-#[derive(Debug)]
-pub struct Pace(Mutex<State>);
-
-#[derive(Debug)]
-struct State {
-    stage: Stage,
-    /// When something came from the network last.
-    heard: Option<Instant>,
-    /// How long after that a silent connection may rest.
-    silent_sleep: Duration,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Stage {
-    /// It is being opened: short sleeps until then.
-    Opening(Instant),
-    /// It is open, and something was last said then.
-    Open(Instant),
-}
-
-impl Pace {
-    /// A connection that is about to be opened, and that counts as lost when nothing was heard for `lost_after`.
-    pub fn opening(lost_after: Duration) -> Self {
-        let silent_sleep = (lost_after / 3).min(SILENT_SLEEP);
-        Self(Mutex::new(State { stage: Stage::Opening(Instant::now() + PROMPT_TIME), heard: None, silent_sleep }))
-    }
-
-    /// Takes note that the connection is open, and that something is said over it.
-    pub fn active(&self) {
-        self.state().stage = Stage::Open(Instant::now());
-    }
-
-    /// Takes note of what has come from the network.
-    pub fn hear(&self, datagram: &[u8]) {
-        self.state().hear(datagram, Instant::now());
-    }
-
-    /// Whether the connection was not open yet.
-    pub fn is_opening(&self) -> bool {
-        matches!(self.state().stage, Stage::Opening(_))
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn hear(&mut self, datagram: &[u8], now: Instant) {
-        self.heard = Some(now);
-        // It is to be acknowledged in time.
-        if let Stage::Open(said) = &mut self.stage
-            && !is_keepalive(datagram)
-        {
-            *said = now;
-        }
-    }
-
-    /// How long to sleep where the driver wants to sleep so long. What comes from the network wakes it anyway, and so does
-    /// what is sent.
-    fn sleep(&self, duration: Duration, now: Instant) -> Duration {
-        let said = match self.stage {
-            Stage::Opening(until) if now < until => return duration.min(PROMPT_SLEEP),
-            Stage::Opening(_) => return duration,
-            Stage::Open(said) => said,
-        };
-        let quiet = now.saturating_duration_since(said);
-        if quiet <= QUIET_TIME {
-            return duration;
-        }
-        let rest = match self.heard {
-            Some(heard) if quiet > SILENT_TIME => (heard + self.silent_sleep).saturating_duration_since(now),
-            _ => Duration::ZERO,
-        };
-        duration.max(QUIET_SLEEP).max(rest)
-    }
-}
-
-/// Whether this is STUN (RFC 7983, section 7), which is all that goes between peers who say nothing; through a relay it may
-/// be wrapped in ChannelData, behind four bytes.
-fn is_keepalive(datagram: &[u8]) -> bool {
-    let content = match datagram.first() {
-        Some(64..=79) => datagram.get(4),
-        first => first,
-    };
-    matches!(content, Some(0..=3))
-}
 
 /// Tokio, at a connection's pace.
 #[derive(Debug)]
@@ -179,7 +91,7 @@ impl Runtime for Prompt {
     fn sleep(&self, duration: Duration) -> Boxed<'static, ()> {
         match self.relay.before_sleep() {
             Some(turn) => turn,
-            None => self.inner.sleep(self.pace.state().sleep(duration, Instant::now())),
+            None => self.inner.sleep(self.pace.sleep(duration)),
         }
     }
 
@@ -196,94 +108,5 @@ impl Runtime for Prompt {
     }
 }
 
-/// The longest sleep of a driver that is opening a connection, and for how long that is worth its price.
-const PROMPT_SLEEP: Duration = Duration::from_millis(2);
-const PROMPT_TIME: Duration = Duration::from_secs(15);
-
-/// The shortest sleep of a connection over which nothing was said for a time. What is resent and acknowledged is mostly done
-/// with by then; what is left are keepalives, which may come two seconds late.
-const QUIET_SLEEP: Duration = Duration::from_secs(2);
-const QUIET_TIME: Duration = Duration::from_secs(5);
-
-/// The sleep of a connection over which nothing was said for longer, after a sign of life: consent is asked for every five
-/// seconds (RFC 7675, section 5.1), and NATs want less (RFC 8445, section 11). Where the sign fails to come, the sleeps are
-/// short again, so that some lost datagrams do not end the chat, nor does a loss show later.
-const SILENT_SLEEP: Duration = Duration::from_secs(5);
-const SILENT_TIME: Duration = Duration::from_secs(15);
-
 /// How long all names of STUN and TURN servers may take to be looked up, together.
 const LOOK_UP_TIME: Duration = Duration::from_secs(3);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TICK: Duration = Duration::from_millis(200);
-    const BINDING_REQUEST: &[u8] = &[0, 1, 0, 0];
-    const RECORD: &[u8] = &[23, 254, 253, 0];
-
-    fn after(start: Instant, milliseconds: u64) -> Instant {
-        start + Duration::from_millis(milliseconds)
-    }
-
-    fn open(start: Instant, lost_after: u64) -> State {
-        let pace = Pace::opening(Duration::from_secs(lost_after));
-        State { stage: Stage::Open(start), ..pace.0.into_inner().unwrap() }
-    }
-
-    #[test]
-    fn sleeps_are_short_while_a_connection_opens_and_long_while_nothing_is_said() {
-        let start = Instant::now();
-        let opening = State { stage: Stage::Opening(after(start, 15_000)), ..open(start, 15) };
-        let sleeps = |state: &State, times: &[u64]| -> Vec<u128> {
-            times.iter().map(|&time| state.sleep(TICK, after(start, time)).as_millis()).collect()
-        };
-        assert_eq!(sleeps(&opening, &[0, 14_999, 15_000]), [2, 2, 200]);
-        let mut open = open(start, 15);
-        assert_eq!(sleeps(&open, &[0, 5000, 5001, 15_000, 15_001]), [200, 200, 2000, 2000, 2000]);
-        open.hear(BINDING_REQUEST, after(start, 15_000));
-        assert_eq!(
-            sleeps(&open, &[15_000, 15_001, 16_000, 18_500, 20_000, 40_000]),
-            [2000, 4999, 4000, 2000, 2000, 2000]
-        );
-        assert_eq!(open.sleep(Duration::from_secs(9), after(start, 15_001)), Duration::from_secs(9));
-    }
-
-    #[test]
-    fn what_was_said_keeps_a_connection_awake_and_a_keepalive_does_not() {
-        let start = Instant::now();
-        let silent = after(start, 20_000);
-        let relayed = [&[64, 0, 0, 4], RECORD].concat();
-        let relayed_request = [&[64, 0, 0, 4], BINDING_REQUEST].concat();
-        let cases = [(RECORD, 200), (&relayed, 200), (BINDING_REQUEST, 5000), (&relayed_request, 5000)];
-        for (datagram, sleep) in cases {
-            let mut open = open(start, 15);
-            open.hear(datagram, silent);
-            assert_eq!(open.sleep(TICK, silent).as_millis(), sleep, "{datagram:?}");
-        }
-        // What belongs to the handshake does not open it.
-        let mut opening = State { stage: Stage::Opening(after(start, 15_000)), ..open(start, 15) };
-        opening.hear(RECORD, start);
-        assert!(matches!(opening.stage, Stage::Opening(_)));
-    }
-
-    /// The looks at a connection of which nothing is heard any more; the last is the one that finds it lost.
-    #[test]
-    fn a_loss_is_seen_as_soon_as_it_is_one_however_long_nothing_was_said() {
-        for (lost_after, most_late) in [(15, 0), (6, 0), (3, 1000), (60, 1000)] {
-            let start = Instant::now();
-            let mut state = open(start, lost_after);
-            let last = after(start, 100_000);
-            state.hear(BINDING_REQUEST, last);
-            let mut now = last;
-            let mut looks = 0;
-            while now - last < Duration::from_secs(lost_after) {
-                now += state.sleep(TICK, now);
-                looks += 1;
-            }
-            let late = (now - last).as_millis() - u128::from(lost_after) * 1000;
-            assert!(late <= most_late, "{lost_after} s: {late} ms late");
-            assert!(looks > 1, "{lost_after} s: one lost datagram must not end it");
-        }
-    }
-}

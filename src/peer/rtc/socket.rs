@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
-use super::prompt::Pace;
+use super::pace::Pace;
 
 /// A socket that hands out one datagram at a time, for which the crate keeps a small buffer.
 #[derive(Debug)]
