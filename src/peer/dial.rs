@@ -2,9 +2,9 @@
 //! for it.
 
 use std::fmt;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::socks::ProxyUrl;
 
@@ -22,20 +22,26 @@ impl fmt::Display for NotReached {
     }
 }
 
-/// Connects, by the proxy if there is one, with a time limit for each step; it holds for each reading and writing too.
+/// Connects with a time limit for each step, which holds for each reading and writing too; by the proxy if there is one, which may
+/// take so long to find its way.
 ///
 /// # Errors
 /// Where it failed, and why.
-pub fn dial(proxy: Option<&ProxyUrl>, host: &str, port: u16, limit: Duration) -> Result<TcpStream, NotReached> {
+pub fn dial(
+    proxy: Option<(&ProxyUrl, Duration)>,
+    host: &str,
+    port: u16,
+    limit: Duration,
+) -> Result<TcpStream, NotReached> {
     let unreachable = |error| NotReached { what: format!("{host} port {port}"), error };
     match proxy {
         None => connect(host, port, limit).and_then(|stream| limited(stream, limit)).map_err(unreachable),
-        Some(proxy) => {
+        Some((proxy, proxy_limit)) => {
             let (at, at_port) = &proxy.address;
             let said = |error| NotReached { what: format!("the proxy {at} port {at_port}"), error };
-            let stream = connect(at, *at_port, limit);
-            let mut stream = stream.and_then(|stream| limited(stream, PROXY_TIME)).map_err(said)?;
-            proxy.connect(&mut stream, host, port).map_err(unreachable)?;
+            let stream = connect(at, *at_port, limit).map_err(said)?;
+            let deadline = Instant::now() + proxy_limit;
+            proxy.connect(&mut Until { stream: &stream, deadline }, host, port).map_err(unreachable)?;
             limited(stream, limit).map_err(unreachable)
         }
     }
@@ -65,5 +71,62 @@ fn connect(host: &str, port: u16, limit: Duration) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// How long a proxy may take to answer: one such as Tor finds its way only then.
-const PROXY_TIME: Duration = Duration::from_secs(60);
+/// A stream that is read and written until a deadline, in however many pieces.
+struct Until<'a> {
+    stream: &'a TcpStream,
+    deadline: Instant,
+}
+
+impl Until<'_> {
+    fn left(&self) -> io::Result<Option<Duration>> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
+    }
+}
+
+impl Read for Until<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(self.left()?)?;
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Until<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.left()?)?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    /// Each byte of this proxy comes in time, and all of them never do.
+    #[test]
+    fn a_proxy_that_drips_is_given_up() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let proxy: ProxyUrl = format!("socks5://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let dripping = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            // A method, then an answer whose address is as long as can be, byte by byte.
+            let answer = [5, 0, 5, 0, 0, 3, 255].into_iter().chain(std::iter::repeat(b'x'));
+            for (count, byte) in answer.enumerate() {
+                if stream.write_all(&[byte]).is_err() {
+                    return count;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            unreachable!("it drips until nobody listens")
+        });
+        let limit = Duration::from_millis(300);
+        let error = dial(Some((&proxy, limit)), "host.example", 1, Duration::from_secs(60)).unwrap_err();
+        assert!(error.to_string().starts_with("cannot reach host.example port 1"), "{error}");
+        assert!(dripping.join().unwrap() < 250, "before all had come");
+    }
+}

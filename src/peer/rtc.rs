@@ -256,7 +256,6 @@ async fn live(
     let is_relay_only = config.is_relay_only;
     let mut link =
         Link { id, connection, outlet, notes, pace, is_relay_only, queue: None, writer: None, channel: None };
-    let mut has_relay = false;
     let no_relay = || CloseReason::NoRelay(NoRelay { cause: relay.trouble(), is_offered });
     let mut parting = Parting::Sent;
     let ended = loop {
@@ -271,13 +270,15 @@ async fn live(
             },
             Some(note) = noted.recv() => match note {
                 // What does not come about for want of a relay fails for a reason that can be told.
-                Note::Gathered if is_relay_only && !has_relay => break Some(no_relay()),
-                Note::Ended(CloseReason::ConnectionLost) if has_turn && !has_relay && link.pace.is_opening() => {
+                Note::Gathered if is_relay_only && !relay.is_granted() => break Some(no_relay()),
+                Note::Ended(CloseReason::ConnectionLost) if has_turn && !relay.is_granted() && link.pace.is_opening() => {
                     break Some(no_relay());
                 }
                 Note::Ended(reason) => break Some(reason),
                 note => {
-                    has_relay |= matches!(&note, Note::Candidate(candidate) if candidate.candidate.contains(" typ relay"));
+                    if matches!(&note, Note::Candidate(candidate) if candidate.candidate.contains(" typ relay")) {
+                        relay.set_granted();
+                    }
                     link.note(note).await
                 }
             },

@@ -220,7 +220,8 @@ impl Signaling {
 /// Connects and shakes hands, with a time limit for each step.
 fn dial(login: &Login) -> Dialled {
     let (host, port) = login.server.address();
-    let stream = dial::dial(login.proxy.as_ref(), &host, port, DIAL_TIME).map_err(|error| error.to_string())?;
+    let stream = dial::dial(login.proxy.as_ref().map(|proxy| (proxy, PROXY_TIME)), &host, port, DIAL_TIME)
+        .map_err(|error| error.to_string())?;
     let socket = stream.try_clone().map_err(|error| error.to_string())?;
     let mut request = login.server.for_user(&login.username).into_client_request().map_err(|error| explain(&error))?;
     let secret = |value: &str| HeaderValue::from_str(value).map_err(|_| "a token has characters that no token has");
@@ -308,6 +309,9 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// How long each step of dialling may take.
 const DIAL_TIME: Duration = Duration::from_secs(10);
+
+/// How long a proxy may take to answer: one such as Tor finds its way only then.
+const PROXY_TIME: Duration = Duration::from_secs(60);
 
 /// The longest message that a server may send, and the most that may wait to be sent to it, in bytes.
 const MAX_SIGNAL: usize = 256 * 1024;

@@ -7,6 +7,7 @@ use std::collections::hash_map::Entry;
 use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -73,7 +74,14 @@ impl Detours {
             return socket;
         }
         let (inbox, arrived) = mpsc::channel(QUEUE);
-        Arc::new(Detour { socket, detours: self.clone(), ways: Mutex::default(), inbox, arrived: Mutex::new(arrived) })
+        Arc::new(Detour {
+            socket,
+            detours: self.clone(),
+            ways: Mutex::default(),
+            inbox,
+            arrived: Mutex::new(arrived),
+            was_stream: AtomicBool::new(false),
+        })
     }
 
     /// Waits until all that was sent is on its way, once the sockets are gone.
@@ -115,6 +123,8 @@ struct Detour {
     ways: Mutex<HashMap<usize, Way>>,
     inbox: Sender<Datagram>,
     arrived: Mutex<Receiver<Datagram>>,
+    /// The last datagram came by a stream.
+    was_stream: AtomicBool,
 }
 
 struct Way {
@@ -147,6 +157,22 @@ impl Detour {
         }
         Ok(datagram.len())
     }
+
+    /// Hands out the next datagram that has come by a stream.
+    fn poll_streams(&self, cx: &mut Context<'_>, buffers: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> Poll<()> {
+        while let Poll::Ready(Some((from, datagram))) = lock(&self.arrived).poll_recv(cx) {
+            // What is longer than the driver expects of any datagram is lost, as over UDP.
+            if let (Some(buffer), Some(meta)) = (buffers.first_mut(), meta.first_mut())
+                && let Some(buffer) = buffer.get_mut(..datagram.len())
+            {
+                buffer.copy_from_slice(&datagram);
+                *meta = RecvMeta::default();
+                (meta.addr, meta.len, meta.stride) = (from, datagram.len(), datagram.len());
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
 }
 
 impl fmt::Debug for Detour {
@@ -173,16 +199,15 @@ impl AsyncUdpSocket for Detour {
         buffers: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        while let Poll::Ready(Some((from, datagram))) = lock(&self.arrived).poll_recv(cx) {
-            // What is longer than the driver expects of any datagram is lost, as over UDP.
-            if let (Some(buffer), Some(meta)) = (buffers.first_mut(), meta.first_mut())
-                && let Some(buffer) = buffer.get_mut(..datagram.len())
-            {
-                buffer.copy_from_slice(&datagram);
-                *meta = RecvMeta::default();
-                (meta.addr, meta.len, meta.stride) = (from, datagram.len(), datagram.len());
-                return Poll::Ready(Ok(1));
-            }
+        // After a stream it is the socket's turn, so that a full stream does not keep it waiting.
+        if self.was_stream.swap(false, Ordering::Relaxed)
+            && let Poll::Ready(received) = self.socket.poll_recv(cx, buffers, meta)
+        {
+            return Poll::Ready(received);
+        }
+        if self.poll_streams(cx, buffers, meta).is_ready() {
+            self.was_stream.store(true, Ordering::Relaxed);
+            return Poll::Ready(Ok(1));
         }
         self.socket.poll_recv(cx, buffers, meta)
     }

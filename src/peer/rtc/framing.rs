@@ -26,8 +26,10 @@ pub fn is_request(frame: &[u8]) -> bool {
 /// The datagrams that come over a stream.
 #[derive(Debug, Default)]
 pub struct Frames {
-    /// What has come and was not taken yet: never more than one message that is not whole, once all others are taken.
+    /// What has come: once all whole messages are taken, never more than one that is not is left behind them.
     bytes: Vec<u8>,
+    /// How much of it was taken.
+    taken: usize,
 }
 
 /// What came is no TURN, so where the next message would begin is not known.
@@ -37,6 +39,8 @@ pub struct Garbage;
 impl Frames {
     /// Takes what has come, in whatever pieces.
     pub fn receive(&mut self, bytes: &[u8]) {
+        self.bytes.drain(..self.taken);
+        self.taken = 0;
         self.bytes.extend_from_slice(bytes);
     }
 
@@ -45,20 +49,21 @@ impl Frames {
     /// # Errors
     /// The stream is of no more use.
     pub fn next(&mut self) -> Result<Option<Vec<u8>>, Garbage> {
-        if self.bytes.len() < HEADER {
+        let rest = &self.bytes[self.taken..];
+        if rest.len() < HEADER {
             return Ok(None);
         }
-        let kind = match Kind::of(&self.bytes) {
+        let kind = match Kind::of(rest) {
             Some(kind) => kind,
             // A header of STUN may be on its way still.
-            None if self.bytes[0] < CHANNELS && self.bytes.len() < STUN_HEADER => return Ok(None),
+            None if rest[0] < CHANNELS && rest.len() < STUN_HEADER => return Ok(None),
             None => return Err(Garbage),
         };
-        if self.bytes.len() < kind.padded() {
+        if rest.len() < kind.padded() {
             return Ok(None);
         }
-        let mut message: Vec<u8> = self.bytes.drain(..kind.padded()).collect();
-        message.truncate(kind.length());
+        let message = rest[..kind.length()].to_vec();
+        self.taken += kind.padded();
         Ok(Some(message))
     }
 }

@@ -44,14 +44,22 @@ struct State {
 }
 
 impl Relay {
-    /// Takes note of trouble with a TURN server.
+    /// Takes note of trouble with a TURN server. A refusal, such as of a wrong secret, says more than whatever comes after it.
     pub fn set_trouble(&self, cause: NoRelayCause) {
-        *self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause);
+        let mut trouble = self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(*trouble, Some(NoRelayCause::Refused(_))) || matches!(cause, NoRelayCause::Refused(_)) {
+            *trouble = Some(cause);
+        }
     }
 
     /// What the trouble was. A server of which nothing was heard does not answer.
     pub fn trouble(&self) -> NoRelayCause {
         self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(NoRelayCause::NoAnswer)
+    }
+
+    /// Takes note that a TURN server has granted a relay.
+    pub fn set_granted(&self) {
+        self.0.is_granted.store(true, Ordering::Relaxed);
     }
 
     /// Whether a TURN server has granted a relay.
@@ -142,11 +150,7 @@ impl AsyncUdpSocket for Overheard {
         let received = self.socket.poll_recv(cx, buffers, meta);
         if let Poll::Ready(Ok(count)) = received {
             for (buffer, meta) in buffers.iter().zip(&*meta).take(count) {
-                let datagram = buffer.get(..meta.len).unwrap_or_default();
-                if datagram.starts_with(&ALLOCATE_SUCCESS) {
-                    self.relay.0.is_granted.store(true, Ordering::Relaxed);
-                }
-                if let Some(code) = refusal(datagram) {
+                if let Some(code) = buffer.get(..meta.len).and_then(refusal) {
                     self.relay.set_trouble(NoRelayCause::Refused(code));
                 }
             }
@@ -182,8 +186,7 @@ fn refusal(datagram: &[u8]) -> Option<u16> {
     Some(code.code.0)
 }
 
-/// The message types of the responses to Allocate (RFC 8489, section 5; RFC 8656, section 17).
-const ALLOCATE_SUCCESS: [u8; 2] = [0x01, 0x03];
+/// The message type of an error response to Allocate (RFC 8489, section 5; RFC 8656, section 17).
 const ALLOCATE_ERROR: [u8; 2] = [0x01, 0x13];
 
 /// Turns that empty the queue. The timers that are due meanwhile may fill it once more.
@@ -195,6 +198,20 @@ const CATCH_TIME: Duration = Duration::from_millis(200);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_told_before_whatever_comes_after_it() {
+        let relay = Relay::default();
+        let mut told = |cause| {
+            relay.set_trouble(cause);
+            relay.trouble()
+        };
+        let causes =
+            [NoRelayCause::Silent, NoRelayCause::Refused(401), NoRelayCause::HungUp, NoRelayCause::Refused(508)];
+        let expected =
+            [NoRelayCause::Silent, NoRelayCause::Refused(401), NoRelayCause::Refused(401), NoRelayCause::Refused(508)];
+        assert_eq!(causes.map(&mut told), expected);
+    }
 
     #[test]
     fn a_refusal_is_known_by_its_code() {

@@ -35,6 +35,12 @@ impl Socket {
     pub fn new(inner: Arc<dyn AsyncUdpSocket>, pace: Option<Arc<Pace>>) -> Self {
         Self { inner, pace, joined: Mutex::default() }
     }
+
+    fn hear(&self, datagram: &[u8]) {
+        if let Some(pace) = &self.pace {
+            pace.hear(datagram);
+        }
+    }
 }
 
 impl AsyncUdpSocket for Socket {
@@ -56,6 +62,7 @@ impl AsyncUdpSocket for Socket {
         let mut joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
         let joined_meta = joined.meta;
         if let Some(datagram) = joined.next() {
+            self.hear(datagram);
             *meta = hand_out(datagram, joined_meta, buffer);
             return Poll::Ready(Ok(1));
         }
@@ -66,9 +73,7 @@ impl AsyncUdpSocket for Socket {
             let [whole] = whole;
             let bytes = shared.get(..whole.len).unwrap_or_default();
             let (first, rest) = bytes.split_at(whole.stride.min(bytes.len()));
-            if let Some(pace) = &self.pace {
-                pace.hear(first);
-            }
+            self.hear(first);
             *meta = hand_out(first, whole, buffer);
             *joined = Joined { bytes: rest.to_vec(), taken: 0, meta: whole };
             Poll::Ready(Ok(count))

@@ -89,7 +89,7 @@ async fn connect(server: &Server) -> Result<TcpStream, NoRelayCause> {
 /// Connects by a proxy, which looks the server's name up.
 async fn connect_by(proxy: ProxyUrl, server: &Server) -> io::Result<TcpStream> {
     let (host, port) = (server.host.clone(), server.port);
-    let dialled = spawn_blocking(move || dial(Some(&proxy), &host, port, DIAL_TIME)).await?;
+    let dialled = spawn_blocking(move || dial(Some((&proxy, REACH_TIME)), &host, port, DIAL_TIME)).await?;
     let stream = dialled.map_err(|error| {
         debug!("a TURN server: {error}");
         io::Error::other(error.to_string())
@@ -110,7 +110,6 @@ pub async fn carry(
     // That is what is wrong until something comes.
     relay.set_trouble(NoRelayCause::Silent);
     let (mut reader, mut writer) = tokio::io::split(stream);
-    let mut has_come = false;
     let write = async {
         while let Some(mut bytes) = queued.recv().await {
             while bytes.len() < WRITE
@@ -134,7 +133,6 @@ pub async fn carry(
             }
             frames.receive(&bytes[..length]);
             while let Some(datagram) = frames.next().map_err(|Garbage| io::ErrorKind::InvalidData)? {
-                has_come = true;
                 // A driver that is slow is waited for, as the server waits for whoever reads slowly. One that is gone needs no more.
                 let _ = inbox.send((from, datagram)).await;
             }
@@ -146,10 +144,7 @@ pub async fn carry(
     };
     if let Err(error) = ended {
         debug!("the stream to a TURN server has ended: {error}");
-        // What it said before says more.
-        if !has_come {
-            relay.set_trouble(NoRelayCause::HungUp);
-        }
+        relay.set_trouble(NoRelayCause::HungUp);
     }
 }
 
