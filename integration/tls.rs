@@ -72,3 +72,20 @@ fn a_chat_goes_through_tls_and_an_unknown_certificate_is_refused() {
     let line = doubter.stderr.find("no server");
     assert!(line.contains("certificate"), "{line}");
 }
+
+#[test]
+fn a_server_without_tls_and_a_taken_name_are_told_in_words() {
+    let server = Server::start();
+    let url = format!("wss://{}", server.address);
+    let mut bot = Program::start("lowkey-bot", &["--server", &url], &[]);
+    bot.stderr.find("the server does not speak TLS, or not there; one without it is reached by ws://");
+    let url = format!("ws://{}", server.address);
+    let (mine, yours) = (Folder::new("mine"), Folder::new("yours"));
+    let start = |folder: &Folder| {
+        let home = [("XDG_CONFIG_HOME", folder.0.to_str().unwrap())];
+        Program::start("lowkey", &["--server", &url, "--name", "alice"], &home)
+    };
+    let mut first = start(&mine);
+    first.stderr.find("online");
+    start(&yours).stderr.find("the name is taken; --name chooses another one");
+}

@@ -33,7 +33,11 @@ fn serve() -> ExitCode {
     log::debug!("{descriptors} descriptors");
     let server = match Server::bind(config) {
         Ok(server) => server,
-        Err(error) => return fail(1, &format!("cannot listen on {wanted}: {error}")),
+        Err(error) => {
+            let is_taken = error.kind() == std::io::ErrorKind::AddrInUse;
+            let advice = if is_taken { "; PORT chooses another port" } else { "" };
+            return fail(1, &format!("cannot listen on {wanted}: {error}{advice}"));
+        }
     };
     eprintln!("lowkey-server {}: listening on {}", env!("CARGO_PKG_VERSION"), server.local_addr());
     match server.run() {

@@ -136,9 +136,9 @@ fn words(report: &Report, look: Look) -> Option<String> {
             let kept = if *is_kept { "; kept, /retry sends it again" } else { "" };
             match reason {
                 NotSentReason::Unconfirmed => {
-                    format!("perhaps not arrived{to} (the chat ended{kept}): {}", harmless(text))
+                    format!("perhaps not arrived{to} (the chat ended{kept}): {}", excerpt(text))
                 }
-                reason => format!("not sent{to} ({reason}{kept}): {}", harmless(text)),
+                reason => format!("not sent{to} ({reason}{kept}): {}", excerpt(text)),
             }
         }
         Report::Closed { reason: CloseReason::IdentityChanged { .. }, .. }
@@ -321,6 +321,19 @@ fn is_harmful(c: char) -> bool {
             | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e01ef}')
 }
 
+/// As much of a text as shows which one it is.
+fn excerpt(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let end = line.char_indices().nth(EXCERPT).map_or(line.len(), |(end, _)| end);
+    match end == text.len() {
+        true => harmless(text).into_owned(),
+        false => format!("{}… ({} bytes)", harmless(&line[..end]), text.len()),
+    }
+}
+
+/// Characters of a text that are shown where it is only to be known by them.
+const EXCERPT: usize = 100;
+
 /// The columns in front of lines and prompt: a time and a space.
 const GUTTER: usize = 6;
 
@@ -330,6 +343,14 @@ const COLORS: [&str; 6] = ["31", "32", "33", "34", "35", "36"];
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_long_text_that_was_not_sent_the_beginning_is_shown() {
+        assert_eq!(excerpt("a short one"), "a short one");
+        assert_eq!(excerpt(&"ö".repeat(100)), "ö".repeat(100));
+        assert_eq!(excerpt(&"ö".repeat(101)), format!("{}… (202 bytes)", "ö".repeat(100)));
+        assert_eq!(excerpt("a title\r\nand more"), "a title… (17 bytes)");
+    }
 
     #[test]
     fn ordinary_text_is_left_as_it_is() {

@@ -12,7 +12,7 @@ use log::debug;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use tungstenite::client::IntoClientRequest;
-use tungstenite::http::HeaderValue;
+use tungstenite::http::{HeaderValue, StatusCode};
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Connector, Error, HandshakeError, Message, WebSocket};
@@ -266,6 +266,9 @@ fn explain(error: &Error) -> String {
         Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
             "the connection to the server broke off".to_owned()
         }
+        Error::Http(response) if response.status() == StatusCode::CONFLICT => {
+            "the name is taken; --name chooses another one".to_owned()
+        }
         Error::Http(response) => {
             let body = response.body().as_deref().unwrap_or_default();
             let line = one_line(&String::from_utf8_lossy(&body[..body.len().min(MAX_WORDS)]));
@@ -276,6 +279,14 @@ fn explain(error: &Error) -> String {
         }
         Error::Io(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
             "the server does not answer".to_owned()
+        }
+        Error::Io(error)
+            if matches!(
+                error.get_ref().and_then(|error| error.downcast_ref()),
+                Some(rustls::Error::InvalidMessage(_))
+            ) =>
+        {
+            "the server does not speak TLS, or not there; one without it is reached by ws://".to_owned()
         }
         error => error.to_string(),
     }
