@@ -533,6 +533,7 @@ impl Hub {
 
 impl User {
     /// Counts one message, ping or pong; whether it is to be served.
+    #[inline]
     fn charge_frame(&mut self, limits: &Limits, now: Instant) -> bool {
         let has_too_many_bytes = std::mem::take(&mut self.has_too_many_bytes);
         self.frames.take(1, limits.frames, now) && !has_too_many_bytes
