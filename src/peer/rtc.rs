@@ -11,8 +11,8 @@ mod stream;
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -311,6 +311,11 @@ async fn live(
     }
     detours.end().await;
     debug!("connection {} closed", id.0);
+}
+
+/// What a mutex holds. Where a thread has panicked, others go on.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Ends a chat so that nothing of what was sent is lost. Closing right after sending would lose it, and so would closing

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use tokio::time::{sleep, timeout};
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
 use super::framing;
+use super::lock;
 use super::relay::Relay;
 use super::stream::{self, Datagram, Server};
 use crate::peer::ice::IceServer;
@@ -219,10 +220,6 @@ impl AsyncUdpSocket for Detour {
     fn max_gro_segments(&self) -> usize {
         self.socket.max_gro_segments()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An address that nothing is ever sent to (RFC 7600, section 4.8); the port tells the servers apart. A socket of IPv4 can be had

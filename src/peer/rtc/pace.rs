@@ -1,8 +1,10 @@
 //! How long the driver of a connection sleeps: hardly while the connection opens, as it likes while something is said, and long once
 //! all is silent.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+
+use super::lock;
 
 /// How far a connection is, as its sleeps go.
 #[derive(Debug)]
@@ -54,7 +56,7 @@ impl Pace {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -8,7 +8,7 @@ use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use webrtc::peer_connection::PeerConnection;
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
+use super::lock;
 use crate::peer::ice::NoRelayCause;
 
 /// What is known of the relay of one connection, and what is to be done about it.
@@ -46,7 +47,7 @@ struct State {
 impl Relay {
     /// Takes note of trouble with a TURN server. A refusal, such as of a wrong secret, says more than whatever comes after it.
     pub fn set_trouble(&self, cause: NoRelayCause) {
-        let mut trouble = self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut trouble = lock(&self.0.trouble);
         if !matches!(*trouble, Some(NoRelayCause::Refused(_))) || matches!(cause, NoRelayCause::Refused(_)) {
             *trouble = Some(cause);
         }
@@ -54,7 +55,7 @@ impl Relay {
 
     /// What the trouble was. A server of which nothing was heard does not answer.
     pub fn trouble(&self) -> NoRelayCause {
-        self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(NoRelayCause::NoAnswer)
+        lock(&self.0.trouble).unwrap_or(NoRelayCause::NoAnswer)
     }
 
     /// Takes note that a TURN server has granted a relay.
@@ -96,7 +97,7 @@ impl Relay {
         self.0.is_closing.store(true, Ordering::Relaxed);
         let go_on = async {
             self.0.is_held.store(false, Ordering::Relaxed);
-            if let Some(waker) = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            if let Some(waker) = lock(&self.0.waiting).take() {
                 waker.wake();
             }
         };
@@ -133,7 +134,7 @@ impl AsyncUdpSocket for Overheard {
             let state = &self.relay.0;
             state.is_used.store(true, Ordering::Relaxed);
             if state.is_held.load(Ordering::Relaxed) {
-                *state.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+                *lock(&state.waiting) = Some(cx.waker().clone());
                 state.waits.notify_one();
                 return Poll::Pending;
             }

@@ -5,11 +5,12 @@
 use std::cell::RefCell;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
+use super::lock;
 use super::pace::Pace;
 
 /// A socket that hands out one datagram at a time, for which the crate keeps a small buffer.
@@ -59,7 +60,7 @@ impl AsyncUdpSocket for Socket {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         let (Some(buffer), Some(meta)) = (buffers.first_mut(), meta.first_mut()) else { return Poll::Ready(Ok(0)) };
-        let mut joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut joined = lock(&self.joined);
         let joined_meta = joined.meta;
         if let Some(datagram) = joined.next() {
             self.hear(datagram);
@@ -129,7 +130,7 @@ impl Multicast {
     }
 
     fn socket(&self) -> Option<Arc<dyn AsyncUdpSocket>> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = lock(&self.inner);
         if !self.pace.is_opening() {
             *inner = None;
         }
