@@ -26,6 +26,7 @@ const IO: &[&str] = &[
     "peer/signaling.rs",
     "peer/tls.rs",
     "profile.rs",
+    "profile/files.rs",
     "server.rs",
     "server/clients.rs",
     "server/listener.rs",

@@ -2,7 +2,7 @@
 //! of the definitions: help, completions and manual pages.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::process::Output;
 
@@ -28,6 +28,11 @@ fn refused(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Str
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), error.lines().count()), (Some(2), 1), "{program} {arguments:?}: {error}");
     error
+}
+
+/// The settings that `config` lists, without the line that says where they are kept.
+fn listed(printed: &str) -> impl Iterator<Item = &str> {
+    printed.lines().filter(|line| !line.starts_with('#')).map(|line| line.split_whitespace().next().unwrap())
 }
 
 /// Value and origin of a setting, as `config` prints them.
@@ -134,7 +139,7 @@ fn every_setting_is_named_alike_everywhere_and_stands_in_the_readme() {
             let lines = text.lines().filter_map(|line| line.trim().strip_prefix("[env: "));
             lines.map(|line| line.trim_end_matches(['=', ']'])["LOWKEY_".len()..].to_lowercase()).collect()
         };
-        let keys: Vec<&str> = listed.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
+        let keys: Vec<&str> = self::listed(&listed).collect();
         assert_eq!(keys, flags(&help), "{program}: config and --help tell the same settings");
     }
 }
@@ -148,7 +153,8 @@ fn a_wrong_file_is_told_by_line_and_key_and_what_is_allowed() {
         ("name = \"alice\"\nserver = \"http://x\"", 2, &["server = \"http://x\"", "wss://HOST"]),
         ("name = \"a b\"", 1, &["name = \"a b\"", "3 to 20"]),
         ("name = 7", 1, &["name takes a text in quotes"]),
-        ("strict = \"yes\"", 1, &["strict takes true or false"]),
+        ("strict = \"perhaps\"", 1, &["strict takes on or off"]),
+        ("strict = 2", 1, &["strict takes on or off"]),
         ("color = \"purple\"", 1, &["color = \"purple\"", "auto, always, never"]),
         ("stun = [\"a\", 7]", 1, &["stun takes a list of texts"]),
         ("stun = [\"a\", \"b:0\"]", 1, &["stun = \"b:0\"", "from 1 to 65535"]),
@@ -219,6 +225,115 @@ fn config_set_changes_one_setting_and_keeps_all_else() {
     }
     assert_eq!(fs::read_to_string(home.0.join("settings")).unwrap(), kept);
     assert_eq!(shown(&printed("lowkey", &["config"], &variables), "stun").0, "a.example,b.example");
+}
+
+#[test]
+fn a_setting_is_told_alone_and_taken_back_and_the_file_is_named() {
+    let home = home("config-get", "stun = [\"a.example\", \"b.example\"]\nturn = \"bob:hunter2@turn.example\"\n");
+    let file = home.0.join(".config/lowkey/config.toml").display().to_string();
+    let variables = [("HOME", home.path())];
+    assert_eq!(printed("lowkey", &["config"], &variables).lines().next(), Some(&*format!("# kept in {file}")));
+    let get = |key: &str| printed("lowkey", &["config", "get", key], &variables);
+    assert_eq!((&*get("stun"), &*get("color")), ("a.example\nb.example\n", "auto\n"));
+    // What has no value prints none, and says so by its exit code; and a secret is not shown.
+    let output = run("lowkey", &["config", "get", "notify"], &variables);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+    let error = refused("lowkey", &["config", "get", "turn"], &variables);
+    assert!(error.contains(&file) && !error.contains("hunter2"), "{error}");
+    assert!(refused("lowkey", &["config", "get", "sevrer"], &variables).contains("did you mean server?"));
+    printed("lowkey", &["config", "unset", "stun"], &variables);
+    let error = refused("lowkey", &["config", "unset", "stun"], &variables);
+    assert!(error.contains("stun is not set there"), "{error}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "turn = \"bob:hunter2@turn.example\"\n");
+}
+
+#[test]
+fn on_and_off_are_said_the_same_way_everywhere() {
+    let home = home("switches", "");
+    let folder = home.0.join(".config/lowkey");
+    let at_home = ("HOME", home.path());
+    let strict = |arguments: &[&str], variables: &[(&str, &str)]| {
+        shown(&printed("lowkey", arguments, &[variables, &[at_home]].concat()), "strict").0
+    };
+    for (words, value) in [(["on", "true", "1", "ON"], "true"), (["off", "false", "0", "Off"], "false")] {
+        for word in words {
+            keep(&folder, "");
+            assert_eq!(strict(&[&format!("--strict={word}"), "config"], &[]), value, "--strict={word}");
+            assert_eq!(strict(&["config"], &[("LOWKEY_STRICT", word)]), value, "LOWKEY_STRICT={word}");
+            printed("lowkey", &["config", "set", "strict", word], &[at_home]);
+            assert_eq!(strict(&["config"], &[]), value, "config set strict {word}");
+            keep(&folder, &format!("strict = \"{word}\"\n"));
+            assert_eq!(strict(&["config"], &[]), value, "strict = {word:?} in the file");
+        }
+    }
+    keep(&folder, "strict = 1\n");
+    assert_eq!(strict(&["config"], &[]), "true");
+}
+
+#[test]
+fn what_a_link_leads_to_is_replaced_only_if_it_is_a_regular_file() {
+    let home = home("config-link", "");
+    let folder = home.0.join(".config/lowkey");
+    let variables = [("HOME", home.path())];
+    let place = folder.join("config.toml");
+    let (device, nothing) = (Path::new("/dev/null"), home.0.join("nothing"));
+    for (target, words) in [(device, "no regular file"), (&nothing, "leads to nothing"), (&home.0, "no regular file")] {
+        fs::remove_file(&place).unwrap();
+        std::os::unix::fs::symlink(target, &place).unwrap();
+        let error = refused("lowkey", &["config", "set", "strict", "true"], &variables);
+        let said = error.contains(words) || target.is_dir() && error.contains("directory");
+        assert!(said && error.contains("config.toml"), "{error}");
+        assert!(fs::symlink_metadata(&place).unwrap().is_symlink(), "{target:?}");
+    }
+    assert!(fs::metadata(device).unwrap().file_type().is_char_device() && !nothing.exists());
+    // Through a link to a link it is the last one that is written.
+    fs::remove_file(&place).unwrap();
+    fs::write(home.0.join("settings"), "").unwrap();
+    std::os::unix::fs::symlink(home.0.join("settings"), home.0.join("link")).unwrap();
+    std::os::unix::fs::symlink(home.0.join("link"), &place).unwrap();
+    printed("lowkey", &["config", "set", "strict", "true"], &variables);
+    assert_eq!(fs::read_to_string(home.0.join("settings")).unwrap(), "strict = true\n");
+    assert!(fs::symlink_metadata(home.0.join("link")).unwrap().is_symlink());
+}
+
+#[test]
+fn settings_that_are_kept_at_the_same_time_are_all_kept() {
+    let home = home("config-at-once", "");
+    let settings = [
+        ["name", "alice"],
+        ["strict", "true"],
+        ["bell", "false"],
+        ["times", "false"],
+        ["color", "never"],
+        ["history", "all"],
+        ["stun", "a.example"],
+        ["text_format", "v2"],
+    ];
+    let started: Vec<_> = settings
+        .iter()
+        .map(|setting| {
+            command("lowkey").args(["config", "set"]).args(setting).env("HOME", home.path()).spawn().unwrap()
+        })
+        .collect();
+    for mut program in started {
+        assert!(program.wait().unwrap().success());
+    }
+    let kept = fs::read_to_string(home.0.join(".config/lowkey/config.toml")).unwrap();
+    assert_eq!(kept.lines().count(), settings.len(), "{kept}");
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_file() {
+    let home = home("mark", "\u{feff}name = \"alice\"\n");
+    let folder = home.0.join(".config/lowkey");
+    let known = "\u{feff}bobby@localhost:1 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8= 2026-11-23 seen\n";
+    fs::write(folder.join("known_peers"), known).unwrap();
+    fs::write(folder.join("blocked"), "\u{feff}mallory@localhost:1\n").unwrap();
+    let variables = [("HOME", home.path()), ("LOWKEY_SERVER", "ws://localhost:1")];
+    assert_eq!(shown(&printed("lowkey", &["config"], &variables), "name").0, "alice");
+    let output = run("lowkey", &["-e", "/peers", "-e", "/block"], &variables);
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert!(words.contains("* bobby ") && words.contains("blocked: mallory"), "{words}");
 }
 
 #[test]
@@ -348,7 +463,7 @@ fn completions_know_every_option_and_the_shell_takes_them() {
         let listed = printed(program, &["config"], &[("HOME", home.path())]);
         for shell in ["bash", "zsh", "fish"] {
             let script = printed(program, &["completions", shell], &[]);
-            for key in listed.lines().map(|line| line.split_whitespace().next().unwrap()) {
+            for key in self::listed(&listed) {
                 assert!(script.contains(&key.replace('_', "-")), "{program} {shell} {key}");
             }
             // Not every machine has every shell.

@@ -10,7 +10,6 @@ pub mod start;
 
 use std::path::PathBuf;
 
-use clap::builder::BoolishValueParser;
 use clap::{Arg, ArgAction, Args, Command, CommandFactory, Parser, ValueEnum};
 
 pub use chat::ChatOptions;
@@ -182,6 +181,18 @@ fn uniform(command: Command) -> Command {
     })
 }
 
+/// Whether a word says on or off, wherever one can be said: by flag, variable, file or command. `None` is neither.
+pub fn is_on(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "on" | "true" | "1" | "yes" | "y" | "t" => Some(true),
+        "off" | "false" | "0" | "no" | "n" | "f" => Some(false),
+        _ => None,
+    }
+}
+
+/// What is said to those who said neither.
+pub const ON_OR_OFF: &str = "on or off (or true, false, 1, 0)";
+
 fn is_switch(option: &Arg) -> bool {
     option.get_value_parser().type_id() == std::any::TypeId::of::<bool>()
 }
@@ -190,7 +201,7 @@ fn switch(option: Arg) -> Arg {
     let default = option.get_default_values().first().cloned().unwrap_or_else(|| "false".into());
     option
         .action(ArgAction::Set)
-        .value_parser(BoolishValueParser::new())
+        .value_parser(|text: &str| is_on(text).ok_or(ON_OR_OFF))
         .value_name("BOOL")
         .hide_possible_values(true)
         .num_args(0..=1)

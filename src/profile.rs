@@ -3,12 +3,12 @@
 //! settings, `token` the secret that names are held with, `identity-NAME` the long-term key of a name, `known_peers` who was seen before, `blocked` who
 //! may not call, and `history` what was typed.
 
+mod files;
+
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use zeroize::Zeroizing;
@@ -43,20 +43,18 @@ impl Profile {
     /// # Errors
     /// The file cannot be read.
     pub fn config(&self) -> Result<Option<String>, String> {
-        match fs::read_to_string(self.path()) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            text => text.map(Some).map_err(|error| format!("{}: {error}", self.path().display())),
-        }
+        files::read(&self.path()).map_err(|error| format!("{}: {error}", self.path().display()))
     }
 
-    /// Changes the text of the file of settings.
+    /// Changes the text of the file of settings, as it is by now: another program may have written it.
     ///
     /// # Errors
     /// What `change` says, or the file cannot be read or written.
     pub fn change_config(&self, change: impl FnOnce(&str) -> Result<String, String>) -> Result<(), String> {
         let said = |error: &dyn fmt::Display| format!("{}: {error}", self.path().display());
+        let _lock = files::lock(&self.folder, CONFIG).map_err(|error| said(&error))?;
         let text = change(&self.config()?.unwrap_or_default()).map_err(|error| said(&error))?;
-        self.write(CONFIG, &text).map_err(|error| said(&error))
+        files::write(&self.folder, CONFIG, &text).map_err(|error| said(&error))
     }
 
     /// The secret that this user's names are held with at a server, made on the first call.
@@ -66,12 +64,11 @@ impl Profile {
     pub fn token(&self) -> Result<String, String> {
         let path = self.folder.join("token");
         let said = |error: io::Error| format!("{}: {error}", path.display());
-        match fs::read_to_string(&path) {
-            Ok(token) if !token.trim().is_empty() => return Ok(token.trim().to_owned()),
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(said(error)),
+        match files::read(&path).map_err(said)? {
+            Some(token) if !token.trim().is_empty() => return Ok(token.trim().to_owned()),
             _ => {}
         }
-        self.create("token", &format!("{}\n", new_token())).map_err(said)?;
+        files::create(&self.folder, "token", &format!("{}\n", new_token())).map_err(said)?;
         self.token()
     }
 
@@ -84,20 +81,20 @@ impl Profile {
     pub fn identity(&self, name: &str) -> Result<KeyPair, String> {
         let file = format!("identity-{name}");
         let path = self.folder.join(&file);
-        match fs::read_to_string(&path).map(Zeroizing::new) {
-            Ok(text) => KeyPair::from_base64(text.trim()).map_err(|_| {
+        let said = |error: io::Error| format!("{}: {error}", path.display());
+        match files::read(&path).map_err(said)?.map(Zeroizing::new) {
+            Some(text) => KeyPair::from_base64(text.trim()).map_err(|_| {
                 format!(
                     "{}: this is no identity; restore it from a backup, or remove it to get a new one",
                     path.display()
                 )
             }),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
+            None => {
                 let text = Zeroizing::new(format!("{}\n", *KeyPair::generate().secret_to_base64()));
-                self.create(&file, &text).map_err(|error| format!("{}: {error}", path.display()))?;
+                files::create(&self.folder, &file, &text).map_err(said)?;
                 // It is there now, be it by another program that was quicker.
                 self.identity(name)
             }
-            Err(error) => Err(format!("{}: {error}", path.display())),
         }
     }
 
@@ -112,13 +109,10 @@ impl Profile {
     /// The file cannot be read or understood.
     pub fn known_peers(&self) -> Result<KnownPeers, String> {
         let path = self.folder.join(KNOWN_PEERS);
-        match fs::read_to_string(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(KnownPeers::default()),
-            Err(error) => Err(format!("{}: {error}", path.display())),
-            Ok(text) => KnownPeers::parse(&text).map_err(|line| {
-                format!("{}: line {line} is no known peer: NAME@SERVER KEY DATE seen|verified", path.display())
-            }),
-        }
+        let text = files::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        KnownPeers::parse(&text.unwrap_or_default()).map_err(|line| {
+            format!("{}: line {line} is no known peer: NAME@SERVER KEY DATE seen|verified", path.display())
+        })
     }
 
     /// Changes the file of known peers, as it is by now: another program may have written it.
@@ -127,10 +121,10 @@ impl Profile {
     /// The file cannot be read, understood or written.
     pub fn change_known_peers(&self, change: impl FnOnce(&mut KnownPeers)) -> Result<(), String> {
         let said = |error: io::Error| format!("{}: {error}", self.folder.join(KNOWN_PEERS).display());
-        let _lock = self.lock(KNOWN_PEERS).map_err(said)?;
+        let _lock = files::lock(&self.folder, KNOWN_PEERS).map_err(said)?;
         let mut peers = self.known_peers()?;
         change(&mut peers);
-        self.write(KNOWN_PEERS, &peers.to_string()).map_err(said)
+        files::write(&self.folder, KNOWN_PEERS, &peers.to_string()).map_err(said)
     }
 
     /// Who may not call, as `NAME@SERVER`, a line each.
@@ -139,11 +133,8 @@ impl Profile {
     /// The file cannot be read.
     pub fn blocked(&self) -> Result<BTreeSet<String>, String> {
         let path = self.folder.join(BLOCKED);
-        match fs::read_to_string(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeSet::new()),
-            Err(error) => Err(format!("{}: {error}", path.display())),
-            Ok(text) => Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()),
-        }
+        let text = files::read(&path).map_err(|error| format!("{}: {error}", path.display()))?.unwrap_or_default();
+        Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
     }
 
     /// Changes the file of who may not call.
@@ -152,11 +143,11 @@ impl Profile {
     /// The file cannot be read or written.
     pub fn change_blocked(&self, change: impl FnOnce(&mut BTreeSet<String>)) -> Result<(), String> {
         let said = |error: io::Error| format!("{}: {error}", self.folder.join(BLOCKED).display());
-        let _lock = self.lock(BLOCKED).map_err(said)?;
+        let _lock = files::lock(&self.folder, BLOCKED).map_err(said)?;
         let mut blocked = self.blocked()?;
         change(&mut blocked);
         let text: String = blocked.iter().map(|line| format!("{line}\n")).collect();
-        self.write(BLOCKED, &text).map_err(said)
+        files::write(&self.folder, BLOCKED, &text).map_err(said)
     }
 
     /// The lines that were typed in earlier starts, and a place for more.
@@ -164,59 +155,10 @@ impl Profile {
         History { profile: self.clone() }
     }
 
-    /// Whoever changes the same file at the same time waits as long as this is held.
-    fn lock(&self, file: &str) -> io::Result<fs::File> {
-        self.create_folder()?;
-        let path = self.folder.join(format!("{file}.lock"));
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
-        lock.lock()?;
-        Ok(lock)
-    }
-
     /// Where the settings are.
     pub fn path(&self) -> PathBuf {
         self.folder.join(CONFIG)
     }
-
-    fn create_folder(&self) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)
-    }
-
-    /// Writes a file that is not there, or is empty; one that another program has made in the meantime stays. Only the user
-    /// may read it.
-    fn create(&self, name: &str, text: &str) -> io::Result<()> {
-        self.create_folder()?;
-        let (path, beside) = (self.folder.join(name), self.folder.join(format!("{name}.{}", std::process::id())));
-        if fs::metadata(&path).is_ok_and(|metadata| metadata.len() == 0) {
-            fs::remove_file(&path)?;
-        }
-        let created = write_new(&beside, text).and_then(|()| match fs::hard_link(&beside, &path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-            linked => linked,
-        });
-        let _ = fs::remove_file(&beside);
-        created
-    }
-
-    /// Writes beside the file and renames, so that nobody ever finds half of it. Only the user may read it. What a link
-    /// leads to, as some keep their settings, is written there.
-    fn write(&self, name: &str, text: &str) -> io::Result<()> {
-        self.create_folder()?;
-        let path = self.folder.join(name);
-        let path = fs::canonicalize(&path).unwrap_or(path);
-        let beside = path.with_file_name(format!("{name}.{}", std::process::id()));
-        let written = write_new(&beside, text).and_then(|()| fs::rename(&beside, &path));
-        if written.is_err() {
-            let _ = fs::remove_file(&beside);
-        }
-        written
-    }
-}
-
-fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
 }
 
 /// Lines that were typed, in a file that only the user may read.
@@ -228,24 +170,22 @@ pub struct History {
 impl History {
     /// What is there, the oldest first. Without a file, or if it cannot be read, that is nothing.
     pub fn lines(&self) -> Vec<String> {
-        let text = fs::read_to_string(self.profile.folder.join(HISTORY)).unwrap_or_default();
+        let text = files::read(&self.profile.folder.join(HISTORY)).ok().flatten().unwrap_or_default();
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
         if lines.len() > MAX_HISTORY {
             let kept = &lines[lines.len() - MAX_HISTORY / 2..];
-            let _ = self.profile.write(HISTORY, &kept.iter().map(|line| format!("{line}\n")).collect::<String>());
+            let _ = files::write(
+                &self.profile.folder,
+                HISTORY,
+                &kept.iter().map(|line| format!("{line}\n")).collect::<String>(),
+            );
         }
         lines
     }
 
     /// Keeps a line. Where that is not possible, nobody needs to hear of it.
     pub fn add(&self, line: &str) {
-        let append = || -> io::Result<()> {
-            self.profile.create_folder()?;
-            let path = self.profile.folder.join(HISTORY);
-            let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-            file.write_all(format!("{line}\n").as_bytes())
-        };
-        let _ = append();
+        let _ = files::append(&self.profile.folder, HISTORY, &format!("{line}\n"));
     }
 }
 

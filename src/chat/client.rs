@@ -13,6 +13,7 @@ use super::notify::Notifier;
 use super::report::Report;
 use super::screen::{self, Look};
 use super::terminal::Terminal;
+use crate::options::{ON_OR_OFF, is_on};
 use crate::peer::trust::{Known, KnownPeers};
 use crate::peer::{Event, Peer};
 use crate::profile::Profile;
@@ -220,11 +221,7 @@ impl Client {
 
     /// Changes a setting, and shows it or all.
     fn set(&mut self, name: Option<String>, value: Option<String>) {
-        let is_on = match value.as_deref() {
-            Some("on") => Some(true),
-            Some("off") => Some(false),
-            _ => None,
-        };
+        let is_on = value.as_deref().and_then(is_on);
         match (name.as_deref(), &value, is_on) {
             (Some("bell"), Some(_), Some(is_on)) => self.bells.rings = is_on,
             (Some("color"), Some(_), Some(is_on)) => self.look.has_color = is_on,
@@ -232,7 +229,7 @@ impl Client {
             (Some("notify"), Some(_), Some(false)) => self.bells.command = None,
             (Some("notify"), Some(command), None) => self.bells.command = Some(command.clone()),
             (Some(known), Some(_), _) if SETTINGS.contains(&known) => {
-                let values = if known == "notify" { "a command or off" } else { "on or off" };
+                let values = if known == "notify" { "a command or off" } else { ON_OR_OFF };
                 return self.show(&Report::Mistake(format!("/set {known} takes {values}")));
             }
             (Some(known), None, _) if SETTINGS.contains(&known) => {}

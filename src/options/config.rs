@@ -12,7 +12,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use toml_edit::{Array, Document, DocumentMut, Item, TomlError, Value};
 
-use super::{is_switch, settings};
+use super::{ON_OR_OFF, is_on, is_switch, settings};
 
 /// What the file says: the values of each setting that stands in it, as they would be written on a command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub fn change(text: &str, every: &Command, key: &str, values: &[String]) -> Resu
             document[key] = Item::Value(Value::Array(values.iter().collect::<Array>()));
         }
         [value] if is_switch(setting) => {
-            let is_on = value.parse::<bool>().map_err(|_| expected(setting, "true or false"))?;
+            let is_on = is_on(value).ok_or_else(|| expected(setting, ON_OR_OFF))?;
             document[key] = toml_edit::value(is_on);
         }
         [value] => {
@@ -105,7 +105,41 @@ pub fn change(text: &str, every: &Command, key: &str, values: &[String]) -> Resu
     Ok(document.to_string())
 }
 
-/// Every setting of `command` with its value and where that comes from, a line each. Secrets are not shown.
+/// The text of the file without this setting.
+///
+/// # Errors
+/// There is no such setting, or it does not stand there; for people.
+pub fn unset(text: &str, every: &Command, key: &str) -> Result<String, String> {
+    match File::parse(text, every)?.has(key) {
+        true => change(text, every, key, &[]),
+        false => find(every, key).and_then(|_| Err(format!("{key} is not set there"))),
+    }
+}
+
+/// The values of one setting.
+///
+/// # Errors
+/// There is no such setting, or it is a secret; for people.
+pub fn get(every: &Command, matches: &ArgMatches, key: &str) -> Result<Vec<String>, String> {
+    let setting = find(every, key)?;
+    if is_secret(setting) {
+        return Err(format!("{key} is a secret, and is not shown"));
+    }
+    Ok(texts(matches, setting))
+}
+
+/// The values of a setting as the file has them, however they were said.
+fn texts(matches: &ArgMatches, setting: &Arg) -> Vec<String> {
+    let key = key(setting);
+    if is_switch(setting) {
+        return matches.try_get_one(key).ok().flatten().map(bool::to_string).into_iter().collect();
+    }
+    let values = matches.try_get_raw(key).ok().flatten();
+    values.into_iter().flatten().map(|value| value.to_string_lossy().into_owned()).collect()
+}
+
+/// Every setting of `command` with its value and where that comes from, a line each, below the place of the file. Secrets are not
+/// shown.
 pub fn list(command: &Command, matches: &ArgMatches, file: &File, path: Option<&Path>) -> String {
     let rows: Vec<[String; 3]> = settings(command)
         .map(|setting| {
@@ -116,7 +150,7 @@ pub fn list(command: &Command, matches: &ArgMatches, file: &File, path: Option<&
                 _ if file.has(id) => format!("file {}", path.unwrap_or(Path::new("")).display()),
                 _ => "default".to_owned(),
             };
-            let values: Vec<_> = matches.get_raw(id).into_iter().flatten().map(OsStr::to_string_lossy).collect();
+            let values = texts(matches, setting);
             let value = match values.is_empty() {
                 true => "none".to_owned(),
                 false if is_secret(setting) => "(not shown)".to_owned(),
@@ -127,7 +161,9 @@ pub fn list(command: &Command, matches: &ArgMatches, file: &File, path: Option<&
         .collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let (keys, values) = (width(0), width(1));
-    rows.iter().map(|[key, value, origin]| format!("{key:<keys$}  {value:<values$}  {origin}\n")).collect()
+    let place = path.map(|path| format!("# kept in {}\n", path.display())).unwrap_or_default();
+    let rows = rows.iter().map(|[key, value, origin]| format!("{key:<keys$}  {value:<values$}  {origin}\n"));
+    place + &rows.collect::<String>()
 }
 
 /// The one of these names that was probably meant by `name`.
@@ -170,7 +206,12 @@ fn values(setting: &Arg, item: &Item) -> Result<Vec<String>, String> {
     let is_list = matches!(setting.get_action(), ArgAction::Append);
     let values = match item {
         Item::Value(Value::Boolean(is_on)) if is_switch(setting) => return Ok(vec![is_on.value().to_string()]),
-        _ if is_switch(setting) => return Err(expected(setting, "true or false")),
+        Item::Value(value) if is_switch(setting) => {
+            let word = value.as_str().map(str::to_owned).or(value.as_integer().map(|one| one.to_string()));
+            let is_on = word.and_then(|word| is_on(&word)).ok_or_else(|| expected(setting, ON_OR_OFF))?;
+            return Ok(vec![is_on.to_string()]);
+        }
+        _ if is_switch(setting) => return Err(expected(setting, ON_OR_OFF)),
         Item::Value(Value::String(value)) => vec![value.value().clone()],
         Item::Value(Value::Array(values)) if is_list => {
             let texts = values.iter().map(|value| value.as_str().map(str::to_owned));

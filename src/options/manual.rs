@@ -9,12 +9,12 @@ use clap_mangen::roff::{Roff, bold, roman};
 /// The commands that tell about the program, and end it.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum About {
-    /// Print every setting with its value, and where that comes from
+    /// Print every setting with its value, where that comes from, and where they are kept
     #[command(disable_help_subcommand = true)]
     Config {
-        /// What is to be changed first
+        /// What to do with one of them
         #[command(subcommand)]
-        change: Option<Change>,
+        task: Option<ConfigTask>,
     },
     /// Print completions for a shell
     Completions {
@@ -26,9 +26,15 @@ pub enum About {
     Man,
 }
 
-/// What `config` can change.
+/// What `config` does with one setting.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
-pub enum Change {
+pub enum ConfigTask {
+    /// Print the value of a setting alone; several stand on a line each, and without one the exit code is 1
+    Get {
+        /// The setting, by the name that config prints
+        #[arg(value_name = "KEY")]
+        key: String,
+    },
     /// Keep a setting in the profile's config.toml; without a value, remove it from there
     Set {
         /// The setting, by the name that config prints
@@ -37,6 +43,12 @@ pub enum Change {
         /// Its value, or several where it takes several
         #[arg(value_name = "VALUE")]
         values: Vec<String>,
+    },
+    /// Remove a setting from the profile's config.toml
+    Unset {
+        /// The setting, by the name that config prints
+        #[arg(value_name = "KEY")]
+        key: String,
     },
 }
 

@@ -13,7 +13,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, Parser, Subcommand};
 
 use super::config::{self, File};
-use super::manual::{About, Change};
+use super::manual::{About, ConfigTask};
 use super::{every_setting, settings, uniform};
 use crate::profile::{Profile, ProfileName};
 
@@ -51,6 +51,7 @@ pub fn parse<T: Parser>() -> Result<Start<T>, ExitCode> {
             let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
+        Stop::Nothing => ExitCode::FAILURE,
         Stop::Help(help) => {
             let _ = help.print();
             ExitCode::SUCCESS
@@ -65,6 +66,8 @@ pub fn parse<T: Parser>() -> Result<Start<T>, ExitCode> {
 /// Why a program ends before it has begun.
 enum Stop {
     Printed(String),
+    /// What was asked for is not there.
+    Nothing,
     Help(clap::Error),
     Wrong(String),
 }
@@ -96,10 +99,16 @@ fn read<T: Parser>(command: &Command, arguments: Vec<OsString>) -> Result<Start<
     if let (Some(_), Err(error)) = (profile_name, &profile) {
         return Err(Stop::Wrong(error.clone()));
     }
-    if let Some(About::Config { change: Some(Change::Set { key, values }) }) = &about {
-        let profile = profile?;
-        profile.change_config(|text| config::change(text, &every_setting(), key, values))?;
-        return Err(Stop::Printed(String::new()));
+    match &about {
+        Some(About::Config { task: Some(ConfigTask::Set { key, values }) }) => {
+            profile?.change_config(|text| config::change(text, &every_setting(), key, values))?;
+            return Err(Stop::Printed(String::new()));
+        }
+        Some(About::Config { task: Some(ConfigTask::Unset { key }) }) => {
+            profile?.change_config(|text| config::unset(text, &every_setting(), key))?;
+            return Err(Stop::Printed(String::new()));
+        }
+        _ => {}
     }
     let mut file = profile.as_ref().map_or(Ok(File::default()), file)?;
     if command.get_name() != "lowkey" && profile_name.is_none() {
@@ -107,9 +116,16 @@ fn read<T: Parser>(command: &Command, arguments: Vec<OsString>) -> Result<Start<
         file.pass_over("name");
     }
     let matches = self::matches(command, file.apply(command.clone()), &arguments)?;
-    if let Some(About::Config { .. }) = about {
+    if let Some(About::Config { task }) = about {
         let path = profile.as_ref().ok().map(Profile::path);
-        return Err(Stop::Printed(config::list(command, &matches, &file, path.as_deref())));
+        let Some(ConfigTask::Get { key }) = task else {
+            return Err(Stop::Printed(config::list(command, &matches, &file, path.as_deref())));
+        };
+        let values = config::get(&every_setting(), &matches, &key).map_err(|reason| match (&path, file.has(&key)) {
+            (Some(path), true) => format!("{reason}; it stands in {}", path.display()),
+            _ => reason,
+        })?;
+        return Err(if values.is_empty() { Stop::Nothing } else { Stop::Printed(values.join("\n") + "\n") });
     }
     let options = T::from_arg_matches(&matches).map_err(|error| wrong(command, &error))?;
     Ok(Start { options, profile, matches })

@@ -1,0 +1,97 @@
+//! How the files of a profile are read and written: as a whole, by one program at a time, and readable by their user alone.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The text of a file, `None` where there is none. A byte order mark, as some editors write it, is no part of it.
+pub fn read(path: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        text => text.map(|mut text| {
+            if text.starts_with(BYTE_ORDER_MARK) {
+                text.drain(..BYTE_ORDER_MARK.len_utf8());
+            }
+            Some(text)
+        }),
+    }
+}
+
+/// Whoever changes the same file at the same time waits as long as what comes back is held.
+pub fn lock(folder: &Path, name: &str) -> io::Result<File> {
+    create_folder(folder)?;
+    let path = folder.join(format!("{name}.lock"));
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+    lock.lock()?;
+    Ok(lock)
+}
+
+/// Writes beside the file and renames, so that nobody ever finds half of it. Where a link stands in its place, as some keep their
+/// settings elsewhere, the file is replaced that it leads to.
+///
+/// # Errors
+/// What is there is no regular file, such as a device, and must not be replaced; or it cannot be written.
+pub fn write(folder: &Path, name: &str, text: &str) -> io::Result<()> {
+    create_folder(folder)?;
+    let path = target(&folder.join(name))?;
+    let beside = path.with_file_name(format!("{name}.{}", std::process::id()));
+    let written = write_new(&beside, text).and_then(|()| fs::rename(&beside, &path));
+    if written.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    written
+}
+
+/// Writes a file that is not there, or is empty; one that another program has made in the meantime stays.
+pub fn create(folder: &Path, name: &str, text: &str) -> io::Result<()> {
+    create_folder(folder)?;
+    let (path, beside) = (folder.join(name), folder.join(format!("{name}.{}", std::process::id())));
+    if fs::metadata(&path).is_ok_and(|metadata| metadata.len() == 0) {
+        fs::remove_file(&path)?;
+    }
+    let created = write_new(&beside, text).and_then(|()| match fs::hard_link(&beside, &path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        linked => linked,
+    });
+    let _ = fs::remove_file(&beside);
+    created
+}
+
+/// Appends to a file, which is made if it is not there.
+pub fn append(folder: &Path, name: &str, text: &str) -> io::Result<()> {
+    create_folder(folder)?;
+    let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(folder.join(name))?;
+    file.write_all(text.as_bytes())
+}
+
+pub fn create_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// Where a file is to be written that stands, or is to stand, at `path`.
+fn target(path: &Path) -> io::Result<PathBuf> {
+    let refuse = |reason: &str| Err(io::Error::new(ErrorKind::InvalidInput, reason.to_owned()));
+    let is_link = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(path.to_owned()),
+        metadata => metadata?.is_symlink(),
+    };
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => fs::canonicalize(path),
+        Ok(_) if is_link => refuse("it is a link to something that is no regular file, which is not replaced"),
+        Ok(_) => refuse("it is no regular file, and is not replaced"),
+        Err(error) if is_link && error.kind() == ErrorKind::NotFound => {
+            refuse("it is a link that leads to nothing; remove the link, or make the file that it is to lead to")
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// What some editors put in front of a text, so that others know it for Unicode.
+const BYTE_ORDER_MARK: char = '\u{feff}';
