@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::deadlines::Deadlines;
 use super::limits::{Bucket, Rate};
@@ -21,13 +21,27 @@ impl Default for Proxies {
 }
 
 impl Proxies {
-    /// Reads a comma list of addresses and networks; `none` is nobody.
-    pub fn parse(list: &str) -> Option<Self> {
+    /// Reads a comma list of addresses and networks; `none` is nobody. An IPv4 address in IPv6 clothes is the IPv4 address.
+    ///
+    /// # Errors
+    /// Which entry is none, or one that no proxy can have, for people.
+    pub fn parse(list: &str) -> Result<Self, String> {
         if list.trim() == "none" {
-            return Some(Self(Vec::new()));
+            return Ok(Self(Vec::new()));
         }
-        let parse = |item: &str| item.parse().ok().or_else(|| item.parse::<IpAddr>().ok().map(IpNet::from));
-        list.split(',').map(str::trim).map(parse).collect::<Option<Vec<IpNet>>>().map(Self)
+        let parse = |item: &str| {
+            let network = item.parse().ok().or_else(|| item.parse::<IpAddr>().ok().map(IpNet::from));
+            let network = network.ok_or_else(|| format!("{item:?} is no address and no network"))?;
+            let network = canonical(network);
+            let address = network.addr();
+            let is_nobodys =
+                address.is_unspecified() && network.prefix_len() == network.max_prefix_len() || address.is_multicast();
+            match is_nobodys || matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
+                true => Err(format!("{item:?} is no address or network that a proxy can have")),
+                false => Ok(network),
+            }
+        };
+        list.split(',').map(str::trim).map(parse).collect::<Result<Vec<IpNet>, String>>().map(Self)
     }
 
     /// Whether the one at this address is such a proxy.
@@ -48,6 +62,17 @@ impl Proxies {
         }
         client.to_canonical()
     }
+}
+
+/// The IPv4 network that an IPv6 one stands for, if it lies in ::ffff:0:0/96 (RFC 4291, section 2.5.5.2): addresses are compared
+/// in that form.
+fn canonical(network: IpNet) -> IpNet {
+    let mapped = match network {
+        IpNet::V6(network) => network.addr().to_ipv4_mapped().zip(network.prefix_len().checked_sub(96)),
+        IpNet::V4(_) => None,
+    };
+    let mapped = mapped.and_then(|(address, length)| Ipv4Net::new(address, length).ok());
+    mapped.map_or(network, IpNet::V4)
 }
 
 /// How many clients there are from each address, and how fast they come.
@@ -209,9 +234,36 @@ mod tests {
         assert!(proxies.contains(ip("10.1.2.3")) && proxies.contains(ip("2001:db8::1")));
         assert!(!proxies.contains(ip("127.0.0.1")) && !proxies.contains(ip("2001:db8::2")));
         assert!(!Proxies::parse("none").unwrap().contains(ip("127.0.0.1")));
-        for bad in ["", "localhost", "10.0.0.0/33", "10.0.0.1,"] {
-            assert_eq!(Proxies::parse(bad), None, "{bad}");
+        for (item, v4) in
+            [("::ffff:192.0.2.9", "192.0.2.9"), ("::ffff:c000:200/120", "192.0.2.9"), ("192.0.2.1/24", "192.0.2.9")]
+        {
+            let proxies = Proxies::parse(item).unwrap();
+            assert!(proxies.contains(ip(v4)) && proxies.contains(ip(&format!("::ffff:{v4}"))), "{item}");
+            assert!(!proxies.contains(ip("192.0.3.9")), "{item}");
         }
+        assert!(Proxies::parse("::/0").unwrap().contains(ip("2001:db8::1")));
+        for bad in [
+            "",
+            "localhost",
+            "10.0.0.0/33",
+            "*",
+            "[::1]",
+            "10.0.0.1:80",
+            "fe80::1%eth0",
+            "\"10.0.0.1\"",
+            "0.0.0.0",
+            "::",
+            "::ffff:0.0.0.0",
+            "224.0.0.1",
+            "ff02::1",
+            "10.0.0.1 10.0.0.2",
+            "None",
+            "10.0.0",
+        ] {
+            let error = Proxies::parse(&format!("10.0.0.1, {bad}")).unwrap_err();
+            assert!(error.starts_with(&format!("{bad:?} is no ")), "{bad}: {error}");
+        }
+        assert!(Proxies::parse("10.0.0.1,").is_err() && Proxies::parse("none,10.0.0.1").is_err());
     }
 
     #[test]

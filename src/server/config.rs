@@ -1,5 +1,9 @@
 //! The server's settings, read from an environment that comes in as a lookup function.
 
+mod duration;
+mod origins;
+
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -57,8 +61,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads the variables of [`VARIABLES`]. One that is absent or empty keeps its default. `read` gives the text of the
-    /// files that `ACCESS_TOKEN_FILE` and `TURN_SECRET_FILE` name.
+    /// Reads the variables of [`VARIABLES`]. One that is absent keeps its default; so does one that is empty, unless it
+    /// protects (see [`REFUSED_EMPTY`]). `read` gives the text of the files that `ACCESS_TOKEN_FILE` and `TURN_SECRET_FILE` name.
     ///
     /// # Errors
     /// Names the first variable whose value cannot be understood.
@@ -67,36 +71,50 @@ impl Config {
         read: impl Fn(&str) -> Result<String, String>,
     ) -> Result<Self, ConfigError> {
         let mut config = Self::default();
+        VARIABLES
+            .iter()
+            .map(|(name, ..)| *name)
+            .chain(FILES)
+            .try_for_each(|name| check_presence(name, lookup(name)))?;
         let set = |name: &str| lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
         if let Some(value) = set("HOST") {
             let host = value.trim_start_matches('[').trim_end_matches(']').parse();
-            config.host = Some(host.map_err(|_| error("HOST", &value, "an IP address, such as 127.0.0.1 or ::1"))?);
+            let host: IpAddr = host.map_err(|_| error("HOST", &value, "an IP address, such as 127.0.0.1 or ::1"))?;
+            config.host = Some(host.to_canonical());
         }
         if let Some(value) = set("PORT") {
             config.port = value.parse().map_err(|_| error("PORT", &value, "a port from 0 (any free one) to 65535"))?;
         }
         if let Some(value) = set("SESSION_TTL") {
-            let ttl = parse_duration(&value).filter(|ttl| !ttl.is_zero() && *ttl <= MAX_TTL);
+            let ttl = duration::parse(&value).filter(|ttl| !ttl.is_zero() && *ttl <= MAX_TTL);
             config.session_ttl =
                 ttl.ok_or_else(|| error("SESSION_TTL", &value, "a duration of at most a year, such as 10m or 1h15m"))?;
         }
         if let Some(value) = set("CORS_ORIGINS") {
-            config.access.cors = parse_origins(&value)
-                .ok_or_else(|| error("CORS_ORIGINS", &value, "* or a comma list such as https://chat.example"))?;
+            let origins = origins::parse(&value).map_err(|reason| {
+                error("CORS_ORIGINS", &value, format!("* or a comma list such as https://chat.example, but {reason}"))
+            })?;
+            config.access.cors = origins.map_or(Cors::Any, Cors::Only);
         }
         config.access.token = access_token(set("ACCESS_TOKEN"), set("ACCESS_TOKEN_FILE"), &read)?;
         if let Some(value) = set("TRUSTED_PROXIES") {
-            config.proxies = Proxies::parse(&value).ok_or_else(|| {
-                error("TRUSTED_PROXIES", &value, "none or a comma list such as 10.0.0.0/8,2001:db8::1")
+            config.proxies = Proxies::parse(&value).map_err(|reason| {
+                error(
+                    "TRUSTED_PROXIES",
+                    &value,
+                    format!("none or a comma list such as 10.0.0.0/8,2001:db8::1, but {reason}"),
+                )
             })?;
         }
         if let Some(value) = set("METRICS") {
             config.metrics = match &*value {
                 "off" => MetricsAt::Nowhere,
                 "loopback" => MetricsAt::Loopback,
-                address => MetricsAt::Address(
-                    address.parse().map_err(|_| error("METRICS", &value, "off, loopback or ADDRESS:PORT"))?,
-                ),
+                address => {
+                    let address: Result<SocketAddr, _> = address.parse();
+                    let address = address.map_err(|_| error("METRICS", &value, "off, loopback or ADDRESS:PORT"))?;
+                    MetricsAt::Address(SocketAddr::new(address.ip().to_canonical(), address.port()))
+                }
             };
         }
         config.relays = relays(set, &read)?;
@@ -109,7 +127,7 @@ impl Config {
 fn limits(set: impl Fn(&str) -> Option<String>) -> Result<Limits, ConfigError> {
     let mut limits = Limits::default();
     if let Some(value) = set("PING_INTERVAL") {
-        let interval = parse_duration(&value).filter(|interval| (MIN_PING..=MAX_PING).contains(interval));
+        let interval = duration::parse(&value).filter(|interval| (MIN_PING..=MAX_PING).contains(interval));
         limits.ping_interval =
             interval.ok_or_else(|| error("PING_INTERVAL", &value, "a duration from 10ms to 1h, such as 25s"))?;
         // As many intervals as the defaults give: two pings may be lost.
@@ -123,13 +141,17 @@ fn limits(set: impl Fn(&str) -> Option<String>) -> Result<Limits, ConfigError> {
         },
     };
     limits.clients = count("MAX_CLIENTS", limits.clients)?;
-    limits.clients_per_address = Some(count("MAX_CLIENTS_PER_ADDRESS", 256)?);
     limits.sessions = count("MAX_SESSIONS", limits.sessions)?;
     match set("RATE_LIMITS").as_deref() {
-        None | Some("on") => Ok(limits),
-        Some("off") => Ok(limits.without_rates()),
-        Some(value) => Err(error("RATE_LIMITS", value, "on or off")),
+        None | Some("on") => {}
+        Some("off") => limits = limits.without_rates(),
+        Some(value) => return Err(error("RATE_LIMITS", value, "on or off")),
     }
+    // What was asked for by name holds, also where the rest is lifted.
+    if set("MAX_CLIENTS_PER_ADDRESS").is_some() {
+        limits.clients_per_address = Some(count("MAX_CLIENTS_PER_ADDRESS", 0)?);
+    }
+    Ok(limits)
 }
 
 /// The STUN and TURN servers, which come with their secret or not at all. It is never said in an error.
@@ -162,7 +184,7 @@ fn relays(
         None => TURN_TTL,
         Some(value) => {
             let seconds = value.parse().ok().map(Duration::from_secs);
-            let ttl = seconds.or_else(|| parse_duration(&value)).filter(|ttl| (MIN_TURN_TTL..=MAX_TTL).contains(ttl));
+            let ttl = seconds.or_else(|| duration::parse(&value)).filter(|ttl| (MIN_TURN_TTL..=MAX_TTL).contains(ttl));
             ttl.ok_or_else(|| {
                 error("TURN_TTL", &value, "seconds or a duration from 1m to a year, such as 3600 or 12h")
             })?
@@ -177,14 +199,13 @@ fn access_token(
     file: Option<String>,
     read: impl Fn(&str) -> Result<String, String>,
 ) -> Result<Option<AccessToken>, ConfigError> {
-    let hidden = |variable, value: &str, expected| ConfigError { variable, value: value.to_owned(), expected };
     let expected = "a token without spaces";
     match (token, file) {
         (None, None) => Ok(None),
         (Some(_), Some(path)) => Err(error("ACCESS_TOKEN_FILE", &path, "nothing where ACCESS_TOKEN is set")),
         (Some(token), None) => match AccessToken::new(&token) {
             Some(token) => Ok(Some(token)),
-            None => Err(hidden("ACCESS_TOKEN", "(not shown)", expected)),
+            None => Err(error("ACCESS_TOKEN", "(not shown)", expected)),
         },
         (None, Some(path)) => {
             let text = read(&path).map_err(|_| error("ACCESS_TOKEN_FILE", &path, "a file that can be read"))?;
@@ -221,7 +242,7 @@ pub const VARIABLES: [(&str, &str, &str); 16] = [
 pub struct ConfigError {
     variable: &'static str,
     value: String,
-    expected: &'static str,
+    expected: Cow<'static, str>,
 }
 
 impl fmt::Display for ConfigError {
@@ -232,54 +253,42 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-fn error(variable: &'static str, value: &str, expected: &'static str) -> ConfigError {
-    ConfigError { variable, value: value.to_owned(), expected }
+fn error(variable: &'static str, value: &str, expected: impl Into<Cow<'static, str>>) -> ConfigError {
+    ConfigError { variable, value: value.to_owned(), expected: expected.into() }
 }
 
-/// A comma list of origins, or `*`. An origin is a scheme and a host, perhaps with a port, and nothing behind it.
-fn parse_origins(list: &str) -> Option<Cors> {
-    let origins: Vec<&str> = list.split(',').map(str::trim).filter(|origin| !origin.is_empty()).collect();
-    if origins.contains(&"*") {
-        return Some(Cors::Any);
+/// Refuses what is set to nothing and protects, and what has quotes around it, which container files pass on with the value.
+fn check_presence(name: &'static str, value: Option<String>) -> Result<(), ConfigError> {
+    let Some(value) = value else { return Ok(()) };
+    let value = value.trim();
+    if let (true, Some((_, then))) = (value.is_empty(), REFUSED_EMPTY.iter().find(|(refused, _)| *refused == name)) {
+        return Err(error(name, value, format!("a value, since without one {then}; leave it out if that is wanted")));
     }
-    let is_origin = |origin: &&str| {
-        origin.split_once("://").is_some_and(|(scheme, host)| {
-            !scheme.is_empty() && !host.is_empty() && !host.contains(|c: char| c == '/' || c.is_whitespace())
-        })
-    };
-    let all_are = !origins.is_empty() && origins.iter().all(is_origin);
-    all_are.then(|| Cors::Only(origins.into_iter().map(str::to_owned).collect()))
+    let is_quoted = |quote| value.len() > 1 && value.starts_with(quote) && value.ends_with(quote);
+    if is_quoted('"') || is_quoted('\'') {
+        let shown = if SECRETS.contains(&name) { "(not shown)" } else { value };
+        return Err(error(name, shown, "a value without quotes around it"));
+    }
+    Ok(())
 }
 
-/// A duration in the syntax of Go's `time.ParseDuration`: decimal numbers with units, such as `300ms` or `1h15m`.
-/// Negative ones are none of ours.
-fn parse_duration(text: &str) -> Option<Duration> {
-    let mut rest = text.strip_prefix('+').unwrap_or(text);
-    if rest == "0" {
-        return Some(Duration::ZERO);
-    }
-    if rest.is_empty() {
-        return None;
-    }
-    let mut total = Duration::ZERO;
-    while !rest.is_empty() {
-        let (number, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit() && c != '.')?);
-        let (unit, after) = after.split_at(after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len()));
-        let seconds = match unit {
-            "ns" => 1e-9,
-            "us" | "µs" | "μs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        let number = number.parse::<f64>().ok()?;
-        total = total.checked_add(Duration::try_from_secs_f64(number * seconds).ok()?)?;
-        rest = after;
-    }
-    Some(total)
-}
+/// The variables beside those of [`VARIABLES`] that name a file.
+const FILES: [&str; 2] = ["ACCESS_TOKEN_FILE", "TURN_SECRET_FILE"];
+
+/// Values that are never shown.
+const SECRETS: [&str; 2] = ["ACCESS_TOKEN", "TURN_SECRET"];
+
+/// The variables that are not to be set to nothing, and what would follow if they were passed over: each of them narrows who may
+/// come in or who is believed, and whoever writes one down wants that. All others keep their default, which is as safe as any value.
+pub const REFUSED_EMPTY: [(&str, &str); 7] = [
+    ("HOST", "all addresses of this machine would be listened on"),
+    ("CORS_ORIGINS", "browsers could come from everywhere"),
+    ("ACCESS_TOKEN", "everybody could come in"),
+    ("ACCESS_TOKEN_FILE", "everybody could come in"),
+    ("TRUSTED_PROXIES", "all of this machine would be believed, where none is nobody"),
+    ("TURN_SECRET", "nobody could be kept from the TURN server"),
+    ("TURN_SECRET_FILE", "nobody could be kept from the TURN server"),
+];
 
 /// The least and the most that may lie between pings.
 const MIN_PING: Duration = Duration::from_millis(10);
@@ -365,35 +374,57 @@ mod tests {
         assert_eq!(config(&[urls, ("TURN_SECRET_FILE", "/token")]).unwrap().relays, Some(turn(86_400)));
         assert_eq!(config(&[urls, ("TURN_SECRET", "s3cret"), ("TURN_TTL", "1h30m")]).unwrap().relays, Some(turn(5400)));
         assert_eq!(config(&[("METRICS", "loopback")]).unwrap().metrics, MetricsAt::Loopback);
-        let off = config(&[("RATE_LIMITS", "off"), ("MAX_CLIENTS_PER_ADDRESS", "2")]).unwrap().limits;
-        assert_eq!(off, Limits::default().without_rates());
+        assert_eq!(config(&[("HOST", "::ffff:192.0.2.1")]).unwrap().host, Some("192.0.2.1".parse().unwrap()));
     }
 
     #[test]
-    fn durations_are_those_of_go() {
-        let rows = [
-            ("300ms", Some(300)),
-            ("1h15m", Some(4_500_000)),
-            ("1.5s", Some(1500)),
-            ("1m30.5s", Some(90_500)),
-            ("+2s", Some(2000)),
-            ("1000us", Some(1)),
-            ("1000µs", Some(1)),
-            ("1000000ns", Some(1)),
-            (".5s", Some(500)),
-            ("0", Some(0)),
-            ("", None),
-            ("+", None),
-            ("10", None),
-            ("s", None),
-            ("10 m", None),
-            ("-5m", None),
-            ("1d", None),
-            ("1..5s", None),
-            ("99999999999999999999h", None),
+    fn what_is_asked_for_by_name_holds_also_where_the_rates_are_lifted() {
+        let off = |more: &[(&str, &str)]| config(&[&[("RATE_LIMITS", "off")], more].concat()).unwrap().limits;
+        let lifted = Limits::default().without_rates();
+        assert_eq!(off(&[]), lifted);
+        assert_eq!(off(&[("MAX_CLIENTS_PER_ADDRESS", " ")]), lifted);
+        let capped = Limits { clients_per_address: Some(2), ..lifted };
+        assert_eq!(off(&[("MAX_CLIENTS_PER_ADDRESS", "2")]), capped);
+    }
+
+    #[test]
+    fn a_setting_that_protects_is_not_set_to_nothing_and_all_others_may_be() {
+        // The decision for each; a new variable wants one, too.
+        let refused = [
+            "HOST",
+            "CORS_ORIGINS",
+            "ACCESS_TOKEN",
+            "ACCESS_TOKEN_FILE",
+            "TRUSTED_PROXIES",
+            "TURN_SECRET",
+            "TURN_SECRET_FILE",
         ];
-        for (text, milliseconds) in rows {
-            assert_eq!(parse_duration(text), milliseconds.map(Duration::from_millis), "{text}");
+        for name in VARIABLES.iter().map(|(name, ..)| *name).chain(FILES) {
+            for empty in ["", " ", "\t"] {
+                match refused.contains(&name) {
+                    true => {
+                        let message = config(&[(name, empty)]).unwrap_err();
+                        assert!(message.starts_with(&format!("{name} is \"\"; it takes a value, since ")), "{message}");
+                    }
+                    false => assert_eq!(config(&[(name, empty)]), Ok(Config::default()), "{name}"),
+                }
+            }
+        }
+        assert_eq!(REFUSED_EMPTY.map(|(name, _)| name), refused);
+    }
+
+    #[test]
+    fn quotes_that_a_container_file_has_passed_on_are_told_of() {
+        for name in VARIABLES.iter().map(|(name, ..)| *name).chain(FILES) {
+            for quoted in ["\"value\"", "'value'", " \"\" "] {
+                let message = config(&[(name, quoted)]).unwrap_err();
+                assert!(message.starts_with(&format!("{name} is ")) && message.contains("quotes"), "{message}");
+                assert_eq!(
+                    message.contains("value\\") || message.contains("'value"),
+                    !SECRETS.contains(&name) && quoted.contains("value"),
+                    "{message}"
+                );
+            }
         }
     }
 
@@ -408,7 +439,10 @@ mod tests {
             ("SESSION_TTL", "9000h30m99999h"),
             ("CORS_ORIGINS", "chat.example"),
             ("CORS_ORIGINS", ","),
+            ("CORS_ORIGINS", "https://a.example,https://*.chat.example"),
+            ("CORS_ORIGINS", "https://chat.example/"),
             ("TRUSTED_PROXIES", "localhost"),
+            ("TRUSTED_PROXIES", "10.0.0.1,[::1]"),
             ("METRICS", "9090"),
             ("PING_INTERVAL", "25"),
             ("PING_INTERVAL", "1ms"),
