@@ -10,7 +10,7 @@ use lowkey::peer::{CloseReason, Event};
 use serde_json::json;
 
 use crate::tls::terminator;
-use crate::world::{Client, Folder, Program, SOON, Server};
+use crate::world::{Client, Folder, Program, Server};
 
 /// A SOCKS5 proxy of the test's own. It leads every name to loopback, and tells which were asked for.
 struct Proxy {
@@ -149,13 +149,12 @@ fn a_proxy_that_cannot_be_used_is_told_of_and_never_passed_by() {
     }
 }
 
-/// What peers and the server see of a user who calls somebody: up to an address, or to where the user has asked the TURN server
-/// again and again, long after any address would have been sent.
+/// What peers and the server see of a user who calls somebody: up to an address, or to where the user has asked the TURN server by
+/// the proxy, which is when any address of its own would have been sent.
 fn signals(arguments: &[&str], shows_address: bool) -> String {
     let server = Server::start();
-    let turn = UdpSocket::bind("127.0.0.1:0").unwrap();
-    turn.set_read_timeout(Some(SOON)).unwrap();
-    let relay = format!("user:secret@{}", turn.local_addr().unwrap());
+    let turn = TcpListener::bind("127.0.0.1:0").unwrap();
+    let relay = format!("user:secret@{}?transport=tcp", turn.local_addr().unwrap());
     let mut bob = server.client("bob");
     let url = server.url();
     let mut all = vec!["--server", &*url, "--name", "alice", "--turn", &*relay];
@@ -180,9 +179,10 @@ fn signals(arguments: &[&str], shows_address: bool) -> String {
         return seen;
     }
     find("signal:offer", &mut bob);
-    for _ in 0..3 {
-        turn.recv_from(&mut [0; 2048]).expect("the TURN server is asked");
-    }
+    let mut stream = turn.accept().unwrap().0;
+    assert_eq!(take(&mut stream).unwrap(), [0, 3], "the TURN server is asked for a relay");
+    drop(stream);
+    alice.stderr.find("no connection came about: the TURN server");
     alice.write("/quit");
     alice.wait();
     // What the server has relayed comes before its answer to this.
@@ -200,16 +200,66 @@ fn a_proxied_user_shows_peers_no_address_unless_direct_is_asked_for() {
     assert!(!seen.contains(" typ "), "{seen}");
 }
 
+/// The goal: a server that offers STUN and TURN servers over UDP learns the address that the proxy hides from it.
 #[test]
-fn a_relay_over_tcp_or_tls_is_reached_by_the_proxy_and_then_none_over_udp_is_asked() {
+fn no_server_that_is_offered_is_reached_past_the_proxy() {
+    let (udp, proxy) = (UdpSocket::bind("127.0.0.1:0").unwrap(), Proxy::start(None));
+    let at = udp.local_addr().unwrap();
+    // A name, too, would be looked up past the proxy; nobody but the proxy could find this one.
+    let urls = format!("stun:{at},turn:{at},turn:turn.invalid:{}", at.port());
+    let server = Server::start_with(&[("TURN_URLS", &urls), ("TURN_SECRET", "a-secret-of-sixteen-characters")]);
+    let url = server.url();
+    // It has no proxy, and leaves alone what is offered.
+    let mut bot = Program::start("lowkey-bot", &["--server", &url, "--no-server-relays"], &[]);
+    bot.stderr.find("online as echo");
+    let start = |name: &str, more: &[&str]| {
+        let all = [&["--server", &url, "--name", name, "--proxy", &proxy.url], more, &["echo"]].concat();
+        Program::start("lowkey", &all, &[])
+    };
+    let mut alice = start("alice", &[]);
+    alice.stderr.find("nothing goes past the proxy, and no TURN server is known that it leads to");
+    // Peers may see the address of who says so; a server that offers something is not thereby told.
+    let mut carol = start("carol", &["--direct"]);
+    carol.stderr.find("connected with echo");
+    let mut dave = start("dave", &["--direct", "--relay-only"]);
+    dave.stderr.find("no TURN server is known");
+    udp.set_nonblocking(true).unwrap();
+    assert!(udp.recv_from(&mut [0; 2048]).is_err(), "somebody was asked past the proxy");
+}
+
+#[test]
+fn a_turn_server_over_udp_is_refused_beside_a_proxy_and_the_ways_out_are_named() {
+    let relay = "user:secret@127.0.0.1";
+    for (more, is_refused) in [
+        (&["--turn", relay][..], true),
+        (&["--relay-only", "--turn", relay], true),
+        (&["--turn", relay, "--turn", "turns:user:secret@127.0.0.1"], true),
+        (&["--turn", relay, "--direct"], false),
+        (&["--turn", "user:secret@127.0.0.1?transport=tcp"], false),
+    ] {
+        for program in ["lowkey", "lowkey-bot"] {
+            let arguments = [&["--name", "alice", "--proxy", "socks5://127.0.0.1:1"], more].concat();
+            let mut program = Program::start(program, &arguments, &[]);
+            if is_refused {
+                assert_ne!(program.wait().code(), Some(0));
+                let said = program.stderr.find("TURN");
+                assert!(["?transport=tcp", "turns:", "--direct"].iter().all(|way| said.contains(way)), "{said}");
+            } else {
+                program.stderr.find("no server (");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_relay_over_tcp_or_tls_is_reached_by_the_proxy_which_looks_its_name_up() {
     let (server, proxy) = (Server::start(), Proxy::start(None));
     let _bot = server.bot();
-    let (udp, tcp) = (UdpSocket::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = tcp.local_addr().unwrap().port();
-    let past = format!("user:secret@{}", udp.local_addr().unwrap());
     let start = |name: &str, by: &str| {
         let url = server.url();
-        let all = ["--server", &url, "--name", name, "--proxy", &proxy.url, "--turn", &past, "--turn", by, "echo"];
+        let all = ["--server", &url, "--name", name, "--proxy", &proxy.url, "--turn", by, "echo"];
         Program::start("lowkey", &all, &[])
     };
     // A name that nobody else could look up; and what comes first: an Allocate request, or a TLS record with a handshake in it.
@@ -227,8 +277,6 @@ fn a_relay_over_tcp_or_tls_is_reached_by_the_proxy_and_then_none_over_udp_is_ask
     // A proxy that does not lead there is told of, too.
     drop(tcp);
     start("dave", &over_tcp).stderr.find("the TURN server cannot be reached by the proxy");
-    udp.set_nonblocking(true).unwrap();
-    assert!(udp.recv_from(&mut [0; 2048]).is_err(), "nothing goes past the proxy");
 }
 
 #[test]
@@ -241,5 +289,5 @@ fn a_proxied_user_without_any_relay_is_told_to_name_one() {
     assert_eq!(alice.wait().code(), Some(2));
     alice.stderr.find("--proxy without --direct with --no-server-relays needs a TURN server: name one with --turn");
     start(&["--direct"]).stderr.find("no server (");
-    start(&["--turn", "user:secret@127.0.0.1"]).stderr.find("no server (");
+    start(&["--turn", "turns:user:secret@127.0.0.1"]).stderr.find("no server (");
 }

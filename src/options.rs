@@ -15,7 +15,7 @@ use clap::{Arg, ArgAction, Args, Command, CommandFactory, Parser, ValueEnum};
 pub use chat::ChatOptions;
 pub use start::{Start, parse, start_log};
 
-use crate::peer::{ProxyUrl, ServerUrl, Settings, TextFormat};
+use crate::peer::{Error, ProxyUrl, ServerUrl, Settings, TextFormat};
 use crate::profile::{Profile, ProfileName, Username};
 use servers::{AccessToken, StunServer, TurnServer};
 
@@ -60,11 +60,11 @@ pub struct PeerOptions {
     /// A file with what a private server wants to know
     #[arg(long, env = "LOWKEY_ACCESS_TOKEN_FILE", value_name = "FILE")]
     pub access_token_file: Option<PathBuf>,
-    /// A SOCKS5 proxy to reach the server by, which also looks up the server's name. Peers are then not reached directly, so that
-    /// they do not see your address, but by a TURN server: by the proxy if it is one over TCP or TLS, and else past it
+    /// A SOCKS5 proxy to reach the server by, which also looks up the server's name. Nothing goes past it: peers, who are not to see
+    /// your address, are reached by a TURN server over TCP or TLS, and that by the proxy too
     #[arg(long, env = "LOWKEY_PROXY", value_name = "socks5://[USER:SECRET@]HOST[:PORT]", hide_env_values = true)]
     pub proxy: Option<ProxyUrl>,
-    /// Talk to peers directly although there is a proxy: they see your address
+    /// Talk to peers directly although there is a proxy: they see your address, and so does what --stun and --turn name
     #[arg(long, env = "LOWKEY_DIRECT")]
     pub direct: bool,
     /// Refuse peers that cannot prove who they are, as old apps, and such as change their key in mid-chat
@@ -89,10 +89,13 @@ impl PeerOptions {
     /// A file cannot be read or understood, or two options contradict each other.
     pub fn settings(&self, name: &str, profile: Result<&Profile, &str>) -> Result<Settings, String> {
         // A proxy hides the address from the server; it would be of little use to tell it to every peer.
-        let is_relay_only = self.relay_only || self.proxy.is_some() && !self.direct;
-        if is_relay_only && self.no_server_relays && self.turn.is_empty() {
+        let is_behind_proxy = self.proxy.is_some() && !self.direct;
+        if (self.relay_only || is_behind_proxy) && self.no_server_relays && self.turn.is_empty() {
             let what = if self.relay_only { "--relay-only" } else { "--proxy without --direct" };
             return Err(format!("{what} with --no-server-relays needs a TURN server: name one with --turn"));
+        }
+        if is_behind_proxy && self.turn.iter().any(|server| !server.0.is_stream()) {
+            return Err(Error::PastProxy.to_string());
         }
         let (token, identity) = match profile {
             // Where they cannot be kept, as with a service's user, they last as long as the program.
@@ -118,7 +121,8 @@ impl PeerOptions {
             proxy: self.proxy.clone(),
             ice_servers: stun.chain(turn).collect(),
             uses_offered_relays: !self.no_server_relays,
-            is_relay_only,
+            is_relay_only: self.relay_only,
+            is_direct: self.direct,
             text_format: match self.text_format {
                 TextFormatOption::V1 => TextFormat::V1,
                 TextFormatOption::V2 => TextFormat::V2,

@@ -108,9 +108,12 @@ pub struct Peer {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Settings {
-    /// The SOCKS5 proxy to reach the server by, and TURN servers over TCP and TLS; `None` goes there directly. All else goes past
-    /// it, so to hide an address set `is_relay_only` too; then TURN servers over UDP are used only where there are no others.
+    /// The SOCKS5 proxy to reach the server by, and TURN servers over TCP and TLS; `None` goes there directly. Nothing goes past
+    /// it and no name is looked up past it, so peers are reached by such a TURN server alone, unless `is_direct` is set.
     pub proxy: Option<ProxyUrl>,
+    /// Whether peers, and the STUN and TURN servers in `ice_servers`, are reached past the proxy. What the server offers is not
+    /// even then: it could be told the address there that the proxy hides from it.
+    pub is_direct: bool,
     /// STUN and TURN servers, which find and give ways through NATs. They come in the place of those of the same kind that the
     /// server offers.
     pub ice_servers: Vec<IceServer>,
@@ -152,6 +155,7 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("proxy", &self.proxy)
+            .field("is_direct", &self.is_direct)
             .field("ice_servers", &self.ice_servers)
             .field("uses_offered_relays", &self.uses_offered_relays)
             .field("is_relay_only", &self.is_relay_only)
@@ -166,6 +170,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             proxy: None,
+            is_direct: false,
             ice_servers: Vec::new(),
             uses_offered_relays: true,
             is_relay_only: false,
@@ -193,6 +198,8 @@ pub enum Error {
     Username,
     /// Only a relay may be used, and there is none, nor may the server offer one.
     NoRelay,
+    /// A TURN server over UDP is named beside a proxy, which leads to none.
+    PastProxy,
     /// The system has no thread or no descriptors to give.
     Io(io::Error),
 }
@@ -203,6 +210,10 @@ impl fmt::Display for Error {
             Self::ServerUrl(error) => error.fmt(f),
             Self::Username => f.write_str("a username has 1 to 64 bytes and no control characters"),
             Self::NoRelay => f.write_str("--relay-only needs a TURN server: name one with --turn"),
+            Self::PastProxy => f.write_str(
+                "no proxy leads to a TURN server over UDP; name it with ?transport=tcp behind it or turns: in front, which \
+                 are reached by the proxy, or give --direct to go past the proxy",
+            ),
             Self::Io(error) => write!(f, "cannot start: {error}"),
         }
     }
@@ -240,9 +251,14 @@ impl Peer {
         if username.is_empty() || username.len() > 64 || username.chars().any(char::is_control) {
             return Err(Error::Username);
         }
+        let is_behind_proxy = settings.proxy.is_some() && !settings.is_direct;
+        let is_relay_only = settings.is_relay_only || is_behind_proxy;
         let has_relay = settings.uses_offered_relays || settings.ice_servers.iter().any(IceServer::is_turn);
-        if settings.is_relay_only && !has_relay {
+        if is_relay_only && !has_relay {
             return Err(Error::NoRelay);
+        }
+        if is_behind_proxy && settings.ice_servers.iter().any(|server| server.is_turn() && !server.is_stream()) {
+            return Err(Error::PastProxy);
         }
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
@@ -251,8 +267,9 @@ impl Peer {
         let config = rtc::Config {
             ice_servers: settings.ice_servers,
             uses_offered: settings.uses_offered_relays,
-            is_relay_only: settings.is_relay_only,
+            is_relay_only,
             proxy: settings.proxy.clone(),
+            is_behind_proxy,
             with_loopback: server.is_loopback(),
             lost_after: settings.lost_after.min(LONGEST),
             has_lost: Arc::default(),

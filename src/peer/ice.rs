@@ -61,19 +61,16 @@ pub fn offered(servers: Vec<ice::IceServer>) -> Vec<IceServer> {
 
 /// The servers for one connection. What the user names of a kind, STUN or TURN, takes the place of what the server offers of it. A
 /// TURN server over UDP is asked for our address too, as any of them can tell it (RFC 8445, section 5.1.1.2), unless only relays are
-/// wanted. Who has a proxy then wants to hide behind it, and it leads to no server over UDP: those are left for want of others.
-pub fn chosen(own: &[IceServer], offered: &[IceServer], is_relay_only: bool, has_proxy: bool) -> Vec<IceServer> {
+/// wanted.
+pub fn chosen(own: &[IceServer], offered: &[IceServer], is_relay_only: bool) -> Vec<IceServer> {
     let of_kind = |is_turn: bool| {
         let kind = move |servers: &[IceServer]| -> Vec<IceServer> {
             servers.iter().filter(|server| server.is_turn() == is_turn).cloned().collect()
         };
         Some(kind(own)).filter(|own| !own.is_empty()).unwrap_or_else(|| kind(offered))
     };
-    let mut turn = of_kind(true);
+    let turn = of_kind(true);
     if is_relay_only {
-        if has_proxy && turn.iter().any(IceServer::is_stream) {
-            turn.retain(IceServer::is_stream);
-        }
         return turn;
     }
     let mut chosen = of_kind(false);
@@ -128,6 +125,8 @@ pub struct NoRelay {
 pub enum NoRelayCause {
     /// None is known, and nothing but a relay is allowed.
     NoServer,
+    /// None is known that a proxy leads to, and nothing goes past it.
+    NoneByProxy,
     /// Its name could not be looked up.
     NotFound,
     /// It did not answer.
@@ -154,6 +153,12 @@ impl fmt::Display for NoRelay {
             NoRelayCause::NoServer => {
                 return f.write_str(
                     "only a relay may be used (--relay-only), and no TURN server is known: name one with --turn",
+                );
+            }
+            NoRelayCause::NoneByProxy => {
+                return f.write_str(
+                    "nothing goes past the proxy, and no TURN server is known that it leads to: name one with --turn that is \
+                     reached over TCP (?transport=tcp) or TLS (turns:), or give --direct, by which peers see your address",
                 );
             }
             NoRelayCause::NotFound => "cannot be found by its name".to_owned(),
@@ -223,7 +228,7 @@ mod tests {
         let offered = [server("stun:s"), server("turn:t")];
         let chosen = |own: &[&str], only| {
             let own: Vec<IceServer> = own.iter().map(|url| server(url)).collect();
-            urls(&chosen(&own, &offered, only, false)).join(" ")
+            urls(&chosen(&own, &offered, only)).join(" ")
         };
         assert_eq!(chosen(&[], false), "stun:s stun:t turn:t");
         assert_eq!(chosen(&["stun:x"], false), "stun:x stun:t turn:t");
@@ -233,17 +238,6 @@ mod tests {
         assert_eq!(chosen(&["stun:x", "turn:y"], true), "turn:y");
         // Over TCP nobody need speak STUN as well, and it would not tell an address for UDP.
         assert_eq!(chosen(&["turns:y", "turn:z?transport=tcp"], false), "stun:s turns:y turn:z?transport=tcp");
-    }
-
-    #[test]
-    fn who_hides_behind_a_proxy_uses_what_it_leads_to_if_there_is_some() {
-        let chosen = |own: &[&str], only| {
-            let own: Vec<IceServer> = own.iter().map(|url| server(url)).collect();
-            urls(&chosen(&own, &[], only, true)).join(" ")
-        };
-        assert_eq!(chosen(&["turn:a", "turns:b", "turn:c?transport=tcp"], true), "turns:b turn:c?transport=tcp");
-        assert_eq!(chosen(&["turn:a"], true), "turn:a");
-        assert_eq!(chosen(&["turn:a", "turns:b"], false), "stun:a turn:a turns:b");
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub struct Config {
     pub is_relay_only: bool,
     /// The SOCKS5 proxy by which TURN servers over TCP and TLS are reached.
     pub proxy: Option<ProxyUrl>,
+    /// Whether nothing goes past the proxy.
+    pub is_behind_proxy: bool,
     /// Whether the peer may be on this very machine.
     pub with_loopback: bool,
     /// How long nothing may be heard of the other side before a connection counts as lost.
@@ -114,6 +116,7 @@ pub struct Rtc {
     /// The STUN and TURN servers that the server has named last, if they are used.
     offered: Vec<IceServer>,
     uses_offered: bool,
+    has_proxy: bool,
 }
 
 impl Rtc {
@@ -124,18 +127,23 @@ impl Rtc {
     pub fn start(config: Config, outlet: Outlet, queued: Gauge) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (commands, receiver) = mpsc::unbounded_channel();
-        let uses_offered = config.uses_offered;
+        let (uses_offered, has_proxy) = (config.uses_offered, config.proxy.is_some());
         let thread = thread::Builder::new().name("lowkey-rtc".to_owned()).spawn(move || {
             runtime.block_on(serve(config, outlet, receiver));
             // A name that is still being looked up is not waited for.
             runtime.shutdown_background();
         })?;
         let (commands, thread) = (Some(commands), Some(thread));
-        Ok(Self { commands, thread, queued, queues: HashMap::new(), offered: Vec::new(), uses_offered })
+        let (queues, offered) = (HashMap::new(), Vec::new());
+        Ok(Self { commands, thread, queued, queues, offered, uses_offered, has_proxy })
     }
 
-    /// Uses these STUN and TURN servers, which the server names, for the connections to come.
-    pub fn take_offered(&mut self, servers: Vec<IceServer>) {
+    /// Uses these STUN and TURN servers, which the server names, for the connections to come. Where there is a proxy, the server is
+    /// not to learn what it hides, so of those only such are used that are reached by it.
+    pub fn take_offered(&mut self, mut servers: Vec<IceServer>) {
+        if self.has_proxy {
+            servers.retain(IceServer::is_stream);
+        }
         if self.uses_offered {
             self.offered = servers;
         }
@@ -209,8 +217,7 @@ async fn serve(config: Config, outlet: Outlet, mut commands: UnboundedReceiver<(
         if let Command::Begin(_, _, offered) = &command {
             let mut config = config.clone();
             let is_own = config.ice_servers.iter().any(IceServer::is_turn);
-            let has_proxy = config.proxy.is_some();
-            config.ice_servers = ice::chosen(&config.ice_servers, offered, config.is_relay_only, has_proxy);
+            config.ice_servers = ice::chosen(&config.ice_servers, offered, config.is_relay_only);
             connections.retain(|_, connection| !connection.is_closed());
             while tasks.try_join_next().is_some() {}
             let (sender, receiver) = mpsc::unbounded_channel();
@@ -240,11 +247,12 @@ async fn live(
     let relay = Relay::default();
     let has_turn = config.ice_servers.iter().any(IceServer::is_turn);
     if config.is_relay_only && !has_turn {
-        let reason = CloseReason::NoRelay(NoRelay { cause: NoRelayCause::NoServer, is_offered: false });
+        let cause = if config.is_behind_proxy { NoRelayCause::NoneByProxy } else { NoRelayCause::NoServer };
+        let reason = CloseReason::NoRelay(NoRelay { cause, is_offered: false });
         outlet.send(Input::Closed { id, reason }).await;
         return;
     }
-    let detours = Detours::new(&config.ice_servers, config.proxy.as_ref(), relay.clone());
+    let detours = Detours::new(&config.ice_servers, config.proxy.as_ref(), config.is_behind_proxy, relay.clone());
     // On the heap, since what it takes to build a connection would be part of this task for as long as it lives.
     let connection = match Box::pin(build(&config, &notes, &pace, &relay, &detours)).await {
         Ok(connection) => connection,

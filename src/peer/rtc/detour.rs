@@ -38,12 +38,15 @@ struct State {
     servers: Mutex<Vec<Option<(Server, Duration)>>>,
     streams: Mutex<JoinSet<()>>,
     relay: Relay,
+    is_only_way: bool,
 }
 
 impl Detours {
     /// The ways to those of these servers that need one, by the proxy if there is one. A relay over UDP loses no time to what was lost,
     /// and TCP less than TLS: so where there is a choice, the next is begun only if no relay was granted for a time.
-    pub fn new(servers: &[IceServer], proxy: Option<&ProxyUrl>, relay: Relay) -> Self {
+    ///
+    /// `is_only_way`: nothing is sent any other way, nor is a name looked up.
+    pub fn new(servers: &[IceServer], proxy: Option<&ProxyUrl>, is_only_way: bool, relay: Relay) -> Self {
         let is_tcp = |server: &IceServer| server.is_stream() && server.url.starts_with("turn:");
         let is_udp = |server: &IceServer| server.is_turn() && !server.is_stream();
         let tcp_wait = if servers.iter().any(is_udp) { PATIENCE } else { Duration::ZERO };
@@ -57,7 +60,13 @@ impl Detours {
             Some((server.url.clone(), Some((way, wait))))
         };
         let (urls, servers) = servers.iter().filter_map(detour).unzip();
-        Self(Arc::new(State { urls, servers: Mutex::new(servers), streams: Mutex::default(), relay }))
+        let (servers, streams) = (Mutex::new(servers), Mutex::default());
+        Self(Arc::new(State { urls, servers, streams, relay, is_only_way }))
+    }
+
+    /// Whether nothing goes any other way.
+    pub fn is_only_way(&self) -> bool {
+        self.0.is_only_way
     }
 
     /// The URL that the crate is to know this server by.
@@ -71,7 +80,7 @@ impl Detours {
 
     /// The socket with ways to these servers.
     pub fn beside(&self, socket: Arc<dyn AsyncUdpSocket>) -> Arc<dyn AsyncUdpSocket> {
-        if self.0.urls.is_empty() {
+        if self.0.urls.is_empty() && !self.0.is_only_way {
             return socket;
         }
         let (inbox, arrived) = mpsc::channel(QUEUE);
@@ -190,6 +199,8 @@ impl AsyncUdpSocket for Detour {
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
         match self.detours.index(transmit.destination) {
             Some(index) => Poll::Ready(self.send(index, transmit.destination, transmit.contents)),
+            // As any datagram that is lost on its way.
+            None if self.detours.is_only_way() => Poll::Ready(Ok(transmit.contents.len())),
             None => self.socket.poll_send(cx, transmit),
         }
     }
@@ -238,6 +249,8 @@ const END_TIME: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
 
     #[test]
@@ -245,7 +258,7 @@ mod tests {
         let detours = |urls: &[&str]| {
             let server =
                 |url: &&str| IceServer { url: (*url).to_owned(), username: String::new(), credential: String::new() };
-            Detours::new(&urls.iter().map(server).collect::<Vec<_>>(), None, Relay::default())
+            Detours::new(&urls.iter().map(server).collect::<Vec<_>>(), None, false, Relay::default())
         };
         let urls = ["stun:a", "turn:a", "turn:a?transport=tcp", "turns:[::1]:443"];
         let all = detours(&urls);
@@ -262,5 +275,43 @@ mod tests {
         assert_eq!(waits(&["turn:a", "turns:a"]), [1]);
         assert_eq!(waits(&["turns:a", "stun:a", "turn:a?transport=tcp"]), [1, 0]);
         assert_eq!(waits(&["turns:a"]), [0]);
+    }
+
+    /// A socket that counts what is sent by it.
+    #[derive(Debug, Default)]
+    struct Counting(AtomicUsize);
+
+    impl AsyncUdpSocket for Counting {
+        fn local_addr(&self) -> io::Result<SocketAddr> {
+            Ok(([127, 0, 0, 1], 1).into())
+        }
+
+        fn poll_send(&self, _: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Poll::Ready(Ok(transmit.contents.len()))
+        }
+
+        fn poll_recv(
+            &self,
+            _: &mut Context<'_>,
+            _: &mut [IoSliceMut<'_>],
+            _: &mut [RecvMeta],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+    }
+
+    #[test]
+    fn where_the_streams_are_the_only_way_no_datagram_leaves() {
+        for (is_only_way, sent) in [(true, 0), (false, 1)] {
+            let detours = Detours::new(&[], None, is_only_way, Relay::default());
+            let counting = Arc::new(Counting::default());
+            let socket = detours.beside(counting.clone());
+            let destination = "192.0.2.1:3478".parse().unwrap();
+            let transmit = Transmit { destination, ecn: None, contents: b"asked", segment_size: None, src_ip: None };
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            assert!(matches!(socket.poll_send(&mut cx, &transmit), Poll::Ready(Ok(5))));
+            assert_eq!(counting.0.load(Ordering::Relaxed), sent);
+        }
     }
 }

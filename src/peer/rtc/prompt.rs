@@ -64,6 +64,9 @@ impl Runtime for Prompt {
     }
 
     fn connect_tcp<'a>(&'a self, address: SocketAddr) -> Boxed<'a, io::Result<Arc<dyn AsyncTcpStream>>> {
+        if self.detours.is_only_way() {
+            return Box::pin(async { Err(io::ErrorKind::PermissionDenied.into()) });
+        }
         self.inner.connect_tcp(address)
     }
 
@@ -76,6 +79,10 @@ impl Runtime for Prompt {
                 }
                 _ => host.to_owned(),
             };
+            // Nobody but the proxy is to hear of a name.
+            if self.detours.is_only_way() {
+                return bracketed.parse().map(|address| vec![address]).map_err(|_| io::ErrorKind::NotFound.into());
+            }
             let left = self.look_up_until.saturating_duration_since(Instant::now());
             let found = match timeout(left, self.inner.resolve_host(&bracketed)).await {
                 Ok(found) => found,
