@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Arg, Parser};
 use lowkey::options::{self, PeerOptions, Start};
 use lowkey::peer::{Event, Peer};
+use lowkey::stderr::say;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
     match run(&start) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
-            eprintln!("lowkey-bot: {reason}");
+            say(format!("lowkey-bot: {reason}"));
             ExitCode::FAILURE
         }
     }
@@ -59,8 +60,10 @@ fn run(Start { options, profile, .. }: &Start<Options>) -> Result<(), String> {
             Event::Message { peer: caller, text } => {
                 peer.send(&caller, &text);
             }
-            Event::Online => eprintln!("lowkey-bot: online as {name} at {}", options.peer.server),
-            Event::Offline { reason, retry_in: Some(_) } => eprintln!("lowkey-bot: no server ({reason}); trying again"),
+            Event::Online => say(format!("lowkey-bot: online as {name} at {}", options.peer.server)),
+            Event::Offline { reason, retry_in: Some(_) } => {
+                say(format!("lowkey-bot: no server ({reason}); trying again"))
+            }
             Event::Offline { reason, retry_in: None } => {
                 peer.shutdown();
                 return Err(reason);

@@ -30,6 +30,7 @@ const IO: &[&str] = &[
     "server.rs",
     "server/clients.rs",
     "server/listener.rs",
+    "stderr.rs",
 ];
 
 /// What no pure file names. A group such as `use std::{fs, thread}` would hide its items, so there is none.
@@ -147,6 +148,14 @@ fn only_one_file_knows_webrtc() {
     for (path, code) in files() {
         let names_it = code.contains("webrtc::") || code.contains("rtc::ice") || code.contains("tokio::spawn");
         assert!(path.starts_with("peer/rtc") || !names_it, "{path}");
+    }
+}
+
+#[test]
+fn nothing_is_printed_by_a_macro_that_panics_where_nobody_reads() {
+    let bot = fs::read_to_string(source().join("../bot/main.rs")).unwrap();
+    for (path, code) in files().into_iter().chain([("bot/main.rs".to_owned(), bot)]) {
+        assert!(!["println!", "print!", "dbg!"].iter().any(|name| code.contains(name)), "{path}");
     }
 }
 

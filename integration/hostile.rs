@@ -556,15 +556,6 @@ fn metrics_and_status_are_told_without_names() {
 }
 
 #[test]
-fn under_systemd_log_lines_begin_with_their_level() {
-    let mut server = Server::start_with(&[("JOURNAL_STREAM", "8:1")]);
-    server.program.signal("TERM");
-    server.program.stderr.find("<6>stopping");
-    let mut server = Program::start("lowkey-server", &[], &[("JOURNAL_STREAM", "8:1"), ("PORT", "http")]);
-    server.stderr.find("<3>lowkey-server: ");
-}
-
-#[test]
 fn five_thousand_clients_come_and_go() {
     let world = World::new(&[]);
     let mut clients: Vec<TcpStream> = Vec::new();

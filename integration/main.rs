@@ -15,6 +15,7 @@ mod middle;
 mod networks;
 mod old_app;
 mod options;
+mod output;
 mod pipe;
 mod properties;
 mod proxy;

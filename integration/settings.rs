@@ -369,6 +369,39 @@ fn a_profile_has_a_name_an_identity_known_peers_and_settings_of_its_own() {
 }
 
 #[test]
+fn a_variable_that_protects_is_not_set_to_nothing_and_all_others_may_be() {
+    let every = every_setting();
+    for setting in settings(&every) {
+        // The decision for each.
+        let is_refused = match setting.get_id().as_str() {
+            "profile" | "relay_only" | "no_server_relays" | "proxy" | "strict" | "history" => true,
+            "server" | "name" | "stun" | "turn" | "access_token" | "access_token_file" | "direct" | "text_format" => {
+                false
+            }
+            "notify" | "notify_text" | "bell" | "color" | "times" => false,
+            key => panic!("a new setting wants a decision here: {key}"),
+        };
+        let variable = config::variable(setting);
+        for empty in ["", " "] {
+            let variables = [("HOME", "/nonexistent"), (variable, empty)];
+            match is_refused {
+                true => {
+                    let error = refused("lowkey", &["config"], &variables);
+                    assert!(error.starts_with(&format!("lowkey: {variable} is set to nothing, and so ")), "{error}");
+                }
+                false => {
+                    let listed = printed("lowkey", &["config"], &variables);
+                    assert_eq!(shown(&listed, setting.get_id().as_str()).1, "default", "{variable}");
+                }
+            }
+        }
+    }
+    let history = [("LOWKEY_HISTORY", "")];
+    assert!(printed("lowkey-bot", &["config"], &history).contains("server"), "which the bot does not have");
+    refused("lowkey-bot", &[], &[("LOWKEY_STRICT", "")]);
+}
+
+#[test]
 fn a_peer_with_the_name_of_a_command_can_be_called() {
     let server = Server::start();
     let mut config = server.peer("config");

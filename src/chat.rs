@@ -38,6 +38,7 @@ use crate::options::{self, ChatOptions, PeerOptions, Start, config};
 use crate::peer::trust::Link;
 use crate::peer::{Peer, ServerUrlError};
 use crate::profile::{Profile, Username};
+use crate::stderr::say;
 use client::{Bells, Client, End, Mail, Memory, Screen};
 use command::Command;
 use conversation::{Accepts, Conversation, Failure, Script, Until};
@@ -109,7 +110,7 @@ pub fn main() -> ExitCode {
     match run(start) {
         Ok(code) => code,
         Err(Refusal { code, reason }) => {
-            eprintln!("lowkey: {reason}");
+            say(format!("lowkey: {reason}"));
             ExitCode::from(code)
         }
     }
@@ -308,10 +309,10 @@ fn chosen_name(is_interactive: bool, profile: &Result<Profile, String>) -> Resul
             Ok(name) => {
                 let keep = |text: &str| config::change(text, &options::every_setting(), "name", &[name.to_string()]);
                 profile.change_config(keep).map_err(Refusal::system)?;
-                println!("Kept in {}; --name uses another one.", profile.path().display());
+                let _ = writeln!(io::stdout(), "Kept in {}; --name uses another one.", profile.path().display());
                 return Ok(name);
             }
-            Err(reason) => println!("{reason}"),
+            Err(reason) => drop(writeln!(io::stdout(), "{reason}")),
         }
     }
 }

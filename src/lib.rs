@@ -14,6 +14,7 @@
 //!   side is) and the cipher; and two rooms of I/O: the connection to the server, and WebRTC with the ways to its relays.
 //! * [`options`]: what both programs of a peer take: each setting with its flag, its environment variable and its key in the
 //!   profile's file; beneath it the start, which reads all three.
+//! * `stderr`: what every program says there, and how much of it `RUST_LOG` wants.
 //! * [`profile`]: where these programs keep what outlives them.
 //! * [`chat`]: the terminal client on top of `peer`.
 //!
@@ -50,3 +51,5 @@ pub mod profile;
 pub mod protocol;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(any(feature = "server", feature = "chat"))]
+pub mod stderr;

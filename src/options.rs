@@ -17,6 +17,7 @@ pub use start::{Start, parse, start_log};
 
 use crate::peer::{Error, ProxyUrl, ServerUrl, Settings, TextFormat};
 use crate::profile::{Profile, ProfileName, Username};
+use crate::stderr::say;
 use servers::{AccessToken, StunServer, TurnServer};
 
 /// The options of every program that is a peer.
@@ -145,7 +146,7 @@ impl PeerOptions {
 }
 
 fn warn_of_no_identity(name: &str, error: &str) {
-    eprintln!("* {error}; so nobody will know {name} again after this start");
+    say(format!("* {error}; so nobody will know {name} again after this start"));
 }
 
 /// [`TextFormat`], as it is written on a command line.

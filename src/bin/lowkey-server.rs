@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use lowkey::server::{Config, Server, config, limits};
+use lowkey::stderr::{self, LogLevels};
 
 fn main() -> ExitCode {
     let argument = env::args_os().nth(1).map(|argument| argument.to_string_lossy().into_owned());
@@ -18,7 +19,10 @@ fn main() -> ExitCode {
 }
 
 fn serve() -> ExitCode {
-    start_log();
+    match LogLevels::parse(&lookup("RUST_LOG").unwrap_or_default()) {
+        Ok(levels) => start_log(&levels),
+        Err(reason) => return fail(2, &reason),
+    }
     let config = match Config::from_env(lookup, |path| std::fs::read_to_string(path).map_err(|error| error.to_string()))
     {
         Ok(config) => config,
@@ -39,7 +43,7 @@ fn serve() -> ExitCode {
             return fail(1, &format!("cannot listen on {wanted}: {error}{advice}"));
         }
     };
-    eprintln!("lowkey-server {}: listening on {}", env!("CARGO_PKG_VERSION"), server.local_addr());
+    stderr::say(format!("lowkey-server {}: listening on {}", env!("CARGO_PKG_VERSION"), server.local_addr()));
     match server.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, &format!("cannot wait for events: {error}")),
@@ -57,9 +61,9 @@ fn lookup(name: &str) -> Option<String> {
 
 /// Logs to standard error. Under systemd each line begins with its level, as journald reads it, and leaves out the time,
 /// which journald knows.
-fn start_log() {
-    let mut logger = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"));
-    if is_journaled() {
+fn start_log(levels: &LogLevels) {
+    let mut logger = levels.logger(log::LevelFilter::Info, &[]);
+    if stderr::is_journal() {
         logger.format(|out, record| {
             let level = match record.level() {
                 log::Level::Error => 3,
@@ -78,10 +82,6 @@ fn start_log() {
         });
     }
     logger.init();
-}
-
-fn is_journaled() -> bool {
-    env::var_os("JOURNAL_STREAM").is_some()
 }
 
 fn help() -> String {
@@ -111,7 +111,7 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn fail(code: u8, reason: &str) -> ExitCode {
-    let level = if is_journaled() { "<3>" } else { "" };
-    eprintln!("{level}lowkey-server: {reason}");
+    let level = if stderr::is_journal() { "<3>" } else { "" };
+    stderr::say(format!("{level}lowkey-server: {reason}"));
     ExitCode::from(code)
 }

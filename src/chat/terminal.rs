@@ -150,7 +150,7 @@ fn read_lines(
                     break;
                 }
                 interrupted = Some(Instant::now());
-                println!("* Ctrl-C again, Ctrl-D or /quit ends the program");
+                let _ = writeln!(io::stdout(), "* Ctrl-C again, Ctrl-D or /quit ends the program");
             }
             Err(_) => {
                 let _ = mail.send(Mail::EndOfInput);

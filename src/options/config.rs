@@ -187,6 +187,17 @@ pub fn is_secret(option: &Arg) -> bool {
     option.is_hide_env_values_set()
 }
 
+/// The settings whose variable is not to be set to nothing, and what would follow if it were passed over: whoever writes one of them
+/// down wants to be hidden, kept apart or careful. Without the others a program is as careful as with them, or says what it lacks.
+pub const REFUSED_EMPTY: [(&str, &str); 6] = [
+    ("profile", "your main profile would be used"),
+    ("relay_only", "peers would see your address"),
+    ("no_server_relays", "the relays that the server offers would be used"),
+    ("proxy", "the server would see your address"),
+    ("strict", "peers that prove nothing would be talked to"),
+    ("history", "your commands would be kept on disk"),
+];
+
 /// The line in which a span begins.
 fn line(text: &str, span: Option<Range<usize>>) -> usize {
     let start = span.map_or(0, |span| span.start).min(text.len());

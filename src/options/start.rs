@@ -16,6 +16,7 @@ use super::config::{self, File};
 use super::manual::{About, ConfigTask};
 use super::{every_setting, settings, uniform};
 use crate::profile::{Profile, ProfileName};
+use crate::stderr::{LogLevels, say};
 
 /// What a program begins with.
 pub struct Start<T> {
@@ -57,7 +58,7 @@ pub fn parse<T: Parser>() -> Result<Start<T>, ExitCode> {
             ExitCode::SUCCESS
         }
         Stop::Wrong(reason) => {
-            eprintln!("{}: {reason}", command.get_name());
+            say(format!("{}: {reason}", command.get_name()));
             ExitCode::from(2)
         }
     })
@@ -131,13 +132,21 @@ fn read<T: Parser>(command: &Command, arguments: Vec<OsString>) -> Result<Start<
     Ok(Start { options, profile, matches })
 }
 
-/// Reads the command line with the options of `with`. A variable that is set to nothing is not set.
+/// Reads the command line with the options of `with`. A variable that is set to nothing is not set, unless it protects.
 fn matches(command: &Command, with: Command, arguments: &[OsString]) -> Result<ArgMatches, Stop> {
-    let with = with.mut_args(|option| {
-        let is_empty =
-            option.get_env().is_some_and(|name| std::env::var_os(name).is_some_and(|value| value.is_empty()));
-        if is_empty { option.env(Resettable::Reset) } else { option }
-    });
+    let is_empty = |option: &clap::Arg| {
+        let value = option.get_env().and_then(std::env::var_os);
+        value.is_some_and(|value| value.to_str().is_some_and(|value| value.trim().is_empty()))
+    };
+    for (key, then) in config::REFUSED_EMPTY {
+        if let Some(option) = settings(&with).find(|option| option.get_id() == key && is_empty(option)) {
+            let variable = config::variable(option);
+            return Err(Stop::Wrong(format!(
+                "{variable} is set to nothing, and so {then}; unset it if that is wanted"
+            )));
+        }
+    }
+    let with = with.mut_args(|option| if is_empty(&option) { option.env(Resettable::Reset) } else { option });
     with.try_get_matches_from(arguments).map_err(|error| match error.use_stderr() {
         true => wrong(command, &error),
         false => Stop::Help(error),
@@ -153,7 +162,7 @@ fn file(profile: &Profile) -> Result<File, String> {
     let is_open = std::fs::metadata(&path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0);
     if is_open && let Some(secret) = file.secrets(&every).next() {
         let path = path.display();
-        eprintln!("* {path} holds a secret ({secret}), and others on this machine may read it; chmod 600 {path}");
+        say(format!("* {path} holds a secret ({secret}), and others on this machine may read it; chmod 600 {path}"));
     }
     Ok(file)
 }
@@ -172,7 +181,7 @@ fn warn_of_unknown_variables(program: &str) {
     for name in unknown {
         let meant = config::nearest(&name, known.iter().copied());
         let meant = meant.map(|meant| format!("; did you mean {OURS}{meant}?")).unwrap_or_default();
-        eprintln!("* the environment variable {OURS}{} is none of {program}'s{meant}", name.escape_debug());
+        say(format!("* the environment variable {OURS}{} is none of {program}'s{meant}", name.escape_debug()));
     }
 }
 
@@ -207,15 +216,15 @@ fn wrong(command: &Command, error: &clap::Error) -> Stop {
     Stop::Wrong(format!("{reason}; see {name} --help"))
 }
 
-/// Logs to standard error where `RUST_LOG` asks for it. What the crates beneath say of a healthy call looks like trouble, so
-/// they are only heard when they are named.
+/// Logs to standard error where `RUST_LOG` asks for it; a value that says nothing is told of. What the crates beneath say of a
+/// healthy call looks like trouble, so they are only heard when they are named.
 pub fn start_log() {
-    let mut logger = env_logger::Builder::new();
-    logger.filter_level(log::LevelFilter::Off);
-    for noisy in ["rtc", "webrtc", "mio", "rustls", "tungstenite"] {
-        logger.filter_module(noisy, log::LevelFilter::Off);
-    }
-    logger.parse_default_env().init();
+    let wish = std::env::var_os("RUST_LOG").unwrap_or_default();
+    let levels = LogLevels::parse(&wish.to_string_lossy()).unwrap_or_else(|reason| {
+        say(format!("* {reason}; nothing is logged"));
+        LogLevels::default()
+    });
+    levels.logger(log::LevelFilter::Off, &["rtc", "webrtc", "mio", "rustls", "tungstenite"]).init();
 }
 
 /// What the names of our variables begin with.
