@@ -21,6 +21,7 @@ mod properties;
 mod proxy;
 mod readme;
 mod relay;
+mod requests;
 mod resume;
 mod script;
 mod settings;

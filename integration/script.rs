@@ -258,6 +258,129 @@ fn bot(server: &Server, folder: &Folder, first_line: &str) -> (std::process::Chi
     (child, lines)
 }
 
+/// A name that would be a command if what a script does with it made a line end of its backslash.
+const HOSTILE_NAME: &str = r"x\n/set notify touch pwned\n/quit";
+
+#[test]
+fn the_bots_of_the_readme_answer_somebody_whose_name_is_made_of_commands() {
+    let server = Server::start();
+    let mut mallory = server.peer(HOSTILE_NAME);
+    for (first_line, name, answer) in
+        [("#!/bin/sh", "counter", "that has 5 characters"), ("#!/usr/bin/env python3", "shouter", "HELLO")]
+    {
+        let folder = Folder::new(&format!("hostile-{name}"));
+        let (mut child, _errors) = bot(&server, &folder, first_line);
+        crate::world::until("the bot is online", || {
+            mallory.peer.request(name);
+            mallory.find("an answer", |event| match event {
+                Event::Open { .. } => Some(Some(())),
+                Event::Closed { .. } => Some(None),
+                _ => None,
+            })
+        });
+        for _ in 0..2 {
+            mallory.peer.send(name, "hello");
+            assert_eq!(mallory.message(), (name.to_owned(), answer.to_owned()), "it is the one who is answered");
+        }
+        let group = format!("-{}", child.id());
+        assert!(Command::new("kill").args(["-TERM", "--", &group]).status().unwrap().success());
+        let _ = child.wait();
+    }
+}
+
+#[test]
+fn no_line_of_a_script_sets_what_runs_a_program() {
+    let server = Server::start();
+    let folder = Folder::new("no-notify");
+    let file = folder.0.join("pwned");
+    let mut bob = server.peer("bob");
+    let set = format!("/set notify touch {}", file.display());
+    let json = json!({ "command": "set", "name": "notify", "value": format!("touch {}", file.display()) }).to_string();
+    let (url, timeout) = (server.url(), ["--timeout", "60"]);
+    let base = ["--server", &url, "--name", "alice"];
+    for (arguments, line) in [(&["listen"][..], &set), (&["--json", "listen"], &json)] {
+        let mut alice =
+            Program::start("lowkey", &[&base[..], &timeout, arguments].concat(), &[("HOME", folder.path())]);
+        alice.write(line);
+        crate::world::until("alice is there", || {
+            bob.peer.request("alice");
+            bob.find("an answer", |event| match event {
+                Event::Open { .. } => Some(Some(())),
+                Event::Closed { reason: CloseReason::NotOnline, .. } => Some(None),
+                _ => None,
+            })
+        });
+        bob.peer.send("alice", "hello");
+        while !alice.stdout.next().contains("hello") {}
+        alice.signal("TERM");
+        assert_eq!(alice.wait().code(), Some(1), "it could not be done");
+        assert!(!file.exists());
+        bob.wait(&Event::Closed { peer: "alice".to_owned(), reason: CloseReason::PeerLeft });
+    }
+    assert_eq!(run(&server, "alice", &["-e", &set]).0, 1);
+    assert_eq!(run(&server, "alice", &["-e", "/set notify off"]).0, 0);
+}
+
+#[test]
+fn who_follows_a_file_sends_each_line_whatever_it_looks_like() {
+    let server = Server::start();
+    let mut bob = server.peer("bob");
+    let url = server.url();
+    let start = || {
+        let arguments = ["--server", &url, "--name", "alice", "send", "--follow", "bob"];
+        Program::start("lowkey", &arguments, &[])
+    };
+    let lines = ["/quit", "//x", "/set notify touch pwned", "", " {\"command\":\"quit\"}"];
+    let mut alice = start();
+    bob.answer("alice");
+    // Each goes out before the next is written.
+    for line in lines {
+        alice.write(line);
+        assert_eq!(bob.message().1, line);
+    }
+    alice.write("last");
+    alice.stdin = None;
+    assert_eq!(bob.message().1, "last");
+    let left = Event::Closed { peer: "alice".to_owned(), reason: CloseReason::PeerLeft };
+    bob.wait(&left);
+    assert_eq!(alice.wait().code(), Some(0));
+    // Nothing is read for somebody who is gone.
+    let mut alice = start();
+    bob.wait(&Event::Request { peer: "alice".to_owned() });
+    bob.peer.decline("alice");
+    assert_eq!(alice.wait().code(), Some(4));
+}
+
+#[test]
+fn a_name_that_was_printed_can_be_handed_on() {
+    let server = Server::start();
+    let mut odd = server.peer("-o d\\n");
+    let url = server.url();
+    let (base, home) = (["--server", &url, "--name", "alice"], Folder::new("handed-on"));
+    let variables = [("HOME", home.path())];
+    let mut alice =
+        Program::start("lowkey", &[&base[..], &["listen", "--from", "\"-o%20d%5Cn\""]].concat(), &variables);
+    alice.stderr.find("online");
+    odd.peer.request("alice");
+    odd.wait(&Event::Open { peer: "alice".to_owned() });
+    odd.peer.send("alice", "hello");
+    let line = alice.stdout.next();
+    let (name, text) = line.split_once(": ").unwrap();
+    assert_eq!((name, text), ("\"-o%20d%5Cn\"", "hello"));
+    alice.write(&format!("/msg {name} back"));
+    assert_eq!(odd.message().1, "back");
+    alice.signal("TERM");
+    // Who looks for more has taken what came before.
+    let left = Event::Closed { peer: "alice".to_owned(), reason: CloseReason::PeerLeft };
+    odd.wait(&left);
+    assert_eq!(alice.wait().code(), Some(0));
+    let mut alice = Program::start("lowkey", &[&base[..], &["send", name, "by its name"]].concat(), &variables);
+    odd.answer("alice");
+    assert_eq!(odd.message().1, "by its name");
+    odd.wait(&left);
+    assert_eq!(alice.wait().code(), Some(0));
+}
+
 #[test]
 fn the_bots_of_the_readme_work_as_they_are_printed() {
     let server = Server::start();

@@ -8,6 +8,7 @@
 mod client;
 pub mod command;
 pub mod conversation;
+pub mod harmless;
 mod input;
 pub mod json;
 mod notify;
@@ -42,6 +43,7 @@ use crate::stderr::say;
 use client::{Bells, Client, End, Mail, Memory, Screen};
 use command::Command;
 use conversation::{Accepts, Conversation, Failure, Script, Until};
+use input::Reading;
 use notify::Notifier;
 use people::People;
 use report::Report;
@@ -76,7 +78,7 @@ struct Options {
     #[arg(long)]
     qr: bool,
     /// Call this user at once, by name or by a link, which names the server too
-    #[arg(value_name = "PEER")]
+    #[arg(value_name = "PEER", value_parser = peer_name)]
     call: Option<String>,
     #[command(subcommand)]
     task: Option<Task>,
@@ -87,17 +89,28 @@ struct Options {
 enum Task {
     /// Send a text and end when it has arrived
     Send {
+        /// Send each line of standard input as a text, as soon as it comes: none is a command. It ends with the input, or with the
+        /// chat
+        #[arg(short, long)]
+        follow: bool,
         /// To this user, by name or by a link
+        #[arg(value_parser = peer_name)]
         peer: String,
         /// The text; without it, all of standard input
+        #[arg(conflicts_with = "follow")]
         text: Vec<String>,
     },
     /// Take calls without asking, print what comes, and do what is read
     Listen {
         /// Only take calls of this user; may be repeated
-        #[arg(long, value_name = "PEER")]
+        #[arg(long, value_name = "PEER", value_parser = peer_name)]
         from: Vec<String>,
     },
+}
+
+/// A name as it is printed, so that a script can hand it on.
+fn peer_name(word: &str) -> Result<String, &'static str> {
+    harmless::read_name(word).ok_or("a name in quotes is as it was shown, such as \"a%20b\"")
 }
 
 /// Runs the program `lowkey` on the command line of this process.
@@ -169,7 +182,10 @@ fn run(start: Start<Options>) -> Result<ExitCode, Refusal> {
     if options.qr {
         return print_qr(&people);
     }
+    let is_following = matches!(options.task, Some(Task::Send { follow: true, .. }));
     let script = Script {
+        has_person: is_interactive,
+        ends_with_chat: is_following,
         until: options.until.or(matches!(options.task, Some(Task::Send { .. })).then_some(Until::Delivered)),
         accepts: match &options.task {
             Some(Task::Listen { from }) if from.is_empty() => Accepts::All,
@@ -213,10 +229,15 @@ fn run(start: Start<Options>) -> Result<ExitCode, Refusal> {
     });
     let is_listening = matches!(options.task, Some(Task::Listen { .. }));
     if !is_interactive {
-        let has_all = matches!(options.task, Some(Task::Send { .. })) || !options.execute.is_empty();
+        let has_all = matches!(options.task, Some(Task::Send { follow: false, .. })) || !options.execute.is_empty();
+        let reading = match options.json {
+            _ if is_following => Reading::Texts,
+            true => Reading::Json,
+            false => Reading::Commands,
+        };
         // Whoever listens does so for ever, if it is not said until when.
         let is_finite = !is_listening || options.until.is_some();
-        input::read(mail.clone(), client.peer.clone(), options.json, has_all, is_finite);
+        input::read(mail.clone(), client.peer.clone(), reading, has_all, is_finite);
     }
     if let Some(seconds) = options.timeout {
         let mail = mail.clone();
@@ -263,9 +284,10 @@ fn first_commands(options: &mut Options) -> Result<Vec<Command>, Refusal> {
     commands.extend(options.call.take().map(|peer| Command::Connect { peer }));
     let read = if options.json { json::command } else { Command::parse };
     commands.extend(options.execute.iter().map(|line| read(line)));
-    if let Some(Task::Send { peer, text }) = &options.task {
+    if let Some(Task::Send { peer, text, follow }) = &options.task {
         commands.push(Command::Connect { peer: peer.clone() });
         match text.is_empty() {
+            _ if *follow => {}
             false => commands.push(Command::text(text.join(" "))),
             true => {
                 let mut bytes = Vec::new();

@@ -248,7 +248,7 @@ impl Peer {
     /// # Errors
     /// [`Error`]; a server that is out of reach is none.
     pub fn connect_with(server: ServerUrl, username: &str, settings: Settings) -> Result<(Self, Events), Error> {
-        if username.is_empty() || username.len() > 64 || username.chars().any(char::is_control) {
+        if !crate::protocol::is_username(username) {
             return Err(Error::Username);
         }
         let is_behind_proxy = settings.proxy.is_some() && !settings.is_direct;

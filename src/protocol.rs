@@ -13,6 +13,14 @@ use serde_json::value::RawValue;
 /// The path on which the server takes WebSocket upgrades.
 pub const WEBSOCKET_PATH: &str = "/ws";
 
+/// Whether a user can have this name: 1 to 64 bytes of UTF-8 without control characters.
+pub fn is_username(name: &str) -> bool {
+    (1..=MAX_USERNAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
+/// The longest username, in bytes.
+pub const MAX_USERNAME_BYTES: usize = 64;
+
 /// What a message asks for or tells: the envelope's `type` field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MessageType {

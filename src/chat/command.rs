@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use super::harmless::{first_word, name, read_name};
+
 /// What a line asks for. As JSON it is an object whose `command` is the name in lower case and whose other members are the fields here,
 /// as in `{"command":"send","peer":"bob","text":"hello"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -120,9 +122,11 @@ impl Command {
             return Self::text(rest);
         }
         let (name, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-        let rest = rest.trim_start();
-        let (first, further) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-        let (first, further) = ((!first.is_empty()).then(|| first.to_owned()), further.trim());
+        let (first, further) = first_word(rest);
+        let Some(word) = read_name(first) else {
+            return Self::Mistake(format!("{first} is no name: one in quotes is as it was shown, such as \"a%20b\""));
+        };
+        let (first, further) = ((!first.is_empty()).then_some(word), further.trim_end());
         match (name, first, further) {
             ("msg", Some(peer), text) if !text.is_empty() => {
                 Self::Send { peer: Some(peer), text: text.to_owned(), id: None }
@@ -275,6 +279,7 @@ pub fn complete(line: &str, names: &[String]) -> (usize, Vec<String>) {
     let start = line.rfind(char::is_whitespace).map_or(0, |at| at + 1);
     let word = &line[start..];
     let before: Vec<&str> = line[..start].split_whitespace().collect();
+    let names: Vec<_> = names.iter().map(|peer| name(peer)).collect();
     let fits = |candidates: &mut dyn Iterator<Item = &str>| -> Vec<String> {
         candidates.filter(|candidate| candidate.starts_with(word)).map(|candidate| format!("{candidate} ")).collect()
     };
@@ -286,14 +291,14 @@ pub fn complete(line: &str, names: &[String]) -> (usize, Vec<String>) {
         [
             "/connect" | "/accept" | "/decline" | "/to" | "/msg" | "/retry" | "/leave" | "/trust" | "/forget"
             | "/block" | "/unblock",
-        ] => fits(&mut names.iter().map(String::as_str)),
-        ["/verify"] => fits(&mut names.iter().map(String::as_str).chain(["yes"])),
+        ] => fits(&mut names.iter().map(|name| &**name)),
+        ["/verify"] => fits(&mut names.iter().map(|name| &**name).chain(["yes"])),
         ["/set"] => fits(&mut SETTINGS.into_iter()),
         ["/set", "bell" | "color" | "times"] => fits(&mut ["on", "off"].into_iter()),
         ["/help"] => fits(&mut commands.iter().map(|command| command.trim_start_matches('/'))),
         // A name at the start of a text, as in "bob: ".
         [] if !word.is_empty() => {
-            let names = names.iter().filter(|name| name.starts_with(word));
+            let names = names.into_iter().filter(|name| name.starts_with(word));
             names.map(|name| format!("{name}: ")).collect()
         }
         _ => Vec::new(),
@@ -333,6 +338,9 @@ mod tests {
             ("/forget bob", Command::Forget { peer: bob() }),
             ("/block", Command::Block { peer: None }),
             ("/unblock bob", Command::Unblock { peer: bob() }),
+            ("/unblock \"b%6Fb\"", Command::Unblock { peer: bob() }),
+            ("/decline \"a b\"", Command::Decline { peer: Some("a b".to_owned()) }),
+            ("/msg \"b%6Fb\"  \"two  words\" ", msg("\"two  words\"")),
             ("/link", Command::Link),
             ("/set", Command::Set { name: None, value: None }),
             ("/set bell off", Command::Set { name: Some("bell".to_owned()), value: Some("off".to_owned()) }),
@@ -365,6 +373,9 @@ mod tests {
             "/to a b",
             "/unblock",
             "/who x",
+            "/connect \"a",
+            "/msg \"a\"b x",
+            "/block \"%ff\"",
         ] {
             assert!(matches!(Command::parse(line), Command::Mistake(_)), "{line}");
         }
@@ -386,6 +397,8 @@ mod tests {
         let names = ["bob".to_owned(), "bobby".to_owned(), "carol".to_owned()];
         let complete = |line: &str| complete(line, &names);
         let strings = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+        let odd = ["a b".to_owned()];
+        assert_eq!(super::complete("/decline ", &odd), (9, strings(&["\"a%20b\" "])), "as it can be read again");
         assert_eq!(complete("/con"), (0, strings(&["/connect "])));
         assert_eq!(complete("/ver"), (0, strings(&["/verify "])), "once, though the help has it twice");
         assert_eq!(complete("/connect bo"), (9, strings(&["bob ", "bobby "])));

@@ -7,8 +7,10 @@ use super::command::Command;
 use super::people::People;
 use super::report::{ChatReport, ChatState, Mark, Prompt, Report};
 use super::screen;
+use crate::options::is_on;
 use crate::peer::trust::{Known, Link};
 use crate::peer::{CloseReason, Event, NotSentReason, Trust};
+use crate::protocol::is_username;
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,9 +77,13 @@ pub struct Text {
     pub id: Option<String>,
 }
 
-/// How a program without a person at it goes on and ends.
+/// Who types the lines, and how a program without a person at it goes on and ends.
 #[derive(Debug, Clone, Default)]
 pub struct Script {
+    /// A person at a terminal, so it is none.
+    pub has_person: bool,
+    /// The end of any chat or call is the end of its input too.
+    pub ends_with_chat: bool,
     /// What ends it once there are no more commands; without it, that nothing waits to be sent.
     pub until: Option<Until>,
     /// Whose calls are taken without asking.
@@ -255,6 +261,10 @@ impl Conversation {
 
     /// Takes what the user asks for.
     pub fn command(&mut self, command: Command) -> Vec<Effect> {
+        if !self.script.has_person && runs_a_program(&command) {
+            // A script passes on what others have written, and one slip of its quotes would make a command of that.
+            return self.refuse(ONLY_BY_HAND);
+        }
         match command {
             Command::Send { peer: None, text, id } => match self.pasted.take() {
                 Some(pasted) => self.answer_paste(pasted, text, id),
@@ -505,6 +515,10 @@ impl Conversation {
         self.people.left(&peer);
         let failure = cause(&reason);
         self.cause = failure.or(self.cause);
+        if self.script.ends_with_chat {
+            self.is_finishing = true;
+            failure.into_iter().for_each(|failure| self.fail(failure));
+        }
         self.set_state(&peer, State::Closed);
         effects.extend(self.give_back(&peer, failure.unwrap_or(Failure::Lost)));
         if let Some(chat) = self.chat_mut(&peer) {
@@ -658,7 +672,7 @@ impl Conversation {
 
     /// Calls a peer, now or as soon as the server is there.
     fn call(&mut self, peer: &str) -> Result<Vec<Effect>, Vec<Effect>> {
-        if peer.is_empty() || peer.len() > MAX_NAME || peer.chars().any(char::is_control) {
+        if !is_username(peer) {
             return Err(self.refuse(&format!("nobody can be called {}", screen::name(peer))));
         }
         let is_waiting = self.server == Server::Sought;
@@ -884,6 +898,12 @@ impl Conversation {
     }
 }
 
+/// Whether this sets something that runs a program.
+fn runs_a_program(command: &Command) -> bool {
+    let Command::Set { name: Some(name), value: Some(value) } = command else { return false };
+    name == "notify" && is_on(value) != Some(false)
+}
+
 /// What it means for a script that a chat has ended like this; nothing where it has ended well.
 fn cause(reason: &CloseReason) -> Option<Failure> {
     match reason {
@@ -918,8 +938,9 @@ fn lines_go_to(peer: &str) -> Effect {
 /// Texts that may wait for a chat to open, and as many that may be kept for another time.
 const MAX_WAITING: usize = 1000;
 
-/// The longest name of any user, in bytes.
-const MAX_NAME: usize = 64;
+/// What a script is told that wants to set what runs a program.
+const ONLY_BY_HAND: &str = "what runs a program is not set by a script's line, but with --notify, LOWKEY_NOTIFY, notify in \
+     config.toml, or by hand at a terminal; off can be said everywhere";
 
 #[cfg(test)]
 mod tests {
@@ -1221,13 +1242,47 @@ mod tests {
 
     #[test]
     fn who_listens_takes_calls_of_those_who_may() {
-        let mut all = start(Script { accepts: Accepts::All, until: None });
+        let mut all = start(Script { accepts: Accepts::All, ..Script::default() });
         all.happened(Event::Online);
         assert_eq!(all.happened(Event::Request { peer: bob() }), [Effect::Accept(bob())]);
-        let mut only = start(Script { accepts: Accepts::Only(vec![bob()]), until: None });
+        let mut only = start(Script { accepts: Accepts::Only(vec![bob()]), ..Script::default() });
         assert_eq!(only.happened(Event::Request { peer: bob() }), [Effect::Accept(bob())]);
         let carol = "carol".to_owned();
         assert_eq!(only.happened(Event::Request { peer: carol.clone() }), [Effect::Decline(carol)]);
+    }
+
+    #[test]
+    fn what_runs_a_program_is_set_by_a_person_and_never_by_a_line_of_a_script() {
+        let is_set = |has_person, line: &str| {
+            let mut chat = start(Script { has_person, ..Script::default() });
+            let effects = typed(&mut chat, line);
+            assert_eq!(chat.failure().is_some(), effects == [mistake(ONLY_BY_HAND)], "{line}");
+            matches!(effects[..], [Effect::Set { .. }])
+        };
+        for line in ["/set notify touch /tmp/x", "/set  notify  1", "/set \"notify\" x", "/set \"n%6Ftify\" on"] {
+            assert!(is_set(true, line) && !is_set(false, line), "{line}");
+        }
+        for line in ["/set notify off", "/set notify", "/set bell on", "/set"] {
+            assert!(is_set(true, line) && is_set(false, line), "{line}");
+        }
+        let json = r#"{"command":"set","name":"notify","value":"touch /tmp/x"}"#;
+        let mut chat = start(Script::default());
+        assert_eq!(chat.command(super::super::json::command(json)), [mistake(ONLY_BY_HAND)]);
+    }
+
+    #[test]
+    fn who_follows_a_log_ends_with_the_chat() {
+        let mut chat = start(Script { ends_with_chat: true, until: Some(Until::Delivered), ..Script::default() });
+        chat.happened(Event::Online);
+        typed(&mut chat, "/connect bob");
+        chat.happened(open("bob"));
+        assert_eq!(typed(&mut chat, "one"), [send("one")]);
+        assert_eq!(done(chat.happened(closed("bob", CloseReason::PeerLeft))), [Effect::Quit]);
+        let mut chat = start(Script { ends_with_chat: true, until: Some(Until::Delivered), ..Script::default() });
+        chat.happened(Event::Online);
+        typed(&mut chat, "/connect bob");
+        assert_eq!(done(chat.happened(closed("bob", CloseReason::NotOnline))), [Effect::Quit]);
+        assert_eq!(chat.failure(), Some(Failure::Unreached));
     }
 
     #[test]

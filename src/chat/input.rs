@@ -10,16 +10,35 @@ use super::command::Command;
 use super::json;
 use crate::peer::Peer;
 
-/// Starts to read commands from standard input, whatever it is, unless `has_all`. That there are no more is told if that
-/// `is_finite`.
-pub fn read(mail: Sender<Mail>, peer: Peer, is_json: bool, has_all: bool, is_finite: bool) {
+/// What the lines of standard input are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// Commands and texts, as a person would type them.
+    Commands,
+    /// Commands as JSON.
+    Json,
+    /// Texts, whatever they look like.
+    Texts,
+}
+
+impl Reading {
+    fn command(self, line: &str) -> Command {
+        match self {
+            Self::Commands => Command::parse(line),
+            Self::Json => json::command(line),
+            Self::Texts => Command::text(line),
+        }
+    }
+}
+
+/// Starts to read from standard input, whatever it is, unless `has_all`. That there is no more is told if that `is_finite`.
+pub fn read(mail: Sender<Mail>, peer: Peer, reading: Reading, has_all: bool, is_finite: bool) {
     thread::spawn(move || {
         let mut input = io::stdin().lock();
-        let limit = if is_json { MAX_JSON } else { MAX_LINE };
+        let limit = if reading == Reading::Json { MAX_JSON } else { MAX_LINE };
         while !has_all && let Ok(Some(line)) = read_line(&mut input, limit) {
-            let command = if is_json { json::command(&line) } else { Command::parse(&line) };
             let (taken, has_room) = mpsc::sync_channel(1);
-            if mail.send(Mail::Command(command, Some(taken))).is_err() || has_room.recv().is_err() {
+            if mail.send(Mail::Command(reading.command(&line), Some(taken))).is_err() || has_room.recv().is_err() {
                 return;
             }
             // No faster than it goes out.

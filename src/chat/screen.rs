@@ -1,8 +1,7 @@
 //! What is told, worded for people, with everything from others made harmless. Pure.
 
-use std::borrow::Cow;
-
 use super::command::{COMMANDS, Usage};
+pub use super::harmless::{harmless, name};
 use super::report::{ChatReport, ChatState, Mark, Prompt, Report};
 use crate::peer::keys::PublicKey;
 use crate::peer::trust::{Known, SafetyNumber};
@@ -287,40 +286,6 @@ fn message(author: &str, text: &str) -> String {
     message
 }
 
-/// A username as it can be shown. What the app would not let anybody choose stands in quotes, so that it cannot pass for
-/// a line of the program.
-pub fn name(peer: &str) -> Cow<'_, str> {
-    match !peer.is_empty() && peer.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-        true => Cow::Borrowed(peer),
-        false => Cow::Owned(format!("\"{}\"", harmless(peer))),
-    }
-}
-
-/// A text without what could take over a terminal or deceive the eye: control and escape characters, bidirectional
-/// controls, invisible characters that carry text. Each becomes U+FFFD. A tab stays.
-pub fn harmless(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_harmful) {
-        return Cow::Borrowed(text);
-    }
-    Cow::Owned(text.chars().map(|c| if is_harmful(c) { char::REPLACEMENT_CHARACTER } else { c }).collect())
-}
-
-fn is_harmful(c: char) -> bool {
-    c.is_control() && c != '\t'
-        || matches!(c,
-            // Arabic letter mark, left-to-right and right-to-left marks, embeddings, overrides and isolates.
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-            // Line and paragraph separators.
-            | '\u{2028}' | '\u{2029}'
-            // Zero-width space and no-break space, word joiner and invisible operators. The joiners U+200C and U+200D
-            // stay: Persian and emoji need them.
-            | '\u{200b}' | '\u{feff}' | '\u{2060}'..='\u{2064}' | '\u{206a}'..='\u{206f}'
-            // Soft hyphen, grapheme joiner, and fillers that look like nothing.
-            | '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{3164}' | '\u{ffa0}'
-            // Interlinear annotations, tags, and the variation selectors that only ideographs have.
-            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e01ef}')
-}
-
 /// As much of a text as shows which one it is.
 fn excerpt(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
@@ -344,46 +309,20 @@ const COLORS: [&str; 6] = ["31", "32", "33", "34", "35", "36"];
 mod tests {
     use super::*;
 
-    #[test]
-    fn of_a_long_text_that_was_not_sent_the_beginning_is_shown() {
-        assert_eq!(excerpt("a short one"), "a short one");
-        assert_eq!(excerpt(&"ö".repeat(100)), "ö".repeat(100));
-        assert_eq!(excerpt(&"ö".repeat(101)), format!("{}… (202 bytes)", "ö".repeat(100)));
-        assert_eq!(excerpt("a title\r\nand more"), "a title… (17 bytes)");
-    }
-
-    #[test]
-    fn ordinary_text_is_left_as_it_is() {
-        for text in ["hello", "grüße, 世界", "👩🏽‍🚀 👋", "می‌خواهم", "שלום"] {
-            assert_eq!(harmless(text), text);
-        }
-    }
-
-    #[test]
-    fn what_could_take_over_a_terminal_or_deceive_is_replaced() {
-        for (text, expected) in [
-            ("\x1b[2Jgone", "�[2Jgone"),
-            ("\u{9b}31m", "�31m"),
-            ("bell\x07\x7f", "bell��"),
-            ("a\rb", "a�b"),
-            ("a\tb", "a\tb"),
-            ("\ta\x1b", "\ta�"),
-            ("soft\u{ad}\u{e0101}\u{3164}", "soft���"),
-            ("evil\u{202e}txt.exe", "evil�txt.exe"),
-            ("\u{2066}x\u{2069}", "�x�"),
-            ("in\u{200b}visible\u{e0041}", "in�visible�"),
-            ("two\u{2028}lines", "two�lines"),
-        ] {
-            assert_eq!(harmless(text), expected);
-        }
-    }
-
     fn shown(report: &Report, look: Look) -> String {
         line(report, look, "12:34").unwrap().text
     }
 
     fn message(text: &str) -> Report {
         Report::Message { peer: "bob".into(), text: text.into(), key: None }
+    }
+
+    #[test]
+    fn of_a_long_text_that_was_not_sent_the_beginning_is_shown() {
+        assert_eq!(excerpt("a short one"), "a short one");
+        assert_eq!(excerpt(&"ö".repeat(100)), "ö".repeat(100));
+        assert_eq!(excerpt(&"ö".repeat(101)), format!("{}… (202 bytes)", "ö".repeat(100)));
+        assert_eq!(excerpt("a title\r\nand more"), "a title… (17 bytes)");
     }
 
     #[test]
@@ -409,12 +348,5 @@ mod tests {
         let closed = |reason| shown(&Report::Closed { peer: "bob".into(), reason }, Look::default());
         assert_eq!(closed(CloseReason::NotOnline), "* bob is not online");
         assert_eq!(closed(CloseReason::NoAnswer), "* no chat with bob: no answer within a minute");
-    }
-
-    #[test]
-    fn a_name_that_nobody_could_choose_is_quoted() {
-        assert_eq!(name("bob_2"), "bob_2");
-        assert_eq!(name("* bob left\x1b"), "\"* bob left�\"");
-        assert_eq!(name(""), "\"\"");
     }
 }

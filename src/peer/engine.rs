@@ -228,7 +228,7 @@ pub struct Engine {
 pub struct Setup {
     /// How texts are sent at first to peers that say nothing of themselves.
     pub text_format: TextFormat,
-    /// So many requests wait for an answer at once.
+    /// So many requests of strangers wait for an answer at once, and as many of peers that are known.
     pub max_requests: usize,
     /// The long-term pair.
     pub identity: KeyPair,
@@ -560,8 +560,11 @@ impl Engine {
             return;
         }
         let is_silent = self.chats.get(&peer).is_some_and(Chat::may_be_carried_on);
-        if !is_silent && self.requests.values().filter(|request| !request.is_silent).count() >= self.setup.max_requests
-        {
+        // Strangers, who can have as many names as they like, leave the places of those who are known free.
+        let known = &self.setup.known;
+        let is_alike = |name: &String| known.contains_key(name) == known.contains_key(&peer);
+        let waiting = self.requests.iter().filter(|(name, request)| !request.is_silent && is_alike(name)).count();
+        if !is_silent && waiting >= self.setup.max_requests {
             return self.drop_message();
         }
         let request =

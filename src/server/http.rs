@@ -10,7 +10,7 @@ use percent_encoding::percent_decode;
 use sha1::{Digest, Sha1};
 use subtle::ConstantTimeEq;
 
-use crate::protocol::WEBSOCKET_PATH;
+use crate::protocol::{MAX_USERNAME_BYTES, WEBSOCKET_PATH};
 
 /// What a request head gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -395,9 +395,6 @@ const METRICS_PATH: &str = "/metrics";
 
 /// The longest token for a name, in bytes.
 const MAX_TOKEN_BYTES: usize = 128;
-
-/// The longest username, in bytes of UTF-8. The app lets people choose 3 to 20 ASCII characters.
-const MAX_USERNAME_BYTES: usize = 64;
 
 #[cfg(test)]
 mod tests {

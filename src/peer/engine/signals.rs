@@ -18,7 +18,7 @@ use crate::protocol::{self, Candidate, Description, Envelope, ErrorPayload, Join
 impl Engine {
     pub(super) fn receive_signal(&mut self, text: &str, now: Instant, out: &mut Vec<Output>) {
         let Ok(envelope) = Envelope::parse(text) else { return self.drop_message() };
-        let is_other = |name: &&str| *name != self.username && !name.chars().any(char::is_control);
+        let is_other = |name: &&str| *name != self.username && protocol::is_username(name);
         let sender = envelope.sender.as_ref().map(|sender| &*sender.0).filter(is_other);
         let kind = MessageType::from_name(&envelope.kind);
         let is_served = match (kind, sender) {
@@ -55,7 +55,7 @@ impl Engine {
             out.push(Output::UseServers(offered));
         }
         let is_ours = self.take_unanswered(&peer);
-        if peer.is_empty() || peer == self.username || peer.chars().any(char::is_control) {
+        if peer == self.username || !protocol::is_username(&peer) {
             return self.drop_message();
         }
         let is_resuming = self.chats.contains_key(&peer);

@@ -1,0 +1,72 @@
+//! Who may wait for an answer of a user: an engine alone, which the server tells of callers.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use lowkey::peer::Event;
+use lowkey::peer::engine::{Engine, Input, Output, Setup};
+use lowkey::peer::keys::KeyPair;
+use lowkey::peer::trust::Known;
+
+/// Alice, who knows these, and is online.
+fn alice(known: &[&str]) -> Engine {
+    let known = known.iter().map(|name| {
+        let known =
+            Known { identity: KeyPair::generate().public(), is_verified: false, since: "2026-11-23".to_owned() };
+        ((*name).to_owned(), known)
+    });
+    let known: HashMap<_, _> = known.collect();
+    let mut engine = Engine::new("alice", Setup { known, ..Setup::default() });
+    engine.handle(Input::Online, Instant::now());
+    engine
+}
+
+/// The server says that `name` calls: whose request the user is told of.
+fn calls(engine: &mut Engine, name: &str) -> Vec<String> {
+    let payload = serde_json::json!({ "sessionId": "x", "peer": name });
+    let joined = serde_json::json!({ "type": "session:joined", "payload": payload }).to_string();
+    let request = |output| match output {
+        Output::Event(Event::Request { peer }) => Some(peer),
+        _ => None,
+    };
+    engine.handle(Input::Signal(joined), Instant::now()).into_iter().filter_map(request).collect()
+}
+
+#[test]
+fn strangers_take_no_place_of_those_who_are_known() {
+    let mut engine = alice(&["bob", "carol", "dave", "erin"]);
+    for stranger in ["one", "two", "three"] {
+        assert_eq!(calls(&mut engine, stranger), [stranger]);
+    }
+    assert!(calls(&mut engine, "four").is_empty());
+    for known in ["bob", "carol", "dave"] {
+        assert_eq!(calls(&mut engine, known), [known]);
+    }
+    assert!(calls(&mut engine, "erin").is_empty(), "they have as many places, and not more");
+    engine.handle(Input::Decline { peer: "two".to_owned() }, Instant::now());
+    assert_eq!(calls(&mut engine, "four"), ["four"]);
+}
+
+#[test]
+fn a_caller_has_one_request_however_often_they_call() {
+    let mut engine = alice(&[]);
+    assert_eq!(calls(&mut engine, "bob"), ["bob"]);
+    for _ in 0..10 {
+        assert!(calls(&mut engine, "bob").is_empty());
+    }
+    assert_eq!(calls(&mut engine, "carol"), ["carol"], "there is room for others");
+}
+
+#[test]
+fn a_name_that_no_user_can_have_is_not_heard() {
+    let mut engine = alice(&[]);
+    assert_eq!(calls(&mut engine, &"x".repeat(64)), ["x".repeat(64)]);
+    for name in [&*"x".repeat(65), &"\u{f6}".repeat(33), "", "a\nb", "a\u{85}b"] {
+        assert!(calls(&mut engine, name).is_empty(), "{name:?}");
+        let key = serde_json::json!({ "publicKey": KeyPair::generate().public().to_base64() });
+        let exchange = serde_json::json!({ "type": "key:exchange", "sender": name, "payload": key }).to_string();
+        let before = engine.dropped();
+        assert!(engine.handle(Input::Signal(exchange), Instant::now()).is_empty());
+        assert_eq!(engine.dropped(), before + 1, "{name:?}");
+    }
+}

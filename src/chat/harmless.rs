@@ -1,0 +1,124 @@
+//! What comes from others, made harmless: texts for a terminal, and names for a terminal, a shell and a command that is typed.
+//! Pure.
+
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+/// A username as one word, which can be typed back (see [`read_name`]) and means nothing to a shell: as it is where it is
+/// made of `A-Z`, `a-z`, `0-9` and `_`, and, but not at its start, `.` and `-`. Any other stands in quotes, with all else
+/// percent-encoded. So it has no space, line end, quote, backslash or dollar sign that a script could stumble over, no
+/// letter that only looks like another, and cannot pass for an option or for a line of the program.
+pub fn name(peer: &str) -> Cow<'_, str> {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let is_plain = peer.bytes().all(|byte| is_letter(byte) || matches!(byte, b'.' | b'-'));
+    match is_plain && peer.bytes().next().is_some_and(is_letter) {
+        true => Cow::Borrowed(peer),
+        false => Cow::Owned(format!("\"{}\"", utf8_percent_encode(peer, ESCAPED))),
+    }
+}
+
+/// Reads a name as [`name`] writes it, or as somebody types it: between quotes everything but a quote may stand for itself, and
+/// `%41` for an `A`. Without quotes it is what it is. `None` where the quotes do not close at its end, or hold no UTF-8.
+pub fn read_name(word: &str) -> Option<String> {
+    let Some(rest) = word.strip_prefix('"') else { return Some(word.to_owned()) };
+    let quoted = rest.strip_suffix('"').filter(|quoted| !quoted.contains('"'))?;
+    Some(percent_decode_str(quoted).decode_utf8().ok()?.into_owned())
+}
+
+/// The first word of `text`, where a word in quotes may hold spaces, and what stands behind it.
+pub fn first_word(text: &str) -> (&str, &str) {
+    let text = text.trim_start();
+    let quoted = text.strip_prefix('"').and_then(|rest| rest.find('"')).map_or(0, |end| end + 2);
+    let end = text[quoted..].find(char::is_whitespace).map_or(text.len(), |at| quoted + at);
+    (&text[..end], text[end..].trim_start())
+}
+
+/// A text without what could take over a terminal or deceive the eye: control and escape characters, bidirectional
+/// controls, invisible characters that carry text. Each becomes U+FFFD. A tab stays.
+pub fn harmless(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().map(|c| if is_harmful(c) { char::REPLACEMENT_CHARACTER } else { c }).collect())
+}
+
+/// Whether a character could take over a terminal or deceive the eye.
+pub fn is_harmful(c: char) -> bool {
+    c.is_control() && c != '\t'
+        || matches!(c,
+            // Arabic letter mark, left-to-right and right-to-left marks, embeddings, overrides and isolates.
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+            // Line and paragraph separators.
+            | '\u{2028}' | '\u{2029}'
+            // Zero-width space and no-break space, word joiner and invisible operators. The joiners U+200C and U+200D
+            // stay: Persian and emoji need them.
+            | '\u{200b}' | '\u{feff}' | '\u{2060}'..='\u{2064}' | '\u{206a}'..='\u{206f}'
+            // Soft hyphen, grapheme joiner, and fillers that look like nothing.
+            | '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{3164}' | '\u{ffa0}'
+            // Interlinear annotations, tags, and the variation selectors that only ideographs have.
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e01ef}')
+}
+
+/// What is percent-encoded in a name in quotes.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'-');
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_text_is_left_as_it_is() {
+        for text in ["hello", "grüße, 世界", "👩🏽‍🚀 👋", "می‌خواهم", "שלום"] {
+            assert_eq!(harmless(text), text);
+        }
+    }
+
+    #[test]
+    fn what_could_take_over_a_terminal_or_deceive_is_replaced() {
+        for (text, expected) in [
+            ("\x1b[2Jgone", "�[2Jgone"),
+            ("\u{9b}31m", "�31m"),
+            ("bell\x07\x7f", "bell��"),
+            ("a\rb", "a�b"),
+            ("a\tb", "a\tb"),
+            ("\ta\x1b", "\ta�"),
+            ("soft\u{ad}\u{e0101}\u{3164}", "soft���"),
+            ("evil\u{202e}txt.exe", "evil�txt.exe"),
+            ("\u{2066}x\u{2069}", "�x�"),
+            ("in\u{200b}visible\u{e0041}", "in�visible�"),
+            ("two\u{2028}lines", "two�lines"),
+        ] {
+            assert_eq!(harmless(text), expected);
+        }
+    }
+
+    #[test]
+    fn a_name_is_one_word_that_no_shell_minds_and_that_can_be_typed_back() {
+        for (peer, expected) in [
+            ("bob_2", "bob_2"),
+            ("2.0-x", "2.0-x"),
+            ("", "\"\""),
+            ("-rf", "\"-rf\""),
+            (".x", "\".x\""),
+            ("b ob", "\"b%20ob\""),
+            (r"x\n/set notify id", "\"x%5Cn%2Fset%20notify%20id\""),
+            ("$(id)`id`;'\"", "\"%24%28id%29%60id%60%3B%27%22\""),
+            ("* bob left\x1b", "\"%2A%20bob%20left%1B\""),
+            ("b\u{f6}b", "\"b%C3%B6b\""),
+            ("\u{430}lice", "\"%D0%B0lice\""),
+            ("a%20b", "\"a%2520b\""),
+        ] {
+            assert_eq!(name(peer), expected);
+            assert_eq!(read_name(expected).as_deref(), Some(peer));
+            let line = format!("{expected}  rest of it");
+            assert_eq!(first_word(&line), (expected, "rest of it"), "it is one word");
+        }
+        assert_eq!(read_name("\"b ob\"").as_deref(), Some("b ob"));
+        assert_eq!(first_word("\"b ob\" hi"), ("\"b ob\"", "hi"));
+        for wrong in ["\"", "\"a", "\"a\"b", "\"a\"b\"", "\"%ff\""] {
+            assert_eq!(read_name(wrong), None, "{wrong}");
+        }
+        assert_eq!(first_word("\"a b"), ("\"a", "b"), "quotes that do not close hold nothing together");
+    }
+}
