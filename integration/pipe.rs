@@ -102,6 +102,85 @@ fn a_signal_ends_the_program_in_order() {
     }
 }
 
+/// Bob, who listens with this as his standard output, in a home of his own.
+fn listening(server: &Server, home: &Folder, output: &str, arguments: &[&str]) -> Program {
+    let mut shell = std::process::Command::new("sh");
+    shell.arg("-c").arg(format!("exec \"$@\" >'{output}'")).args(["sh", crate::world::path("lowkey")]);
+    shell.args(["--server", &server.url(), "--name", "bob"]).args(arguments);
+    shell.env_clear().env("HOME", home.path());
+    Program::spawn(shell)
+}
+
+#[test]
+fn what_could_not_be_written_was_not_taken_and_comes_again() {
+    let server = Server::start();
+    for (arguments, said) in [(&["listen"][..], "alice: two"), (&["--json", "listen"], "\"two\"")] {
+        let mut alice = server.peer("alice");
+        let home = Folder::new("unwritable");
+        let fifo = home.0.join("fifo");
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let mut bob = listening(&server, &home, fifo.to_str().unwrap(), arguments);
+        let mut reader = std::io::BufReader::new(std::fs::File::open(&fifo).unwrap());
+        let mut written = |part: &str| {
+            let mut line = String::new();
+            while !line.contains(part) {
+                line.clear();
+                assert!(std::io::BufRead::read_line(&mut reader, &mut line).unwrap() > 0, "no {part}");
+            }
+        };
+        match arguments[0] {
+            "--json" => written("\"online\""),
+            _ => drop(bob.stderr.find("online")),
+        }
+        alice.call("bob");
+        alice.peer.send("bob", "one");
+        written("one");
+        alice.wait(&Event::Delivered { peer: "bob".to_owned(), id: 1 });
+        drop(reader);
+        for text in ["two", "three"] {
+            alice.peer.send("bob", text);
+        }
+        assert_eq!(bob.wait().code(), Some(1));
+        bob.stderr.find("lowkey: whoever read standard output has closed it; what was not written was not taken");
+        // To her the chat is interrupted, and goes on with his next start, which writes what the first could not.
+        let interrupted = Event::Interrupted { peer: "bob".to_owned() };
+        let delivered = |event: &Event| match event {
+            event if *event == interrupted => Some(None),
+            Event::Delivered { id, .. } => Some(Some(*id)),
+            _ => None,
+        };
+        assert_eq!(alice.find("the loss", delivered), None, "nothing was taken that was not written");
+        let output = home.0.join("output");
+        let mut bob = listening(&server, &home, output.to_str().unwrap(), arguments);
+        let delivered = |event: &Event| matches!(event, Event::Delivered { id: 3, .. }).then_some(());
+        alice.find("the rest is delivered", delivered);
+        let written = std::fs::read_to_string(output).unwrap();
+        let texts = ["one", "two", "three"].map(|text| written.matches(text).count());
+        assert_eq!(texts, [0, 1, 1], "{written}");
+        assert!(written.contains(said), "{written}");
+        bob.signal("TERM");
+        bob.wait();
+    }
+}
+
+#[test]
+fn a_full_device_ends_whoever_writes_to_it() {
+    let server = Server::start();
+    let home = Folder::new("full");
+    let mut bob = listening(&server, &home, "/dev/full", &["listen"]);
+    bob.stderr.find("online");
+    let mut alice = chat(&server, "alice", &["send", "bob", "hello", "--timeout", "4"]);
+    assert_eq!(bob.wait().code(), Some(1));
+    bob.stderr.find("lowkey: standard output cannot be written: there is no space left for it");
+    assert_eq!(alice.wait().code(), Some(6), "it was not delivered");
+    // With the first event already, and what has nothing else to do than to print.
+    for arguments in [&["--json"][..], &["--help"], &["-h"], &["--version"], &["config"], &["man"], &["--qr"]] {
+        let mut program = listening(&server, &home, "/dev/full", arguments);
+        assert_eq!(program.wait().code(), Some(1), "{arguments:?}");
+        program.stderr.find("there is no space left");
+    }
+}
+
 #[test]
 fn without_a_name_there_is_no_start() {
     let home = Folder::new("no-name");

@@ -17,6 +17,7 @@ pub mod report;
 pub mod screen;
 mod terminal;
 
+use std::cell::OnceCell;
 use std::io::{self, IsTerminal, Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -140,6 +141,12 @@ impl Refusal {
         Self { code: 2, reason: reason.into() }
     }
 
+    /// What was to be told could not be written.
+    fn unwritable(error: &io::Error) -> Self {
+        let kept = "what was not written was not taken, and comes again at the next start";
+        Self { code: 1, reason: format!("{}; {kept}", options::unwritable(error)) }
+    }
+
     fn system(error: impl std::fmt::Display) -> Self {
         Self { code: 1, reason: error.to_string() }
     }
@@ -195,7 +202,7 @@ fn run(start: Start<Options>) -> Result<ExitCode, Refusal> {
     };
     let first = first_commands(&mut options)?;
     let conversation = Conversation::new(people, memory.blocked().map_err(Refusal::setting)?, script);
-    let (peer, events) = Peer::connect_with(server, name.as_str(), settings).map_err(Refusal::system)?;
+    let (peer, mut events) = Peer::connect_with(server, name.as_str(), settings).map_err(Refusal::system)?;
     is_serving.store(true, Ordering::SeqCst);
     let has_color = match options.chat.color {
         ColorOption::Auto => std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()),
@@ -219,9 +226,9 @@ fn run(start: Start<Options>) -> Result<ExitCode, Refusal> {
         with_text: options.chat.notify_text,
         notifier: Notifier::default(),
     };
-    let mut client = Client { conversation, peer, screen, memory, look, bells };
+    let mut client = Client { conversation, peer, screen, memory, look, bells, unwritable: OnceCell::new() };
     if is_interactive || options.json {
-        client.screen.show(&Report::Started { name: name.to_string() }, client.look);
+        client.show(&Report::Started { name: name.to_string() });
     }
     let is_ending = first.into_iter().any(|command| {
         let effects = client.conversation.command(command);
@@ -247,25 +254,33 @@ fn run(start: Start<Options>) -> Result<ExitCode, Refusal> {
         });
     }
     thread::spawn(move || {
-        for event in events {
+        while let Some(event) = events.next() {
+            let receipt = events.receipt();
             // Waits while the screen is behind, and with it the peer and in the end whoever sends.
             let (taken, done) = mpsc::sync_channel(0);
-            if mail.send(Mail::Event(event, taken)).is_err() || done.recv().is_err() {
+            if mail.send(Mail::Event(event, receipt, taken)).is_err() || done.recv().is_err() {
                 break;
             }
         }
     });
-    let served = if is_ending { End::Wanted } else { client.serve(&mailbox) };
+    let served = match client.unwritable.get() {
+        Some(_) => End::Unwritable,
+        None if is_ending => End::Wanted,
+        None => client.serve(&mailbox),
+    };
     modes.restore();
     let (is_all_read, ended) = client.end(&mailbox);
     let is_timed_out = [served, ended].contains(&End::Timeout);
+    if let Some(error) = client.unwritable.get() {
+        return Err(Refusal::unwritable(error));
+    }
     // A script wants to know whether all was sent and read; a person has seen it.
     if is_interactive {
         return Ok(ExitCode::SUCCESS);
     }
     if !is_all_read {
         let words = "what was sent last may not have been read".to_owned();
-        client.screen.show(&Report::Notice(words), client.look);
+        client.show(&Report::Notice(words));
     }
     Ok(match client.conversation.failure() {
         _ if is_timed_out => ExitCode::from(6),
@@ -308,8 +323,11 @@ fn print_qr(people: &People) -> Result<ExitCode, Refusal> {
     let code = QrCode::new(&link).map_err(Refusal::system)?;
     let mut renderer = code.render::<unicode::Dense1x2>();
     let picture = renderer.dark_color(unicode::Dense1x2::Light).light_color(unicode::Dense1x2::Dark).build();
-    let _ = writeln!(io::stdout(), "{picture}\n{link}");
-    Ok(ExitCode::SUCCESS)
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{picture}\n{link}").and_then(|()| out.flush()) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(Refusal::system(options::unwritable(&error))),
+    }
 }
 
 /// The username that the user chooses now, and that is kept.
@@ -366,7 +384,7 @@ fn watch_signals(mail: Sender<Mail>, modes: Modes) -> io::Result<Arc<AtomicBool>
 const EXIT_CODES: &str = "\
 Exit codes:
   0  all done
-  1  something was not sent, may not have arrived, or could not be done
+  1  something was not sent, may not have arrived, or could not be done; or standard output takes no more
   2  a wrong option or setting
   3  no server
   4  the other side could not be reached, or did not want to talk

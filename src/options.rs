@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, Args, Command, CommandFactory, Parser, ValueEnum};
 
 pub use chat::ChatOptions;
-pub use start::{Start, parse, start_log};
+pub use start::{Start, parse, start_log, unwritable};
 
 use crate::peer::{Error, ProxyUrl, ServerUrl, Settings, TextFormat};
 use crate::profile::{Profile, ProfileName, Username};

@@ -85,7 +85,8 @@ use log::{debug, error};
 use mio::{Poll, Token, Waker};
 
 pub use cipher::TextFormat;
-use engine::{Engine, Input, Output, Receipt, Setup};
+pub use engine::Receipt;
+use engine::{Engine, Input, Output, Setup};
 pub use event::{CloseReason, Event, NotSentReason};
 pub use ice::IceServer;
 use keys::KeyPair;
@@ -373,7 +374,24 @@ impl Peer {
     /// no hope of that, half a minute at most for those that acknowledge. The events end too. Whether all was taken is what
     /// comes back; for peers that do not acknowledge, whether nothing was lost as far as can be known.
     pub fn shutdown(&self) -> bool {
-        self.handle.post(Mail::Shutdown);
+        self.end(Mail::Shutdown)
+    }
+
+    /// Says that the program has taken a text, and all that came before it in the same chat: for one that has asked for its
+    /// [receipt](Events::receipt).
+    pub fn taken(&self, receipt: Receipt) {
+        self.post(Input::Taken(receipt));
+    }
+
+    /// Ends everything, as [`shutdown`](Self::shutdown) does, for a program that cannot keep what comes, since its disk is full for
+    /// instance. What it has not taken waits at its senders for the next start under the same name and identity: to them the chat is
+    /// interrupted and not left. Events that still come are to be passed over.
+    pub fn stop(&self) -> bool {
+        self.end(Mail::Stop)
+    }
+
+    fn end(&self, how: Mail) -> bool {
+        self.handle.post(how);
         // Held until the end, so that whoever asks beside us waits too.
         let mut thread = self.handle.thread.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(thread) = thread.take() {
@@ -390,7 +408,7 @@ impl Peer {
 /// What happens to a [`Peer`], in order. Ends when the peer has shut down.
 ///
 /// Whoever asks for the next event has dealt with the one before, so a text is acknowledged to its sender only then. The last
-/// one before a program breaks off is not.
+/// one before a program breaks off is not. Who stores texts later, or elsewhere, asks for their [receipts](Self::receipt).
 pub struct Events {
     receiver: Receiver<Handed>,
     taken: Arc<Taken>,
@@ -415,6 +433,13 @@ impl Events {
         self.come_back();
         let handed = self.receiver.try_recv()?;
         Ok(self.give(handed))
+    }
+
+    /// The receipt of the text that was given out last. Once it is asked for, that text counts as taken not when the next event is
+    /// asked for, but when [`Peer::taken`] is told so. `None` where the last event was no text, was asked for already, or came from
+    /// an old app, which waits for no acknowledgement.
+    pub fn receipt(&mut self) -> Option<Receipt> {
+        self.taken.lock().last.take()
     }
 
     /// The event before is dealt with.
@@ -519,6 +544,16 @@ enum Mail {
     User(Input),
     Dialled(Dialled),
     Shutdown,
+    Stop,
+}
+
+/// How a peer ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// In order, by its user's wish.
+    Wanted,
+    /// Its program can take no more.
+    Stopped,
 }
 
 /// The peer's thread.
@@ -568,8 +603,8 @@ impl Loop {
             for receipt in self.taken.drain() {
                 self.handle(Input::Taken(receipt), now);
             }
-            if self.read_mail(now) {
-                self.leave(now);
+            if let Some(end) = self.read_mail(now) {
+                self.leave(end, now);
             }
             self.deliver();
             self.read_inputs(now);
@@ -599,10 +634,10 @@ impl Loop {
         }
     }
 
-    /// Whether it is time to end.
-    fn read_mail(&mut self, now: Instant) -> bool {
+    /// Serves the mail; the end, if it is time for it.
+    fn read_mail(&mut self, now: Instant) -> Option<End> {
         for _ in 0..INPUTS_PER_TURN {
-            let Ok(mail) = self.mailbox.try_recv() else { return false };
+            let mail = self.mailbox.try_recv().ok()?;
             match mail {
                 Mail::User(Input::Send { peer, id, text }) => self.send(peer, id, text, now),
                 Mail::User(input) => self.handle(input, now),
@@ -613,16 +648,16 @@ impl Loop {
                     self.is_server_ready = true;
                     self.read_server(now);
                 }
-                Mail::Shutdown => {
+                Mail::Shutdown | Mail::Stop => {
                     // There may be more behind it.
                     let _ = self.waker.wake();
-                    return true;
+                    return Some(if matches!(mail, Mail::Stop) { End::Stopped } else { End::Wanted });
                 }
             }
         }
         // There may be more; it is the others' turn first.
         let _ = self.waker.wake();
-        false
+        None
     }
 
     /// Takes what the server says, as long as the user takes what comes of it.
@@ -754,22 +789,29 @@ impl Loop {
 
     /// Leaves every chat, and the server, which can give the name to somebody else while the last texts are on their way. The
     /// loop goes on until these are acknowledged.
-    fn leave(&mut self, now: Instant) {
+    fn leave(&mut self, end: End, now: Instant) {
         if self.ends_at.is_some() {
             return;
         }
         self.ends_at = Some(now + END_TIME);
         // Whoever ends the peer in order has dealt with what it was given.
-        self.taken.add_last();
+        match end {
+            End::Wanted => self.taken.add_last(),
+            End::Stopped => self.taken.lock().last.take().is_some(),
+        };
         for receipt in self.taken.drain() {
             self.handle(Input::Taken(receipt), now);
         }
-        for peer in self.engine.peers() {
-            self.handle(Input::Leave { peer }, now);
+        if end == End::Wanted {
+            self.engine.peers().into_iter().for_each(|peer| self.handle(Input::Leave { peer }, now));
         }
         self.is_server_ready = false;
         if let Some(mut signaling) = self.signaling.take() {
             signaling.close();
+        }
+        // The others call again, and are to find the next start and not this one.
+        if end == End::Stopped {
+            self.handle(Input::Stop, now);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The main thread of the terminal client: it serves the mail of all others, and does what the conversation wants.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -15,15 +16,15 @@ use super::screen::{self, Look};
 use super::terminal::Terminal;
 use crate::options::{ON_OR_OFF, is_on};
 use crate::peer::trust::{Known, KnownPeers};
-use crate::peer::{Event, Peer};
+use crate::peer::{Event, Peer, Receipt};
 use crate::profile::Profile;
 
 /// What reaches the main thread.
 pub enum Mail {
     /// What the user asks for, and whom to tell that it was served and there is room for more.
     Command(Command, Option<SyncSender<()>>),
-    /// An event, and whom to tell that it was served.
-    Event(Event, SyncSender<()>),
+    /// An event, with the receipt of a text that is acknowledged, and whom to tell that it was served.
+    Event(Event, Option<Receipt>, SyncSender<()>),
     /// No more commands will come.
     EndOfInput,
     /// The time that was given is over.
@@ -36,6 +37,8 @@ pub enum Mail {
 pub enum End {
     Wanted,
     Timeout,
+    /// What was to be told could not be written.
+    Unwritable,
 }
 
 /// The main thread's: the state of the conversation, and all that it acts on.
@@ -46,6 +49,8 @@ pub struct Client {
     pub memory: Memory,
     pub look: Look,
     pub bells: Bells,
+    /// Why standard output takes no more.
+    pub unwritable: OnceCell<io::Error>,
 }
 
 impl Client {
@@ -54,13 +59,14 @@ impl Client {
         self.update_prompt();
         for mail in mailbox {
             let mut served = None;
+            let mut receipt = None;
             let effects = match mail {
                 Mail::Command(command, taken) => {
                     held = taken;
                     self.conversation.command(command)
                 }
-                Mail::Event(event, taken) => {
-                    served = Some(taken);
+                Mail::Event(event, of_text, taken) => {
+                    (receipt, served) = (of_text, Some(taken));
                     self.conversation.event(event)
                 }
                 Mail::EndOfInput => {
@@ -77,6 +83,11 @@ impl Client {
                 let effects = self.conversation.end_if_finished();
                 self.carry_out(effects)
             };
+            if self.unwritable.get().is_some() {
+                return End::Unwritable;
+            }
+            // It is written, and so it cannot be lost any more.
+            receipt.into_iter().for_each(|receipt| self.peer.taken(receipt));
             if is_end {
                 // Events go on to the end.
                 if let Some(taken) = served {
@@ -135,7 +146,10 @@ impl Client {
     }
 
     pub fn show(&self, report: &Report) {
-        self.screen.show(report, self.look);
+        if let Err(error) = self.screen.show(report, self.look) {
+            let _ = self.unwritable.set(error);
+            return;
+        }
         if matches!(report, Report::Message { .. } | Report::Request { .. }) {
             if self.bells.rings
                 && let Screen::Terminal(terminal) = &self.screen
@@ -152,22 +166,25 @@ impl Client {
     /// Ends the chats in order, and says what it is waiting for where that takes its time. Whether all was read that was sent, and
     /// whether there was time for it.
     pub fn end(&mut self, mailbox: &Receiver<Mail>) -> (bool, End) {
-        let ending = self.peer.clone();
-        let ended = thread::spawn(move || ending.shutdown());
+        let (ending, is_stopped) = (self.peer.clone(), self.unwritable.get().is_some());
+        let ended = thread::spawn(move || if is_stopped { ending.stop() } else { ending.shutdown() });
         let started = Instant::now();
         let mut is_said = false;
         while !ended.is_finished() {
             // What still happens is still told: a text that came, or one that could not be sent.
             match mailbox.recv_timeout(END_POLL) {
-                Ok(Mail::Event(event, taken)) => {
+                Ok(Mail::Event(event, receipt, taken)) => {
                     for effect in self.conversation.event(event) {
                         match effect {
-                            Effect::Show(report) => self.screen.show(&report, self.look),
+                            Effect::Show(report) if self.unwritable.get().is_none() => self.show(&report),
                             Effect::Remember { peer, known, replaces } => {
                                 self.remember(&peer, known, replaces);
                             }
                             _ => {}
                         }
+                    }
+                    if self.unwritable.get().is_none() {
+                        receipt.into_iter().for_each(|receipt| self.peer.taken(receipt));
                     }
                     let _ = taken.send(());
                 }
@@ -297,27 +314,31 @@ pub enum Screen {
 }
 
 impl Screen {
-    pub fn show(&self, report: &Report, look: Look) {
-        // Whoever closed our output does not want to know; the end of input or a signal ends the program.
+    /// Shows a report, and returns once it is written.
+    ///
+    /// # Errors
+    /// Standard output takes no more. Standard error may fail: who closed it does not want to know.
+    fn show(&self, report: &Report, look: Look) -> io::Result<()> {
         match self {
             Self::Plain => match screen::line(report, Look::default(), "") {
-                Some(line) if line.is_message => print(&line.text),
+                Some(line) if line.is_message => print(&line.text)?,
                 Some(line) => drop(writeln!(io::stderr(), "{}", line.text)),
                 None => {}
             },
-            Self::Json => print(&json::object(report, &timestamp(), true).to_string()),
+            Self::Json => print(&json::object(report, &timestamp(), true).to_string())?,
             Self::Terminal(terminal) => {
                 if let Some(line) = screen::line(report, look, &clock_time()) {
                     terminal.print(&line.text);
                 }
             }
         }
+        Ok(())
     }
 }
 
-fn print(line: &str) {
+fn print(line: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    writeln!(out, "{line}").and_then(|()| out.flush())
 }
 
 /// The time as people read it.

@@ -3,7 +3,7 @@
 
 use std::error::Error as _;
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::ExitCode;
 
@@ -47,21 +47,36 @@ pub fn parse<T: Parser>() -> Result<Start<T>, ExitCode> {
         About::augment_subcommands(program).about(Resettable::from(about)).long_about(Resettable::from(long_about));
     let command = uniform(command.disable_help_subcommand(true));
     read(&command, std::env::args_os().collect()).map_err(|stop| match stop {
-        Stop::Printed(text) => {
-            // If nobody reads it, nobody misses it.
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
-        }
+        Stop::Printed(text) => printed(command.get_name(), || io::stdout().write_all(text.as_bytes())),
         Stop::Nothing => ExitCode::FAILURE,
-        Stop::Help(help) => {
-            let _ = help.print();
-            ExitCode::SUCCESS
-        }
+        Stop::Help(help) => printed(command.get_name(), || help.print()),
         Stop::Wrong(reason) => {
             say(format!("{}: {reason}", command.get_name()));
             ExitCode::from(2)
         }
     })
+}
+
+/// Prints what was asked for, which is all that there is to do.
+fn printed(program: &str, print: impl FnOnce() -> io::Result<()>) -> ExitCode {
+    match print().and_then(|()| io::stdout().flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever has seen enough, as a pager's user, need not hear of it.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "{program}: {}", unwritable(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What is said where standard output takes no more.
+pub fn unwritable(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => "whoever read standard output has closed it".to_owned(),
+        io::ErrorKind::StorageFull => "standard output cannot be written: there is no space left for it".to_owned(),
+        _ => format!("standard output cannot be written: {error}"),
+    }
 }
 
 /// Why a program ends before it has begun.

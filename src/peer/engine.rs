@@ -107,6 +107,9 @@ pub enum Input {
     },
     /// The user's program has taken a text, and all that came before it in the same chat.
     Taken(Receipt),
+    /// The user's program can take no more. All chats end on this side; to the others they are interrupted, and what was not taken
+    /// waits there for a program that can.
+    Stop,
     /// Time has passed.
     Tick,
 }
@@ -314,6 +317,7 @@ impl Engine {
             Input::Received { id, text } => self.receive(id, text, now, out),
             Input::Closed { id, reason } => self.closed(id, reason, now, out),
             Input::Taken(receipt) => self.taken(&receipt, now, out),
+            Input::Stop => self.stop(now, out),
             Input::Tick => self.tick(now, out),
         }
         outputs

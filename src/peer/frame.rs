@@ -6,6 +6,7 @@
 //! | text | `01`, taken (8), number (8), the text as UTF-8 |
 //! | taken | `02`, taken (8) |
 //! | leave | `03`, taken (8) |
+//! | stop | `04`, taken (8) |
 //!
 //! `taken` is the number of the last of the receiver's texts that the sender's program has taken, so every frame
 //! acknowledges. Texts are numbered from 1 in each direction. A frame of another kind or length, and a text that is not UTF-8, is
@@ -34,6 +35,9 @@ pub enum Body {
     Taken,
     /// The sender ends the chat, and not by accident.
     Leave,
+    /// The sender's program can take no more, and has taken nothing beyond what the frame acknowledges: the rest is to be sent to
+    /// the next program that carries the chat on.
+    Stop,
 }
 
 impl Frame {
@@ -52,6 +56,11 @@ impl Frame {
         [&[LEAVE], &taken.to_be_bytes()[..]].concat()
     }
 
+    /// The bytes of the word that nothing more is taken.
+    pub fn stop(taken: u64) -> Vec<u8> {
+        [&[STOP], &taken.to_be_bytes()[..]].concat()
+    }
+
     /// Reads a frame; `None` for what is malformed.
     pub fn read(bytes: Vec<u8>) -> Option<Self> {
         let (&kind, rest) = bytes.split_first()?;
@@ -63,6 +72,7 @@ impl Frame {
             }
             TAKEN if rest.is_empty() => Body::Taken,
             LEAVE if rest.is_empty() => Body::Leave,
+            STOP if rest.is_empty() => Body::Stop,
             _ => return None,
         };
         Some(Self { taken, body })
@@ -119,6 +129,7 @@ pub const TEXT_EXTRA_BYTES: usize = 17;
 const TEXT: u8 = 1;
 const TAKEN: u8 = 2;
 const LEAVE: u8 = 3;
+const STOP: u8 = 4;
 
 #[cfg(test)]
 mod tests {
@@ -138,6 +149,8 @@ mod tests {
         assert_eq!(Frame::read(Frame::taken(u64::MAX)), Some(Frame { taken: u64::MAX, body: Body::Taken }));
         assert_eq!(hex(&Frame::leave(0)), "030000000000000000");
         assert_eq!(Frame::read(Frame::leave(0)), Some(Frame { taken: 0, body: Body::Leave }));
+        assert_eq!(hex(&Frame::stop(7)), "040000000000000007");
+        assert_eq!(Frame::read(Frame::stop(7)), Some(Frame { taken: 7, body: Body::Stop }));
     }
 
     #[test]
@@ -146,10 +159,12 @@ mod tests {
         for bytes in malformed {
             assert_eq!(Frame::read(data_encoding::HEXLOWER.decode(bytes.as_bytes()).unwrap()), None, "{bytes}");
         }
-        for (frame, more) in [(Frame::taken(1), 0), (Frame::leave(1), 0), (Frame::text(1, 1, ""), 0xff)] {
+        for (frame, more) in
+            [(Frame::taken(1), 0), (Frame::leave(1), 0), (Frame::stop(1), 0), (Frame::text(1, 1, ""), 0xff)]
+        {
             assert_eq!(Frame::read([frame, vec![more]].concat()), None);
         }
-        assert_eq!(Frame::read([&[4][..], &[0; 8]].concat()), None, "a kind that nobody knows");
+        assert_eq!(Frame::read([&[5][..], &[0; 8]].concat()), None, "a kind that nobody knows");
     }
 
     #[test]

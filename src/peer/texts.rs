@@ -161,6 +161,13 @@ impl Texts {
         unconfirmed
     }
 
+    /// The other side's program has ended and says that it has taken nothing of what is kept: all of it counts as never sent.
+    pub fn take_back(&mut self) {
+        self.kept.iter_mut().for_each(|kept| kept.is_transmitted = false);
+        self.transmitted = self.acknowledged;
+        self.position = self.acknowledged;
+    }
+
     /// Gives back all that is kept, at the end.
     pub fn give_back(&mut self) -> impl Iterator<Item = Kept> {
         self.bytes = 0;
@@ -279,6 +286,18 @@ mod tests {
         assert_eq!(sent(&mut texts), [(1, "3".to_owned())]);
         assert_eq!(texts.receive(1), Arrival::New);
         assert_eq!(texts.acknowledge(1), Some(30));
+    }
+
+    #[test]
+    fn another_instance_is_sent_what_the_one_before_has_not_taken_by_its_own_word() {
+        let mut texts = with(3);
+        assert_eq!(numbers(&mut texts), [1, 2, 3]);
+        texts.acknowledge(1);
+        texts.take_back();
+        assert_eq!(texts.acknowledge(3), None, "its word was the last");
+        assert_eq!(texts.restart(), []);
+        assert_eq!(sent(&mut texts), [(1, "2".to_owned()), (2, "3".to_owned())]);
+        assert_eq!(texts.acknowledge(2), Some(30));
     }
 
     #[test]

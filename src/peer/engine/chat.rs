@@ -414,6 +414,15 @@ impl Engine {
                 self.parted_from(peer, now, out);
                 return Some(());
             }
+            Body::Stop => {
+                lasting.texts.take_back();
+                self.lose(peer, CloseReason::ConnectionLost, now, out);
+                if let Some(chat) = self.chats.get_mut(peer) {
+                    // A call made now would still ring at the program that ends.
+                    chat.seek_at(now + FIRST_PAUSE);
+                }
+                return Some(());
+            }
         }
         if is_over {
             self.finish(peer, CloseReason::Left, out);
@@ -448,6 +457,22 @@ impl Engine {
             }
         }
         self.finish(peer, CloseReason::Left, out);
+    }
+
+    /// The user's program can take no more: ends all chats, and says what was not taken.
+    pub(super) fn stop(&mut self, now: Instant, out: &mut Vec<Output>) {
+        for peer in self.chats.keys().cloned().collect::<Vec<_>>() {
+            if let Some(Chat { link: Some(link), lasting: Some(lasting), .. }) = self.chats.get_mut(&peer)
+                && link.transmit(&Frame::stop(lasting.texts.tell()), out)
+            {
+                // There is nothing to be waited for, and nothing more to be said.
+                lasting.state = State::Leaving(now);
+            }
+            self.finish_with(&peer, CloseReason::Left, Parting::Acknowledged, out);
+        }
+        for peer in self.peers() {
+            self.leave(peer, now, out);
+        }
     }
 
     /// The other side has left. The connection is held until our user has taken what came over it.
