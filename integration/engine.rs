@@ -10,6 +10,7 @@ use lowkey::peer::{CloseReason, Event};
 use lowkey::protocol::Candidate;
 use lowkey::server::hub::{self, ConnId, Hub};
 use lowkey::server::limits::Limits;
+use serde_json::json;
 use uuid::Uuid;
 
 pub const NAMES: [&str; 2] = ["alice", "bob"];
@@ -83,19 +84,17 @@ impl World {
                     self.receipts[user].extend(receipt);
                 }
                 Output::Offer { id } => {
-                    let candidate = Candidate { candidate: "c".into(), sdp_mid: None, sdp_mline_index: None };
-                    let sdp = format!("{user} {}\n{}", id.0, fingerprint(user));
+                    let candidate = Candidate { candidate: CANDIDATE.into(), sdp_mid: None, sdp_mline_index: None };
+                    let sdp = description(user, &format!("{user}+{}", id.0));
                     self.from_webrtc[user].extend([Input::Described { id, sdp }, Input::Candidate { id, candidate }]);
                 }
-                // A description names its author, and an answer the offer too.
+                // A description names its author by the password of its ICE, and an answer the offer too.
                 Output::Answer { id, sdp } => {
-                    let offer = sdp.lines().next().unwrap();
-                    let sdp = format!("{user} {} {offer}\n{}", id.0, fingerprint(user));
+                    let sdp = description(user, &format!("{user}+{}+{}", id.0, password(&sdp)));
                     self.from_webrtc[user].push_back(Input::Described { id, sdp });
                 }
                 Output::Finish { id, sdp } => {
-                    let words: Vec<u64> =
-                        sdp.lines().next().unwrap().split(' ').map(|word| word.parse().unwrap()).collect();
+                    let words: Vec<u64> = password(&sdp).split('+').map(|word| word.parse().unwrap()).collect();
                     assert_eq!((words[2], words[3]), (user as u64, id.0), "the answer is to this offer");
                     let other = (words[0] as usize, ConnectionId(words[1]));
                     self.connected.extend([((user, id), other), (other, (user, id))]);
@@ -281,10 +280,21 @@ impl World {
     }
 }
 
-/// The line of a description that names a user's certificate.
-fn fingerprint(user: usize) -> String {
-    format!("a=fingerprint:sha-256 {}", vec![format!("{user:02X}"); 32].join(":"))
+/// A description of a user's data channel.
+pub fn description(user: usize, password: &str) -> String {
+    let fingerprint = vec![format!("{user:02X}"); 32].join(":");
+    format!(
+        "v=0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:0\r\na=ice-ufrag:{user}\r\n\
+         a=ice-pwd:{password}\r\na=fingerprint:sha-256 {fingerprint}\r\n"
+    )
 }
+
+fn password(sdp: &str) -> &str {
+    sdp.lines().find_map(|line| line.strip_prefix("a=ice-pwd:")).unwrap()
+}
+
+/// A candidate as WebRTC finds it.
+pub const CANDIDATE: &str = "candidate:1 1 udp 2130706431 192.0.2.1 9000 typ host";
 
 pub fn open(peer: &str) -> Event {
     Event::Open { peer: peer.to_owned() }
@@ -410,7 +420,7 @@ fn a_negotiation_that_comes_to_nothing_is_given_up() {
     world.to_server[BOB].clear();
     world.settle();
     world.pass(30);
-    assert_eq!(world.taken(ALICE).last(), Some(&closed("bob", CloseReason::NoCandidates)));
+    assert_eq!(world.taken(ALICE).last(), Some(&closed("bob", CloseReason::LocalOnly)));
     assert_eq!(world.taken(BOB).last(), Some(&closed("alice", CloseReason::NoCandidates)));
 }
 
@@ -620,15 +630,27 @@ fn early_candidates_wait_for_the_description_up_to_a_limit() {
     };
     signal(&mut world, "session:joined", r#"{"sessionId":"x","peer":"alice"}"#);
     signal(&mut world, "key:exchange", &format!(r#"{{"publicKey":"{}="}}"#, "4".repeat(43)));
-    for number in 0..70 {
-        assert_eq!(signal(&mut world, "signal:ice", &format!(r#"{{"candidate":"{number}"}}"#)), []);
+    let candidate = |number: usize, kind: &str| format!("candidate:1 1 udp 5 192.0.2.{number} 9 typ {kind}");
+    for number in 1..71 {
+        let payload = json!({ "candidate": candidate(number, "host") }).to_string();
+        assert_eq!(signal(&mut world, "signal:ice", &payload), []);
     }
     world.engines[BOB].handle(Input::Accept { peer: "alice".to_owned() }, world.now);
-    let outputs = signal(&mut world, "signal:offer", r#"{"sdp":"offer","type":"offer"}"#);
-    assert_eq!(outputs.len(), 1 + 64, "the offer, then as many as are kept");
-    assert!(matches!(&outputs[0], Output::Answer { sdp, .. } if sdp == "offer"));
-    assert!(matches!(&outputs[1], Output::AddCandidate { candidate, .. } if candidate.candidate == "0"));
-    assert_eq!(signal(&mut world, "signal:ice", r#"{"candidate":"late"}"#).len(), 1);
+    let sdp = format!("{}a={}\r\n", description(ALICE, "p"), candidate(200, "host"));
+    let outputs = signal(&mut world, "signal:offer", &json!({"sdp": sdp, "type": "offer"}).to_string());
+    let added: Vec<&str> = outputs[1..]
+        .iter()
+        .map(|output| match output {
+            Output::AddCandidate { candidate, .. } => &*candidate.candidate,
+            _ => panic!("{output:?}"),
+        })
+        .collect();
+    assert!(matches!(&outputs[0], Output::Answer { sdp, .. } if !sdp.contains("candidate")), "they come one by one");
+    let expected: Vec<String> = std::iter::once(200).chain(1..32).map(|number| candidate(number, "host")).collect();
+    assert_eq!(added, expected, "those of the description, then as many as are taken");
+    let mut late =
+        |kind| signal(&mut world, "signal:ice", &json!({ "candidate": candidate(99, kind) }).to_string()).len();
+    assert_eq!([late("host"), late("srflx"), late("srflx"), late("relay")], [0, 1, 0, 1]);
 }
 
 #[test]

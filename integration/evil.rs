@@ -8,7 +8,7 @@ use lowkey::peer::trust::{Known, Trust};
 use lowkey::peer::{CloseReason, Event};
 use serde_json::{Value, json};
 
-use crate::engine::{ALICE, BOB, NAMES, World, closed, message, open, text};
+use crate::engine::{ALICE, BOB, CANDIDATE, NAMES, World, closed, message, open, text};
 
 /// Changes the messages of one type to these users.
 fn change(
@@ -197,12 +197,13 @@ fn an_unsealed_signal_in_a_sealed_call_has_no_effect() {
     let mut world = World::new();
     // Behind every message, from the first one on: while a request waits, before the keys, and behind them.
     world.server = Box::new(|user, text| {
-        let plain = json!({"type": "signal:ice", "sender": NAMES[1 - user], "payload": {"candidate": "mallory's"}});
+        let payload = json!({"candidate": CANDIDATE.replace("9000", "6666")});
+        let plain = json!({"type": "signal:ice", "sender": NAMES[1 - user], "payload": payload});
         vec![text, plain.to_string()]
     });
     call(&mut world);
     assert_eq!(is_open(&mut world, ALICE, "bob"), Some(Trust::New));
-    assert_eq!(world.added, [vec![], vec!["c".to_owned()]], "bob has alice's, and there is no other");
+    assert_eq!(world.added, [vec![], vec![CANDIDATE.to_owned()]], "bob has alice's, and there is no other");
 }
 
 #[test]

@@ -85,6 +85,13 @@ fn says_no_more_than_a_key(app: &mut OldApp) {
     }
 }
 
+/// Somebody whose description is of no use hears so, and nothing else.
+fn is_declined(app: &mut OldApp) {
+    let message = app.client.json();
+    assert_eq!((&message["type"], &message["payload"]["refused"]), (&json!("session:decline"), &json!("description")));
+    says_no_more_than_a_key(app);
+}
+
 #[test]
 fn malformed_descriptions_and_candidates_are_survived() {
     let world = World::new();
@@ -121,7 +128,7 @@ fn malformed_descriptions_and_candidates_are_survived() {
     app.signal("signal:answer", &json!({"sdp": "v=0", "type": "answer"}));
     app.signal("key:exchange", &json!(null));
     world.still_serves("alice");
-    apps.iter_mut().for_each(says_no_more_than_a_key);
+    apps.iter_mut().for_each(is_declined);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! subject. Tests wait for a condition with a deadline, never for a duration, and use no network but loopback.
 
 mod chat;
+mod descriptions;
 mod echo;
 mod engine;
 mod evil;

@@ -11,6 +11,7 @@ use dryoc::classic::crypto_box::{
     Nonce, PublicKey, SecretKey, crypto_box_easy, crypto_box_keypair, crypto_box_open_easy,
 };
 use dryoc::rng::copy_randombytes;
+use rtc::peer_connection::configuration::setting_engine::SctpMaxMessageSize;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
@@ -27,6 +28,8 @@ pub struct OldApp {
     pub peer: String,
     /// What its `key:exchange` says.
     pub introduction: Value,
+    /// How it writes its descriptions, given what the crate writes.
+    pub rewrite: Box<dyn Fn(String) -> String + Send>,
     /// The pair of the session, which v1 texts are sealed with.
     session: (PublicKey, SecretKey),
     /// The pair that v2 texts are sealed with; the one before is not kept.
@@ -81,6 +84,7 @@ impl OldApp {
             client,
             peer: String::new(),
             introduction: json!({"publicKey": BASE64.encode(&session.0)}),
+            rewrite: Box::new(|sdp| sdp),
             session,
             ratchet: session,
             has_changed: false,
@@ -165,7 +169,7 @@ impl OldApp {
             (channel, offer.sdp)
         });
         self.attach(channel);
-        self.signal("signal:offer", &json!({"sdp": offer, "type": "offer"}));
+        self.signal("signal:offer", &json!({"sdp": (self.rewrite)(offer), "type": "offer"}));
     }
 
     /// Waits for the offer and sends the answer.
@@ -180,7 +184,7 @@ impl OldApp {
             connection.set_local_description(answer.clone()).await.unwrap();
             answer.sdp
         });
-        self.signal("signal:answer", &json!({"sdp": answer, "type": "answer"}));
+        self.signal("signal:answer", &json!({"sdp": (self.rewrite)(answer), "type": "answer"}));
     }
 
     /// Sends a message of the signaling.
@@ -210,7 +214,11 @@ impl OldApp {
                     let kind = message["type"].as_str().unwrap().to_owned();
                     self.runtime.block_on(async {
                         if kind == "signal:answer" {
-                            let sdp = payload["sdp"].as_str().unwrap().to_owned();
+                            let mut sdp = payload["sdp"].as_str().unwrap().to_owned();
+                            // Where a test has an offer without names, the crate needs them all the same.
+                            if !sdp.contains("a=mid:") {
+                                sdp += "a=mid:0\r\n";
+                            }
                             let answer = RTCSessionDescription::answer(sdp).unwrap();
                             connection.set_remote_description(answer).await.unwrap();
                         } else if kind == "signal:ice" {
@@ -313,6 +321,7 @@ impl OldApp {
             let settings = SettingEngineBuilder::new()
                 .with_include_loopback_candidate(true)
                 .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
+                .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(262_144))
                 .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
                 .build();
             PeerConnectionBuilder::new()

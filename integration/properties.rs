@@ -1,6 +1,8 @@
 //! What holds for any input, in any order (proptest, which prints the smallest case that fails and keeps its seed).
 
+use lowkey::peer::candidate::{Candidate, Candidates};
 use lowkey::peer::cipher::{Cipher, TextFormat};
+use lowkey::peer::description::Description;
 use lowkey::peer::engine::{ConnectionId, Engine, Input, Output, Setup};
 use lowkey::peer::keys::KeyPair;
 use lowkey::peer::trust::{Known, KnownPeers, Link};
@@ -9,8 +11,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
+use webrtc::peer_connection::RTCSessionDescription;
 
-use crate::engine::{ALICE, BOB, World, message, open, text};
+use crate::engine::{ALICE, BOB, CANDIDATE, World, description, message, open, text};
 
 /// A message that a server may send to alice, honest or not.
 fn signal() -> impl Strategy<Value = String> {
@@ -22,8 +25,10 @@ fn signal() -> impl Strategy<Value = String> {
         json!({"publicKey": key, "lowkey": {"features": []}}),
         json!({"publicKey": "AAAA"}),
         json!({"sdp": "v=0", "type": "offer"}),
+        json!({"sdp": description(BOB, "p"), "type": "offer"}),
         json!({"sealed": "AAAA"}),
         json!({"candidate": "c"}),
+        json!({"candidate": CANDIDATE}),
         json!({"code": "USER_OFFLINE", "message": "x", "target": "bob"}),
         json!({"code": "RELAY_FAILED", "message": "x"}),
         json!(null),
@@ -62,12 +67,86 @@ fn input() -> impl Strategy<Value = Input> {
         1 => Just(Input::Online),
         1 => Just(Input::Offline),
         1 => Just(Input::Tick),
-        2 => id().prop_map(|id| Input::Described { id, sdp: "a=fingerprint:sha-256 00".to_owned() }),
+        2 => id().prop_map(|id| Input::Described { id, sdp: description(ALICE, "p") }),
         2 => id().prop_map(|id| Input::Opened { id }),
         2 => id().prop_map(|id| Input::Received { id, text: Some("{\"proof\":\"AAAA\"}".to_owned()) }),
         1 => id().prop_map(|id| Input::Received { id, text: None }),
         1 => id().prop_map(|id| Input::Closed { id, reason: CloseReason::PeerLeft }),
     ]
+}
+
+/// A description in which lines are missing, come twice, in another order, or are changed in some place.
+fn strange_description() -> impl Strategy<Value = String> {
+    let more = [
+        "a=group:BUNDLE 0 1",
+        "a=ice-lite",
+        "a=bundle-only",
+        "a=setup:passive",
+        "a=max-message-size:0",
+        "a=sctpmap:5000 x 1",
+        "m=application 9 DTLS/SCTP 5000",
+        "m=audio 9 RTP/AVP 0",
+        "m=",
+        "a=mid:",
+        "a=candidate:",
+        "a=",
+        "=",
+        "",
+        "\u{0}",
+        "ü=ü",
+        "a=fingerprint:sha-512 AB",
+        "a=fingerprint:sha-256 A:é",
+        "a=mid:\u{7f}",
+    ];
+    let usual = format!("{}a={CANDIDATE}", description(ALICE, "p"));
+    let lines: Vec<String> = usual.lines().map(str::to_owned).chain(more.map(str::to_owned)).collect();
+    let usual: Vec<String> = lines[..usual.lines().count()].to_vec();
+    let line = prop_oneof![4 => prop::sample::select(usual.clone()), 4 => prop::sample::select(lines), 1 => ".{0,40}"];
+    let change = (any::<prop::sample::Index>(), prop::option::of(line));
+    prop::collection::vec(change, 0..8).prop_map(move |changes| {
+        let mut lines = usual.clone();
+        for (place, line) in changes {
+            let place = place.index(lines.len() + 1);
+            match line {
+                Some(line) => lines.insert(place, line),
+                None if place < lines.len() => drop(lines.remove(place)),
+                None => {}
+            }
+        }
+        lines.join("\r\n")
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(4096) })]
+
+    /// Whatever is taken is such that the crate reads it.
+    #[test]
+    fn no_description_and_no_candidate_is_too_much(sdp in strange_description(), text in ".{0,80}") {
+        let text = format!("1 1 udp 1 {text}");
+        let candidates = [Candidate::read(&text), Candidate::read(&sdp)];
+        let own = Description::read(&description(BOB, "p")).unwrap();
+        let mut taken: Vec<Candidate> = candidates.into_iter().flatten().collect();
+        if let Ok(read) = Description::read(&sdp) {
+            let written = read.for_webrtc();
+            prop_assert_eq!(Description::read(&written).unwrap().for_webrtc(), written.clone());
+            prop_assert!(written.lines().count() == 17 - usize::from(!written.contains("ice-lite")), "{}", written);
+            let answer = own.answer(&read.frame(), &read.candidates().iter().collect::<Vec<_>>());
+            prop_assert_eq!(Description::read(&answer).unwrap().fingerprint(), own.fingerprint());
+            for sdp in [written, answer, read.offer(&[])] {
+                let parsed = RTCSessionDescription::offer(sdp.clone()).and_then(|offer| offer.unmarshal());
+                prop_assert!(parsed.is_ok(), "{} {:?}", sdp, parsed);
+            }
+            taken.extend(read.candidates().iter().cloned());
+        }
+        let mut admitted = Candidates::default();
+        for candidate in taken {
+            let text = candidate.to_string();
+            prop_assert_eq!(Candidate::read(&text), Some(candidate.clone()));
+            prop_assert!(rtc::ice::candidate::unmarshal_candidate(text.trim_start_matches("candidate:")).is_ok(), "{}", text);
+            admitted.admit(&candidate, false);
+        }
+    }
 }
 
 proptest! {

@@ -266,9 +266,10 @@ fn an_offer_before_consent_or_before_keys_moves_bob_to_nothing() {
 #[test]
 fn a_flood_of_candidates_and_errors_is_survived() {
     let junk = |other: &str, number: u32| {
+        let candidate = format!("candidate:1 1 udp 5 10.0.{}.{} 9 typ host", number / 250, number % 250);
         [
             json!({"type": "signal:ice", "sender": other, "payload": {"sealed": "AAAA"}}),
-            json!({"type": "signal:ice", "sender": other, "payload": {"candidate": format!("candidate:{number}")}}),
+            json!({"type": "signal:ice", "sender": other, "payload": {"candidate": candidate}}),
             json!({"type": "error", "payload": {"code": "INVALID_MESSAGE", "message": "no", "target": "nobody"}}),
             json!({"type": "error", "payload": {"code": "SESSION_JOIN_FAILED", "message": "no"}}),
         ]

@@ -55,7 +55,9 @@
 //! bounded too, and while they wait nothing more is taken from WebRTC. The user's own commands are not bounded, which
 //! is what keeps a bot that answers each message from locking itself up.
 
+pub mod candidate;
 pub mod cipher;
+pub mod description;
 mod dial;
 pub mod engine;
 pub mod event;
@@ -64,6 +66,7 @@ pub mod ice;
 pub mod keys;
 pub mod login;
 mod rtc;
+mod sdp;
 pub mod signaling;
 pub mod socks;
 pub mod texts;
@@ -275,6 +278,7 @@ impl Peer {
             lost_after: settings.lost_after.min(LONGEST),
             has_lost: Arc::default(),
         };
+        let with_loopback = config.with_loopback;
         let (queued, kept, taken) = (Gauge::default(), Gauge::default(), Arc::<Taken>::default());
         let has_lost = config.has_lost.clone();
         let rtc = Rtc::start(config, outlet, queued.clone())?;
@@ -301,6 +305,7 @@ impl Peer {
             known: settings.known,
             is_strict: settings.is_strict,
             resume_for: settings.resume_for.min(LONGEST),
+            with_loopback,
         };
         let peer_loop = Loop {
             poll,

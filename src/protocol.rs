@@ -260,6 +260,13 @@ pub struct Candidate {
     pub sdp_mline_index: Option<u16>,
 }
 
+/// The payload of a `session:decline` that its sender's program says, and not its user. An addition of ours, which others ignore.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Refusal {
+    /// What it is that could not be dealt with: `description`.
+    pub refused: String,
+}
+
 /// The payload of an `error`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct ErrorPayload {

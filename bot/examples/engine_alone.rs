@@ -70,7 +70,12 @@ impl World {
             Output::Offer { id } | Output::Answer { id, .. } => {
                 self.ends[user] = Some(id);
                 let fingerprint = vec![format!("{user:02X}"); 32].join(":");
-                self.give(user, Input::Described { id, sdp: format!("a=fingerprint:sha-256 {fingerprint}") });
+                let section =
+                    "v=0\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\na=mid:0\na=ice-ufrag:u\na=ice-pwd:p";
+                self.give(
+                    user,
+                    Input::Described { id, sdp: format!("{section}\na=fingerprint:sha-256 {fingerprint}") },
+                );
             }
             // The answer has come, so the data channel opens at both ends.
             Output::Finish { .. } => {

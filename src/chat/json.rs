@@ -140,6 +140,8 @@ fn reason_name(reason: &CloseReason) -> &'static str {
         CloseReason::NotCalling => "not_calling",
         CloseReason::ServerLost => "server_lost",
         CloseReason::BadKey => "bad_key",
+        CloseReason::BadDescription(_) => "bad_description",
+        CloseReason::NotUnderstood => "not_understood",
         CloseReason::IdentityChanged { .. } => "identity_changed",
         CloseReason::NotProven => "not_proven",
         CloseReason::Unproven => "unproven",

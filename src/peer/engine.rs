@@ -12,6 +12,7 @@ mod signals;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::candidate::Candidates;
 use super::cipher::TextFormat;
 use super::event::{CloseReason, Event};
 use super::ice::IceServer;
@@ -241,6 +242,8 @@ pub struct Setup {
     pub is_strict: bool,
     /// How long the connection of an interrupted chat is sought.
     pub resume_for: Duration,
+    /// A peer may be on this very machine, so its candidates may be loopback addresses.
+    pub with_loopback: bool,
 }
 
 impl Default for Setup {
@@ -252,6 +255,7 @@ impl Default for Setup {
             known: HashMap::new(),
             is_strict: false,
             resume_for: Duration::from_secs(24 * 60 * 60),
+            with_loopback: false,
         }
     }
 }
@@ -262,7 +266,7 @@ struct Request {
     introduced: Option<Introduced>,
     /// The user has said yes, and the caller's key is awaited: nothing is sent to somebody who may not be who they were.
     is_accepted: bool,
-    early: Vec<Candidate>,
+    early: Candidates,
     deadline: Instant,
     /// It may carry on a chat that there is, so the user is asked only if its key says that it does not.
     is_silent: bool,
@@ -311,8 +315,8 @@ impl Engine {
             Input::Signal(text) => self.receive_signal(&text, now, out),
             Input::Online => self.go_online(now),
             Input::Offline => self.go_offline(now, out),
-            Input::Described { id, sdp } => self.described(id, sdp, out),
-            Input::Candidate { id, candidate } => self.found(id, &candidate, out),
+            Input::Described { id, sdp } => self.described(id, &sdp, now, out),
+            Input::Candidate { id, candidate } => self.found(id, &candidate.candidate, out),
             Input::Opened { id } => self.opened(id, now, out),
             Input::Received { id, text } => self.receive(id, text, now, out),
             Input::Closed { id, reason } => self.closed(id, reason, now, out),
@@ -506,6 +510,10 @@ impl Engine {
     fn closed(&mut self, id: ConnectionId, reason: CloseReason, now: Instant, out: &mut Vec<Output>) {
         let Some(peer) = self.connections.remove(&id) else { return };
         if let Some(call) = self.calls.get(&peer).filter(|call| call.id == id) {
+            // The other side is not to wait for what WebRTC could not begin.
+            if matches!((&call.stage, &reason), (Stage::Negotiating(_), CloseReason::Failed { .. })) {
+                out.push(signals::refusal(&peer));
+            }
             let reason = match call.closed(reason) {
                 // Who has left a chat says so in it; this is only a call that was to carry it on. And what could not be opened
                 // may be of an earlier one.
@@ -552,7 +560,7 @@ impl Engine {
         let id = ConnectionId(self.next_id);
         self.next_id += 1;
         self.connections.insert(id, peer.clone());
-        let call = Call { id, role, stage, deadline, early: Vec::new() };
+        let call = Call { id, role, stage, deadline, early: Candidates::default() };
         self.calls.entry(peer).insert_entry(call).into_mut()
     }
 
@@ -560,7 +568,7 @@ impl Engine {
     fn add_request(&mut self, peer: String, now: Instant, out: &mut Vec<Output>) {
         if let Some(request) = self.requests.get_mut(&peer) {
             request.introduced = None;
-            request.early.clear();
+            request.early = Candidates::default();
             return;
         }
         let is_silent = self.chats.get(&peer).is_some_and(Chat::may_be_carried_on);
@@ -571,8 +579,8 @@ impl Engine {
         if !is_silent && waiting >= self.setup.max_requests {
             return self.drop_message();
         }
-        let request =
-            Request { introduced: None, is_accepted: false, early: Vec::new(), deadline: now + ANSWER_TIME, is_silent };
+        let (early, deadline) = (Candidates::default(), now + ANSWER_TIME);
+        let request = Request { introduced: None, is_accepted: false, early, deadline, is_silent };
         self.requests.insert(peer.clone(), request);
         if !is_silent {
             out.push(Output::Event(Event::Request { peer }));
@@ -628,9 +636,6 @@ impl Engine {
         self.dropped += 1;
     }
 }
-
-/// The largest message of ours, in bytes, which is also what browsers take and what we take ourselves.
-pub const MAX_MESSAGE: usize = 262_144;
 
 /// How long a request waits for its user, and a caller for an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(60);

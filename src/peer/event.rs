@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::description::Unfit;
 use super::ice::NoRelay;
 use super::keys::PublicKey;
 use super::trust::{Known, Trust};
@@ -167,6 +168,10 @@ pub enum CloseReason {
     ServerLost,
     /// The other side's key is none, of low order, or our own.
     BadKey,
+    /// The other side's description of its connection is of no use; it was told so.
+    BadDescription(Unfit),
+    /// The other side's program could not make a connection of our description.
+    NotUnderstood,
     /// The other side is not who it was: it has another identity, or none. Nothing was sent to it.
     IdentityChanged {
         /// Our identity.
@@ -246,6 +251,15 @@ impl fmt::Display for CloseReason {
             Self::Unproven => f.write_str("an old app, which cannot prove who it is, is refused (--strict)"),
             Self::KeyChanged => f.write_str("the other side changed its key in mid-chat, which is refused (--strict)"),
             Self::BadKey => f.write_str("the other side's key is not fit for use"),
+            Self::BadDescription(unfit) => write!(
+                f,
+                "the other side's program describes its connection in a way that cannot be answered: {unfit}; \
+                 one of the two programs may be out of date"
+            ),
+            Self::NotUnderstood => f.write_str(
+                "the other side's program could not make a connection of how this one describes its own; \
+                 one of the two programs may be out of date",
+            ),
             Self::Unreadable => f.write_str("too many texts in a row could not be decrypted"),
             Self::Exhausted => f.write_str("the session is used up; call again for a new one"),
             Self::Failed { message } => write!(f, "the connection failed: {message}"),

@@ -96,23 +96,6 @@ fn proof_hash(role: Role, sender: &Party<'_>, receiver: &Party<'_>) -> [u8; 64] 
     hash.finalize().into()
 }
 
-/// The SHA-256 fingerprint of the DTLS certificate that a description names (RFC 8122, section 5).
-pub fn fingerprint(sdp: &str) -> Option<[u8; 32]> {
-    let lines = sdp.lines().filter_map(|line| line.trim().strip_prefix("a=fingerprint:"));
-    let mut values = lines.filter_map(|value| {
-        let (algorithm, digits) = value.split_once(' ')?;
-        algorithm.eq_ignore_ascii_case("sha-256").then_some(digits.trim())
-    });
-    let parse = |digits: &str| -> Option<[u8; 32]> {
-        let bytes: Vec<u8> =
-            digits.split(':').map(|pair| u8::from_str_radix(pair, 16).ok()).collect::<Option<Vec<u8>>>()?;
-        bytes.try_into().ok()
-    };
-    let first = parse(values.next()?)?;
-    // Several are one and the same, or nobody could say which of them holds.
-    values.all(|other| parse(other) == Some(first)).then_some(first)
-}
-
 /// Sixty digits that are the same for both sides of a chat, to be compared by voice or in person (protocol 2.4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SafetyNumber(String);
@@ -357,17 +340,6 @@ mod tests {
             assert!(!is_proven(&proof, &session, Role::Initiator, &alice, &bob), "{alice:?}");
         }
         assert!(!is_proven("", &session, Role::Initiator, &alice, &bob));
-    }
-
-    #[test]
-    fn a_description_names_one_fingerprint() {
-        let digits = ["AB"; 32].join(":");
-        let line = format!("a=fingerprint:SHA-256 {digits}\r\n");
-        assert_eq!(fingerprint(&format!("v=0\r\n{line}m=x\r\n{line}")), Some([0xab; 32]));
-        let other = line.replace("AB:AB", "AB:CD");
-        for sdp in ["v=0", "a=fingerprint:sha-1 AB", "a=fingerprint:sha-256 AB:CD", &format!("{line}{other}")] {
-            assert_eq!(fingerprint(sdp), None, "{sdp}");
-        }
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::candidate::{Candidates, Kind, Trickle};
 use super::super::cipher::{Cipher, Sealer, TextFormat};
+use super::super::description::{Description, Frame as Offered, MAX_MESSAGE};
 use super::super::event::{CloseReason, Event};
 use super::super::frame::{Instance, Place};
 use super::super::keys::{KeyPair, PublicKey};
@@ -10,7 +12,7 @@ use super::super::trust::{self, Known, Party, Role};
 use super::chat::Link;
 use super::signals::signal;
 use super::{ConnectionId, Engine, Output};
-use crate::protocol::{self, Candidate, Introduction, KeyExchange, MessageType, Proof};
+use crate::protocol::{self, Introduction, KeyExchange, MessageType, Proof};
 
 /// A call with one peer, which becomes a chat or carries one on.
 #[derive(Debug)]
@@ -21,7 +23,7 @@ pub(super) struct Call {
     /// When to give up.
     pub(super) deadline: Instant,
     /// The peer's candidates that came before its description.
-    pub(super) early: Vec<Candidate>,
+    pub(super) early: Candidates,
 }
 
 #[derive(Debug)]
@@ -52,32 +54,11 @@ pub(super) struct Secured {
     pub(super) fingerprints: [Option<[u8; 32]>; 2],
     /// The largest message that the peer takes, in bytes; `None` until its description has come.
     pub(super) max_message: Option<usize>,
-    pub(super) candidates: usize,
+    /// What of the peer's offer has its place in our answer.
+    pub(super) offered: Option<Offered>,
+    pub(super) trickle: Trickle,
     /// A description came that was not sealed as it should have been.
     pub(super) has_false_description: bool,
-    /// The addresses that both sides have offered: our own and the peer's.
-    pub(super) ways: [Ways; 2],
-}
-
-/// The kinds of addresses that one side has offered (RFC 8445, section 5.1.1).
-#[derive(Debug, Default)]
-pub(super) struct Ways {
-    is_any: bool,
-    /// One that a STUN server has seen from outside.
-    is_reflexive: bool,
-    is_relayed: bool,
-}
-
-impl Ways {
-    /// Notes a candidate, or a description with some.
-    pub(super) fn note(&mut self, text: &str) {
-        let is_candidate = |line: &&str| line.strip_prefix("a=").unwrap_or(line).starts_with("candidate:");
-        for line in text.lines().filter(is_candidate) {
-            self.is_any = true;
-            self.is_reflexive |= line.contains(" typ srflx");
-            self.is_relayed |= line.contains(" typ relay");
-        }
-    }
 }
 
 impl Secured {
@@ -90,20 +71,26 @@ impl Secured {
             instance: Instance::generate(),
             fingerprints: [None; 2],
             max_message: None,
-            candidates: 0,
+            offered: None,
+            trickle: Trickle::default(),
             has_false_description: false,
-            ways: Default::default(),
         }
+    }
+
+    /// Takes the peer's description.
+    pub(super) fn take_description(&mut self, description: &Description) {
+        self.max_message = Some(description.max_message().min(MAX_MESSAGE));
+        self.fingerprints[1] = Some(description.fingerprint());
     }
 
     /// Why no connection came about, as far as the addresses tell.
     fn no_connection(&self) -> CloseReason {
-        let [own, other] = &self.ways;
-        let is_outside = |ways: &Ways| ways.is_reflexive || ways.is_relayed;
+        let Trickle { own, other, .. } = &self.trickle;
+        let is_outside = |candidates: &Candidates| candidates.has(Kind::Reflexive) || candidates.has(Kind::Relayed);
         // A description that came and could not be opened says more than that none came.
         if self.has_false_description && self.max_message.is_none() {
             CloseReason::NotProven
-        } else if !own.is_any {
+        } else if own.iter().next().is_none() {
             CloseReason::NoCandidates
         } else if !is_outside(own) && !is_outside(other) {
             CloseReason::LocalOnly
@@ -175,12 +162,15 @@ impl Call {
         }
     }
 
-    pub(super) fn add_early_candidates(&mut self, out: &mut Vec<Output>) {
+    /// The peer's description has come, with some candidates, and so those that came before it are of use.
+    pub(super) fn add_candidates(&mut self, described: &Description, with_loopback: bool, out: &mut Vec<Output>) {
         let id = self.id;
+        let early = std::mem::take(&mut self.early);
         if let Stage::Negotiating(secured) = &mut self.stage {
-            self.early.iter().for_each(|candidate| secured.ways[1].note(&candidate.candidate));
+            let all = described.candidates().iter().chain(early.iter());
+            let taken = all.filter_map(|candidate| secured.trickle.take(candidate, with_loopback));
+            out.extend(taken.map(|candidate| Output::AddCandidate { id, candidate }));
         }
-        out.extend(self.early.drain(..).map(|candidate| Output::AddCandidate { id, candidate }));
     }
 }
 
@@ -209,7 +199,7 @@ impl Engine {
         let secured = Secured::new(cipher, own.clone(), introduced);
         // What came before the keys was not sealed, so it is not from a peer that seals.
         if secured.sealer.is_some() {
-            call.early.clear();
+            call.early = Candidates::default();
         }
         call.stage = Stage::Negotiating(secured);
         call.deadline = now + NEGOTIATION_TIME;
@@ -320,6 +310,7 @@ const OWN_FEATURES: &str = "proof,seal,ack";
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::candidate::Candidate;
     use super::*;
 
     #[test]
@@ -331,9 +322,12 @@ mod tests {
         let reason = |own: &[&str], other: &[&str]| {
             let cipher = Cipher::new(pairs[0].clone(), key, TextFormat::V1).unwrap();
             let mut secured = Secured::new(cipher, pairs[0].clone(), Introduced::read(&exchange).unwrap());
-            own.iter().for_each(|kind| secured.ways[0].note(&line(kind)));
-            let lines: Vec<String> = other.iter().map(|kind| format!("a={}", line(kind))).collect();
-            secured.ways[1].note(&format!("v=0\r\n{}\r\na=mid:0\r\n", lines.join("\r\n")));
+            for kind in own {
+                secured.trickle.tell(&line(kind)).unwrap();
+            }
+            for kind in other {
+                secured.trickle.take(&Candidate::read(&line(kind)).unwrap(), false).unwrap();
+            }
             secured.no_connection()
         };
         assert_eq!(reason(&[], &["host"]), CloseReason::NoCandidates);

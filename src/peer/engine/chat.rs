@@ -7,7 +7,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::candidate::Trickle;
 use super::super::cipher::{Cipher, OpenError, Sealer};
+use super::super::description::DEFAULT_MAX_MESSAGE;
 use super::super::event::{CloseReason, Event, NotSentReason};
 use super::super::frame::{Body, Frame, Instance, Place, TEXT_EXTRA_BYTES};
 use super::super::keys::PublicKey;
@@ -38,7 +40,7 @@ pub(super) struct Link {
     instance: Instance,
     /// The largest message that the peer takes, in bytes.
     max_message: usize,
-    pub(super) candidates: usize,
+    pub(super) trickle: Trickle,
     /// Texts in a row that could not be opened.
     failures: u32,
 }
@@ -144,9 +146,9 @@ impl Chat {
 
 impl Link {
     pub(super) fn new(id: ConnectionId, secured: Secured) -> Self {
-        let Secured { cipher, introduced, sealer, instance, max_message, candidates, .. } = secured;
+        let Secured { cipher, introduced, sealer, instance, max_message, trickle, .. } = secured;
         let max_message = max_message.unwrap_or(DEFAULT_MAX_MESSAGE);
-        Self { id, cipher, introduced, sealer, instance, max_message, candidates, failures: 0 }
+        Self { id, cipher, introduced, sealer, instance, max_message, trickle, failures: 0 }
     }
 
     /// Sends a frame; whether the keys are not used up.
@@ -186,6 +188,8 @@ impl CloseReason {
             | Self::NoRelay(_)
             | Self::ServerLost
             | Self::Exhausted
+            | Self::BadDescription(_)
+            | Self::NotUnderstood
             | Self::Failed { .. }
             | Self::Refused { .. } => false,
             Self::Left
@@ -651,6 +655,3 @@ const UNANSWERED_PAUSE: Duration = Duration::from_secs(300);
 
 /// Texts in a row that could not be opened, after which a chat ends.
 const MAX_FAILURES: u32 = 5;
-
-/// What a description means that names no size (RFC 8841, section 6.1).
-pub(super) const DEFAULT_MAX_MESSAGE: usize = 65_536;

@@ -5,15 +5,17 @@ use std::time::Instant;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::super::candidate::Candidate;
 use super::super::cipher::Sealer;
+use super::super::description::{Description, Unfit};
 use super::super::event::{CloseReason, Event};
 use super::super::ice;
 use super::super::keys::KeyPair;
-use super::super::trust::{self, Role};
+use super::super::trust::Role;
 use super::call::{Call, Introduced, Stage};
-use super::chat::{Chat, DEFAULT_MAX_MESSAGE};
-use super::{ANSWER_TIME, ConnectionId, Engine, MAX_MESSAGE, Output};
-use crate::protocol::{self, Candidate, Description, Envelope, ErrorPayload, Joined, KeyExchange, MessageType, Sealed};
+use super::chat::Chat;
+use super::{ANSWER_TIME, ConnectionId, Engine, Output};
+use crate::protocol::{self, Envelope, ErrorPayload, Joined, KeyExchange, MessageType, Refusal, Sealed};
 
 impl Engine {
     pub(super) fn receive_signal(&mut self, text: &str, now: Instant, out: &mut Vec<Output>) {
@@ -30,15 +32,15 @@ impl Engine {
                 payload(&envelope).and_then(|key| self.receive_key(sender, &key, now, out))
             }
             (Some(MessageType::SignalOffer), Some(sender)) => {
-                self.unseal(sender, &envelope).and_then(|offer| self.receive_offer(sender, offer, out))
+                self.unseal(sender, &envelope).and_then(|offer| self.receive_offer(sender, &offer, now, out))
             }
             (Some(MessageType::SignalAnswer), Some(sender)) => {
-                self.unseal(sender, &envelope).and_then(|answer| self.receive_answer(sender, answer, out))
+                self.unseal(sender, &envelope).and_then(|answer| self.receive_answer(sender, &answer, now, out))
             }
             (Some(MessageType::SignalIce), Some(sender)) => {
-                self.unseal(sender, &envelope).and_then(|candidate| self.receive_candidate(sender, candidate, out))
+                self.unseal(sender, &envelope).and_then(|candidate| self.receive_candidate(sender, &candidate, out))
             }
-            (Some(MessageType::SessionDecline), Some(sender)) => self.declined(sender, now, out),
+            (Some(MessageType::SessionDecline), Some(sender)) => self.declined(sender, payload(&envelope), now, out),
             // The key that follows says the same.
             (Some(MessageType::SessionAccept), Some(_)) => Some(()),
             _ => None,
@@ -178,8 +180,8 @@ impl Engine {
         }
     }
 
-    fn receive_offer(&mut self, sender: &str, offer: Description, out: &mut Vec<Output>) -> Option<()> {
-        let id = ConnectionId(self.next_id);
+    fn receive_offer(&mut self, sender: &str, offer: &str, now: Instant, out: &mut Vec<Output>) -> Option<()> {
+        let (id, with_loopback) = (ConnectionId(self.next_id), self.setup.with_loopback);
         let call = self.calls.get_mut(sender)?;
         let Stage::Negotiating(secured) = &mut call.stage else { return None };
         if call.role == Role::Initiator {
@@ -197,68 +199,82 @@ impl Engine {
         } else if secured.max_message.is_some() {
             return None;
         }
-        secured.max_message = Some(max_message_size(&offer.sdp));
-        secured.fingerprints[1] = trust::fingerprint(&offer.sdp);
-        secured.ways[1].note(&offer.sdp);
-        out.push(Output::Answer { id: call.id, sdp: offer.sdp });
-        call.add_early_candidates(out);
+        let offer = match read_description(offer) {
+            Ok(offer) => offer,
+            Err(unfit) => return self.refuse(sender, unfit, now, out),
+        };
+        secured.take_description(&offer);
+        let frame = offer.frame();
+        secured.trickle.section = Some(frame.place());
+        secured.offered = Some(frame);
+        out.push(Output::Answer { id: call.id, sdp: offer.for_webrtc() });
+        call.add_candidates(&offer, with_loopback, out);
         Some(())
     }
 
-    fn receive_answer(&mut self, sender: &str, answer: Description, out: &mut Vec<Output>) -> Option<()> {
+    fn receive_answer(&mut self, sender: &str, answer: &str, now: Instant, out: &mut Vec<Output>) -> Option<()> {
+        let with_loopback = self.setup.with_loopback;
         let call = self.calls.get_mut(sender)?;
         let Stage::Negotiating(secured) = &mut call.stage else { return None };
         if call.role != Role::Initiator || secured.max_message.is_some() {
             return None;
         }
-        secured.max_message = Some(max_message_size(&answer.sdp));
-        secured.fingerprints[1] = trust::fingerprint(&answer.sdp);
-        secured.ways[1].note(&answer.sdp);
-        out.push(Output::Finish { id: call.id, sdp: answer.sdp });
-        call.add_early_candidates(out);
+        let answer = match read_description(answer) {
+            Ok(answer) => answer,
+            Err(unfit) => return self.refuse(sender, unfit, now, out),
+        };
+        secured.take_description(&answer);
+        out.push(Output::Finish { id: call.id, sdp: answer.for_webrtc() });
+        call.add_candidates(&answer, with_loopback, out);
         Some(())
     }
 
-    fn receive_candidate(&mut self, sender: &str, candidate: Candidate, out: &mut Vec<Output>) -> Option<()> {
+    /// A peer's description is of no use. Neither user is to wait for what will not come.
+    fn refuse(&mut self, peer: &str, unfit: Unfit, now: Instant, out: &mut Vec<Output>) -> Option<()> {
+        out.push(refusal(peer));
+        self.fail(peer, CloseReason::BadDescription(unfit), now, out);
+        Some(())
+    }
+
+    fn receive_candidate(&mut self, sender: &str, candidate: &str, out: &mut Vec<Output>) -> Option<()> {
+        let candidate: protocol::Candidate = protocol::from_object(candidate).ok()?;
         // An empty candidate says that there are no more, which nobody needs to know.
         if candidate.candidate.is_empty() {
             return Some(());
         }
-        let (id, candidates) = match self.calls.get_mut(sender) {
+        let candidate = Candidate::read(&candidate.candidate)?;
+        let with_loopback = self.setup.with_loopback;
+        let (id, trickle) = match self.calls.get_mut(sender) {
             Some(call) => match &mut call.stage {
                 Stage::Calling => return None,
-                Stage::AwaitingKey(_) => return push_early(&mut call.early, candidate),
-                Stage::Negotiating(secured) | Stage::Proving(secured) => {
-                    if secured.max_message.is_none() {
-                        return push_early(&mut call.early, candidate);
-                    }
-                    secured.ways[1].note(&candidate.candidate);
-                    (call.id, &mut secured.candidates)
+                Stage::Negotiating(secured) | Stage::Proving(secured) if secured.max_message.is_some() => {
+                    (call.id, &mut secured.trickle)
                 }
+                _ => return call.early.admit(&candidate, with_loopback).then_some(()),
             },
             None => match self.requests.get_mut(sender) {
-                Some(request) => return push_early(&mut request.early, candidate),
+                Some(request) => return request.early.admit(&candidate, with_loopback).then_some(()),
                 None => {
                     let link = self.chats.get_mut(sender)?.link.as_mut()?;
-                    (link.id, &mut link.candidates)
+                    (link.id, &mut link.trickle)
                 }
             },
         };
-        *candidates += 1;
-        if *candidates > MAX_CANDIDATES {
-            return None;
-        }
+        let candidate = trickle.take(&candidate, with_loopback)?;
         out.push(Output::AddCandidate { id, candidate });
         Some(())
     }
 
-    fn declined(&mut self, sender: &str, now: Instant, out: &mut Vec<Output>) -> Option<()> {
+    fn declined(&mut self, sender: &str, refusal: Option<Refusal>, now: Instant, out: &mut Vec<Output>) -> Option<()> {
         if self.requests.contains_key(sender) {
             self.end_request(sender, CloseReason::Declined, out);
             return Some(());
         }
         match self.calls.get(sender).map(|call| &call.stage) {
             Some(Stage::Calling) => return None,
+            Some(Stage::Negotiating(_)) if refusal.is_some_and(|refusal| refusal.refused == REFUSED_DESCRIPTION) => {
+                self.fail(sender, CloseReason::NotUnderstood, now, out);
+            }
             Some(_) => self.fail(sender, CloseReason::Declined, now, out),
             // Its user has left a chat that it could not be told of otherwise.
             None if self.chats.get(sender).is_some_and(Chat::is_interrupted) => {
@@ -286,37 +302,48 @@ impl Engine {
 
     // What WebRTC says.
 
-    pub(super) fn described(&mut self, id: ConnectionId, sdp: String, out: &mut Vec<Output>) {
+    pub(super) fn described(&mut self, id: ConnectionId, sdp: &str, now: Instant, out: &mut Vec<Output>) {
         let Some(peer) = self.connections.get(&id).cloned() else { return };
         let Some(call) = self.calls.get_mut(&peer).filter(|call| call.id == id) else { return };
         let Stage::Negotiating(secured) = &mut call.stage else { return };
-        secured.fingerprints[0] = trust::fingerprint(&sdp);
-        secured.ways[0].note(&sdp);
-        let (kind, name) = match call.role {
-            Role::Initiator => (MessageType::SignalOffer, "offer"),
-            Role::Responder => (MessageType::SignalAnswer, "answer"),
+        let own = match Description::read(sdp) {
+            Ok(own) => own,
+            Err(unfit) => {
+                let message = format!("our own description is of no use: {unfit}");
+                return self.closed(id, CloseReason::Failed { message }, now, out);
+            }
         };
-        out.push(sealed(secured.sealer.as_mut(), kind, &peer, &Description { sdp, kind: name.to_owned() }));
+        secured.fingerprints[0] = Some(own.fingerprint());
+        let told: Vec<&Candidate> =
+            own.candidates().iter().filter(|candidate| secured.trickle.own.admit(candidate, true)).collect();
+        let (kind, name, sdp) = match (call.role, &secured.offered) {
+            (Role::Responder, Some(offer)) => (MessageType::SignalAnswer, "answer", own.answer(offer, &told)),
+            _ => (MessageType::SignalOffer, "offer", own.offer(&told)),
+        };
+        let description = protocol::Description { sdp, kind: name.to_owned() };
+        out.push(sealed(secured.sealer.as_mut(), kind, &peer, &description));
     }
 
-    pub(super) fn found(&mut self, id: ConnectionId, candidate: &Candidate, out: &mut Vec<Output>) {
+    pub(super) fn found(&mut self, id: ConnectionId, candidate: &str, out: &mut Vec<Output>) {
         let Some(peer) = self.connections.get(&id).cloned() else { return };
-        let sealer = match self.calls.get_mut(&peer).filter(|call| call.id == id).map(|call| &mut call.stage) {
+        let (trickle, sealer) = match self.calls.get_mut(&peer).filter(|call| call.id == id).map(|call| &mut call.stage)
+        {
             Some(Stage::Negotiating(secured) | Stage::Proving(secured)) => {
-                secured.ways[0].note(&candidate.candidate);
-                secured.sealer.as_mut()
+                (&mut secured.trickle, secured.sealer.as_mut())
             }
             Some(_) => return,
             None => match self.chats.get_mut(&peer).and_then(|chat| chat.link.as_mut()).filter(|link| link.id == id) {
-                Some(link) => link.sealer.as_mut(),
+                Some(link) => (&mut link.trickle, link.sealer.as_mut()),
                 None => return,
             },
         };
-        out.push(sealed(sealer, MessageType::SignalIce, &peer, candidate));
+        if let Some(candidate) = trickle.tell(candidate) {
+            out.push(sealed(sealer, MessageType::SignalIce, &peer, &candidate));
+        }
     }
 
-    /// Reads a signal's payload, which has to be sealed where both sides do so.
-    fn unseal<T: DeserializeOwned>(&mut self, sender: &str, envelope: &Envelope<'_>) -> Option<T> {
+    /// The JSON of a signal's payload, which has to be sealed where both sides do so.
+    fn unseal(&mut self, sender: &str, envelope: &Envelope<'_>) -> Option<String> {
         let mut secured = None;
         let sealer = match self.calls.get_mut(sender).map(|call| &mut call.stage) {
             Some(Stage::Negotiating(call) | Stage::Proving(call)) => {
@@ -335,13 +362,20 @@ impl Engine {
                 (opened, is_false)
             }
             // Where one side alone believes that both seal, somebody has changed what they said of themselves.
-            None => (envelope.payload.map(|payload| payload.get().to_owned()), sealed.is_some()),
+            None if sealed.is_some() => (None, true),
+            None => (envelope.payload.map(|payload| payload.get().to_owned()), false),
         };
         if let Some(has_false_description) = secured {
             *has_false_description |= is_false && envelope.kind != MessageType::SignalIce.name();
         }
-        protocol::from_object(&json?).ok()
+        json
     }
+}
+
+/// Reads the payload of an offer or an answer. What was said, and cannot be read, is to be answered too.
+fn read_description(json: &str) -> Result<Description, Unfit> {
+    let description: protocol::Description = protocol::from_object(json).map_err(|_| Unfit::Unreadable)?;
+    Description::read(&description.sdp)
 }
 
 /// A signal, sealed where both sides do so.
@@ -355,10 +389,6 @@ fn sealed(sealer: Option<&mut Sealer>, kind: MessageType, peer: &str, payload: &
     }
 }
 
-fn push_early(early: &mut Vec<Candidate>, candidate: Candidate) -> Option<()> {
-    (early.len() < MAX_EARLY_CANDIDATES).then(|| early.push(candidate))
-}
-
 fn payload<T: DeserializeOwned>(envelope: &Envelope<'_>) -> Option<T> {
     protocol::from_object(envelope.payload?.get()).ok()
 }
@@ -367,18 +397,9 @@ pub(super) fn signal(kind: MessageType, target: &str, payload: Option<&impl Seri
     Output::Signal(protocol::message(kind, Some(target), payload))
 }
 
-/// The largest message that whoever wrote this description takes, in bytes (RFC 8841, section 6): 0 means any size.
-fn max_message_size(sdp: &str) -> usize {
-    let attribute = sdp.lines().find_map(|line| line.trim().strip_prefix("a=max-message-size:"));
-    match attribute.and_then(|value| value.trim().parse().ok()) {
-        None => DEFAULT_MAX_MESSAGE,
-        Some(0) => MAX_MESSAGE,
-        Some(size) => MAX_MESSAGE.min(size),
-    }
+/// Says that a description could not be made a connection of.
+pub(super) fn refusal(peer: &str) -> Output {
+    signal(MessageType::SessionDecline, peer, Some(&Refusal { refused: REFUSED_DESCRIPTION.to_owned() }))
 }
 
-/// Candidates kept for a description that is still to come.
-const MAX_EARLY_CANDIDATES: usize = 64;
-
-/// Candidates taken from a peer in all. A machine with many interfaces has some dozens.
-const MAX_CANDIDATES: usize = 256;
+const REFUSED_DESCRIPTION: &str = "description";
