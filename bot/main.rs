@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Arg, Parser};
 use lowkey::options::{self, PeerOptions, Start};
 use lowkey::peer::{Event, Peer};
+use lowkey::signals::wanted;
 use lowkey::stderr::say;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
 
 fn run(Start { options, profile, .. }: &Start<Options>) -> Result<(), String> {
     let name = options.peer.name.as_ref().map_or(DEFAULT_NAME, |name| name.as_str());
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| error.to_string())?;
+    let mut signals = Signals::new(wanted(&[SIGINT, SIGTERM, SIGHUP])).map_err(|error| error.to_string())?;
     let mut settings = options.peer.settings(name, profile.as_ref().map_err(String::as_str))?;
     settings.max_requests = MAX_REQUESTS;
     let (peer, events) =

@@ -9,9 +9,12 @@ const IO: &[&str] = &[
     "bin/lowkey.rs",
     "chat.rs",
     "chat/client.rs",
+    "chat/editor.rs",
     "chat/input.rs",
     "chat/notify.rs",
+    "chat/teletype.rs",
     "chat/terminal.rs",
+    "chat/terminal/watch.rs",
     "options.rs",
     "options/start.rs",
     "peer.rs",
@@ -30,6 +33,7 @@ const IO: &[&str] = &[
     "server.rs",
     "server/clients.rs",
     "server/listener.rs",
+    "signals.rs",
     "stderr.rs",
 ];
 

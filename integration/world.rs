@@ -81,6 +81,11 @@ impl Program {
         assert!(status.unwrap().success());
     }
 
+    /// The id of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it holds in memory, in KiB.
     pub fn resident_kilobytes(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

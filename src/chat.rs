@@ -2,20 +2,24 @@
 //! [`conversation`], events of the peer too, and does what comes back.
 //!
 //! One thread reads lines, one waits for the peer's events, one for signals; all send to one channel, and the main thread
-//! serves it. On a terminal a fourth thread prints: rustyline's printer takes one line and blocks until the prompt is
-//! ready for it, which must not keep anybody else waiting.
+//! serves it. On a terminal a fourth thread reads the keyboard for the one that edits lines.
 
 mod client;
 pub mod command;
 pub mod conversation;
+mod editor;
 pub mod harmless;
 mod input;
 pub mod json;
+mod keyboard;
 mod notify;
+mod painter;
 pub mod people;
 pub mod report;
 pub mod screen;
+mod teletype;
 mod terminal;
+mod wrap;
 
 use std::cell::OnceCell;
 use std::io::{self, IsTerminal, Read, Write};
@@ -29,8 +33,6 @@ use std::time::Duration;
 use clap::Parser;
 use qrcode::QrCode;
 use qrcode::render::unicode;
-use rustyline::DefaultEditor;
-use rustyline::error::ReadlineError;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
@@ -40,16 +42,19 @@ use crate::options::{self, ChatOptions, PeerOptions, Start, config};
 use crate::peer::trust::Link;
 use crate::peer::{Peer, ServerUrlError};
 use crate::profile::{Profile, Username};
+use crate::signals;
 use crate::stderr::say;
 use client::{Bells, Client, End, Mail, Memory, Screen};
 use command::Command;
 use conversation::{Accepts, Conversation, Failure, Script, Until};
+use editor::LineEditor;
 use input::Reading;
 use notify::Notifier;
 use people::People;
 use report::Report;
 use screen::Look;
-use terminal::{Modes, Terminal};
+use teletype::Teletype;
+use terminal::Terminal;
 
 /// Private chat from peer to peer, in a terminal.
 ///
@@ -154,16 +159,67 @@ impl Refusal {
 
 fn run(start: Start<Options>) -> Result<ExitCode, Refusal> {
     let is_server_given = start.is_given("server");
-    let Start { mut options, profile, .. } = start;
+    let Start { options, profile, .. } = start;
     let is_script = options.json || options.task.is_some() || !options.execute.is_empty() || options.until.is_some();
-    let is_interactive =
-        !is_script && io::stdin().is_terminal() && io::stdout().is_terminal() && terminal::is_capable();
-    let modes = Modes::remember(is_interactive);
+    let is_interactive = !is_script && io::stdin().is_terminal() && io::stdout().is_terminal();
+    let console = match is_interactive {
+        true if terminal::is_capable() => Console::Terminal(Terminal::open().map_err(Refusal::system)?),
+        true => Console::Teletype(Teletype::default()),
+        false => Console::None,
+    };
+    let result = chat(options, profile, is_server_given, &console);
+    console.give_back();
+    result
+}
+
+/// What a person sits at.
+#[derive(Clone)]
+enum Console {
+    Terminal(Terminal),
+    Teletype(Teletype),
+    /// Nobody does: it is a script.
+    None,
+}
+
+impl Console {
+    fn is_interactive(&self) -> bool {
+        !matches!(self, Self::None)
+    }
+
+    fn note(&self, words: &str) {
+        match self {
+            Self::Terminal(terminal) => terminal.note(words),
+            Self::Teletype(teletype) => teletype.note(words),
+            Self::None => {}
+        }
+    }
+
+    /// Gives the terminal back as it was, with nothing left in the last row.
+    fn give_back(&self) {
+        match self {
+            Self::Terminal(terminal) => terminal.give_back(),
+            Self::Teletype(teletype) => teletype.leave(),
+            Self::None => {}
+        }
+    }
+}
+
+/// Chats, on a terminal or without one.
+fn chat(
+    mut options: Options,
+    profile: Result<Profile, String>,
+    is_server_given: bool,
+    console: &Console,
+) -> Result<ExitCode, Refusal> {
     let (mail, mailbox) = mpsc::channel();
-    let is_serving = watch_signals(mail.clone(), modes.clone()).map_err(Refusal::system)?;
+    let is_serving = watch_signals(mail.clone(), console.clone()).map_err(Refusal::system)?;
+    let mut editor = match console {
+        Console::Terminal(terminal) => Some(LineEditor::new(terminal.clone()).map_err(Refusal::system)?),
+        Console::Teletype(_) | Console::None => None,
+    };
     let name = match &options.peer.name {
         Some(name) => name.clone(),
-        None => chosen_name(is_interactive, &profile)?,
+        None => chosen_name(editor.as_mut(), console, &profile)?,
     };
     let called = match &options.task {
         Some(Task::Send { peer, .. }) => Some(peer),
@@ -187,11 +243,11 @@ fn run(start: Start<Options>) -> Result<ExitCode, Refusal> {
     let today = jiff::Zoned::now().date().to_string();
     let people = People::new(name.as_str(), identity, &memory.place, server.is_plain(), known, &today);
     if options.qr {
-        return print_qr(&people);
+        return print_qr(&people, console);
     }
     let is_following = matches!(options.task, Some(Task::Send { follow: true, .. }));
     let script = Script {
-        has_person: is_interactive,
+        has_person: console.is_interactive(),
         ends_with_chat: is_following,
         until: options.until.or(matches!(options.task, Some(Task::Send { .. })).then_some(Until::Delivered)),
         accepts: match &options.task {
@@ -209,16 +265,17 @@ fn run(start: Start<Options>) -> Result<ExitCode, Refusal> {
         ColorOption::Always => true,
         ColorOption::Never => false,
     };
-    let look = Look { has_times: options.chat.times, has_color };
-    let screen = if is_interactive {
-        let keeps = options.chat.history;
-        let kept = memory.profile.as_ref().filter(|_| keeps != HistoryOption::None).map(Profile::history);
-        let history = kept.map(|history| (history, keeps == HistoryOption::All));
-        Screen::Terminal(Terminal::start(mail.clone(), look, history).map_err(Refusal::system)?)
-    } else if options.json {
-        Screen::Json
-    } else {
-        Screen::Plain
+    // What can only write on has no colours, but if they are wanted.
+    let is_plain = matches!((console, options.chat.color), (Console::Teletype(_), ColorOption::Auto));
+    let look = Look { has_times: options.chat.times, has_color: has_color && !is_plain };
+    let screen = match console {
+        Console::Terminal(terminal) => {
+            terminal.set_look(look);
+            Screen::Terminal(terminal.clone())
+        }
+        Console::Teletype(teletype) => Screen::Teletype(teletype.clone()),
+        Console::None if options.json => Screen::Json,
+        Console::None => Screen::Plain,
     };
     let bells = Bells {
         rings: options.chat.bell,
@@ -227,7 +284,7 @@ fn run(start: Start<Options>) -> Result<ExitCode, Refusal> {
         notifier: Notifier::default(),
     };
     let mut client = Client { conversation, peer, screen, memory, look, bells, unwritable: OnceCell::new() };
-    if is_interactive || options.json {
+    if console.is_interactive() || options.json {
         client.show(&Report::Started { name: name.to_string() });
     }
     let is_ending = first.into_iter().any(|command| {
@@ -235,7 +292,15 @@ fn run(start: Start<Options>) -> Result<ExitCode, Refusal> {
         client.carry_out(effects)
     });
     let is_listening = matches!(options.task, Some(Task::Listen { .. }));
-    if !is_interactive {
+    let mut is_read_by_us = false;
+    if let Some(editor) = editor {
+        let keeps = options.chat.history;
+        let kept = client.memory.profile.as_ref().filter(|_| keeps != HistoryOption::None).map(Profile::history);
+        let history = kept.map(|history| (history, keeps == HistoryOption::All));
+        // The first prompt already shows whom a line goes to.
+        client.update_prompt();
+        editor.start(mail.clone(), history).map_err(Refusal::system)?;
+    } else {
         let has_all = matches!(options.task, Some(Task::Send { follow: false, .. })) || !options.execute.is_empty();
         let reading = match options.json {
             _ if is_following => Reading::Texts,
@@ -245,6 +310,7 @@ fn run(start: Start<Options>) -> Result<ExitCode, Refusal> {
         // Whoever listens does so for ever, if it is not said until when.
         let is_finite = !is_listening || options.until.is_some();
         input::read(mail.clone(), client.peer.clone(), reading, has_all, is_finite);
+        is_read_by_us = !has_all;
     }
     if let Some(seconds) = options.timeout {
         let mail = mail.clone();
@@ -268,14 +334,17 @@ fn run(start: Start<Options>) -> Result<ExitCode, Refusal> {
         None if is_ending => End::Wanted,
         None => client.serve(&mailbox),
     };
-    modes.restore();
+    console.give_back();
+    if is_read_by_us {
+        input::discard();
+    }
     let (is_all_read, ended) = client.end(&mailbox);
     let is_timed_out = [served, ended].contains(&End::Timeout);
     if let Some(error) = client.unwritable.get() {
         return Err(Refusal::unwritable(error));
     }
     // A script wants to know whether all was sent and read; a person has seen it.
-    if is_interactive {
+    if console.is_interactive() {
         return Ok(ExitCode::SUCCESS);
     }
     if !is_all_read {
@@ -305,6 +374,9 @@ fn first_commands(options: &mut Options) -> Result<Vec<Command>, Refusal> {
             _ if *follow => {}
             false => commands.push(Command::text(text.join(" "))),
             true => {
+                if input::is_in_background() {
+                    return Err(Refusal::system("there is no text: a job in the background cannot read the terminal"));
+                }
                 let mut bytes = Vec::new();
                 io::stdin().lock().read_to_end(&mut bytes).map_err(Refusal::system)?;
                 if bytes.is_empty() {
@@ -318,60 +390,83 @@ fn first_commands(options: &mut Options) -> Result<Vec<Command>, Refusal> {
 }
 
 /// Prints the user's link as a QR code, in half blocks: dark on light, as scanners expect it on a dark terminal.
-fn print_qr(people: &People) -> Result<ExitCode, Refusal> {
+fn print_qr(people: &People, console: &Console) -> Result<ExitCode, Refusal> {
     let link = people.own_link().map_err(|reason| Refusal::setting(reason.to_owned()))?.to_string();
     let code = QrCode::new(&link).map_err(Refusal::system)?;
     let mut renderer = code.render::<unicode::Dense1x2>();
     let picture = renderer.dark_color(unicode::Dense1x2::Light).light_color(unicode::Dense1x2::Dark).build();
-    let mut out = io::stdout().lock();
-    match writeln!(out, "{picture}\n{link}").and_then(|()| out.flush()) {
-        Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(error) => Err(Refusal::system(options::unwritable(&error))),
+    let needed = wrap::width(picture.lines().next().unwrap_or_default());
+    let window = match console {
+        Console::Terminal(terminal) => Some(terminal.columns()),
+        _ => terminal_size::terminal_size_of(io::stdout()).map(|(columns, _)| columns.0.into()),
+    };
+    let shown = match window {
+        Some(columns) if columns < needed => {
+            let why = format!(
+                "the QR code needs {needed} columns, and this window has {columns}: make it wider, or give the link"
+            );
+            format!("{}\n{link}\n", wrap::rows(&why, "", columns).join("\n"))
+        }
+        _ => format!("{picture}\n{link}\n"),
+    };
+    match console {
+        Console::Terminal(terminal) => terminal.print_rows(&shown),
+        _ => {
+            let mut out = io::stdout().lock();
+            let written = write!(out, "{shown}").and_then(|()| out.flush());
+            written.map_err(|error| Refusal::system(options::unwritable(&error)))?;
+        }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The username that the user chooses now, and that is kept.
-fn chosen_name(is_interactive: bool, profile: &Result<Profile, String>) -> Result<Username, Refusal> {
+fn chosen_name(
+    editor: Option<&mut LineEditor>,
+    console: &Console,
+    profile: &Result<Profile, String>,
+) -> Result<Username, Refusal> {
     let profile = profile.as_ref().map_err(|error| Refusal::setting(error.clone()))?;
-    if !is_interactive {
+    if !console.is_interactive() {
         return Err(Refusal::setting("no username yet; give one with --name or LOWKEY_NAME"));
     }
-    let mut editor = DefaultEditor::new().map_err(Refusal::system)?;
+    let mut editor = editor;
+    let mut ask = |question| match (editor.as_deref_mut(), console) {
+        (Some(editor), _) => editor.ask(question),
+        (None, Console::Teletype(teletype)) => teletype.ask(question),
+        (None, _) => None,
+    };
     loop {
-        let line =
-            editor.readline("Choose a username (3 to 20 of a-z, A-Z, 0-9 and _): ").map_err(|error| match error {
-                ReadlineError::Eof | ReadlineError::Interrupted => {
-                    Refusal::setting("no username was chosen".to_owned())
-                }
-                error => Refusal::system(error),
-            })?;
+        let answer = ask("Choose a username (3 to 20 of a-z, A-Z, 0-9 and _): ");
+        let line = answer.ok_or_else(|| Refusal::setting("no username was chosen"))?;
         match line.trim().parse::<Username>() {
             Ok(name) => {
                 let keep = |text: &str| config::change(text, &options::every_setting(), "name", &[name.to_string()]);
                 profile.change_config(keep).map_err(Refusal::system)?;
-                let _ = writeln!(io::stdout(), "Kept in {}; --name uses another one.", profile.path().display());
+                console.note(&format!("kept in {}; --name uses another one", profile.path().display()));
                 return Ok(name);
             }
-            Err(reason) => drop(writeln!(io::stdout(), "{reason}")),
+            Err(reason) => console.note(reason),
         }
     }
 }
 
 /// A first signal ends the program in order, a second one at once. Until the flag that comes back is set there is nothing to
 /// end in order.
-fn watch_signals(mail: Sender<Mail>, modes: Modes) -> io::Result<Arc<AtomicBool>> {
+fn watch_signals(mail: Sender<Mail>, console: Console) -> io::Result<Arc<AtomicBool>> {
     let is_second = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
+    let wanted = signals::wanted(&[SIGINT, SIGTERM, SIGHUP]);
+    for &signal in &wanted {
         flag::register_conditional_shutdown(signal, 1, is_second.clone())?;
         flag::register(signal, is_second.clone())?;
     }
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let mut signals = Signals::new(wanted)?;
     let is_serving = Arc::new(AtomicBool::new(false));
     let serving = is_serving.clone();
     thread::spawn(move || {
         if signals.forever().next().is_some() {
             if !serving.load(Ordering::SeqCst) {
-                modes.restore();
+                console.give_back();
                 std::process::exit(1);
             }
             let _ = mail.send(Mail::Signal);

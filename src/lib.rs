@@ -17,13 +17,14 @@
 //! * `stderr`: what every program says there, and how much of it `RUST_LOG` wants.
 //! * [`profile`]: where these programs keep what outlives them.
 //! * [`chat`]: the terminal client on top of `peer`.
+//! * [`signals`]: which signals are the programs' own to handle.
 //!
 //! # Floors
 //!
 //! ```text
 //! programs   bin/lowkey   bin/lowkey-server   bot/main   integration/*    only `pub` items of the library
-//! I/O        chat -> chat/{client, input, terminal, notify}, options -> profile, peer -> peer/{signaling, rtc}        server -> server/listener, server/clients
-//! pure       chat/{conversation -> people -> screen, json -> report, command}    engine -> trust, cipher, ice   connection -> http    hub -> sessions -> deadlines
+//! I/O        chat -> chat/{client, editor, input, terminal, notify}, options -> profile, peer -> peer/{signaling, rtc}        server -> server/listener, server/clients
+//! pure       chat/{conversation -> people -> screen -> wrap, json -> report, command, keyboard -> painter}    engine -> trust, cipher, ice   connection -> http    hub -> sessions -> deadlines
 //! words      protocol (serde only)
 //! ```
 //!
@@ -51,5 +52,7 @@ pub mod profile;
 pub mod protocol;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(any(feature = "server", feature = "chat"))]
+pub mod signals;
 #[cfg(any(feature = "server", feature = "chat"))]
 pub mod stderr;

@@ -30,6 +30,7 @@ use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 
+use crate::signals::wanted;
 use clients::{Clients, Stream};
 use config::MetricsAt;
 pub use config::{Config, ConfigError};
@@ -80,7 +81,7 @@ impl Server {
             info!("metrics at {}", listener.local_addr()?);
             listeners.push((METRICS, listener));
         }
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
+        let mut signals = Signals::new(wanted(&[SIGINT, SIGTERM, SIGUSR1]))?;
         registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
         Ok(Self {
             poll,

@@ -13,6 +13,7 @@ use super::json;
 use super::notify::Notifier;
 use super::report::Report;
 use super::screen::{self, Look};
+use super::teletype::Teletype;
 use super::terminal::Terminal;
 use crate::options::{ON_OR_OFF, is_on};
 use crate::peer::trust::{Known, KnownPeers};
@@ -63,6 +64,9 @@ impl Client {
             let effects = match mail {
                 Mail::Command(command, taken) => {
                     held = taken;
+                    if let Screen::Teletype(teletype) = &self.screen {
+                        teletype.enter();
+                    }
                     self.conversation.command(command)
                 }
                 Mail::Event(event, of_text, taken) => {
@@ -105,9 +109,11 @@ impl Client {
         End::Wanted
     }
 
-    fn update_prompt(&self) {
-        if let Screen::Terminal(terminal) = &self.screen {
-            terminal.update(self.conversation.prompt(), self.conversation.names());
+    pub fn update_prompt(&self) {
+        match &self.screen {
+            Screen::Terminal(terminal) => terminal.update(self.conversation.prompt(), self.conversation.names()),
+            Screen::Teletype(teletype) => teletype.update(&self.conversation.prompt()),
+            Screen::Plain | Screen::Json => {}
         }
     }
 
@@ -311,6 +317,8 @@ pub enum Screen {
     Json,
     /// Above the prompt.
     Terminal(Terminal),
+    /// Above a prompt that cannot be painted anew.
+    Teletype(Teletype),
 }
 
 impl Screen {
@@ -328,7 +336,12 @@ impl Screen {
             Self::Json => print(&json::object(report, &timestamp(), true).to_string())?,
             Self::Terminal(terminal) => {
                 if let Some(line) = screen::line(report, look, &clock_time()) {
-                    terminal.print(&line.text);
+                    terminal.print(&line);
+                }
+            }
+            Self::Teletype(teletype) => {
+                if let Some(line) = screen::line(report, look, &clock_time()) {
+                    teletype.print(&line, look);
                 }
             }
         }

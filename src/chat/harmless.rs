@@ -35,12 +35,39 @@ pub fn first_word(text: &str) -> (&str, &str) {
 }
 
 /// A text without what could take over a terminal or deceive the eye: control and escape characters, bidirectional
-/// controls, invisible characters that carry text. Each becomes U+FFFD. A tab stays.
+/// controls, invisible characters that carry text. Each becomes U+FFFD. A tab stays, and so do the tags of an emoji such as the
+/// flag of Scotland.
 pub fn harmless(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_harmful) {
         return Cow::Borrowed(text);
     }
-    Cow::Owned(text.chars().map(|c| if is_harmful(c) { char::REPLACEMENT_CHARACTER } else { c }).collect())
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let length = match tagged_emoji(rest) {
+            Some(length) => {
+                shown.push_str(&rest[..length]);
+                length
+            }
+            None => {
+                shown.push(if is_harmful(c) { char::REPLACEMENT_CHARACTER } else { c });
+                c.len_utf8()
+            }
+        };
+        rest = &rest[length..];
+    }
+    Cow::Owned(shown)
+}
+
+/// How many bytes of the beginning of `text` are an emoji with tags (UTS #51, ED-14a): they say which flag it is, in letters and
+/// digits, and are few, so that they carry no text that nobody sees.
+fn tagged_emoji(text: &str) -> Option<usize> {
+    let mut rest = text.strip_prefix(|c| matches!(c, '\u{1f000}'..='\u{1faff}' | '\u{2600}'..='\u{27bf}'))?;
+    rest = rest.strip_prefix(|c| matches!(c, '\u{fe0f}' | '\u{1f3fb}'..='\u{1f3ff}')).unwrap_or(rest);
+    let tags = rest.trim_start_matches(|c| matches!(c, '\u{e0030}'..='\u{e0039}' | '\u{e0061}'..='\u{e007a}'));
+    let count = (rest.len() - tags.len()) / '\u{e0061}'.len_utf8();
+    let end = tags.strip_prefix('\u{e007f}')?;
+    (1..=MAX_TAGS).contains(&count).then(|| text.len() - end.len())
 }
 
 /// Whether a character could take over a terminal or deceive the eye.
@@ -60,6 +87,9 @@ pub fn is_harmful(c: char) -> bool {
             | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e01ef}')
 }
 
+/// The code of a region has two or three characters, and that of a part of it four more at most (ISO 3166-2).
+const MAX_TAGS: usize = 6;
+
 /// What is percent-encoded in a name in quotes.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'-');
 
@@ -67,9 +97,22 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'
 mod tests {
     use super::*;
 
+    const SCOTLAND: &str = "🏴\u{e0067}\u{e0062}\u{e0073}\u{e0063}\u{e0074}\u{e007f}";
+
+    #[test]
+    fn tags_stay_where_they_are_a_flag_and_nowhere_else() {
+        assert_eq!(harmless(&format!("{SCOTLAND}\x1b!")), format!("{SCOTLAND}�!"));
+        assert_eq!(harmless("⚑️\u{e0075}\u{e0073}\u{e007f}"), "⚑️\u{e0075}\u{e0073}\u{e007f}");
+        for hidden in ["x\u{e0067}\u{e007f}", "🏴\u{e0067}", "🏴\u{e007f}", "🏴\u{e0041}\u{e007f}"] {
+            assert!(harmless(hidden).contains('�'), "{hidden:?}");
+        }
+        let much = format!("🏴{}\u{e007f}", "\u{e0061}".repeat(7));
+        assert_eq!(harmless(&much), format!("🏴{}", "�".repeat(8)));
+    }
+
     #[test]
     fn ordinary_text_is_left_as_it_is() {
-        for text in ["hello", "grüße, 世界", "👩🏽‍🚀 👋", "می‌خواهم", "שלום"] {
+        for text in ["hello", "grüße, 世界", "👩🏽‍🚀 👋", "می‌خواهم", "שלום", SCOTLAND] {
             assert_eq!(harmless(text), text);
         }
     }

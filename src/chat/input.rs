@@ -1,9 +1,14 @@
 //! What comes from standard input when it is no terminal's prompt: lines or JSON, whatever is in them.
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, IsTerminal};
+use std::os::fd::AsFd;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::termios::{self, FlushArg};
+use nix::unistd;
 
 use super::client::Mail;
 use super::command::Command;
@@ -36,7 +41,7 @@ pub fn read(mail: Sender<Mail>, peer: Peer, reading: Reading, has_all: bool, is_
     thread::spawn(move || {
         let mut input = io::stdin().lock();
         let limit = if reading == Reading::Json { MAX_JSON } else { MAX_LINE };
-        while !has_all && let Ok(Some(line)) = read_line(&mut input, limit) {
+        while !has_all && let Ok(Some(line)) = wait_until_readable().and_then(|()| read_line(&mut input, limit)) {
             let (taken, has_room) = mpsc::sync_channel(1);
             if mail.send(Mail::Command(reading.command(&line), Some(taken))).is_err() || has_room.recv().is_err() {
                 return;
@@ -50,6 +55,37 @@ pub fn read(mail: Sender<Mail>, peer: Peer, reading: Reading, has_all: bool, is_
             let _ = mail.send(Mail::EndOfInput);
         }
     });
+}
+
+/// Waits as long as standard input is a terminal that this program may not read, as one in the background: it would be stopped.
+fn wait_until_readable() -> io::Result<()> {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        return Ok(());
+    }
+    loop {
+        if is_in_background() {
+            thread::sleep(BACKGROUND_POLL);
+            continue;
+        }
+        let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+        let count = poll(&mut fds, PollTimeout::try_from(BACKGROUND_POLL).unwrap_or(PollTimeout::MAX))?;
+        if count > 0 && !is_in_background() {
+            return Ok(());
+        }
+    }
+}
+
+/// Whether standard input is a terminal that belongs to another job now.
+pub fn is_in_background() -> bool {
+    unistd::tcgetpgrp(io::stdin()).is_ok_and(|group| group != unistd::getpgrp())
+}
+
+/// Throws away what is typed and was not read, so that no shell runs what was meant for this program.
+pub fn discard() {
+    if !is_in_background() {
+        let _ = termios::tcflush(io::stdin(), FlushArg::TCIFLUSH);
+    }
 }
 
 /// The next line without its end. What is longer than `limit` comes in several, and what is not UTF-8 is replaced.
@@ -105,6 +141,9 @@ pub fn pieces(text: &str) -> Vec<String> {
 /// Bytes that may wait to be sent before no more are read from a pipe, and how often that is looked at.
 const MAX_QUEUED: usize = 1024 * 1024;
 const QUEUE_POLL: Duration = Duration::from_millis(5);
+
+/// How often is looked whether a job in the background has come to the front.
+const BACKGROUND_POLL: Duration = Duration::from_millis(500);
 
 /// The longest line taken from standard input at once, in bytes, but for the end of its last character. In either text format
 /// it fits into the 64 KiB that every WebRTC takes as a message (RFC 8841, section 6.1).

@@ -3,6 +3,7 @@
 use super::command::{COMMANDS, Usage};
 pub use super::harmless::{harmless, name};
 use super::report::{ChatReport, ChatState, Mark, Prompt, Report};
+use super::wrap;
 use crate::peer::keys::PublicKey;
 use crate::peer::trust::{Known, SafetyNumber};
 use crate::peer::{CloseReason, NotSentReason, Trust};
@@ -52,14 +53,12 @@ pub fn line(report: &Report, look: Look, time: &str) -> Option<Line> {
     if !look.has_times {
         return Some(Line { is_message, text: words });
     }
-    let gutter = " ".repeat(GUTTER);
-    let text = format!("{} {}", look.styled("2", time), words.replace('\n', &format!("\n{gutter}")));
+    let text = format!("{} {}", look.styled("2", time), words.replace('\n', &format!("\n{}", gutter(look))));
     Some(Line { is_message, text })
 }
 
-/// The prompt: a gutter as wide as the time in front of lines, and whom a line goes to. `is_sent` is the look of a line that
-/// was just entered, with the time instead of the state.
-pub fn prompt(prompt: &Prompt, look: Look, is_sent: Option<&str>) -> String {
+/// The prompt: a gutter as wide as the time in front of lines, and whom a line goes to.
+pub fn prompt(prompt: &Prompt, look: Look) -> String {
     let Some(peer) = &prompt.peer else { return "> ".to_owned() };
     let mark = match prompt.mark {
         Mark::None => " ",
@@ -74,15 +73,46 @@ pub fn prompt(prompt: &Prompt, look: Look, is_sent: Option<&str>) -> String {
         10..=99 => format!("+{}", prompt.unread),
         _ => "+++".to_owned(),
     };
-    let gutter = is_sent.map_or_else(|| format!("{unread} {mark}"), str::to_owned);
-    let color = match prompt.trust {
+    format!("{} {}> ", look.styled("2", &format!("{unread} {mark}")), addressee(peer, prompt.trust, look))
+}
+
+/// A line of the user's that was entered at this prompt. It may be of several lines.
+pub fn entered(prompt: &Prompt, line: &str, look: Look, time: &str) -> Line {
+    let peer = prompt.peer.as_ref().map(|peer| addressee(peer, prompt.trust, look)).unwrap_or_default();
+    let time = if look.has_times && prompt.peer.is_some() { look.styled("2", time) + " " } else { String::new() };
+    let further = format!("\n{}{MARK}", gutter(look));
+    let shown: Vec<_> = line.split(['\n', '\x0b']).map(harmless).collect();
+    Line { is_message: true, text: format!("{time}{peer}> {}", shown.join(&further)) }
+}
+
+/// A name in the colour of who that is.
+fn addressee(peer: &str, trust: Option<Trust>, look: Look) -> String {
+    let color = match trust {
         Some(Trust::Verified) => "1;32",
         Some(Trust::Known) => "1",
         Some(Trust::New) => "1;33",
         Some(Trust::Unproven) => "1;31",
         None => "2",
     };
-    format!("{} {}> ", look.styled("2", &gutter), look.styled(color, &name(peer)))
+    look.styled(color, &name(peer))
+}
+
+/// The line between two days.
+pub fn date(day: &str) -> Line {
+    Line { is_message: false, text: format!("* it is {day}") }
+}
+
+/// A line in rows of a window, each ended by a line feed. Each further row of a text has a mark in front that no text can have, and
+/// each of our own words is set in.
+pub fn rows(line: &Line, look: Look, columns: usize) -> String {
+    let mark = gutter(look) + if line.is_message { MARK } else { "    " };
+    let rows = line.text.split('\n').flat_map(|line| wrap::rows(line, &mark, columns));
+    rows.map(|row| row + "\n").collect()
+}
+
+/// As many spaces as a time takes in front of a line.
+fn gutter(look: Look) -> String {
+    if look.has_times { " ".repeat(GUTTER) } else { String::new() }
 }
 
 fn words(report: &Report, look: Look) -> Option<String> {
@@ -186,18 +216,20 @@ fn closed(peer: &str, reason: &CloseReason) -> String {
 
 /// A block that cannot be overlooked.
 fn changed(peer: &str, known: &Known, known_number: &SafetyNumber, number: Option<&SafetyNumber>) -> String {
-    let frame = "@".repeat(69);
+    let frame = "@".repeat(FRAME);
     let since = if known.since.is_empty() { "the start of this program".into() } else { harmless(&known.since) };
     let state = if known.is_verified { "verified" } else { "known" };
     let before = format!(
         "{frame}\n{peer} IS NOT WHO THEY WERE. No text was sent to them.\n\
-         They are {state} here since {since} with this safety number:\n    {known_number}"
+         They are {state} here since {since} with this safety number:\n{}",
+        groups(known_number)
     );
     let now = match number {
         Some(number) => format!(
-            "Now it would be:\n    {number}\n\
+            "Now it would be:\n{}\n\
              They may have a new device, or somebody, such as the server, stands in between.\n\
-             Ask them, not in this chat. If it is right: /trust {peer} and the number that they read to you."
+             Ask them, not in this chat. If it is right: /trust {peer} and the number that they read to you.",
+            groups(number)
         ),
         None => format!(
             "Now they prove nothing at all, as an old app does, or as it looks when the server hides their proof.\n\
@@ -208,9 +240,7 @@ fn changed(peer: &str, known: &Known, known_number: &SafetyNumber, number: Optio
 }
 
 fn safety_number(peer: &str, trust: Option<Trust>, number: &SafetyNumber) -> String {
-    let number = number.to_string();
-    let (first, second) = number.split_at(number.len() / 2);
-    let number = format!("    {}\n    {}", first.trim(), second.trim());
+    let number = groups(number);
     let Some(trust) = trust else { return format!("your safety number with {peer}, as you know them:\n{number}") };
     let hint = match trust {
         Trust::Unproven => "It is good for this chat only, since the old app has no identity to keep.",
@@ -220,6 +250,13 @@ fn safety_number(peer: &str, trust: Option<Trust>, number: &SafetyNumber) -> Str
         "your safety number with {peer}, {trust}:\n{number}\n\
          Read it to each other by voice or in person. If it is the same, nobody stands between you.\n{hint}"
     )
+}
+
+/// A safety number in rows of four groups, which fit into 40 columns.
+fn groups(number: &SafetyNumber) -> String {
+    let number = number.to_string();
+    let groups: Vec<_> = number.split(' ').collect();
+    groups.chunks(4).map(|row| format!("    {}", row.join(" "))).collect::<Vec<_>>().join("\n")
 }
 
 fn who(current: Option<&str>, chats: &[ChatReport], requests: &[String]) -> String {
@@ -266,6 +303,10 @@ fn help(about: Option<&str>, look: Look) -> String {
     };
     let lines: Vec<String> = COMMANDS.iter().filter(is_about).map(line).collect();
     match (lines.is_empty(), about) {
+        (false, None) => {
+            let keys = format!("{:<20} begins a new line of the same text", "Alt-Enter");
+            format!("{}\n{keys}", lines.join("\n"))
+        }
         (true, Some(about)) => format!("there is no command /{}", harmless(about)),
         _ => lines.join("\n"),
     }
@@ -280,7 +321,8 @@ fn message(author: &str, text: &str) -> String {
     let mut lines = text.split('\n').map(|line| harmless(line.strip_suffix('\r').unwrap_or(line)));
     let mut message = format!("{author}: {}", lines.next().unwrap_or_default());
     for line in lines {
-        message += "\n  | ";
+        message += "\n";
+        message += MARK;
         message += &line;
     }
     message
@@ -298,6 +340,12 @@ fn excerpt(text: &str) -> String {
 
 /// Characters of a text that are shown where it is only to be known by them.
 const EXCERPT: usize = 100;
+
+/// In front of each further line of a text. The first one begins with a name.
+const MARK: &str = "  | ";
+
+/// Columns of what frames a warning. With the time they fit into 40.
+const FRAME: usize = 32;
 
 /// The columns in front of lines and prompt: a time and a space.
 const GUTTER: usize = 6;

@@ -1,279 +1,350 @@
-//! The prompt on a terminal: rustyline, with what it completes and shows, and lines above it.
+//! The prompt on a terminal: what is typed goes by way of the [`Keyboard`](super::keyboard) to rustyline, which edits the line,
+//! and what it shows comes by way of its highlighter to the [`Painter`](super::painter), which alone writes to the terminal.
 //!
-//! rustyline takes a prompt of one width for as long as it reads a line, and prints lines of others above it. So whom a line
-//! goes to is settled when the prompt begins (nothing but the user's own command changes it), and what changes by itself, such as
-//! whether all has arrived, stands in a gutter of fixed width, which is painted anew in place.
+//! rustyline reads standard input and writes to standard output, whatever these are, and it has no other way to be given
+//! a terminal. So the terminal is put aside, and it gets a pseudo-terminal of ours to read from, in raw mode for good, and
+//! nothing to write to. Why not the terminal itself: it ends on a byte that is not UTF-8, it reads a paste in a loop of its own
+//! until the end mark comes, it erases lines of others where the terminal has broken rows anew, and it prints lines of others
+//! only when it waits for a plain key. With its reading, its painting and its signals out of the way, none of these can
+//! happen, and the prompt can change while a line is edited. What is left to it is what it does well: keys,
+//! editing, undoing, the history and the search in it.
 
-use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
+mod watch;
+
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender, SyncSender};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::termios::{self, SetArg};
-use rustyline::completion::{Completer, FilenameCompleter, Pair};
-use rustyline::error::ReadlineError;
-use rustyline::highlight::{CmdKind, Highlighter};
-use rustyline::hint::Hinter;
-use rustyline::history::MemHistory;
-use rustyline::validate::Validator;
-use rustyline::{ColorMode, CompletionType, Config, Context, Editor, ExternalPrinter, Helper};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::pty::openpty;
+use nix::sys::termios::{
+    self, ControlFlags, FlushArg, InputFlags, LocalFlags, SetArg, SpecialCharacterIndices, Termios,
+};
+use nix::unistd;
+use signal_hook::consts::{SIGCONT, SIGTSTP, SIGWINCH};
+use signal_hook::low_level;
 
-use super::client::{self, Mail};
-use super::command::{self, Command};
-use super::report::Prompt;
-use super::screen::{self, Look};
-use crate::profile::History;
+use super::client::clock_time;
+use super::keyboard::Keyboard;
+use super::painter::{Painter, Size};
+use super::report::{Prompt, Report};
+use super::screen::{self, Line, Look};
+use crate::signals;
+use watch::Watch;
 
-/// Lines above the prompt, and what the prompt shows.
-pub struct Terminal {
-    lines: SyncSender<String>,
-    shown: Arc<Mutex<Shown>>,
+/// Lines above the prompt, and what the prompt shows. All clones are of one terminal.
+#[derive(Clone)]
+pub struct Terminal(Arc<Shared>);
+
+struct Shared {
+    tty: OwnedFd,
+    /// As the terminal was at the start, and as we read it.
+    modes: Mutex<(Termios, Termios)>,
+    shown: Mutex<Shown>,
+    is_over: AtomicBool,
 }
 
-/// What the prompt and the Tab key show.
-#[derive(Default)]
+/// What stands on the screen, and what the Tab key knows.
 struct Shown {
+    out: File,
+    painter: Painter,
     prompt: Prompt,
     names: Vec<String>,
     look: Look,
+    /// The day of the last line.
+    day: Option<jiff::civil::Date>,
+    /// Wakes the thread of the keyboard.
+    wake: UnixStream,
 }
 
 impl Terminal {
-    /// Starts to read lines at a prompt, and to print. `history` is where lines of earlier starts are, and whether texts are kept
-    /// there too, and not commands alone.
+    /// Takes the terminal on standard input and output. What then stands there is nothing that anybody sees, and what is typed.
     ///
     /// # Errors
     /// The terminal cannot be used.
-    pub fn start(mail: Sender<Mail>, look: Look, history: Option<(History, bool)>) -> rustyline::Result<Self> {
-        let shown = Arc::new(Mutex::new(Shown { look, ..Shown::default() }));
-        // Colours are ours to decide: without them, the prompt is still painted by us.
-        let config = Config::builder()
-            .color_mode(ColorMode::Forced)
-            .completion_type(CompletionType::List)
-            .completion_show_all_if_ambiguous(true)
-            .build();
-        let mut editor = Editor::<Assistant, MemHistory>::with_history(config, MemHistory::new())?;
-        editor.set_helper(Some(Assistant::new(shown.clone())));
-        for line in history.iter().flat_map(|(history, _)| history.lines()) {
-            editor.add_history_entry(line)?;
+    pub fn open() -> io::Result<Self> {
+        let tty = io::stdin().as_fd().try_clone_to_owned()?;
+        let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        let before = termios::tcgetattr(&tty)?;
+        let raw = raw(&before);
+        let keyboard = openpty(None, &raw)?;
+        unistd::dup2_stdin(&keyboard.slave)?;
+        unistd::dup2_stdout(OpenOptions::new().write(true).open("/dev/null")?)?;
+        let (wake, woken) = UnixStream::pair()?;
+        wake.set_nonblocking(true)?;
+        let (stop, stopped) = UnixStream::pair()?;
+        for signal in [SIGWINCH, SIGCONT] {
+            low_level::pipe::register(signal, wake.try_clone()?)?;
         }
-        let mut printer = editor.create_external_printer()?;
-        let (lines, to_print) = mpsc::sync_channel::<String>(PRINT_QUEUE);
-        thread::spawn(move || {
-            for line in to_print {
-                if printer.print(line).is_err() {
-                    break;
-                }
-            }
-        });
-        let prompts = shown.clone();
-        thread::spawn(move || read_lines(editor, &prompts, history, &mail));
-        Ok(Self { lines, shown })
+        // Where nobody could wake us again, the signal is nothing, as it is by default.
+        if can_stop() {
+            low_level::pipe::register(SIGTSTP, stop.try_clone()?)?;
+        }
+        let shown = Shown {
+            painter: Painter::new(size(&out), breaks_rows_anew().then_some(true)),
+            out,
+            prompt: Prompt::default(),
+            names: Vec::new(),
+            look: Look::default(),
+            day: None,
+            wake: wake.try_clone()?,
+        };
+        let control = |index: SpecialCharacterIndices| before.control_chars[index as usize];
+        let keys = Keyboard::new(control(SpecialCharacterIndices::VINTR), control(SpecialCharacterIndices::VSUSP));
+        let is_over = AtomicBool::new(false);
+        let shared = Shared { tty, modes: Mutex::new((before, raw)), shown: Mutex::new(shown), is_over };
+        let terminal = Self(Arc::new(shared));
+        terminal.take();
+        terminal.give_back_on_panic();
+        let watch = Watch {
+            terminal: terminal.clone(),
+            keys,
+            editor: File::from(keyboard.master),
+            woken,
+            stopped,
+            _stop: stop,
+            is_away: false,
+            resize_at: None,
+        };
+        thread::spawn(move || watch.run());
+        Ok(terminal)
     }
 
-    /// Shows lines above the prompt.
-    pub fn print(&self, text: &str) {
-        let _ = self.lines.send(format!("{text}\n"));
+    /// Shows a line above the prompt.
+    pub fn print(&self, line: &Line) {
+        let mut shown = self.shown();
+        let rows = shown.rows(line);
+        shown.change(|painter| painter.print(&rows));
+    }
+
+    /// Shows rows of one's own making, each ended by a line feed.
+    pub fn print_rows(&self, rows: &str) {
+        self.shown().change(|painter| painter.print(rows));
+    }
+
+    /// How wide the window is.
+    pub fn columns(&self) -> usize {
+        size(&self.shown().out).columns
+    }
+
+    /// Shows a word of the program's own above the prompt.
+    pub fn note(&self, words: &str) {
+        let look = self.shown().look;
+        if let Some(line) = screen::line(&Report::Notice(words.to_owned()), look, &clock_time()) {
+            self.print(&line);
+        }
     }
 
     /// Shows what has changed in the prompt.
     pub fn update(&self, prompt: Prompt, names: Vec<String>) {
-        let mut shown = lock(&self.shown);
+        let mut shown = self.shown();
         shown.names = names;
-        if shown.prompt != prompt {
-            shown.prompt = prompt;
-            drop(shown);
-            // If there is much to print, that paints the prompt too.
-            let _ = self.lines.try_send(REPAINT.to_owned());
-        }
+        let words = screen::prompt(&prompt, shown.look);
+        shown.prompt = prompt;
+        shown.change(|painter| painter.set_prompt(words));
+    }
+
+    /// Asks something at the prompt.
+    pub fn set_question(&self, question: &str) {
+        self.shown().change(|painter| painter.set_prompt(question.to_owned()));
     }
 
     /// Rings the bell.
     pub fn ring(&self) {
-        let _ = self.lines.try_send(format!("\x07{REPAINT}"));
+        self.shown().change(|_| "\x07".to_owned());
     }
 
     /// Changes how things look from now on.
     pub fn set_look(&self, look: Look) {
-        lock(&self.shown).look = look;
+        let mut shown = self.shown();
+        shown.look = look;
+        let words = screen::prompt(&shown.prompt, look);
+        shown.change(|painter| painter.set_prompt(words));
     }
-}
 
-fn read_lines(
-    mut editor: Editor<Assistant, MemHistory>,
-    shown: &Mutex<Shown>,
-    history: Option<(History, bool)>,
-    mail: &Sender<Mail>,
-) {
-    let mut interrupted: Option<Instant> = None;
-    loop {
-        let prompt = {
-            let shown = lock(shown);
-            if let Some(assistant) = editor.helper() {
-                assistant.peer.replace(shown.prompt.peer.clone());
-            }
-            screen::prompt(&shown.prompt, Look::default(), None)
+    /// The names that the Tab key knows.
+    pub fn names(&self) -> Vec<String> {
+        self.shown().names.clone()
+    }
+
+    /// Shows the line that is being edited, with the cursor before the byte `at`, and in place of the prompt what the editor shows there.
+    pub fn edit(&self, search: Option<String>, line: &str, at: usize) {
+        self.shown().change(|painter| painter.edit(search, line, at));
+    }
+
+    /// The line that was edited is entered; a question has its answer.
+    pub fn enter(&self, line: &str, question: Option<&str>) {
+        let mut shown = self.shown();
+        let line = match question {
+            Some(question) => Line { is_message: false, text: format!("{question}{}", screen::harmless(line)) },
+            None => screen::entered(&shown.prompt, line, shown.look, &clock_time()),
         };
-        match editor.readline(&prompt) {
-            Ok(line) if line.trim().is_empty() => interrupted = None,
-            Ok(line) => {
-                interrupted = None;
-                let _ = editor.add_history_entry(&line);
-                let is_one_line = !line.contains(['\n', '\r']);
-                if let Some((history, keeps_texts)) = &history
-                    && is_one_line
-                    && (*keeps_texts || Command::is_for_history(&line))
-                {
-                    history.add(&line);
-                }
-                // A bracketed paste comes as one string. It is a text, whatever its lines look like.
-                let command = match is_one_line {
-                    true => Command::parse(&line),
-                    false => Command::Paste(line.replace("\r\n", "\n").replace('\r', "\n")),
-                };
-                let is_end = command == Command::Quit;
-                let (taken, served) = mpsc::sync_channel(1);
-                if mail.send(Mail::Command(command, Some(taken))).is_err() || is_end {
-                    return;
-                }
-                // The next prompt shows what the line has changed. A screen that is behind does not keep the keyboard waiting.
-                if served.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Disconnected) {
-                    return;
-                }
-            }
-            // Ctrl-C clears the line; two in quick succession end the program, as many expect of it.
-            Err(ReadlineError::Interrupted) => {
-                if interrupted.is_some_and(|before| before.elapsed() < TWICE) {
-                    break;
-                }
-                interrupted = Some(Instant::now());
-                let _ = writeln!(io::stdout(), "* Ctrl-C again, Ctrl-D or /quit ends the program");
-            }
-            Err(_) => {
-                let _ = mail.send(Mail::EndOfInput);
-                return;
-            }
+        let rows = shown.rows(&line);
+        shown.change(|painter| painter.enter(&rows));
+    }
+
+    /// The line that was edited is given up.
+    pub fn leave(&self) {
+        self.shown().change(Painter::leave);
+    }
+
+    /// Gives the terminal back as it was, once. What is typed or pasted while the program ends was meant for it and not for the
+    /// shell, which would run it: it is thrown away.
+    pub fn give_back(&self) {
+        if self.0.is_over.swap(true, Ordering::SeqCst) {
+            return;
         }
-    }
-    let _ = mail.send(Mail::Command(Command::Quit, None));
-}
-
-/// What rustyline asks while a line is edited.
-struct Assistant {
-    shown: Arc<Mutex<Shown>>,
-    /// Whom the line that is being edited goes to.
-    peer: RefCell<Option<String>>,
-    /// The line was entered, and is painted for the last time.
-    is_entered: Cell<bool>,
-    files: FilenameCompleter,
-}
-
-impl Assistant {
-    fn new(shown: Arc<Mutex<Shown>>) -> Self {
-        Self { shown, peer: RefCell::default(), is_entered: Cell::default(), files: FilenameCompleter::new() }
-    }
-}
-
-impl Completer for Assistant {
-    type Candidate = Pair;
-
-    fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
-        if line.starts_with(FILE_SETTING) && at >= FILE_SETTING.len() {
-            return self.files.complete_path(line, at);
-        }
-        let (start, candidates) = command::complete(&line[..at], &lock(&self.shown).names);
-        let pair = |candidate: String| Pair { display: candidate.trim_end().to_owned(), replacement: candidate };
-        Ok((start, candidates.into_iter().map(pair).collect()))
-    }
-}
-
-impl Highlighter for Assistant {
-    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, is_default: bool) -> Cow<'b, str> {
-        // Such as the one of a search in the history.
-        if !is_default {
-            return Cow::Borrowed(prompt);
-        }
-        let shown = lock(&self.shown);
-        let peer = self.peer.borrow().clone();
-        let current = match peer == shown.prompt.peer {
-            true => shown.prompt.clone(),
-            false => Prompt { peer, ..Prompt::default() },
-        };
-        let time = self.is_entered.get().then(client::clock_time);
-        Cow::Owned(screen::prompt(&current, shown.look, time.as_deref()))
-    }
-
-    /// Asked before a line is painted; `ForcedRefresh` comes when it was entered.
-    fn highlight_char(&self, _: &str, _: usize, kind: CmdKind) -> bool {
-        self.is_entered.set(kind == CmdKind::ForcedRefresh);
-        true
-    }
-}
-
-impl Hinter for Assistant {
-    type Hint = String;
-}
-
-impl Validator for Assistant {}
-
-impl Helper for Assistant {}
-
-/// The terminal's modes as they were at the start. A signal can end the program in the middle of a line, when rustyline
-/// has the terminal in raw mode and gets no chance to undo it.
-#[derive(Clone)]
-pub struct Modes(Option<Arc<Mutex<termios::Termios>>>);
-
-impl Modes {
-    /// Remembers them, and undoes a change of them also when a thread panics.
-    pub fn remember(is_interactive: bool) -> Self {
-        let modes = if is_interactive { termios::tcgetattr(io::stdin()).ok() } else { None };
-        let modes = Self(modes.map(|modes| Arc::new(Mutex::new(modes))));
-        if is_interactive {
-            let (before, report) = (modes.clone(), std::panic::take_hook());
-            std::panic::set_hook(Box::new(move |info| {
-                before.restore();
-                report(info);
-            }));
-        }
-        modes
-    }
-
-    /// Sets them as they were.
-    pub fn restore(&self) {
-        if let Some(modes) = &self.0
-            && let Ok(modes) = modes.lock()
         {
-            let _ = termios::tcsetattr(io::stdin(), SetArg::TCSADRAIN, &modes);
-            // And out of bracketed paste, which rustyline has asked for.
-            let _ = write!(io::stdout(), "\x1b[?2004l").and_then(|()| io::stdout().flush());
+            let mut shown = self.shown();
+            shown.change(|painter| painter.leave() + &painter.go_away() + PASTE_OFF);
+            shown.wake();
         }
+        if !self.is_in_front() {
+            return;
+        }
+        let deadline = Instant::now() + LONGEST_PASTE;
+        while has_input(&self.0.tty, QUIET) && Instant::now() < deadline {
+            let _ = termios::tcflush(&self.0.tty, FlushArg::TCIFLUSH);
+        }
+        let modes = lock(&self.0.modes);
+        let _ = termios::tcsetattr(&self.0.tty, SetArg::TCSANOW, &modes.0);
+    }
+
+    /// A thread that panics may do so in the middle of a line.
+    fn give_back_on_panic(&self) {
+        let (terminal, report) = (self.clone(), std::panic::take_hook());
+        std::panic::set_hook(Box::new(move |info| {
+            if let (Ok(modes), false) = (terminal.0.modes.try_lock(), terminal.0.is_over.load(Ordering::SeqCst)) {
+                let _ = termios::tcsetattr(&terminal.0.tty, SetArg::TCSANOW, &modes.0);
+                let _ = terminal.0.shown.try_lock().map(|mut shown| shown.out.write_all(PASTE_OFF.as_bytes()));
+            }
+            report(info);
+        }));
+    }
+
+    /// Takes the terminal in raw mode.
+    fn take(&self) {
+        let modes = lock(&self.0.modes);
+        let _ = termios::tcsetattr(&self.0.tty, SetArg::TCSANOW, &modes.1);
+        drop(modes);
+        self.shown().change(|_| PASTE_ON.to_owned());
+    }
+
+    fn is_in_front(&self) -> bool {
+        unistd::tcgetpgrp(&self.0.tty).is_ok_and(|group| group == unistd::getpgrp())
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        lock(&self.0.shown)
     }
 }
 
-/// rustyline prints above the prompt on terminals that can move the cursor.
+impl Shown {
+    /// A line in rows of the window, below the date where that has changed.
+    fn rows(&mut self, line: &Line) -> String {
+        let today = jiff::Zoned::now().date();
+        let before = self.day.replace(today);
+        let date = before.filter(|before| *before != today).map(|_| screen::date(&today.strftime(DATE).to_string()));
+        let columns = size(&self.out).columns;
+        let lines = [date.as_ref(), Some(line)].into_iter().flatten();
+        lines.map(|line| screen::rows(line, self.look, columns)).collect()
+    }
+
+    fn change(&mut self, paint: impl FnOnce(&mut Painter) -> String) {
+        // Where the window has another size by now, the thread of the keyboard finds out where the prompt stands.
+        if size(&self.out) != self.painter.size() && self.painter.start_resizing() {
+            self.wake();
+        }
+        let mut bytes = paint(&mut self.painter);
+        if self.painter.waiting() > MAX_WAITING {
+            bytes += &self.painter.resize(size(&self.out), None);
+        }
+        // A terminal that is gone says so to whoever reads from it.
+        let _ = self.out.write_all(bytes.as_bytes());
+    }
+
+    fn wake(&self) {
+        let _ = (&self.wake).write(&[0]);
+    }
+}
+
+/// The modes of a terminal that hands on every byte as it comes. What is written still begins in the first column after a line
+/// feed.
+fn raw(modes: &Termios) -> Termios {
+    let mut raw = modes.clone();
+    raw.input_flags &= !(InputFlags::BRKINT
+        | InputFlags::ICRNL
+        | InputFlags::INLCR
+        | InputFlags::IGNCR
+        | InputFlags::INPCK
+        | InputFlags::ISTRIP
+        | InputFlags::IXON);
+    raw.control_flags |= ControlFlags::CS8;
+    raw.local_flags &= !(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::IEXTEN | LocalFlags::ISIG);
+    raw.control_chars[SpecialCharacterIndices::VMIN as usize] = 1;
+    raw.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;
+    raw
+}
+
+/// The window's size; where the terminal does not know it, the usual one.
+fn size(terminal: &impl AsFd) -> Size {
+    let size = terminal_size::terminal_size_of(terminal);
+    size.map_or(Size { columns: 80, rows: 24 }, |(columns, rows)| Size {
+        columns: columns.0.into(),
+        rows: rows.0.into(),
+    })
+}
+
+/// Whether there is a shell that would wake the program again: a job that its session began with has none (POSIX, orphaned
+/// process groups).
+fn can_stop() -> bool {
+    unistd::getsid(None).is_ok_and(|session| session != unistd::getpgrp()) && !signals::wanted(&[SIGTSTP]).is_empty()
+}
+
+/// Whether the cursor can be moved on this terminal.
 pub fn is_capable() -> bool {
     let term = std::env::var("TERM").unwrap_or_default();
     !matches!(term.as_str(), "" | "dumb" | "cons25" | "emacs")
 }
 
-fn lock(shown: &Mutex<Shown>) -> MutexGuard<'_, Shown> {
-    shown.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+/// Whether this is a terminal that is known to break rows anew when it becomes narrower.
+fn breaks_rows_anew() -> bool {
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    let (term, program) = (variable("TERM"), variable("TERM_PROGRAM"));
+    let terms = ["tmux", "xterm-kitty", "alacritty", "foot", "wezterm", "xterm-ghostty", "vte"];
+    let programs = ["tmux", "iTerm.app", "Apple_Terminal", "WezTerm", "ghostty", "vscode"];
+    terms.iter().any(|known| term.starts_with(known))
+        || programs.contains(&program.as_str())
+        || ["VTE_VERSION", "KONSOLE_VERSION", "WT_SESSION"].iter().any(|name| !variable(name).is_empty())
 }
 
-/// Printed above the prompt, leaves no trace but that the prompt is painted anew: one line up, and down again.
-const REPAINT: &str = "\x1b[A\n";
+/// Whether something can be read within this time.
+fn has_input(tty: &OwnedFd, time: Duration) -> bool {
+    let mut fds = [PollFd::new(tty.as_fd(), PollFlags::POLLIN)];
+    let _ = poll(&mut fds, PollTimeout::try_from(time).unwrap_or(PollTimeout::ZERO));
+    // A terminal that is gone has nothing to read.
+    fds[0].revents() == Some(PollFlags::POLLIN)
+}
 
-/// After it stands a command, which may begin with a file.
-const FILE_SETTING: &str = "/set notify ";
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
 
-/// Lines that may wait for the terminal.
-const PRINT_QUEUE: usize = 256;
+/// The terminal puts marks around what is pasted (xterm, bracketed paste mode), or does so no more.
+const PASTE_ON: &str = "\x1b[?2004h";
+const PASTE_OFF: &str = "\x1b[?2004l";
 
-/// Two Ctrl-C within this time are one wish.
-const TWICE: Duration = Duration::from_secs(2);
+/// Bytes of lines that wait for a window to be wide enough. Beyond that, they are shown wherever they come to stand.
+const MAX_WAITING: usize = 1024 * 1024;
 
-/// How long the next prompt waits for what a line has changed.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// A paste is over at the end when nothing comes for so long, and at the latest after [`LONGEST_PASTE`].
+const QUIET: Duration = Duration::from_millis(50);
+const LONGEST_PASTE: Duration = Duration::from_secs(2);
+
+/// How a day is said.
+const DATE: &str = "%A, %-d %B %Y";

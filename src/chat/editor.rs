@@ -1,0 +1,189 @@
+//! The thread that reads lines at the prompt: rustyline edits them, and what it would paint the [`Terminal`] shows.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustyline::completion::{Completer, FilenameCompleter, Pair, longest_common_prefix};
+use rustyline::error::ReadlineError;
+use rustyline::highlight::{CmdKind, Highlighter};
+use rustyline::hint::Hinter;
+use rustyline::history::MemHistory;
+use rustyline::validate::Validator;
+use rustyline::{ColorMode, CompletionType, Config, Context, Editor, Helper};
+
+use super::client::Mail;
+use super::command::{self, Command};
+use super::screen::harmless;
+use super::terminal::Terminal;
+use super::wrap::LINE_BREAK;
+use crate::profile::History;
+
+/// Reads lines at the prompt of a terminal.
+pub struct LineEditor {
+    editor: Editor<Assistant, MemHistory>,
+    terminal: Terminal,
+}
+
+impl LineEditor {
+    /// An editor for what is typed on a terminal.
+    ///
+    /// # Errors
+    /// There is no terminal.
+    pub fn new(terminal: Terminal) -> rustyline::Result<Self> {
+        // What it paints is seen by nobody; the styles are the hooks by which we learn of it.
+        let config = Config::builder().color_mode(ColorMode::Forced).completion_type(CompletionType::List).build();
+        let mut editor = Editor::with_history(config, MemHistory::new())?;
+        editor.set_helper(Some(Assistant::new(terminal.clone())));
+        Ok(Self { editor, terminal })
+    }
+
+    /// Asks a question; nothing where there will be no answer.
+    pub fn ask(&mut self, question: &str) -> Option<String> {
+        self.terminal.set_question(question);
+        let answer = self.editor.readline("").ok();
+        match &answer {
+            Some(answer) => self.terminal.enter(answer, Some(question)),
+            None => self.terminal.leave(),
+        }
+        answer
+    }
+
+    /// Begins to read lines. `history` is where lines of earlier starts are, and whether texts are kept there too, and not commands
+    /// alone.
+    ///
+    /// # Errors
+    /// A line of the history could not be taken.
+    pub fn start(mut self, mail: Sender<Mail>, history: Option<(History, bool)>) -> rustyline::Result<()> {
+        for line in history.iter().flat_map(|(history, _)| history.lines()) {
+            self.editor.add_history_entry(line)?;
+        }
+        thread::spawn(move || self.read_lines(history, &mail));
+        Ok(())
+    }
+
+    fn read_lines(mut self, history: Option<(History, bool)>, mail: &Sender<Mail>) {
+        let mut interrupted: Option<Instant> = None;
+        loop {
+            match self.editor.readline("") {
+                Ok(line) if line.trim().is_empty() => interrupted = None,
+                Ok(line) => {
+                    interrupted = None;
+                    self.terminal.enter(&line, None);
+                    let _ = self.editor.add_history_entry(&line);
+                    if let Some((history, keeps_texts)) = &history
+                        && !line.contains('\n')
+                        && !line.contains(LINE_BREAK)
+                        && (*keeps_texts || Command::is_for_history(&line))
+                    {
+                        history.add(&line);
+                    }
+                    let command = command_of(&line);
+                    let is_end = command == Command::Quit;
+                    let (taken, served) = mpsc::sync_channel(1);
+                    if mail.send(Mail::Command(command, Some(taken))).is_err() || is_end {
+                        return;
+                    }
+                    // The next prompt shows what the line has changed. A screen that is behind does not keep the keyboard waiting.
+                    if served.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Disconnected) {
+                        return;
+                    }
+                }
+                // Ctrl-C clears the line; two in quick succession end the program, as many expect of it.
+                Err(ReadlineError::Interrupted) => {
+                    if interrupted.is_some_and(|before| before.elapsed() < TWICE) {
+                        break;
+                    }
+                    interrupted = Some(Instant::now());
+                    self.terminal.leave();
+                    self.terminal.note("Ctrl-C again, Ctrl-D or /quit ends the program");
+                }
+                Err(_) => {
+                    let _ = mail.send(Mail::EndOfInput);
+                    return;
+                }
+            }
+        }
+        let _ = mail.send(Mail::Command(Command::Quit, None));
+    }
+}
+
+/// Lines that were pasted are a text, whatever they look like. Lines that were written are what the first one is.
+fn command_of(line: &str) -> Command {
+    let text = line.replace(LINE_BREAK, "\n");
+    if line.contains('\n') { Command::Paste(text) } else { Command::parse(&text) }
+}
+
+/// What rustyline asks while a line is edited.
+struct Assistant {
+    terminal: Terminal,
+    /// What stands in place of the prompt, as while the history is searched.
+    search: RefCell<Option<String>>,
+    files: FilenameCompleter,
+}
+
+impl Assistant {
+    fn new(terminal: Terminal) -> Self {
+        Self { terminal, search: RefCell::default(), files: FilenameCompleter::new() }
+    }
+}
+
+impl Completer for Assistant {
+    type Candidate = Pair;
+
+    /// What all candidates have in common. The candidates themselves are shown by us.
+    fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
+        let (start, candidates) = if line.starts_with(FILE_SETTING) && at >= FILE_SETTING.len() {
+            self.files.complete_path(line, at)?
+        } else {
+            let (start, candidates) = command::complete(&line[..at], &self.terminal.names());
+            let pair = |candidate: String| Pair { display: candidate.trim_end().to_owned(), replacement: candidate };
+            (start, candidates.into_iter().map(pair).collect())
+        };
+        if candidates.len() < 2 {
+            return Ok((start, candidates));
+        }
+        let shown: Vec<_> = candidates.iter().map(|candidate| harmless(&candidate.display)).collect();
+        self.terminal.note(&shown.join("  "));
+        let common = longest_common_prefix(&candidates).filter(|common| common.len() > at - start);
+        let common = common.map(|common| Pair { display: common.to_owned(), replacement: common.to_owned() });
+        Ok((start, common.into_iter().collect()))
+    }
+}
+
+impl Highlighter for Assistant {
+    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, is_default: bool) -> Cow<'b, str> {
+        self.search.replace((!is_default).then(|| harmless(prompt).into_owned()));
+        Cow::Borrowed(prompt)
+    }
+
+    /// Asked with each line that is painted, after its prompt.
+    fn highlight<'l>(&self, line: &'l str, at: usize) -> Cow<'l, str> {
+        self.terminal.edit(self.search.borrow().clone(), line, at);
+        Cow::Borrowed(line)
+    }
+
+    /// Every change is painted as a whole.
+    fn highlight_char(&self, _: &str, _: usize, _: CmdKind) -> bool {
+        true
+    }
+}
+
+impl Hinter for Assistant {
+    type Hint = String;
+}
+
+impl Validator for Assistant {}
+
+impl Helper for Assistant {}
+
+/// After it stands a command, which may begin with a file.
+const FILE_SETTING: &str = "/set notify ";
+
+/// Two Ctrl-C within this time are one wish.
+const TWICE: Duration = Duration::from_secs(2);
+
+/// How long the next prompt waits for what a line has changed.
+const PATIENCE: Duration = Duration::from_millis(500);

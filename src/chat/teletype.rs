@@ -1,0 +1,88 @@
+//! The prompt on a terminal that can only write on, as `TERM=dumb` says: lines are typed with the terminal's own means, what comes
+//! in between is written below, and the prompt again below that.
+
+use std::io::{self, BufRead, Write};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::client::clock_time;
+use super::report::{Prompt, Report};
+use super::screen::{self, Line, Look};
+
+/// Lines and a prompt below them. All clones are of one terminal.
+#[derive(Clone, Default)]
+pub struct Teletype(Arc<Mutex<Shown>>);
+
+#[derive(Default)]
+struct Shown {
+    prompt: Option<String>,
+    /// The prompt is the last that was written.
+    is_standing: bool,
+}
+
+impl Teletype {
+    /// Writes a line.
+    pub fn print(&self, line: &Line, look: Look) {
+        let columns = terminal_size::terminal_size_of(io::stdout()).map_or(80, |(columns, _)| columns.0.into());
+        let mut shown = self.shown();
+        shown.begin_row();
+        write(&screen::rows(line, look, columns));
+    }
+
+    /// Writes a word of the program's own.
+    pub fn note(&self, words: &str) {
+        if let Some(line) = screen::line(&Report::Notice(words.to_owned()), Look::default(), &clock_time()) {
+            self.print(&line, Look::default());
+        }
+    }
+
+    /// Writes the prompt where it does not stand.
+    pub fn update(&self, prompt: &Prompt) {
+        // What changes by itself in the other prompt cannot change in this one.
+        let words = screen::prompt(&Prompt { peer: prompt.peer.clone(), ..Prompt::default() }, Look::default());
+        let words = words.trim_start().to_owned();
+        let mut shown = self.shown();
+        if shown.is_standing && shown.prompt.as_ref() == Some(&words) {
+            return;
+        }
+        shown.begin_row();
+        write(&words);
+        shown.prompt = Some(words);
+        shown.is_standing = true;
+    }
+
+    /// A line was entered at the prompt.
+    pub fn enter(&self) {
+        self.shown().is_standing = false;
+    }
+
+    /// Ends the row of the prompt, for who comes after us.
+    pub fn leave(&self) {
+        self.shown().begin_row();
+    }
+
+    /// Asks a question; nothing where there will be no answer.
+    pub fn ask(&self, question: &str) -> Option<String> {
+        let mut bytes = Vec::new();
+        write(question);
+        let count = io::stdin().lock().read_until(b'\n', &mut bytes).unwrap_or(0);
+        (count > 0).then(|| String::from_utf8_lossy(&bytes).trim_end().to_owned())
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Shown {
+    fn begin_row(&mut self) {
+        if std::mem::take(&mut self.is_standing) {
+            write("\n");
+        }
+    }
+}
+
+/// A terminal that is gone says so to whoever reads from it.
+fn write(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

@@ -1,0 +1,194 @@
+//! The thread that reads the keyboard of a terminal, stops and goes on with its job, and keeps an eye on the window.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::termios::{self, SetArg};
+use nix::unistd::{self, Pid};
+use signal_hook::consts::SIGTSTP;
+use signal_hook::low_level;
+
+use super::super::keyboard::{Key, Keyboard};
+use super::super::painter::Painter;
+use super::{PASTE_OFF, Terminal, can_stop, lock, size};
+
+/// What the thread works with.
+pub struct Watch {
+    pub terminal: Terminal,
+    pub keys: Keyboard,
+    pub editor: File,
+    pub woken: UnixStream,
+    pub stopped: UnixStream,
+    /// The other end, which is there also where no signal has it.
+    pub _stop: UnixStream,
+    /// Another program has the terminal.
+    pub is_away: bool,
+    /// When the window is painted anew at the latest.
+    pub resize_at: Option<Instant>,
+}
+
+impl Watch {
+    /// Runs until the terminal is given back.
+    pub fn run(mut self) {
+        let mut bytes = [0; 4096];
+        while !self.terminal.0.is_over.load(Ordering::SeqCst) {
+            let (is_typed, is_woken, is_stopped) = self.wait();
+            if is_stopped {
+                let _ = (&self.stopped).read(&mut bytes);
+                self.suspend();
+            }
+            if is_woken {
+                let _ = (&self.woken).read(&mut bytes);
+                self.come_and_go();
+            }
+            let now = Instant::now();
+            let keys = if is_typed {
+                match unistd::read(&self.terminal.0.tty, &mut bytes) {
+                    Ok(count @ 1..) => self.keys.receive(&bytes[..count], now),
+                    Err(nix::errno::Errno::EINTR) => Vec::new(),
+                    // The terminal is gone, and with it the editor's input.
+                    _ => return,
+                }
+            } else {
+                self.keys.tick(now)
+            };
+            for key in keys {
+                self.take(key);
+            }
+            self.resize_when_due(now);
+            if self.is_away {
+                self.come_and_go();
+            }
+        }
+        // The end is the program's and not that of its input, which stays open for the editor.
+        loop {
+            thread::park();
+        }
+    }
+
+    /// Waits for something to do: whether something was typed, the window has changed, the program is to stop.
+    fn wait(&self) -> (bool, bool, bool) {
+        let now = Instant::now();
+        let away = self.is_away.then(|| now + AWAY_POLL);
+        let deadline = [self.keys.deadline(), self.resize_at, away].into_iter().flatten().min();
+        let timeout = deadline.map(|deadline| deadline.saturating_duration_since(now) + Duration::from_millis(1));
+        let timeout = timeout.map_or(PollTimeout::NONE, |time| time.try_into().unwrap_or(PollTimeout::MAX));
+        // Reading in the background would stop the program.
+        let tty = if self.is_away { PollFlags::empty() } else { PollFlags::POLLIN };
+        let mut fds = [
+            PollFd::new(self.woken.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.stopped.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.terminal.0.tty.as_fd(), tty),
+        ];
+        let _ = poll(&mut fds, timeout);
+        let has = |fd: &PollFd| fd.any().unwrap_or(false);
+        (has(&fds[2]), has(&fds[0]), has(&fds[1]))
+    }
+
+    fn take(&mut self, key: Key) {
+        match key {
+            // The editor may be busy; what is typed waits, and nothing else waits with it.
+            Key::Edit(bytes) => drop(self.editor.write_all(&bytes)),
+            Key::Note(words) => self.terminal.note(&words),
+            Key::Clear => self.terminal.shown().change(Painter::clear),
+            // To all of the job, as the terminal itself would.
+            Key::Suspend if can_stop() => {
+                let _ = kill(Pid::from_raw(0), Signal::SIGTSTP);
+            }
+            Key::Suspend => {}
+            Key::Column(column) => self.resize(Some(column)),
+        }
+    }
+
+    /// Stops the program until the shell wants it again.
+    fn suspend(&mut self) {
+        {
+            let mut shown = self.terminal.shown();
+            shown.change(|painter| painter.go_away() + PASTE_OFF);
+            let modes = lock(&self.terminal.0.modes);
+            let _ = termios::tcsetattr(&self.terminal.0.tty, SetArg::TCSANOW, &modes.0);
+        }
+        self.is_away = true;
+        let _ = low_level::emulate_default_handler(SIGTSTP);
+        self.come_and_go();
+    }
+
+    /// Takes the terminal where it is ours again, and leaves it to others where it is not. A window of another size is painted
+    /// once it keeps its size for a moment.
+    fn come_and_go(&mut self) {
+        if self.terminal.0.is_over.load(Ordering::SeqCst) {
+            return;
+        }
+        let is_in_front = self.terminal.is_in_front();
+        if self.is_away && is_in_front {
+            self.is_away = false;
+            self.resize_at = None;
+            self.terminal.take();
+            let mut shown = self.terminal.shown();
+            let size = size(&shown.out);
+            shown.change(|painter| painter.come_back(size));
+        } else if !self.is_away && !is_in_front {
+            self.is_away = true;
+            self.terminal.shown().change(Painter::go_away);
+        } else if !self.is_away {
+            let mut shown = self.terminal.shown();
+            if size(&shown.out) != shown.painter.size() || shown.painter.is_resizing() {
+                shown.painter.start_resizing();
+                self.keys.await_column(false);
+                self.resize_at = Some(Instant::now() + STEADY);
+            }
+        }
+    }
+
+    /// Paints for the new size of the window, or asks the terminal first where the prompt stands there.
+    fn resize_when_due(&mut self, now: Instant) {
+        if self.resize_at.is_none_or(|at| now < at) {
+            return;
+        }
+        let is_asked = self.keys.awaits_column();
+        let mut shown = self.terminal.shown();
+        let size = size(&shown.out);
+        // On the way to another size, most likely, and nothing could be read in it.
+        if size.columns < NARROWEST {
+            self.resize_at = None;
+        } else if !is_asked && shown.painter.asks_for_column(size) {
+            self.resize_at = Some(now + ANSWER_TIME);
+            self.keys.await_column(true);
+            let _ = shown.out.write_all(ASK_COLUMN.as_bytes());
+        } else {
+            drop(shown);
+            self.resize(None);
+        }
+    }
+
+    fn resize(&mut self, column: Option<usize>) {
+        self.keys.await_column(false);
+        self.resize_at = None;
+        let mut shown = self.terminal.shown();
+        let size = size(&shown.out);
+        let bytes = shown.painter.resize(size, column);
+        let _ = shown.out.write_all(bytes.as_bytes());
+    }
+}
+
+/// Asks the terminal where the cursor is (ECMA-48, DSR).
+const ASK_COLUMN: &str = "\x1b[6n";
+
+/// How long the terminal has to answer; one at the other end of the world needs half of it.
+const ANSWER_TIME: Duration = Duration::from_millis(500);
+
+/// A window that was drawn to another size keeps it for so long.
+const STEADY: Duration = Duration::from_millis(100);
+
+/// Columns below which nothing is painted.
+const NARROWEST: usize = 8;
+
+/// How often is looked whether the terminal is ours again.
+const AWAY_POLL: Duration = Duration::from_millis(500);
