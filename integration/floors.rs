@@ -24,6 +24,7 @@ const IO: &[&str] = &[
     "peer/rtc/pace.rs",
     "peer/rtc/prompt.rs",
     "peer/rtc/relay.rs",
+    "peer/rtc/repeat.rs",
     "peer/rtc/socket.rs",
     "peer/rtc/stream.rs",
     "peer/signaling.rs",

@@ -11,10 +11,12 @@
 //! | Candidates are not bounded, and those over TCP are dialled at once | `candidate` | `descriptions::a_call_makes_nobody_ask_many_addresses_and_dial_none` |
 
 mod detour;
+mod flight;
 mod framing;
 mod pace;
 mod prompt;
 mod relay;
+mod repeat;
 mod socket;
 mod stream;
 

@@ -19,6 +19,7 @@ use webrtc::runtime::{
 use super::detour::Detours;
 use super::pace::Pace;
 use super::relay::{Overheard, Relay};
+use super::repeat::Repeating;
 use super::socket::{Multicast, Socket};
 use crate::peer::ice::NoRelayCause;
 
@@ -56,7 +57,8 @@ impl Runtime for Prompt {
         }
         // What comes by a stream is heard and handed out as any datagram.
         let socket = Arc::new(Socket::new(self.detours.beside(socket), Some(self.pace.clone())));
-        Ok(Arc::new(Overheard::new(socket, self.relay.clone())))
+        let socket = Arc::new(Overheard::new(socket, self.relay.clone()));
+        Ok(Arc::new(Repeating::new(socket)))
     }
 
     fn wrap_tcp_listener(&self, listener: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
