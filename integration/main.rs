@@ -34,6 +34,7 @@ mod terminal;
 mod tls;
 mod tricks;
 mod trust;
+mod turn;
 mod window;
 mod wire;
 mod world;

@@ -9,6 +9,9 @@
 //! | Texts that come are bounded by the smaller `max-message-size` of both sides, and dropped without a word | `description` | `descriptions::what_we_promise_to_take_is_taken_whatever_the_other_side_takes` |
 //! | SCTP is begun by the client of DTLS alone, and the other side's beginning is refused there | `description`: the caller is that client | `make test-stacks` |
 //! | Candidates are not bounded, and those over TCP are dialled at once | `candidate` | `descriptions::a_call_makes_nobody_ask_many_addresses_and_dial_none` |
+//! | A handshake that has lost a datagram waits for ever, once a record has come that is of no use | `repeat`: the last `flight` is sent again | `losses::any_one_datagram_of_a_handshake_may_be_lost` |
+//! | A stale nonce (438) ends a channel, a permission and a refresh | `stale`: the request is made again | `turn::a_chat_lives_through_a_relay_whose_nonces_are_stale_at_once` |
+//! | TURN servers are reached over UDP alone, so nothing knows of the end of a stream to one | `detour`, and `relay`: it ends a connection that goes through it | `relay::streams::a_stream_that_breaks_interrupts_a_chat_which_goes_on_by_the_next` |
 
 mod detour;
 mod flight;
@@ -18,6 +21,7 @@ mod prompt;
 mod relay;
 mod repeat;
 mod socket;
+mod stale;
 mod stream;
 
 use std::collections::HashMap;
@@ -256,7 +260,7 @@ async fn live(
 ) {
     let (notes, mut noted) = mpsc::unbounded_channel();
     let pace = Arc::new(Pace::opening(config.lost_after));
-    let relay = Relay::default();
+    let relay = Relay::new(&config.ice_servers);
     let has_turn = config.ice_servers.iter().any(IceServer::is_turn);
     if config.is_relay_only && !has_turn {
         let cause = if config.is_behind_proxy { NoRelayCause::NoneByProxy } else { NoRelayCause::NoServer };
@@ -288,6 +292,7 @@ async fn live(
                 }
                 Some(command) => link.obey(command).await,
             },
+            () = relay.broken() => break Some(CloseReason::ConnectionLost),
             Some(note) = noted.recv() => match note {
                 // What does not come about for want of a relay fails for a reason that can be told.
                 Note::Gathered if is_relay_only && !relay.is_granted() => break Some(no_relay()),

@@ -109,7 +109,7 @@ impl Record {
 }
 
 /// What goes through a relay in this datagram: ChannelData, or a Send or Data indication (RFC 8656, sections 11 and 12.4).
-fn relayed(datagram: &[u8]) -> Option<&[u8]> {
+pub fn relayed(datagram: &[u8]) -> Option<&[u8]> {
     match datagram {
         [64..=79, _, _, _, data @ ..] => Some(data),
         [0, 0x16 | 0x17, ..] => {

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use rtc::stun::error_code::ErrorCodeAttribute;
@@ -19,8 +19,10 @@ use tokio::time::timeout;
 use webrtc::peer_connection::PeerConnection;
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
+use super::flight::relayed;
 use super::lock;
-use crate::peer::ice::NoRelayCause;
+use super::stale::Requests;
+use crate::peer::ice::{IceServer, NoRelayCause};
 
 /// What is known of the relay of one connection, and what is to be done about it.
 #[derive(Debug, Clone, Default)]
@@ -42,9 +44,20 @@ struct State {
     is_held: AtomicBool,
     waiting: Mutex<Option<Waker>>,
     waits: Notify,
+    /// The users at TURN servers that the connection is one of.
+    servers: Arc<[IceServer]>,
+    /// What was sent last to the other side went through a relay.
+    is_through: AtomicBool,
+    breaks: Notify,
 }
 
 impl Relay {
+    /// The relay of a connection that may use these servers.
+    pub fn new(servers: &[IceServer]) -> Self {
+        let servers = servers.iter().filter(|server| server.is_turn()).cloned().collect();
+        Self(Arc::new(State { servers, ..State::default() }))
+    }
+
     /// Takes note of trouble with a TURN server. A refusal, such as of a wrong secret, says more than whatever comes after it.
     pub fn set_trouble(&self, cause: NoRelayCause) {
         let mut trouble = lock(&self.0.trouble);
@@ -66,6 +79,18 @@ impl Relay {
     /// Whether a TURN server has granted a relay.
     pub fn is_granted(&self) -> bool {
         self.0.is_granted.load(Ordering::Relaxed)
+    }
+
+    /// Takes note that the stream to the TURN server has ended.
+    pub fn set_broken(&self) {
+        if self.0.is_through.load(Ordering::Relaxed) {
+            self.0.breaks.notify_one();
+        }
+    }
+
+    /// Waits until the stream ends that a connection goes through. ICE would wait for what cannot come any more.
+    pub async fn broken(&self) {
+        self.0.breaks.notified().await;
     }
 
     /// What the driver is to do instead of going to sleep: turn again, at once, until there can be nothing in the queue.
@@ -109,12 +134,15 @@ impl Relay {
 pub struct Overheard {
     socket: Arc<dyn AsyncUdpSocket>,
     relay: Relay,
+    /// What TURN servers were asked for on it.
+    requests: Mutex<Requests>,
 }
 
 impl Overheard {
     /// Listens on this socket.
     pub fn new(socket: Arc<dyn AsyncUdpSocket>, relay: Relay) -> Self {
-        Self { socket, relay }
+        let requests = Mutex::new(Requests::new(relay.0.servers.clone()));
+        Self { socket, relay, requests }
     }
 }
 
@@ -130,8 +158,12 @@ impl AsyncUdpSocket for Overheard {
     }
 
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        let state = &self.relay.0;
+        let content = relayed(transmit.contents);
+        if is_dtls(content.unwrap_or(transmit.contents)) {
+            state.is_through.store(content.is_some(), Ordering::Relaxed);
+        }
         if is_relayed(transmit.contents) {
-            let state = &self.relay.0;
             state.is_used.store(true, Ordering::Relaxed);
             if state.is_held.load(Ordering::Relaxed) {
                 *lock(&state.waiting) = Some(cx.waker().clone());
@@ -139,7 +171,13 @@ impl AsyncUdpSocket for Overheard {
                 return Poll::Pending;
             }
         }
-        self.socket.poll_send(cx, transmit)
+        match lock(&self.requests).sent(transmit.destination, transmit.contents) {
+            Some(renewed) => {
+                let sent = self.socket.poll_send(cx, &Transmit { contents: &renewed, ..transmit.clone() });
+                sent.map_ok(|_| transmit.contents.len())
+            }
+            None => self.socket.poll_send(cx, transmit),
+        }
     }
 
     fn poll_recv(
@@ -148,15 +186,22 @@ impl AsyncUdpSocket for Overheard {
         buffers: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        let received = self.socket.poll_recv(cx, buffers, meta);
-        if let Poll::Ready(Ok(count)) = received {
-            for (buffer, meta) in buffers.iter().zip(&*meta).take(count) {
-                if let Some(code) = buffer.get(..meta.len).and_then(refusal) {
+        loop {
+            let count = ready!(self.socket.poll_recv(cx, buffers, meta))?;
+            // The socket beneath hands out one at a time.
+            let (Some(buffer), Some(meta)) = (buffers.first(), meta.first()) else { return Poll::Ready(Ok(count)) };
+            let datagram = buffer.get(..meta.len).unwrap_or_default();
+            let Some(renewed) = lock(&self.requests).received(meta.addr, datagram) else {
+                if let Some(code) = refusal(datagram) {
                     self.relay.set_trouble(NoRelayCause::Refused(code));
                 }
-            }
+                return Poll::Ready(Ok(count));
+            };
+            let transmit =
+                Transmit { destination: meta.addr, ecn: None, contents: &renewed, segment_size: None, src_ip: None };
+            // Where there is no room now, the crate will ask again.
+            let _ = self.socket.poll_send(cx, &transmit);
         }
-        received
     }
 
     fn max_gso_segments(&self) -> usize {
@@ -171,6 +216,11 @@ impl AsyncUdpSocket for Overheard {
 /// Whether this goes through a relay: ChannelData, by its first byte (RFC 7983, section 7).
 fn is_relayed(datagram: &[u8]) -> bool {
     matches!(datagram.first(), Some(64..=79))
+}
+
+/// Whether this is DTLS, by its first byte.
+fn is_dtls(datagram: &[u8]) -> bool {
+    matches!(datagram.first(), Some(20..=63))
 }
 
 /// The error code, if this is the answer to a request for a relay that is not granted. The first one only asks for

@@ -145,6 +145,7 @@ pub async fn carry(
     if let Err(error) = ended {
         debug!("the stream to a TURN server has ended: {error}");
         relay.set_trouble(NoRelayCause::HungUp);
+        relay.set_broken();
     }
 }
 
