@@ -12,7 +12,7 @@ server-alone := --profile $(SERVER_PROFILE) --locked --no-default-features --fea
 version = $(shell sed -n '/^version/{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-server static run-server chat bot demo test test-networks test-deploy test-browser test-aiortc test-relay fuzz cargo-fuzz soak bench micro check install uninstall deb test-deb test-static release
+.PHONY: help build build-server static run-server chat bot demo test test-networks test-deploy test-browser test-aiortc test-relay trials fuzz cargo-fuzz soak bench micro check install uninstall deb test-deb test-static release
 
 help: ## show this
 	@echo 'Targets:'
@@ -70,6 +70,9 @@ test-aiortc: ## the programs and peers on another WebRTC and NaCl (installs Pyth
 
 test-relay: ## STUN and TURN with a real coturn, between networks made of namespaces (installs Debian packages)
 	@CARGO='$(CARGO)' integration/relay.sh
+
+trials: ## 300 calls on a network that loses much, and chats through a relay for MINUTES (40) (installs Debian packages)
+	TRIAL_MINUTES=$(or $(MINUTES),40) CARGO='$(CARGO)' integration/relay.sh --release trials::
 
 fuzz: ## a million random cases for each pure part that reads what clients send (FUZZ_SEED, FUZZ_CASES)
 	$(CARGO) test --locked --release --test integration -- --ignored --nocapture fuzz::

@@ -32,6 +32,7 @@ mod settings;
 mod soak;
 mod terminal;
 mod tls;
+mod trials;
 mod tricks;
 mod trust;
 mod turn;

@@ -2,6 +2,7 @@
 //! does not. All of it is made of network namespaces, in which the real programs run.
 
 mod streams;
+mod trial;
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -245,7 +246,7 @@ impl Wiretap {
         let upstream = TcpStream::connect(address).unwrap();
         let (mut server, _) = tungstenite::client(format!("ws://{address}{path}"), upstream).unwrap();
         for socket in [&peer, &server] {
-            socket.get_ref().set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+            socket.get_ref().set_read_timeout(Some(Duration::from_millis(5))).unwrap();
         }
         let next = |socket: &mut WebSocket<TcpStream>| match socket.read() {
             Ok(message) => Ok(Some(message)),

@@ -1,6 +1,6 @@
 #!/bin/sh
 # STUN and TURN with a real coturn, between networks that the test makes of namespaces. Installs the Debian packages that it needs,
-# if it may; where the machine allows no such networks, it says so and skips the tests.
+# if it may; where the machine allows no such networks, it says so and skips the tests. Usage: relay.sh [--release] [TESTS]
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -21,4 +21,9 @@ if ! unshare --user --map-root-user --net sh -c "$networks" >/dev/null 2>&1; the
     echo '0 passed, 0 failed, 16 skipped: this machine allows no network namespaces, or no NAT in them'
     exit 0
 fi
-exec "${CARGO:-cargo}" test --locked --test integration -- --ignored --nocapture relay::relays_and_nats
+release=''
+if [ "${1:-}" = --release ]; then
+    release=--release
+    shift
+fi
+exec "${CARGO:-cargo}" test --locked $release --test integration -- --ignored --nocapture "${1:-relay::relays_and_nats}"

@@ -161,6 +161,11 @@ impl Lines {
         }
     }
 
+    /// The next line, if there is one by then.
+    pub fn next_until(&mut self, deadline: Instant) -> Option<String> {
+        self.receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()
+    }
+
     /// The next line that contains `part`; those before it are passed over.
     pub fn find(&mut self, part: &str) -> String {
         loop {
