@@ -1,11 +1,18 @@
 //! Keys of X25519, and the checks that NaCl leaves to its users (protocol 1.5). Pure but for the randomness of fresh pairs.
+//!
+//! A secret is in memory once, on the heap, and is overwritten there when its last user drops it. `crypto_box` is given it for
+//! one calculation at a time, since its own type for a secret key leaves the bytes behind when it is dropped; and the stack that
+//! a calculation has used is overwritten after it.
 
 use std::fmt;
+use std::hint::black_box;
+use std::sync::Arc;
 
+use crypto_box::aead::rand_core::RngCore;
 use crypto_box::aead::{Aead, AeadCore, OsRng};
 use crypto_box::{Nonce, SalsaBox};
 use data_encoding::BASE64;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// How long a key is, in bytes.
 pub const KEY_BYTES: usize = 32;
@@ -74,17 +81,21 @@ impl fmt::Display for KeyError {
 
 impl std::error::Error for KeyError {}
 
-/// A key pair of X25519. The secret half is wiped when it is dropped.
+/// A key pair of X25519. Clones share the secret half, which is overwritten when the last of them is dropped.
 #[derive(Clone)]
 pub struct KeyPair {
-    secret: crypto_box::SecretKey,
+    secret: Arc<Zeroizing<[u8; KEY_BYTES]>>,
     public: PublicKey,
 }
 
 impl KeyPair {
     /// Makes a fresh pair.
     pub fn generate() -> Self {
-        Self::from_secret(crypto_box::SecretKey::generate(&mut OsRng))
+        Self::with(|secret| {
+            OsRng.fill_bytes(secret);
+            Ok(())
+        })
+        .expect("any bytes are a secret")
     }
 
     /// The pair whose secret half is this, as [`secret_to_base64`](Self::secret_to_base64) gave it.
@@ -92,14 +103,24 @@ impl KeyPair {
     /// # Errors
     /// It is not base64 of 32 bytes.
     pub fn from_base64(secret: &str) -> Result<Self, KeyError> {
-        let bytes = Zeroizing::new(BASE64.decode(secret.as_bytes()).map_err(|_| KeyError::Malformed)?);
-        let bytes = <[u8; KEY_BYTES]>::try_from(&bytes[..]).map_err(|_| KeyError::Malformed)?;
-        Ok(Self::from_secret(crypto_box::SecretKey::from(bytes)))
+        Self::with(|place| {
+            // The buffer has room for the padding, which is no byte of the key.
+            let mut bytes = Zeroizing::new([0; KEY_BYTES + 1]);
+            if BASE64.decode_len(secret.len()) != Ok(bytes.len()) {
+                return Err(KeyError::Malformed);
+            }
+            let length = BASE64.decode_mut(secret.as_bytes(), &mut *bytes).map_err(|_| KeyError::Malformed)?;
+            if length != KEY_BYTES {
+                return Err(KeyError::Malformed);
+            }
+            place.copy_from_slice(&bytes[..KEY_BYTES]);
+            Ok(())
+        })
     }
 
     /// The secret half, to be kept where nobody else can read it.
     pub fn secret_to_base64(&self) -> Zeroizing<String> {
-        Zeroizing::new(BASE64.encode(&*Zeroizing::new(self.secret.to_bytes())))
+        on_clean_stack::<STACK_OF_CURVE, _>(|| Zeroizing::new(BASE64.encode(&self.secret[..])))
     }
 
     /// The public half.
@@ -107,15 +128,43 @@ impl KeyPair {
         self.public
     }
 
-    pub(super) fn from_secret(secret: crypto_box::SecretKey) -> Self {
-        let public = PublicKey(secret.public_key().to_bytes());
-        Self { secret, public }
+    /// The pair whose secret half is written to its place by `fill`.
+    fn with(fill: impl FnOnce(&mut [u8; KEY_BYTES]) -> Result<(), KeyError>) -> Result<Self, KeyError> {
+        let mut secret = Arc::new(Zeroizing::new([0; KEY_BYTES]));
+        let public = on_clean_stack::<STACK_OF_CURVE, _>(|| {
+            fill(Arc::get_mut(&mut secret).expect("nobody else has it yet"))?;
+            Ok(crypto_box::SecretKey::from_bytes(**secret).public_key().to_bytes())
+        })?;
+        Ok(Self { secret, public: PublicKey(public) })
     }
 
     /// What only the two of them know, made ready for sealing and opening.
-    pub(super) fn shared_with(&self, peer: PublicKey) -> SalsaBox {
-        SalsaBox::new(&crypto_box::PublicKey::from_bytes(peer.0), &self.secret)
+    pub(super) fn shared_with(&self, peer: PublicKey) -> Shared {
+        on_clean_stack::<STACK_OF_CURVE, _>(|| {
+            let secret = crypto_box::SecretKey::from_bytes(**self.secret);
+            Shared(Box::new(SalsaBox::new(&crypto_box::PublicKey::from_bytes(peer.0), &secret)))
+        })
     }
+}
+
+/// The key that two pairs share. It stays where it is until it is dropped, and is overwritten then.
+pub(super) struct Shared(Box<SalsaBox>);
+
+/// Does something with a secret, and overwrites so much of the stack beneath: what was calculated with stands there, in copies
+/// that nobody drops.
+fn on_clean_stack<const WORDS: usize, T>(work: impl FnOnce() -> T) -> T {
+    #[inline(never)]
+    fn apart<T>(work: impl FnOnce() -> T) -> T {
+        work()
+    }
+    #[inline(never)]
+    fn clean<const WORDS: usize>() {
+        let mut stack = [0u64; WORDS];
+        black_box(&mut stack).zeroize();
+    }
+    let done = apart(work);
+    clean::<WORDS>();
+    done
 }
 
 impl fmt::Debug for KeyPair {
@@ -125,28 +174,39 @@ impl fmt::Debug for KeyPair {
 }
 
 /// Boxes bytes under a fresh nonce: the nonce, and the base64 of nonce and box (protocol 1.4).
-pub(super) fn seal(shared: &SalsaBox, bytes: &[u8]) -> (Nonce, String) {
+pub(super) fn seal(shared: &Shared, bytes: &[u8]) -> (Nonce, String) {
     let nonce = SalsaBox::generate_nonce(&mut OsRng);
     (nonce, seal_under(&nonce, shared, bytes))
 }
 
 /// Boxes bytes under this nonce, which is to be used once only.
-pub(super) fn seal_under(nonce: &Nonce, shared: &SalsaBox, bytes: &[u8]) -> String {
-    let sealed = shared.encrypt(nonce, bytes).expect("bytes in memory can be sealed");
+pub(super) fn seal_under(nonce: &Nonce, shared: &Shared, bytes: &[u8]) -> String {
+    let seal = || shared.0.encrypt(nonce, bytes).expect("bytes in memory can be sealed");
+    let sealed = on_clean_stack::<STACK_OF_BOX, _>(seal);
     BASE64.encode(&[nonce.as_slice(), &sealed].concat())
 }
 
+/// The bytes in a box that was sealed under this nonce; `None` if it was not.
+pub(super) fn open_under(nonce: &Nonce, shared: &Shared, sealed: &[u8]) -> Option<Vec<u8>> {
+    on_clean_stack::<STACK_OF_BOX, _>(|| shared.0.decrypt(nonce, sealed).ok())
+}
+
 /// Opens what [`seal`] made: the nonce, and the bytes.
-pub(super) fn open(shared: &SalsaBox, text: &str) -> Option<(Nonce, Vec<u8>)> {
+pub(super) fn open(shared: &Shared, text: &str) -> Option<(Nonce, Vec<u8>)> {
     let bytes = BASE64.decode(text.as_bytes()).ok()?;
     let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>()?;
     let nonce = Nonce::from(*nonce);
-    let opened = shared.decrypt(&nonce, sealed).ok()?;
+    let opened = open_under(&nonce, shared, sealed)?;
     Some((nonce, opened))
 }
 
 /// How long a nonce is, in bytes.
 pub(super) const NONCE_BYTES: usize = 24;
+
+/// How much of the stack is overwritten, in words of 8 bytes, after a calculation on the curve and after a box was sealed or
+/// opened: some times what either was seen to use.
+const STACK_OF_CURVE: usize = 4096;
+const STACK_OF_BOX: usize = 512;
 
 /// The points of order 1, 2, 4 and 8 of Curve25519 and of its twist, as their coordinates with bit 255 cleared:
 /// 0, 1, two of order 8, p - 1, p and p + 1.
@@ -192,7 +252,7 @@ mod tests {
             // Whoever's secret it meets, only a handful of shared secrets come of it, which is why it is refused.
             let shared: HashSet<Vec<u8>> = (0..64)
                 .map(|_| {
-                    KeyPair::generate().shared_with(PublicKey(point)).encrypt(&Nonce::default(), &b"x"[..]).unwrap()
+                    KeyPair::generate().shared_with(PublicKey(point)).0.encrypt(&Nonce::default(), &b"x"[..]).unwrap()
                 })
                 .collect();
             assert!(shared.len() <= 8, "{}", shared.len());
