@@ -40,13 +40,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(Start { options, profile, .. }: &Start<Options>) -> Result<(), String> {
+fn run(Start { options, profile, token_home, .. }: &Start<Options>) -> Result<(), String> {
     let name = options.peer.name.as_ref().map_or(DEFAULT_NAME, |name| name.as_str());
     let mut signals = Signals::new(wanted(&[SIGINT, SIGTERM, SIGHUP])).map_err(|error| error.to_string())?;
-    let mut settings = options.peer.settings(name, profile.as_ref().map_err(String::as_str))?;
+    let server = &options.peer.server;
+    let mut settings = options.peer.settings(name, server, token_home, profile.as_ref().map_err(String::as_str))?;
     settings.max_requests = MAX_REQUESTS;
-    let (peer, events) =
-        Peer::connect_with(options.peer.server.clone(), name, settings).map_err(|error| error.to_string())?;
+    let (peer, events) = Peer::connect_with(server.clone(), name, settings).map_err(|error| error.to_string())?;
     let stopper = peer.clone();
     std::thread::spawn(move || {
         if signals.forever().next().is_some() {

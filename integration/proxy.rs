@@ -13,14 +13,14 @@ use crate::tls::terminator;
 use crate::world::{Client, Folder, Program, Server};
 
 /// A SOCKS5 proxy of the test's own. It leads every name to loopback, and tells which were asked for.
-struct Proxy {
-    url: String,
+pub struct Proxy {
+    pub url: String,
     asked: Receiver<String>,
 }
 
 impl Proxy {
     /// One that everybody may use, or whoever knows user and secret.
-    fn start(login: Option<(&'static str, &'static str)>) -> Self {
+    pub fn start(login: Option<(&'static str, &'static str)>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let user = login.map_or(String::new(), |(user, secret)| format!("{user}:{secret}@"));
         let url = format!("socks5://{user}{}", listener.local_addr().unwrap());

@@ -37,6 +37,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
+use crate::options::access::TokenHome;
 use crate::options::chat::{ColorOption, HistoryOption};
 use crate::options::{self, ChatOptions, PeerOptions, Start, config};
 use crate::peer::trust::Link;
@@ -159,7 +160,7 @@ impl Refusal {
 
 fn run(start: Start<Options>) -> Result<ExitCode, Refusal> {
     let is_server_given = start.is_given("server");
-    let Start { options, profile, .. } = start;
+    let Start { options, profile, token_home, .. } = start;
     let is_script = options.json || options.task.is_some() || !options.execute.is_empty() || options.until.is_some();
     let is_interactive = !is_script && io::stdin().is_terminal() && io::stdout().is_terminal();
     let console = match is_interactive {
@@ -167,7 +168,7 @@ fn run(start: Start<Options>) -> Result<ExitCode, Refusal> {
         true => Console::Teletype(Teletype::default()),
         false => Console::None,
     };
-    let result = chat(options, profile, is_server_given, &console);
+    let result = chat(options, profile, &token_home, is_server_given, &console);
     console.give_back();
     result
 }
@@ -208,6 +209,7 @@ impl Console {
 fn chat(
     mut options: Options,
     profile: Result<Profile, String>,
+    token_home: &TokenHome,
     is_server_given: bool,
     console: &Console,
 ) -> Result<ExitCode, Refusal> {
@@ -235,7 +237,8 @@ fn chat(
         return Err(Refusal::setting(format!("the link is for {server}, and --server says {given}; leave it out")));
     }
     let profile_or = profile.as_ref().map_err(String::as_str);
-    let mut settings = options.peer.settings(name.as_str(), profile_or).map_err(Refusal::setting)?;
+    let mut settings =
+        options.peer.settings(name.as_str(), &server, token_home, profile_or).map_err(Refusal::setting)?;
     let memory = Memory { profile: profile.ok(), place: server.place() };
     let known = memory.known_peers().map_err(Refusal::setting)?;
     settings.known = known.at(&memory.place).map(|(name, known)| (name, known.clone())).collect();

@@ -1,7 +1,9 @@
 //! What `lowkey` and `lowkey-bot` take: each setting is defined here once, and may be given by a flag, by an environment
 //! variable, or in the profile's `config.toml`, in this order. Beneath: [`start`] reads them all, [`config`] the file,
-//! [`manual`] has what is made of the definitions, and [`servers`] the values that have a syntax of their own.
+//! [`manual`] has what is made of the definitions, [`servers`] the values that have a syntax of their own, and [`access`] says to
+//! which server an access token goes.
 
+pub mod access;
 pub mod chat;
 pub mod config;
 pub mod manual;
@@ -16,8 +18,9 @@ pub use chat::ChatOptions;
 pub use start::{Start, parse, start_log, unwritable};
 
 use crate::peer::{Error, ProxyUrl, ServerUrl, Settings, TextFormat};
-use crate::profile::{Profile, ProfileName, Username};
+use crate::profile::{Profile, ProfileName, Username, permissions};
 use crate::stderr::say;
+use access::TokenHome;
 use servers::{AccessToken, StunServer, TurnServer};
 
 /// The options of every program that is a peer.
@@ -27,7 +30,7 @@ pub struct PeerOptions {
     #[arg(long, env = "LOWKEY_PROFILE", value_name = "NAME")]
     pub profile: Option<ProfileName>,
     /// The signaling server, by its ws:// or wss:// URL; the path /ws is added where it is missing
-    #[arg(long, env = "LOWKEY_SERVER", value_name = "URL", default_value = "ws://localhost:8080")]
+    #[arg(long, env = "LOWKEY_SERVER", value_name = "URL", default_value = DEFAULT_SERVER)]
     pub server: ServerUrl,
     /// The username to be known by: 3 to 20 of a-z, A-Z, 0-9 and _
     #[arg(long, env = "LOWKEY_NAME")]
@@ -83,12 +86,19 @@ pub struct PeerOptions {
 }
 
 impl PeerOptions {
-    /// The settings of a peer of this name with these options. The secret that names are held with, and the identity, are
-    /// the profile's; where there is no place for them, they are this program's alone.
+    /// The settings of a peer of this name at this server with these options. The secret that names are held with, and the identity,
+    /// are the profile's; where there is no place for them, they are this program's alone. The access token is told to nobody but
+    /// its `home`.
     ///
     /// # Errors
     /// A file cannot be read or understood, or two options contradict each other.
-    pub fn settings(&self, name: &str, profile: Result<&Profile, &str>) -> Result<Settings, String> {
+    pub fn settings(
+        &self,
+        name: &str,
+        server: &ServerUrl,
+        home: &TokenHome,
+        profile: Result<&Profile, &str>,
+    ) -> Result<Settings, String> {
         // A proxy hides the address from the server; it would be of little use to tell it to every peer.
         let is_behind_proxy = self.proxy.is_some() && !self.direct;
         if (self.relay_only || is_behind_proxy) && self.no_server_relays && self.turn.is_empty() {
@@ -105,7 +115,11 @@ impl PeerOptions {
                     Err(error) if profile.has_identity(name) => return Err(error),
                     identity => identity.inspect_err(|error| warn_of_no_identity(name, error)).ok(),
                 };
-                (profile.token().inspect_err(|error| log::warn!("{error}")).ok(), identity)
+                let token = match profile.token() {
+                    Err(error) if profile.has_token() => return Err(error),
+                    token => token.inspect_err(|error| log::warn!("{error}")).ok(),
+                };
+                (token, identity)
             }
             Err(error) => {
                 warn_of_no_identity(name, error);
@@ -118,7 +132,7 @@ impl PeerOptions {
             token,
             identity,
             is_strict: self.strict,
-            access_token: self.access_token()?,
+            access_token: self.access_token(server, home)?,
             proxy: self.proxy.clone(),
             ice_servers: stun.chain(turn).collect(),
             uses_offered_relays: !self.no_server_relays,
@@ -132,18 +146,29 @@ impl PeerOptions {
         })
     }
 
-    fn access_token(&self) -> Result<Option<String>, String> {
-        let Some(path) = &self.access_token_file else {
-            return Ok(self.access_token.as_ref().map(AccessToken::secret));
+    fn access_token(&self, server: &ServerUrl, home: &TokenHome) -> Result<Option<String>, String> {
+        let token = match (&self.access_token, &self.access_token_file) {
+            (None, None) => return Ok(None),
+            (Some(_), Some(_)) => {
+                return Err("access_token and access_token_file are both set; one of them is enough".to_owned());
+            }
+            (Some(token), None) => token.secret(),
+            (None, Some(path)) => {
+                let said = |error| format!("{}: {error}", path.display());
+                let text = permissions::read(path, true)?.ok_or_else(|| said("there is no such file"))?;
+                text.trim().parse().map(|token: AccessToken| token.secret()).map_err(said)?
+            }
         };
-        if self.access_token.is_some() {
-            return Err("access_token and access_token_file are both set; one of them is enough".to_owned());
+        let (is_admitted, said) = home.admits(server, self.proxy.as_ref());
+        if let Some(words) = said {
+            say(format!("* {words}"));
         }
-        let said = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-        let token = std::fs::read_to_string(path).map_err(|error| said(&error))?;
-        token.trim().parse().map(|token: AccessToken| Some(token.secret())).map_err(|error| said(&error))
+        Ok(Some(token).filter(|_| is_admitted))
     }
 }
+
+/// The server where nobody says otherwise.
+const DEFAULT_SERVER: &str = "ws://localhost:8080";
 
 fn warn_of_no_identity(name: &str, error: &str) {
     say(format!("* {error}; so nobody will know {name} again after this start"));

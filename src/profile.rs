@@ -4,6 +4,7 @@
 //! may not call, and `history` what was typed.
 
 mod files;
+pub mod permissions;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -43,7 +44,7 @@ impl Profile {
     /// # Errors
     /// The file cannot be read.
     pub fn config(&self) -> Result<Option<String>, String> {
-        files::read(&self.path()).map_err(|error| format!("{}: {error}", self.path().display()))
+        Ok(self.read(CONFIG, false)?.map(|text| text.to_string()))
     }
 
     /// Changes the text of the file of settings, as it is by now: another program may have written it.
@@ -62,14 +63,13 @@ impl Profile {
     /// # Errors
     /// The file cannot be read, or not be written where it is missing.
     pub fn token(&self) -> Result<String, String> {
-        let path = self.folder.join("token");
-        let said = |error: io::Error| format!("{}: {error}", path.display());
-        match files::read(&path).map_err(said)? {
-            Some(token) if !token.trim().is_empty() => return Ok(token.trim().to_owned()),
-            _ => {}
-        }
-        files::create(&self.folder, "token", &format!("{}\n", new_token())).map_err(said)?;
-        self.token()
+        let token = self.read_or_make(TOKEN, || Zeroizing::new(new_token()))?;
+        Ok(token.trim().to_owned())
+    }
+
+    /// Whether there is such a secret.
+    pub fn has_token(&self) -> bool {
+        self.has(TOKEN)
     }
 
     /// The long-term key pair of the user of this name, made on the first call. Each name has its own: several that one
@@ -81,26 +81,19 @@ impl Profile {
     pub fn identity(&self, name: &str) -> Result<KeyPair, String> {
         let file = format!("identity-{name}");
         let path = self.folder.join(&file);
-        let said = |error: io::Error| format!("{}: {error}", path.display());
-        match files::read(&path).map_err(said)?.map(Zeroizing::new) {
-            Some(text) => KeyPair::from_base64(text.trim()).map_err(|_| {
-                format!(
-                    "{}: this is no identity; restore it from a backup, or remove it to get a new one",
-                    path.display()
-                )
-            }),
-            None => {
-                let text = Zeroizing::new(format!("{}\n", *KeyPair::generate().secret_to_base64()));
-                files::create(&self.folder, &file, &text).map_err(said)?;
-                // It is there now, be it by another program that was quicker.
-                self.identity(name)
-            }
-        }
+        let no_identity = |_| {
+            format!("{}: this is no identity; restore it from a backup, or remove it to get a new one", path.display())
+        };
+        let text = match self.read(&file, true)? {
+            Some(text) => text,
+            None => self.read_or_make(&file, || KeyPair::generate().secret_to_base64())?,
+        };
+        KeyPair::from_base64(text.trim()).map_err(no_identity)
     }
 
     /// Whether there is an identity of this name.
     pub fn has_identity(&self, name: &str) -> bool {
-        self.folder.join(format!("identity-{name}")).exists()
+        self.has(&format!("identity-{name}"))
     }
 
     /// The peers that were seen before.
@@ -109,7 +102,7 @@ impl Profile {
     /// The file cannot be read or understood.
     pub fn known_peers(&self) -> Result<KnownPeers, String> {
         let path = self.folder.join(KNOWN_PEERS);
-        let text = files::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let text = self.read(KNOWN_PEERS, false)?;
         KnownPeers::parse(&text.unwrap_or_default()).map_err(|line| {
             format!("{}: line {line} is no known peer: NAME@SERVER KEY DATE seen|verified", path.display())
         })
@@ -132,8 +125,7 @@ impl Profile {
     /// # Errors
     /// The file cannot be read.
     pub fn blocked(&self) -> Result<BTreeSet<String>, String> {
-        let path = self.folder.join(BLOCKED);
-        let text = files::read(&path).map_err(|error| format!("{}: {error}", path.display()))?.unwrap_or_default();
+        let text = self.read(BLOCKED, false)?.unwrap_or_default();
         Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
     }
 
@@ -155,6 +147,34 @@ impl Profile {
         History { profile: self.clone() }
     }
 
+    /// Reads a file of the folder, if others on this machine cannot have written it.
+    fn read(&self, file: &str, holds_secret: bool) -> Result<Option<Zeroizing<String>>, String> {
+        permissions::check_folder(&self.folder)?;
+        permissions::read(&self.folder.join(file), holds_secret)
+    }
+
+    /// Reads a secret of the folder, which is made where there is none.
+    fn read_or_make(&self, file: &str, make: impl FnOnce() -> Zeroizing<String>) -> Result<Zeroizing<String>, String> {
+        let is_there = |text: &Zeroizing<String>| !text.trim().is_empty();
+        if let Some(text) = self.read(file, true)?.filter(is_there) {
+            return Ok(text);
+        }
+        let said = |error: &dyn fmt::Display| format!("{}: {error}", self.folder.join(file).display());
+        let secret = make();
+        // With room for all of it, so that no part is left behind where it has grown out of its place.
+        let mut text = Zeroizing::new(String::with_capacity(secret.len() + 1));
+        text.push_str(&secret);
+        text.push('\n');
+        files::create(&self.folder, file, &text).map_err(|error| said(&error))?;
+        // It is there now, be it by another program that was quicker.
+        self.read(file, true)?.filter(is_there).ok_or_else(|| said(&"it was made, and is not there"))
+    }
+
+    /// Whether there is something of this name, be it a link that leads nowhere.
+    fn has(&self, file: &str) -> bool {
+        self.folder.join(file).symlink_metadata().is_ok()
+    }
+
     /// Where the settings are.
     pub fn path(&self) -> PathBuf {
         self.folder.join(CONFIG)
@@ -170,7 +190,7 @@ pub struct History {
 impl History {
     /// What is there, the oldest first. Without a file, or if it cannot be read, that is nothing.
     pub fn lines(&self) -> Vec<String> {
-        let text = files::read(&self.profile.folder.join(HISTORY)).ok().flatten().unwrap_or_default();
+        let text = self.profile.read(HISTORY, false).ok().flatten().unwrap_or_default();
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
         if lines.len() > MAX_HISTORY {
             let kept = &lines[lines.len() - MAX_HISTORY / 2..];
@@ -235,6 +255,7 @@ impl FromStr for ProfileName {
 }
 
 const CONFIG: &str = "config.toml";
+const TOKEN: &str = "token";
 const KNOWN_PEERS: &str = "known_peers";
 const BLOCKED: &str = "blocked";
 const HISTORY: &str = "history";

@@ -43,6 +43,11 @@ impl File {
         self.0.contains_key(key)
     }
 
+    /// The value of a setting that has just one.
+    pub fn value(&self, key: &str) -> Option<&str> {
+        self.0.get(key).and_then(|values| values.first()).map(String::as_str)
+    }
+
     /// Passes over what the file says of this setting.
     pub fn pass_over(&mut self, key: &str) {
         self.0.remove(key);

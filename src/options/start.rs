@@ -11,10 +11,13 @@ use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, Parser, Subcommand};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use super::access::TokenHome;
 use super::config::{self, File};
 use super::manual::{About, ConfigTask};
-use super::{every_setting, settings, uniform};
+use super::{DEFAULT_SERVER, every_setting, settings, uniform};
+use crate::peer::{ServerUrl, ServerUrlError};
 use crate::profile::{Profile, ProfileName};
 use crate::stderr::{LogLevels, say};
 
@@ -24,6 +27,8 @@ pub struct Start<T> {
     pub options: T,
     /// Where it keeps what outlives it, or why there is no such place.
     pub profile: Result<Profile, String>,
+    /// The server that the access token belongs to.
+    pub token_home: TokenHome,
     matches: ArgMatches,
 }
 
@@ -40,6 +45,7 @@ impl<T> Start<T> {
 /// # Errors
 /// The code to exit with.
 pub fn parse<T: Parser>() -> Result<Start<T>, ExitCode> {
+    leave_no_dump();
     let program = T::command();
     let (about, long_about) = (program.get_about().cloned(), program.get_long_about().cloned());
     // The commands bring words of their own along, which are not the program's.
@@ -143,8 +149,22 @@ fn read<T: Parser>(command: &Command, arguments: Vec<OsString>) -> Result<Start<
         })?;
         return Err(if values.is_empty() { Stop::Nothing } else { Stop::Printed(values.join("\n") + "\n") });
     }
+    let token_home = token_home(&matches, &file)?;
     let options = T::from_arg_matches(&matches).map_err(|error| wrong(command, &error))?;
-    Ok(Start { options, profile, matches })
+    Ok(Start { options, profile, token_home, matches })
+}
+
+/// Whose the access token is. One that stands in the file is the file's server's, whatever else this start names.
+fn token_home(matches: &ArgMatches, file: &File) -> Result<TokenHome, String> {
+    let is_default = |option: &str| matches.value_source(option) == Some(ValueSource::DefaultValue);
+    let is_from_file = |option: &str| is_default(option) && file.has(option);
+    if is_from_file("access_token") || is_from_file("access_token_file") {
+        let named = file.value("server");
+        let server = named.unwrap_or(DEFAULT_SERVER).parse().map_err(|error: ServerUrlError| error.to_string())?;
+        return Ok(TokenHome { server, is_named: named.is_some() });
+    }
+    let server = matches.get_one::<ServerUrl>("server").cloned().ok_or("there is no server")?;
+    Ok(TokenHome { server, is_named: !is_default("server") || file.has("server") })
 }
 
 /// Reads the command line with the options of `with`. A variable that is set to nothing is not set, unless it protects.
@@ -229,6 +249,16 @@ fn wrong(command: &Command, error: &clap::Error) -> Stop {
         }
     };
     Stop::Wrong(format!("{reason}; see {name} --help"))
+}
+
+/// A program that crashes writes its memory nowhere, for there are secrets in it; nor can another program of the same user read it
+/// while it runs. Where the system refuses that, it is as it was.
+fn leave_no_dump() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_CORE) {
+        let _ = setrlimit(Resource::RLIMIT_CORE, 0, hard);
+    }
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_dumpable(false);
 }
 
 /// Logs to standard error where `RUST_LOG` asks for it; a value that says nothing is told of. What the crates beneath say of a

@@ -12,8 +12,21 @@ use super::socks::ProxyUrl;
 use crate::protocol::WEBSOCKET_PATH;
 
 /// Where a server is: a `ws://` or `wss://` URL whose path ends in `/ws`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerUrl(Url);
+#[derive(Debug, Clone)]
+pub struct ServerUrl {
+    /// Without the dot of the root, so that a host is one place however it is spelled.
+    url: Url,
+    /// Whether that dot was there: then the name is looked up as it is, and completed by no search domain.
+    has_root_dot: bool,
+}
+
+impl PartialEq for ServerUrl {
+    fn eq(&self, other: &Self) -> bool {
+        self.url == other.url
+    }
+}
+
+impl Eq for ServerUrl {}
 
 /// Why a text is no [`ServerUrl`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,14 +51,20 @@ impl FromStr for ServerUrl {
         }
         let path = url.path().trim_end_matches('/').to_owned();
         url.set_path(&if path.ends_with(WEBSOCKET_PATH) { path } else { path + WEBSOCKET_PATH });
-        Ok(Self(url))
+        let without_dot = url.domain().and_then(|name| name.strip_suffix('.')).map(str::to_owned);
+        if let Some(name) = &without_dot
+            && (name.is_empty() || name.ends_with('.') || url.set_host(Some(name)).is_err())
+        {
+            return Err(error("a host such as chat.example"));
+        }
+        Ok(Self { url, has_root_dot: without_dot.is_some() })
     }
 }
 
 impl ServerUrl {
     /// Whether the server is on this machine, so that peers may be too.
     pub fn is_loopback(&self) -> bool {
-        match self.0.host() {
+        match self.url.host() {
             Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
             Some(Host::Ipv4(address)) => address.is_loopback(),
             Some(Host::Ipv6(address)) => address.is_loopback(),
@@ -56,36 +75,47 @@ impl ServerUrl {
     /// The host, with its port and path where those are not the usual ones: how the server is called in lists of peers, and
     /// without a path in links.
     pub fn place(&self) -> String {
-        let (host, port) = (self.0.host_str().unwrap_or_default(), self.0.port());
-        let path = self.0.path().strip_suffix(WEBSOCKET_PATH).unwrap_or_default();
+        let (host, port) = (self.url.host_str().unwrap_or_default(), self.url.port());
+        let path = self.url.path().strip_suffix(WEBSOCKET_PATH).unwrap_or_default();
         port.map_or(format!("{host}{path}"), |port| format!("{host}:{port}{path}"))
     }
 
     /// Whether the connection to it is not encrypted.
     pub fn is_plain(&self) -> bool {
-        self.0.scheme() == "ws"
+        self.url.scheme() == "ws"
+    }
+
+    /// Whether it is a service of Tor, to which a connection by Tor is encrypted in any case.
+    pub fn is_onion(&self) -> bool {
+        self.url.domain().is_some_and(|name| name.ends_with(".onion"))
+    }
+
+    /// Whether both are behind the same scheme, host and port.
+    pub fn is_same_server(&self, other: &Self) -> bool {
+        self.url.origin() == other.url.origin()
     }
 
     /// The URL that takes `username` online.
     pub(super) fn for_user(&self, username: &str) -> String {
-        format!("{}?username={}", self.0, utf8_percent_encode(username, NON_ALPHANUMERIC))
+        format!("{}?username={}", self.url, utf8_percent_encode(username, NON_ALPHANUMERIC))
     }
 
     /// Host and port to connect to.
     pub(super) fn address(&self) -> (String, u16) {
-        let host = match self.0.host() {
+        let host = match self.url.host() {
+            Some(Host::Domain(name)) if self.has_root_dot => format!("{name}."),
             Some(Host::Domain(name)) => name.to_owned(),
             Some(Host::Ipv4(address)) => address.to_string(),
             Some(Host::Ipv6(address)) => address.to_string(),
             None => String::new(),
         };
-        (host, self.0.port_or_known_default().unwrap_or(80))
+        (host, self.url.port_or_known_default().unwrap_or(80))
     }
 }
 
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.url.fmt(f)
     }
 }
 
@@ -117,7 +147,7 @@ impl Login {
     /// another.
     pub(super) fn name_token(&self) -> String {
         let mut hash = Sha512::new();
-        for item in ["lowkey name token", &self.secret, self.server.0.as_str(), &self.username] {
+        for item in ["lowkey name token", &self.secret, self.server.url.as_str(), &self.username] {
             hash.update((item.len() as u64).to_be_bytes());
             hash.update(item);
         }
@@ -152,16 +182,38 @@ mod tests {
             ("ws://chat.example:80", "chat.example"),
             ("wss://chat.example:80", "chat.example:80"),
             ("ws://[0:0::1]:8080", "[::1]:8080"),
+            ("wss://chat.example.", "chat.example"),
+            ("wss://CHAT.example.:443/lowkey", "chat.example/lowkey"),
+            ("ws://localhost.:8080", "localhost:8080"),
         ] {
             assert_eq!(text.parse::<ServerUrl>().unwrap().place(), place);
         }
         let server: ServerUrl = "ws://localhost".parse().unwrap();
         assert_eq!(server.for_user("a b/ö"), "ws://localhost/ws?username=a%20b%2F%C3%B6");
+        let [plain, rooted] =
+            ["wss://chat.example", "wss://chat.example."].map(|url| url.parse::<ServerUrl>().unwrap());
+        assert_eq!((&plain, plain.for_user("a")), (&rooted, rooted.for_user("a")));
+        assert_eq!(
+            [plain.address().0, rooted.address().0],
+            ["chat.example", "chat.example."],
+            "it is looked up as it is"
+        );
+        assert!("ws://localhost.".parse::<ServerUrl>().unwrap().is_loopback());
     }
 
     #[test]
     fn what_is_no_server_is_refused() {
-        for text in ["", "chat.example", "http://chat.example", "ws://", "ws://a@b", "ws://a/?x", "ws://a/#x"] {
+        for text in [
+            "",
+            "chat.example",
+            "http://chat.example",
+            "ws://",
+            "ws://a@b",
+            "ws://a/?x",
+            "ws://a/#x",
+            "ws://.",
+            "ws://a..",
+        ] {
             assert!(text.parse::<ServerUrl>().is_err(), "{text}");
         }
     }
@@ -174,6 +226,7 @@ mod tests {
         };
         let one = token("ws://a.example", "alice", "secret");
         assert_eq!(one, token("ws://a.example/ws", "alice", "secret"));
+        assert_eq!(one, token("ws://a.example.", "alice", "secret"));
         assert_eq!(one.len(), 32);
         for other in [
             token("ws://b.example", "alice", "secret"),

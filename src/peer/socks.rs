@@ -54,6 +54,12 @@ impl fmt::Debug for ProxyUrl {
 }
 
 impl ProxyUrl {
+    /// Whether it is on this machine.
+    pub fn is_loopback(&self) -> bool {
+        let host = &self.address.0;
+        host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
     /// Asks the proxy at the other end of `stream` for a connection to `host`: what is written to the stream and read from it
     /// from then on is the host's.
     ///
@@ -232,6 +238,9 @@ mod tests {
         let address = |text: &str| text.parse::<ProxyUrl>().map(|proxy| proxy.address);
         assert_eq!(address("socks5://127.0.0.1:9050"), Ok(("127.0.0.1".to_owned(), 9050)));
         assert_eq!(address("socks5h://[::1]"), Ok(("::1".to_owned(), 1080)));
+        let here = ["socks5://127.0.0.2", "socks5://[::1]", "socks5://LOCALHOST", "socks5://192.0.2.1", "socks5://x"];
+        let is_loopback = here.map(|text| text.parse::<ProxyUrl>().unwrap().is_loopback());
+        assert_eq!(is_loopback, [true, true, true, false, false]);
         assert_eq!(address("socks5://bob:secret@proxy.example/"), Ok(("proxy.example".to_owned(), 1080)));
         let long = format!("socks5://{}:x@proxy", "x".repeat(256));
         for bad in [

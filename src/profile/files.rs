@@ -5,19 +5,6 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// The text of a file, `None` where there is none. A byte order mark, as some editors write it, is no part of it.
-pub fn read(path: &Path) -> io::Result<Option<String>> {
-    match fs::read_to_string(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        text => text.map(|mut text| {
-            if text.starts_with(BYTE_ORDER_MARK) {
-                text.drain(..BYTE_ORDER_MARK.len_utf8());
-            }
-            Some(text)
-        }),
-    }
-}
-
 /// Whoever changes the same file at the same time waits as long as what comes back is held.
 pub fn lock(folder: &Path, name: &str) -> io::Result<File> {
     create_folder(folder)?;
@@ -92,6 +79,3 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }
-
-/// What some editors put in front of a text, so that others know it for Unicode.
-const BYTE_ORDER_MARK: char = '\u{feff}';
