@@ -272,6 +272,10 @@ impl World {
         world
     }
 
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
     pub fn pass(&mut self, seconds: u64) {
         self.now += Duration::from_secs(seconds);
         for user in [ALICE, BOB] {
@@ -289,7 +293,7 @@ pub fn description(user: usize, password: &str) -> String {
     )
 }
 
-fn password(sdp: &str) -> &str {
+pub fn password(sdp: &str) -> &str {
     sdp.lines().find_map(|line| line.strip_prefix("a=ice-pwd:")).unwrap()
 }
 
@@ -328,7 +332,7 @@ fn a_call_goes_from_connect_to_texts_and_to_its_end() {
     world.settle();
     assert_eq!(world.taken(BOB), [delivered("alice", 1), closed("alice", CloseReason::Left)]);
     assert_eq!(world.taken(ALICE), [delivered("bob", 1), closed("bob", CloseReason::PeerLeft)]);
-    assert_eq!([ALICE, BOB].map(|user| world.engines[user].next_deadline()), [None, None]);
+    assert_eq!([ALICE, BOB].map(|user| world.engines[user].next_deadline(world.now())), [None, None]);
 }
 
 #[test]

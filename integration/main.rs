@@ -1,6 +1,7 @@
 //! The real programs and the real library, through real sockets and data channels. One test binary; each file is one
 //! subject. Tests wait for a condition with a deadline, never for a duration, and use no network but loopback.
 
+mod access;
 mod chat;
 mod descriptions;
 mod echo;
@@ -19,6 +20,7 @@ mod networks;
 mod old_app;
 mod options;
 mod output;
+mod pacing;
 mod pipe;
 mod prompt;
 mod properties;
@@ -28,6 +30,7 @@ mod relay;
 mod requests;
 mod resume;
 mod script;
+mod secrets;
 mod settings;
 mod soak;
 mod terminal;

@@ -173,7 +173,7 @@ proptest! {
             engine.handle(Input::Leave { peer: peer.clone() }, now);
             engine.handle(Input::Leave { peer }, now);
         }
-        prop_assert!(engine.peers().is_empty() && engine.next_deadline().is_none(), "nothing is kept after the end");
+        prop_assert!(engine.peers().is_empty() && engine.next_deadline(now).is_none(), "nothing is kept after the end");
         let left = format!("{engine:?}");
         prop_assert_eq!(left.matches("KeyPair(").count(), 1, "the identity is the one secret that is left: {}", left);
         prop_assert!(!left.contains("Cipher") && !left.contains("Sealer"), "{}", left);

@@ -99,7 +99,7 @@ fn a_chat_is_sought_until_the_server_is_back_and_for_a_day() {
     let (text, reason) = ("bob 7".to_owned(), NotSentReason::NotOpen);
     let back = Event::NotSent { peer: "alice".to_owned(), id: 7, text, reason };
     assert_eq!(world.taken(BOB), [interrupted(BOB), back, closed("alice", CloseReason::ConnectionLost)]);
-    assert_eq!([ALICE, BOB].map(|user| world.engines[user].next_deadline()), [None, None]);
+    assert_eq!([ALICE, BOB].map(|user| world.engines[user].next_deadline(world.now())), [None, None]);
 }
 
 #[test]
@@ -566,4 +566,34 @@ fn a_chat_whose_server_is_started_anew_goes_on_and_is_carried_on_there() {
     }
     alice.peer.send("bob", "with another one");
     assert_eq!(bob.message().1, "with another one");
+}
+
+/// Being stopped for longer than a silence may last is no silence of the other side's.
+#[test]
+fn a_program_that_was_stopped_goes_on_with_its_chats() {
+    let server = Server::start();
+    let bot = server.bot();
+    let mut settings = Settings::default();
+    settings.identity = Some(identity("alice"));
+    // More than the bot's, so that the loss would be the bot's to see.
+    settings.lost_after = Duration::from_secs(90);
+    let mut alice = User::online(&server.url(), "alice", settings);
+    alice.call("echo");
+    bot.signal("STOP");
+    // What is tried is just this: that so much time goes by, more than the 15 s after which the bot takes a peer for lost.
+    std::thread::sleep(Duration::from_secs(20));
+    bot.signal("CONT");
+    for text in ["still here", "and still"] {
+        alice.peer.send("echo", text);
+        alice.find("the echo", |event| match event {
+            Event::Message { text: echo, .. } => (echo == text).then_some(()),
+            Event::Interrupted { .. } | Event::Closed { .. } => panic!("{event:?}"),
+            _ => None,
+        });
+        // Whoever takes the silence for a loss does so within the first look at it.
+        assert!(!matches!(
+            alice.events.next_timeout(Duration::from_secs(3)),
+            Some(Event::Interrupted { .. } | Event::Closed { .. })
+        ));
+    }
 }

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crypto_box::{PublicKey, SecretKey};
 use data_encoding::BASE64;
@@ -179,7 +180,8 @@ fn a_program_that_crashes_leaves_no_core() {
 
 /// How a program starts whose profile was dealt with like this: its exit code, and what it says.
 fn start_with(change: impl FnOnce(&std::path::Path)) -> (Option<i32>, Vec<String>) {
-    let home = home_with_identity("files", "alice");
+    static STARTS: AtomicUsize = AtomicUsize::new(0);
+    let home = home_with_identity(&format!("files-{}", STARTS.fetch_add(1, Ordering::Relaxed)), "alice");
     let folder = home.0.join(".config/lowkey");
     fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
     for (file, text) in

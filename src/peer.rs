@@ -57,6 +57,7 @@
 
 pub mod candidate;
 pub mod cipher;
+mod clock;
 pub mod description;
 mod dial;
 pub mod engine;
@@ -88,6 +89,7 @@ use log::{debug, error};
 use mio::{Poll, Token, Waker};
 
 pub use cipher::TextFormat;
+use clock::Clock;
 pub use engine::Receipt;
 use engine::{Engine, Input, Output, Setup};
 pub use event::{CloseReason, Event, NotSentReason};
@@ -320,6 +322,7 @@ impl Peer {
             has_lost: has_lost.clone(),
             ends_at: None,
             is_server_ready: false,
+            clock: Clock::default(),
             events: event_sender,
             wake: settings.wake,
             undelivered: VecDeque::new(),
@@ -581,6 +584,8 @@ struct Loop {
     ends_at: Option<Instant>,
     /// The server's socket may have more to read.
     is_server_ready: bool,
+    /// It stands still while the program does.
+    clock: Clock,
     events: SyncSender<Handed>,
     /// What tells the user of them, where that is wanted.
     wake: Option<Wake>,
@@ -602,7 +607,7 @@ impl Loop {
                 error!("cannot wait for events: {error}");
                 break;
             }
-            let now = Instant::now();
+            let now = self.clock.now();
             self.is_server_ready |= readiness.iter().any(|event| event.token() == SERVER);
             self.read_server(now);
             for receipt in self.taken.drain() {
@@ -787,9 +792,16 @@ impl Loop {
         if self.is_server_ready && self.undelivered.len() < UNDELIVERED {
             return Some(Duration::ZERO);
         }
+        let engine = self.engine.next_deadline(self.clock.now());
         let signaling = self.signaling.as_ref().and_then(Signaling::next_deadline);
-        let next = [self.engine.next_deadline(), signaling, self.ends_at].into_iter().flatten().min()?;
-        Some(next.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
+        let next = [engine, signaling, self.ends_at].into_iter().flatten().min()?;
+        let mut timeout = next.saturating_duration_since(self.clock.now()) + Duration::from_millis(1);
+        // Where somebody is waited for, it is to be seen if the program stands still meanwhile.
+        if engine.is_some() {
+            timeout = timeout.min(LONGEST_WAIT);
+        }
+        self.clock.waits(timeout);
+        Some(timeout)
     }
 
     /// Leaves every chat, and the server, which can give the name to somebody else while the last texts are on their way. The
@@ -864,10 +876,13 @@ const EVENTS: usize = 128;
 /// Events that may wait for room among those before the server is no longer listened to.
 const UNDELIVERED: usize = 256;
 
-/// How long all chats together may take to end: a little longer than each of them may.
 /// Durations that are settings are no longer than this: a hundred years.
 const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
+/// How long the loop sleeps at most while it waits for somebody: so much of their time is lost where the program is stopped meanwhile.
+const LONGEST_WAIT: Duration = Duration::from_secs(3);
+
+/// How long all chats together may take to end: a little longer than each of them may.
 const END_TIME: Duration = Duration::from_secs(31);
 
 /// Inputs from WebRTC, and from the user, that are served in one turn.

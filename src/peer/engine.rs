@@ -7,6 +7,7 @@
 
 mod call;
 mod chat;
+mod pacing;
 mod signals;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -22,6 +23,7 @@ use crate::protocol::{Candidate, MessageType};
 
 use call::{Call, Introduced, Stage};
 use chat::{Chat, Parted};
+use pacing::Pacing;
 use signals::signal;
 
 /// One WebRTC peer connection. Never used again for another, so what is still told of an old one has no effect.
@@ -220,6 +222,7 @@ pub struct Engine {
     /// meantime is still answered.
     unanswered: VecDeque<String>,
     connections: HashMap<ConnectionId, String>,
+    pacing: Pacing,
     /// The STUN and TURN servers that the server has named last.
     offered: Vec<IceServer>,
     next_id: u64,
@@ -286,6 +289,7 @@ impl Engine {
             announced: HashMap::new(),
             unanswered: VecDeque::new(),
             connections: HashMap::new(),
+            pacing: Pacing::default(),
             offered: Vec::new(),
             next_id: 0,
             next_chat: 0,
@@ -328,12 +332,14 @@ impl Engine {
     }
 
     /// When the next [`Input::Tick`] has something to do.
-    pub fn next_deadline(&self) -> Option<Instant> {
+    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let requests = self.requests.values().map(|request| request.deadline);
         let calls = self.calls.values().map(|call| call.deadline);
-        let chats = self.chats.values().filter_map(|chat| chat.next_deadline(self.is_online));
+        let next_seek = self.is_online.then(|| self.pacing.next_seek(now));
+        let chats = self.chats.values().filter_map(|chat| chat.next_deadline(next_seek));
         let parted = self.parted.iter().filter_map(|parted| parted.deadline);
-        requests.chain(calls).chain(chats).chain(parted).min()
+        let waiting = self.pacing.has_waiting().then(|| self.pacing.next_own(now));
+        requests.chain(calls).chain(chats).chain(parted).chain(waiting).min()
     }
 
     /// How many messages were dropped because they were not due, not from the right sender, or no messages at all.
@@ -373,7 +379,7 @@ impl Engine {
         }
         if let Some(chat) = self.chats.get_mut(&peer) {
             if chat.is_interrupted() {
-                return self.seek(&peer, now, out);
+                return self.seek(&peer, true, now, out);
             }
             if !chat.is_leaving() {
                 return;
@@ -390,14 +396,34 @@ impl Engine {
         if !self.is_online {
             return out.push(Output::Event(Event::Closed { peer, reason: CloseReason::ServerLost }));
         }
-        self.call(peer, now + ANSWER_TIME, out);
+        self.call(peer, true, now, out);
+    }
+
+    /// Calls `peer`, for the user as soon as there is room, and else only if there is.
+    fn call(&mut self, peer: String, is_own: bool, now: Instant, out: &mut Vec<Output>) {
+        let is_free = if is_own { self.pacing.take_own(now) } else { self.pacing.take_seek(now) };
+        if !is_free && !is_own {
+            return;
+        }
+        // The time that it may wait for room; the server's begins when it is asked.
+        self.add_call(peer.clone(), Role::Initiator, Stage::Calling, now + ANSWER_TIME);
+        match is_free {
+            true => self.ask(&peer, now, out),
+            false => self.pacing.wait(&peer),
+        }
     }
 
     /// Asks the server for a session with `peer`.
-    fn call(&mut self, peer: String, deadline: Instant, out: &mut Vec<Output>) {
-        out.push(signal(MessageType::SessionConnect, &peer, None::<&()>));
-        self.unanswered.push_back(peer.clone());
-        self.add_call(peer, Role::Initiator, Stage::Calling, deadline);
+    fn ask(&mut self, peer: &str, now: Instant, out: &mut Vec<Output>) {
+        let time = if self.chats.contains_key(peer) { chat::SEEK_TIME } else { ANSWER_TIME };
+        if let Some(call) = self.calls.get_mut(peer) {
+            call.deadline = now + time;
+        }
+        if let Some(chat) = self.chats.get_mut(peer) {
+            chat.was_sought(now);
+        }
+        out.push(signal(MessageType::SessionConnect, peer, None::<&()>));
+        self.unanswered.push_back(peer.to_owned());
     }
 
     fn accept(&mut self, peer: String, now: Instant, out: &mut Vec<Output>) {
@@ -551,7 +577,15 @@ impl Engine {
             over.map(|(peer, call)| (peer.clone(), call.overdue(self.chats.contains_key(peer)))).collect();
         for (peer, reason) in over {
             self.take_unanswered(&peer);
+            let reason = if self.pacing.is_waiting(&peer) { too_many_calls() } else { reason };
             self.fail(&peer, reason, now, out);
+        }
+        let calls = &self.calls;
+        let is_wanted = |peer: &str| calls.get(peer).is_some_and(|call| matches!(call.stage, Stage::Calling));
+        let mut asked = Vec::new();
+        asked.extend(std::iter::from_fn(|| self.pacing.next_waiting(now, is_wanted)));
+        for peer in asked {
+            self.ask(&peer, now, out);
         }
         self.tick_chats(now, out);
     }
@@ -636,6 +670,15 @@ impl Engine {
         self.dropped += 1;
     }
 }
+
+/// Why a call comes to nothing for which there was no room in time.
+fn too_many_calls() -> CloseReason {
+    let message = "too many calls at once; try again in a minute".to_owned();
+    CloseReason::Refused { code: RATE_LIMITED.to_owned(), message }
+}
+
+/// The server's word for more than it takes (protocol 1.2).
+const RATE_LIMITED: &str = "RATE_LIMITED";
 
 /// How long a request waits for its user, and a caller for an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(60);

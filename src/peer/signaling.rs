@@ -94,11 +94,11 @@ impl Signaling {
                 });
                 match dialling {
                     Ok(_) => Vec::new(),
-                    Err(error) => self.lose(format!("cannot start a thread: {error}"), now, registry),
+                    Err(error) => self.lose(format!("cannot start a thread: {error}"), Loss::Ours, now, registry),
                 }
             }
             State::Online { heard, .. } if *heard + SILENCE <= now => {
-                self.lose("the server has fallen silent".to_owned(), now, registry)
+                self.lose("the server has fallen silent".to_owned(), Loss::Ours, now, registry)
             }
             State::Online { ping, .. } if *ping <= now => {
                 *ping = now + PING_INTERVAL;
@@ -113,11 +113,11 @@ impl Signaling {
     pub fn dialled(&mut self, dialled: Dialled, now: Instant, registry: &Registry) -> Vec<Event> {
         let socket = match dialled {
             Ok(socket) => socket,
-            Err(reason) => return self.lose(reason, now, registry),
+            Err(reason) => return self.lose(reason, Loss::Ours, now, registry),
         };
         let interests = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = registry.register(&mut SourceFd(&descriptor(&socket)), self.token, interests) {
-            return self.lose(format!("cannot watch the connection: {error}"), now, registry);
+            return self.lose(format!("cannot watch the connection: {error}"), Loss::Ours, now, registry);
         }
         self.told = None;
         self.state = State::Online { socket, since: now, heard: now, ping: now + PING_INTERVAL };
@@ -129,7 +129,7 @@ impl Signaling {
     pub fn ready(&mut self, now: Instant, registry: &Registry) -> (Vec<Event>, bool) {
         let State::Online { socket, heard, .. } = &mut self.state else { return (Vec::new(), false) };
         let mut events = Vec::new();
-        let reason = loop {
+        let (reason, loss) = loop {
             if events.len() >= READS_AT_ONCE {
                 return (events, true);
             }
@@ -147,19 +147,19 @@ impl Signaling {
                                 events.extend(self.give_up(registry));
                                 return (events, false);
                             }
-                            break reason;
+                            break (reason, Loss::Servers);
                         }
                         _ => {}
                     }
                 }
                 Err(Error::Io(error)) if is_pending(&error) => match socket.flush() {
-                    Err(Error::Io(error)) if !is_pending(&error) => break error.to_string(),
+                    Err(error @ Error::Io(_)) if !is_queued(&error) => break (explain(&error), Loss::of(&error)),
                     _ => return (events, false),
                 },
-                Err(error) => break explain(&error),
+                Err(error) => break (explain(&error), Loss::of(&error)),
             }
         };
-        events.extend(self.lose(reason, now, registry));
+        events.extend(self.lose(reason, loss, now, registry));
         (events, false)
     }
 
@@ -182,17 +182,20 @@ impl Signaling {
         match socket.send(message) {
             Ok(()) => Vec::new(),
             // It is queued, and goes out as soon as the socket is ready.
-            Err(Error::Io(error)) if is_pending(&error) => Vec::new(),
-            Err(error) => self.lose(explain(&error), now, registry),
+            Err(error) if is_queued(&error) => Vec::new(),
+            Err(error) => self.lose(explain(&error), Loss::of(&error), now, registry),
         }
     }
 
-    fn lose(&mut self, reason: String, now: Instant, registry: &Registry) -> Vec<Event> {
+    fn lose(&mut self, reason: String, loss: Loss, now: Instant, registry: &Registry) -> Vec<Event> {
         self.failures = match &self.state {
             State::Online { since, .. } if now.saturating_duration_since(*since) >= HELD => 1,
             _ => self.failures.saturating_add(1),
         };
-        let pause = pause(self.failures, fastrand::f64());
+        let pause = match (&self.state, loss) {
+            (State::Online { .. }, Loss::Servers) => AFTER_SERVERS_END.mul_f64(fastrand::f64()),
+            _ => pause(self.failures, fastrand::f64()),
+        };
         self.disconnect(registry);
         self.state = State::Waiting(Some(now + pause));
         debug!("server lost: {reason}; next try in {pause:?}");
@@ -214,6 +217,33 @@ impl Signaling {
         if let State::Online { socket, .. } = &self.state {
             let _ = registry.deregister(&mut SourceFd(&descriptor(socket)));
         }
+    }
+}
+
+/// Whose doing it is that an open connection to the server is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loss {
+    /// The server has ended it, or its machine has: then it has ended that of all others, too, who seek it at the same moment.
+    Servers,
+    /// Our own network is gone, or nobody knows.
+    Ours,
+}
+
+impl Loss {
+    fn of(error: &Error) -> Self {
+        let is_servers = match error {
+            Error::ConnectionClosed | Error::AlreadyClosed => true,
+            Error::Protocol(error) => matches!(error, tungstenite::error::ProtocolError::ResetWithoutClosingHandshake),
+            Error::Io(error) => matches!(
+                error.kind(),
+                ErrorKind::ConnectionReset
+                    | ErrorKind::UnexpectedEof
+                    | ErrorKind::BrokenPipe
+                    | ErrorKind::ConnectionAborted
+            ),
+            _ => false,
+        };
+        if is_servers { Self::Servers } else { Self::Ours }
     }
 }
 
@@ -253,6 +283,11 @@ fn descriptor(socket: &Socket) -> std::os::fd::RawFd {
         // No other kind of TLS is built in.
         _ => -1,
     }
+}
+
+/// Whether a message is only kept until the socket has room for it.
+fn is_queued(error: &Error) -> bool {
+    matches!(error, Error::Io(error) if is_pending(error))
 }
 
 fn is_pending(error: &io::Error) -> bool {
@@ -311,6 +346,10 @@ const REPLACED: &str = "replaced by new connection";
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// The longest pause after the end of a connection that the server has ended; the shortest is none. A server that starts anew is
+/// sought by all its clients, and has so long to take them.
+const AFTER_SERVERS_END: Duration = Duration::from_secs(5);
+
 /// A connection that was held this long counts as good: after its loss, pauses begin anew.
 const HELD: Duration = Duration::from_secs(10);
 
@@ -344,5 +383,21 @@ mod tests {
         assert_eq!((milliseconds(1, 0.0), milliseconds(1, 1.0)), (250, 500));
         assert_eq!((milliseconds(3, 0.0), milliseconds(3, 1.0)), (1000, 2000));
         assert_eq!((milliseconds(u32::MAX, 0.0), milliseconds(u32::MAX, 1.0)), (15_000, 30_000));
+    }
+
+    #[test]
+    fn an_end_is_the_servers_or_our_own_networks() {
+        let io = |kind: ErrorKind| Loss::of(&Error::Io(kind.into()));
+        for kind in [ErrorKind::ConnectionReset, ErrorKind::UnexpectedEof, ErrorKind::BrokenPipe] {
+            assert_eq!(io(kind), Loss::Servers, "{kind:?}");
+        }
+        for kind in
+            [ErrorKind::TimedOut, ErrorKind::NetworkUnreachable, ErrorKind::HostUnreachable, ErrorKind::NetworkDown]
+        {
+            assert_eq!(io(kind), Loss::Ours, "{kind:?}");
+        }
+        assert_eq!(Loss::of(&Error::ConnectionClosed), Loss::Servers);
+        let reset = tungstenite::error::ProtocolError::ResetWithoutClosingHandshake;
+        assert_eq!(Loss::of(&Error::Protocol(reset)), Loss::Servers);
     }
 }

@@ -5,6 +5,7 @@
 //! mend only what both sides still have, while a call also finds a peer whose program was started anew, gives fresh keys, and
 //! is the one way that there is.
 
+use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 use super::super::candidate::Trickle;
@@ -66,12 +67,15 @@ enum State {
     /// The user has left, and what was sent is waited for until then.
     Leaving(Instant),
     Interrupted {
+        since: Instant,
         /// When it is given up.
         until: Instant,
         /// How many calls have come to nothing.
         attempts: u32,
-        /// When to call next.
+        /// When to call next, if there is room for a call.
         next: Instant,
+        /// When it was called last.
+        sought: Option<Instant>,
     },
 }
 
@@ -111,16 +115,53 @@ impl Chat {
         self.lasting.is_some() && !self.is_leaving()
     }
 
-    /// When it has something to do.
-    pub(super) fn next_deadline(&self, is_online: bool) -> Option<Instant> {
+    /// When it has something to do. `next_seek`: when there is room for a call that carries a chat on; while there is no server,
+    /// never.
+    pub(super) fn next_deadline(&self, next_seek: Option<Instant>) -> Option<Instant> {
         let lasting = self.lasting.as_ref()?;
         let state = match &lasting.state {
             State::Connected => None,
             State::Leaving(until) => Some(*until),
-            State::Interrupted { until, next, .. } if is_online => Some(*until.min(next)),
-            State::Interrupted { until, .. } => Some(*until),
+            State::Interrupted { until, next, .. } => {
+                Some(next_seek.map_or(*until, |next_seek| next_seek.max(*next).min(*until)))
+            }
         };
         lasting.tell_at.into_iter().chain(state).min()
+    }
+
+    /// Where it stands among those that are to be called, if it is: first who was not called since the loss, of them the newest,
+    /// and then whose call is longest ago.
+    fn seek_order(&self, now: Instant) -> Option<(Option<Instant>, Reverse<Instant>)> {
+        match &self.lasting.as_ref()?.state {
+            State::Interrupted { since, next, sought, .. } if *next <= now => Some((*sought, Reverse(*since))),
+            _ => None,
+        }
+    }
+
+    /// The other side is being called.
+    pub(super) fn was_sought(&mut self, now: Instant) {
+        if let Some(Lasting { state: State::Interrupted { sought, .. }, .. }) = &mut self.lasting {
+            *sought = Some(now);
+        }
+        self.await_call();
+    }
+
+    /// The other side is not called until the call that there is has come to nothing.
+    fn await_call(&mut self) {
+        if let Some(Lasting { state: State::Interrupted { until, next, .. }, .. }) = &mut self.lasting {
+            *next = *until;
+        }
+    }
+
+    /// Whether what the user writes is a reason to call, since it would be long until the next call, and the last one was not just
+    /// now.
+    fn is_to_be_sought_for_text(&self, now: Instant) -> bool {
+        match self.lasting.as_ref().map(|lasting| &lasting.state) {
+            Some(State::Interrupted { next, sought, .. }) => {
+                *next > now + FIRST_PAUSE && sought.is_none_or(|sought| now >= sought + WRITTEN_PAUSE)
+            }
+            _ => false,
+        }
     }
 
     /// Calls at this time, if it is interrupted, and soon again if that comes to nothing.
@@ -311,6 +352,11 @@ impl Engine {
                 return out.push(comes_back(peer, text, NotSentReason::TooLong { max_bytes: lasting.longest }));
             }
             return match lasting.texts.keep(id, text) {
+                Ok(()) if chat.is_interrupted() => {
+                    if chat.is_to_be_sought_for_text(now) {
+                        self.seek(&peer, true, now, out);
+                    }
+                }
                 Ok(()) => self.transmit(&peer, now, out),
                 Err(text) => out.push(comes_back(peer, text, NotSentReason::Busy)),
             };
@@ -523,15 +569,16 @@ impl Engine {
             Some(lasting) => {
                 // Mostly both notice at once; then one of them calls.
                 let next = if is_first { now } else { now + FIRST_PAUSE };
-                lasting.state = State::Interrupted { until: now + resume_for, attempts: 0, next };
+                let until = now + resume_for;
+                lasting.state = State::Interrupted { since: now, until, attempts: 0, next, sought: None };
                 lasting.tell_at = None;
                 out.push(Output::Event(Event::Interrupted { peer: peer.to_owned() }));
             }
         }
     }
 
-    /// Calls the other side of an interrupted chat.
-    pub(super) fn seek(&mut self, peer: &str, now: Instant, out: &mut Vec<Output>) {
+    /// Calls the other side of an interrupted chat. `is_own`: since the user wants it.
+    pub(super) fn seek(&mut self, peer: &str, is_own: bool, now: Instant, out: &mut Vec<Output>) {
         if let Some(request) = self.requests.get(peer) {
             let introduced = request.introduced.clone();
             let may_be_answered = |introduced: &Introduced| {
@@ -554,13 +601,36 @@ impl Engine {
             self.requests.remove(peer);
         }
         if self.is_online && !self.calls.contains_key(peer) {
-            self.call(peer.to_owned(), now + SEEK_TIME, out);
+            self.call(peer.to_owned(), is_own, now, out);
+        }
+    }
+
+    /// Calls the other sides of interrupted chats, as many as there is room for.
+    fn seek_all(&mut self, now: Instant, out: &mut Vec<Output>) {
+        if !self.is_online || self.pacing.next_seek(now) > now {
+            return;
+        }
+        let order = |(peer, chat): (&String, &Chat)| chat.seek_order(now).map(|order| (order, peer.clone()));
+        let mut due: Vec<_> = self.chats.iter().filter_map(order).collect();
+        due.sort();
+        for (_, peer) in due {
+            if self.pacing.next_seek(now) > now {
+                return;
+            }
+            self.seek(&peer, false, now, out);
+            let is_called = self.calls.contains_key(&peer);
+            match self.chats.get_mut(&peer) {
+                // Until the call has come to nothing, be it one of theirs.
+                Some(chat) if is_called => chat.await_call(),
+                // The user is being asked about a call of theirs.
+                Some(chat) => chat.seek_again(&CloseReason::NoConnection, now),
+                None => {}
+            }
         }
     }
 
     pub(super) fn tick_chats(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let is_online = self.is_online;
-        let is_due = |chat: &Chat| chat.next_deadline(is_online).is_some_and(|deadline| deadline <= now);
+        let is_due = |chat: &Chat| chat.next_deadline(None).is_some_and(|deadline| deadline <= now);
         let due: Vec<String> =
             self.chats.iter().filter(|(_, chat)| is_due(chat)).map(|(peer, _)| peer.clone()).collect();
         for peer in due {
@@ -574,6 +644,7 @@ impl Engine {
             }
             !is_over
         });
+        self.seek_all(now, out);
     }
 
     fn tick_chat(&mut self, peer: &str, now: Instant, out: &mut Vec<Output>) {
@@ -590,11 +661,6 @@ impl Engine {
             State::Leaving(until) if *until <= now => self.finish(peer, CloseReason::Left, out),
             State::Interrupted { until, .. } if *until <= now => {
                 self.finish(peer, CloseReason::ConnectionLost, out);
-            }
-            State::Interrupted { until, next, .. } if *next <= now => {
-                // Until the call has come to nothing.
-                *next = *until;
-                self.seek(peer, now, out);
             }
             _ => {}
         }
@@ -646,12 +712,15 @@ const TELL_TIME: Duration = Duration::from_millis(10);
 const LEAVE_TIME: Duration = Duration::from_secs(30);
 
 /// How long the server may take to answer a call that is to carry a chat on.
-const SEEK_TIME: Duration = Duration::from_secs(10);
+pub(super) const SEEK_TIME: Duration = Duration::from_secs(10);
 
 /// The pauses between these calls, each twice as long as the one before, and the one after a call that nobody took.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const UNANSWERED_PAUSE: Duration = Duration::from_secs(300);
+
+/// How long after a call what the user writes is no reason to call again.
+const WRITTEN_PAUSE: Duration = Duration::from_secs(5);
 
 /// Texts in a row that could not be opened, after which a chat ends.
 const MAX_FAILURES: u32 = 5;

@@ -14,7 +14,7 @@ use super::super::keys::KeyPair;
 use super::super::trust::Role;
 use super::call::{Call, Introduced, Stage};
 use super::chat::Chat;
-use super::{ANSWER_TIME, ConnectionId, Engine, Output};
+use super::{ANSWER_TIME, ConnectionId, Engine, Output, RATE_LIMITED};
 use crate::protocol::{self, Envelope, ErrorPayload, Joined, KeyExchange, MessageType, Refusal, Sealed};
 
 impl Engine {
@@ -105,6 +105,13 @@ impl Engine {
             }
             None => None,
         };
+        if error.code == RATE_LIMITED {
+            self.pacing.slow_down(now);
+            // A call that was refused for that is made again when there is room, and is no failure.
+            if let Some(peer) = peer.as_ref().filter(|peer| self.is_calling(peer)) {
+                return self.call_later(peer, now, out);
+            }
+        }
         let reason = match &*error.code {
             "USER_OFFLINE" | "RELAY_FAILED" => CloseReason::NotOnline,
             _ => CloseReason::Refused { code: error.code.clone(), message: error.message.clone() },
@@ -113,6 +120,21 @@ impl Engine {
             // An open chat needs the server no more, and what was said to somebody who is gone is of no interest.
             Some(peer) => self.fail(&peer, reason, now, out),
             None => out.push(Output::Event(Event::ServerError { code: error.code, message: error.message })),
+        }
+    }
+
+    fn is_calling(&self, peer: &str) -> bool {
+        self.calls.get(peer).is_some_and(|call| matches!(call.stage, Stage::Calling))
+    }
+
+    /// The server takes no call just now.
+    fn call_later(&mut self, peer: &str, now: Instant, out: &mut Vec<Output>) {
+        match self.chats.get_mut(peer) {
+            Some(chat) => {
+                chat.seek_at(now);
+                self.drop_call(peer, out);
+            }
+            None => self.pacing.wait(peer),
         }
     }
 
@@ -289,6 +311,7 @@ impl Engine {
         self.is_online = false;
         self.unanswered.clear();
         self.announced.clear();
+        self.pacing.forget_waiting();
         let requests: Vec<String> = self.requests.keys().cloned().collect();
         requests.iter().for_each(|peer| self.end_request(peer, CloseReason::ServerLost, out));
         // Open chats live on without the server, and so may those whose candidates are all exchanged.

@@ -21,6 +21,7 @@ use super::pace::Pace;
 use super::relay::{Overheard, Relay};
 use super::repeat::Repeating;
 use super::socket::{Multicast, Socket};
+use crate::peer::clock::Clock;
 use crate::peer::ice::NoRelayCause;
 
 /// Tokio, at a connection's pace.
@@ -30,6 +31,8 @@ pub struct Prompt {
     pace: Arc<Pace>,
     relay: Relay,
     detours: Detours,
+    /// It stands still while the program does, and with it all that the crate waits for.
+    clock: Clock,
     /// Until when names are looked up.
     look_up_until: Instant,
 }
@@ -37,7 +40,8 @@ pub struct Prompt {
 impl Prompt {
     /// Sleeps at this pace, looks after the relay, and takes detours to some.
     pub fn new(pace: Arc<Pace>, relay: Relay, detours: Detours) -> Self {
-        Self { inner: TokioRuntime, pace, relay, detours, look_up_until: Instant::now() + LOOK_UP_TIME }
+        let look_up_until = Instant::now() + LOOK_UP_TIME;
+        Self { inner: TokioRuntime, pace, relay, detours, clock: Clock::default(), look_up_until }
     }
 }
 
@@ -100,8 +104,16 @@ impl Runtime for Prompt {
     fn sleep(&self, duration: Duration) -> Boxed<'static, ()> {
         match self.relay.before_sleep() {
             Some(turn) => turn,
-            None => self.inner.sleep(self.pace.sleep(duration)),
+            None => {
+                let duration = self.pace.sleep(duration);
+                self.clock.waits(duration);
+                self.inner.sleep(duration)
+            }
         }
+    }
+
+    fn now(&self) -> Instant {
+        self.clock.now()
     }
 
     fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {
