@@ -173,12 +173,72 @@ fn a_full_device_ends_whoever_writes_to_it() {
     assert_eq!(bob.wait().code(), Some(1));
     bob.stderr.find("lowkey: standard output cannot be written: there is no space left for it");
     assert_eq!(alice.wait().code(), Some(6), "it was not delivered");
+    alice.stderr.find("* the time that --timeout gave is over");
     // With the first event already, and what has nothing else to do than to print.
     for arguments in [&["--json"][..], &["--help"], &["-h"], &["--version"], &["config"], &["man"], &["--qr"]] {
         let mut program = listening(&server, &home, "/dev/full", arguments);
         assert_eq!(program.wait().code(), Some(1), "{arguments:?}");
         program.stderr.find("there is no space left");
     }
+}
+
+#[test]
+fn a_file_of_any_length_is_sent_and_no_faster_than_it_goes_out() {
+    let server = Server::start();
+    let mut bob = server.peer("bob");
+    let folder = Folder::new("long-file");
+    let file = folder.0.join("file");
+    let line = "0123456789abcdef".repeat(64);
+    let text: String = (0..12 * 1024).map(|number| format!("{number} {line}\n")).collect();
+    std::fs::write(&file, &text).unwrap();
+    let mut shell = std::process::Command::new("sh");
+    shell.arg("-c").arg("exec \"$@\" <\"$FILE\"").args(["sh", crate::world::path("lowkey")]);
+    shell.args(["--server", &server.url(), "--name", "alice", "send", "bob"]).env_clear().env("FILE", &file);
+    let mut alice = Program::spawn(shell);
+    bob.answer("alice");
+    let mut came = String::new();
+    while came.len() < text.len() {
+        came += &bob.message().1;
+        came.push('\n');
+    }
+    assert!(came == text, "all of it, in order");
+    bob.wait(&Event::Closed { peer: "alice".to_owned(), reason: CloseReason::PeerLeft });
+    assert_eq!(alice.wait().code(), Some(0));
+}
+
+/// The demo, with this on its standard input and these as its programs.
+fn demo(programs: &str, input: &str) -> Output {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let mut demo = std::process::Command::new(format!("{root}/integration/demo.sh"));
+    let server = std::path::Path::new(crate::world::path("lowkey-server")).parent().unwrap();
+    demo.arg(programs).arg(server).stdin(std::process::Stdio::piped());
+    let mut demo = demo.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut demo.stdin.take().unwrap(), input.as_bytes()).unwrap();
+    demo.wait_with_output().unwrap()
+}
+
+#[test]
+fn the_demo_proves_itself_without_a_terminal_too() {
+    let programs = std::path::Path::new(crate::world::path("lowkey")).parent().unwrap().to_str().unwrap();
+    for (input, expected) in [
+        ("hello\n", &["you> hello", "echo: hello"][..]),
+        ("", &["you> hello", "echo: hello"]),
+        ("one\n/quit\n", &["you> one", "you> /quit", "echo: one", "echo: /quit"]),
+    ] {
+        let output = demo(programs, input);
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let words = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(lines.lines().collect::<Vec<_>>(), expected, "{input:?}: {words}");
+        assert!(output.status.success(), "{words}");
+    }
+    // With a bot that is not there, it fails.
+    let folder = Folder::new("demo-without-bot");
+    std::os::unix::fs::symlink(crate::world::path("lowkey"), folder.0.join("lowkey")).unwrap();
+    let bot = folder.0.join("lowkey-bot");
+    std::fs::write(&bot, "#!/bin/sh\necho 'online as echo' >&2\n").unwrap();
+    std::fs::set_permissions(&bot, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let output = demo(folder.path(), "hello\n");
+    assert!(!output.status.success(), "{output:?}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ mod terminal;
 mod wrap;
 
 use std::cell::OnceCell;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, BufReader, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,7 +49,7 @@ use client::{Bells, Client, End, Mail, Memory, Screen};
 use command::Command;
 use conversation::{Accepts, Conversation, Failure, Script, Until};
 use editor::LineEditor;
-use input::Reading;
+use input::{Pieces, Reading, Source};
 use notify::Notifier;
 use people::People;
 use report::Report;
@@ -259,7 +259,7 @@ fn chat(
             _ => Accepts::None,
         },
     };
-    let first = first_commands(&mut options)?;
+    let (first, source) = inputs(&mut options)?;
     let conversation = Conversation::new(people, memory.blocked().map_err(Refusal::setting)?, script);
     let (peer, mut events) = Peer::connect_with(server, name.as_str(), settings).map_err(Refusal::system)?;
     is_serving.store(true, Ordering::SeqCst);
@@ -304,16 +304,10 @@ fn chat(
         client.update_prompt();
         editor.start(mail.clone(), history).map_err(Refusal::system)?;
     } else {
-        let has_all = matches!(options.task, Some(Task::Send { follow: false, .. })) || !options.execute.is_empty();
-        let reading = match options.json {
-            _ if is_following => Reading::Texts,
-            true => Reading::Json,
-            false => Reading::Commands,
-        };
         // Whoever listens does so for ever, if it is not said until when.
         let is_finite = !is_listening || options.until.is_some();
-        input::read(mail.clone(), client.peer.clone(), reading, has_all, is_finite);
-        is_read_by_us = !has_all;
+        is_read_by_us = !matches!(source, Source::Nothing);
+        input::read(mail.clone(), client.peer.clone(), source, is_finite);
     }
     if let Some(seconds) = options.timeout {
         let mail = mail.clone();
@@ -350,6 +344,9 @@ fn chat(
     if console.is_interactive() {
         return Ok(ExitCode::SUCCESS);
     }
+    if is_timed_out {
+        client.show(&Report::Notice("the time that --timeout gave is over".to_owned()));
+    }
     if !is_all_read {
         let words = "what was sent last may not have been read".to_owned();
         client.show(&Report::Notice(words));
@@ -365,31 +362,34 @@ fn chat(
     })
 }
 
-/// What is to be done before anything is read.
-fn first_commands(options: &mut Options) -> Result<Vec<Command>, Refusal> {
+/// What is to be done before anything is read, and what is read then.
+fn inputs(options: &mut Options) -> Result<(Vec<Command>, Source), Refusal> {
     let mut commands: Vec<Command> = Vec::new();
     commands.extend(options.call.take().map(|peer| Command::Connect { peer }));
     let read = if options.json { json::command } else { Command::parse };
     commands.extend(options.execute.iter().map(|line| read(line)));
+    let mut source = match (options.execute.is_empty(), options.json) {
+        (false, _) => Source::Nothing,
+        (true, true) => Source::Lines(Reading::Json),
+        (true, false) => Source::Lines(Reading::Commands),
+    };
     if let Some(Task::Send { peer, text, follow }) = &options.task {
         commands.push(Command::Connect { peer: peer.clone() });
-        match text.is_empty() {
-            _ if *follow => {}
-            false => commands.push(Command::text(text.join(" "))),
-            true => {
-                if input::is_in_background() {
-                    return Err(Refusal::system("there is no text: a job in the background cannot read the terminal"));
-                }
-                let mut bytes = Vec::new();
-                io::stdin().lock().read_to_end(&mut bytes).map_err(Refusal::system)?;
-                if bytes.is_empty() {
-                    return Err(Refusal::system("there is nothing to send on standard input"));
-                }
-                commands.extend(input::pieces(&String::from_utf8_lossy(&bytes)).into_iter().map(Command::text));
-            }
-        }
+        source = if *follow {
+            Source::Lines(Reading::Texts)
+        } else if !text.is_empty() {
+            commands.push(Command::text(text.join(" ")));
+            Source::Nothing
+        } else if input::is_in_background() {
+            return Err(Refusal::system("there is no text: a job in the background cannot read the terminal"));
+        } else {
+            let mut pieces = Pieces::new(BufReader::new(io::stdin()));
+            let first = pieces.next().map_err(Refusal::system)?;
+            commands.push(Command::text(first.ok_or(Refusal::system("there is nothing to send on standard input"))?));
+            Source::Pieces(pieces)
+        };
     }
-    Ok(commands)
+    Ok((commands, source))
 }
 
 /// Prints the user's link as a QR code, in half blocks: dark on light, as scanners expect it on a dark terminal.

@@ -195,6 +195,12 @@ enum Server {
 }
 
 impl Chat {
+    /// Whether one more text may wait for it to open.
+    fn has_room(&self) -> bool {
+        let bytes: usize = self.waiting.iter().map(|text| text.text.len()).sum();
+        self.waiting.len() < MAX_WAITING && bytes < MAX_WAITING_BYTES
+    }
+
     fn is_open(&self) -> bool {
         matches!(self.state, State::Open | State::Interrupted)
     }
@@ -224,7 +230,7 @@ impl Conversation {
 
     /// Whether there is room for another line.
     pub fn has_room(&self) -> bool {
-        self.chats.iter().all(|chat| chat.waiting.len() < MAX_WAITING)
+        self.chats.iter().all(Chat::has_room)
     }
 
     /// Why not all was done that was to be done, if so.
@@ -570,7 +576,7 @@ impl Conversation {
         chat.unread = 0;
         match chat.state {
             State::Open | State::Interrupted => return vec![Effect::Send { peer: peer.to_owned(), text }],
-            State::Pending | State::Calling if chat.waiting.len() < MAX_WAITING => {
+            State::Pending | State::Calling if chat.has_room() => {
                 chat.waiting.push_back(text);
                 return Vec::new();
             }
@@ -937,6 +943,10 @@ fn lines_go_to(peer: &str) -> Effect {
 
 /// Texts that may wait for a chat to open, and as many that may be kept for another time.
 const MAX_WAITING: usize = 1000;
+
+/// Bytes of texts that may wait for a chat to open before there is no room for another. All of them go out at once then, and have to
+/// fit into what may wait to be acknowledged.
+const MAX_WAITING_BYTES: usize = 1024 * 1024;
 
 /// What a script is told that wants to set what runs a program.
 const ONLY_BY_HAND: &str = "what runs a program is not set by a script's line, but with --notify, LOWKEY_NOTIFY, notify in \

@@ -1,6 +1,6 @@
 //! What comes from standard input when it is no terminal's prompt: lines or JSON, whatever is in them.
 
-use std::io::{self, BufRead, IsTerminal};
+use std::io::{self, BufRead, BufReader, IsTerminal, Stdin};
 use std::os::fd::AsFd;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
@@ -14,6 +14,16 @@ use super::client::Mail;
 use super::command::Command;
 use super::json;
 use crate::peer::Peer;
+
+/// What is read from standard input, and what it means.
+pub enum Source {
+    /// Lines, each of them a command or a text.
+    Lines(Reading),
+    /// Texts as long as can be.
+    Pieces(Pieces<BufReader<Stdin>>),
+    /// Nothing is read.
+    Nothing,
+}
 
 /// What the lines of standard input are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,19 +46,35 @@ impl Reading {
     }
 }
 
-/// Starts to read from standard input, whatever it is, unless `has_all`. That there is no more is told if that `is_finite`.
-pub fn read(mail: Sender<Mail>, peer: Peer, reading: Reading, has_all: bool, is_finite: bool) {
+/// Starts to read from standard input, no faster than what is read goes out. That there is no more is told if that `is_finite`.
+pub fn read(mail: Sender<Mail>, peer: Peer, source: Source, is_finite: bool) {
     thread::spawn(move || {
-        let mut input = io::stdin().lock();
-        let limit = if reading == Reading::Json { MAX_JSON } else { MAX_LINE };
-        while !has_all && let Ok(Some(line)) = wait_until_readable().and_then(|()| read_line(&mut input, limit)) {
+        let give = |command: Command| {
             let (taken, has_room) = mpsc::sync_channel(1);
-            if mail.send(Mail::Command(reading.command(&line), Some(taken))).is_err() || has_room.recv().is_err() {
-                return;
-            }
-            // No faster than it goes out.
-            while peer.queued_bytes() > MAX_QUEUED {
+            let is_served = mail.send(Mail::Command(command, Some(taken))).is_ok() && has_room.recv().is_ok();
+            while is_served && peer.queued_bytes() > MAX_QUEUED {
                 thread::sleep(QUEUE_POLL);
+            }
+            is_served
+        };
+        match source {
+            Source::Nothing => {}
+            Source::Lines(reading) => {
+                let mut input = io::stdin().lock();
+                let limit = if reading == Reading::Json { MAX_JSON } else { MAX_LINE };
+                let _ = wait_until_readable().and_then(|()| skip_mark(&mut input));
+                while let Ok(Some(line)) = wait_until_readable().and_then(|()| read_line(&mut input, limit)) {
+                    if !give(reading.command(&line)) {
+                        return;
+                    }
+                }
+            }
+            Source::Pieces(mut pieces) => {
+                while let Ok(Some(piece)) = pieces.next() {
+                    if !give(Command::text(piece)) {
+                        return;
+                    }
+                }
             }
         }
         if is_finite {
@@ -88,6 +114,15 @@ pub fn discard() {
     }
 }
 
+/// Passes over a byte order mark, which is no part of the first word.
+fn skip_mark(input: &mut impl BufRead) -> io::Result<()> {
+    // A program may write less than that at first, and then nothing until it is answered; no mark begins like that.
+    if input.fill_buf()?.starts_with(BYTE_ORDER_MARK) {
+        input.consume(BYTE_ORDER_MARK.len());
+    }
+    Ok(())
+}
+
 /// The next line without its end. What is longer than `limit` comes in several, and what is not UTF-8 is replaced.
 fn read_line(input: &mut impl BufRead, limit: usize) -> io::Result<Option<String>> {
     let mut line = Vec::new();
@@ -116,27 +151,65 @@ fn ends_within_character(bytes: &[u8]) -> bool {
     std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none())
 }
 
-/// A text of any length as texts that every peer takes, cut at ends of lines where there are some. The last line end is dropped,
+/// Everything that comes, as texts that every peer takes, cut at ends of lines where there are some. The last line end is dropped,
 /// as with everything that is printed.
-pub fn pieces(text: &str) -> Vec<String> {
-    let mut rest = text.strip_suffix('\n').unwrap_or(text);
-    let mut pieces = Vec::new();
-    while rest.len() > MAX_LINE {
-        let fits = (0..=MAX_LINE).rev().find(|&at| rest.is_char_boundary(at)).unwrap_or(MAX_LINE);
-        match rest[..fits].rfind('\n') {
-            Some(at) => {
-                pieces.push(rest[..at].to_owned());
-                rest = &rest[at + 1..];
-            }
-            None => {
-                pieces.push(rest[..fits].to_owned());
-                rest = &rest[fits..];
-            }
-        }
-    }
-    pieces.push(rest.to_owned());
-    pieces
+pub struct Pieces<R> {
+    input: R,
+    /// What was read and is no text yet; it may end within a character.
+    bytes: Vec<u8>,
+    /// What was read of the texts to come.
+    text: String,
+    has_begun: bool,
+    is_over: bool,
 }
+
+impl<R: BufRead> Pieces<R> {
+    pub fn new(input: R) -> Self {
+        Self { input, bytes: Vec::new(), text: String::new(), has_begun: false, is_over: false }
+    }
+
+    /// The next text. Waits until there is more than one can hold, or the end.
+    pub fn next(&mut self) -> io::Result<Option<String>> {
+        while self.text.len() <= MAX_LINE && !self.is_over {
+            self.read()?;
+        }
+        if self.text.len() > MAX_LINE {
+            let fits = (0..=MAX_LINE).rev().find(|&at| self.text.is_char_boundary(at)).unwrap_or(MAX_LINE);
+            let (end, next) = self.text[..fits].rfind('\n').map_or((fits, fits), |at| (at, at + 1));
+            let rest = self.text.split_off(next);
+            let mut piece = std::mem::replace(&mut self.text, rest);
+            piece.truncate(end);
+            self.has_begun = true;
+            return Ok(Some(piece));
+        }
+        if self.text.is_empty() {
+            return Ok(None);
+        }
+        let mut piece = std::mem::take(&mut self.text);
+        if piece.ends_with('\n') {
+            piece.pop();
+        }
+        // What was cut at the very last line end has no empty text behind it.
+        Ok((!piece.is_empty() || !self.has_begun).then_some(piece))
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        if !self.has_begun && self.text.is_empty() && self.bytes.is_empty() {
+            skip_mark(&mut self.input)?;
+        }
+        let count = io::Read::take(&mut self.input, MAX_LINE as u64).read_until(b'\n', &mut self.bytes)?;
+        self.is_over = count == 0;
+        let is_cut = !self.is_over && ends_within_character(&self.bytes);
+        let whole = self.bytes.len()
+            - if is_cut { self.bytes.utf8_chunks().last().map_or(0, |chunk| chunk.invalid().len()) } else { 0 };
+        self.text.push_str(&String::from_utf8_lossy(&self.bytes[..whole]));
+        self.bytes.drain(..whole);
+        Ok(())
+    }
+}
+
+/// What some programs put in front of a text, so that others know it for UTF-8.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Bytes that may wait to be sent before no more are read from a pipe, and how often that is looked at.
 const MAX_QUEUED: usize = 1024 * 1024;
@@ -165,15 +238,40 @@ mod tests {
         assert_eq!(lines, ["one", "", "\u{fffd}\u{fffd}", &long, "y", "last"]);
     }
 
+    fn pieces(text: &str) -> Vec<String> {
+        // However the bytes come, the texts are the same.
+        let read = |size: usize| {
+            let mut pieces = Pieces::new(BufReader::with_capacity(size, text.as_bytes()));
+            std::iter::from_fn(|| pieces.next().unwrap()).collect::<Vec<_>>()
+        };
+        let whole = read(64 * 1024);
+        assert_eq!(read(5), whole);
+        whole
+    }
+
     #[test]
     fn a_long_text_is_cut_at_ends_of_lines() {
         assert_eq!(pieces("a\nb\n"), ["a\nb"]);
-        assert_eq!(pieces(""), [""]);
+        assert_eq!(pieces(""), [""; 0]);
+        assert_eq!(pieces("\n"), [""]);
+        assert_eq!(pieces("\u{feff}\u{feff}x"), ["\u{feff}x"]);
         let line = "x".repeat(MAX_LINE - 1);
-        assert_eq!(pieces(&format!("{line}\n{line}\n")), [line.clone(), line]);
+        assert_eq!(pieces(&format!("{line}\n{line}\n")), [line.clone(), line.clone()]);
+        assert_eq!(pieces(&format!("{line}xx")), [format!("{line}x"), "x".to_owned()]);
         let wide = "ü".repeat(MAX_LINE);
         assert_eq!(pieces(&wide).concat(), wide);
         assert!(pieces(&wide).iter().all(|piece| piece.len() <= MAX_LINE));
+        let mut bytes = Pieces::new(&b"a\xffb\xf0\x9f"[..]);
+        assert_eq!(bytes.next().unwrap(), Some("a\u{fffd}b\u{fffd}".to_owned()));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_line() {
+        for (bytes, line) in [("\u{feff}/quit\n", "/quit"), ("\u{feff}", ""), ("hello", "hello")] {
+            let mut input = bytes.as_bytes();
+            skip_mark(&mut input).unwrap();
+            assert_eq!(read_line(&mut input, MAX_LINE).unwrap().unwrap_or_default(), line);
+        }
     }
 
     #[test]
