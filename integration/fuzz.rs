@@ -9,7 +9,7 @@ use lowkey::protocol::{Envelope, Text};
 use lowkey::server::connection::{Connection, Event};
 use lowkey::server::http::{Access, Cors, Door};
 use lowkey::server::hub::{ConnId, Departure, Hub, Output, Outputs};
-use lowkey::server::limits::Limits;
+use lowkey::server::limits::{Limits, Rate};
 use lowkey::server::plain::Plain;
 use uuid::Uuid;
 
@@ -159,8 +159,8 @@ fn any_messages_leave_the_hub_in_order() {
     let ttl = Duration::from_secs(60);
     cases(|random| {
         let mut now = Instant::now();
-        let limits =
-            Limits { errors_in_a_row: 5, sessions: 8, sessions_per_name: 3, reservations: 2, ..Limits::default() };
+        let few = Rate { amount: 1, per: Duration::from_secs(1), burst: 5 };
+        let limits = Limits { strikes: few, sessions: 8, sessions_per_name: 3, reservations: 2, ..Limits::default() };
         let mut hub = Hub::new(ttl, limits, Uuid::new_v4);
         let mut online: Vec<(ConnId, &str)> = Vec::new();
         let mut next = 0;
@@ -234,9 +234,9 @@ fn any_messages_leave_the_hub_in_order() {
                             |conn, field| online.iter().any(|(at, name)| *at == conn && relayed[field] == *name);
                         assert!(is_at(from, "sender") && is_at(to, "target"), "from whom it is, to whom it is for");
                         if random.below(2) == 0 {
-                            hub.delivered(from, &message);
+                            hub.delivered(&message);
                         } else {
-                            hub.undelivered(from, to);
+                            hub.undelivered(from, to, now);
                         }
                     }
                     Output::Close { conn, .. } => {

@@ -8,6 +8,7 @@ pub mod address;
 pub mod clients;
 pub mod config;
 pub mod connection;
+pub mod contacts;
 pub mod deadlines;
 pub mod http;
 pub mod hub;
@@ -17,6 +18,7 @@ pub mod metrics;
 pub mod plain;
 pub mod relays;
 pub mod sessions;
+pub mod strikes;
 pub mod table;
 
 use std::io::{self, ErrorKind};

@@ -51,10 +51,10 @@ fn hub(bench: &mut Criterion) {
                 now += Duration::from_millis(10);
                 hub.receive_bytes(ConnId(0), text.len(), now);
                 for relayed in hub.receive(ConnId(0), black_box(&text), now) {
-                    let Output::Relay { from, message, .. } = relayed else { panic!("{relayed:?}") };
+                    let Output::Relay { message, .. } = relayed else { panic!("{relayed:?}") };
                     output.clear();
                     message.write(&mut output);
-                    hub.delivered(from, &message);
+                    hub.delivered(&message);
                 }
             })
         });

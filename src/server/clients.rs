@@ -222,7 +222,7 @@ impl<S: Stream> Clients<S> {
                     client.heard = now;
                     self.metrics.bytes_in += length as u64;
                     let outputs = self.hub.receive_bytes(id, length, now);
-                    self.carry_out(&outputs);
+                    self.carry_out(&outputs, now);
                     self.serve(id, &mut buffer[..length], now);
                     if length == buffer.len() {
                         return self.unread.push(id);
@@ -322,15 +322,15 @@ impl<S: Stream> Clients<S> {
                 Some(_) if client.is_cut => {}
                 Some(Event::Text(text)) => {
                     let outputs = self.hub.receive(id, &text, now);
-                    self.carry_out(&outputs);
+                    self.carry_out(&outputs, now);
                 }
                 Some(Event::Binary) => {
                     let outputs = self.hub.receive_binary(id, now);
-                    self.carry_out(&outputs);
+                    self.carry_out(&outputs, now);
                 }
                 Some(Event::Control) => {
                     let outputs = self.hub.receive_control(id, now);
-                    self.carry_out(&outputs);
+                    self.carry_out(&outputs, now);
                 }
                 Some(Event::Knock(caller)) => {
                     let mut rest = self.open(id, &caller, now);
@@ -360,7 +360,7 @@ impl<S: Stream> Clients<S> {
                 debug!("{}: online", id.0);
                 let rest = client.connection.accept();
                 self.pings.set(id, now);
-                self.carry_out(&outputs);
+                self.carry_out(&outputs, now);
                 rest
             }
             Err(_) => {
@@ -409,7 +409,7 @@ impl<S: Stream> Clients<S> {
         }
     }
 
-    fn carry_out(&mut self, outputs: &[Output<'_>]) {
+    fn carry_out(&mut self, outputs: &[Output<'_>], now: Instant) {
         for output in outputs {
             match output {
                 Output::Send { to, text } => {
@@ -417,10 +417,10 @@ impl<S: Stream> Clients<S> {
                 }
                 Output::Relay { from, to, message } => {
                     if self.send(*to, |output| message.write(output)) {
-                        self.hub.delivered(*from, message);
+                        self.hub.delivered(message);
                     } else {
-                        let outputs = self.hub.undelivered(*from, *to);
-                        self.carry_out(&outputs);
+                        let outputs = self.hub.undelivered(*from, *to, now);
+                        self.carry_out(&outputs, now);
                     }
                 }
                 Output::Close { conn, code, reason } => self.close(*conn, *code, reason),

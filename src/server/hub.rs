@@ -16,11 +16,13 @@ use serde::Serialize;
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
+use super::contacts::Contacts;
 use super::deadlines::Deadlines;
 use super::limits::{Bucket, Limits};
 use super::plain::Plain;
 use super::relays::Relays;
 use super::sessions::{Bounds, Sessions};
+use super::strikes::Strikes;
 use super::table::{Spread, Table};
 use crate::protocol::{self, Created, Envelope, ErrorCode, ErrorPayload, Joined, MessageType};
 
@@ -101,8 +103,6 @@ pub struct Relayed<'a> {
     stamp: Rc<str>,
     /// All that stands behind.
     tail: Cow<'a, str>,
-    /// The sender's last message could not be served.
-    follows_error: bool,
 }
 
 impl Relayed<'_> {
@@ -174,7 +174,10 @@ struct User {
     /// More was read than `bytes` allows: the message that it belongs to is refused, whenever it is complete.
     has_too_many_bytes: bool,
     calls: Bucket,
-    errors_in_a_row: u32,
+    /// How often it is told that this is too much.
+    refusals: Bucket,
+    strikes: Strikes,
+    contacts: Contacts,
 }
 
 /// Who has a name.
@@ -259,7 +262,9 @@ impl Hub {
             bytes: Bucket::default(),
             has_too_many_bytes: false,
             calls: Bucket::default(),
-            errors_in_a_row: 0,
+            refusals: Bucket::default(),
+            strikes: Strikes::default(),
+            contacts: Contacts::default(),
         };
         self.users.insert(conn, user);
         let holder = Holder { token: token.map(|token| token.as_bytes().into()), at: At::Online(conn) };
@@ -295,42 +300,52 @@ impl Hub {
             return Outputs::new();
         }
         user.has_too_many_bytes = true;
-        self.rate_limited(conn, None)
+        self.rate_limited(conn, None, now)
     }
 
     /// Counts a ping or a pong of `conn`.
     pub fn receive_control(&mut self, conn: ConnId, now: Instant) -> Outputs<'static> {
         let Some(user) = self.users.get_mut(&conn) else { return Outputs::new() };
-        if user.charge_frame(&self.limits, now) { Outputs::new() } else { self.rate_limited(conn, None) }
+        if user.charge_frame(&self.limits, now) { Outputs::new() } else { self.rate_limited(conn, None, now) }
     }
 
     /// Answers a binary message of `conn`, which is none of the protocol's.
     pub fn receive_binary(&mut self, conn: ConnId, now: Instant) -> Outputs<'static> {
         let Some(user) = self.users.get_mut(&conn) else { return Outputs::new() };
-        if user.charge_frame(&self.limits, now) { self.refuse_message(conn) } else { self.rate_limited(conn, None) }
+        if !user.charge_frame(&self.limits, now) {
+            return self.rate_limited(conn, None, now);
+        }
+        self.refuse_message(conn, now)
     }
 
     /// Serves one text message of `conn`. A connection without a user is not answered.
     pub fn receive<'a>(&mut self, conn: ConnId, text: &'a str, now: Instant) -> Outputs<'a> {
         let Some(user) = self.users.get_mut(&conn) else { return Outputs::new() };
         if !user.charge_frame(&self.limits, now) {
-            return self.rate_limited(conn, None);
+            return self.rate_limited(conn, None, now);
         }
         let (stamp, last_target) = (user.stamp.clone(), user.last_target);
-        let follows_error = user.errors_in_a_row > 0;
         if let Some(Plain { kind, target, head, tail }) = Plain::read(text) {
-            let Some(to) = self.reach(conn, target, last_target) else { return self.unreached(conn, target) };
-            let message = Relayed { kind, head: head.into(), stamp, tail: tail.into(), follows_error };
-            return only(Output::Relay { from: conn, to, message });
+            return match self.reach(conn, target, last_target, now) {
+                Ok(to) => {
+                    let message = Relayed { kind, head: head.into(), stamp, tail: tail.into() };
+                    only(Output::Relay { from: conn, to, message })
+                }
+                Err(code) => self.unreached(conn, code, target, now),
+            };
         }
         let sender = user.name.clone();
-        let Ok(envelope) = Envelope::parse(text) else { return self.refuse_message(conn) };
+        let Ok(envelope) = Envelope::parse(text) else { return self.refuse_message(conn, now) };
         let kind = MessageType::from_name(&envelope.kind);
         if let Some(kind) = kind.filter(|kind| kind.is_relayed()) {
             let target = envelope.target.as_ref().map_or("", |target| &target.0);
-            let Some(to) = self.reach(conn, target, last_target) else { return self.unreached(conn, target) };
-            let (head, tail) = (head(kind, &envelope, target).into(), tail(&envelope).into());
-            return only(Output::Relay { from: conn, to, message: Relayed { kind, head, stamp, tail, follows_error } });
+            return match self.reach(conn, target, last_target, now) {
+                Ok(to) => {
+                    let (head, tail) = (head(kind, &envelope, target).into(), tail(&envelope).into());
+                    only(Output::Relay { from: conn, to, message: Relayed { kind, head, stamp, tail } })
+                }
+                Err(code) => self.unreached(conn, code, target, now),
+            };
         }
         let target = envelope.target.as_ref().map(|target| &*target.0).filter(|target| !target.is_empty());
         match kind {
@@ -340,22 +355,19 @@ impl Hub {
                 let id = envelope.session_id.as_ref().map(|id| &*id.0).filter(|id| !id.is_empty());
                 self.session_join(conn, &sender, id, now)
             }
-            _ => self.error(conn, ErrorCode::UnknownType, "unknown message type", None),
+            _ => self.error(conn, ErrorCode::UnknownType, "unknown message type", None, now),
         }
     }
 
-    /// Takes note that a message of `from` was queued for its target.
-    pub fn delivered(&mut self, from: ConnId, message: &Relayed<'_>) {
+    /// Takes note that a message was queued for its target.
+    pub fn delivered(&mut self, message: &Relayed<'_>) {
         self.counts.relays[message.kind as usize] += 1;
-        if message.follows_error {
-            self.served(from);
-        }
     }
 
     /// Tells `from` that its message found no room at `to`, which is about to be cut.
-    pub fn undelivered(&mut self, from: ConnId, to: ConnId) -> Outputs<'static> {
+    pub fn undelivered(&mut self, from: ConnId, to: ConnId, now: Instant) -> Outputs<'static> {
         let Some(target) = self.users.get(&to).map(|user| user.name.clone()) else { return Outputs::new() };
-        self.error(from, ErrorCode::RelayFailed, "the user does not read", Some(&target))
+        self.error(from, ErrorCode::RelayFailed, "the user does not read", Some(&target), now)
     }
 
     /// Ends what is over at `now`, as much as one turn has time for.
@@ -404,72 +416,112 @@ impl Hub {
         now: Instant,
     ) -> Outputs<'static> {
         if !self.charge_call(conn, now) {
-            return self.rate_limited(conn, target);
+            return self.rate_limited(conn, target, now);
         }
         let Some(target) = target else {
-            return self.error(conn, ErrorCode::MissingTarget, "session:connect needs a target", None);
+            return self.error(conn, ErrorCode::MissingTarget, "session:connect needs a target", None, now);
         };
         if *target == **sender {
-            return self.error(conn, ErrorCode::InvalidTarget, "you cannot connect to yourself", Some(target));
+            return self.error(conn, ErrorCode::InvalidTarget, "you cannot connect to yourself", Some(target), now);
         }
         let Some(other) = self.online_at(target) else {
-            return self.error(conn, ErrorCode::UserOffline, "the user is not online", Some(target));
+            return self.error(conn, ErrorCode::UserOffline, "the user is not online", Some(target), now);
         };
         let id = (self.new_session_id)();
         if self.sessions.connect(id, sender, now).is_err() {
-            return self.rate_limited(conn, Some(target));
+            return self.rate_limited(conn, Some(target), now);
         }
-        self.served(conn);
+        self.introduce(conn, other);
         [self.joined(conn, sender, id, target), self.joined(other, target, id, sender)].into()
     }
 
     fn session_create(&mut self, conn: ConnId, sender: &Rc<str>, now: Instant) -> Outputs<'static> {
         let id = (self.new_session_id)();
         if !self.charge_call(conn, now) || self.sessions.create(id, sender, now).is_err() {
-            return self.rate_limited(conn, None);
+            return self.rate_limited(conn, None, now);
         }
-        self.served(conn);
         only(send(conn, MessageType::SessionCreated, &Created { session_id: id.to_string() }))
     }
 
     fn session_join(&mut self, conn: ConnId, sender: &str, id: Option<&str>, now: Instant) -> Outputs<'static> {
         if !self.charge_call(conn, now) {
-            return self.rate_limited(conn, None);
+            return self.rate_limited(conn, None, now);
         }
         let Some(id) = id else {
-            return self.error(conn, ErrorCode::MissingSessionId, "session:join needs a sessionId", None);
+            return self.error(conn, ErrorCode::MissingSessionId, "session:join needs a sessionId", None, now);
         };
         let Ok(id) = Uuid::parse_str(id) else {
-            return self.error(conn, ErrorCode::InvalidSessionId, "the sessionId is no UUID", None);
+            return self.error(conn, ErrorCode::InvalidSessionId, "the sessionId is no UUID", None, now);
         };
         match self.sessions.join(id, sender, now) {
             Ok(creator) => {
-                self.served(conn);
                 let mut outputs = only(self.joined(conn, sender, id, &creator));
-                // A creator who is offline for the moment learns of it by nobody, as ever.
-                outputs.extend(self.online_at(&creator).map(|other| self.joined(other, &creator, id, sender)));
+                // A creator who is offline for the moment is not told of it, now or later.
+                if let Some(other) = self.online_at(&creator) {
+                    self.introduce(conn, other);
+                    outputs.push(self.joined(other, &creator, id, sender));
+                }
                 outputs
             }
-            Err(cause) => self.error(conn, ErrorCode::SessionJoinFailed, &cause.to_string(), None),
+            Err(cause) => self.error(conn, ErrorCode::SessionJoinFailed, &cause.to_string(), None, now),
         }
     }
 
-    /// Where a message of `conn` to `target` goes. Whoever had its last one is mostly meant by the next one, too.
-    fn reach(&mut self, conn: ConnId, target: &str, last_target: ConnId) -> Option<ConnId> {
+    /// Where a message of `conn` to `target` goes, or the error that says why it goes nowhere. Whoever had its last one is
+    /// mostly meant by the next one, too.
+    fn reach(&mut self, conn: ConnId, target: &str, last_target: ConnId, now: Instant) -> Result<ConnId, ErrorCode> {
         // Who is online at a connection has its name, so the name need not be looked up.
         if self.users.get(&last_target).is_some_and(|user| *user.name == *target) {
-            return Some(last_target);
+            return Ok(last_target);
         }
-        let to = self.online_at(target)?;
-        self.users.get_mut(&conn)?.last_target = to;
-        Some(to)
+        self.look_up(conn, target, now)
     }
 
-    fn unreached(&mut self, conn: ConnId, target: &str) -> Outputs<'static> {
+    /// Where a message to somebody else than the last one goes.
+    ///
+    /// Who is not there cannot be reached, and that answer tells who is online, as that to a call does. So it is paid for
+    /// like a call, unless the name is a contact of the client's. Who has no call left is not answered at all for strangers,
+    /// be they online or not, since an answer to some of them would tell as much.
+    fn look_up(&mut self, conn: ConnId, target: &str, now: Instant) -> Result<ConnId, ErrorCode> {
         if target.is_empty() {
-            return self.error(conn, ErrorCode::MissingTarget, "this message needs a target", None);
+            return Err(ErrorCode::MissingTarget);
         }
-        self.error(conn, ErrorCode::RelayFailed, "the user is not online", Some(target))
+        let to = self.online_at(target);
+        let name = to.and_then(|to| self.users.get(&to)).map(|user| user.name.clone());
+        let user = self.users.get_mut(&conn).ok_or(ErrorCode::RelayFailed)?;
+        let is_contact = user.contacts.have(target);
+        if !is_contact && !user.calls.holds(1, self.limits.calls, now) {
+            return Err(ErrorCode::RateLimited);
+        }
+        if let (Some(to), Some(name)) = (to, name) {
+            user.last_target = to;
+            user.contacts.relayed_to(&name);
+            return Ok(to);
+        }
+        if !is_contact {
+            user.calls.take(1, self.limits.calls, now);
+        }
+        Err(ErrorCode::RelayFailed)
+    }
+
+    /// Answers a message that goes nowhere.
+    fn unreached(&mut self, conn: ConnId, code: ErrorCode, target: &str, now: Instant) -> Outputs<'static> {
+        match code {
+            ErrorCode::MissingTarget => self.error(conn, code, "this message needs a target", None, now),
+            ErrorCode::RateLimited => self.rate_limited(conn, Some(target), now),
+            _ => self.error(conn, code, "the user is not online", Some(target), now),
+        }
+    }
+
+    /// Makes two users contacts of each other.
+    fn introduce(&mut self, one: ConnId, other: ConnId) {
+        for (conn, met) in [(one, other), (other, one)] {
+            if let Some(name) = self.users.get(&met).map(|user| user.name.clone())
+                && let Some(user) = self.users.get_mut(&conn)
+            {
+                user.contacts.joined_with(&name);
+            }
+        }
     }
 
     /// Tells `username` at `to` of a session with `peer`.
@@ -495,28 +547,32 @@ impl Hub {
         }
     }
 
-    fn served(&mut self, conn: ConnId) {
-        if let Some(user) = self.users.get_mut(&conn) {
-            user.errors_in_a_row = 0;
-        }
+    fn refuse_message(&mut self, conn: ConnId, now: Instant) -> Outputs<'static> {
+        self.error(conn, ErrorCode::InvalidMessage, "a message is a JSON object with a string `type`", None, now)
     }
 
-    fn refuse_message(&mut self, conn: ConnId) -> Outputs<'static> {
-        self.error(conn, ErrorCode::InvalidMessage, "a message is a JSON object with a string `type`", None)
-    }
-
-    fn rate_limited(&mut self, conn: ConnId, target: Option<&str>) -> Outputs<'static> {
-        self.error(conn, ErrorCode::RateLimited, "too much at once; this message was not delivered", target)
-    }
-
-    /// Answers with an error, and closes a connection that has had too many in a row.
-    fn error(&mut self, conn: ConnId, code: ErrorCode, message: &str, target: Option<&str>) -> Outputs<'static> {
+    /// Answers a message that is more than the client may send. Whoever floods is told so some times and then not any more,
+    /// or a few bytes of its would cost a hundred of ours.
+    fn rate_limited(&mut self, conn: ConnId, target: Option<&str>, now: Instant) -> Outputs<'static> {
         let Some(user) = self.users.get_mut(&conn) else { return Outputs::new() };
-        // That somebody is not online is no mistake of who asks, and asking has a limit of its own.
-        if code != ErrorCode::UserOffline {
-            user.errors_in_a_row += 1;
+        if !user.refusals.take(1, Some(self.limits.refusals), now) {
+            self.counts.errors[ErrorCode::RateLimited as usize] += 1;
+            return Outputs::new();
         }
-        let is_last = user.errors_in_a_row >= self.limits.errors_in_a_row;
+        self.error(conn, ErrorCode::RateLimited, "too much at once; this message was not delivered", target, now)
+    }
+
+    /// Answers with an error, and closes a connection that makes too many of its own ([`Strikes`]).
+    fn error(
+        &mut self,
+        conn: ConnId,
+        code: ErrorCode,
+        message: &str,
+        target: Option<&str>,
+        now: Instant,
+    ) -> Outputs<'static> {
+        let Some(user) = self.users.get_mut(&conn) else { return Outputs::new() };
+        let is_one_too_many = user.strikes.note(code, self.limits.strikes, now);
         self.counts.errors[code as usize] += 1;
         let payload = ErrorPayload {
             code: code.name().to_owned(),
@@ -524,8 +580,8 @@ impl Hub {
             target: target.map(str::to_owned),
         };
         let mut outputs = only(send(conn, MessageType::Error, &payload));
-        if is_last {
-            outputs.push(close(conn, POLICY, "too many errors in a row"));
+        if is_one_too_many {
+            outputs.push(close(conn, POLICY, "too many errors"));
         }
         outputs
     }
@@ -849,7 +905,7 @@ mod tests {
     fn relay(hub: &mut Hub, now: Instant) {
         let outputs = hub.receive(ALICE, ICE, now);
         let [Output::Relay { from: ALICE, to: BOB, message }] = &outputs[..] else { panic!("{outputs:?}") };
-        hub.delivered(ALICE, message);
+        hub.delivered(message);
     }
 
     #[test]
@@ -869,10 +925,12 @@ mod tests {
         for _ in 0..199 {
             hub.receive(ALICE, ICE, later);
         }
-        for _ in 0..49 {
+        for _ in 0..900 {
             assert_eq!(codes(&hub.receive(ALICE, ICE, later)), ["RATE_LIMITED"]);
         }
-        assert_eq!(codes(&hub.receive(ALICE, ICE, later)), ["RATE_LIMITED", "closed 1008"], "who goes on is closed");
+        let floods = (0..10_000).map(|_| codes(&hub.receive(ALICE, ICE, later))).filter(|codes| !codes.is_empty());
+        assert!(floods.count() < 200, "who goes on is told no more of it, and is not closed");
+        assert_eq!(codes(&hub.receive(ALICE, ICE, later + Duration::from_secs(1))), ["relayed"]);
     }
 
     #[test]
@@ -916,19 +974,75 @@ mod tests {
     }
 
     #[test]
-    fn fifty_errors_in_a_row_close_and_one_success_forgives() {
+    fn fifty_faults_at_once_close_and_they_fade() {
+        let mut hub = hub();
+        let start = Instant::now();
+        for _ in 0..49 {
+            assert_eq!(codes(&hub.receive(ALICE, "x", start)), ["INVALID_MESSAGE"]);
+        }
+        let later = start + Duration::from_secs(30);
+        for _ in 0..30 {
+            assert_eq!(codes(&hub.receive_binary(ALICE, later)), ["INVALID_MESSAGE"]);
+        }
+        assert_eq!(codes(&hub.receive(ALICE, "x", later)), ["INVALID_MESSAGE", "closed 1008"]);
+        assert_eq!(hub.counts().errors(ErrorCode::InvalidMessage), 80);
+    }
+
+    #[test]
+    fn a_heartbeat_of_an_unknown_type_ends_nothing() {
+        let mut hub = hub();
+        let start = Instant::now();
+        for seconds in (0..24 * 3600).step_by(10) {
+            let now = start + Duration::from_secs(seconds);
+            assert_eq!(codes(&hub.receive(ALICE, r#"{"type":"heartbeat"}"#, now)), ["UNKNOWN_TYPE"], "{seconds} s");
+        }
+    }
+
+    #[test]
+    fn candidates_for_somebody_who_has_just_left_end_nothing_and_cost_no_call() {
         let mut hub = hub();
         let now = Instant::now();
-        for _ in 0..49 {
-            assert_eq!(codes(&hub.receive(ALICE, "x", now)), ["INVALID_MESSAGE"]);
-        }
         relay(&mut hub, now);
-        for _ in 0..49 {
-            hub.receive_binary(ALICE, now);
+        hub.disconnect(BOB, Departure::Lost, now);
+        for _ in 0..500 {
+            assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["RELAY_FAILED"]);
         }
-        assert_eq!(codes(&hub.receive(ALICE, "x", now)), ["INVALID_MESSAGE", "closed 1008"]);
-        assert_eq!(hub.counts().errors(ErrorCode::InvalidMessage), 99);
-        assert_eq!(hub.counts().relays(MessageType::SignalIce), 1);
+        let create = r#"{"type":"session:create"}"#;
+        let created = (0..100).filter(|_| codes(&hub.receive(ALICE, create, now)) == ["session:created"]);
+        assert_eq!(created.count(), 60);
+    }
+
+    #[test]
+    fn callers_that_hang_up_at_once_do_not_cut_the_called() {
+        let mut hub = hub();
+        let now = Instant::now();
+        for number in 0..80 {
+            let (conn, name) = (ConnId(100 + number), format!("caller{number}"));
+            hub.connect(conn, &name, None, now).unwrap();
+            hub.receive(conn, r#"{"type":"session:connect","target":"bob"}"#, now);
+            hub.disconnect(conn, Departure::Left, now);
+            let answer = format!(r#"{{"type":"key:exchange","target":"{name}"}}"#);
+            assert_eq!(codes(&hub.receive(BOB, &answer, now)), ["RELAY_FAILED"]);
+        }
+        let create = hub.receive(BOB, r#"{"type":"session:create"}"#, now);
+        assert_eq!(codes(&create), ["session:created"], "nor take their calls from them");
+    }
+
+    #[test]
+    fn who_goes_through_a_list_of_names_by_relays_pays_for_each_as_for_a_call() {
+        let mut hub = hub();
+        let now = Instant::now();
+        let ask = |hub: &mut Hub, name: &str| {
+            codes(&hub.receive(ALICE, &format!(r#"{{"type":"signal:ice","target":"{name}"}}"#), now)).concat()
+        };
+        let told = (0..195).filter(|number| ask(&mut hub, &format!("name{number}")) == "RELAY_FAILED");
+        assert_eq!(told.count(), 60);
+        assert_eq!(ask(&mut hub, "bob"), "RATE_LIMITED", "nor does it tell who is online");
+        assert_eq!(codes(&hub.receive(ALICE, r#"{"type":"session:create"}"#, now)), ["RATE_LIMITED"], "one bucket");
+        hub.receive(BOB, r#"{"type":"session:connect","target":"alice"}"#, now);
+        assert_eq!(ask(&mut hub, "bob"), "relayed", "who is in a session with it is no stranger");
+        hub.disconnect(BOB, Departure::Left, now);
+        assert_eq!(ask(&mut hub, "bob"), "RELAY_FAILED");
     }
 
     #[test]
@@ -943,22 +1057,9 @@ mod tests {
     }
 
     #[test]
-    fn who_goes_on_sending_to_somebody_who_does_not_read_is_closed() {
-        let mut hub = hub();
-        let now = Instant::now();
-        for _ in 0..49 {
-            assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["relayed"]);
-            assert_eq!(codes(&hub.undelivered(ALICE, BOB)), ["RELAY_FAILED"]);
-        }
-        hub.receive(ALICE, ICE, now);
-        assert_eq!(codes(&hub.undelivered(ALICE, BOB)), ["RELAY_FAILED", "closed 1008"]);
-        assert_eq!(hub.counts().relays(MessageType::SignalIce), 0, "none was relayed");
-    }
-
-    #[test]
     fn who_sends_to_somebody_who_does_not_read_is_told() {
         let mut hub = hub();
-        let outputs = hub.undelivered(ALICE, BOB);
+        let outputs = hub.undelivered(ALICE, BOB, Instant::now());
         assert_eq!(codes(&outputs), ["RELAY_FAILED"]);
         let [Output::Send { to: ALICE, text }] = &outputs[..] else { panic!() };
         assert!(text.contains(r#""target":"bob""#), "{text}");

@@ -28,8 +28,10 @@ pub struct Limits {
     pub bytes: Option<Rate>,
     /// `session:connect`, `:create` and `:join` of one client.
     pub calls: Option<Rate>,
-    /// So many messages in a row that could not be served end a connection with 1008.
-    pub errors_in_a_row: u32,
+    /// Errors of one client that are its own fault ([`strikes`](super::strikes)). Beyond these it is closed with 1008.
+    pub strikes: Rate,
+    /// How often one client is told `RATE_LIMITED`. Beyond that, what is too much is dropped without a word.
+    pub refusals: Rate,
     /// Clients in all. More get 503.
     pub clients: usize,
     /// Clients from one IPv4 address or one IPv6 network of 64 bits. More get 429. Loopback is not capped.
@@ -59,7 +61,8 @@ impl Default for Limits {
             frames: Some(Rate { amount: 200, per: Duration::from_secs(1), burst: 2000 }),
             bytes: Some(Rate { amount: 256 * 1024, per: Duration::from_secs(1), burst: 4 * 1024 * 1024 }),
             calls: Some(Rate { amount: 60, per: Duration::from_secs(60), burst: 60 }),
-            errors_in_a_row: 50,
+            strikes: Rate { amount: 1, per: Duration::from_secs(1), burst: 50 },
+            refusals: Rate { amount: 50, per: Duration::from_secs(1), burst: 1000 },
             clients: 1_000_000,
             clients_per_address: Some(256),
             arrivals: Some(Rate { amount: 5, per: Duration::from_secs(1), burst: 512 }),
@@ -79,7 +82,7 @@ impl Limits {
 }
 
 /// The limits for people: what is bounded, the default, the variable that changes it, and what happens beyond.
-pub const TABLE: [(&str, &str, &str, &str); 20] = [
+pub const TABLE: [(&str, &str, &str, &str); 22] = [
     ("a message", "64 KiB", "", "closed with 1009"),
     ("a request head", "8 KiB", "", "431"),
     ("time for the request head", "10 s", "", "408"),
@@ -90,7 +93,14 @@ pub const TABLE: [(&str, &str, &str, &str); 20] = [
     ("messages, pings and pongs of a client", "200/s, 2,000 at once", "RATE_LIMITS=off", "RATE_LIMITED, not delivered"),
     ("bytes of a client", "256 KiB/s, 4 MiB at once", "RATE_LIMITS=off", "RATE_LIMITED, not delivered"),
     ("connect, create, join of a client", "60/min, 60 at once", "RATE_LIMITS=off", "RATE_LIMITED"),
-    ("errors of a client in a row, but for USER_OFFLINE", "50", "", "closed with 1008"),
+    (
+        "a message to who is not there, but for 8 contacts",
+        "as connect",
+        "RATE_LIMITS=off",
+        "RATE_LIMITED, who is there too",
+    ),
+    ("answers RATE_LIMITED to a client", "50/s, 1,000 at once", "", "dropped without a word"),
+    ("messages of a client that can be right for nobody", "50, one fades each second", "", "closed with 1008"),
     ("clients", "1,000,000", "MAX_CLIENTS", "503"),
     ("clients of an address (IPv6: a /64)", "256", "MAX_CLIENTS_PER_ADDRESS", "429; loopback is not capped"),
     ("new clients of an address", "5/s, 512 at once", "RATE_LIMITS=off", "429; loopback is not counted"),
@@ -133,6 +143,11 @@ impl Bucket {
             self.full_at = Some(full_at);
         }
         is_enough
+    }
+
+    /// Whether there is so much in the bucket.
+    pub fn holds(&self, amount: usize, rate: Option<Rate>, now: Instant) -> bool {
+        (Self { full_at: self.full_at }).take(amount, rate, now)
     }
 
     /// Whether the bucket is full at `now`.

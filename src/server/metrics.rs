@@ -125,7 +125,7 @@ mod tests {
         }
         let outputs = hub.receive(ConnId(0), r#"{"type":"signal:ice","target":"bob","payload":"secret"}"#, now);
         let [Output::Relay { message, .. }] = &outputs[..] else { panic!("{outputs:?}") };
-        hub.delivered(ConnId(0), message);
+        hub.delivered(message);
         hub.receive(ConnId(0), "x", now);
         let mut metrics = Metrics { accepted: 3, bytes_in: 10, ..Metrics::default() };
         metrics.cut("silence");
