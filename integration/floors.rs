@@ -74,6 +74,8 @@ const NEVER: &[(&str, &[&str])] = &[
     ("server/connection.rs", &["super::hub", "super::sessions", "super::clients"]),
     ("server/http.rs", &["super::"]),
     ("server/address.rs", &["super::hub", "super::connection", "super::clients", "crate::"]),
+    ("server/backlog.rs", &["super::connection", "super::clients", "crate::"]),
+    ("server/presence.rs", &["super::", "crate::"]),
     ("server/contacts.rs", &["super::", "crate::"]),
     ("server/strikes.rs", &["super::hub", "super::clients"]),
     ("server/plain.rs", &["super::"]),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use lowkey::protocol::{Envelope, Text};
 use lowkey::server::connection::{Connection, Event};
-use lowkey::server::http::{Access, Cors, Door};
+use lowkey::server::http::{Access, Door};
 use lowkey::server::hub::{ConnId, Departure, Hub, Output, Outputs};
 use lowkey::server::limits::{Limits, Rate};
 use lowkey::server::plain::Plain;
@@ -106,7 +106,7 @@ fn frames(random: &mut Random) -> Vec<u8> {
 
 /// All that a connection makes of these pieces: its events, and what it says.
 fn outcome<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>, bool) {
-    let (limits, access) = (Limits::default(), Access { cors: Cors::Any, token: None });
+    let (limits, access) = (Limits::default(), Access::default());
     let mut connection = Connection::new(Door { users: true, metrics: false });
     let mut events = Vec::new();
     for piece in pieces {

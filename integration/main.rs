@@ -3,6 +3,7 @@
 
 mod access;
 mod chat;
+mod clients;
 mod descriptions;
 mod echo;
 mod engine;
@@ -19,6 +20,7 @@ mod middle;
 mod networks;
 mod old_app;
 mod options;
+mod ordinary;
 mod output;
 mod pacing;
 mod pipe;

@@ -5,6 +5,7 @@
 //! then write what the turn has queued, once for each client.
 
 pub mod address;
+pub mod backlog;
 pub mod clients;
 pub mod config;
 pub mod connection;
@@ -16,6 +17,7 @@ pub mod limits;
 mod listener;
 pub mod metrics;
 pub mod plain;
+pub mod presence;
 pub mod relays;
 pub mod sessions;
 pub mod strikes;
@@ -29,16 +31,18 @@ use log::{info, warn};
 use mio::event::Event as Readiness;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
+use socket2::SockRef;
 
 use crate::signals::wanted;
 use clients::{Clients, Stream};
 use config::MetricsAt;
 pub use config::{Config, ConfigError};
 use http::Door;
-use hub::{ConnId, GOING_AWAY};
+use hub::ConnId;
 use listener::{Listener, Waiting};
+use presence::Presence;
 
 /// A server that listens and is ready to [`run`](Self::run).
 pub struct Server {
@@ -53,16 +57,38 @@ pub struct Server {
     is_in_want: bool,
     metrics: MetricsAt,
     close_time: Duration,
+    drain_time: Duration,
     clients: Clients<TcpStream>,
-    /// When the last client is cut, once a signal has asked the server to stop.
-    stop_at: Option<Instant>,
+    presence: Presence,
+    /// Once a signal has asked the server to stop.
+    stop: Option<Stop>,
+    reload: Reload,
     buffer: Vec<u8>,
+}
+
+/// Reads the settings anew, of which a running server takes the secrets.
+type Reload = Box<dyn Fn() -> Result<Config, ConfigError>>;
+
+/// The server's own end: who is still to be told of it, and when.
+struct Stop {
+    begun: Instant,
+    /// Everybody who was there when it began and has not been told.
+    untold: Vec<ConnId>,
+    /// How many they were.
+    count: usize,
+    /// When the last of them is cut.
+    end: Instant,
 }
 
 impl Stream for TcpStream {
     fn shut(&mut self) {
         // It fails where the client has gone, who then needs to be told nothing.
         let _ = self.shutdown(Shutdown::Write);
+    }
+
+    fn reset(&mut self) {
+        // It fails where the stream is broken already.
+        let _ = SockRef::from(&*self).set_linger(Some(Duration::ZERO));
     }
 }
 
@@ -83,7 +109,9 @@ impl Server {
             info!("metrics at {}", listener.local_addr()?);
             listeners.push((METRICS, listener));
         }
-        let mut signals = Signals::new(wanted(&[SIGINT, SIGTERM, SIGUSR1]))?;
+        // SIGHUP ends nothing here, so what started the server has nothing against it.
+        let signals = wanted(&[SIGINT, SIGTERM, SIGQUIT, SIGUSR1]);
+        let mut signals = Signals::new(signals.into_iter().chain([SIGHUP]))?;
         registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
         Ok(Self {
             poll,
@@ -94,10 +122,22 @@ impl Server {
             is_in_want: false,
             metrics: config.metrics,
             close_time: config.limits.close_time,
+            drain_time: config.drain_time,
+            reload: Box::new({
+                let config = config.clone();
+                move || Ok(config.clone())
+            }),
             clients: Clients::new(config, FIRST_CLIENT),
-            stop_at: None,
+            presence: Presence::default(),
+            stop: None,
             buffer: vec![0; READ_BYTES],
         })
+    }
+
+    /// Has SIGHUP read the settings anew with `reload`. Who may come in and the secret of the TURN server are taken from there;
+    /// nothing else changes, and nobody is cut.
+    pub fn reload_with(self, reload: impl Fn() -> Result<Config, ConfigError> + 'static) -> Self {
+        Self { reload: Box::new(reload), ..self }
     }
 
     /// The address that the server listens on, with the port that it got.
@@ -105,19 +145,27 @@ impl Server {
         self.address
     }
 
-    /// Serves until SIGINT or SIGTERM, then sends everybody a close frame and returns. A second signal returns at once.
+    /// Serves until SIGINT, SIGTERM or SIGQUIT, then sends everybody a close frame and returns. A second signal returns at once.
     ///
     /// # Errors
     /// Polling failed, which no program can go on from.
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
-        let mut now = Instant::now();
+        let mut started = Instant::now();
+        let (mut now, _) = self.presence.wake(started);
         loop {
-            match self.poll.poll(&mut events, self.timeout(now)) {
+            let timeout = self.timeout(now);
+            let sleep = self.presence.sleep(started, timeout);
+            match self.poll.poll(&mut events, sleep) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
-            now = Instant::now();
+            started = Instant::now();
+            let away;
+            (now, away) = self.presence.wake(started);
+            if !away.is_zero() {
+                self.clients.come_back(away, now);
+            }
             let connections = self.clients.len();
             if self.clients.has_unread() {
                 self.clients.go_on(&mut self.buffer, now);
@@ -134,6 +182,7 @@ impl Server {
                 }
             }
             self.clients.tick(now);
+            self.tell_of_stop(now);
             self.clients.flush(now);
             // A descriptor may be free for which somebody waits.
             let has_room = self.is_in_want && self.clients.len() < connections;
@@ -142,11 +191,12 @@ impl Server {
                 self.clients.flush(now);
             }
             self.watch_blocked();
-            if self.stop_at.is_some_and(|stop_at| now >= stop_at || self.clients.is_empty()) {
+            let is_over = |stop: &Stop| now >= stop.end || stop.untold.is_empty() && self.clients.is_empty();
+            if self.stop.as_ref().is_some_and(is_over) {
                 info!("stopped");
                 return Ok(());
             }
-            self.clients.metrics().turn(now.elapsed());
+            self.clients.metrics().turn(started.elapsed());
         }
     }
 
@@ -155,7 +205,8 @@ impl Server {
         if self.clients.has_unread() {
             return Some(Duration::ZERO);
         }
-        let next = [self.clients.next_deadline(), self.accept_again, self.stop_at].into_iter().flatten().min()?;
+        let stop = self.stop.as_ref().map(|stop| stop.next_due(self.drain_time));
+        let next = [self.clients.next_deadline(), self.accept_again, stop].into_iter().flatten().min()?;
         if next <= now {
             return Some(Duration::ZERO);
         }
@@ -230,17 +281,50 @@ impl Server {
                 info!("lowkey-server {version}: {connections} connections, {users} users, {sessions} sessions");
                 continue;
             }
-            if self.stop_at.is_some() {
+            if signal == SIGHUP {
+                self.reload();
+                continue;
+            }
+            if self.stop.is_some() {
                 return true;
             }
             info!("stopping");
-            self.stop_at = Some(now + self.close_time);
-            // New callers are refused by the system from here on.
-            self.listeners.clear();
-            self.accept_again = None;
-            self.clients.close_all(GOING_AWAY, "server is shutting down");
+            let untold = self.clients.ids();
+            let end = now + self.drain_time + self.close_time;
+            self.stop = Some(Stop { begun: now, count: untold.len(), untold, end });
+            // Who is told to go now finds another server, or this one again.
+            self.clients.drain((self.drain_time + self.close_time).as_secs() + 1);
         }
         false
+    }
+
+    /// Reads the secrets anew. Where that fails, those that there are go on.
+    fn reload(&mut self) {
+        match (self.reload)() {
+            Ok(config) => {
+                info!("secrets read anew");
+                self.clients.renew(config.access.tokens, config.relays);
+            }
+            Err(error) => warn!("secrets are as before: {error}"),
+        }
+    }
+
+    /// Tells those of the server's end whose turn it is: they are spread evenly over the time for it, so that they do not all come
+    /// back at once.
+    fn tell_of_stop(&mut self, now: Instant) {
+        let Some(stop) = &mut self.stop else { return };
+        let keep = stop.untold_at(now, self.drain_time);
+        for id in stop.untold.drain(keep..) {
+            self.clients.dismiss(id, now);
+        }
+        if stop.untold.is_empty() && !self.listeners.is_empty() {
+            // New callers are refused by the system from here on, and whoever has come since the stop began has to go.
+            self.listeners.clear();
+            self.accept_again = None;
+            for id in self.clients.ids() {
+                self.clients.dismiss(id, now);
+            }
+        }
     }
 
     fn serve(&mut self, id: ConnId, event: &Readiness, now: Instant) {
@@ -254,6 +338,27 @@ impl Server {
         if event.is_readable() || has_ended {
             self.clients.read(id, &mut self.buffer, now);
         }
+    }
+}
+
+impl Stop {
+    /// How many are not yet told of it at `now`.
+    fn untold_at(&self, now: Instant, drain_time: Duration) -> usize {
+        let left = (self.begun + drain_time).saturating_duration_since(now);
+        if left.is_zero() {
+            return 0;
+        }
+        let share = left.as_secs_f64() / drain_time.as_secs_f64();
+        self.untold.len().min((self.count as f64 * share) as usize)
+    }
+
+    /// When somebody is to be told next, or else all is over.
+    fn next_due(&self, drain_time: Duration) -> Instant {
+        if self.untold.is_empty() {
+            return self.end;
+        }
+        let told = (self.count - self.untold.len() + 1) as f64 / self.count as f64;
+        self.begun + drain_time.mul_f64(told.min(1.0))
     }
 }
 

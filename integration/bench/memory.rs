@@ -53,6 +53,8 @@ impl Write for Nothing {
 
 impl Stream for Nothing {
     fn shut(&mut self) {}
+
+    fn reset(&mut self) {}
 }
 
 /// Clients that nobody has to connect.
@@ -66,7 +68,9 @@ struct World {
 
 impl World {
     fn new(count: usize) -> Self {
-        let limits = Limits { sessions_per_name: usize::MAX, ..Limits::default().without_rates() };
+        // As many for each as with a million.
+        let held_bytes = Limits::default().held_bytes / (1_000_000 / count).max(1);
+        let limits = Limits { sessions_per_name: usize::MAX, held_bytes, ..Limits::default().without_rates() };
         let config = Config { limits, session_ttl: SESSION_TTL, ..Config::default() };
         let (clients, buffer) = (Clients::new(config, 0), vec![0; 32 * 1024]);
         let mut world = Self { clients, buffer, now: Instant::now(), longest: Duration::ZERO };
@@ -174,4 +178,24 @@ pub fn run(report: &mut Report, is_quick: bool) {
     let longest = world.settle();
     assert_eq!(world.clients.hub().sessions(), 0);
     report.add(&name("longest turn while all sessions expire"), "ms", "clients", vec![longest], Some(Goal::Most(2.0)));
+    // Each begins a message of a kilobyte and does not end it: soon that is more than may be, and each one costs another its
+    // place, of whom there are hundreds of thousands.
+    let beginning = &frame(&"x".repeat(2000))[..1000];
+    let online = world.clients.hub().online();
+    world.longest = Duration::ZERO;
+    for id in 0..count {
+        world.turn(|world| world.read(id, beginning));
+    }
+    assert!(world.clients.hub().online() < online);
+    let milliseconds = world.longest.as_secs_f64() * 1e3;
+    report.add(&name("longest turn over the budget"), "ms", "clients", vec![milliseconds], Some(Goal::Most(2.0)));
+    world.now += Duration::from_secs(30);
+    let longest = world.settle();
+    report.add(
+        &name("longest turn while all of them are too slow"),
+        "ms",
+        "clients",
+        vec![longest],
+        Some(Goal::Most(2.0)),
+    );
 }

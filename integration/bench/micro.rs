@@ -10,7 +10,7 @@ use lowkey::peer::cipher::{Cipher, TextFormat};
 use lowkey::peer::keys::{KeyPair, PublicKey};
 use lowkey::protocol::Envelope;
 use lowkey::server::connection::{Buffers, Connection, Event};
-use lowkey::server::http::{Access, Cors, Door};
+use lowkey::server::http::{Access, Door};
 use lowkey::server::hub::{ConnId, Hub, Output};
 use lowkey::server::limits::Limits;
 use lowkey::server::plain::Plain;
@@ -62,7 +62,7 @@ fn hub(bench: &mut Criterion) {
 }
 
 fn connection(bench: &mut Criterion) {
-    let (limits, access) = (Limits::default(), Access { cors: Cors::Any, token: None });
+    let (limits, access) = (Limits::default(), Access::default());
     let mut connection = Connection::new(Door { users: true, metrics: false });
     let mut head = b"GET /ws?username=bob HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use lowkey::server::connection::{Connection, Event};
-use lowkey::server::http::{Access, Cors, Door};
+use lowkey::server::http::{Access, Door};
 use lowkey::server::limits::Limits;
 
 const UPGRADE: &[u8] = b"GET /ws?username=bob HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn outcome<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>, bool) {
-    let (limits, access) = (Limits::default(), Access { cors: Cors::Any, token: None });
+    let (limits, access) = (Limits::default(), Access::default());
     let mut connection = Connection::new(Door { users: true, metrics: true });
     let mut events = Vec::new();
     for piece in pieces {

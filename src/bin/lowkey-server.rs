@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use lowkey::server::{Config, Server, config, limits};
+use lowkey::server::{Config, ConfigError, Server, config, limits};
 use lowkey::stderr::{self, LogLevels};
 
 fn main() -> ExitCode {
@@ -23,8 +23,7 @@ fn serve() -> ExitCode {
         Ok(levels) => start_log(&levels),
         Err(reason) => return fail(2, &reason),
     }
-    let config = match Config::from_env(lookup, |path| std::fs::read_to_string(path).map_err(|error| error.to_string()))
-    {
+    let config = match read_settings() {
         Ok(config) => config,
         Err(error) => return fail(2, &error.to_string()),
     };
@@ -36,7 +35,7 @@ fn serve() -> ExitCode {
     let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap_or_default();
     log::debug!("{descriptors} descriptors");
     let server = match Server::bind(config) {
-        Ok(server) => server,
+        Ok(server) => server.reload_with(read_settings),
         Err(error) => {
             let is_taken = error.kind() == std::io::ErrorKind::AddrInUse;
             let advice = if is_taken { "; PORT chooses another port" } else { "" };
@@ -48,6 +47,11 @@ fn serve() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, &format!("cannot wait for events: {error}")),
     }
+}
+
+/// The settings from the environment, and from the files that it names.
+fn read_settings() -> Result<Config, ConfigError> {
+    Config::from_env(lookup, |path| std::fs::read_to_string(path).map_err(|error| error.to_string()))
 }
 
 /// A variable's value. One that is not UTF-8 is passed on with its faults, to be named in an error.
@@ -100,7 +104,8 @@ fn help() -> String {
     }
     text += "\nEndpoints: GET /ws?username=NAME (WebSocket), GET /health, and GET /metrics where METRICS says.\n\
              The line `listening on ADDRESS:PORT` on standard error says that the server is ready.\n\
-             SIGINT or SIGTERM stops it in order, a second one at once. SIGUSR1 makes it log its version and counts.\n";
+             SIGINT, SIGTERM or SIGQUIT stops it in order, a second one at once. SIGHUP makes it read ACCESS_TOKEN_FILE and\n\
+             TURN_SECRET_FILE anew, and cuts nobody. SIGUSR1 makes it log its version and counts.\n";
     text
 }
 

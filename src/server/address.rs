@@ -75,20 +75,49 @@ fn canonical(network: IpNet) -> IpNet {
     mapped.map_or(network, IpNet::V4)
 }
 
-/// How many clients there are from each address, and how fast they come.
+/// How many clients there are from each address and from each network, and how fast they come.
+///
+/// Callers, whose request head has not come yet, are counted beside the users: a caller may turn out to be a probe that
+/// only asks whether the server is well, and such must not take a user's place, nor need one.
 #[derive(Debug)]
 pub struct Crowd {
     places: Table<IpAddr, Place>,
+    /// IPv6 networks of 48 bits, which is what a site gets that has many of 64.
+    networks: Table<IpAddr, Counts>,
     /// Addresses whose last client has left: they are forgotten once their bucket is full again.
     left: Deadlines<IpAddr>,
-    cap: Option<usize>,
+    caps: Caps,
     arrivals: Option<Rate>,
+}
+
+/// How many callers and how many users there may be at once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Caps {
+    /// From one IPv4 address or one IPv6 network of 64 bits.
+    pub address: Option<usize>,
+    /// From one IPv6 network of 48 bits.
+    pub network: Option<usize>,
+}
+
+/// What somebody is counted as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Its request head has not come yet.
+    Caller,
+    /// It wants to be online, or is.
+    User,
 }
 
 #[derive(Debug, Default)]
 struct Place {
-    count: usize,
+    counts: Counts,
     arrivals: Bucket,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    callers: u32,
+    users: u32,
 }
 
 /// Why somebody cannot come in.
@@ -96,46 +125,87 @@ struct Place {
 pub enum Refusal {
     /// There are as many from that address as may be.
     TooMany,
+    /// There are as many from that network as may be.
+    NetworkFull,
     /// They have come faster than they may.
     TooFast,
 }
 
 impl Crowd {
-    /// Nobody yet; at most `cap` from each address, and no faster than `arrivals`.
-    pub fn new(cap: Option<usize>, arrivals: Option<Rate>) -> Self {
+    /// Nobody yet; at most so many from each place, and users no faster than `arrivals`.
+    pub fn new(caps: Caps, arrivals: Option<Rate>) -> Self {
         let refill = arrivals.map_or(Duration::ZERO, |rate| rate.per * rate.burst / rate.amount);
-        Self { places: Table::default(), left: Deadlines::new(refill), cap, arrivals }
+        let (places, networks) = (Table::default(), Table::default());
+        Self { places, networks, left: Deadlines::new(refill), caps, arrivals }
     }
 
-    /// Counts a client in.
+    /// Counts somebody in.
     ///
     /// # Errors
     /// [`Refusal`]; it was not counted then.
-    pub fn enter(&mut self, address: IpAddr, now: Instant) -> Result<(), Refusal> {
+    pub fn enter(&mut self, address: IpAddr, role: Role, now: Instant) -> Result<(), Refusal> {
         let Some(address) = place(address) else { return Ok(()) };
-        if let Some(place) = self.places.get_mut(&address) {
-            return place.enter(self.cap, self.arrivals, now);
+        let counts = |crowd: &Self| crowd.places.get(&address).map(|place| place.counts).unwrap_or_default();
+        if self.caps.address.is_some_and(|cap| counts(self).of(role) >= cap) {
+            return Err(Refusal::TooMany);
+        }
+        let network = network(address);
+        let in_network = network.and_then(|network| self.networks.get(&network)).copied().unwrap_or_default();
+        if network.is_some() && self.caps.network.is_some_and(|cap| in_network.of(role) >= cap) {
+            return Err(Refusal::NetworkFull);
         }
         let mut place = Place::default();
-        place.enter(self.cap, self.arrivals, now)?;
-        self.places.insert(address, place);
+        let place = match self.places.get_mut(&address) {
+            Some(place) => place,
+            None => &mut place,
+        };
+        if role == Role::User && !place.arrivals.take(1, self.arrivals, now) {
+            return Err(Refusal::TooFast);
+        }
+        place.counts.add(role);
+        if place.counts.sum() == 1 {
+            let place = std::mem::take(place);
+            self.places.insert(address, place);
+        }
+        if let Some(network) = network {
+            match self.networks.get_mut(&network) {
+                Some(counts) => counts.add(role),
+                None => {
+                    let mut counts = Counts::default();
+                    counts.add(role);
+                    self.networks.insert(network, counts);
+                }
+            }
+        }
         Ok(())
     }
 
-    /// Counts out a client that was counted in.
-    pub fn leave(&mut self, address: IpAddr, now: Instant) {
+    /// Counts out somebody who was counted in.
+    pub fn leave(&mut self, address: IpAddr, role: Role, now: Instant) {
         let Some(address) = place(address) else { return };
-        if let Some(place) = self.places.get_mut(&address) {
-            place.count -= 1;
-            if place.count == 0 {
-                self.left.set(address, now);
-                // Whoever comes from a great many addresses must not fill the memory.
-                if self.left.len() > MAX_LEFT
-                    && let Some((due, oldest)) = self.left.pop()
-                {
-                    self.forget(oldest, due);
-                }
+        if let Some(network) = network(address)
+            && let Some(counts) = self.networks.get_mut(&network)
+        {
+            counts.subtract(role);
+            if counts.sum() == 0 {
+                self.networks.remove(&network);
             }
+        }
+        let Some(place) = self.places.get_mut(&address) else { return };
+        place.counts.subtract(role);
+        if place.counts.sum() > 0 {
+            return;
+        }
+        if place.arrivals.is_full(now) {
+            self.places.remove(&address);
+            return;
+        }
+        self.left.set(address, now);
+        // Whoever comes from a great many addresses must not fill the memory.
+        if self.left.len() > MAX_LEFT
+            && let Some((due, oldest)) = self.left.pop()
+        {
+            self.forget(oldest, due);
         }
     }
 
@@ -154,7 +224,7 @@ impl Crowd {
 
     /// Forgets an address from which there is nobody, and whose bucket is full at `now`.
     fn forget(&mut self, address: IpAddr, now: Instant) {
-        if self.places.get(&address).is_some_and(|place| place.count == 0 && place.arrivals.is_full(now)) {
+        if self.places.get(&address).is_some_and(|place| place.counts.sum() == 0 && place.arrivals.is_full(now)) {
             self.places.remove(&address);
         }
     }
@@ -170,16 +240,31 @@ impl Crowd {
     }
 }
 
-impl Place {
-    fn enter(&mut self, cap: Option<usize>, arrivals: Option<Rate>, now: Instant) -> Result<(), Refusal> {
-        if cap.is_some_and(|cap| self.count >= cap) {
-            return Err(Refusal::TooMany);
+impl Counts {
+    fn of(self, role: Role) -> usize {
+        match role {
+            Role::Caller => self.callers as usize,
+            Role::User => self.users as usize,
         }
-        if !self.arrivals.take(1, arrivals, now) {
-            return Err(Refusal::TooFast);
+    }
+
+    fn sum(self) -> u32 {
+        self.callers + self.users
+    }
+
+    fn add(&mut self, role: Role) {
+        *self.count(role) += 1;
+    }
+
+    fn subtract(&mut self, role: Role) {
+        *self.count(role) -= 1;
+    }
+
+    fn count(&mut self, role: Role) -> &mut u32 {
+        match role {
+            Role::Caller => &mut self.callers,
+            Role::User => &mut self.users,
         }
-        self.count += 1;
-        Ok(())
     }
 }
 
@@ -200,6 +285,13 @@ fn place(address: IpAddr) -> Option<IpAddr> {
             Some(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
         }
     }
+}
+
+/// The network of 48 bits that a place is in.
+fn network(place: IpAddr) -> Option<IpAddr> {
+    let IpAddr::V6(address) = place else { return None };
+    let [a, b, c, ..] = address.segments();
+    Some(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0).into())
 }
 
 #[cfg(test)]
@@ -266,11 +358,15 @@ mod tests {
         assert!(Proxies::parse("10.0.0.1,").is_err() && Proxies::parse("none,10.0.0.1").is_err());
     }
 
+    const fn caps(address: usize, network: usize) -> Caps {
+        Caps { address: Some(address), network: Some(network) }
+    }
+
     #[test]
     fn clients_are_counted_by_address_by_network_and_not_on_loopback() {
         let now = Instant::now();
-        let mut crowd = Crowd::new(Some(2), None);
-        let mut enter = |text: &str| crowd.enter(ip(text), now).is_ok();
+        let mut crowd = Crowd::new(caps(2, 99), None);
+        let mut enter = |text: &str| crowd.enter(ip(text), Role::User, now).is_ok();
         assert_eq!(
             ["192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1", "192.0.2.2"].map(&mut enter),
             [true, true, false, true]
@@ -280,33 +376,62 @@ mod tests {
             [true, true, false, true]
         );
         assert!((0..9).all(|_| enter("127.0.0.1") && enter("::1")));
-        crowd.leave(ip("192.0.2.1"), now);
-        assert_eq!(crowd.enter(ip("192.0.2.1"), now), Ok(()));
-        assert_eq!(crowd.enter(ip("192.0.2.1"), now), Err(Refusal::TooMany));
+        crowd.leave(ip("192.0.2.1"), Role::User, now);
+        assert_eq!(crowd.enter(ip("192.0.2.1"), Role::User, now), Ok(()));
+        assert_eq!(crowd.enter(ip("192.0.2.1"), Role::User, now), Err(Refusal::TooMany));
         for text in ["192.0.2.1", "192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "::1"] {
-            crowd.leave(ip(text), now);
+            crowd.leave(ip(text), Role::User, now);
         }
         crowd.tick(now);
-        assert!(crowd.is_empty());
+        assert!(crowd.is_empty() && crowd.networks.is_empty());
+    }
+
+    #[test]
+    fn a_site_with_many_networks_has_a_cap_of_its_own() {
+        let now = Instant::now();
+        let mut crowd = Crowd::new(caps(2, 5), None);
+        let mut enter = |text: String| crowd.enter(ip(&text), Role::User, now);
+        let site: Vec<_> = (0..7).map(|number| enter(format!("2001:db8:1:{number}::1"))).collect();
+        assert_eq!(site, [[Ok(()); 5].as_slice(), &[Err(Refusal::NetworkFull); 2]].concat());
+        assert_eq!(enter("2001:db8:2::1".to_owned()), Ok(()), "its neighbour");
+        assert_eq!(enter("192.0.2.1".to_owned()), Ok(()));
+        crowd.leave(ip("2001:db8:1:3::1"), Role::User, now);
+        assert_eq!(crowd.enter(ip("2001:db8:1:6::1"), Role::User, now), Ok(()));
+    }
+
+    #[test]
+    fn callers_take_no_place_of_a_user_and_do_not_make_them_come_too_fast() {
+        let now = Instant::now();
+        let rate = Rate { amount: 1, per: Duration::from_secs(1), burst: 2 };
+        let mut crowd = Crowd::new(caps(2, 99), Some(rate));
+        let address = ip("192.0.2.1");
+        for _ in 0..100 {
+            assert_eq!(crowd.enter(address, Role::Caller, now), Ok(()));
+            crowd.leave(address, Role::Caller, now);
+        }
+        assert!(crowd.is_empty() && crowd.left.is_empty(), "nothing is remembered of them");
+        let mut enter = |role| crowd.enter(address, role, now);
+        assert_eq!([enter(Role::Caller), enter(Role::Caller), enter(Role::User), enter(Role::User)], [Ok(()); 4]);
+        assert_eq!([enter(Role::Caller), enter(Role::User)], [Err(Refusal::TooMany); 2]);
     }
 
     #[test]
     fn who_comes_and_goes_is_remembered_until_its_bucket_is_full_again() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut crowd = Crowd::new(Some(9), Some(Rate { amount: 1, per: Duration::from_secs(1), burst: 3 }));
+        let mut crowd = Crowd::new(caps(9, 99), Some(Rate { amount: 1, per: Duration::from_secs(1), burst: 3 }));
         let address = ip("192.0.2.1");
         for _ in 0..3 {
-            assert_eq!(crowd.enter(address, start), Ok(()));
-            crowd.leave(address, start);
+            assert_eq!(crowd.enter(address, Role::User, start), Ok(()));
+            crowd.leave(address, Role::User, start);
         }
-        assert_eq!(crowd.enter(address, start), Err(Refusal::TooFast));
-        assert_eq!(crowd.enter(ip("192.0.2.2"), start), Ok(()));
+        assert_eq!(crowd.enter(address, Role::User, start), Err(Refusal::TooFast));
+        assert_eq!(crowd.enter(ip("192.0.2.2"), Role::User, start), Ok(()));
         crowd.tick(at(2));
-        assert_eq!(crowd.enter(address, at(2)), Ok(()));
+        assert_eq!(crowd.enter(address, Role::User, at(2)), Ok(()));
         crowd.tick(at(3));
         assert_eq!(crowd.len(), 2, "there is somebody from it again");
-        crowd.leave(address, at(4));
+        crowd.leave(address, Role::User, at(4));
         crowd.tick(at(7));
         assert_eq!(crowd.len(), 1);
     }

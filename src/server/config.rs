@@ -30,6 +30,8 @@ pub struct Config {
     pub metrics: MetricsAt,
     /// Which STUN and TURN servers users are told of.
     pub relays: Option<Relays>,
+    /// Over which time the server's own stop is spread.
+    pub drain_time: Duration,
     /// What is bounded.
     pub limits: Limits,
 }
@@ -51,10 +53,11 @@ impl Default for Config {
             host: None,
             port: 8080,
             session_ttl: Duration::from_secs(600),
-            access: Access { cors: Cors::Any, token: None },
+            access: Access::default(),
             proxies: Proxies::default(),
             metrics: MetricsAt::Nowhere,
             relays: None,
+            drain_time: Duration::ZERO,
             limits: Limits::default(),
         }
     }
@@ -96,7 +99,7 @@ impl Config {
             })?;
             config.access.cors = origins.map_or(Cors::Any, Cors::Only);
         }
-        config.access.token = access_token(set("ACCESS_TOKEN"), set("ACCESS_TOKEN_FILE"), &read)?;
+        config.access.tokens = access_tokens(set("ACCESS_TOKEN"), set("ACCESS_TOKEN_FILE"), &read)?;
         if let Some(value) = set("TRUSTED_PROXIES") {
             config.proxies = Proxies::parse(&value).map_err(|reason| {
                 error(
@@ -116,6 +119,11 @@ impl Config {
                     MetricsAt::Address(SocketAddr::new(address.ip().to_canonical(), address.port()))
                 }
             };
+        }
+        if let Some(value) = set("DRAIN_TIME") {
+            let time = duration::parse(&value).filter(|time| *time <= MAX_DRAIN);
+            config.drain_time =
+                time.ok_or_else(|| error("DRAIN_TIME", &value, "a duration of at most 1h, such as 30s"))?;
         }
         config.relays = relays(set, &read)?;
         config.limits = limits(set)?;
@@ -142,6 +150,7 @@ fn limits(set: impl Fn(&str) -> Option<String>) -> Result<Limits, ConfigError> {
     };
     limits.clients = count("MAX_CLIENTS", limits.clients)?;
     limits.sessions = count("MAX_SESSIONS", limits.sessions)?;
+    limits.held_bytes = count("MAX_HELD_BYTES", limits.held_bytes)?;
     match set("RATE_LIMITS").as_deref() {
         None | Some("on") => {}
         Some("off") => limits = limits.without_rates(),
@@ -151,7 +160,10 @@ fn limits(set: impl Fn(&str) -> Option<String>) -> Result<Limits, ConfigError> {
     if set("MAX_CLIENTS_PER_ADDRESS").is_some() {
         limits.clients_per_address = Some(count("MAX_CLIENTS_PER_ADDRESS", 0)?);
     }
-    Ok(limits)
+    if set("MAX_CLIENTS_PER_NETWORK").is_some() {
+        limits.clients_per_network = Some(count("MAX_CLIENTS_PER_NETWORK", 0)?);
+    }
+    Ok(limits.with_arrivals_of_all())
 }
 
 /// The STUN and TURN servers, which come with their secret or not at all. It is never said in an error.
@@ -193,37 +205,42 @@ fn relays(
     Ok(Some(Relays::new(parsed, secret, ttl)))
 }
 
-/// The access token from its variable or its file. It is never said in an error.
-fn access_token(
+/// The access tokens: one from its variable, or those of a file, one a line. They are never said in an error.
+fn access_tokens(
     token: Option<String>,
     file: Option<String>,
     read: impl Fn(&str) -> Result<String, String>,
-) -> Result<Option<AccessToken>, ConfigError> {
-    let expected = "a token without spaces";
+) -> Result<Vec<AccessToken>, ConfigError> {
     match (token, file) {
-        (None, None) => Ok(None),
+        (None, None) => Ok(Vec::new()),
         (Some(_), Some(path)) => Err(error("ACCESS_TOKEN_FILE", &path, "nothing where ACCESS_TOKEN is set")),
         (Some(token), None) => match AccessToken::new(&token) {
-            Some(token) => Ok(Some(token)),
-            None => Err(error("ACCESS_TOKEN", "(not shown)", expected)),
+            Some(token) => Ok(vec![token]),
+            None => Err(error("ACCESS_TOKEN", "(not shown)", "a token without spaces")),
         },
         (None, Some(path)) => {
             let text = read(&path).map_err(|_| error("ACCESS_TOKEN_FILE", &path, "a file that can be read"))?;
-            match AccessToken::new(text.trim()) {
-                Some(token) => Ok(Some(token)),
-                None => Err(error("ACCESS_TOKEN_FILE", &path, "a file with a token without spaces")),
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+            let tokens: Option<Vec<AccessToken>> = lines.map(AccessToken::new).collect();
+            match tokens.filter(|tokens| !tokens.is_empty()) {
+                Some(tokens) => Ok(tokens),
+                None => Err(error("ACCESS_TOKEN_FILE", &path, "a file with tokens without spaces, one a line")),
             }
         }
     }
 }
 
 /// The variables, for people: the name, what it sets, and the default.
-pub const VARIABLES: [(&str, &str, &str); 16] = [
+pub const VARIABLES: [(&str, &str, &str); 19] = [
     ("HOST", "the IP address to listen on", "all addresses, IPv4 and IPv6"),
     ("PORT", "the TCP port to listen on; 0 takes a free one", "8080"),
     ("SESSION_TTL", "how long a session waits for its second user, such as 300ms or 1h15m", "10m"),
     ("CORS_ORIGINS", "the origins that browsers may come from: * or a comma list", "*"),
-    ("ACCESS_TOKEN", "what clients have to know; or ACCESS_TOKEN_FILE, a file with it", "none: everybody may come in"),
+    (
+        "ACCESS_TOKEN",
+        "what clients have to know; or ACCESS_TOKEN_FILE, a file with such tokens, one a line",
+        "none: everybody may come in",
+    ),
     ("TRUSTED_PROXIES", "whose X-Forwarded-For is believed: addresses, networks, none", "127.0.0.0/8,::1"),
     ("METRICS", "where /metrics is: off, loopback (own port, local callers), ADDRESS:PORT", "off"),
     ("TURN_URLS", "STUN and TURN servers that users are told of: a comma list of stun:, turn:, turns:", "none"),
@@ -232,7 +249,10 @@ pub const VARIABLES: [(&str, &str, &str); 16] = [
     ("PING_INTERVAL", "the time between pings; a client is cut after 2.4 times that", "25s"),
     ("MAX_CLIENTS", "clients in all", "1000000"),
     ("MAX_CLIENTS_PER_ADDRESS", "clients of one IPv4 address or IPv6 /64", "256"),
+    ("MAX_CLIENTS_PER_NETWORK", "clients of one IPv6 /48", "16384"),
     ("MAX_SESSIONS", "open sessions in all", "1000000"),
+    ("MAX_HELD_BYTES", "bytes of unfinished and unsent messages in all", "268435456"),
+    ("DRAIN_TIME", "over which time a stop is spread, such as 30s", "0s"),
     ("RATE_LIMITS", "off lifts the limits per client and per address", "on"),
     ("RUST_LOG", "how much to log: error, warn, info, debug or off", "info"),
 ];
@@ -299,6 +319,9 @@ const MAX_PING: Duration = Duration::from_secs(3600);
 const TURN_TTL: Duration = Duration::from_secs(24 * 3600);
 const MIN_TURN_TTL: Duration = Duration::from_secs(60);
 
+/// A stop that takes longer is one that somebody has forgotten.
+const MAX_DRAIN: Duration = Duration::from_secs(3600);
+
 /// Longer than any session is of use; it keeps sums of instants and durations far from overflow.
 const MAX_TTL: Duration = Duration::from_secs(366 * 24 * 3600);
 
@@ -310,6 +333,8 @@ mod tests {
         let lookup = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
         let read = |path: &str| match path {
             "/token" => Ok("s3cret\n".to_owned()),
+            "/tokens" => Ok("alice-1\n\nbob-2 \r\ncarol-3".to_owned()),
+            "/words" => Ok("alice-1\ntwo words\n".to_owned()),
             "/empty" => Ok("\n".to_owned()),
             _ => Err("no such file".to_owned()),
         };
@@ -344,7 +369,10 @@ mod tests {
             ("PING_INTERVAL", "50s"),
             ("MAX_CLIENTS", "1"),
             ("MAX_CLIENTS_PER_ADDRESS", "2"),
+            ("MAX_CLIENTS_PER_NETWORK", "4"),
             ("MAX_SESSIONS", "3"),
+            ("MAX_HELD_BYTES", "5000000"),
+            ("DRAIN_TIME", "30s"),
         ]);
         let expected = Config {
             host: Some("::1".parse().unwrap()),
@@ -352,24 +380,31 @@ mod tests {
             session_ttl: Duration::from_secs(90),
             access: Access {
                 cors: only(&["https://a.example", "http://b.example:8080"]),
-                token: AccessToken::new("s3cret"),
+                tokens: vec![AccessToken::new("s3cret").unwrap()],
+                retry_after: None,
             },
             proxies: Proxies::parse("none").unwrap(),
             metrics: MetricsAt::Address("127.0.0.1:9090".parse().unwrap()),
             relays: Some(turn(3600)),
+            drain_time: Duration::from_secs(30),
             limits: Limits {
                 ping_interval: Duration::from_secs(50),
                 silence: Duration::from_secs(120),
                 clients: 1,
                 clients_per_address: Some(2),
+                clients_per_network: Some(4),
                 sessions: 3,
+                held_bytes: 5_000_000,
                 ..Limits::default()
             },
         };
         assert_eq!(set, Ok(expected));
         assert_eq!(config(&[("CORS_ORIGINS", "https://a.example,*")]), Ok(Config::default()));
         let from_file = config(&[("ACCESS_TOKEN_FILE", "/token")]).unwrap();
-        assert_eq!(from_file.access.token, AccessToken::new("s3cret"));
+        let tokens = |tokens: &[&str]| tokens.iter().map(|token| AccessToken::new(token).unwrap()).collect::<Vec<_>>();
+        assert_eq!(from_file.access.tokens, tokens(&["s3cret"]));
+        let from_file = config(&[("ACCESS_TOKEN_FILE", "/tokens")]).unwrap();
+        assert_eq!(from_file.access.tokens, tokens(&["alice-1", "bob-2", "carol-3"]));
         let urls = ("TURN_URLS", "turn:turn.example:3478,stun:turn.example");
         assert_eq!(config(&[urls, ("TURN_SECRET_FILE", "/token")]).unwrap().relays, Some(turn(86_400)));
         assert_eq!(config(&[urls, ("TURN_SECRET", "s3cret"), ("TURN_TTL", "1h30m")]).unwrap().relays, Some(turn(5400)));
@@ -429,6 +464,13 @@ mod tests {
     }
 
     #[test]
+    fn as_many_come_at_once_as_may_be_there_twice_over() {
+        let burst = |cap| config(&[("MAX_CLIENTS_PER_ADDRESS", cap)]).unwrap().limits.arrivals.unwrap().burst;
+        assert_eq!(["1", "256", "700", "20000"].map(burst), [512, 512, 1400, 40_000]);
+        assert_eq!(config(&[("MAX_CLIENTS_PER_ADDRESS", &usize::MAX.to_string())]).map(|_| ()), Ok(()));
+    }
+
+    #[test]
     fn a_bad_value_is_named() {
         for (name, value) in [
             ("HOST", "localhost"),
@@ -457,6 +499,11 @@ mod tests {
             ("TURN_TTL", "1h"),
             ("ACCESS_TOKEN_FILE", "/nowhere"),
             ("ACCESS_TOKEN_FILE", "/empty"),
+            ("ACCESS_TOKEN_FILE", "/words"),
+            ("MAX_CLIENTS_PER_NETWORK", "0"),
+            ("MAX_HELD_BYTES", "256M"),
+            ("DRAIN_TIME", "30"),
+            ("DRAIN_TIME", "2h"),
         ] {
             let message = config(&[(name, value)]).unwrap_err();
             assert!(message.starts_with(&format!("{name} is {value:?}; it takes ")), "{message}");

@@ -3,10 +3,11 @@
 //!
 //! The WebSocket is tungstenite's, run over memory. An idle client has none of it, though, and a relay does not need it:
 //! a text in one frame, which is what everybody sends, is unmasked where it lies in the loop's buffer and goes on from
-//! there, and a text to send is written behind its header into the output. Whatever else comes (control frames,
-//! fragments, the close handshake, every mistake) goes frame by frame through a `WebSocketContext` that is there as long
-//! as it has something to remember. Measured, it is its buffer, zeroed and copied for each message, and its hundreds of
-//! bytes for each client that this saves; `make bench` shows what is left.
+//! there, and a text to send is written behind its header into the output. A message in fragments is put together here,
+//! too, so that what it takes is known to the byte. Whatever else comes (control frames, the close handshake, every
+//! mistake) goes frame by frame through a `WebSocketContext` that is there as long as it has something to remember.
+//! Measured, it is its buffer, zeroed and copied for each message, and its hundreds of bytes for each client that this
+//! saves; `make bench` shows what is left.
 //!
 //! Bytes give the same events whether they come one by one or all at once. Errors of tungstenite send no close frame by
 //! themselves: the right one is ours to send.
@@ -70,17 +71,25 @@ struct Knocking {
 struct Frames {
     /// The beginning of a frame whose end has not come yet.
     partial: Vec<u8>,
-    /// The WebSocket, while there is something to remember: a message in fragments, or the close handshake.
+    /// The WebSocket, while there is something to remember: the close handshake.
     websocket: Option<Box<WebSocketContext>>,
-    /// A message in fragments has begun and not ended.
-    is_fragmented: bool,
+    /// A message in fragments that has begun and not ended.
+    message: Option<Box<Fragments>>,
 }
 
-/// Where a text lies that is masked, and with what: all that a frame which is a whole message has to say.
+/// What has come of a message in fragments, unmasked.
+struct Fragments {
+    is_text: bool,
+    bytes: Vec<u8>,
+}
+
+/// A data frame as a client may send it: where its payload lies, and with what it is masked.
 #[derive(Clone, Copy)]
-struct MaskedText {
+struct DataFrame {
     start: usize,
     mask: [u8; 4],
+    kind: Data,
+    is_final: bool,
 }
 
 /// Bytes that hold one whole frame, or all that it takes to see that there is none.
@@ -114,8 +123,12 @@ impl Connection {
                     return None;
                 }
                 Phase::Open(frames) => {
-                    let (frame, text) = frames.next(input, limits)?;
-                    if let Some(event) = self.receive_frame(frame, text, limits) {
+                    let (frame, data) = frames.next(input, limits)?;
+                    let event = match data {
+                        Some(data) => self.receive_data(frame, data, limits),
+                        None => self.receive_other(&frame, limits),
+                    };
+                    if let Some(event) = event {
                         return Some(event);
                     }
                 }
@@ -187,6 +200,8 @@ impl Connection {
         match &mut self.phase {
             Phase::Head(_) | Phase::Knocking(_) => self.phase = Phase::Ending,
             Phase::Open(frames) => {
+                // Whoever is being closed is no longer listened to.
+                frames.message = None;
                 let websocket = frames.websocket.get_or_insert_with(|| websocket(limits));
                 let mut memory = Memory { input: &[], output: &mut self.output };
                 let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
@@ -274,34 +289,52 @@ impl Connection {
         None
     }
 
-    fn receive_frame<'a>(&mut self, frame: Whole<'a>, text: Option<MaskedText>, limits: &Limits) -> Option<Event<'a>> {
+    fn receive_data<'a>(&mut self, frame: Whole<'a>, data: DataFrame, limits: &Limits) -> Option<Event<'a>> {
         let Phase::Open(frames) = &mut self.phase else { return None };
-        if let (Some(text), None) = (text, &frames.websocket) {
-            let text = frame.unmask(text);
-            if text.is_none() {
-                self.fail(CloseCode::Invalid, NOT_UTF8, limits);
+        // Whoever is being closed is no longer listened to; its close frame is all that is awaited.
+        if frames.websocket.is_some() {
+            return None;
+        }
+        match (data.kind, data.is_final, &frames.message) {
+            (Data::Text, true, None) => {
+                let text = frame.unmask_text(data);
+                if text.is_none() {
+                    self.fail(CloseCode::Invalid, NOT_UTF8, limits);
+                }
+                text.map(Event::Text)
             }
-            return text.map(Event::Text);
+            (Data::Binary, true, None) => Some(Event::Binary),
+            (Data::Text | Data::Binary, false, None) | (Data::Continue, _, Some(_)) => {
+                match frames.collect(frame, data, limits) {
+                    Ok(event) => event,
+                    Err((code, reason)) => {
+                        self.fail(code, reason, limits);
+                        None
+                    }
+                }
+            }
+            _ => {
+                self.fail(CloseCode::Protocol, PROTOCOL_ERROR, limits);
+                None
+            }
         }
-        let bytes = frame.bytes();
-        if bytes[0] & CONTROL == 0 {
-            frames.is_fragmented = bytes[0] & FINAL == 0;
-        }
+    }
+
+    /// Takes a control frame, or what is no frame that a client may send.
+    fn receive_other(&mut self, frame: &Whole<'_>, limits: &Limits) -> Option<Event<'static>> {
+        let Phase::Open(frames) = &mut self.phase else { return None };
         let websocket = frames.websocket.get_or_insert_with(|| websocket(limits));
-        let mut memory = Memory { input: bytes, output: &mut self.output };
+        let mut memory = Memory { input: frame.bytes(), output: &mut self.output };
         let mut event = None;
         let error = loop {
             let was_open = websocket.can_write();
             match websocket.read(&mut memory) {
                 Ok(Message::Close(_)) => self.has_left = was_open,
-                // Whoever is being closed is no longer listened to; its close frame is all that is awaited.
                 Ok(_) if !was_open => {}
-                Ok(Message::Text(text)) => event = Some(Event::Text(Cow::Owned(text.as_str().to_owned()))),
-                Ok(Message::Binary(_)) => event = Some(Event::Binary),
                 Ok(_) => event = Some(Event::Control),
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     // It has had whole frames only, so nothing else is left in it.
-                    if !frames.is_fragmented && websocket.can_write() {
+                    if websocket.can_write() {
                         frames.websocket = None;
                     }
                     return event;
@@ -314,6 +347,29 @@ impl Connection {
             None => self.phase = Phase::Ending,
         }
         event
+    }
+
+    /// Ends the connection with a close frame and frees all that it holds of what the client has sent. Unlike with
+    /// [`close`](Self::close), the client's close frame is not awaited.
+    pub fn expel(&mut self, code: u16, reason: &'static str, limits: &Limits) {
+        self.close(code, reason, limits);
+        self.phase = Phase::Ending;
+    }
+
+    /// How many bytes are held of what the client has begun and not finished: a request head, a frame, a message.
+    pub fn unfinished(&self) -> usize {
+        match &self.phase {
+            Phase::Head(head) => head.capacity(),
+            Phase::Open(frames) => {
+                frames.partial.capacity() + frames.message.as_ref().map_or(0, |message| message.bytes.capacity())
+            }
+            Phase::Knocking(_) | Phase::Ending => 0,
+        }
+    }
+
+    /// How many bytes are held for the client to take.
+    pub fn unsent(&self) -> usize {
+        if self.output().is_empty() { 0 } else { self.output.capacity() }
     }
 
     /// Ends the connection for a mistake. After an error tungstenite must not be read again, but it still writes the
@@ -331,14 +387,14 @@ impl Connection {
 
 impl Frames {
     /// Takes bytes from the front of `input` until they make a frame; `None` where they do not. Says, too, how to read the
-    /// frame if it is a text of its own.
-    fn next<'a>(&mut self, input: &mut &'a mut [u8], limits: &Limits) -> Option<(Whole<'a>, Option<MaskedText>)> {
+    /// frame if it is a data frame.
+    fn next<'a>(&mut self, input: &mut &'a mut [u8], limits: &Limits) -> Option<(Whole<'a>, Option<DataFrame>)> {
         if self.partial.is_empty() {
             return match extent(input, limits) {
-                Some((length, text)) if length <= input.len() => {
+                Some((length, data)) if length <= input.len() => {
                     let (frame, rest) = std::mem::take(input).split_at_mut(length);
                     *input = rest;
-                    Some((Whole::Borrowed(frame), text))
+                    Some((Whole::Borrowed(frame), data))
                 }
                 _ => {
                     self.partial.extend_from_slice(input);
@@ -351,8 +407,8 @@ impl Frames {
             let extent = extent(&self.partial, limits);
             // As long as the header is not complete, byte by byte: what is behind the frame is another's.
             let missing = extent.map_or(1, |(length, _)| length - self.partial.len());
-            if let (0, Some((_, text))) = (missing, extent) {
-                return Some((Whole::Owned(std::mem::take(&mut self.partial)), text));
+            if let (0, Some((_, data))) = (missing, extent) {
+                return Some((Whole::Owned(std::mem::take(&mut self.partial)), data));
             }
             if input.is_empty() {
                 return None;
@@ -361,6 +417,36 @@ impl Frames {
             let (taken, rest) = std::mem::take(input).split_at_mut(count);
             self.partial.extend_from_slice(taken);
             *input = rest;
+        }
+    }
+
+    /// Adds a fragment to its message, and gives the message if that was the last one.
+    fn collect(
+        &mut self,
+        frame: Whole<'_>,
+        data: DataFrame,
+        limits: &Limits,
+    ) -> Result<Option<Event<'static>>, (CloseCode, &'static str)> {
+        let is_text = data.kind == Data::Text;
+        let message = self.message.get_or_insert_with(|| Box::new(Fragments { is_text, bytes: Vec::new() }));
+        let payload = frame.unmask(data);
+        if message.bytes.len() + payload.len() > limits.message_bytes {
+            return Err((CloseCode::Size, TOO_LONG));
+        }
+        if message.bytes.is_empty() {
+            message.bytes = payload.into_owned();
+        } else {
+            message.bytes.extend_from_slice(&payload);
+        }
+        if !data.is_final {
+            return Ok(None);
+        }
+        match self.message.take() {
+            Some(message) if message.is_text => match String::from_utf8(message.bytes) {
+                Ok(text) => Ok(Some(Event::Text(Cow::Owned(text)))),
+                Err(_) => Err((CloseCode::Invalid, NOT_UTF8)),
+            },
+            _ => Ok(Some(Event::Binary)),
         }
     }
 }
@@ -373,28 +459,36 @@ impl<'a> Whole<'a> {
         }
     }
 
-    /// The text, unmasked; `None` if it is not UTF-8.
-    fn unmask(self, MaskedText { start, mask }: MaskedText) -> Option<Cow<'a, str>> {
+    /// The payload, unmasked.
+    fn unmask(self, DataFrame { start, mask, .. }: DataFrame) -> Cow<'a, [u8]> {
         match self {
             Self::Borrowed(bytes) => {
                 let payload = &mut bytes[start..];
                 apply_mask(payload, mask);
-                std::str::from_utf8(payload).ok().map(Cow::Borrowed)
+                Cow::Borrowed(payload)
             }
             Self::Owned(mut bytes) => {
                 bytes.drain(..start);
                 apply_mask(&mut bytes, mask);
-                String::from_utf8(bytes).ok().map(Cow::Owned)
+                Cow::Owned(bytes)
             }
+        }
+    }
+
+    /// The same as a text; `None` if it is not UTF-8.
+    fn unmask_text(self, data: DataFrame) -> Option<Cow<'a, str>> {
+        match self.unmask(data) {
+            Cow::Borrowed(payload) => std::str::from_utf8(payload).ok().map(Cow::Borrowed),
+            Cow::Owned(payload) => String::from_utf8(payload).ok().map(Cow::Owned),
         }
     }
 }
 
-/// How long the frame is that begins here, with its header, and how to read it if it is a text of its own. `None` if the
-/// header is not complete. What can be no frame of a client is as long as what shows it.
-fn extent(bytes: &[u8], limits: &Limits) -> Option<(usize, Option<MaskedText>)> {
+/// How long the frame is that begins here, with its header, and how to read it if it is a data frame. `None` if the header
+/// is not complete. What can be no frame of a client is as long as what shows it.
+fn extent(bytes: &[u8], limits: &Limits) -> Option<(usize, Option<DataFrame>)> {
     if let Some((start, length, mask)) = usual_text(bytes).filter(|(_, length, _)| *length <= limits.message_bytes) {
-        return Some((start + length, Some(MaskedText { start, mask })));
+        return Some((start + length, Some(DataFrame { start, mask, kind: Data::Text, is_final: true })));
     }
     let mut cursor = Cursor::new(bytes);
     let Ok(parsed) = FrameHeader::parse(&mut cursor) else { return Some((bytes.len(), None)) };
@@ -403,10 +497,15 @@ fn extent(bytes: &[u8], limits: &Limits) -> Option<(usize, Option<MaskedText>)> 
     if length > limits.message_bytes as u64 {
         return Some((start, None));
     }
-    let is_text = header.opcode == OpCode::Data(Data::Text) && header.is_final;
-    let is_plain = is_text && !header.rsv1 && !header.rsv2 && !header.rsv3;
-    let text = header.mask.filter(|_| is_plain).map(|mask| MaskedText { start, mask });
-    Some((start + length as usize, text))
+    let data = match (header.opcode, header.mask) {
+        (OpCode::Data(kind @ (Data::Continue | Data::Text | Data::Binary)), Some(mask))
+            if !header.rsv1 && !header.rsv2 && !header.rsv3 =>
+        {
+            Some(DataFrame { start, mask, kind, is_final: header.is_final })
+        }
+        _ => None,
+    };
+    Some((start + length as usize, data))
 }
 
 /// Where the text begins in a frame that is a text of its own and shorter than 64 KiB, which nearly every frame is; how long the text
@@ -437,10 +536,10 @@ fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
 /// The close frame that an error calls for (RFC 6455, section 7.4.1), if it calls for any.
 fn close_frame_for(error: &Error) -> Option<(CloseCode, &'static str)> {
     match error {
-        Error::Capacity(CapacityError::MessageTooLong { .. }) => Some((CloseCode::Size, "message too long")),
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => Some((CloseCode::Size, TOO_LONG)),
         Error::Utf8(_) => Some((CloseCode::Invalid, NOT_UTF8)),
         Error::Protocol(ProtocolError::ReceivedAfterClosing | ProtocolError::ResetWithoutClosingHandshake) => None,
-        Error::Protocol(_) => Some((CloseCode::Protocol, "WebSocket protocol error")),
+        Error::Protocol(_) => Some((CloseCode::Protocol, PROTOCOL_ERROR)),
         _ => None,
     }
 }
@@ -508,22 +607,19 @@ const READ_BUFFER_BYTES: usize = 512;
 const SPARE_BUFFERS: usize = 128;
 const SPARE_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Bits in the first byte of a frame (RFC 6455, section 5.2): the message ends with it; it is a control frame.
-const FINAL: u8 = 0x80;
-const CONTROL: u8 = 0x08;
-
-/// The first byte of a text that is a frame of its own.
-const TEXT: u8 = FINAL | 0x01;
+/// The first byte of a text that is a frame of its own (RFC 6455, section 5.2): the message ends with it, and it is a text.
+const TEXT: u8 = 0x80 | 0x01;
 
 /// In the second byte: a mask follows; and so does the length, in two bytes.
 const MASKED: u8 = 0x80;
 const IN_TWO_BYTES: u8 = 126;
 
 const NOT_UTF8: &str = "text is not UTF-8";
+const TOO_LONG: &str = "message too long";
+const PROTOCOL_ERROR: &str = "WebSocket protocol error";
 
 #[cfg(test)]
 mod tests {
-    use super::super::http::Cors;
     use super::*;
 
     const UPGRADE: &[u8] = b"GET /ws?username=bob HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -547,7 +643,7 @@ mod tests {
 
     /// The events that bytes make.
     fn take(connection: &mut Connection, bytes: &[u8]) -> Vec<Event<'static>> {
-        let (limits, access) = (Limits::default(), Access { cors: Cors::Any, token: None });
+        let (limits, access) = (Limits::default(), Access::default());
         let mut bytes = bytes.to_vec();
         let mut input = &mut bytes[..];
         let mut events = Vec::new();
@@ -687,6 +783,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_begun_is_held_to_the_byte_and_freed_at_the_end() {
+        let mut connection = open();
+        let fragment = frame(0x01, &vec![b'x'; 60_000]);
+        receive(&mut connection, &fragment[..30_000]);
+        assert!((30_000..=60_010).contains(&connection.unfinished()), "{}", connection.unfinished());
+        receive(&mut connection, &fragment[30_000..]);
+        assert!((60_000..=65_536).contains(&connection.unfinished()), "{}", connection.unfinished());
+        receive(&mut connection, &frame(0x89, b"in between"));
+        assert_eq!(receive(&mut connection, &frame(0x80, b"")), [text(&"x".repeat(60_000))]);
+        assert_eq!(connection.unfinished(), 0);
+        receive(&mut connection, &fragment[..30_000]);
+        connection.expel(1008, "too slow", &Limits::default());
+        assert!(connection.output().ends_with(&close_frame(1008, "too slow")));
+        assert!(connection.unfinished() == 0 && connection.unsent() >= connection.output().len());
+        let mut head = new();
+        receive(&mut head, b"GET / HTTP/1.1\r\n");
+        assert!(head.unfinished() >= 16);
+    }
+
+    #[test]
     fn a_close_of_the_client_is_answered_and_ends_the_connection() {
         let mut connection = open();
         assert_eq!(receive(&mut connection, &frame(0x88, &1000u16.to_be_bytes())), []);
@@ -775,7 +891,8 @@ mod tests {
                 sent(&mut connection, length);
             }
             let Phase::Open(frames) = &connection.phase else { panic!("open") };
-            assert!(frames.websocket.is_none() && frames.partial.capacity() == 0 && connection.output.capacity() == 0);
+            assert!(frames.websocket.is_none() && connection.output.capacity() == 0);
+            assert_eq!((connection.unfinished(), connection.unsent()), (0, 0));
         }
         assert!(size_of::<Connection>() <= 80, "{} bytes", size_of::<Connection>());
     }

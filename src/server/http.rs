@@ -61,11 +61,20 @@ pub struct Door {
 pub struct Access {
     /// The origins of browsers.
     pub cors: Cors,
-    /// What a client has to know to come online, on a private server.
-    pub token: Option<AccessToken>,
+    /// On a private server, what a client has to know to come online: one of these.
+    pub tokens: Vec<AccessToken>,
+    /// The server is about to stop: it lets nobody in, and tells whoever asks to come again after so many seconds.
+    pub retry_after: Option<u64>,
 }
 
-/// A secret that all users of a private server share. It is not shown.
+impl Default for Access {
+    /// Everybody may come in.
+    fn default() -> Self {
+        Self { cors: Cors::Any, tokens: Vec::new(), retry_after: None }
+    }
+}
+
+/// A secret that users of a private server know. It is not shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessToken(String);
 
@@ -112,19 +121,31 @@ pub fn answer(request: &Request<'_, '_>, door: Door, access: &Access) -> Answer 
     let (path, query) = split_target(request.path.unwrap_or_default());
     let origin = origin(request);
     let response = |status| Response::new(status).cors(cors, origin).without_body_if(method == "HEAD");
+    let origins = request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("origin"));
+    if origins.count() > 1 {
+        // Which of them is the browser's cannot be told (RFC 6454, section 7.3: there is one at most).
+        return Response::new("400 Bad Request").text("a request has one Origin at most").finish();
+    }
+    let draining = |seconds: u64| response("503 Service Unavailable").header("Retry-After", &seconds.to_string());
     if method == "OPTIONS" {
         return response("204 No Content").finish();
     }
     match path {
         "/health" => match method {
-            "GET" | "HEAD" => response("200 OK").body("application/json", r#"{"status":"ok"}"#).finish(),
+            "GET" | "HEAD" => match access.retry_after {
+                Some(seconds) => draining(seconds).body("application/json", r#"{"status":"draining"}"#).finish(),
+                None => response("200 OK").body("application/json", r#"{"status":"ok"}"#).finish(),
+            },
             _ => response("405 Method Not Allowed").header("Allow", "GET, HEAD, OPTIONS").finish(),
         },
         WEBSOCKET_PATH if door.users => match method {
-            "GET" => upgrade(request, query, origin, access, response),
+            "GET" => match access.retry_after {
+                Some(seconds) => draining(seconds).text("the server is about to stop").finish(),
+                None => upgrade(request, query, origin, access, response),
+            },
             _ => response("405 Method Not Allowed").header("Allow", "GET, OPTIONS").finish(),
         },
-        METRICS_PATH if door.metrics && !is_forwarded(request) => match method {
+        METRICS_PATH if door.metrics && (!door.users || is_from_here(request)) => match method {
             "GET" => Answer::Metrics,
             _ => response("405 Method Not Allowed").header("Allow", "GET, OPTIONS").finish(),
         },
@@ -152,8 +173,8 @@ fn upgrade(
     access: &Access,
     response: impl Fn(&'static str) -> Response,
 ) -> Answer {
-    if let Some(token) = &access.token
-        && !given_access_token(request, query).is_some_and(|given| token.is(&given))
+    if !access.tokens.is_empty()
+        && !given_access_token(request, query).is_some_and(|given| access.tokens.iter().any(|token| token.is(&given)))
     {
         return response("401 Unauthorized")
             .header("WWW-Authenticate", "Bearer")
@@ -216,6 +237,27 @@ fn token(request: &Request<'_, '_>, query: &str) -> Result<Option<String>, &'sta
         Some(token) if token.len() > MAX_TOKEN_BYTES => Err("the token is longer than 128 bytes"),
         token => Ok(token.filter(|token| !token.is_empty())),
     }
+}
+
+/// Whether a program on this machine asks for itself, and neither for somebody behind a proxy nor for a page that a browser on
+/// this machine shows: a page may have any name look up as this machine (DNS rebinding), but that name stands in `Host`.
+fn is_from_here(request: &Request<'_, '_>) -> bool {
+    let mut hosts = request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("host"));
+    let is_here = match (hosts.next(), hosts.next()) {
+        // No browser leaves it out.
+        (None, _) => true,
+        (Some(host), None) => std::str::from_utf8(host.value).is_ok_and(|host| names_this_machine(host.trim())),
+        _ => false,
+    };
+    is_here && !is_forwarded(request)
+}
+
+/// Whether a `Host` is `localhost` or an address of loopback, perhaps with a port.
+fn names_this_machine(host: &str) -> bool {
+    let port = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let name = port.map_or(host, |(name, _)| name);
+    name.eq_ignore_ascii_case("localhost")
+        || parse_address(name).is_some_and(|address| address.to_canonical().is_loopback())
 }
 
 /// Whether a proxy has passed the request on.
@@ -406,7 +448,7 @@ mod tests {
     const USERS: Door = Door { users: true, metrics: false };
 
     fn ask(head: &str, cors: &Cors) -> Answer {
-        ask_at(head, USERS, &Access { cors: cors.clone(), token: None })
+        ask_at(head, USERS, &Access { cors: cors.clone(), ..Access::default() })
     }
 
     fn ask_at(head: &str, door: Door, access: &Access) -> Answer {
@@ -549,7 +591,8 @@ mod tests {
 
     #[test]
     fn a_private_server_wants_its_token() {
-        let access = Access { cors: Cors::Any, token: AccessToken::new("s3cret") };
+        let tokens = ["another", "s3cret"].iter().filter_map(|token| AccessToken::new(token)).collect();
+        let access = Access { tokens, ..Access::default() };
         let status = |query: &str, headers: &str| {
             let head = format!("GET /ws?username=bob{query} HTTP/1.1\r\n{WS}{headers}");
             text(ask_at(&head, USERS, &access))[9..12].to_owned()
@@ -565,21 +608,53 @@ mod tests {
             assert_eq!(status(query, headers), "401", "{query} {headers}");
         }
         assert_eq!(status("&access_token=s3cret", ""), "101");
+        assert_eq!(status("&access_token=another", ""), "101");
         assert_eq!(status("", "Authorization: bearer s3cret\r\n"), "101");
         let health = ask_at("GET /health HTTP/1.1\r\n", USERS, &access);
         assert!(text(health).contains("200 OK"), "health is for everybody");
     }
 
     #[test]
-    fn metrics_are_read_at_their_door_and_not_through_a_proxy() {
+    fn metrics_are_read_at_their_door_and_not_through_a_proxy_or_a_page() {
         let ask = |head: &str, users, metrics| {
-            let access = Access { cors: Cors::Any, token: None };
-            text(ask_at(head, Door { users, metrics }, &access))[9..12].to_owned()
+            text(ask_at(head, Door { users, metrics }, &Access::default()))[9..12].to_owned()
         };
         assert_eq!(ask("GET /metrics HTTP/1.1\r\n", true, false), "404");
         assert_eq!(ask("GET /metrics HTTP/1.1\r\n", true, true), "200");
         assert_eq!(ask("POST /metrics HTTP/1.1\r\n", true, true), "405");
-        assert_eq!(ask("GET /metrics HTTP/1.1\r\nX-Forwarded-For: 192.0.2.1\r\n", true, true), "404");
         assert_eq!(ask(&format!("GET /ws?username=bob HTTP/1.1\r\n{WS}"), false, true), "404");
+        let with = |header: &str, users| ask(&format!("GET /metrics HTTP/1.1\r\n{header}\r\n"), users, true);
+        assert_eq!(with("X-Forwarded-For: 192.0.2.1", true), "404");
+        assert_eq!(with("X-Forwarded-For: 192.0.2.1", false), "200", "at a port of their own");
+        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:8080", "127.9.9.9", "[::1]", "[::1]:8080"] {
+            assert_eq!(with(&format!("Host: {host}"), true), "200", "{host}");
+        }
+        for host in
+            ["chat.example", "evil.example:8080", "192.0.2.1", "localhost.evil.example", "", "[::2]:8080", "x:y"]
+        {
+            assert_eq!(with(&format!("Host: {host}"), true), "404", "{host}");
+            assert_eq!(with(&format!("Host: {host}"), false), "200", "{host} at a port of their own");
+        }
+        assert_eq!(with("Host: localhost\r\nHost: evil.example", true), "404");
+    }
+
+    #[test]
+    fn two_origins_are_refused() {
+        let request = |origins: &str| {
+            let only = Cors::Only(vec!["https://a.example".to_owned()]);
+            [Cors::Any, only].map(|cors| status(&format!("GET /ws?username=bob HTTP/1.1\r\n{WS}{origins}"), &cors))
+        };
+        assert_eq!(request("Origin: https://a.example\r\n"), ["101", "101"]);
+        assert_eq!(request("Origin: https://a.example\r\nOrigin: https://b.example\r\n"), ["400", "400"]);
+        assert_eq!(request("origin: https://b.example\r\nOrigin: https://a.example\r\n"), ["400", "400"]);
+    }
+
+    #[test]
+    fn a_server_that_is_about_to_stop_says_when_to_come_again() {
+        let access = Access { retry_after: Some(7), ..Access::default() };
+        for head in [&*format!("GET /ws?username=bob HTTP/1.1\r\n{WS}"), "GET /health HTTP/1.1\r\n"] {
+            let answer = text(ask_at(head, USERS, &access));
+            assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\r\nRetry-After: 7\r\n"), "{answer}");
+        }
     }
 }

@@ -223,6 +223,11 @@ impl Hub {
         Self { relays: relays.map(|relays| (relays, unix_time)), ..self }
     }
 
+    /// Tells them of these from now on.
+    pub fn set_relays(&mut self, relays: Option<Relays>, unix_time: fn() -> u64) {
+        self.relays = relays.map(|relays| (relays, unix_time));
+    }
+
     /// Takes `username` online at `conn`. A name with a token goes to the same token only; whoever holds the name and
     /// has to give way is closed (protocol 2.6).
     ///

@@ -17,6 +17,10 @@ pub struct Limits {
     pub ping_interval: Duration,
     /// How long a client may go without sending a byte before it is cut.
     pub silence: Duration,
+    /// How fast a client has to go on with a message that it has begun, and with what waits for it. One that does not is cut.
+    pub pace: Pace,
+    /// How many bytes of unfinished messages and unsent ones are held in all. Beyond, the furthest behind is cut.
+    pub held_bytes: usize,
     /// How many bytes may wait to be sent to one client. One that is further behind is cut with 1008, and whoever sent to
     /// it is told `RELAY_FAILED`.
     pub unsent_bytes: usize,
@@ -36,6 +40,8 @@ pub struct Limits {
     pub clients: usize,
     /// Clients from one IPv4 address or one IPv6 network of 64 bits. More get 429. Loopback is not capped.
     pub clients_per_address: Option<usize>,
+    /// Clients from one IPv6 network of 48 bits. More get 429.
+    pub clients_per_network: Option<usize>,
     /// Clients that come from one address, be it one after the other. More get 429. Loopback is not counted.
     pub arrivals: Option<Rate>,
     /// Open sessions in all. One more ends the oldest.
@@ -56,6 +62,8 @@ impl Default for Limits {
             head_time: Duration::from_secs(10),
             ping_interval: Duration::from_secs(25),
             silence: Duration::from_secs(60),
+            pace: Pace { time: Duration::from_secs(30), bytes: 2048 },
+            held_bytes: 256 * 1024 * 1024,
             unsent_bytes: 256 * 1024,
             close_time: Duration::from_secs(3),
             frames: Some(Rate { amount: 200, per: Duration::from_secs(1), burst: 2000 }),
@@ -65,6 +73,7 @@ impl Default for Limits {
             refusals: Rate { amount: 50, per: Duration::from_secs(1), burst: 1000 },
             clients: 1_000_000,
             clients_per_address: Some(256),
+            clients_per_network: Some(16_384),
             arrivals: Some(Rate { amount: 5, per: Duration::from_secs(1), burst: 512 }),
             sessions: 1_000_000,
             sessions_per_name: 1000,
@@ -75,19 +84,48 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Switches the buckets and the cap per address off, for benchmarks and private networks.
+    /// Switches the buckets and the caps per address and network off, for benchmarks and private networks.
     pub fn without_rates(self) -> Self {
-        Self { frames: None, bytes: None, calls: None, clients_per_address: None, arrivals: None, ..self }
+        let (clients_per_address, clients_per_network) = (None, None);
+        Self {
+            frames: None,
+            bytes: None,
+            calls: None,
+            clients_per_address,
+            clients_per_network,
+            arrivals: None,
+            ..self
+        }
+    }
+
+    /// Lets as many come at once from an address as may be there, twice over: after a restart all of them come back, and
+    /// some more than once.
+    pub fn with_arrivals_of_all(self) -> Self {
+        let all = self.clients_per_address.map_or(0, |cap| u32::try_from(cap.saturating_mul(2)).unwrap_or(u32::MAX));
+        let arrivals = self.arrivals.map(|rate| Rate { burst: rate.burst.max(all), ..rate });
+        Self { arrivals, ..self }
     }
 }
 
+/// How fast a client has to go on with what it makes the server hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// In this time it sends
+    pub time: Duration,
+    /// so many bytes at least of a message that is not finished, and takes one byte at least of what waits for it.
+    pub bytes: usize,
+}
+
 /// The limits for people: what is bounded, the default, the variable that changes it, and what happens beyond.
-pub const TABLE: [(&str, &str, &str, &str); 22] = [
+pub const TABLE: [(&str, &str, &str, &str); 26] = [
     ("a message", "64 KiB", "", "closed with 1009"),
     ("a request head", "8 KiB", "", "431"),
     ("time for the request head", "10 s", "", "408"),
     ("time between pings", "25 s", "PING_INTERVAL", ""),
     ("time without a byte", "2.4 pings: 60 s", "PING_INTERVAL", "closed with 1008"),
+    ("a client with an unfinished message", "sends 2 KiB in 30 s", "", "closed with 1008"),
+    ("a client for whom something waits", "takes a byte in 30 s", "", "closed with 1008"),
+    ("unfinished and unsent bytes of all clients", "256 MiB", "MAX_HELD_BYTES", "the furthest behind is cut"),
     ("bytes that wait for one client", "256 KiB", "", "closed with 1008; the sender gets RELAY_FAILED"),
     ("time for the close handshake", "3 s", "", "cut"),
     ("messages, pings and pongs of a client", "200/s, 2,000 at once", "RATE_LIMITS=off", "RATE_LIMITED, not delivered"),
@@ -101,9 +139,15 @@ pub const TABLE: [(&str, &str, &str, &str); 22] = [
     ),
     ("answers RATE_LIMITED to a client", "50/s, 1,000 at once", "", "dropped without a word"),
     ("messages of a client that can be right for nobody", "50, one fades each second", "", "closed with 1008"),
-    ("clients", "1,000,000", "MAX_CLIENTS", "503"),
+    ("clients", "1,000,000", "MAX_CLIENTS", "503; /health and /metrics are answered"),
     ("clients of an address (IPv6: a /64)", "256", "MAX_CLIENTS_PER_ADDRESS", "429; loopback is not capped"),
-    ("new clients of an address", "5/s, 512 at once", "RATE_LIMITS=off", "429; loopback is not counted"),
+    ("clients of an IPv6 /48", "16,384", "MAX_CLIENTS_PER_NETWORK", "429"),
+    (
+        "new clients of an address",
+        "5/s, 512 or twice the cap at once",
+        "RATE_LIMITS=off",
+        "429; loopback is not counted",
+    ),
     ("header lines of a request", "64", "", "431"),
     ("open sessions", "1,000,000", "MAX_SESSIONS", "the oldest ends"),
     ("open sessions begun by one name", "1,000", "", "RATE_LIMITED"),

@@ -13,6 +13,8 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::clients::SEND_BUFFER_BYTES;
+
 /// A listening socket.
 pub struct Listener {
     socket: TcpListener,
@@ -100,6 +102,8 @@ fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
     // Each message is written at once and whole; waiting to fill a packet would only add delay. What is accepted here
     // inherits it (tcp(7)), and where it does not, it is only slower.
     socket.set_tcp_nodelay(true)?;
+    // The system grows it as it likes otherwise, to megabytes for a client that does not read.
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(TcpListener::from_std(socket.into()))

@@ -27,11 +27,14 @@ impl<T: Spread + ?Sized> Spread for std::rc::Rc<T> {
 }
 
 impl Spread for std::net::IpAddr {
-    /// An address, or its network: the lower half of an IPv6 address does not count.
+    /// An address, or its network: the lower half of an IPv6 address does not count, and larger networks end in zeros.
     fn spread(&self) -> usize {
         match self {
             Self::V4(address) => address.to_bits() as usize,
-            Self::V6(address) => (address.to_bits() >> 64) as usize,
+            Self::V6(address) => {
+                let network = (address.to_bits() >> 64) as u64;
+                (network.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize
+            }
         }
     }
 }
