@@ -11,7 +11,8 @@
 //! * [`server`]: the mio loop; beneath it all clients with their streams; and, pure: the hub, sessions, one client's
 //!   connection, HTTP, tables, timers, settings.
 //! * [`peer`]: the handle and its thread; beneath it, pure: the engine (what a peer does on every input), trust (who the other
-//!   side is) and the cipher; and two rooms of I/O: the connection to the server, and WebRTC with the ways to its relays.
+//!   side is), the cipher, and the guard (what of the other side's packets reaches WebRTC); and two rooms of I/O: the
+//!   connection to the server, and WebRTC with the ways to its relays.
 //! * [`options`]: what both programs of a peer take: each setting with its flag, its environment variable and its key in the
 //!   profile's file; beneath it the start, which reads all three.
 //! * `stderr`: what every program says there, and how much of it `RUST_LOG` wants.

@@ -63,6 +63,7 @@ mod dial;
 pub mod engine;
 pub mod event;
 pub mod frame;
+pub mod guard;
 pub mod ice;
 pub mod keys;
 pub mod login;

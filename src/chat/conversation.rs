@@ -920,7 +920,7 @@ fn cause(reason: &CloseReason) -> Option<Failure> {
         | CloseReason::Unproven
         | CloseReason::KeyChanged
         | CloseReason::BadKey => Some(Failure::Untrusted),
-        CloseReason::Unreadable | CloseReason::Exhausted => Some(Failure::Lost),
+        CloseReason::Unreadable | CloseReason::Exhausted | CloseReason::RulesBroken { .. } => Some(Failure::Lost),
         _ => Some(Failure::Unreached),
     }
 }

@@ -148,6 +148,8 @@ fn reason_name(reason: &CloseReason) -> &'static str {
         CloseReason::KeyChanged => "key_changed",
         CloseReason::Unreadable => "unreadable",
         CloseReason::Exhausted => "exhausted",
+        CloseReason::RulesBroken { .. } => "rules_broken",
+        CloseReason::Crashed => "crashed",
         CloseReason::Failed { .. } => "failed",
         CloseReason::Refused { .. } => "refused",
     }

@@ -542,8 +542,13 @@ impl Engine {
             }
             let reason = match call.closed(reason) {
                 // Who has left a chat says so in it; this is only a call that was to carry it on. And what could not be opened
-                // may be of an earlier one.
-                CloseReason::PeerLeft | CloseReason::NotProven if self.chats.contains_key(&peer) => {
+                // may be of an earlier one, and what breaks the rules be somebody else.
+                CloseReason::PeerLeft
+                | CloseReason::NotProven
+                | CloseReason::RulesBroken { .. }
+                | CloseReason::Crashed
+                    if self.chats.contains_key(&peer) =>
+                {
                     CloseReason::ConnectionLost
                 }
                 reason => reason,

@@ -192,6 +192,13 @@ pub enum CloseReason {
     Unreadable,
     /// The chat has had as many texts as one session allows.
     Exhausted,
+    /// The other side kept sending what no program that keeps to the rules of WebRTC sends.
+    RulesBroken {
+        /// In what way.
+        what: &'static str,
+    },
+    /// A fault of WebRTC on our side, which is no fault of the connection.
+    Crashed,
     /// WebRTC failed.
     Failed {
         /// What it says.
@@ -262,6 +269,10 @@ impl fmt::Display for CloseReason {
             ),
             Self::Unreadable => f.write_str("too many texts in a row could not be decrypted"),
             Self::Exhausted => f.write_str("the session is used up; call again for a new one"),
+            Self::RulesBroken { what } => {
+                write!(f, "the other side's program broke the rules of WebRTC and was cut off: it sent {what}")
+            }
+            Self::Crashed => f.write_str("WebRTC met with a fault of its own; call again, and tell its maintainers"),
             Self::Failed { message } => write!(f, "the connection failed: {message}"),
             Self::Refused { code, message } => write!(f, "the server refused: {message} ({code})"),
         }

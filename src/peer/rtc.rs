@@ -12,10 +12,17 @@
 //! | A handshake that has lost a datagram waits for ever, once a record has come that is of no use | `repeat`: the last `flight` is sent again | `losses::any_one_datagram_of_a_handshake_may_be_lost` |
 //! | A stale nonce (438) ends a channel, a permission and a refresh | `stale`: the request is made again | `turn::a_chat_lives_through_a_relay_whose_nonces_are_stale_at_once` |
 //! | TURN servers are reached over UDP alone, so nothing knows of the end of a stream to one | `detour`, and `relay`: it ends a connection that goes through it | `relay::streams::a_stream_that_breaks_interrupts_a_chat_which_goes_on_by_the_next` |
+//! | FORWARD-TSN loops up to 2³¹ times | `guard` | `attack::forward_tsn_costs_nothing` |
+//! | Lengths in ERROR, ABORT and messages of data channels are sliced unchecked, which panics | `guard` | `attack::malformed_packets_end_no_program` |
+//! | Reassembly, streams, resets and associations are not bounded | `guard` | `attack::an_endless_message_takes_no_memory`, `attack::crumbs_take_no_memory`, `attack::channels_without_end_take_no_memory` |
+//! | An ERROR chunk ends the association | `guard`, which drops it | `guard::tests::chunks_that_no_chat_needs_are_dropped` there |
+//! | A task that panics leaves a chat that looks open | [`caught`] | `a_panic_ends_the_task_alone` there |
 
+mod caught;
 mod detour;
 mod flight;
 mod framing;
+mod guarded;
 mod pace;
 mod prompt;
 mod relay;
@@ -47,7 +54,9 @@ use webrtc::peer_connection::{
     SettingEngineBuilder,
 };
 
+use caught::{Caught, Panicked};
 use detour::Detours;
+use guarded::{CIPHER_SUITES, Provider, Watch};
 use pace::Pace;
 use prompt::Prompt;
 use relay::Relay;
@@ -238,7 +247,13 @@ async fn serve(config: Config, outlet: Outlet, mut commands: UnboundedReceiver<(
             while tasks.try_join_next().is_some() {}
             let (sender, receiver) = mpsc::unbounded_channel();
             connections.insert(id, sender);
-            tasks.spawn(live(id, config, !is_own, outlet.clone(), receiver));
+            let living = Caught::new(Box::pin(live(id, config, !is_own, outlet.clone(), receiver)));
+            let outlet = outlet.clone();
+            tasks.spawn(async move {
+                if living.await == Err(Panicked) {
+                    outlet.send(Input::Closed { id, reason: CloseReason::Crashed }).await;
+                }
+            });
         }
         if let Some(connection) = connections.get(&id) {
             // A connection that has ended has said so.
@@ -269,8 +284,12 @@ async fn live(
         return;
     }
     let detours = Detours::new(&config.ice_servers, config.proxy.as_ref(), config.is_behind_proxy, relay.clone());
+    let broken = notes.clone();
+    let watch = Watch::new(move |what| {
+        let _ = broken.send(Note::Ended(CloseReason::RulesBroken { what }));
+    });
     // On the heap, since what it takes to build a connection would be part of this task for as long as it lives.
-    let connection = match Box::pin(build(&config, &notes, &pace, &relay, &detours)).await {
+    let connection = match Box::pin(build(&config, &notes, &pace, &relay, &detours, &watch)).await {
         Ok(connection) => connection,
         Err(error) => {
             outlet.send(Input::Closed { id, reason: failed(&error) }).await;
@@ -279,7 +298,7 @@ async fn live(
     };
     let is_relay_only = config.is_relay_only;
     let mut link =
-        Link { id, connection, outlet, notes, pace, is_relay_only, queue: None, writer: None, channel: None };
+        Link { id, connection, outlet, notes, pace, watch, is_relay_only, queue: None, writer: None, channel: None };
     let no_relay = || CloseReason::NoRelay(NoRelay { cause: relay.trouble(), is_offered });
     let mut parting = Parting::Sent;
     let ended = loop {
@@ -316,7 +335,8 @@ async fn live(
     pace.active();
     match ended {
         Some(reason) => {
-            relay.close(&connection).await;
+            // What is broken may take its time.
+            let _ = timeout(CLOSE_TIME, relay.close(&connection)).await;
             outlet.send(Input::Closed { id, reason }).await;
         }
         None => {
@@ -331,7 +351,7 @@ async fn live(
                     config.has_lost.store(true, Ordering::SeqCst);
                 }
             }
-            relay.close(&connection).await;
+            let _ = timeout(CLOSE_TIME, relay.close(&connection)).await;
         }
     }
     detours.end().await;
@@ -408,6 +428,7 @@ struct Link {
     outlet: Outlet,
     notes: UnboundedSender<Note>,
     pace: Arc<Pace>,
+    watch: Arc<Watch>,
     is_relay_only: bool,
     /// Held for as long as the connection lives, so that it is known by it.
     queue: Option<Gauge>,
@@ -496,8 +517,8 @@ impl Link {
     /// Starts to read and to write the channel, each in a task of its own: neither waits for the other.
     fn attach(&mut self, channel: Arc<dyn DataChannel>) {
         let (id, outlet, notes, pace) = (self.id, self.outlet.clone(), self.notes.clone(), self.pace.clone());
-        let reader = channel.clone();
-        tokio::spawn(async move {
+        let (reader, watch) = (channel.clone(), self.watch.clone());
+        spawn(&self.notes, async move {
             let (mut is_open, mut is_closed) = (false, false);
             let mut last_wait: Option<Instant> = None;
             loop {
@@ -519,6 +540,7 @@ impl Link {
                 match event {
                     Some(DataChannelEvent::OnMessage(message)) => {
                         pace.active();
+                        watch.take();
                         let text = message.is_string.then(|| String::from_utf8(message.data.into()).ok()).flatten();
                         if outlet.send(Input::Received { id, text }).await {
                             last_wait = Some(Instant::now());
@@ -533,7 +555,7 @@ impl Link {
         });
         let (texts, mut receiver) = mpsc::unbounded_channel::<(String, Waiting)>();
         let (writer, notes, pace) = (channel.clone(), self.notes.clone(), self.pace.clone());
-        let task = tokio::spawn(async move {
+        let task = spawn(&self.notes, async move {
             while let Some((text, _waiting)) = receiver.recv().await {
                 pace.active();
                 if let Err(error) = writer.send_text(&text).await {
@@ -547,20 +569,34 @@ impl Link {
     }
 }
 
+/// Runs a task of the connection whose panic ends it.
+fn spawn(
+    notes: &UnboundedSender<Note>,
+    future: impl Future<Output = ()> + Send + 'static,
+) -> tokio::task::JoinHandle<()> {
+    let notes = notes.clone();
+    tokio::spawn(async move {
+        if Caught::new(Box::pin(future)).await == Err(Panicked) {
+            let _ = notes.send(Note::Ended(CloseReason::Crashed));
+        }
+    })
+}
+
 async fn build(
     config: &Config,
     notes: &UnboundedSender<Note>,
     pace: &Arc<Pace>,
     relay: &Relay,
     detours: &Detours,
+    watch: &Arc<Watch>,
 ) -> Result<Arc<dyn PeerConnection>, Error> {
     // To ask a network for a name of the peer's would show it that we are there.
     if config.is_relay_only {
-        return build_with(config, notes, pace, relay, detours, MulticastDnsMode::Disabled).await;
+        return build_with(config, notes, pace, relay, detours, watch, MulticastDnsMode::Disabled).await;
     }
-    match build_with(config, notes, pace, relay, detours, MulticastDnsMode::QueryOnly).await {
+    match build_with(config, notes, pace, relay, detours, watch, MulticastDnsMode::QueryOnly).await {
         // A machine with nothing but loopback has no multicast, and needs none.
-        Err(_) => build_with(config, notes, pace, relay, detours, MulticastDnsMode::Disabled).await,
+        Err(_) => build_with(config, notes, pace, relay, detours, watch, MulticastDnsMode::Disabled).await,
         built => built,
     }
 }
@@ -571,6 +607,7 @@ async fn build_with(
     pace: &Arc<Pace>,
     relay: &Relay,
     detours: &Detours,
+    watch: &Arc<Watch>,
     multicast: MulticastDnsMode,
 ) -> Result<Arc<dyn PeerConnection>, Error> {
     let servers = config.ice_servers.iter().map(|server| RTCIceServer {
@@ -589,6 +626,8 @@ async fn build_with(
         // Lost after both together. Nobody acts upon the first, so it does not come while a silent connection sleeps.
         .with_ice_timeouts(Some(config.lost_after * 2 / 3), Some(config.lost_after / 3), Some(KEEPALIVE))
         .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(MAX_MESSAGE as u32))
+        .with_crypto_provider(Arc::new(Provider::new(watch.clone())))
+        .with_dtls_cipher_suites(CIPHER_SUITES.to_vec())
         .build();
     // A wildcard stands for every interface but loopback.
     let mut addresses = vec!["0.0.0.0:0".to_owned(), "[::]:0".to_owned()];
@@ -599,7 +638,11 @@ async fn build_with(
     let policy = if config.is_relay_only { RTCIceTransportPolicy::Relay } else { RTCIceTransportPolicy::All };
     let configuration =
         RTCConfigurationBuilder::new().with_ice_servers(servers.collect()).with_ice_transport_policy(policy).build();
-    let runtime = Prompt::new(pace.clone(), relay.clone(), detours.clone());
+    let crashed = notes.clone();
+    let on_panic = move || {
+        let _ = crashed.send(Note::Ended(CloseReason::Crashed));
+    };
+    let runtime = Prompt::new(pace.clone(), relay.clone(), detours.clone(), Arc::new(on_panic));
     let connection = PeerConnectionBuilder::new()
         .with_configuration(configuration)
         .with_setting_engine(settings)
@@ -685,6 +728,9 @@ const READ_TIME_UNKNOWN: Duration = Duration::from_millis(500);
 const LAST_TEXTS: Duration = Duration::from_millis(20);
 const LAST_TEXTS_OF_SLOW: Duration = Duration::from_millis(1500);
 const SLOW_READER: Duration = Duration::from_secs(10);
+
+/// How long a connection may take to close.
+const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 /// How long all connections together may take to end.
 const END_TIME: Duration = Duration::from_secs(30);

@@ -244,7 +244,9 @@ impl CloseReason {
             | Self::NotProven
             | Self::Unproven
             | Self::KeyChanged
-            | Self::Unreadable => true,
+            | Self::Unreadable
+            | Self::RulesBroken { .. }
+            | Self::Crashed => true,
         }
     }
 }
@@ -566,6 +568,10 @@ impl Engine {
             None => self.finish(peer, reason, out),
             Some(Lasting { state: State::Leaving(_), .. }) => self.finish(peer, CloseReason::Left, out),
             Some(_) if resume_for.is_zero() => self.finish(peer, CloseReason::ConnectionLost, out),
+            // It would come to the same again.
+            Some(_) if matches!(reason, CloseReason::RulesBroken { .. } | CloseReason::Crashed) => {
+                self.finish(peer, reason, out);
+            }
             Some(lasting) => {
                 // Mostly both notice at once; then one of them calls.
                 let next = if is_first { now } else { now + FIRST_PAUSE };

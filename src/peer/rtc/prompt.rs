@@ -3,6 +3,7 @@
 //! nobody says anything, which is what a bot with a hundred silent peers spends its time with. Look-ups of names are bounded,
 //! since the driver does nothing else meanwhile.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle as TaskHandle, Runtime, TokioRuntime,
 };
 
+use super::caught::Caught;
 use super::detour::Detours;
 use super::pace::Pace;
 use super::relay::{Overheard, Relay};
@@ -24,10 +26,13 @@ use super::socket::{Multicast, Socket};
 use crate::peer::clock::Clock;
 use crate::peer::ice::NoRelayCause;
 
+/// What is called when a task of the connection has panicked.
+pub type OnPanic = Arc<dyn Fn() + Send + Sync>;
+
 /// Tokio, at a connection's pace.
-#[derive(Debug)]
 pub struct Prompt {
     inner: TokioRuntime,
+    on_panic: OnPanic,
     pace: Arc<Pace>,
     relay: Relay,
     detours: Detours,
@@ -38,10 +43,16 @@ pub struct Prompt {
 }
 
 impl Prompt {
-    /// Sleeps at this pace, looks after the relay, and takes detours to some.
-    pub fn new(pace: Arc<Pace>, relay: Relay, detours: Detours) -> Self {
+    /// Sleeps at this pace, looks after the relay, takes detours to some, and says when a task has panicked.
+    pub fn new(pace: Arc<Pace>, relay: Relay, detours: Detours, on_panic: OnPanic) -> Self {
         let look_up_until = Instant::now() + LOOK_UP_TIME;
-        Self { inner: TokioRuntime, pace, relay, detours, clock: Clock::default(), look_up_until }
+        Self { inner: TokioRuntime, on_panic, pace, relay, detours, clock: Clock::default(), look_up_until }
+    }
+}
+
+impl fmt::Debug for Prompt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Prompt")
     }
 }
 
@@ -49,7 +60,12 @@ type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 impl Runtime for Prompt {
     fn spawn(&self, future: Boxed<'static, ()>) -> Box<dyn TaskHandle> {
-        self.inner.spawn(future)
+        let on_panic = self.on_panic.clone();
+        self.inner.spawn(Box::pin(async move {
+            if Caught::new(future).await.is_err() {
+                on_panic();
+            }
+        }))
     }
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
