@@ -26,6 +26,7 @@ const IO: &[&str] = &[
     "peer/rtc/guarded.rs",
     "peer/rtc/pace.rs",
     "peer/rtc/prompt.rs",
+    "peer/rtc/pulse.rs",
     "peer/rtc/relay.rs",
     "peer/rtc/repeat.rs",
     "peer/rtc/socket.rs",

@@ -623,6 +623,7 @@ impl Loop {
                 let events = signaling.tick(now, self.poll.registry());
                 self.hear(events, now);
             }
+            self.watch_webrtc(now);
             self.handle(Input::Tick, now);
             self.kept.set(self.engine.kept_bytes());
             self.deliver();
@@ -694,6 +695,15 @@ impl Loop {
         // In this order, so that no moment looks as if less was waiting than there is.
         self.kept.set(self.engine.kept_bytes());
         self.queued.subtract(bytes);
+    }
+
+    /// Begins anew with WebRTC if it does not answer any more.
+    fn watch_webrtc(&mut self, now: Instant) {
+        let Some(lost) = self.rtc.watch(now) else { return };
+        self.tell(Event::Restarted);
+        for id in lost {
+            self.handle(Input::Closed { id, reason: CloseReason::ConnectionLost }, now);
+        }
     }
 
     /// Takes what WebRTC brings, as long as the user takes what comes of it. At the end it is only acknowledgements.
@@ -795,7 +805,7 @@ impl Loop {
         }
         let engine = self.engine.next_deadline(self.clock.now());
         let signaling = self.signaling.as_ref().and_then(Signaling::next_deadline);
-        let next = [engine, signaling, self.ends_at].into_iter().flatten().min()?;
+        let next = [engine, signaling, self.ends_at, self.rtc.next_watch()].into_iter().flatten().min()?;
         let mut timeout = next.saturating_duration_since(self.clock.now()) + Duration::from_millis(1);
         // Where somebody is waited for, it is to be seen if the program stands still meanwhile.
         if engine.is_some() {

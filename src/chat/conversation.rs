@@ -430,6 +430,9 @@ impl Conversation {
             Event::NotSent { peer, id, text, reason } => self.not_sent(peer, id, text, reason),
             Event::Closed { peer, reason } => self.closed(peer, reason),
             Event::Refused { peer, reason } => self.refused(peer, reason),
+            Event::Restarted => {
+                vec![notice("WebRTC did not answer for ten seconds, by a fault of its own, and was started anew")]
+            }
             Event::ServerError { code, message } => vec![Effect::Show(Report::ServerError { code, message })],
         }
     }

@@ -215,10 +215,14 @@ impl Terminal {
         let _ = termios::tcsetattr(&self.0.tty, SetArg::TCSANOW, &modes.0);
     }
 
-    /// A thread that panics may do so in the middle of a line.
+    /// A thread of the terminal that panics may do so in the middle of a line. The threads of the peer have names: what becomes of
+    /// theirs is told as an event, and the terminal goes on.
     fn give_back_on_panic(&self) {
         let (terminal, report) = (self.clone(), std::panic::take_hook());
         std::panic::set_hook(Box::new(move |info| {
+            if !matches!(thread::current().name(), None | Some("main")) {
+                return log::error!("{info}");
+            }
             if let (Ok(modes), false) = (terminal.0.modes.try_lock(), terminal.0.is_over.load(Ordering::SeqCst)) {
                 let _ = termios::tcsetattr(&terminal.0.tty, SetArg::TCSANOW, &modes.0);
                 let _ = terminal.0.shown.try_lock().map(|mut shown| shown.out.write_all(PASTE_OFF.as_bytes()));

@@ -108,6 +108,9 @@ pub enum Event {
         /// Why.
         reason: CloseReason,
     },
+    /// WebRTC did not answer for ten seconds, for a fault of its own, and was started anew. Chats that were open are interrupted, or
+    /// at their end, which is told of each.
+    Restarted,
     /// The server could not serve a message of ours, and does not say which.
     ServerError {
         /// One of the protocol's error codes.

@@ -25,6 +25,7 @@ mod framing;
 mod guarded;
 mod pace;
 mod prompt;
+mod pulse;
 mod relay;
 mod repeat;
 mod socket;
@@ -59,6 +60,7 @@ use detour::Detours;
 use guarded::{CIPHER_SUITES, Provider, Watch};
 use pace::Pace;
 use prompt::Prompt;
+use pulse::{Pulse, Watcher};
 use relay::Relay;
 
 use super::Gauge;
@@ -103,6 +105,9 @@ pub enum Command {
     Transmit(String, Waiting),
     /// End, once what is to be waited for has come.
     Close(Parting),
+    /// Say that the thread stands still, and let it, until the other end is gone.
+    #[cfg(test)]
+    Freeze(std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>),
 }
 
 /// Where inputs of the engine go: a bounded mailbox and the loop to be woken. Whoever is faster than the loop waits,
@@ -133,15 +138,53 @@ impl Outlet {
 
 /// The thread on which all connections live.
 pub struct Rtc {
-    commands: Option<UnboundedSender<(ConnectionId, Command)>>,
-    thread: Option<JoinHandle<()>>,
+    config: Config,
+    outlet: Outlet,
+    thread: Option<Running>,
     /// Bytes that wait to be sent, of all connections together and of each.
     queued: Gauge,
     queues: HashMap<ConnectionId, Gauge>,
     /// The STUN and TURN servers that the server has named last, if they are used.
     offered: Vec<IceServer>,
-    uses_offered: bool,
-    has_proxy: bool,
+}
+
+/// A thread that runs.
+struct Running {
+    commands: UnboundedSender<(ConnectionId, Command)>,
+    thread: JoinHandle<()>,
+    /// Ends with it.
+    done: std::sync::mpsc::Receiver<()>,
+    watcher: Watcher,
+}
+
+impl Running {
+    fn start(config: Config, outlet: Outlet) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let (ending, done) = std::sync::mpsc::channel();
+        let pulse = Pulse::default();
+        let watcher = Watcher::new(pulse.clone());
+        let thread = thread::Builder::new().name("lowkey-rtc".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = serve(config, outlet, receiver) => {}
+                    () = pulse.beat() => {}
+                }
+            });
+            // A name that is still being looked up is not waited for.
+            runtime.shutdown_background();
+            drop(ending);
+        })?;
+        Ok(Self { commands, thread, done, watcher })
+    }
+
+    /// Ends all connections in order and waits for that, [`END_TIME`] at most, unless the thread does not turn any more.
+    fn end(self) {
+        drop(self.commands);
+        if self.watcher.wait(&self.done) {
+            let _ = self.thread.join();
+        }
+    }
 }
 
 impl Rtc {
@@ -150,35 +193,50 @@ impl Rtc {
     /// # Errors
     /// The system has no thread or no descriptors to give.
     pub fn start(config: Config, outlet: Outlet, queued: Gauge) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (commands, receiver) = mpsc::unbounded_channel();
-        let (uses_offered, has_proxy) = (config.uses_offered, config.proxy.is_some());
-        let thread = thread::Builder::new().name("lowkey-rtc".to_owned()).spawn(move || {
-            runtime.block_on(serve(config, outlet, receiver));
-            // A name that is still being looked up is not waited for.
-            runtime.shutdown_background();
-        })?;
-        let (commands, thread) = (Some(commands), Some(thread));
-        let (queues, offered) = (HashMap::new(), Vec::new());
-        Ok(Self { commands, thread, queued, queues, offered, uses_offered, has_proxy })
+        let thread = Some(Running::start(config.clone(), outlet.clone())?);
+        Ok(Self { config, outlet, thread, queued, queues: HashMap::new(), offered: Vec::new() })
+    }
+
+    /// When to [`watch`](Self::watch) the thread next, if there is a connection.
+    pub fn next_watch(&self) -> Option<Instant> {
+        let thread = self.thread.as_ref()?;
+        thread.watcher.next_look().filter(|_| self.queues.values().any(Gauge::is_shared))
+    }
+
+    /// Looks after the thread, and starts another one if it does not turn any more. The connections that are lost by that, if
+    /// so; the old thread is left to itself.
+    pub fn watch(&mut self, now: Instant) -> Option<Vec<ConnectionId>> {
+        if !self.thread.as_mut()?.watcher.is_stuck(now) {
+            return None;
+        }
+        match Running::start(self.config.clone(), self.outlet.clone()) {
+            Ok(fresh) => self.thread = Some(fresh),
+            // It is tried again at the next look.
+            Err(error) => {
+                warn!("webrtc: no new thread: {error}");
+                return None;
+            }
+        }
+        let lost = self.queues.drain().filter(|(_, queue)| queue.is_shared()).map(|(id, _)| id);
+        Some(lost.collect())
     }
 
     /// Uses these STUN and TURN servers, which the server names, for the connections to come. Where there is a proxy, the server is
     /// not to learn what it hides, so of those only such are used that are reached by it.
     pub fn take_offered(&mut self, mut servers: Vec<IceServer>) {
-        if self.has_proxy {
+        if self.config.proxy.is_some() {
             servers.retain(IceServer::is_stream);
         }
-        if self.uses_offered {
+        if self.config.uses_offered {
             self.offered = servers;
         }
     }
 
     /// Gives a connection something to do.
     pub fn command(&self, id: ConnectionId, command: Command) {
-        if let Some(commands) = &self.commands {
+        if let Some(thread) = &self.thread {
             // The thread ends only once this sender is gone.
-            let _ = commands.send((id, command));
+            let _ = thread.commands.send((id, command));
         }
     }
 
@@ -226,11 +284,9 @@ impl Drop for Waiting {
 }
 
 impl Drop for Rtc {
-    /// Ends all connections in order and waits for that, [`END_TIME`] at most.
     fn drop(&mut self) {
-        self.commands = None;
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+            thread.end();
         }
     }
 }
@@ -299,6 +355,8 @@ async fn live(
     let is_relay_only = config.is_relay_only;
     let mut link =
         Link { id, connection, outlet, notes, pace, watch, is_relay_only, queue: None, writer: None, channel: None };
+    // What tells of a loss may itself be what is lost.
+    let (mut is_late, mut look_at) = (false, link.pace.heard_until(SILENCE));
     let no_relay = || CloseReason::NoRelay(NoRelay { cause: relay.trouble(), is_offered });
     let mut parting = Parting::Sent;
     let ended = loop {
@@ -312,6 +370,16 @@ async fn live(
                 Some(command) => link.obey(command).await,
             },
             () = relay.broken() => break Some(CloseReason::ConnectionLost),
+            () = tokio::time::sleep_until(look_at.into()) => {
+                let heard_until = link.pace.heard_until(config.lost_after + SILENCE);
+                let is_silent = heard_until <= Instant::now();
+                if is_silent && is_late {
+                    break Some(CloseReason::ConnectionLost);
+                }
+                is_late = is_silent;
+                look_at = heard_until.max(Instant::now() + SECOND_LOOK);
+                Ok(())
+            }
             Some(note) = noted.recv() => match note {
                 // What does not come about for want of a relay fails for a reason that can be told.
                 Note::Gathered if is_relay_only && !relay.is_granted() => break Some(no_relay()),
@@ -479,6 +547,12 @@ impl Link {
                 Ok(())
             }
             Command::Close(_) => Ok(()),
+            #[cfg(test)]
+            Command::Freeze(says, until) => {
+                let _ = says.send(());
+                let _ = until.recv();
+                Ok(())
+            }
         }
     }
 
@@ -729,8 +803,60 @@ const LAST_TEXTS: Duration = Duration::from_millis(20);
 const LAST_TEXTS_OF_SLOW: Duration = Duration::from_millis(1500);
 const SLOW_READER: Duration = Duration::from_secs(10);
 
+/// How much longer than it takes to lose a connection nothing may come from the network, which includes every sign of life, before
+/// the chat ends without a word of WebRTC's; and after which time that is looked at again, since the program may have been stopped.
+const SILENCE: Duration = Duration::from_secs(15);
+const SECOND_LOOK: Duration = Duration::from_secs(5);
+
 /// How long a connection may take to close.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 /// How long all connections together may take to end.
 const END_TIME: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use mio::{Poll, Token};
+
+    use super::*;
+
+    const CONFIG: fn() -> Config = || Config {
+        ice_servers: vec![],
+        uses_offered: false,
+        is_relay_only: false,
+        proxy: None,
+        is_behind_proxy: false,
+        with_loopback: true,
+        lost_after: Duration::from_secs(9),
+        has_lost: Arc::default(),
+    };
+
+    /// Begins a connection, waits for its offer, and lets its thread stand still until what comes back is dropped.
+    fn freeze(rtc: &mut Rtc, inputs: &mut Receiver<Input>, id: u64) -> std::sync::mpsc::Sender<()> {
+        let id = ConnectionId(id);
+        rtc.begin(id, None);
+        while !matches!(inputs.blocking_recv(), Some(Input::Described { id: of, .. }) if of == id) {}
+        let (says, said) = std::sync::mpsc::channel();
+        let (thaw, until) = std::sync::mpsc::channel();
+        rtc.command(id, Command::Freeze(says, until));
+        said.recv().unwrap();
+        thaw
+    }
+
+    #[test]
+    fn a_thread_that_stands_still_is_replaced_and_not_waited_for() {
+        let poll = Poll::new().unwrap();
+        let (outlet, mut inputs) = Outlet::new(Arc::new(Waker::new(poll.registry(), Token(0)).unwrap()));
+        let mut rtc = Rtc::start(CONFIG(), outlet, Gauge::default()).unwrap();
+        let start = Instant::now();
+        let _first = freeze(&mut rtc, &mut inputs, 1);
+        let mut looks = (0..60).filter_map(|second| rtc.watch(start + Duration::from_secs(second)));
+        assert_eq!(looks.next(), Some(vec![ConnectionId(1)]));
+        drop(looks);
+        // A new one serves new calls. The end of the program waits for neither.
+        let _second = freeze(&mut rtc, &mut inputs, 2);
+        let begin = Instant::now();
+        drop(rtc);
+        assert!(begin.elapsed() < END_TIME);
+    }
+}

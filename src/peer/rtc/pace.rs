@@ -44,6 +44,14 @@ impl Pace {
         self.state().hear(datagram, Instant::now());
     }
 
+    /// Until when it can be believed that the connection lives, if nothing more is heard. One that is being opened is given that
+    /// time from now on, again and again.
+    pub fn heard_until(&self, silence: Duration) -> Instant {
+        let state = self.state();
+        let heard = state.heard.filter(|_| matches!(state.stage, Stage::Open(_)));
+        heard.unwrap_or_else(Instant::now) + silence
+    }
+
     /// Whether the connection was not open yet.
     pub fn is_opening(&self) -> bool {
         matches!(self.state().stage, Stage::Opening(_))
