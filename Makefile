@@ -77,7 +77,7 @@ trials: ## 300 calls on a network that loses much, and chats through a relay for
 fuzz: ## a million random cases for each pure part that reads what clients send (FUZZ_SEED, FUZZ_CASES)
 	$(CARGO) test --locked --release --test integration -- --ignored --nocapture fuzz::
 
-cargo-fuzz: ## let libFuzzer choose the cases for TARGET (connection, hub, engine), for SECONDS (60); installs cargo-fuzz
+cargo-fuzz: ## let libFuzzer choose the cases for TARGET (connection, hub, engine, guard), for SECONDS (60); installs cargo-fuzz
 	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
 	cd integration/fuzz && RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir . --target-dir $(CURDIR)/target/fuzz \
 		$(or $(TARGET),connection) -- -max_total_time=$(or $(SECONDS),60)

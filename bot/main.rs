@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, Parser};
 use lowkey::options::{self, PeerOptions, Start};
-use lowkey::peer::{Event, Peer};
+use lowkey::peer::{CloseReason, Event, Peer};
 use lowkey::signals::wanted;
 use lowkey::stderr::say;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -60,6 +60,12 @@ fn run(Start { options, profile, token_home, .. }: &Start<Options>) -> Result<()
             Event::Identified { peer: caller, .. } => peer.trust(&caller, None),
             Event::Message { peer: caller, text } => {
                 peer.send(&caller, &text);
+            }
+            Event::Closed {
+                peer: caller,
+                reason: reason @ (CloseReason::RulesBroken { .. } | CloseReason::Crashed),
+            } => {
+                say(format!("lowkey-bot: no chat with {}: {reason}", caller.escape_debug()));
             }
             Event::Online => say(format!("lowkey-bot: online as {name} at {}", options.peer.server)),
             Event::Offline { reason, retry_in: Some(_) } => {

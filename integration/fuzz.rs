@@ -1,4 +1,4 @@
-//! A seeded generator against the head parser, the frame path and the hub: `make fuzz`. What fails is printed with the seed
+//! A seeded generator against the head parser, the frame path, the hub and the guard: `make fuzz`. What fails is printed with the seed
 //! of its case, and `FUZZ_SEED=… FUZZ_CASES=1 make fuzz` plays it again.
 
 use std::fmt::Debug;
@@ -12,6 +12,8 @@ use lowkey::server::hub::{ConnId, Departure, Hub, Output, Outputs};
 use lowkey::server::limits::{Limits, Rate};
 use lowkey::server::plain::Plain;
 use uuid::Uuid;
+
+use crate::sctp;
 
 /// A small generator (xorshift64*): the same seed gives the same case everywhere.
 pub struct Random(u64);
@@ -279,4 +281,17 @@ fn what_is_plain_is_the_same_to_serde() {
         let payload = format!(r#","payload":{}}}"#, envelope.payload.unwrap());
         assert_eq!((plain.head.to_owned() + plain.tail, plain.tail), (text.clone(), &*payload));
     });
+}
+
+#[test]
+#[ignore = "a run of its own: make fuzz"]
+fn what_passes_the_guard_does_not_harm_the_crate() {
+    cases(|random| sctp::play(&random.bytes(800)));
+}
+
+#[test]
+fn a_thousand_cases_pass_the_guard_and_do_not_harm_the_crate() {
+    for seed in 0..1000 {
+        sctp::play(&Random::new(seed).bytes(800));
+    }
 }

@@ -2,6 +2,8 @@
 //! subject. Tests wait for a condition with a deadline, never for a duration, and use no network but loopback.
 
 mod access;
+mod attack;
+mod attacker;
 mod chat;
 mod clients;
 mod descriptions;
@@ -32,6 +34,7 @@ mod relay;
 mod requests;
 mod resume;
 mod script;
+mod sctp;
 mod secrets;
 mod settings;
 mod soak;

@@ -20,6 +20,7 @@ use webrtc::peer_connection::{
     RTCSessionDescription, SettingEngineBuilder,
 };
 
+use crate::attacker::Attacker;
 use crate::world::{Client, Folder, Program, SOON, Server, until};
 
 /// A user of the original app.
@@ -30,6 +31,8 @@ pub struct OldApp {
     pub introduction: Value,
     /// How it writes its descriptions, given what the crate writes.
     pub rewrite: Box<dyn Fn(String) -> String + Send>,
+    /// Who looks over WebRTC's shoulder.
+    pub attacker: Option<Attacker>,
     /// The pair of the session, which v1 texts are sealed with.
     session: (PublicKey, SecretKey),
     /// The pair that v2 texts are sealed with; the one before is not kept.
@@ -85,6 +88,7 @@ impl OldApp {
             peer: String::new(),
             introduction: json!({"publicKey": BASE64.encode(&session.0)}),
             rewrite: Box::new(|sdp| sdp),
+            attacker: None,
             session,
             ratchet: session,
             has_changed: false,
@@ -317,15 +321,20 @@ impl OldApp {
 
     fn build(&mut self) {
         let notes = self.notes_sender.clone();
+        let attacker = self.attacker.clone();
         let connection = self.runtime.block_on(async {
-            let settings = SettingEngineBuilder::new()
+            let mut settings = SettingEngineBuilder::new()
                 .with_include_loopback_candidate(true)
                 .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
                 .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(262_144))
-                .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
-                .build();
-            PeerConnectionBuilder::new()
-                .with_setting_engine(settings)
+                .with_prflx_acceptance_min_wait(Some(Duration::ZERO));
+            let mut builder = PeerConnectionBuilder::new();
+            if let Some(attacker) = attacker {
+                settings = settings.with_crypto_provider(attacker.provider());
+                builder = builder.with_runtime(attacker.runtime());
+            }
+            builder
+                .with_setting_engine(settings.build())
                 .with_handler(Arc::new(Handler(notes)))
                 .with_udp_addrs(vec!["127.0.0.1:0".to_owned()])
                 .build()
