@@ -167,6 +167,33 @@ fn channels_without_end_take_no_memory() {
 }
 
 #[test]
+fn crumbs_of_a_handshake_end_no_program() {
+    let mut scene = Scene::new();
+    // Each message in pieces of one byte, of which DTLS puts together what it waits for. Anybody can write them: no key is needed.
+    let three = |number: u32| number.to_be_bytes()[1..].to_vec();
+    let mut record_number = 1 << 40;
+    for message in 0..12_u16 {
+        for start in (0..30_000_u32).step_by(80).rev() {
+            let piece = |start: u32| {
+                let head = [&[11], &three(30_000)[..], &message.to_be_bytes(), &three(start), &three(1)].concat();
+                [&head[..], b"x"].concat()
+            };
+            let pieces: Vec<u8> = (start..start + 80).rev().flat_map(piece).collect();
+            record_number += 1_u64;
+            let number = &record_number.to_be_bytes()[2..];
+            let length = (pieces.len() as u16).to_be_bytes();
+            scene.mallory.send_raw(&[&[22, 254, 253, 0, 0], number, &length, &pieces].concat());
+            if record_number % 64 == 0 {
+                scene.still_serves();
+            }
+        }
+    }
+    scene.still_serves();
+    assert!(scene.grown_by() < 16 * 1024, "{} KiB", scene.grown_by());
+    scene.ends_on_a_signal();
+}
+
+#[test]
 fn who_breaks_the_rules_is_told_of_in_a_sentence() {
     let server = Server::start();
     let url = server.url();

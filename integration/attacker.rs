@@ -75,6 +75,12 @@ impl Attacker {
         let _ = socket.send_to(&record, victim);
     }
 
+    /// Sends a datagram as it stands.
+    pub fn send_raw(&self, datagram: &[u8]) {
+        let known = self.0.lock().unwrap();
+        let _ = known.socket.as_ref().unwrap().send_to(datagram, known.victim.unwrap());
+    }
+
     /// The number of the next piece of data.
     pub fn tsn(&self) -> u32 {
         self.0.lock().unwrap().tsn.wrapping_add(1)

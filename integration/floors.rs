@@ -29,6 +29,7 @@ const IO: &[&str] = &[
     "peer/rtc/pulse.rs",
     "peer/rtc/relay.rs",
     "peer/rtc/repeat.rs",
+    "peer/rtc/sieve.rs",
     "peer/rtc/socket.rs",
     "peer/rtc/stream.rs",
     "peer/signaling.rs",

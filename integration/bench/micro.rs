@@ -7,6 +7,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use crypto_box::aead::{Aead, AeadCore, OsRng};
 use crypto_box::{SalsaBox, SecretKey};
 use lowkey::peer::cipher::{Cipher, TextFormat};
+use lowkey::peer::guard::Guard;
 use lowkey::peer::keys::{KeyPair, PublicKey};
 use lowkey::protocol::Envelope;
 use lowkey::server::connection::{Buffers, Connection, Event};
@@ -113,5 +114,35 @@ fn cipher(bench: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, envelope, hub, connection, cipher);
+/// What the guard costs a chat text: the packet that brings it, the one that acknowledges it, and the look at what was taken.
+fn guard(bench: &mut Criterion) {
+    let chunk = |kind: u8, flags: u8, value: &[u8]| {
+        [&[kind, flags], &((value.len() + 4) as u16).to_be_bytes()[..], value].concat()
+    };
+    let packet = |tag: u32, chunk: &[u8]| {
+        let mut packet = [&[0x13, 0x88, 0x13, 0x88][..], &tag.to_be_bytes(), &[0; 4], chunk].concat();
+        packet.resize(packet.len().next_multiple_of(4), 0);
+        packet
+    };
+    let mut guard = Guard::default();
+    let opening = [&[0, 0, 0, 7, 0, 16, 0, 0, 0xff, 0xff, 0xff, 0xff][..], &1_u32.to_be_bytes()].concat();
+    guard.receive(&packet(0, &chunk(1, 0, &opening))).unwrap();
+    let mut number = 0_u32;
+    let mut text = packet(9, &chunk(0, 3, &[0; 12 + 200]));
+    text[24 + 3] = 51;
+    let mut acknowledgement = packet(7, &chunk(3, 0, &[0; 12]));
+    bench.bench_function("guard: a text of 200 B", |bench| {
+        bench.iter(|| {
+            number = number.wrapping_add(1);
+            text[16..20].copy_from_slice(&number.to_be_bytes());
+            text[22..24].copy_from_slice(&(number.wrapping_sub(1) as u16).to_be_bytes());
+            guard.taken(u64::from(number));
+            guard.receive(black_box(&text)).unwrap();
+            acknowledgement[16..20].copy_from_slice(&number.to_be_bytes());
+            guard.send(black_box(&acknowledgement));
+        })
+    });
+}
+
+criterion_group!(benches, envelope, hub, connection, cipher, guard);
 criterion_main!(benches);

@@ -4,10 +4,12 @@
 
 mod chunk;
 mod data;
+mod handshake;
 
 use chunk::{Chunk, Opening, Reset, SACK, chunks, long, tag};
 pub use chunk::{MAX_PACKET, Refusal};
 use data::{Incoming, MAX_STREAMS, WINDOW};
+pub use handshake::Handshake;
 
 use Refusal::{Unneeded, Violation};
 

@@ -15,6 +15,7 @@
 //! | FORWARD-TSN loops up to 2³¹ times | `guard` | `attack::forward_tsn_costs_nothing` |
 //! | Lengths in ERROR, ABORT and messages of data channels are sliced unchecked, which panics | `guard` | `attack::malformed_packets_end_no_program` |
 //! | Reassembly, streams, resets and associations are not bounded | `guard` | `attack::an_endless_message_takes_no_memory`, `attack::crumbs_take_no_memory`, `attack::channels_without_end_take_no_memory` |
+//! | DTLS puts pieces of its handshake together by calls within calls, without bound, which ends the program; and keeps records that come before their key without bound | `guard`, and [`sieve`] | `attack::crumbs_of_a_handshake_end_no_program` |
 //! | An ERROR chunk ends the association | `guard`, which drops it | `guard::tests::chunks_that_no_chat_needs_are_dropped` there |
 //! | A task that panics leaves a chat that looks open | [`caught`] | `a_panic_ends_the_task_alone` there |
 
@@ -28,6 +29,7 @@ mod prompt;
 mod pulse;
 mod relay;
 mod repeat;
+mod sieve;
 mod socket;
 mod stale;
 mod stream;
@@ -716,7 +718,7 @@ async fn build_with(
     let on_panic = move || {
         let _ = crashed.send(Note::Ended(CloseReason::Crashed));
     };
-    let runtime = Prompt::new(pace.clone(), relay.clone(), detours.clone(), Arc::new(on_panic));
+    let runtime = Prompt::new(pace.clone(), relay.clone(), detours.clone(), watch.clone(), Arc::new(on_panic));
     let connection = PeerConnectionBuilder::new()
         .with_configuration(configuration)
         .with_setting_engine(settings)

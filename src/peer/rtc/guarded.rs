@@ -1,7 +1,7 @@
 //! Cryptography for WebRTC that shows the [`Guard`] what comes and goes. DTLS opens each record by an AEAD of ours around ring's, and
 //! drops a record that does not open. So what the guard refuses does not open, and SCTP never sees it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use log::debug;
@@ -14,7 +14,7 @@ use rtc::crypto::{
 use rtc::dtls::cipher_suite::CipherSuiteId;
 
 use super::lock;
-use crate::peer::guard::Guard;
+use crate::peer::guard::{Guard, Handshake};
 
 /// What is said once when a connection is to end.
 type OnEnd = Box<dyn FnOnce(&'static str) + Send>;
@@ -22,6 +22,9 @@ type OnEnd = Box<dyn FnOnce(&'static str) + Send>;
 /// The guard of one connection, and what it hears of.
 pub struct Watch {
     guard: Mutex<Guard>,
+    handshake: Mutex<Handshake>,
+    /// A record of the other side was opened.
+    is_open: AtomicBool,
     /// Messages of the other side that have been taken.
     taken: AtomicU64,
     /// Records of the handshake that came encrypted.
@@ -34,6 +37,8 @@ impl Watch {
     pub fn new(on_end: impl FnOnce(&'static str) + Send + 'static) -> Arc<Self> {
         Arc::new(Self {
             guard: Mutex::default(),
+            handshake: Mutex::default(),
+            is_open: AtomicBool::default(),
             taken: AtomicU64::default(),
             handshakes: AtomicU64::default(),
             on_end: Mutex::new(Some(Box::new(on_end))),
@@ -45,7 +50,13 @@ impl Watch {
         self.taken.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Whether a datagram may be passed on to DTLS.
+    pub fn admits(&self, datagram: &[u8]) -> bool {
+        lock(&self.handshake).admits(datagram, self.is_open.load(Ordering::Relaxed))
+    }
+
     fn opens(&self, additional: &[u8], content: &[u8]) -> bool {
+        self.is_open.store(true, Ordering::Relaxed);
         match additional.get(RECORD_TYPE) {
             Some(&APPLICATION_DATA) => self.receives(content),
             Some(&ALERT) => true,

@@ -19,9 +19,11 @@ use webrtc::runtime::{
 
 use super::caught::Caught;
 use super::detour::Detours;
+use super::guarded::Watch;
 use super::pace::Pace;
 use super::relay::{Overheard, Relay};
 use super::repeat::Repeating;
+use super::sieve::Sieve;
 use super::socket::{Multicast, Socket};
 use crate::peer::clock::Clock;
 use crate::peer::ice::NoRelayCause;
@@ -33,6 +35,7 @@ pub type OnPanic = Arc<dyn Fn() + Send + Sync>;
 pub struct Prompt {
     inner: TokioRuntime,
     on_panic: OnPanic,
+    watch: Arc<Watch>,
     pace: Arc<Pace>,
     relay: Relay,
     detours: Detours,
@@ -43,10 +46,10 @@ pub struct Prompt {
 }
 
 impl Prompt {
-    /// Sleeps at this pace, looks after the relay, takes detours to some, and says when a task has panicked.
-    pub fn new(pace: Arc<Pace>, relay: Relay, detours: Detours, on_panic: OnPanic) -> Self {
+    /// Sleeps at this pace, looks after the relay, takes detours to some, drops what the watch does not admit, and says when a task has panicked.
+    pub fn new(pace: Arc<Pace>, relay: Relay, detours: Detours, watch: Arc<Watch>, on_panic: OnPanic) -> Self {
         let look_up_until = Instant::now() + LOOK_UP_TIME;
-        Self { inner: TokioRuntime, on_panic, pace, relay, detours, clock: Clock::default(), look_up_until }
+        Self { inner: TokioRuntime, on_panic, watch, pace, relay, detours, clock: Clock::default(), look_up_until }
     }
 }
 
@@ -77,6 +80,7 @@ impl Runtime for Prompt {
         }
         // What comes by a stream is heard and handed out as any datagram.
         let socket = Arc::new(Socket::new(self.detours.beside(socket), Some(self.pace.clone())));
+        let socket = Arc::new(Sieve::new(socket, self.watch.clone()));
         let socket = Arc::new(Overheard::new(socket, self.relay.clone()));
         Ok(Arc::new(Repeating::new(socket)))
     }

@@ -1,0 +1,69 @@
+//! Sockets through which only such datagrams come as the guard of the [`Handshake`] admits.
+
+use std::fmt;
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
+
+use super::guarded::Watch;
+
+/// A socket that drops what is not admitted, and hands out one datagram at a time.
+pub struct Sieve {
+    inner: Arc<dyn AsyncUdpSocket>,
+    watch: Arc<Watch>,
+}
+
+impl Sieve {
+    /// Sifts what this socket, which hands out one datagram at a time, receives for the connection of this watch.
+    pub fn new(inner: Arc<dyn AsyncUdpSocket>, watch: Arc<Watch>) -> Self {
+        Self { inner, watch }
+    }
+}
+
+impl fmt::Debug for Sieve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl AsyncUdpSocket for Sieve {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        self.inner.poll_send(cx, transmit)
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        for _ in 0..DROPPED_AT_ONCE {
+            let count = ready!(self.inner.poll_recv(cx, buffers, meta))?;
+            let datagram = buffers.first().zip(meta.first()).and_then(|(buffer, meta)| buffer.get(..meta.len));
+            if count != 1 || datagram.is_none_or(|datagram| self.watch.admits(datagram)) {
+                return Poll::Ready(Ok(count));
+            }
+        }
+        // It is the others' turn first.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn max_gso_segments(&self) -> usize {
+        self.inner.max_gso_segments()
+    }
+
+    fn max_gro_segments(&self) -> usize {
+        self.inner.max_gro_segments()
+    }
+}
+
+/// How many datagrams are dropped in a row before others have their turn.
+const DROPPED_AT_ONCE: usize = 64;
