@@ -12,7 +12,7 @@ server-alone := --profile $(SERVER_PROFILE) --locked --no-default-features --fea
 version = $(shell sed -n '/^version/{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-server static run-server chat bot demo test test-networks test-deploy test-browser test-aiortc test-relay trials fuzz cargo-fuzz soak bench micro check install uninstall deb test-deb test-static release
+.PHONY: help build build-server static run-server chat bot demo test test-networks test-deploy test-browser test-aiortc test-stacks test-relay trials fuzz cargo-fuzz soak bench micro check install uninstall deb test-deb test-static release
 
 help: ## show this
 	@echo 'Targets:'
@@ -67,6 +67,10 @@ test-browser: ## the programs and a page in a real browser (installs Chromium an
 test-aiortc: ## the programs and peers on another WebRTC and NaCl (installs Python packages)
 	$(CARGO) build --locked
 	integration/aiortc/test.sh $(or $(CARGO_TARGET_DIR),target)/debug $(or $(CARGO_TARGET_DIR),target)/aiortc
+
+test-stacks: ## the programs and libdatachannel, werift and two versions of aiortc (installs npm and Python packages)
+	$(CARGO) build --locked
+	integration/stacks/test.sh $(or $(CARGO_TARGET_DIR),target)/debug $(or $(CARGO_TARGET_DIR),target)/stacks
 
 test-relay: ## STUN and TURN with a real coturn, between networks made of namespaces (installs Debian packages)
 	@CARGO='$(CARGO)' integration/relay.sh

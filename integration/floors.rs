@@ -23,6 +23,7 @@ const IO: &[&str] = &[
     "peer/rtc.rs",
     "peer/rtc/caught.rs",
     "peer/rtc/detour.rs",
+    "peer/rtc/early.rs",
     "peer/rtc/guarded.rs",
     "peer/rtc/pace.rs",
     "peer/rtc/prompt.rs",

@@ -8,6 +8,7 @@
 //! | An offer of `setup:active` is answered with `active`, one without a bundle with port 0, one without names or with a candidate that cannot be read with an error; only the first fingerprint is seen, and only `sha-256` in small letters | `description`: WebRTC reads and writes one form alone | `descriptions::offers_of_others_are_answered_and_open_a_chat` |
 //! | Texts that come are bounded by the smaller `max-message-size` of both sides, and dropped without a word | `description` | `descriptions::what_we_promise_to_take_is_taken_whatever_the_other_side_takes` |
 //! | SCTP is begun by the client of DTLS alone, and the other side's beginning is refused there | `description`: the caller is that client | `make test-stacks` |
+//! | What comes of a handshake before there is a way is dropped, and comes again after a second | `early` | `make test-stacks` |
 //! | Candidates are not bounded, and those over TCP are dialled at once | `candidate` | `descriptions::a_call_makes_nobody_ask_many_addresses_and_dial_none` |
 //! | A handshake that has lost a datagram waits for ever, once a record has come that is of no use | `repeat`: the last `flight` is sent again | `losses::any_one_datagram_of_a_handshake_may_be_lost` |
 //! | A stale nonce (438) ends a channel, a permission and a refresh | `stale`: the request is made again | `turn::a_chat_lives_through_a_relay_whose_nonces_are_stale_at_once` |
@@ -21,6 +22,7 @@
 
 mod caught;
 mod detour;
+mod early;
 mod flight;
 mod framing;
 mod guarded;
@@ -52,13 +54,14 @@ use tokio::time::timeout;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::error::Error;
 use webrtc::peer_connection::{
-    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder, RTCIceGatheringState,
-    RTCIceServer, RTCIceTransportPolicy, RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription,
-    SettingEngineBuilder,
+    PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfigurationBuilder, RTCIceConnectionState,
+    RTCIceGatheringState, RTCIceServer, RTCIceTransportPolicy, RTCPeerConnectionIceEvent, RTCPeerConnectionState,
+    RTCSessionDescription, SettingEngineBuilder,
 };
 
 use caught::{Caught, Panicked};
 use detour::Detours;
+use early::Early;
 use guarded::{CIPHER_SUITES, Provider, Watch};
 use pace::Pace;
 use prompt::Prompt;
@@ -718,12 +721,14 @@ async fn build_with(
     let on_panic = move || {
         let _ = crashed.send(Note::Ended(CloseReason::Crashed));
     };
-    let runtime = Prompt::new(pace.clone(), relay.clone(), detours.clone(), watch.clone(), Arc::new(on_panic));
+    let early = Early::default();
+    let (ways, held) = (detours.clone(), early.clone());
+    let runtime = Prompt::new(pace.clone(), relay.clone(), ways, held, watch.clone(), Arc::new(on_panic));
     let connection = PeerConnectionBuilder::new()
         .with_configuration(configuration)
         .with_setting_engine(settings)
         .with_runtime(Arc::new(runtime))
-        .with_handler(Arc::new(Handler { notes: notes.clone() }))
+        .with_handler(Arc::new(Handler { notes: notes.clone(), early }))
         .with_udp_addrs(addresses)
         .with_data_channel_send_buffer_limit(SEND_BUFFER)
         .build()
@@ -733,6 +738,7 @@ async fn build_with(
 
 struct Handler {
     notes: UnboundedSender<Note>,
+    early: Early,
 }
 
 #[async_trait::async_trait]
@@ -743,6 +749,12 @@ impl PeerConnectionEventHandler for Handler {
         let (sdp_mid, sdp_mline_index) = (Some("0".to_owned()), Some(0));
         let _ =
             self.notes.send(Note::Candidate(Candidate { candidate: candidate.candidate, sdp_mid, sdp_mline_index }));
+    }
+
+    async fn on_ice_connection_state_change(&self, state: RTCIceConnectionState) {
+        if matches!(state, RTCIceConnectionState::Connected | RTCIceConnectionState::Completed) {
+            self.early.release();
+        }
     }
 
     async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {

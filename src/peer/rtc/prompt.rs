@@ -19,6 +19,7 @@ use webrtc::runtime::{
 
 use super::caught::Caught;
 use super::detour::Detours;
+use super::early::Early;
 use super::guarded::Watch;
 use super::pace::Pace;
 use super::relay::{Overheard, Relay};
@@ -39,6 +40,7 @@ pub struct Prompt {
     pace: Arc<Pace>,
     relay: Relay,
     detours: Detours,
+    early: Early,
     /// It stands still while the program does, and with it all that the crate waits for.
     clock: Clock,
     /// Until when names are looked up.
@@ -46,10 +48,28 @@ pub struct Prompt {
 }
 
 impl Prompt {
-    /// Sleeps at this pace, looks after the relay, takes detours to some, drops what the watch does not admit, and says when a task has panicked.
-    pub fn new(pace: Arc<Pace>, relay: Relay, detours: Detours, watch: Arc<Watch>, on_panic: OnPanic) -> Self {
+    /// Sleeps at this pace, looks after the relay, takes detours to some, holds what comes too early, drops what the watch does not
+    /// admit, and says when a task has panicked.
+    pub fn new(
+        pace: Arc<Pace>,
+        relay: Relay,
+        detours: Detours,
+        early: Early,
+        watch: Arc<Watch>,
+        on_panic: OnPanic,
+    ) -> Self {
         let look_up_until = Instant::now() + LOOK_UP_TIME;
-        Self { inner: TokioRuntime, on_panic, watch, pace, relay, detours, clock: Clock::default(), look_up_until }
+        Self {
+            inner: TokioRuntime,
+            on_panic,
+            watch,
+            pace,
+            relay,
+            detours,
+            early,
+            clock: Clock::default(),
+            look_up_until,
+        }
     }
 }
 
@@ -80,7 +100,7 @@ impl Runtime for Prompt {
         }
         // What comes by a stream is heard and handed out as any datagram.
         let socket = Arc::new(Socket::new(self.detours.beside(socket), Some(self.pace.clone())));
-        let socket = Arc::new(Sieve::new(socket, self.watch.clone()));
+        let socket = self.early.beside(Arc::new(Sieve::new(socket, self.watch.clone())));
         let socket = Arc::new(Overheard::new(socket, self.relay.clone()));
         Ok(Arc::new(Repeating::new(socket)))
     }

@@ -1,0 +1,167 @@
+//! What of a handshake comes before WebRTC knows its way. The other side may know its own a moment sooner, and begin; WebRTC drops
+//! that, and the other side begins again only after a second. So it is held here until WebRTC has a way.
+
+use std::collections::HashMap;
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker, ready};
+
+use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
+
+use super::lock;
+
+/// Whether one connection has found its way, known to all of its sockets.
+#[derive(Debug, Clone, Default)]
+pub struct Early(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    has_way: AtomicBool,
+    /// Who reads each socket where something is held.
+    readers: Mutex<HashMap<Option<SocketAddr>, Waker>>,
+}
+
+impl Early {
+    /// Takes note that WebRTC has a way from now on, and has what was held read.
+    pub fn release(&self) {
+        self.0.has_way.store(true, Ordering::SeqCst);
+        lock(&self.0.readers).drain().for_each(|(_, reader)| reader.wake());
+    }
+
+    /// Holds what comes too early at this socket.
+    pub fn beside(&self, inner: Arc<dyn AsyncUdpSocket>) -> Arc<dyn AsyncUdpSocket> {
+        Arc::new(Holding { inner, early: self.clone(), held: Mutex::default() })
+    }
+
+    fn has_way(&self) -> bool {
+        self.0.has_way.load(Ordering::SeqCst)
+    }
+}
+
+#[derive(Debug)]
+struct Holding {
+    inner: Arc<dyn AsyncUdpSocket>,
+    early: Early,
+    held: Mutex<Vec<(Vec<u8>, RecvMeta)>>,
+}
+
+impl AsyncUdpSocket for Holding {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        self.inner.poll_send(cx, transmit)
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let mut held = lock(&self.held);
+        loop {
+            if self.early.has_way() {
+                if held.is_empty() {
+                    return self.inner.poll_recv(cx, buffers, meta);
+                }
+                let (datagram, of) = held.remove(0);
+                if let (Some(buffer), Some(meta)) = (buffers.first_mut(), meta.first_mut()) {
+                    buffer[..datagram.len()].copy_from_slice(&datagram);
+                    *meta = of;
+                }
+                return Poll::Ready(Ok(1));
+            }
+            if !held.is_empty() {
+                lock(&self.early.0.readers).insert(self.local_addr().ok(), cx.waker().clone());
+            }
+            let count = ready!(self.inner.poll_recv(cx, buffers, meta))?;
+            let (Some(buffer), Some(meta)) = (buffers.first(), meta.first()) else { return Poll::Ready(Ok(count)) };
+            let datagram = buffer.get(..meta.len).unwrap_or_default();
+            // The socket below hands out one datagram at a time.
+            if count != 1 || self.early.has_way() || datagram.first() != Some(&HANDSHAKE) {
+                return Poll::Ready(Ok(count));
+            }
+            // What is sent again in the meantime says nothing new.
+            if held.len() < MAX_HELD && held.iter().all(|(other, _)| other != datagram) {
+                held.push((datagram.to_vec(), *meta));
+            }
+        }
+    }
+
+    fn max_gso_segments(&self) -> usize {
+        self.inner.max_gso_segments()
+    }
+
+    fn max_gro_segments(&self) -> usize {
+        self.inner.max_gro_segments()
+    }
+}
+
+/// What a DTLS record of the handshake begins with (RFC 6347, section 4.1).
+const HANDSHAKE: u8 = 22;
+
+/// Datagrams that are held at a socket. A handshake begins with one, or with two where it is offered much.
+const MAX_HELD: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+
+    #[derive(Debug)]
+    struct Script(Mutex<VecDeque<&'static [u8]>>);
+
+    impl AsyncUdpSocket for Script {
+        fn local_addr(&self) -> io::Result<SocketAddr> {
+            Ok(([127, 0, 0, 1], 1).into())
+        }
+
+        fn poll_send(&self, _: &mut Context<'_>, _: &Transmit<'_>) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_recv(
+            &self,
+            _: &mut Context<'_>,
+            buffers: &mut [IoSliceMut<'_>],
+            meta: &mut [RecvMeta],
+        ) -> Poll<io::Result<usize>> {
+            let Some(bytes) = self.0.lock().unwrap().pop_front() else { return Poll::Pending };
+            buffers[0][..bytes.len()].copy_from_slice(bytes);
+            (meta[0].len, meta[0].stride) = (bytes.len(), bytes.len());
+            Poll::Ready(Ok(1))
+        }
+    }
+
+    fn next(socket: &dyn AsyncUdpSocket) -> Option<Vec<u8>> {
+        let (mut buffer, mut meta) = ([0; 100], [RecvMeta::default()]);
+        let mut cx = Context::from_waker(Waker::noop());
+        match socket.poll_recv(&mut cx, &mut [IoSliceMut::new(&mut buffer)], &mut meta) {
+            Poll::Ready(received) => {
+                assert_eq!(received.unwrap(), 1);
+                Some(buffer[..meta[0].len].to_vec())
+            }
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn a_handshake_that_comes_too_early_is_held_in_its_order_and_all_else_goes_on() {
+        let check: &[u8] = &[0, 1];
+        let hellos: [&[u8]; 6] = [&[22, 1], &[22, 2], &[22, 3], &[22, 4], &[22, 5], &[22, 6]];
+        let received = [hellos[0], check, hellos[1], hellos[0], check, hellos[2], hellos[3], hellos[4]];
+        let script = Arc::new(Script(Mutex::new(received.into())));
+        let early = Early::default();
+        let socket = early.beside(script.clone());
+        assert_eq!([(); 3].map(|()| next(&*socket)), [Some(check.to_vec()), Some(check.to_vec()), None]);
+        assert_eq!(lock(&early.0.readers).len(), 1, "who reads is woken");
+        early.release();
+        script.0.lock().unwrap().push_back(hellos[5]);
+        let all: Vec<_> = std::iter::from_fn(|| next(&*socket)).collect();
+        assert_eq!(all, [hellos[0], hellos[1], hellos[2], hellos[3], hellos[5]], "no more than four are held");
+    }
+}
