@@ -105,6 +105,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("peer/texts.rs", &["super::", "crate::"]),
     ("peer/engine", &["super::signaling", "super::rtc"]),
     ("chat/command.rs", &["super::conversation", "super::people", "super::report", "super::screen", "crate::"]),
+    ("chat/flood.rs", &["super::", "crate::"]),
     ("chat/harmless.rs", &["super::", "crate::"]),
     ("chat/screen.rs", &["super::conversation"]),
 ];

@@ -299,7 +299,7 @@ fn somebody_in_the_middle_of_strangers_shows_in_the_safety_numbers() {
     bob.stderr.find("alice wants to talk to you");
     bob.write("/accept");
     let numbers = [(&mut alice, "bob"), (&mut bob, "alice")].map(|(program, other)| {
-        program.stderr.find(&format!("{other} is new here and will be known again; /verify tells how to be sure"));
+        program.stderr.find(&format!("{other} is new here: should somebody else come by that name later, you will be told; /verify {other} tells how to be sure"));
         program.stderr.find("connected with");
         program.write("/verify");
         program.stderr.find("your safety number with");

@@ -22,7 +22,7 @@ fn two_programs_chat_through_pipes() {
     alice.stderr.find("* bob wants to talk to you");
     alice.write("/accept");
     for program in [&mut alice, &mut bob] {
-        program.stderr.find("keys exchanged");
+        program.stderr.find("connecting with");
         program.stderr.find("connected with");
     }
     bob.write("hello, alice");

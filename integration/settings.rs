@@ -460,7 +460,7 @@ fn a_server_is_the_same_however_it_is_spelled() {
     let mut bob = server.peer("bob");
     let home = Folder::new("spelled");
     let port = server.address.rsplit_once(':').unwrap().1;
-    for (spelling, word) in [("ws://localhost:{}", "is new here"), ("WS://LocalHost:{}/ws/", "keys exchanged")] {
+    for (spelling, word) in [("ws://localhost:{}", "is new here"), ("WS://LocalHost:{}/ws/", "connecting with")] {
         let url = spelling.replace("{}", port);
         let mut alice =
             Program::start("lowkey", &["--server", &url, "--name", "alice", "bob"], &[("HOME", home.path())]);

@@ -77,7 +77,7 @@ fn a_call_is_a_question_that_is_accepted_or_declined() {
     let mut terminal = Terminal::start(&home, &["--server", &server.url(), "--name", "alice"]);
     terminal.shows("online");
     bob.peer.request("alice");
-    terminal.shows("* bob wants to talk to you: /accept bob or /decline bob");
+    terminal.shows("* bob wants to talk to you (call 1): /accept bob or /decline bob");
     terminal.type_keys("/decline\r");
     let declined = lowkey::peer::CloseReason::Declined;
     bob.wait(&Event::Closed { peer: "alice".to_owned(), reason: declined });
@@ -91,11 +91,11 @@ fn a_call_is_a_question_that_is_accepted_or_declined() {
     bob.peer.leave("alice");
     terminal.shows("* bob left");
     terminal.type_keys("/leave\r");
-    terminal.shows("* lines go to nobody now");
+    terminal.shows("* you are writing to nobody now");
     terminal.type_keys("/help\r");
     terminal.shows("* /connect NAME");
     terminal.type_keys("/who\r");
-    terminal.shows("* lines go to nobody");
+    terminal.shows("* you are writing to nobody");
     terminal.type_keys("/qiut\r");
     terminal.shows("* there is no command /qiut");
 }
@@ -125,7 +125,7 @@ fn several_chats_share_one_prompt() {
     terminal.type_keys("here I am\r");
     assert_eq!(bob.message().1, "here I am");
     terminal.type_keys("/who\r");
-    terminal.shows("* lines go to bob");
+    terminal.shows("* you are writing to bob");
 }
 
 #[test]

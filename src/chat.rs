@@ -8,6 +8,7 @@ mod client;
 pub mod command;
 pub mod conversation;
 mod editor;
+pub mod flood;
 pub mod harmless;
 mod input;
 pub mod json;

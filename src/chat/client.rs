@@ -71,7 +71,7 @@ impl Client {
                 }
                 Mail::Event(event, of_text, taken) => {
                     (receipt, served) = (of_text, Some(taken));
-                    self.conversation.event(event)
+                    self.conversation.event(event, Instant::now())
                 }
                 Mail::EndOfInput => {
                     self.conversation.finish();
@@ -129,7 +129,7 @@ impl Client {
                     self.conversation.sent(&peer, number, text.id);
                 }
                 Effect::Leave(name) => self.peer.leave(&name),
-                Effect::Pin { peer: name, known } => self.peer.trust(&name, Some(known)),
+                Effect::Pin { peer: name, known } => self.peer.trust(&name, known),
                 Effect::Remember { peer: name, known, replaces } => {
                     let other = self.remember(&name, known.clone(), replaces);
                     // Somebody else ends the chat, before a text goes out.
@@ -164,7 +164,7 @@ impl Client {
             }
             if let Some(command) = &self.bells.command {
                 let event = json::object(report, &timestamp(), self.bells.with_text);
-                self.bells.notifier.run(command, &event.to_string());
+                self.bells.notifier.run(command, &json::line(&event));
             }
         }
     }
@@ -180,7 +180,7 @@ impl Client {
             // What still happens is still told: a text that came, or one that could not be sent.
             match mailbox.recv_timeout(END_POLL) {
                 Ok(Mail::Event(event, receipt, taken)) => {
-                    for effect in self.conversation.event(event) {
+                    for effect in self.conversation.event(event, Instant::now()) {
                         match effect {
                             Effect::Show(report) if self.unwritable.get().is_none() => self.show(&report),
                             Effect::Remember { peer, known, replaces } => {
@@ -333,7 +333,7 @@ impl Screen {
                 Some(line) => drop(writeln!(io::stderr(), "{}", line.text)),
                 None => {}
             },
-            Self::Json => print(&json::object(report, &timestamp(), true).to_string())?,
+            Self::Json => print(&json::line(&json::object(report, &timestamp(), true)))?,
             Self::Terminal(terminal) => {
                 if let Some(line) = screen::line(report, look, &clock_time()) {
                     terminal.print(&line);

@@ -23,15 +23,19 @@ pub enum Command {
         /// Its name or its link.
         peer: String,
     },
-    /// Take a request; without a name, the only one.
+    /// Take a request; without a name and a number, the only one.
     Accept {
         /// Whose.
         peer: Option<String>,
+        /// Which: the number that it was told with. It goes before the name.
+        number: Option<u64>,
     },
-    /// Turn a request down; without a name, the only one.
+    /// Turn a request down; without a name and a number, the only one. Who was refused is told so.
     Decline {
         /// Whose.
         peer: Option<String>,
+        /// Which: the number that it was told with. It goes before the name.
+        number: Option<u64>,
     },
     /// Lines go to this peer from now on.
     To {
@@ -57,6 +61,19 @@ pub enum Command {
     },
     /// The safety number was compared: the peer is verified.
     Verified {
+        /// Who; without a name, the peer of the current chat.
+        peer: Option<String>,
+        /// The number that was compared.
+        number: String,
+    },
+    /// The safety number that was shown was compared: the peer is verified.
+    #[serde(skip)]
+    Compared {
+        /// Who; without a name, the one whose number was shown last.
+        peer: Option<String>,
+    },
+    /// The peer is not verified any more.
+    Unverify {
         /// Who; without a name, the peer of the current chat.
         peer: Option<String>,
     },
@@ -122,24 +139,33 @@ impl Command {
             return Self::text(rest);
         }
         let (name, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+        let name = SYNONYMS.iter().find(|(other, _)| *other == name).map_or(name, |(_, name)| name);
         let (first, further) = first_word(rest);
         let Some(word) = read_name(first) else {
             return Self::Mistake(format!("{first} is no name: one in quotes is as it was shown, such as \"a%20b\""));
         };
+        // In quotes it is a name, and nothing else.
+        let number = first.parse().ok().filter(|_| first.bytes().all(|byte| byte.is_ascii_digit()));
+        let is_yes = first == "yes";
         let (first, further) = ((!first.is_empty()).then_some(word), further.trim_end());
         match (name, first, further) {
             ("msg", Some(peer), text) if !text.is_empty() => {
                 Self::Send { peer: Some(peer), text: text.to_owned(), id: None }
             }
             ("connect", Some(peer), "") => Self::Connect { peer },
-            ("accept", peer, "") => Self::Accept { peer },
-            ("decline", peer, "") => Self::Decline { peer },
+            ("accept", peer, "") => Self::Accept { peer, number },
+            ("decline", peer, "") => Self::Decline { peer, number },
             ("to", Some(peer), "") => Self::To { peer },
             ("retry", peer, "") => Self::Retry { peer },
             ("leave", peer, "") => Self::Leave { peer },
             ("who", None, "") => Self::Who,
-            ("verify", Some(word), "") if word == "yes" => Self::Verified { peer: None },
+            ("verify", Some(_), "") if is_yes => Self::Compared { peer: None },
             ("verify", peer, "") => Self::Verify { peer },
+            ("verify", peer, "yes") => Self::Compared { peer },
+            ("verify", peer, digits) if is_number(digits) => {
+                Self::Verified { peer, number: digits.split_whitespace().collect() }
+            }
+            ("unverify", peer, "") => Self::Unverify { peer },
             ("trust", Some(peer), number) if !number.is_empty() => {
                 Self::Trust { peer, number: number.split_whitespace().collect() }
             }
@@ -152,9 +178,14 @@ impl Command {
             ("set", name, value) => Self::Set { name, value: Some(value.to_owned()) },
             ("help", about, "") => Self::Help { about: about.map(|about| about.trim_start_matches('/').to_owned()) },
             ("quit", None, "") => Self::Quit,
-            _ => Self::Mistake(match usage(name) {
-                Some(usage) => format!("that is not how /{name} goes: {usage}"),
-                None => format!("there is no command /{name}; /help lists them, and //{name} sends it as text"),
+            _ => Self::Mistake(match (usage(name), ELSEWHERE.iter().find(|(other, _)| *other == name)) {
+                (Some(usage), _) => format!("that is not how /{name} goes: {usage}"),
+                (None, Some((_, instead))) => format!("there is no command /{name}: {instead}"),
+                (None, None) => {
+                    let meant = nearest(name).map(|meant| format!("did you mean /{meant}?"));
+                    let meant = meant.unwrap_or("/help lists them,".to_owned());
+                    format!("there is no command /{name}; {meant} and //{name} sends it as text")
+                }
             }),
         }
     }
@@ -177,7 +208,7 @@ pub struct Usage {
 }
 
 /// All commands, in the order in which help shows them.
-pub const COMMANDS: [Usage; 20] = [
+pub const COMMANDS: [Usage; 21] = [
     Usage {
         usage: "/connect NAME",
         meaning: "call NAME, or turn to the chat that is open with them",
@@ -185,22 +216,22 @@ pub const COMMANDS: [Usage; 20] = [
     },
     Usage {
         usage: "/accept [NAME]",
-        meaning: "talk to who is calling; lines go to them from then on",
-        details: "The name is only needed where several are calling.",
+        meaning: "talk to who is calling; what you type goes to them from then on",
+        details: "Only needed where several are calling: their name, or the number of the call, as in /accept 2.",
     },
     Usage {
         usage: "/decline [NAME]",
         meaning: "do not talk to who is calling",
-        details: "The name is only needed where several are calling. /block NAME declines all their calls to come.",
+        details: "The name, or the number of the call, as in /decline 2, is only needed where several are calling. Who was refused, since they are not who they were, is told so too. /block NAME declines all their calls to come.",
     },
     Usage {
         usage: "/to NAME",
-        meaning: "lines go to NAME from now on",
+        meaning: "write to NAME from now on",
         details: "There has to be a chat with them; /connect NAME begins one.",
     },
     Usage {
         usage: "/msg NAME TEXT",
-        meaning: "send one text to NAME; lines go where they went",
+        meaning: "send one text to NAME, and go on writing to whom you wrote",
         details: "They are called if there is no chat with them yet.",
     },
     Usage {
@@ -226,6 +257,11 @@ pub const COMMANDS: [Usage; 20] = [
     Usage {
         usage: "/verify yes",
         meaning: "it was compared and is the same: they count as verified",
+        details: "That is for whose number was shown last; /verify NAME yes says whom you mean, and /verify NAME NUMBER compares it with what they read to you. It is remembered for the next times.",
+    },
+    Usage {
+        usage: "/unverify [NAME]",
+        meaning: "take that back: they count as seen before",
         details: "That is remembered for the next times.",
     },
     Usage {
@@ -267,6 +303,49 @@ pub const COMMANDS: [Usage; 20] = [
 /// The settings that `/set` knows.
 pub const SETTINGS: [&str; 4] = ["bell", "color", "notify", "times"];
 
+/// What the same commands are called in other programs.
+const SYNONYMS: [(&str, &str); 11] = [
+    ("?", "help"),
+    ("bye", "quit"),
+    ("call", "connect"),
+    ("exit", "quit"),
+    ("h", "help"),
+    ("ignore", "block"),
+    ("names", "who"),
+    ("part", "leave"),
+    ("q", "quit"),
+    ("query", "connect"),
+    ("unignore", "unblock"),
+];
+
+/// Commands of other programs that there are not, and what there is.
+const ELSEWHERE: [(&str, &str); 6] = [
+    ("clear", "Ctrl-L clears the screen"),
+    ("join", "there are no rooms, only chats of two; /connect NAME calls somebody"),
+    ("list", "nobody can see who is online; /peers says whom you have met, /connect NAME calls somebody"),
+    ("me", "what you do is a text like any other"),
+    ("topic", "there are no rooms, only chats of two"),
+    ("whois", "/who says with whom you are talking and who they are, /verify NAME how to be sure of it"),
+];
+
+/// The name of each command, as it stands behind the slash.
+fn command_names() -> impl Iterator<Item = &'static str> {
+    COMMANDS
+        .iter()
+        .filter_map(|usage| usage.usage.split(' ').next()?.strip_prefix('/'))
+        .filter(|name| !name.starts_with('/'))
+}
+
+/// The command that was probably meant.
+fn nearest(name: &str) -> Option<&'static str> {
+    let distance = |other: &&str| strsim::damerau_levenshtein(name, other);
+    command_names().min_by_key(distance).filter(|near| distance(near) <= (near.len() / 3).max(1))
+}
+
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit() || byte == b' ')
+}
+
 /// How a command is typed.
 fn usage(name: &str) -> Option<&'static str> {
     let is_it = |usage: &&Usage| usage.usage.split(' ').next().and_then(|word| word.strip_prefix('/')) == Some(name);
@@ -283,14 +362,13 @@ pub fn complete(line: &str, names: &[String]) -> (usize, Vec<String>) {
     let fits = |candidates: &mut dyn Iterator<Item = &str>| -> Vec<String> {
         candidates.filter(|candidate| candidate.starts_with(word)).map(|candidate| format!("{candidate} ")).collect()
     };
-    let mut commands: Vec<&str> = COMMANDS.iter().filter_map(|usage| usage.usage.split(' ').next()).collect();
-    commands.retain(|command| !command.starts_with("//"));
+    let mut commands: Vec<String> = command_names().map(|name| format!("/{name}")).collect();
     commands.dedup();
     let candidates = match before[..] {
-        [] if word.starts_with('/') => fits(&mut commands.into_iter()),
+        [] if word.starts_with('/') => fits(&mut commands.iter().map(String::as_str)),
         [
             "/connect" | "/accept" | "/decline" | "/to" | "/msg" | "/retry" | "/leave" | "/trust" | "/forget"
-            | "/block" | "/unblock",
+            | "/block" | "/unblock" | "/unverify",
         ] => fits(&mut names.iter().map(|name| &**name)),
         ["/verify"] => fits(&mut names.iter().map(|name| &**name).chain(["yes"])),
         ["/set"] => fits(&mut SETTINGS.into_iter()),
@@ -322,9 +400,12 @@ mod tests {
             ("/msg bob  two words ", msg("two words")),
             ("/msg bob /quit", msg("/quit")),
             ("/connect  bob ", Command::Connect { peer: bob() }),
-            ("/accept", Command::Accept { peer: None }),
-            ("/accept bob", Command::Accept { peer: Some(bob()) }),
-            ("/decline bob", Command::Decline { peer: Some(bob()) }),
+            ("/accept", Command::Accept { peer: None, number: None }),
+            ("/accept bob", Command::Accept { peer: Some(bob()), number: None }),
+            ("/decline bob", Command::Decline { peer: Some(bob()), number: None }),
+            ("/decline 2", Command::Decline { peer: Some("2".to_owned()), number: Some(2) }),
+            ("/accept \"2\"", Command::Accept { peer: Some("2".to_owned()), number: None }),
+            ("/accept +2", Command::Accept { peer: Some("+2".to_owned()), number: None }),
             ("/to bob", Command::To { peer: bob() }),
             ("/retry", Command::Retry { peer: None }),
             ("/leave", Command::Leave { peer: None }),
@@ -332,14 +413,18 @@ mod tests {
             ("/who", Command::Who),
             ("/verify", Command::Verify { peer: None }),
             ("/verify bob", Command::Verify { peer: Some(bob()) }),
-            ("/verify yes", Command::Verified { peer: None }),
+            ("/verify yes", Command::Compared { peer: None }),
+            ("/verify \"yes\"", Command::Verify { peer: Some("yes".to_owned()) }),
+            ("/verify bob yes", Command::Compared { peer: Some(bob()) }),
+            ("/verify bob 12345 67890", Command::Verified { peer: Some(bob()), number: "1234567890".to_owned() }),
+            ("/unverify bob", Command::Unverify { peer: Some(bob()) }),
             ("/trust bob 12345 67890", Command::Trust { peer: bob(), number: "1234567890".to_owned() }),
             ("/peers", Command::Peers),
             ("/forget bob", Command::Forget { peer: bob() }),
             ("/block", Command::Block { peer: None }),
             ("/unblock bob", Command::Unblock { peer: bob() }),
             ("/unblock \"b%6Fb\"", Command::Unblock { peer: bob() }),
-            ("/decline \"a b\"", Command::Decline { peer: Some("a b".to_owned()) }),
+            ("/decline \"a b\"", Command::Decline { peer: Some("a b".to_owned()), number: None }),
             ("/msg \"b%6Fb\"  \"two  words\" ", msg("\"two  words\"")),
             ("/link", Command::Link),
             ("/set", Command::Set { name: None, value: None }),
@@ -347,6 +432,12 @@ mod tests {
             ("/help", Command::Help { about: None }),
             ("/help /msg", Command::Help { about: Some("msg".to_owned()) }),
             ("/quit", Command::Quit),
+            ("/exit", Command::Quit),
+            ("/h", Command::Help { about: None }),
+            ("/?", Command::Help { about: None }),
+            ("/call bob", Command::Connect { peer: bob() }),
+            ("/query bob", Command::Connect { peer: bob() }),
+            ("/names", Command::Who),
         ] {
             assert_eq!(Command::parse(line), command, "{line}");
         }
@@ -379,6 +470,28 @@ mod tests {
         ] {
             assert!(matches!(Command::parse(line), Command::Mistake(_)), "{line}");
         }
+    }
+
+    #[test]
+    fn what_people_try_has_an_answer() {
+        for (line, words) in [
+            ("/qiut", "did you mean /quit?"),
+            ("/conect bob", "did you mean /connect?"),
+            ("/blok", "did you mean /block?"),
+            ("/join room", "no rooms"),
+            ("/whois bob", "/who says"),
+            ("/me waves", "a text like any other"),
+            ("/clear", "Ctrl-L"),
+            ("/nonsense", "/help lists them"),
+        ] {
+            match Command::parse(line) {
+                Command::Mistake(answer) => assert!(answer.contains(words), "{line}: {answer}"),
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+        // None of them hides a command.
+        let taken = SYNONYMS.iter().chain(&ELSEWHERE).map(|(other, _)| other);
+        assert_eq!(taken.filter(|other| usage(other).is_some()).count(), 0);
     }
 
     #[test]

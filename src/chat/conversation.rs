@@ -2,15 +2,17 @@
 //! knows neither the terminal nor the peer.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Instant;
 
 use super::command::Command;
+use super::flood::Flood;
 use super::people::People;
 use super::report::{ChatReport, ChatState, Mark, Prompt, Report};
 use super::screen;
 use crate::options::is_on;
 use crate::peer::trust::{Known, Link};
 use crate::peer::{CloseReason, Event, NotSentReason, Trust};
-use crate::protocol::is_username;
+use crate::protocol::{ErrorCode, is_username};
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,12 +32,12 @@ pub enum Effect {
     },
     /// End the chat or call with this peer.
     Leave(String),
-    /// Take nobody else than this one as `peer`, as long as the program runs.
+    /// Take nobody else than this one as `peer`, as long as the program runs; or whoever comes.
     Pin {
         /// Its name.
         peer: String,
         /// Who it is.
-        known: Known,
+        known: Option<Known>,
     },
     /// Remember who a peer is, for this program and the next.
     Remember {
@@ -139,8 +141,14 @@ pub struct Conversation {
     current: Option<String>,
     /// The most recent last.
     chats: Vec<Chat>,
-    /// Who waits for an answer, in the order of their calls.
-    requests: Vec<String>,
+    /// Who waits for an answer, in the order of their calls, each with a number that is never used again.
+    requests: Vec<(String, u64)>,
+    last_request: u64,
+    /// Whose calls were taken although nobody has named them.
+    unnamed: BTreeSet<String>,
+    /// Whom the user has called.
+    called: BTreeSet<String>,
+    errors: Flood,
     server: Server,
     /// Lines that were pasted and for whom, until the user says whether to send them.
     pasted: Option<(String, String)>,
@@ -216,6 +224,10 @@ impl Conversation {
             current: None,
             chats: Vec::new(),
             requests: Vec::new(),
+            last_request: 0,
+            unnamed: BTreeSet::new(),
+            called: BTreeSet::new(),
+            errors: Flood::default(),
             server: Server::Sought,
             pasted: None,
             is_cut_off: false,
@@ -257,7 +269,7 @@ impl Conversation {
 
     /// Who can be named in a command, the most likely first.
     pub fn names(&self) -> Vec<String> {
-        let mut names = self.requests.clone();
+        let mut names: Vec<String> = self.requests.iter().map(|(peer, _)| peer.clone()).collect();
         names.extend(self.chats.iter().rev().map(|chat| chat.peer.clone()));
         names.extend(self.people.names());
         let mut seen = BTreeSet::new();
@@ -285,12 +297,14 @@ impl Conversation {
             Command::Connect { peer } => self.connect(peer),
             Command::To { peer } => self.to(peer),
             Command::Retry { peer } => self.retry(peer),
-            Command::Accept { peer } => self.answer(peer, true),
-            Command::Decline { peer } => self.answer(peer, false),
+            Command::Accept { peer, number } => self.answer(peer, number, true),
+            Command::Decline { peer, number } => self.answer(peer, number, false),
             Command::Leave { peer } => self.leave(peer),
             Command::Who => vec![self.who()],
             Command::Verify { peer } => self.with(peer, |people, peer| people.verify(peer)),
-            Command::Verified { peer } => self.with(peer, |people, peer| people.verified(peer)),
+            Command::Verified { peer, number } => self.with(peer, |people, peer| people.verified(peer, &number)),
+            Command::Compared { peer } => self.noting_mistakes(|people| people.compared(peer)),
+            Command::Unverify { peer } => self.with(peer, |people, peer| people.unverify(peer)),
             Command::Trust { peer, number } => self.noting_mistakes(|people| people.trust(&peer, &number)),
             Command::Peers => self.people.peers(),
             Command::Forget { peer } => self.noting_mistakes(|people| people.forget(&peer)),
@@ -378,7 +392,7 @@ impl Conversation {
     }
 
     /// Takes what happened to the peer. What comes back has to be done before it is asked whether this was the end.
-    pub fn event(&mut self, event: Event) -> Vec<Effect> {
+    pub fn event(&mut self, event: Event, now: Instant) -> Vec<Effect> {
         match event {
             Event::Online => {
                 self.server = Server::Online;
@@ -403,11 +417,14 @@ impl Conversation {
             }
             Event::Request { peer } => self.request(peer),
             Event::RequestEnded { peer } => {
-                self.requests.retain(|caller| *caller != peer);
+                self.requests.retain(|(caller, _)| *caller != peer);
                 vec![Effect::Show(Report::RequestEnded { peer })]
             }
             Event::KeysExchanged { peer } => vec![Effect::Show(Report::KeysExchanged { peer })],
-            Event::Identified { peer, trust, own, other } => self.people.identified(&peer, trust, own, other),
+            Event::Identified { peer, trust, own, other } => {
+                let is_named = !self.unnamed.remove(&peer);
+                self.people.identified(&peer, trust, own, other, is_named)
+            }
             Event::Open { peer } => self.opened(peer),
             Event::Message { peer, text } => {
                 self.has_message = true;
@@ -433,7 +450,13 @@ impl Conversation {
             Event::Restarted => {
                 vec![notice("WebRTC did not answer for ten seconds, by a fault of its own, and was started anew")]
             }
-            Event::ServerError { code, message } => vec![Effect::Show(Report::ServerError { code, message })],
+            Event::ServerError { code, message } => {
+                // A server that lies makes up codes too, so all of those are one kind.
+                let kind =
+                    ErrorCode::ALL.iter().map(|known| known.name()).find(|known| *known == code).unwrap_or_default();
+                let count = self.errors.count(kind, now);
+                count.map(|count| Effect::Show(Report::ServerError { code, message, count })).into_iter().collect()
+            }
         }
     }
 
@@ -441,14 +464,19 @@ impl Conversation {
         let is_taken = match &self.script.accepts {
             _ if self.blocked.contains(&peer) => false,
             Accepts::None => {
-                self.requests.push(peer.clone());
-                return vec![Effect::Show(Report::Request { peer })];
+                self.requests.retain(|(caller, _)| *caller != peer);
+                self.last_request += 1;
+                self.requests.push((peer.clone(), self.last_request));
+                return vec![Effect::Show(Report::Request { peer, number: self.last_request })];
             }
             Accepts::All => true,
             Accepts::Only(peers) => peers.contains(&peer),
         };
         if !is_taken {
             return vec![Effect::Decline(peer)];
+        }
+        if self.script.accepts == Accepts::All && !self.called.contains(&peer) {
+            self.unnamed.insert(peer.clone());
         }
         self.set_state(&peer, State::Calling);
         vec![Effect::Accept(peer)]
@@ -536,8 +564,24 @@ impl Conversation {
         if reason == CloseReason::Left && self.current.as_ref() == Some(&peer) {
             self.current = None;
         }
+        if matches!(reason, CloseReason::NotOnline | CloseReason::Oneself) {
+            effects.extend(self.mistyped(&peer));
+        }
         self.forget_if_empty(&peer);
         effects
+    }
+
+    /// A call has found nobody. A name that was never met may be mistyped, so what is typed next is not kept for it.
+    fn mistyped(&mut self, peer: &str) -> Option<Effect> {
+        let is_kept = self.chat(peer).is_some_and(|chat| !chat.kept.is_empty());
+        if !self.script.has_person || is_kept || self.people.is_known(peer) || self.people.is_present(peer) {
+            return None;
+        }
+        if self.current.as_deref() == Some(peer) {
+            self.current = None;
+        }
+        let near = self.people.nearest(peer)?;
+        Some(notice(&format!("did you mean {0}? /connect {0}", screen::name(&near))))
     }
 
     /// An accepted request came to nothing; a chat that was open before still is.
@@ -557,9 +601,17 @@ impl Conversation {
 
     fn text(&mut self, text: Text) -> Vec<Effect> {
         let Some(peer) = self.current.clone() else {
+            // Where a line goes to nobody, these words are meant for the program.
+            if self.script.has_person {
+                match text.text.trim() {
+                    "quit" | "exit" => return self.give_up(),
+                    "help" | "?" => return vec![Effect::Show(Report::Help(None))],
+                    _ => {}
+                }
+            }
             let open = self.chats.iter().rev().find(|chat| chat.is_open());
             let hint = match (self.requests.first(), open) {
-                (Some(peer), _) => format!("/accept {} first", screen::name(peer)),
+                (Some((peer, _)), _) => format!("/accept {} first", screen::name(peer)),
                 (None, Some(chat)) => format!("/to {} to write to them", screen::name(&chat.peer)),
                 (None, None) => "/connect NAME first".to_owned(),
             };
@@ -640,8 +692,8 @@ impl Conversation {
     }
 
     fn connect(&mut self, peer: String) -> Vec<Effect> {
-        if self.requests.contains(&peer) {
-            return self.answer(Some(peer), true);
+        if self.is_requesting(&peer) {
+            return self.answer(Some(peer), None, true);
         }
         match self.chat(&peer).map_or(State::Closed, |chat| chat.state) {
             State::Closed => match self.call(&peer) {
@@ -684,6 +736,8 @@ impl Conversation {
         if !is_username(peer) {
             return Err(self.refuse(&format!("nobody can be called {}", screen::name(peer))));
         }
+        self.unnamed.remove(peer);
+        self.called.insert(peer.to_owned());
         let is_waiting = self.server == Server::Sought;
         self.set_state(peer, if is_waiting { State::Pending } else { State::Calling });
         let mut effects = vec![calling(peer, is_waiting)];
@@ -721,15 +775,25 @@ impl Conversation {
         }
     }
 
-    fn answer(&mut self, peer: Option<String>, is_accepted: bool) -> Vec<Effect> {
-        let peer = match (peer, &self.requests[..]) {
-            (_, []) => return self.refuse("nobody is calling"),
-            (Some(peer), requests) if requests.contains(&peer) => peer,
-            (Some(peer), _) => return self.refuse(&format!("{} is not calling", screen::name(&peer))),
-            (None, [only]) => only.clone(),
-            (None, _) => return self.refuse("several are calling: say the name too"),
+    fn is_requesting(&self, peer: &str) -> bool {
+        self.requests.iter().any(|(caller, _)| caller == peer)
+    }
+
+    fn answer(&mut self, peer: Option<String>, number: Option<u64>, is_accepted: bool) -> Vec<Effect> {
+        let numbered = self.requests.iter().find(|(_, other)| Some(*other) == number).map(|(peer, _)| peer.clone());
+        let peer = match (numbered.or(peer), number, &self.requests[..]) {
+            (_, _, []) => return self.refuse("nobody is calling"),
+            (Some(peer), _, _) if self.is_requesting(&peer) => peer,
+            (Some(peer), _, _) => return self.refuse(&format!("{} is not calling", screen::name(&peer))),
+            (None, Some(number), _) => return self.refuse(&format!("there is no call {number}")),
+            (None, None, [(only, _)]) => only.clone(),
+            (None, None, requests) => {
+                let request = |(peer, number): &(String, u64)| format!("{} (call {number})", screen::name(peer));
+                let names: Vec<String> = requests.iter().map(request).collect();
+                return self.refuse(&format!("several are calling, so say whom: {}", names.join(", ")));
+            }
         };
-        self.requests.retain(|caller| *caller != peer);
+        self.requests.retain(|(caller, _)| *caller != peer);
         if !is_accepted {
             return vec![notice(&format!("declined {}", screen::name(&peer))), Effect::Decline(peer)];
         }
@@ -763,7 +827,7 @@ impl Conversation {
                 self.chats.retain(|chat| chat.peer != peer);
                 if self.current.as_ref() == Some(&peer) {
                     self.current = None;
-                    effects.push(self.still_open().unwrap_or_else(|| notice("lines go to nobody now")));
+                    effects.push(self.still_open().unwrap_or_else(|| notice("you are writing to nobody now")));
                 }
                 effects
             }
@@ -773,8 +837,8 @@ impl Conversation {
     fn block(&mut self, peer: String) -> Vec<Effect> {
         self.blocked.insert(peer.clone());
         let mut effects = vec![notice(&format!("{} is blocked", screen::name(&peer)))];
-        if self.requests.contains(&peer) {
-            self.requests.retain(|caller| *caller != peer);
+        if self.is_requesting(&peer) {
+            self.requests.retain(|(caller, _)| *caller != peer);
             effects.push(Effect::Decline(peer.clone()));
         }
         if self.chat(&peer).is_some_and(|chat| chat.state != State::Closed) {
@@ -809,7 +873,7 @@ impl Conversation {
     fn with(&mut self, peer: Option<String>, act: impl FnOnce(&mut People, &str) -> Vec<Effect>) -> Vec<Effect> {
         match peer.or_else(|| self.current.clone()) {
             Some(peer) => self.noting_mistakes(|people| act(people, &peer)),
-            None => self.refuse("lines go to nobody; /connect NAME first"),
+            None => self.refuse("you are writing to nobody, so say whom you mean"),
         }
     }
 
@@ -941,7 +1005,7 @@ fn calling(peer: &str, is_waiting: bool) -> Effect {
 }
 
 fn lines_go_to(peer: &str) -> Effect {
-    notice(&format!("lines go to {} now", screen::name(peer)))
+    notice(&format!("you are writing to {} now", screen::name(peer)))
 }
 
 /// Texts that may wait for a chat to open, and as many that may be kept for another time.
@@ -964,7 +1028,7 @@ mod tests {
     impl Conversation {
         /// An event, and what is done if that was the end.
         fn happened(&mut self, event: Event) -> Vec<Effect> {
-            let mut effects = self.event(event);
+            let mut effects = self.event(event, Instant::now());
             effects.extend(self.end_if_finished());
             effects
         }
@@ -1168,10 +1232,151 @@ mod tests {
         assert_eq!(done(chat.happened(open("bob"))), [send("early")]);
         chat.happened(Event::Request { peer: "carol".to_owned() });
         chat.happened(Event::Request { peer: "dave".to_owned() });
-        assert_eq!(typed(&mut chat, "/decline"), [mistake("several are calling: say the name too")]);
+        let several = "several are calling, so say whom: carol (call 2), dave (call 3)";
+        assert_eq!(typed(&mut chat, "/decline"), [mistake(several)]);
         assert_eq!(done(typed(&mut chat, "/decline carol")), [Effect::Decline("carol".to_owned())]);
         chat.happened(Event::RequestEnded { peer: "dave".to_owned() });
         assert_eq!(typed(&mut chat, "/accept"), [mistake("nobody is calling")]);
+    }
+
+    #[test]
+    fn a_request_is_answered_by_its_number_which_is_never_used_again() {
+        let mut chat = online();
+        let call = |chat: &mut Conversation, peer: &str| chat.happened(Event::Request { peer: peer.to_owned() });
+        let decline = |peer: &str| [Effect::Decline(peer.to_owned())];
+        for (number, peer) in [(1, "bob"), (2, "a b"), (3, "2")] {
+            let report = Report::Request { peer: peer.to_owned(), number };
+            assert_eq!(call(&mut chat, peer), [Effect::Show(report)]);
+        }
+        assert_eq!(done(typed(&mut chat, "/decline 2")), decline("a b"), "the number goes before a name of digits");
+        assert_eq!(done(typed(&mut chat, "/decline \"2\"")), decline("2"));
+        assert_eq!(done(typed(&mut chat, "/decline 2")), []);
+        call(&mut chat, "a b");
+        assert_eq!(done(typed(&mut chat, "/decline \"a b\"")), decline("a b"));
+        call(&mut chat, "carol");
+        assert_eq!(done(typed(&mut chat, "/accept 4")), [], "who called again has another number");
+        let command = super::super::json::command(r#"{"command":"accept","number":5}"#);
+        assert_eq!(done(chat.command(command)), [Effect::Accept("carol".to_owned())]);
+        for _ in 0..2 {
+            call(&mut chat, "dave");
+        }
+        assert_eq!(done(typed(&mut chat, "/decline dave")), decline("dave"));
+        assert_eq!(done(typed(&mut chat, "/decline dave")), [], "a caller has one request");
+    }
+
+    #[test]
+    fn who_was_taken_without_being_named_is_known_for_this_run_only() {
+        let identified = |chat: &mut Conversation, peer: &str| {
+            let [own, other] = [KeyPair::generate(), KeyPair::generate()].map(|pair| pair.public());
+            let event = Event::Identified { peer: peer.to_owned(), trust: Trust::New, own, other };
+            matches!(done(chat.happened(event))[..], [Effect::Remember { .. }])
+        };
+        let script = |accepts| Script { accepts, ..Script::default() };
+        let mut all = start(script(Accepts::All));
+        all.happened(Event::Online);
+        all.happened(Event::Request { peer: bob() });
+        assert!(!identified(&mut all, "bob"));
+        // Whom the script calls by name is kept, and so is who calls back.
+        typed(&mut all, "/msg carol hello");
+        assert!(identified(&mut all, "carol"));
+        typed(&mut all, "/msg dave hello");
+        all.happened(closed("dave", CloseReason::NotOnline));
+        all.happened(Event::Request { peer: "dave".to_owned() });
+        assert!(identified(&mut all, "dave"));
+        let mut only = start(script(Accepts::Only(vec![bob()])));
+        only.happened(Event::Online);
+        only.happened(Event::Request { peer: bob() });
+        assert!(identified(&mut only, "bob"));
+    }
+
+    #[test]
+    fn errors_of_the_server_are_told_five_times_and_then_counted() {
+        let mut chat = online();
+        let mut told = Vec::new();
+        for number in 0..20_000 {
+            let code = if number % 2 == 0 { "INVALID_MESSAGE".to_owned() } else { format!("MADE_UP_{number}") };
+            for effect in chat.happened(Event::ServerError { code: code.clone(), message: "x".to_owned() }) {
+                let Effect::Show(Report::ServerError { count, .. }) = effect else { panic!("{effect:?}") };
+                told.push((number % 2, count));
+            }
+        }
+        for kind in [0, 1] {
+            let counts: Vec<u64> = told.iter().filter(|(other, _)| *other == kind).map(|(_, count)| *count).collect();
+            assert_eq!(counts, [1, 2, 3, 4, 5, 10, 100, 1000, 10_000]);
+        }
+    }
+
+    #[test]
+    fn whom_verify_yes_means_is_whose_number_was_shown_last() {
+        let mut chat = with_bob(Trust::New);
+        let identified = |peer: &str, trust| {
+            let [own, other] = [KeyPair::generate(), KeyPair::generate()].map(|pair| pair.public());
+            Event::Identified { peer: peer.to_owned(), trust, own, other }
+        };
+        chat.happened(identified("carol", Trust::New));
+        chat.happened(open("carol"));
+        assert!(matches!(typed(&mut chat, "/verify yes")[..], [Effect::Show(Report::Mistake(_))]), "none was shown");
+        let verified = |effects: Vec<Effect>| match &done(effects)[..] {
+            [Effect::Remember { peer, known, replaces: true }] => Some((peer.clone(), known.is_verified)),
+            _ => None,
+        };
+        typed(&mut chat, "/verify bob");
+        typed(&mut chat, "/verify carol");
+        // Lines go to bob.
+        assert_eq!(chat.prompt().peer, Some(bob()));
+        assert_eq!(verified(typed(&mut chat, "/verify yes")), Some(("carol".to_owned(), true)));
+        // Somebody else is there by now.
+        chat.happened(identified("bob", Trust::New));
+        assert!(matches!(typed(&mut chat, "/verify bob yes")[..], [Effect::Show(Report::Mistake(_))]));
+        typed(&mut chat, "/verify bob");
+        assert_eq!(verified(typed(&mut chat, "/verify bob yes")), Some((bob(), true)));
+        assert_eq!(verified(typed(&mut chat, "/unverify")), Some((bob(), false)));
+        assert_eq!(chat.prompt().trust, Some(Trust::Known));
+        assert_eq!(verified(typed(&mut chat, "/unverify bob")), None, "once");
+    }
+
+    #[test]
+    fn a_script_says_which_number_was_compared() {
+        let mut chat = with_bob(Trust::New);
+        let effects = typed(&mut chat, "/verify bob");
+        let [Effect::Show(Report::SafetyNumber { number, .. })] = &effects[..] else { panic!("{effects:?}") };
+        let command = |number: &str| {
+            let line = serde_json::json!({ "command": "verified", "peer": "bob", "number": number }).to_string();
+            super::super::json::command(&line)
+        };
+        let wrong = number.to_string().replace('1', "2").replace('3', "4");
+        assert!(matches!(chat.command(command(&wrong))[..], [Effect::Show(Report::Mistake(_))]));
+        assert_eq!(chat.prompt().trust, Some(Trust::New));
+        chat.command(command(&number.to_string()));
+        assert_eq!(chat.prompt().trust, Some(Trust::Verified));
+    }
+
+    #[test]
+    fn after_a_mistyped_name_lines_go_to_nobody_and_words_for_the_program_are_commands() {
+        let person = || {
+            let mut chat = start(Script { has_person: true, ..Script::default() });
+            chat.happened(Event::Online);
+            chat
+        };
+        let mut chat = person();
+        let [own, other] = [KeyPair::generate(), KeyPair::generate()].map(|pair| pair.public());
+        chat.happened(Event::Identified { peer: "robert".to_owned(), trust: Trust::New, own, other });
+        typed(&mut chat, "/connect robret");
+        let effects = chat.happened(closed("robret", CloseReason::NotOnline));
+        assert_eq!(effects.last(), Some(&notice("did you mean robert? /connect robert")));
+        assert_eq!(chat.prompt().peer, None);
+        assert_eq!(typed(&mut chat, "help"), [Effect::Show(Report::Help(None))]);
+        assert_eq!(done(typed(&mut chat, "quit")), [Effect::Quit]);
+        // What was typed meanwhile is kept, and so is whom it was for; and so is somebody who was met.
+        let mut chat = person();
+        typed(&mut chat, "/connect bob");
+        typed(&mut chat, "hello");
+        chat.happened(closed("bob", CloseReason::NotOnline));
+        assert_eq!(chat.prompt().peer, Some(bob()));
+        // In a chat, and in a script, they are texts.
+        let mut chat = with_bob(Trust::Known);
+        assert_eq!(typed(&mut chat, "quit"), [send("quit")]);
+        assert_eq!(not_sent(&typed(&mut online(), "quit")), [("quit", false)]);
     }
 
     #[test]
@@ -1245,7 +1450,7 @@ mod tests {
         chat.finished();
         let [own, other] = [KeyPair::generate(), KeyPair::generate()].map(|pair| pair.public());
         chat.happened(Event::Identified { peer: bob(), trust: Trust::New, own, other });
-        assert_eq!(done(chat.event(open("bob"))), [send("hello")]);
+        assert_eq!(done(chat.event(open("bob"), Instant::now())), [send("hello")]);
         chat.sent("bob", 1, None);
         assert_eq!(chat.end_if_finished(), []);
         assert_eq!(chat.happened(Event::KeysExchanged { peer: bob() }).len(), 1, "it goes on");

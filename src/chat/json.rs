@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 
 use super::command::Command;
+use super::harmless::is_harmful;
 use super::report::{ChatReport, ChatState, Report};
 use crate::peer::{CloseReason, NotSentReason, Trust};
 
@@ -24,6 +25,19 @@ pub fn object(report: &Report, time: &str, with_text: bool) -> Value {
     fields
 }
 
+/// An object as a line. What could take over a terminal or deceive the eye is written as `\u…`, which every reader of JSON undoes:
+/// the control characters beyond ASCII and DEL, bidirectional controls, and what cannot be seen.
+pub fn line(object: &Value) -> String {
+    let mut line = String::new();
+    for c in object.to_string().chars() {
+        match is_harmful(c) {
+            true => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| line += &format!("\\u{unit:04x}")),
+            false => line.push(c),
+        }
+    }
+    line
+}
+
 /// Reads a command from a line.
 pub fn command(line: &str) -> Command {
     serde_json::from_str(line).unwrap_or_else(|error| Command::Mistake(format!("that is no command in JSON: {error}")))
@@ -38,7 +52,7 @@ fn fields(report: &Report) -> (&'static str, Value) {
             ("offline", json!({ "reason": reason, "retry_seconds": retry_in.map(|time| time.as_secs_f64()) }))
         }
         Report::Calling { peer, is_waiting } => ("calling", json!({ "peer": peer, "waiting": is_waiting })),
-        Report::Request { peer } => ("request", json!({ "peer": peer })),
+        Report::Request { peer, number } => ("request", json!({ "peer": peer, "number": number })),
         Report::RequestEnded { peer } => ("request_ended", json!({ "peer": peer })),
         Report::KeysExchanged { peer } => ("keys_exchanged", json!({ "peer": peer })),
         Report::Identified { peer, trust, number } => {
@@ -85,17 +99,20 @@ fn fields(report: &Report) -> (&'static str, Value) {
         }
         Report::Blocked(peers) => ("blocked", json!({ "peers": peers })),
         Report::Link(link) => ("link", json!({ "link": link })),
-        Report::Who { current, chats, requests } => (
-            "who",
-            json!({ "current": current, "chats": chats.iter().map(chat).collect::<Vec<_>>(), "requests": requests }),
-        ),
+        Report::Who { current, chats, requests } => {
+            let requests: Vec<&String> = requests.iter().map(|(peer, _)| peer).collect();
+            let chats: Vec<Value> = chats.iter().map(chat).collect();
+            ("who", json!({ "current": current, "chats": chats, "requests": requests }))
+        }
         Report::Settings(settings) => {
             let settings: serde_json::Map<_, _> =
                 settings.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
             ("settings", json!({ "settings": settings }))
         }
         Report::Help(about) => ("help", json!({ "about": about })),
-        Report::ServerError { code, message } => ("server_error", json!({ "code": code, "message": message })),
+        Report::ServerError { code, message, count } => {
+            ("server_error", json!({ "code": code, "message": message, "count": count }))
+        }
         Report::Mistake(message) => ("mistake", json!({ "message": message })),
         Report::Notice(message) => ("notice", json!({ "message": message })),
     }
@@ -170,6 +187,17 @@ mod tests {
     }
 
     #[test]
+    fn what_could_deceive_is_escaped_in_a_line_and_is_there_when_it_is_read() {
+        let text =
+            "\u{7f}\u{85}\u{9b}31m \u{202e}x\u{2066} \u{2028}\u{feff}\u{e0041} \u{1b}\n h\u{f6}\u{1f44b} \\u202e";
+        let report = Report::Message { peer: text.to_owned(), text: text.to_owned(), key: None };
+        let line = line(&object(&report, "T", true));
+        assert!(!line.chars().any(is_harmful), "{line}");
+        assert!(line.contains("h\u{f6}\u{1f44b}") && line.contains("\\u007f\\u0085\\u009b31m \\u202e"), "{line}");
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), object(&report, "T", true));
+    }
+
+    #[test]
     fn commands_are_read_and_mistakes_are_said() {
         let send = |peer: Option<&str>, id: Option<&str>| Command::Send {
             peer: peer.map(str::to_owned),
@@ -192,6 +220,8 @@ mod tests {
             r#"{"command":"nothing"}"#,
             r#"{"command":"connect"}"#,
             r#"{"command":"paste","0":"x"}"#,
+            r#"{"command":"verified","peer":"bob"}"#,
+            r#"{"command":"compared","peer":"bob"}"#,
         ] {
             assert!(matches!(command(line), Command::Mistake(_)), "{line}");
         }
@@ -210,7 +240,7 @@ mod tests {
             Report::Online,
             Report::Offline { reason: text(), retry_in: None, has_chats: false },
             Report::Calling { peer: bob(), is_waiting: false },
-            Report::Request { peer: bob() },
+            Report::Request { peer: bob(), number: 1 },
             Report::RequestEnded { peer: bob() },
             Report::KeysExchanged { peer: bob() },
             Report::Identified { peer: bob(), trust: Trust::New, number: number() },
@@ -231,7 +261,7 @@ mod tests {
             Report::Who { current: None, chats: Vec::new(), requests: Vec::new() },
             Report::Settings(vec![("bell", "on".to_owned())]),
             Report::Help(None),
-            Report::ServerError { code: text(), message: text() },
+            Report::ServerError { code: text(), message: text(), count: 1 },
             Report::Mistake(text()),
             Report::Notice(text()),
         ]
@@ -269,7 +299,7 @@ mod tests {
         // And every command is in the README: the error for an unknown one lists those that there are.
         let error = serde_json::from_str::<Command>(r#"{"command":"?"}"#).unwrap_err().to_string();
         let known: Vec<&str> = error.split('`').skip(3).step_by(2).collect();
-        assert_eq!(known.len(), 19, "{error}");
+        assert_eq!(known.len(), 20, "{error}");
         assert!(known.iter().all(|name| names.iter().any(|told| told == name)), "{known:?} {names:?}");
     }
 }

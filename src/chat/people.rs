@@ -1,7 +1,7 @@
 //! Who the peers are, as far as this user knows: what is said when one is new or not who it was, and the commands about it.
 //! Pure: the file of known peers is written by whoever carries out [`Effect::Remember`] and [`Effect::Forget`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use super::conversation::{Effect, mistake, notice};
 use super::report::Report;
@@ -33,6 +33,12 @@ pub struct People {
     left_for_link: HashMap<String, PublicKey>,
     /// Who was refused because it is not who it was: our identity and its new one.
     refused: HashMap<String, (PublicKey, Option<PublicKey>)>,
+    /// Whose safety number was shown in this run, with the keys that stand for both in it.
+    shown: HashMap<String, (PublicKey, PublicKey)>,
+    /// Whose was the last.
+    shown_last: Option<String>,
+    /// Whom nobody has named, and who is known for this run only; who came first is forgotten first.
+    passing: VecDeque<String>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -64,11 +70,22 @@ impl People {
             pinned: HashMap::new(),
             left_for_link: HashMap::new(),
             refused: HashMap::new(),
+            shown: HashMap::new(),
+            shown_last: None,
+            passing: VecDeque::new(),
         }
     }
 
-    /// Somebody is there, and has proven who it is or cannot.
-    pub fn identified(&mut self, peer: &str, trust: Trust, own: PublicKey, other: PublicKey) -> Vec<Effect> {
+    /// Somebody is there, and has proven who it is or cannot. Whom nobody `is_named` has not become known by it for longer than
+    /// the program runs: a name does not belong for good to the first stranger who comes by it.
+    pub fn identified(
+        &mut self,
+        peer: &str,
+        trust: Trust,
+        own: PublicKey,
+        other: PublicKey,
+        is_named: bool,
+    ) -> Vec<Effect> {
         self.present.insert(peer.to_owned(), Present { trust, own, other });
         let number = SafetyNumber::new((own, &self.name), (other, peer));
         let mut effects = vec![Effect::Show(Report::Identified { peer: peer.to_owned(), trust, number })];
@@ -78,6 +95,7 @@ impl People {
                     effects.push(self.remember(peer, known, true));
                 }
             }
+            Trust::New if !is_named => effects.extend(self.pass(peer)),
             Trust::New => {
                 let known = Known { identity: other, is_verified: false, since: self.today.clone() };
                 effects.push(self.remember(peer, known, false));
@@ -93,7 +111,7 @@ impl People {
         if self.pinned.remove(peer).is_some_and(|pinned| pinned.identity == known.identity) {
             // The link was wrong, or this is: what was known before holds again.
             let before = match self.known.get(peer, &self.server) {
-                Some(known) => Effect::Pin { peer: peer.to_owned(), known: known.clone() },
+                Some(known) => Effect::Pin { peer: peer.to_owned(), known: Some(known.clone()) },
                 None => Effect::Forget(peer.to_owned()),
             };
             let line = format!("{name} IS NOT THE ONE THAT THE LINK NAMES. No text was sent to them in this call.");
@@ -132,7 +150,7 @@ impl People {
     }
 
     /// `/verify`: shows the safety number.
-    pub fn verify(&self, peer: &str) -> Vec<Effect> {
+    pub fn verify(&mut self, peer: &str) -> Vec<Effect> {
         let (trust, own, other) = match (self.present.get(peer), self.identity, self.known.get(peer, &self.server)) {
             (Some(present), _, _) => (Some(present.trust), present.own, present.other),
             // Somebody who refuses to talk may still want to hear it.
@@ -142,12 +160,55 @@ impl People {
                 return vec![mistake(&format!("there is no open chat with {name}, and they are not known"))];
             }
         };
+        self.shown.insert(peer.to_owned(), (own, other));
+        self.shown_last = Some(peer.to_owned());
         let number = SafetyNumber::new((own, &self.name), (other, peer));
         vec![Effect::Show(Report::SafetyNumber { peer: peer.to_owned(), trust, number })]
     }
 
-    /// `/verify yes`: the numbers were compared.
-    pub fn verified(&mut self, peer: &str) -> Vec<Effect> {
+    /// `/verify yes`, `/verify NAME yes`: the number was compared. Without a name it is the one that was shown last. What was
+    /// compared says nothing of another key that has taken its place since.
+    pub fn compared(&mut self, peer: Option<String>) -> Vec<Effect> {
+        let Some(peer) = peer.or_else(|| self.shown_last.clone()) else {
+            return vec![mistake("no safety number was shown yet: /verify NAME shows it, to be compared first")];
+        };
+        let is_other =
+            |present: &Present| self.shown.get(&peer).is_some_and(|shown| *shown != (present.own, present.other));
+        if self.present.get(&peer).is_some_and(is_other) {
+            let name = screen::name(&peer);
+            let line = format!(
+                "the number with {name} is another one than was shown: /verify {name} shows it, to be compared"
+            );
+            return vec![mistake(&line)];
+        }
+        self.now_verified(&peer)
+    }
+
+    /// The number was compared, and is this one.
+    pub fn verified(&mut self, peer: &str, number: &str) -> Vec<Effect> {
+        if let Some(Present { own, other, .. }) = self.present.get(peer)
+            && !SafetyNumber::new((*own, &self.name), (*other, peer)).is(number)
+        {
+            let name = screen::name(peer);
+            return vec![mistake(&format!("that is not the safety number with {name}; nothing has changed"))];
+        }
+        self.now_verified(peer)
+    }
+
+    /// `/unverify`: they are known, but not verified any more.
+    pub fn unverify(&mut self, peer: &str) -> Vec<Effect> {
+        let name = screen::name(peer).into_owned();
+        let Some(known) = self.known.get(peer, &self.server).filter(|known| known.is_verified).cloned() else {
+            return vec![mistake(&format!("{name} is not verified"))];
+        };
+        if let Some(present) = self.present.get_mut(peer).filter(|present| present.trust == Trust::Verified) {
+            present.trust = Trust::Known;
+        }
+        let line = notice(&format!("{name} is not verified any more, but known as before"));
+        vec![line, self.remember(peer, Known { is_verified: false, ..known }, true)]
+    }
+
+    fn now_verified(&mut self, peer: &str) -> Vec<Effect> {
         let name = screen::name(peer).into_owned();
         match self.present.get_mut(peer) {
             None => vec![mistake(&format!("there is no open chat with {name}"))],
@@ -194,13 +255,28 @@ impl People {
         self.known.at(&self.server).map(|(name, _)| name)
     }
 
+    /// Whether somebody of this name was seen before at this server.
+    pub fn is_known(&self, peer: &str) -> bool {
+        self.known.get(peer, &self.server).is_some()
+    }
+
+    /// Who of those who were seen before was probably meant by `name`.
+    pub fn nearest(&self, name: &str) -> Option<String> {
+        let distance = |other: &String| strsim::damerau_levenshtein(name, other);
+        self.names()
+            .min_by_key(distance)
+            .filter(|near| (1..=(near.chars().count() / 3).max(1)).contains(&distance(near)))
+    }
+
     /// `/forget`: the next one of that name is new.
     pub fn forget(&mut self, peer: &str) -> Vec<Effect> {
         let name = screen::name(peer);
         self.refused.remove(peer);
         let was_pinned = self.pinned.remove(peer).is_some();
         self.present.get_mut(peer).into_iter().for_each(|present| present.trust = Trust::New);
-        match self.known.remove(peer, &self.server) || was_pinned {
+        let was_passing = self.passing.iter().any(|name| name == peer);
+        self.passing.retain(|name| name != peer);
+        match self.known.remove(peer, &self.server) || was_pinned || was_passing {
             true => vec![notice(&format!("{name} is forgotten")), Effect::Forget(peer.to_owned())],
             false => vec![mistake(&format!("{name} is not known"))],
         }
@@ -270,11 +346,25 @@ impl People {
             self.left_for_link.insert(peer.clone(), present.other);
         }
         self.pinned.insert(peer.clone(), known.clone());
-        Ok((peer.clone(), vec![Effect::Pin { peer: peer.clone(), known }]))
+        Ok((peer.clone(), vec![Effect::Pin { peer: peer.clone(), known: Some(known) }]))
+    }
+
+    /// Somebody has come by whom nobody has named. Of those who left, as many are known again as there is room for.
+    fn pass(&mut self, peer: &str) -> Option<Effect> {
+        self.passing.retain(|name| name != peer);
+        self.passing.push_back(peer.to_owned());
+        let too_many = self.passing.len() > MAX_PASSING;
+        let oldest = self.passing.iter().position(|name| too_many && !self.present.contains_key(name))?;
+        let peer = self.passing.remove(oldest)?;
+        Some(Effect::Pin { peer, known: None })
     }
 
     fn remember(&mut self, peer: &str, known: Known, replaces: bool) -> Effect {
+        self.passing.retain(|name| name != peer);
         self.known.insert(peer, &self.server, known.clone());
         Effect::Remember { peer: peer.to_owned(), known, replaces }
     }
 }
+
+/// Strangers whom nobody has named and who are known until the program ends. A bot meets as many as there are names.
+const MAX_PASSING: usize = 1000;

@@ -36,6 +36,8 @@ pub enum Report {
     Request {
         /// Who.
         peer: String,
+        /// By which number the request can be answered. It is never used again.
+        number: u64,
     },
     /// A request is over.
     RequestEnded {
@@ -153,8 +155,8 @@ pub enum Report {
         current: Option<String>,
         /// All chats and calls.
         chats: Vec<ChatReport>,
-        /// Who is calling.
-        requests: Vec<String>,
+        /// Who is calling, with the number of each request.
+        requests: Vec<(String, u64)>,
     },
     /// The settings of the screen.
     Settings(Vec<(&'static str, String)>),
@@ -166,6 +168,8 @@ pub enum Report {
         code: String,
         /// The server's words.
         message: String,
+        /// How many of this kind have come in a row.
+        count: u64,
     },
     /// A command could not be done.
     Mistake(String),

@@ -1,6 +1,7 @@
 //! What is told, worded for people, with everything from others made harmless. Pure.
 
 use super::command::{COMMANDS, Usage};
+use super::flood::SHOWN;
 pub use super::harmless::{harmless, name};
 use super::report::{ChatReport, ChatState, Mark, Prompt, Report};
 use super::wrap;
@@ -133,20 +134,27 @@ fn words(report: &Report, look: Look) -> Option<String> {
         Report::Calling { peer, is_waiting: true } => {
             format!("{} is called as soon as the server is there", name(peer))
         }
-        Report::Request { peer } => {
-            let peer = name(peer);
-            format!("{peer} wants to talk to you: /accept {peer} or /decline {peer}")
+        Report::Request { peer, number } => {
+            // What is easier to type than a name in quotes, and what cannot be taken for the number of another call.
+            let word = name(peer);
+            let is_handy = !word.starts_with('"') && word.contains(|c: char| !c.is_ascii_digit());
+            let word = if is_handy { word.clone() } else { number.to_string().into() };
+            format!("{} wants to talk to you (call {number}): /accept {word} or /decline {word}", name(peer))
         }
         Report::RequestEnded { peer } => format!("{} is no longer calling", name(peer)),
-        Report::KeysExchanged { peer } => format!("keys exchanged with {}, connecting", name(peer)),
+        Report::KeysExchanged { peer } => format!("connecting with {}", name(peer)),
         Report::Identified { peer, trust, .. } => match trust {
             Trust::Verified => format!("{} is verified", name(peer)),
             Trust::Known => return None,
             Trust::New => {
-                format!("{} is new here and will be known again; /verify tells how to be sure of them", name(peer))
+                let peer = name(peer);
+                format!(
+                    "{peer} is new here: should somebody else come by that name later, you will be told; \
+                     /verify {peer} tells how to be sure of them now"
+                )
             }
             Trust::Unproven => format!(
-                "{} uses an old app, which cannot prove who they are: the server could be listening; /verify tells how to be sure",
+                "{0} uses an old app, which cannot prove who they are: the server could be listening; /verify {0} tells how to be sure",
                 name(peer)
             ),
         },
@@ -165,7 +173,7 @@ fn words(report: &Report, look: Look) -> Option<String> {
             let kept = if *is_kept { "; kept, /retry sends it again" } else { "" };
             match reason {
                 NotSentReason::Unconfirmed => {
-                    format!("perhaps not arrived{to} (the chat ended{kept}): {}", excerpt(text))
+                    format!("the chat ended before it was known whether this was read{to}{kept}: {}", excerpt(text))
                 }
                 reason => format!("not sent{to} ({reason}{kept}): {}", excerpt(text)),
             }
@@ -196,7 +204,14 @@ fn words(report: &Report, look: Look) -> Option<String> {
             settings.iter().map(line).collect::<Vec<_>>().join("\n")
         }
         Report::Help(about) => help(about.as_deref(), look),
-        Report::ServerError { code, message } => format!("the server says: {} ({})", harmless(message), harmless(code)),
+        Report::ServerError { code, message, count } => {
+            let more = match *count {
+                ..SHOWN => String::new(),
+                SHOWN => "; what comes more of this kind is only counted".to_owned(),
+                count => format!("; {count} of this kind by now"),
+            };
+            format!("the server says: {} ({}){more}", harmless(message), harmless(code))
+        }
         Report::Mistake(text) | Report::Notice(text) => text.split('\n').map(harmless).collect::<Vec<_>>().join("\n"),
     })
 }
@@ -244,7 +259,7 @@ fn safety_number(peer: &str, trust: Option<Trust>, number: &SafetyNumber) -> Str
     let Some(trust) = trust else { return format!("your safety number with {peer}, as you know them:\n{number}") };
     let hint = match trust {
         Trust::Unproven => "It is good for this chat only, since the old app has no identity to keep.",
-        _ => "Then /verify yes, and they count as verified from now on.",
+        _ => &format!("Then /verify {peer} yes, and they count as verified from now on."),
     };
     format!(
         "your safety number with {peer}, {trust}:\n{number}\n\
@@ -259,11 +274,11 @@ fn groups(number: &SafetyNumber) -> String {
     groups.chunks(4).map(|row| format!("    {}", row.join(" "))).collect::<Vec<_>>().join("\n")
 }
 
-fn who(current: Option<&str>, chats: &[ChatReport], requests: &[String]) -> String {
+fn who(current: Option<&str>, chats: &[ChatReport], requests: &[(String, u64)]) -> String {
     let mut lines = Vec::new();
     match current {
-        Some(peer) => lines.push(format!("lines go to {}", name(peer))),
-        None => lines.push("lines go to nobody".to_owned()),
+        Some(peer) => lines.push(format!("you are writing to {}", name(peer))),
+        None => lines.push("you are writing to nobody".to_owned()),
     }
     for chat in chats {
         let state = match (chat.state, chat.trust) {
@@ -282,7 +297,8 @@ fn who(current: Option<&str>, chats: &[ChatReport], requests: &[String]) -> Stri
         lines.push(line);
     }
     if !requests.is_empty() {
-        lines.push(format!("calling you: {}", list(requests)));
+        let request = |(peer, number): &(String, u64)| format!("{} (call {number})", name(peer));
+        lines.push(format!("calling you: {}", requests.iter().map(request).collect::<Vec<_>>().join(", ")));
     }
     lines.join("\n")
 }
@@ -389,6 +405,14 @@ mod tests {
         assert_eq!(shown(&message("hi"), colored), "\x1b[1mbob\x1b[0m: hi");
         let hostile = shown(&message("\x1b[31m"), colored);
         assert!(!hostile.contains("\x1b[31m"));
+    }
+
+    #[test]
+    fn a_call_is_told_with_its_number_and_how_to_answer_it() {
+        let request = |peer: &str| shown(&Report::Request { peer: peer.into(), number: 7 }, Look::default());
+        assert_eq!(request("bob"), "* bob wants to talk to you (call 7): /accept bob or /decline bob");
+        assert_eq!(request("b b"), "* \"b%20b\" wants to talk to you (call 7): /accept 7 or /decline 7");
+        assert_eq!(request("2"), "* 2 wants to talk to you (call 7): /accept 7 or /decline 7", "2 is another call");
     }
 
     #[test]

@@ -262,9 +262,9 @@ impl FromStr for Link {
         if !is_host || name.is_empty() || name.chars().any(char::is_control) {
             return Err(expected);
         }
-        let key = BASE64URL_NOPAD.decode(key.as_bytes()).map_err(|_| "the link's key is none")?;
-        let key: [u8; KEY_BYTES] = key.try_into().map_err(|_| "the link's key is none")?;
-        let identity = PublicKey::from_bytes(key).map_err(|_| "the link's key is not fit for use")?;
+        let key = BASE64URL_NOPAD.decode(key.as_bytes()).map_err(|_| WRONG_KEY)?;
+        let key: [u8; KEY_BYTES] = key.try_into().map_err(|_| WRONG_KEY)?;
+        let identity = PublicKey::from_bytes(key).map_err(|_| WRONG_KEY)?;
         Ok(Self { host: host.to_owned(), is_plain, name: name.into_owned(), identity })
     }
 }
@@ -279,6 +279,9 @@ impl fmt::Display for Link {
 
 /// What of a name is written as it is: what the app lets a name be made of.
 const NAME: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC.remove(b'_');
+
+/// What is said of a link whose end is not a key.
+const WRONG_KEY: &str = "the link is not whole: what stands behind its # was cut off or changed, so ask for it again";
 
 /// How often a safety number is hashed, so that looking for a similar one is slow.
 const ITERATIONS: usize = 5200;

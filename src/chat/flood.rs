@@ -1,0 +1,46 @@
+//! What a server that lies can say without end is told a few times, and then counted. Pure: the time comes in.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// Counts what comes again and again, by its kind.
+#[derive(Debug, Default)]
+pub struct Flood {
+    kinds: HashMap<&'static str, (u64, Instant)>,
+}
+
+impl Flood {
+    /// One more of this kind: how many have come by now, if that is to be told. The first [`SHOWN`] are, and then every count that is
+    /// a power of ten. After a minute without any the count begins anew.
+    pub fn count(&mut self, kind: &'static str, now: Instant) -> Option<u64> {
+        let (count, last) = self.kinds.entry(kind).or_insert((0, now));
+        if now.saturating_duration_since(*last) >= QUIET {
+            *count = 0;
+        }
+        (*count, *last) = (*count + 1, now);
+        let is_power_of_ten = 10_u64.checked_pow(count.ilog10()) == Some(*count);
+        (*count <= SHOWN || is_power_of_ten).then_some(*count)
+    }
+}
+
+/// How many of a kind are told one by one.
+pub const SHOWN: u64 = 5;
+
+/// After so long without one of its kind, what comes is news again.
+const QUIET: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_of_a_kind_are_told_and_then_each_power_of_ten() {
+        let (mut flood, now) = (Flood::default(), Instant::now());
+        let told: Vec<u64> = (0..20_000).filter_map(|_| flood.count("a", now)).collect();
+        assert_eq!(told, [1, 2, 3, 4, 5, 10, 100, 1000, 10_000]);
+        assert_eq!(flood.count("b", now), Some(1), "each kind on its own");
+        assert_eq!(flood.count("a", now + QUIET / 2), None);
+        assert_eq!(flood.count("a", now + QUIET), None, "it goes on");
+        assert_eq!(flood.count("a", now + QUIET * 2), Some(1));
+    }
+}
