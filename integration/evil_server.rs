@@ -290,6 +290,10 @@ impl World {
                     Some(Event::Identified { peer, trust: told, .. }) if peer == other => *trust = Some(told),
                     Some(Event::Open { peer }) if peer == other => *outcome = trust.map(Outcome::Open),
                     Some(Event::Closed { peer, reason } | Event::Refused { peer, reason }) if peer == other => {
+                        // Who is not who they were hears of it only if the user says so.
+                        if matches!(reason, CloseReason::IdentityChanged { .. }) {
+                            user.peer.decline(other);
+                        }
                         *outcome = Some(Outcome::Closed(reason));
                     }
                     Some(Event::RequestEnded { peer }) if peer == other => *outcome = Some(Outcome::Ended),

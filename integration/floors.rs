@@ -10,6 +10,7 @@ const IO: &[&str] = &[
     "chat.rs",
     "chat/client.rs",
     "chat/editor.rs",
+    "chat/identity.rs",
     "chat/input.rs",
     "chat/notify.rs",
     "chat/teletype.rs",

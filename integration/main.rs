@@ -25,6 +25,7 @@ mod options;
 mod ordinary;
 mod output;
 mod pacing;
+mod people;
 mod pipe;
 mod prompt;
 mod properties;

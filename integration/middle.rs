@@ -339,6 +339,7 @@ fn lowkey_refuses_somebody_in_the_middle_of_a_call_by_link_and_of_one_who_is_kno
     alice.stderr.find("bob IS NOT THE ONE THAT THE LINK NAMES. No text was sent to them in this call.");
     alice.stderr.find("not sent to bob (no chat is open; kept, /retry sends it again): a secret");
     let reason = CloseReason::Declined;
+    alice.write("/decline bob");
     impostors.of_bob.wait(&Event::Closed { peer: "alice".to_owned(), reason });
     // Carol knows him, and her chat with him goes on, until the server comes between them as well.
     carol.write("still there?");
@@ -354,6 +355,7 @@ fn lowkey_refuses_somebody_in_the_middle_of_a_call_by_link_and_of_one_who_is_kno
     impostor.peer.accept("carol");
     carol.stderr.find("bob IS NOT WHO THEY WERE. No text was sent to them.");
     carol.stderr.find("not sent to bob (no chat is open; kept, /retry sends it again): another secret");
+    carol.write("/decline bob");
     assert_eq!(
         impostor.find("an end", |event| matches!(event, Event::Closed { .. }).then(|| event.clone())),
         Event::Closed { peer: "carol".to_owned(), reason: CloseReason::Declined }

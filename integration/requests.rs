@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use lowkey::peer::Event;
 use lowkey::peer::engine::{Engine, Input, Output, Setup};
 use lowkey::peer::keys::KeyPair;
 use lowkey::peer::trust::Known;
+use lowkey::peer::{CloseReason, Event};
 
 /// Alice, who knows these, and is online.
 fn alice(known: &[&str]) -> Engine {
@@ -55,6 +55,27 @@ fn a_caller_has_one_request_however_often_they_call() {
         assert!(calls(&mut engine, "bob").is_empty());
     }
     assert_eq!(calls(&mut engine, "carol"), ["carol"], "there is room for others");
+}
+
+#[test]
+fn who_is_not_who_they_were_hears_nothing_until_the_user_declines() {
+    let mut engine = alice(&["bob"]);
+    assert_eq!(calls(&mut engine, "bob"), ["bob"]);
+    let [key, identity] = [(); 2].map(|()| KeyPair::generate().public().to_base64());
+    let introduction = serde_json::json!({ "identity": identity, "features": ["proof", "seal", "ack"] });
+    let payload = serde_json::json!({ "publicKey": key, "lowkey": introduction });
+    let exchange = serde_json::json!({ "type": "key:exchange", "sender": "bob", "payload": payload }).to_string();
+    let now = Instant::now();
+    assert!(engine.handle(Input::Signal(exchange), now).is_empty());
+    let told = engine.handle(Input::Accept { peer: "bob".to_owned() }, now);
+    assert!(
+        matches!(&told[..], [Output::Event(Event::Refused { reason: CloseReason::IdentityChanged { .. }, .. })]),
+        "{told:?}"
+    );
+    let decline = || Input::Decline { peer: "bob".to_owned() };
+    let told = engine.handle(decline(), now);
+    assert!(matches!(&told[..], [Output::Signal(text)] if text.contains("session:decline")), "{told:?}");
+    assert_eq!(engine.handle(decline(), now), [], "once");
 }
 
 #[test]

@@ -218,6 +218,8 @@ fn a_name_that_is_given_to_somebody_else_is_refused() {
         let alice = identity("alice").public();
         let known = Box::new(known(identity("bob").public(), false));
         assert_eq!(reason, CloseReason::IdentityChanged { own: alice, known, identity: Some(mallorys) });
+        // Nothing was said to who it is, until alice does so.
+        world.alice.peer.decline("bob");
         mallory.wait(&Event::Closed { peer: "alice".to_owned(), reason: CloseReason::Declined });
     });
 }

@@ -10,6 +10,7 @@ pub mod conversation;
 mod editor;
 pub mod flood;
 pub mod harmless;
+mod identity;
 mod input;
 pub mod json;
 mod keyboard;
@@ -50,6 +51,7 @@ use client::{Bells, Client, End, Mail, Memory, Screen};
 use command::Command;
 use conversation::{Accepts, Conversation, Failure, Script, Until};
 use editor::LineEditor;
+use identity::IdentityTask;
 use input::{Pieces, Reading, Source};
 use notify::Notifier;
 use people::People;
@@ -114,6 +116,13 @@ enum Task {
         #[arg(long, value_name = "PEER", value_parser = peer_name)]
         from: Vec<String>,
     },
+    /// Show your name, its long-term key, where that is kept, and your link
+    #[command(disable_help_subcommand = true)]
+    Identity {
+        /// What is to be done with it instead
+        #[command(subcommand)]
+        task: Option<IdentityTask>,
+    },
 }
 
 /// A name as it is printed, so that a script can hand it on.
@@ -162,6 +171,12 @@ impl Refusal {
 fn run(start: Start<Options>) -> Result<ExitCode, Refusal> {
     let is_server_given = start.is_given("server");
     let Start { options, profile, token_home, .. } = start;
+    if let Some(Task::Identity { task }) = &options.task {
+        let profile = profile.map_err(Refusal::setting)?;
+        let text = identity::run(task.as_ref(), &options.peer, &profile).map_err(Refusal::setting)?;
+        io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()).map_err(Refusal::system)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let is_script = options.json || options.task.is_some() || !options.execute.is_empty() || options.until.is_some();
     let is_interactive = !is_script && io::stdin().is_terminal() && io::stdout().is_terminal();
     let console = match is_interactive {

@@ -171,7 +171,9 @@ impl PeerOptions {
 const DEFAULT_SERVER: &str = "ws://localhost:8080";
 
 fn warn_of_no_identity(name: &str, error: &str) {
-    say(format!("* {error}; so nobody will know {name} again after this start"));
+    say(format!(
+        "* this identity of {name} lasts only as long as the program runs, and nobody will know them again: {error}"
+    ));
 }
 
 /// [`TextFormat`], as it is written on a command line.

@@ -91,6 +91,28 @@ impl Profile {
         KeyPair::from_base64(text.trim()).map_err(no_identity)
     }
 
+    /// Keeps an identity that was brought along from elsewhere.
+    ///
+    /// # Errors
+    /// There is one of this name, which is not replaced; or it cannot be written.
+    pub fn import_identity(&self, name: &str, identity: &KeyPair) -> Result<(), String> {
+        let path = self.identity_path(name);
+        let is_there = || format!("{} is there already and is not replaced; move it away first", path.display());
+        if path.symlink_metadata().is_ok() {
+            return Err(is_there());
+        }
+        let text = Zeroizing::new(format!("{}\n", *identity.secret_to_base64()));
+        files::create(&self.folder, &format!("identity-{name}"), &text)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        // Another program may have been quicker.
+        if self.identity(name)?.public() == identity.public() { Ok(()) } else { Err(is_there()) }
+    }
+
+    /// Where the identity of this name is kept.
+    pub fn identity_path(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("identity-{name}"))
+    }
+
     /// Whether there is an identity of this name.
     pub fn has_identity(&self, name: &str) -> bool {
         self.has(&format!("identity-{name}"))

@@ -211,12 +211,12 @@ pub struct Usage {
 pub const COMMANDS: [Usage; 21] = [
     Usage {
         usage: "/connect NAME",
-        meaning: "call NAME, or turn to the chat that is open with them",
+        meaning: "call NAME, or turn to the open chat with them",
         details: "NAME may be a link, as /link shows it: then nobody else is taken for them, and they count as verified. Lines typed before they answer go out as soon as they do.",
     },
     Usage {
         usage: "/accept [NAME]",
-        meaning: "talk to who is calling; what you type goes to them from then on",
+        meaning: "talk to who is calling, and write to them",
         details: "Only needed where several are calling: their name, or the number of the call, as in /accept 2.",
     },
     Usage {
@@ -231,7 +231,7 @@ pub const COMMANDS: [Usage; 21] = [
     },
     Usage {
         usage: "/msg NAME TEXT",
-        meaning: "send one text to NAME, and go on writing to whom you wrote",
+        meaning: "send one text to NAME, and stay where you are",
         details: "They are called if there is no chat with them yet.",
     },
     Usage {
@@ -246,17 +246,17 @@ pub const COMMANDS: [Usage; 21] = [
     },
     Usage {
         usage: "/who",
-        meaning: "say with whom you are talking, who they are, and who is calling",
+        meaning: "say whom you talk to, who they are, who is calling",
         details: "Verified: you have compared the safety number, or called them by their link. Seen before: the same as the last time. New: never seen. Old app: cannot prove who they are.",
     },
     Usage {
         usage: "/verify [NAME]",
-        meaning: "show the safety number, to be compared by voice or in person",
-        details: "If both of you see the same number, nobody stands between you. Then /verify yes.",
+        meaning: "show the safety number, to be compared",
+        details: "Compare it by voice or in person. If both of you see the same number, nobody stands between you. Then /verify yes.",
     },
     Usage {
         usage: "/verify yes",
-        meaning: "it was compared and is the same: they count as verified",
+        meaning: "it is the same: they count as verified",
         details: "That is for whose number was shown last; /verify NAME yes says whom you mean, and /verify NAME NUMBER compares it with what they read to you. It is remembered for the next times.",
     },
     Usage {
@@ -277,13 +277,13 @@ pub const COMMANDS: [Usage; 21] = [
     },
     Usage {
         usage: "/block [NAME]",
-        meaning: "decline all calls of NAME; alone, say who is blocked",
+        meaning: "decline all calls of NAME; alone, list the blocked",
         details: "An open chat with them ends. That is remembered for the next times.",
     },
     Usage { usage: "/unblock NAME", meaning: "let NAME call again", details: "" },
     Usage {
         usage: "/link",
-        meaning: "show your link, by which others reach you and nobody else",
+        meaning: "show your link, by which others reach only you",
         details: "Give it to them on a way that you trust. lowkey --qr shows it as a QR code.",
     },
     Usage {
@@ -492,6 +492,15 @@ mod tests {
         // None of them hides a command.
         let taken = SYNONYMS.iter().chain(&ELSEWHERE).map(|(other, _)| other);
         assert_eq!(taken.filter(|other| usage(other).is_some()).count(), 0);
+    }
+
+    #[test]
+    fn the_help_fits_a_terminal_of_80_columns_and_24_rows() {
+        for Usage { usage, meaning, .. } in COMMANDS {
+            let line = format!("12:34 * {usage:<20} {meaning}");
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+        assert!(COMMANDS.len() < 24);
     }
 
     #[test]

@@ -543,6 +543,9 @@ impl Conversation {
         if let CloseReason::IdentityChanged { own, known, identity } = &reason {
             effects.extend(self.people.changed(&peer, *own, known, *identity));
         }
+        if reason == CloseReason::NoAnswer {
+            effects.extend(self.people.unanswered(&peer));
+        }
         // Lines go on to a chat that takes the place of this one.
         if reason == CloseReason::Replaced {
             self.set_state(&peer, State::Calling);
@@ -781,6 +784,13 @@ impl Conversation {
 
     fn answer(&mut self, peer: Option<String>, number: Option<u64>, is_accepted: bool) -> Vec<Effect> {
         let numbered = self.requests.iter().find(|(_, other)| Some(*other) == number).map(|(peer, _)| peer.clone());
+        if !is_accepted
+            && let Some(peer) = peer.as_ref().filter(|peer| numbered.is_none() && !self.is_requesting(peer))
+            && self.people.was_turned_away(peer)
+        {
+            let line = format!("{} is told that you will not talk to them", screen::name(peer));
+            return vec![notice(&line), Effect::Decline(peer.clone())];
+        }
         let peer = match (numbered.or(peer), number, &self.requests[..]) {
             (_, _, []) => return self.refuse("nobody is calling"),
             (Some(peer), _, _) if self.is_requesting(&peer) => peer,
@@ -1377,6 +1387,56 @@ mod tests {
         let mut chat = with_bob(Trust::Known);
         assert_eq!(typed(&mut chat, "quit"), [send("quit")]);
         assert_eq!(not_sent(&typed(&mut online(), "quit")), [("quit", false)]);
+    }
+
+    #[test]
+    fn who_is_not_who_they_were_hears_nothing_until_they_are_declined() {
+        let mut chat = with_bob(Trust::New);
+        let [own, identity] = [KeyPair::generate(), KeyPair::generate()].map(|pair| pair.public());
+        let known = Known { identity: own, is_verified: false, since: "2026-11-23".to_owned() };
+        let changed = CloseReason::IdentityChanged { own, known: Box::new(known), identity: Some(identity) };
+        assert_eq!(done(typed(&mut chat, "/decline bob")), [], "not yet");
+        let effects = chat.happened(closed("bob", changed));
+        let report = effects.iter().find_map(|effect| match effect {
+            Effect::Show(report @ Report::IdentityChanged { .. }) => Some(report),
+            _ => None,
+        });
+        let words = screen::line(report.unwrap(), screen::Look::default(), "").unwrap().text;
+        for way in ["/trust bob NUMBER", "/connect LINK", "/forget bob", "/decline bob"] {
+            assert!(words.contains(way), "{way}: {words}");
+        }
+        assert_eq!(done(typed(&mut chat, "/decline bob")), [Effect::Decline(bob())]);
+        // A link that names the new identity is a way to trust it.
+        let link = |identity| Link { host: "chat.example".to_owned(), is_plain: false, name: bob(), identity };
+        let other = KeyPair::generate().public();
+        assert_eq!(done(typed(&mut chat, &format!("/connect {}", link(other)))), []);
+        let effects = done(typed(&mut chat, &format!("/connect {}", link(identity))));
+        assert!(matches!(&effects[..], [Effect::Pin { .. }, Effect::Connect(_)]), "{effects:?}");
+    }
+
+    #[test]
+    fn who_is_not_answered_has_their_number_to_read_to_whom_they_know() {
+        let people = People::new(
+            "alice",
+            Some(KeyPair::generate().public()),
+            "chat.example",
+            false,
+            KnownPeers::default(),
+            "2026-11-23",
+        );
+        let mut chat = Conversation::new(people, BTreeSet::new(), Script::default());
+        chat.happened(Event::Online);
+        let unanswered = |chat: &mut Conversation, peer: &str| {
+            typed(chat, &format!("/connect {peer}"));
+            chat.happened(closed(peer, CloseReason::NoAnswer)).len()
+        };
+        assert_eq!(unanswered(&mut chat, "bob"), 1, "of a stranger there is no number");
+        typed(&mut chat, "/connect bob");
+        let [own, other] = [KeyPair::generate(), KeyPair::generate()].map(|pair| pair.public());
+        chat.happened(Event::Identified { peer: bob(), trust: Trust::New, own, other });
+        chat.happened(open("bob"));
+        chat.happened(closed("bob", CloseReason::PeerLeft));
+        assert_eq!(unanswered(&mut chat, "bob"), 2);
     }
 
     #[test]

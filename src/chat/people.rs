@@ -1,7 +1,7 @@
 //! Who the peers are, as far as this user knows: what is said when one is new or not who it was, and the commands about it.
 //! Pure: the file of known peers is written by whoever carries out [`Effect::Remember`] and [`Effect::Forget`].
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::conversation::{Effect, mistake, notice};
 use super::report::Report;
@@ -33,6 +33,8 @@ pub struct People {
     left_for_link: HashMap<String, PublicKey>,
     /// Who was refused because it is not who it was: our identity and its new one.
     refused: HashMap<String, (PublicKey, Option<PublicKey>)>,
+    /// Who was refused for that or for a link, and hears of it only if the user says so.
+    turned_away: HashSet<String>,
     /// Whose safety number was shown in this run, with the keys that stand for both in it.
     shown: HashMap<String, (PublicKey, PublicKey)>,
     /// Whose was the last.
@@ -70,6 +72,7 @@ impl People {
             pinned: HashMap::new(),
             left_for_link: HashMap::new(),
             refused: HashMap::new(),
+            turned_away: HashSet::new(),
             shown: HashMap::new(),
             shown_last: None,
             passing: VecDeque::new(),
@@ -87,6 +90,8 @@ impl People {
         is_named: bool,
     ) -> Vec<Effect> {
         self.present.insert(peer.to_owned(), Present { trust, own, other });
+        self.refused.remove(peer);
+        self.turned_away.remove(peer);
         let number = SafetyNumber::new((own, &self.name), (other, peer));
         let mut effects = vec![Effect::Show(Report::Identified { peer: peer.to_owned(), trust, number })];
         match trust {
@@ -108,6 +113,7 @@ impl People {
     /// Somebody is not who it was, and was refused.
     pub fn changed(&mut self, peer: &str, own: PublicKey, known: &Known, identity: Option<PublicKey>) -> Vec<Effect> {
         let name = screen::name(peer);
+        self.turned_away.insert(peer.to_owned());
         if self.pinned.remove(peer).is_some_and(|pinned| pinned.identity == known.identity) {
             // The link was wrong, or this is: what was known before holds again.
             let before = match self.known.get(peer, &self.server) {
@@ -117,7 +123,8 @@ impl People {
             let line = format!("{name} IS NOT THE ONE THAT THE LINK NAMES. No text was sent to them in this call.");
             let hint =
                 "Either the link is wrong, or somebody, such as the server, stands in between: ask for it again.";
-            return vec![notice(&line), notice(hint), before];
+            let told = format!("They were not told; /decline {name} lets them know that you will not talk to them.");
+            return vec![notice(&line), notice(hint), notice(&told), before];
         }
         self.refused.insert(peer.to_owned(), (own, identity));
         let number = |identity| SafetyNumber::new((own, &self.name), (identity, peer));
@@ -224,6 +231,20 @@ impl People {
         }
     }
 
+    /// Whether somebody of this name was refused, since they are not who they were or whom a link names.
+    pub fn was_turned_away(&self, peer: &str) -> bool {
+        self.turned_away.contains(peer)
+    }
+
+    /// A call to somebody was not answered. If they know us by another key, they need the number that we have with them.
+    pub fn unanswered(&self, peer: &str) -> Option<Effect> {
+        let (own, known) = (self.identity?, self.known.get(peer, &self.server)?);
+        let number = SafetyNumber::new((own, &self.name), (known.identity, peer));
+        let words =
+            "if you have a new device, let them know by another way, and read them your safety number with them";
+        Some(notice(&format!("{words}:\n    {number}")))
+    }
+
     /// `/trust`: takes the new identity of somebody who was refused, if this is its number.
     pub fn trust(&mut self, peer: &str, number: &str) -> Vec<Effect> {
         let name = screen::name(peer).into_owned();
@@ -327,7 +348,9 @@ impl People {
         let peer = &link.name;
         let mut since = self.today.clone();
         if let Some(known) = self.known.get(peer, &self.server).cloned() {
-            if known.identity != link.identity {
+            // Of whom was just refused, a link says as much as their number.
+            let is_new = self.refused.get(peer).is_some_and(|(_, identity)| *identity == Some(link.identity));
+            if known.identity != link.identity && !is_new {
                 let name = screen::name(peer);
                 let since = screen::harmless(&known.since);
                 return Err(vec![
@@ -335,7 +358,9 @@ impl People {
                     notice(&format!("if you are sure that the link is right: /forget {name}, then the link again")),
                 ]);
             }
-            since = known.since;
+            if known.identity == link.identity {
+                since = known.since;
+            }
         }
         let known = Known { identity: link.identity, is_verified: true, since };
         if self.is_with(peer, link.identity) {

@@ -223,6 +223,9 @@ fn closed(peer: &str, reason: &CloseReason) -> String {
         CloseReason::Replaced => format!("the chat with {peer} starts anew"),
         CloseReason::NotOnline => format!("{peer} is not online"),
         CloseReason::Declined => format!("{peer} declined"),
+        CloseReason::NoAnswer => {
+            format!("{peer} has not answered: they may be away, or know you by another key (a new device?)")
+        }
         CloseReason::Oneself => "that is you".to_owned(),
         CloseReason::NotCalling => format!("{peer} is no longer calling"),
         reason => format!("no chat with {peer}: {}", harmless(&reason.to_string())),
@@ -243,12 +246,18 @@ fn changed(peer: &str, known: &Known, known_number: &SafetyNumber, number: Optio
         Some(number) => format!(
             "Now it would be:\n{}\n\
              They may have a new device, or somebody, such as the server, stands in between.\n\
-             Ask them, not in this chat. If it is right: /trust {peer} and the number that they read to you.",
+             They were not told. Ask them, not in this chat, and then:\n\
+             \u{20}   /trust {peer} NUMBER   if this is the number that they read to you\n\
+             \u{20}   /connect LINK   if they gave you their new link by a way that you trust\n\
+             \u{20}   /forget {peer}   to meet them anew, as a stranger\n\
+             \u{20}   /decline {peer}   to let them know that you will not talk to them",
             groups(number)
         ),
         None => format!(
             "Now they prove nothing at all, as an old app does, or as it looks when the server hides their proof.\n\
-             Ask them, not in this chat. If they do use an old app now: /forget {peer}, and call again."
+             They were not told. Ask them, not in this chat, and then:\n\
+             \u{20}   /forget {peer}   if they do use an old app now, and call again\n\
+             \u{20}   /decline {peer}   to let them know that you will not talk to them"
         ),
     };
     format!("{before}\n{now}\n{frame}")
@@ -419,6 +428,7 @@ mod tests {
     fn a_failed_call_is_said_with_its_reason() {
         let closed = |reason| shown(&Report::Closed { peer: "bob".into(), reason }, Look::default());
         assert_eq!(closed(CloseReason::NotOnline), "* bob is not online");
-        assert_eq!(closed(CloseReason::NoAnswer), "* no chat with bob: no answer within a minute");
+        let unanswered = "* bob has not answered: they may be away, or know you by another key (a new device?)";
+        assert_eq!(closed(CloseReason::NoAnswer), unanswered);
     }
 }

@@ -109,6 +109,11 @@ fn read<T: Parser>(command: &Command, arguments: Vec<OsString>) -> Result<Start<
         let beside = beside.get_value_names().and_then(|names| names.first()).map_or("a name", |name| name.as_str());
         return Err(Stop::Wrong(format!("{beside} and the command {name} exclude each other")));
     }
+    if !arguments.iter().any(|argument| argument == "--") {
+        let named = command.get_positionals().find(|option| is_given(option));
+        let named = named.and_then(|option| matches.get_raw(option.get_id().as_str())?.next()?.to_str());
+        named.map_or(Ok(()), |name| mistaken(command, name))?;
+    }
     let about = About::from(&matches);
     match about {
         Some(About::Completions { shell }) => return Err(Stop::Printed(super::manual::completions(command, shell))),
@@ -165,6 +170,31 @@ fn token_home(matches: &ArgMatches, file: &File) -> Result<TokenHome, String> {
     }
     let server = matches.get_one::<ServerUrl>("server").cloned().ok_or("there is no server")?;
     Ok(TokenHome { server, is_named: !is_default("server") || file.has("server") })
+}
+
+/// What other programs take as a command, or what is nearly one of ours, is not passed over as the name of a peer.
+fn mistaken(command: &Command, name: &str) -> Result<(), Stop> {
+    if let Some(option) = match name {
+        "help" => Some("--help"),
+        "version" => Some("--version"),
+        _ => None,
+    } {
+        return match command.clone().try_get_matches_from([command.get_name(), option]) {
+            Err(told) => Err(Stop::Help(told)),
+            Ok(_) => Ok(()),
+        };
+    }
+    // Of short ones there would be too many names that are near.
+    let commands = command.get_subcommands().map(Command::get_name).filter(|command| command.len() > 4);
+    let near = commands.min_by_key(|command| strsim::damerau_levenshtein(name, command));
+    match near.filter(|near| strsim::damerau_levenshtein(name, near) == 1) {
+        Some(near) => {
+            let program = command.get_name();
+            let words = format!("there is no command {name}; did you mean {near}?");
+            Err(Stop::Wrong(format!("{words} Who has that name is called by: {program} -- {name}")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Reads the command line with the options of `with`. A variable that is set to nothing is not set, unless it protects.

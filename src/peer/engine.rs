@@ -218,6 +218,8 @@ pub struct Engine {
     /// Whom the server has announced while a chat with them was not open yet, and until when that counts: it may be their
     /// new call, and the end of the old chat must not swallow it.
     announced: HashMap<String, Instant>,
+    /// Who was refused, since they are not who they were, and has not been told. They are among those who are known.
+    turned_away: HashSet<String>,
     /// Whom the user has called, for the server's answers, which come in the same order. A call that was left in the
     /// meantime is still answered.
     unanswered: VecDeque<String>,
@@ -287,6 +289,7 @@ impl Engine {
             chats: HashMap::new(),
             parted: Vec::new(),
             announced: HashMap::new(),
+            turned_away: HashSet::new(),
             unanswered: VecDeque::new(),
             connections: HashMap::new(),
             pacing: Pacing::default(),
@@ -308,6 +311,8 @@ impl Engine {
                 // Of a silent one the user knows nothing.
                 if self.requests.get(&peer).is_some_and(|request| !request.is_silent) {
                     self.decline(&peer, out);
+                } else if self.turned_away.remove(&peer) && self.is_online {
+                    out.push(signal(MessageType::SessionDecline, &peer, None::<&()>));
                 }
             }
             Input::Send { peer, id, text } => self.send(peer, id, text, now, out),
@@ -438,7 +443,7 @@ impl Engine {
         request.is_accepted = true;
         let Some(introduced) = request.introduced.clone() else { return };
         if let Err(reason) = self.judge(&peer, introduced.identity) {
-            out.push(signal(MessageType::SessionDecline, &peer, None::<&()>));
+            self.turn_away(&peer, &reason, out);
             return self.end_request(&peer, reason, out);
         }
         let Some(request) = self.requests.remove(&peer) else { return };
@@ -451,6 +456,15 @@ impl Engine {
             }
         }
         self.answer(peer, request, now, out);
+    }
+
+    /// Somebody is refused before a chat. Who is not who they were may have a new device, or be somebody else: they are told nothing
+    /// until the user says so, and see that nobody answers.
+    fn turn_away(&mut self, peer: &str, reason: &CloseReason, out: &mut Vec<Output>) {
+        match reason {
+            CloseReason::IdentityChanged { .. } => drop(self.turned_away.insert(peer.to_owned())),
+            _ => out.push(signal(MessageType::SessionDecline, peer, None::<&()>)),
+        }
     }
 
     /// Turns a request down.

@@ -153,7 +153,8 @@ pub enum CloseReason {
     NotOnline,
     /// The other side does not want to talk.
     Declined,
-    /// The other side did not answer within a minute.
+    /// The other side did not answer within a minute: nobody is there, or we are not who we were to them, and were refused without
+    /// a word.
     NoAnswer,
     /// No connection came about, though both sides may be reached from outside.
     NoConnection,
@@ -238,7 +239,7 @@ impl fmt::Display for CloseReason {
             Self::ConnectionLost => f.write_str("the connection was lost"),
             Self::NotOnline => f.write_str("not online"),
             Self::Declined => f.write_str("declined"),
-            Self::NoAnswer => f.write_str("no answer within a minute"),
+            Self::NoAnswer => f.write_str("no answer: they may be away, or know you by another key (a new device?)"),
             Self::NoConnection => f.write_str(
                 "no connection came about; where NATs or firewalls stand between you, each side needs a TURN server (--turn)",
             ),

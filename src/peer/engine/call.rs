@@ -83,6 +83,11 @@ impl Secured {
         self.fingerprints[1] = Some(description.fingerprint());
     }
 
+    /// Whether no description has come, not even one that could not be opened.
+    fn has_no_description(&self) -> bool {
+        self.max_message.is_none() && !self.has_false_description
+    }
+
     /// Why no connection came about, as far as the addresses tell.
     fn no_connection(&self) -> CloseReason {
         let Trickle { own, other, .. } = &self.trickle;
@@ -146,6 +151,10 @@ impl Call {
             Stage::Calling | Stage::AwaitingKey(_) => CloseReason::NoAnswer,
             // A description that could not be opened may be of an earlier call.
             Stage::Negotiating(_) if is_resuming => CloseReason::NoConnection,
+            // Who has called and yet offers nothing may have refused us without a word.
+            Stage::Negotiating(secured) if self.role == Role::Responder && secured.has_no_description() => {
+                CloseReason::NoAnswer
+            }
             Stage::Negotiating(secured) => secured.no_connection(),
             // The connection that was just there may be gone again.
             Stage::Proving(_) if is_resuming => CloseReason::ConnectionLost,
@@ -187,7 +196,7 @@ impl Engine {
 
     pub(super) fn take_key(&mut self, peer: &str, introduced: Introduced, now: Instant, out: &mut Vec<Output>) {
         if let Err(reason) = self.judge_again(peer, &introduced) {
-            out.push(signal(MessageType::SessionDecline, peer, None::<&()>));
+            self.turn_away(peer, &reason, out);
             return self.fail(peer, reason, now, out);
         }
         let Some(call) = self.calls.get_mut(peer) else { return };

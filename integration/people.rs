@@ -1,0 +1,141 @@
+//! `lowkey` and who its user is, whom it remembers, and what it says to those who mistype: the real program, through pipes.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use lowkey::peer::{CloseReason, Event};
+use serde_json::json;
+
+use crate::evil_server::EvilServer;
+use crate::world::{Folder, Program, Server};
+
+/// Runs `lowkey` to its end with a home of its own: exit code, output and errors.
+fn run(home: &Folder, arguments: &[&str]) -> (i32, Vec<String>, Vec<String>) {
+    let mut program = Program::start("lowkey", arguments, &[("HOME", home.path())]);
+    program.stdin = None;
+    let code = program.wait().code().expect("no signal ends it");
+    (code, program.stdout.rest(), program.stderr.rest())
+}
+
+#[test]
+fn an_identity_moves_to_another_device_and_replaces_none() {
+    let (home, other) = (Folder::new("identity-old"), Folder::new("identity-new"));
+    let file = home.0.join("alice.identity");
+    let path = file.to_str().unwrap();
+    let (code, _, errors) = run(&home, &["identity"]);
+    assert!(code == 2 && errors[0].contains("no username yet"), "{errors:?}");
+    let (code, _, errors) = run(&home, &["--name", "alice", "identity", "export", path]);
+    assert!(code == 2 && errors[0].contains("no identity of alice yet"), "{errors:?}");
+    let server = ["--server", "wss://chat.example", "--name", "alice"];
+    let (code, shown, _) = run(&home, &[&server[..], &["identity"]].concat());
+    assert_eq!((code, &*shown[0]), (0, "name  alice"));
+    assert!(shown[1].starts_with("key   ") && shown[3].starts_with("link  lowkey://chat.example/alice#"), "{shown:?}");
+    let kept = home.0.join(".config/lowkey/identity-alice");
+    assert_eq!(shown[2], format!("file  {}", kept.display()));
+    assert_eq!(run(&home, &["--name", "alice", "identity", "export", path]).0, 0);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let (code, _, errors) = run(&home, &["--name", "alice", "identity", "export", path]);
+    assert!(code == 2 && errors[0].contains("is there already and is not replaced"), "{errors:?}");
+    // The other device is alice from then on.
+    let (code, out, errors) = run(&other, &["identity", "import", path]);
+    assert_eq!((code, out[0].starts_with("You are alice here")), (0, true), "{out:?} {errors:?}");
+    let (_, moved, _) = run(&other, &["--server", "wss://chat.example", "identity"]);
+    assert_eq!((&moved[..2], &moved[3]), (&shown[..2], &shown[3]));
+    let new = other.0.join(".config/lowkey/identity-alice");
+    assert_eq!(fs::metadata(&new).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::read(&new).unwrap(), fs::read(&kept).unwrap());
+    let (code, _, errors) = run(&other, &["identity", "import", path]);
+    assert!(code == 2 && errors[0].contains("is not replaced"), "{errors:?}");
+    // Under another name it is somebody else's, unless it is a bare key.
+    let (code, _, errors) = run(&other, &["--name", "bob", "identity", "import", path]);
+    assert!(code == 2 && errors[0].contains("the identity of alice, and not of bob"), "{errors:?}");
+    assert_eq!(run(&other, &["--name", "bob", "identity", "import", kept.to_str().unwrap()]).0, 0);
+    fs::write(&file, "alice nonsense\n").unwrap();
+    let (code, _, errors) = run(&Folder::new("identity-none"), &["identity", "import", path]);
+    assert!(code == 2 && errors[0].contains("this is no identity"), "{errors:?}");
+}
+
+#[test]
+fn without_a_home_every_start_says_that_the_identity_does_not_last() {
+    let server = Server::start();
+    for _ in 0..2 {
+        let mut alice = Program::start("lowkey", &["--server", &server.url(), "--name", "alice"], &[]);
+        alice.stderr.find("this identity of alice lasts only as long as the program runs");
+        alice.stderr.find("online");
+        alice.write("/quit");
+        alice.wait();
+    }
+}
+
+#[test]
+fn whom_nobody_has_named_is_not_kept_by_who_listens() {
+    let server = Server::start();
+    let home = Folder::new("listen-keeps");
+    let known = home.0.join(".config/lowkey/known_peers");
+    let left = Event::Closed { peer: "alice".to_owned(), reason: CloseReason::PeerLeft };
+    for (arguments, is_kept) in [(&["listen"][..], false), (&["listen", "--from", "bob"], true)] {
+        let mut bob = server.peer("bob");
+        let url = server.url();
+        let all = [&["--server", &url, "--name", "alice"], arguments].concat();
+        let mut alice = Program::start("lowkey", &all, &[("HOME", home.path())]);
+        alice.stderr.find("online");
+        // Who comes again in the same run is the same.
+        for text in ["one", "two"] {
+            bob.call("alice");
+            bob.peer.send("alice", text);
+            assert_eq!(alice.stdout.next(), format!("bob: {text}"));
+            bob.peer.leave("alice");
+            bob.wait(&Event::Closed { peer: "alice".to_owned(), reason: CloseReason::Left });
+        }
+        bob.call("alice");
+        alice.signal("TERM");
+        bob.wait(&left);
+        alice.wait();
+        let is_there = fs::read_to_string(&known).is_ok_and(|text| text.contains("bob@"));
+        assert_eq!(is_there, is_kept, "{arguments:?}");
+    }
+}
+
+#[test]
+fn what_is_nearly_a_command_is_not_called_as_a_peer() {
+    let home = Folder::new("mistyped");
+    let (code, out, _) = run(&home, &["help"]);
+    assert!(code == 0 && out.iter().any(|line| line.starts_with("Usage: lowkey")), "{out:?}");
+    let (code, out, _) = run(&home, &["version"]);
+    assert_eq!((code, &*out[0]), (0, &*format!("lowkey {}", env!("CARGO_PKG_VERSION"))));
+    for (typed, meant) in [("listn", "listen"), ("lsiten", "listen"), ("idenity", "identity"), ("confg", "config")] {
+        let (code, _, errors) = run(&home, &["--name", "alice", typed]);
+        let told = format!("lowkey: there is no command {typed}; did you mean {meant}?");
+        assert!(code == 2 && errors[0].starts_with(&told), "{errors:?}");
+    }
+    // A peer can have such a name.
+    let server = Server::start();
+    for name in ["listn", "help"] {
+        let mut peer = server.peer(name);
+        let url = server.url();
+        let arguments = ["--server", &url, "--name", "alice", "--", name];
+        let mut alice = Program::start("lowkey", &arguments, &[("HOME", home.path())]);
+        peer.answer("alice");
+        alice.write("/quit");
+        peer.wait(&Event::Closed { peer: "alice".to_owned(), reason: CloseReason::PeerLeft });
+        alice.wait();
+    }
+}
+
+#[test]
+fn a_flood_of_errors_of_the_server_is_a_few_lines() {
+    let server = EvilServer::start();
+    let home = Folder::new("flood");
+    let mut alice = Program::start("lowkey", &["--server", &server.url(), "--name", "alice"], &[("HOME", home.path())]);
+    alice.stderr.find("online");
+    for number in 0..20_000 {
+        let payload = json!({ "code": format!("MADE_UP_{number}"), "message": "nothing" });
+        server.inject("alice", json!({ "type": "error", "payload": payload }));
+    }
+    alice.stderr.find("10000 of this kind by now");
+    alice.stdin = None;
+    alice.wait();
+    alice.stderr.rest();
+    let told = alice.stderr.seen.iter().filter(|line| line.contains("the server says: nothing")).count();
+    assert_eq!(told, 9, "{:?}", alice.stderr.seen);
+}
