@@ -30,20 +30,18 @@ impl Clock {
 
 impl State {
     fn now(&mut self, real: Instant) -> Instant {
+        // Whoever looks is awake; what was to be waited for has come, or something else.
         if let Some(due) = self.due.take() {
             let late = real.saturating_duration_since(due);
-            if late >= ABSENCE {
-                self.absent += late;
-            } else {
-                self.due = Some(due);
-            }
+            self.absent += if late >= ABSENCE { late } else { Duration::ZERO };
         }
         // A clock of the system's that began so lately is none that a program could have stood still by.
         real.checked_sub(self.absent).unwrap_or(real)
     }
 
     fn waits(&mut self, duration: Duration, real: Instant) {
-        self.due = real.checked_add(duration);
+        // Several may wait, and the program sleeps as long as the last of them.
+        self.due = self.due.max(real.checked_add(duration));
     }
 }
 
@@ -69,5 +67,11 @@ mod tests {
         assert_eq!(clock.now(at(47_600)), at(10_600), "told once");
         clock.waits(Duration::from_millis(100), at(47_600));
         assert_eq!(clock.now(at(57_700)), at(10_700), "and again");
+        clock.waits(Duration::from_millis(100), at(57_700));
+        assert_eq!(clock.now(at(57_750)), at(10_750));
+        assert_eq!(clock.now(at(97_750)), at(50_750), "what was waited for before is no matter");
+        clock.waits(Duration::from_millis(9000), at(97_750));
+        clock.waits(Duration::from_millis(10), at(97_750));
+        assert_eq!(clock.now(at(106_750)), at(59_750), "the longest sleep counts");
     }
 }

@@ -203,8 +203,8 @@ pub(super) fn open(shared: &Shared, text: &str) -> Option<(Nonce, Vec<u8>)> {
 /// How long a nonce is, in bytes.
 pub(super) const NONCE_BYTES: usize = 24;
 
-/// How much of the stack is overwritten, in words of 8 bytes, after a calculation on the curve and after a box was sealed or
-/// opened: some times what either was seen to use.
+/// How much of the stack is overwritten, in words of 8 bytes, after a calculation on the curve, whose tables have some thousand
+/// bytes, and after a box was sealed or opened, which needs some hundred. What compilers leave there differs, so it is not asked.
 const STACK_OF_CURVE: usize = 4096;
 const STACK_OF_BOX: usize = 512;
 
