@@ -40,6 +40,7 @@ const IO: &[&str] = &[
     "profile/files.rs",
     "profile/permissions.rs",
     "server.rs",
+    "server/check.rs",
     "server/clients.rs",
     "server/listener.rs",
     "signals.rs",

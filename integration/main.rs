@@ -37,6 +37,7 @@ mod resume;
 mod script;
 mod sctp;
 mod secrets;
+mod server_settings;
 mod settings;
 mod soak;
 mod terminal;

@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod backlog;
+pub mod check;
 pub mod clients;
 pub mod config;
 pub mod connection;
@@ -96,16 +97,19 @@ impl Server {
     /// Listens where `config` says.
     ///
     /// # Errors
-    /// An address cannot be had, or the system is out of descriptors.
+    /// An address cannot be had, or the system is out of descriptors; for people.
     pub fn bind(config: Config) -> io::Result<Self> {
         let poll = Poll::new()?;
         let registry = poll.registry();
-        let users = Listener::bind(config.host, config.port, registry, USERS)?;
+        let users = Listener::bind(config.host, config.port, registry, USERS).map_err(|error| {
+            let at = config.host.map(|host| SocketAddr::new(host, config.port).to_string());
+            unbound(&at.unwrap_or(format!("port {}", config.port)), "PORT", &error)
+        })?;
         let address = users.local_addr()?;
         let mut listeners = vec![(USERS, users)];
         if let MetricsAt::Address(address) = config.metrics {
             let listener = Listener::bind(Some(address.ip()), address.port(), registry, METRICS)
-                .map_err(|error| io::Error::new(error.kind(), format!("{error} (METRICS at {address})")))?;
+                .map_err(|error| unbound(&format!("{address} for the metrics"), "METRICS", &error))?;
             info!("metrics at {}", listener.local_addr()?);
             listeners.push((METRICS, listener));
         }
@@ -360,6 +364,12 @@ impl Stop {
         let told = (self.count - self.untold.len() + 1) as f64 / self.count as f64;
         self.begun + drain_time.mul_f64(told.min(1.0))
     }
+}
+
+fn unbound(address: &str, variable: &str, error: &io::Error) -> io::Error {
+    let is_taken = error.kind() == ErrorKind::AddrInUse;
+    let advice = if is_taken { format!("; {variable} chooses another port") } else { String::new() };
+    io::Error::new(error.kind(), format!("cannot listen on {address}: {error}{advice}"))
 }
 
 const USERS: Token = Token(0);

@@ -5,13 +5,14 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use lowkey::server::{Config, ConfigError, Server, config, limits};
+use lowkey::server::{Config, ConfigError, Server, check, config, limits};
 use lowkey::stderr::{self, LogLevels};
 
 fn main() -> ExitCode {
     let argument = env::args_os().nth(1).map(|argument| argument.to_string_lossy().into_owned());
     match argument.as_deref() {
         None => serve(),
+        Some("--check") => check(),
         Some("--help" | "-h") => print(&help()),
         Some("--version" | "-V") => print(&format!("lowkey-server {}\n", env!("CARGO_PKG_VERSION"))),
         Some(other) => fail(2, &format!("unknown argument {other:?}; see lowkey-server --help")),
@@ -23,29 +24,32 @@ fn serve() -> ExitCode {
         Ok(levels) => start_log(&levels),
         Err(reason) => return fail(2, &reason),
     }
-    let config = match read_settings() {
+    let config = match read_settings().map_err(|error| fail(2, &error.to_string())) {
         Ok(config) => config,
-        Err(error) => return fail(2, &error.to_string()),
-    };
-    let wanted = match config.host {
-        Some(host) => std::net::SocketAddr::new(host, config.port).to_string(),
-        None => format!("port {}", config.port),
+        Err(code) => return code,
     };
     // A connection is a descriptor. Where the limit cannot be raised, the one that there is has to do.
     let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap_or_default();
     log::debug!("{descriptors} descriptors");
     let server = match Server::bind(config) {
         Ok(server) => server.reload_with(read_settings),
-        Err(error) => {
-            let is_taken = error.kind() == std::io::ErrorKind::AddrInUse;
-            let advice = if is_taken { "; PORT chooses another port" } else { "" };
-            return fail(1, &format!("cannot listen on {wanted}: {error}{advice}"));
-        }
+        Err(error) => return fail(1, &error.to_string()),
     };
     stderr::say(format!("lowkey-server {}: listening on {}", env!("CARGO_PKG_VERSION"), server.local_addr()));
     match server.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, &format!("cannot wait for events: {error}")),
+    }
+}
+
+/// Asks the server that these settings would start whether it is well.
+fn check() -> ExitCode {
+    match read_settings() {
+        Err(error) => fail(2, &error.to_string()),
+        Ok(config) => match check::ask(&config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(reason) => fail(1, &reason),
+        },
     }
 }
 
@@ -91,15 +95,23 @@ fn start_log(levels: &LogLevels) {
 fn help() -> String {
     let mut text = String::from(
         "The signaling server of Lowkey: it introduces users to each other, who then talk directly.\n\n\
-         Usage: lowkey-server [--help | --version]\n\nSettings come from the environment:\n",
+         Usage: lowkey-server [--check | --help | --version]\n\n\
+         --check asks the server that runs with the same settings whether it is well, and exits with 0 or 1.\n\nSettings come from the environment:\n",
     );
+    let width = |texts: &[String]| texts.iter().map(String::len).max().unwrap_or_default();
+    let names = config::VARIABLES.map(|(name, ..)| name.to_owned());
     for (name, meaning, default) in config::VARIABLES {
-        text += &format!("  {name:<24} {meaning} [default: {default}]\n");
+        text += &format!("  {name:<0$}  {meaning} [default: {default}]\n", width(&names));
     }
     text += "\nWhat is bounded, and what happens beyond:\n";
-    for (bounded, default, variable, beyond) in limits::TABLE {
-        let variable = if variable.is_empty() { String::new() } else { format!(" ({variable})") };
-        text += format!("  {bounded:<38} {:<42} {beyond}", format!("{default}{variable}")).trim_end();
+    let bounded = limits::TABLE.map(|(bounded, ..)| bounded.to_owned());
+    let limits = limits::TABLE.map(|(_, limit, variable, _)| match variable {
+        "" => limit.to_owned(),
+        variable => format!("{limit} ({variable})"),
+    });
+    for ((bounded_by, limit), (.., beyond)) in bounded.iter().zip(&limits).zip(limits::TABLE) {
+        let (first, second) = (width(&bounded), width(&limits));
+        text += format!("  {bounded_by:<first$}  {limit:<second$}  {beyond}").trim_end();
         text += "\n";
     }
     text += "\nEndpoints: GET /ws?username=NAME (WebSocket), GET /health, and GET /metrics where METRICS says.\n\

@@ -1,6 +1,6 @@
 //! Where clients come from, and how many from where. Pure.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use ipnet::{IpNet, Ipv4Net};
@@ -50,17 +50,31 @@ impl Proxies {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// Where a client comes from whose TCP connection is from `peer`: the nearest address in `forwarded_for` that is no
-    /// trusted proxy's. What anybody else says there does not count.
-    pub fn client_behind(&self, peer: IpAddr, forwarded_for: &[IpAddr]) -> IpAddr {
-        let mut client = peer;
-        for address in forwarded_for.iter().rev() {
-            if !self.contains(client) {
+    /// Where a client comes from whose TCP connection is from `peer`, as proxies tell it in `X-Forwarded-For` and `X-Real-IP`: the
+    /// nearest address that is no trusted proxy's. What anybody else says there does not count.
+    ///
+    /// A proxy appends to the first header whom it has seen, so of a trusted proxy's request the last entry is its own word. What
+    /// stands before that is the word of the entry behind it, and counts if that is a trusted proxy, too; loopback there is none,
+    /// since anybody on the proxy's own machine, such as an onion service, comes from it. Where both headers are there and
+    /// contradict each other, one of them is what the client made up and the proxy passed on: then nobody knows where it comes from.
+    pub fn client_behind(&self, peer: IpAddr, forwarded_for: &[IpAddr], real_ip: Option<IpAddr>) -> IpAddr {
+        if !self.contains(peer) {
+            return peer.to_canonical();
+        }
+        let mut entries = forwarded_for.iter().rev().map(IpAddr::to_canonical);
+        let real_ip = real_ip.map(|address| address.to_canonical());
+        let Some(last) = entries.next() else { return real_ip.unwrap_or(peer.to_canonical()) };
+        let mut client = last;
+        for address in entries {
+            if client.is_loopback() || !self.contains(client) {
                 break;
             }
-            client = *address;
+            client = address;
         }
-        client.to_canonical()
+        match real_ip {
+            Some(real_ip) if real_ip != last && real_ip != client => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            _ => client,
+        }
     }
 }
 
@@ -276,7 +290,7 @@ const FORGOTTEN_PER_TICK: usize = 400;
 
 /// What counts as one address: an IPv4 address, or a network of 64 bits, since that is what one IPv6 customer gets. This
 /// machine is none: whoever is on it may do what he likes.
-fn place(address: IpAddr) -> Option<IpAddr> {
+pub fn place(address: IpAddr) -> Option<IpAddr> {
     match address.to_canonical() {
         address if address.is_loopback() => None,
         IpAddr::V4(address) => Some(address.into()),
@@ -307,7 +321,7 @@ mod tests {
         let proxies = Proxies::default();
         let client = |peer: &str, list: &[&str]| {
             let list: Vec<IpAddr> = list.iter().map(|text| ip(text)).collect();
-            proxies.client_behind(ip(peer), &list).to_string()
+            proxies.client_behind(ip(peer), &list, None).to_string()
         };
         assert_eq!(client("192.0.2.1", &["198.51.100.1"]), "192.0.2.1");
         assert_eq!(client("127.0.0.1", &[]), "127.0.0.1");
@@ -317,7 +331,42 @@ mod tests {
             "198.51.100.1",
             "the first is the client's own word"
         );
-        assert_eq!(client("::1", &["198.51.100.1", "127.0.0.1"]), "198.51.100.1");
+        assert_eq!(
+            client("::1", &["198.51.100.1", "127.0.0.1"]),
+            "127.0.0.1",
+            "who is on the proxy's machine may say what he likes"
+        );
+    }
+
+    #[test]
+    fn a_chain_of_proxies_is_followed_as_far_as_they_are_trusted() {
+        let proxies = Proxies::parse("::1,10.0.0.0/8").unwrap();
+        let client = |list: &[&str]| {
+            let list: Vec<IpAddr> = list.iter().map(|text| ip(text)).collect();
+            proxies.client_behind(ip("::1"), &list, None).to_string()
+        };
+        assert_eq!(client(&["203.0.113.9", "198.51.100.1", "::ffff:10.0.0.2", "10.0.0.1"]), "198.51.100.1");
+        assert_eq!(client(&["10.0.0.2", "10.0.0.1"]), "10.0.0.2", "nobody else is named");
+        assert_eq!(client(&["198.51.100.1", "::1", "10.0.0.1"]), "::1");
+    }
+
+    #[test]
+    fn headers_that_contradict_each_other_make_nobody_of_a_client() {
+        let proxies = Proxies::parse("::1,10.0.0.0/8").unwrap();
+        let client = |list: &[&str], real_ip: &str| {
+            let list: Vec<IpAddr> = list.iter().map(|text| ip(text)).collect();
+            proxies.client_behind(ip("::1"), &list, Some(ip(real_ip))).to_string()
+        };
+        assert_eq!(client(&[], "198.51.100.1"), "198.51.100.1");
+        assert_eq!(client(&["203.0.113.9", "198.51.100.1"], "::ffff:198.51.100.1"), "198.51.100.1");
+        assert_eq!(client(&["198.51.100.1", "10.0.0.1"], "10.0.0.1"), "198.51.100.1", "the nearer proxy says both");
+        assert_eq!(
+            client(&["198.51.100.1", "10.0.0.1"], "198.51.100.1"),
+            "198.51.100.1",
+            "the farther proxy says both"
+        );
+        assert_eq!(client(&["203.0.113.9"], "198.51.100.1"), "0.0.0.0", "one is made up");
+        assert_eq!(proxies.client_behind(ip("192.0.2.1"), &[], Some(ip("203.0.113.9"))), ip("192.0.2.1"));
     }
 
     #[test]

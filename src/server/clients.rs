@@ -11,10 +11,10 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use log::debug;
+use log::{debug, info};
 use uuid::Uuid;
 
-use super::address::{Caps, Crowd, Refusal, Role};
+use super::address::{self, Caps, Crowd, Refusal, Role};
 use super::backlog::{Backlog, Finding};
 use super::config::Config;
 use super::connection::{Buffers, Connection, Event};
@@ -60,6 +60,8 @@ pub struct Clients<S> {
     blocked: Vec<ConnId>,
     spare: Buffers,
     metrics: Metrics,
+    /// It was said that a trusted proxy, or somebody beside it, does not tell whom it stands for. Once is enough.
+    has_told_of_silence: bool,
 }
 
 struct Client<S> {
@@ -156,6 +158,7 @@ impl<S: Stream> Clients<S> {
             blocked: Vec::new(),
             spare: Buffers::default(),
             metrics: Metrics::default(),
+            has_told_of_silence: false,
             config,
         }
     }
@@ -485,6 +488,9 @@ impl<S: Stream> Clients<S> {
                 debug!("{}: online", id.0);
                 let rest = client.connection.accept();
                 self.pings.set(id, now);
+                if let Origin::Uncounted(address) | Origin::Counted(address, _) = client.origin {
+                    self.hub.locate(id, address::place(address));
+                }
                 self.carry_out(&outputs, now);
                 rest
             }
@@ -502,7 +508,12 @@ impl<S: Stream> Clients<S> {
         }
         let Some(client) = self.clients.get_mut(&id) else { return Ok(()) };
         let (Origin::Uncounted(peer) | Origin::Counted(peer, _)) = client.origin else { return Ok(()) };
-        let address = self.config.proxies.client_behind(peer, &caller.forwarded_for);
+        let is_silent = caller.forwarded_for.is_empty() && caller.real_ip.is_none();
+        let is_trusted = self.config.proxies.contains(peer);
+        if is_silent && is_trusted && !std::mem::replace(&mut self.has_told_of_silence, true) {
+            info!("somebody came from a trusted address without X-Forwarded-For, so a proxy there hides addresses");
+        }
+        let address = self.config.proxies.client_behind(peer, &caller.forwarded_for, caller.real_ip);
         self.crowd.enter(address, Role::User, now).map_err(No::Crowded)?;
         client.count_out(&mut self.crowd, now);
         client.origin = Origin::Counted(address, Role::User);

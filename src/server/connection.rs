@@ -628,7 +628,12 @@ mod tests {
     const USERS: Door = Door { users: true, metrics: false };
 
     fn knock() -> Event<'static> {
-        Event::Knock(Box::new(Caller { username: "bob".to_owned(), token: None, forwarded_for: Vec::new() }))
+        Event::Knock(Box::new(Caller {
+            username: "bob".to_owned(),
+            token: None,
+            forwarded_for: Vec::new(),
+            real_ip: None,
+        }))
     }
 
     /// Hands bytes in, and lets the client in as soon as it knocks.
@@ -844,10 +849,13 @@ mod tests {
         assert_eq!(status(&none), "400");
         let mut long = new();
         receive(&mut long, b"GET / HTTP/1.1\r\nX: ");
-        for _ in 0..8192 {
+        for _ in 0..16 * 1024 {
             receive(&mut long, b"x");
         }
         assert_eq!(status(&long), "431");
+        let mut cookies = new();
+        receive(&mut cookies, format!("GET /health HTTP/1.1\r\nCookie: {}\r\n\r\n", "x".repeat(15 * 1024)).as_bytes());
+        assert_eq!(status(&cookies), "200");
         let mut many = new();
         receive(&mut many, format!("GET / HTTP/1.1\r\n{}\r\n", "X: x\r\n".repeat(65)).as_bytes());
         assert_eq!(status(&many), "431");

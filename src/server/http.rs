@@ -37,13 +37,15 @@ pub struct Caller {
     pub token: Option<String>,
     /// The addresses that proxies say the request has come from, the nearest last.
     pub forwarded_for: Vec<IpAddr>,
+    /// The one address that a proxy says it has come from, in the other header that there is for that.
+    pub real_ip: Option<IpAddr>,
 }
 
 impl fmt::Debug for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let token = self.token.as_ref().map(|_| "(not shown)");
-        let Self { username, forwarded_for, .. } = self;
-        write!(f, "Caller {{ {username:?}, token {token:?}, {forwarded_for:?} }}")
+        let Self { username, forwarded_for, real_ip, .. } = self;
+        write!(f, "Caller {{ {username:?}, token {token:?}, {forwarded_for:?}, {real_ip:?} }}")
     }
 }
 
@@ -216,7 +218,8 @@ fn upgrade(
         .header("Upgrade", "websocket")
         .header("Sec-WebSocket-Accept", &accept_key(key))
         .into_bytes();
-    Answer::Upgrade { caller: Caller { username, token, forwarded_for: forwarded_for(request) }, response }
+    let (forwarded_for, real_ip) = (addresses(request, "x-forwarded-for"), addresses(request, "x-real-ip").pop());
+    Answer::Upgrade { caller: Caller { username, token, forwarded_for, real_ip }, response }
 }
 
 fn given_access_token(request: &Request<'_, '_>, query: &str) -> Option<String> {
@@ -262,20 +265,18 @@ fn names_this_machine(host: &str) -> bool {
 
 /// Whether a proxy has passed the request on.
 fn is_forwarded(request: &Request<'_, '_>) -> bool {
-    let names = ["x-forwarded-for", "x-real-ip", "forwarded"];
-    request.headers.iter().any(|header| names.iter().any(|name| header.name.eq_ignore_ascii_case(name)))
+    let is_proxys = |name: &str| name.starts_with("x-forwarded-") || matches!(name, "forwarded" | "via" | "x-real-ip");
+    request.headers.iter().any(|header| is_proxys(&header.name.to_ascii_lowercase()))
 }
 
-/// What proxies say of where the request has come from: the list of `X-Forwarded-For`, or else `X-Real-IP`. What is no
-/// address stands for an unknown one: left out, it would let the client's own word move up.
-fn forwarded_for(request: &Request<'_, '_>) -> Vec<IpAddr> {
-    let addresses = |name: &'static str| {
-        let headers = request.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
-        let items = headers.flat_map(|header| header.value.split(|byte| *byte == b','));
-        items.map(|item| std::str::from_utf8(item).ok().and_then(|item| parse_address(item.trim())).unwrap_or(UNKNOWN))
-    };
-    let list: Vec<IpAddr> = addresses("x-forwarded-for").collect();
-    if list.is_empty() { addresses("x-real-ip").collect() } else { list }
+/// The addresses in a header of proxies. What is no address stands for an unknown one: left out, it would let the client's own
+/// word move up.
+fn addresses(request: &Request<'_, '_>, name: &str) -> Vec<IpAddr> {
+    let headers = request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
+    let items = headers.flat_map(|header| header.value.split(|byte| *byte == b','));
+    items
+        .map(|item| std::str::from_utf8(item).ok().and_then(|item| parse_address(item.trim())).unwrap_or(UNKNOWN))
+        .collect()
 }
 
 /// An address as proxies write it, perhaps with a port.
@@ -582,11 +583,18 @@ mod tests {
 
     #[test]
     fn what_proxies_say_is_read_in_their_order() {
-        let addresses = |headers| caller("", headers).forwarded_for.iter().map(IpAddr::to_string).collect::<Vec<_>>();
-        assert_eq!(addresses(""), [""; 0]);
-        assert_eq!(addresses("X-Real-IP: 192.0.2.1\r\n"), ["192.0.2.1"]);
+        let addresses = |headers| {
+            let Caller { forwarded_for, real_ip, .. } = caller("", headers);
+            (
+                forwarded_for.iter().map(IpAddr::to_string).collect::<Vec<_>>(),
+                real_ip.map(|address| address.to_string()),
+            )
+        };
+        assert_eq!(addresses(""), (vec![], None));
+        assert_eq!(addresses("X-Real-IP: 192.0.2.1\r\n"), (vec![], Some("192.0.2.1".to_owned())));
+        assert_eq!(addresses("X-Real-IP: 192.0.2.1\r\nX-Real-IP: me\r\n").1.as_deref(), Some("0.0.0.0"));
         let list = "X-Forwarded-For: 192.0.2.1, unknown, [2001:db8::1]\r\nX-Forwarded-For: 192.0.2.2:80\r\nX-Real-IP: 1.1.1.1\r\n";
-        assert_eq!(addresses(list), ["192.0.2.1", "0.0.0.0", "2001:db8::1", "192.0.2.2"]);
+        assert_eq!(addresses(list).0, ["192.0.2.1", "0.0.0.0", "2001:db8::1", "192.0.2.2"]);
     }
 
     #[test]

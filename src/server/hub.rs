@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -167,6 +168,8 @@ struct User {
     name: Rc<str>,
     /// What the messages that are relayed for it say of their sender: a comma and a member of a JSON object.
     stamp: Rc<str>,
+    /// Where it comes from, if that can be told from elsewhere.
+    place: Option<IpAddr>,
     /// To whom its last message went, who is mostly meant by the next one, too.
     last_target: ConnId,
     frames: Bucket,
@@ -262,6 +265,7 @@ impl Hub {
         let user = User {
             name: name.clone(),
             stamp: format!(r#","sender":{}"#, json(username)).into(),
+            place: None,
             last_target: conn,
             frames: Bucket::default(),
             bytes: Bucket::default(),
@@ -275,6 +279,13 @@ impl Hub {
         let holder = Holder { token: token.map(|token| token.as_bytes().into()), at: At::Online(conn) };
         self.names.insert(name, holder);
         Ok(outputs)
+    }
+
+    /// Says where the user of `conn` comes from: an address, or the network that stands for it. By that a TURN server knows it.
+    pub fn locate(&mut self, conn: ConnId, place: Option<IpAddr>) {
+        if let Some(user) = self.users.get_mut(&conn) {
+            user.place = place;
+        }
     }
 
     /// Takes the user of `conn` offline. A connection that was replaced has none any more.
@@ -532,7 +543,10 @@ impl Hub {
     /// Tells `username` at `to` of a session with `peer`.
     fn joined(&self, to: ConnId, username: &str, id: Uuid, peer: &str) -> Output<'static> {
         let ice_servers = match &self.relays {
-            Some((relays, unix_time)) => relays.servers(username, unix_time()),
+            Some((relays, unix_time)) => {
+                let place = self.users.get(&to).and_then(|user| user.place);
+                relays.servers(username, place, unix_time())
+            }
             None => Vec::new(),
         };
         send(to, MessageType::SessionJoined, &Joined { session_id: id.to_string(), peer: peer.to_owned(), ice_servers })
@@ -681,8 +695,11 @@ mod tests {
         let secret = crate::server::relays::Secret::new("s3cret").unwrap();
         let relays = Relays::new(vec!["turn:turn.example".to_owned()], secret, Duration::from_secs(60));
         let mut hub = hub().with_relays(Some(relays.clone()), || 1000);
+        let place = "192.0.2.1".parse().unwrap();
+        hub.locate(BOB, Some(place));
         let expected = |name: &str, peer: &str| {
-            let servers = serde_json::to_string(&relays.servers(name, 1000)).unwrap();
+            let place = (name == "bob").then_some(place);
+            let servers = serde_json::to_string(&relays.servers(name, place, 1000)).unwrap();
             joined_text(peer).replace("}}", &format!(r#","iceServers":{servers}}}}}"#))
         };
         let outputs = hub.receive(ALICE, r#"{"type":"session:connect","target":"bob"}"#, Instant::now());

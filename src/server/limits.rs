@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 pub struct Limits {
     /// The longest message, in bytes of payload. A longer one ends the connection with 1009.
     pub message_bytes: usize,
-    /// The longest request head, in bytes. A longer one gets 431.
+    /// The longest request head, in bytes. A longer one gets 431. Cookies of everything else on a domain come along with it, and
+    /// browsers have been seen to send 9 KiB of them.
     pub head_bytes: usize,
     /// How long a client may take for its request head. A slower one gets 408.
     pub head_time: Duration,
@@ -58,7 +59,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             message_bytes: 64 * 1024,
-            head_bytes: 8 * 1024,
+            head_bytes: 16 * 1024,
             head_time: Duration::from_secs(10),
             ping_interval: Duration::from_secs(25),
             silence: Duration::from_secs(60),
@@ -119,7 +120,7 @@ pub struct Pace {
 /// The limits for people: what is bounded, the default, the variable that changes it, and what happens beyond.
 pub const TABLE: [(&str, &str, &str, &str); 26] = [
     ("a message", "64 KiB", "", "closed with 1009"),
-    ("a request head", "8 KiB", "", "431"),
+    ("a request head", "16 KiB", "", "431"),
     ("time for the request head", "10 s", "", "408"),
     ("time between pings", "25 s", "PING_INTERVAL", ""),
     ("time without a byte", "2.4 pings: 60 s", "PING_INTERVAL", "closed with 1008"),

@@ -2,6 +2,7 @@
 //! (draft-uberti-behave-turn-rest-00, section 2.2): whoever joins a session gets a pair that expires. No clock in here.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use data_encoding::{BASE64, HEXLOWER};
@@ -50,10 +51,12 @@ impl Relays {
 
     /// The servers with credentials for this user, which expire after the time to live from `unix_time`, in seconds.
     ///
-    /// The TURN server may count and limit what one user takes, but has no need to know the name: a keyed hash stands for it,
-    /// which is also plain ASCII, whatever the name is.
-    pub fn servers(&self, username: &str, unix_time: u64) -> Vec<IceServer> {
-        let pseudonym = HEXLOWER.encode(&self.secret.sign(&format!("name:{username}"))[..PSEUDONYM]);
+    /// The TURN server may count and limit what one user takes. A user to it is everybody from one `place`, an address or the
+    /// network that stands for it: names are free, and whoever takes a new one for each call would have no limit. Where that
+    /// is not known, as with who is on this machine, it is the name. It learns neither: a keyed hash stands for them.
+    pub fn servers(&self, username: &str, place: Option<IpAddr>, unix_time: u64) -> Vec<IceServer> {
+        let user = place.map_or_else(|| format!("name:{username}"), |place| format!("place:{place}"));
+        let pseudonym = HEXLOWER.encode(&self.secret.sign(&user)[..PSEUDONYM]);
         let username = format!("{}:{pseudonym}", unix_time.saturating_add(self.ttl.as_secs()));
         let credential = BASE64.encode(&self.secret.sign(&username));
         vec![IceServer { urls: self.urls.clone(), username, credential }]
@@ -72,7 +75,7 @@ pub fn parse_urls(list: &str) -> Option<Vec<String>> {
 /// URLs that a session is told of. Peers of ours take no more either.
 const MAX_URLS: usize = 8;
 
-/// Bytes of the hash that stands for a name: enough to tell users apart.
+/// Bytes of the hash that stands for a user: enough to tell them apart.
 const PSEUDONYM: usize = 8;
 
 #[cfg(test)]
@@ -89,9 +92,13 @@ mod tests {
             username: "1700003600:7f6e511bd7e45ef3".to_owned(),
             credential: "e9YCn48wS52jSpAHDBoIp09roPo=".to_owned(),
         };
-        let servers = relays.servers("alice", 1_700_000_000);
+        let servers = relays.servers("alice", None, 1_700_000_000);
         assert_eq!(servers, [expected], "{} {}", servers[0].username, servers[0].credential);
-        assert_ne!(relays.servers("bob", 1_700_000_000)[0].username, servers[0].username);
+        let user = |name, place: &str| relays.servers(name, place.parse().ok(), 1_700_000_000)[0].username.clone();
+        assert_ne!(user("bob", ""), servers[0].username);
+        assert_eq!(user("alice", "192.0.2.1"), user("bob", "192.0.2.1"), "new names are no new users");
+        assert_ne!(user("alice", "192.0.2.1"), user("alice", "192.0.2.2"));
+        assert_ne!(user("192.0.2.1", ""), user("alice", "192.0.2.1"));
         assert!(!format!("{relays:?}").contains("north"));
     }
 

@@ -1,0 +1,194 @@
+//! The settings of `lowkey-server` as an operator meets them: what is wrong is said in one line, what is right holds in front of a
+//! proxy and behind one, and `--check` and `--help` tell the truth.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Output;
+
+use lowkey::server::limits;
+
+use crate::world::{Program, SOON, Server, command};
+
+fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    command("lowkey-server").args(arguments).envs(variables.iter().copied()).output().unwrap()
+}
+
+/// The one line with which the server refuses to go on, and its exit code.
+fn refused(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
+    let output = run(arguments, variables);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(error.lines().count(), 1, "{variables:?}: {error}");
+    (output.status.code(), error)
+}
+
+/// A request with these headers, and the answer's first line.
+fn status(address: &str, target: &str, headers: &str) -> (String, TcpStream) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").as_bytes()).unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).unwrap();
+    (String::from_utf8_lossy(&status[9..]).into_owned(), stream)
+}
+
+/// An upgrade of somebody, with these headers beside those that it needs.
+fn upgrade(server: &Server, name: &str, headers: &str) -> (String, TcpStream) {
+    let needed = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    status(&server.address, &format!("/ws?username={name}"), &format!("{needed}{headers}"))
+}
+
+#[test]
+fn a_setting_that_protects_nobody_stops_the_start_with_its_name() {
+    for (name, value, words) in [
+        ("ACCESS_TOKEN", "", "everybody could come in"),
+        ("ACCESS_TOKEN_FILE", "", "everybody could come in"),
+        ("ACCESS_TOKEN", "\"s3cret\"", "without quotes"),
+        ("HOST", " ", "all addresses"),
+        ("TRUSTED_PROXIES", "", "none is nobody"),
+        ("TRUSTED_PROXIES", "10.0.0.1,unix:", "\"unix:\" is no address"),
+        ("CORS_ORIGINS", "", "from everywhere"),
+        ("CORS_ORIGINS", "https://a.example,https://*.chat.example", "\"https://*.chat.example\" has a *"),
+        ("CORS_ORIGINS", "https://bücher.example", "xn--"),
+        ("CORS_ORIGINS", "https://alice@chat.example", "a user"),
+        ("CORS_ORIGINS", "'https://chat.example'", "without quotes"),
+        ("CORS_ORIGINS", "[\"https://chat.example\"]", "quotes or brackets"),
+    ] {
+        let (code, error) = refused(&[], &[("PORT", "0"), (name, value)]);
+        assert!(error.starts_with(&format!("lowkey-server: {name} is ")) && error.contains(words), "{error}");
+        assert!(code == Some(2) && !error.contains("s3cret"), "{error}");
+    }
+}
+
+#[test]
+fn an_origin_matches_whom_it_means() {
+    let server = Server::start_with(&[("CORS_ORIGINS", "HTTPS://Chat.Example:443, http://b.example:80")]);
+    for (origin, expected) in [
+        ("https://chat.example", "101"),
+        ("http://b.example", "101"),
+        ("https://chat.example:444", "403"),
+        ("http://chat.example", "403"),
+        ("https://b.chat.example", "403"),
+    ] {
+        assert_eq!(upgrade(&server, "alice", &format!("Origin: {origin}\r\n")).0, expected, "{origin}");
+    }
+}
+
+#[test]
+fn a_head_with_the_cookies_of_a_whole_domain_is_taken() {
+    let server = Server::start();
+    for bytes in [9 * 1024, 15 * 1024] {
+        assert_eq!(upgrade(&server, "alice", &format!("Cookie: a={}\r\n", "x".repeat(bytes))).0, "101", "{bytes}");
+    }
+    assert_eq!(upgrade(&server, "alice", &format!("Cookie: a={}\r\n", "x".repeat(17 * 1024))).0, "431");
+}
+
+#[test]
+fn nobody_poses_as_another_address_behind_a_proxy_of_this_machine() {
+    let mut server = Server::start_with(&[("MAX_CLIENTS_PER_ADDRESS", "2")]);
+    let from = |headers: &str| {
+        let (status, stream) = upgrade(&server, "someone", headers);
+        (status, stream)
+    };
+    // Whoever comes from the proxy's own machine writes what he likes in front of that address.
+    let posing: Vec<_> = (0..4).map(|_| from("X-Forwarded-For: 192.0.2.1, 127.0.0.1\r\n")).collect();
+    // A proxy that knows X-Real-IP alone passes the client's own list on.
+    let contradicting: Vec<_> =
+        (0..2).map(|_| from("X-Forwarded-For: 192.0.2.1\r\nX-Real-IP: 198.51.100.1\r\n")).collect();
+    let honest: Vec<_> =
+        (0..2).map(|_| from("X-Forwarded-For: 198.51.100.9, 192.0.2.1\r\nX-Real-IP: 192.0.2.1\r\n")).collect();
+    for (status, _) in posing.iter().chain(&contradicting).chain(&honest) {
+        assert_eq!(status, "101", "192.0.2.1 has its two places");
+    }
+    assert_eq!(from("X-Forwarded-For: 192.0.2.1\r\n").0, "429");
+    assert_eq!(
+        from("X-Forwarded-For: 192.0.2.2\r\nX-Real-IP: 198.51.100.1\r\n").0,
+        "429",
+        "nobody knows where it comes from"
+    );
+    // Who says nothing of where it comes from is told of once.
+    let _silent = [from(""), from("")];
+    server.program.signal("TERM");
+    let log = server.program.stderr.rest().join("\n");
+    assert_eq!(log.matches("without X-Forwarded-For").count(), 1, "{log}");
+    assert!(!log.contains("192.0.2") && !log.contains("198.51"), "no address is in the log: {log}");
+}
+
+#[test]
+fn metrics_at_an_address_of_their_own_are_read_by_a_proxy_too_and_those_of_loopback_are_not() {
+    let mut program =
+        Program::start("lowkey-server", &[], &[("HOST", "127.0.0.1"), ("PORT", "0"), ("METRICS", "127.0.0.1:0")]);
+    let own = program.stderr.find("metrics at ").split_once("metrics at ").unwrap().1.to_owned();
+    let loopback = Server::start_with(&[("METRICS", "loopback")]);
+    for header in [
+        "X-Forwarded-For: 192.0.2.1",
+        "X-Real-IP: 192.0.2.1",
+        "Forwarded: for=192.0.2.1",
+        "Via: 1.1 a",
+        "X-Forwarded-Proto: https",
+    ] {
+        assert_eq!(status(&own, "/metrics", &format!("{header}\r\n")).0, "200", "{header}");
+        assert_eq!(status(&loopback.address, "/metrics", &format!("{header}\r\n")).0, "404", "{header}");
+    }
+    assert_eq!(status(&loopback.address, "/metrics", "").0, "200");
+}
+
+#[test]
+fn the_port_that_is_taken_is_the_one_that_is_told() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap();
+    let (code, error) = refused(&[], &[("HOST", "127.0.0.1"), ("PORT", "0"), ("METRICS", &taken.to_string())]);
+    let expected = format!("lowkey-server: cannot listen on {taken} for the metrics: ");
+    assert!(error.starts_with(&expected) && error.ends_with("; METRICS chooses another port\n"), "{error}");
+    assert_eq!(code, Some(1));
+    let (code, error) = refused(&[], &[("HOST", "127.0.0.1"), ("PORT", &taken.port().to_string())]);
+    assert!(error.starts_with(&format!("lowkey-server: cannot listen on {taken}: ")), "{error}");
+    assert!(error.ends_with("; PORT chooses another port\n") && code == Some(1), "{error}");
+}
+
+#[test]
+fn a_check_says_whether_the_server_of_these_settings_is_well() {
+    let hosts: &[&str] =
+        if TcpListener::bind("[::1]:0").is_ok() { &["127.0.0.1", "[::1]", "::", ""] } else { &["127.0.0.1"] };
+    for host in hosts {
+        let setting: Vec<(&str, &str)> = if host.is_empty() { vec![] } else { vec![("HOST", host)] };
+        let mut server = Program::start("lowkey-server", &[], &[&setting[..], &[("PORT", "0")]].concat());
+        let port = server.stderr.find("listening on ").rsplit_once(':').unwrap().1.to_owned();
+        let variables = [&setting[..], &[("PORT", &*port)]].concat();
+        let well = run(&["--check"], &variables);
+        assert_eq!((well.status.code(), well.stdout.len(), well.stderr.len()), (Some(0), 0, 0), "{host}");
+        server.signal("TERM");
+        server.wait();
+        let (code, error) = refused(&["--check"], &variables);
+        assert!(code == Some(1) && error.starts_with("lowkey-server: no server answers at "), "{error}");
+    }
+    assert_eq!(refused(&["--check"], &[("PORT", "http")]).0, Some(2));
+    assert_eq!(refused(&["--check"], &[("PORT", "0")]).0, Some(1));
+    // Something else is there.
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = other.local_addr().unwrap().port().to_string();
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = other.accept().unwrap();
+        stream.write_all(b"HTTP/1.1 503 Service Unavailable\r\n\r\n").unwrap();
+        let _ = stream.read(&mut [0; 1024]);
+    });
+    let (code, error) = refused(&["--check"], &[("HOST", "127.0.0.1"), ("PORT", &port)]);
+    assert!(code == Some(1) && error.contains("is not well: HTTP/1.1 503"), "{error}");
+    answering.join().unwrap();
+}
+
+#[test]
+fn the_columns_of_the_help_stand_below_each_other() {
+    let help = String::from_utf8(run(&["--help"], &[]).stdout).unwrap();
+    // Where the second and the third column begin, of each row that has them.
+    let column = |row: &str, cell: &str| row.find(&format!("  {cell}")).map(|at| at + 2);
+    let mut seconds = Vec::new();
+    let mut thirds = Vec::new();
+    for (bounded, limit, _, beyond) in limits::TABLE {
+        let row =
+            help.lines().find(|row| row.starts_with(&format!("  {bounded}  "))).unwrap_or_else(|| panic!("{bounded}"));
+        seconds.push(2 + bounded.len() + row[2 + bounded.len()..].find(|c| c != ' ').unwrap());
+        assert!(row[seconds[0]..].starts_with(limit), "{row}");
+        thirds.extend((!beyond.is_empty()).then(|| column(row, beyond).unwrap()));
+    }
+    assert!(seconds.iter().all(|at| *at == seconds[0]) && thirds.iter().all(|at| *at == thirds[0]), "{help}");
+}
