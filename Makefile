@@ -12,7 +12,7 @@ server-alone := --profile $(SERVER_PROFILE) --locked --no-default-features --fea
 version = $(shell sed -n '/^version/{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-server static run-server chat bot demo test test-networks test-deploy test-browser test-aiortc test-stacks test-relay trials fuzz cargo-fuzz soak bench micro check install uninstall deb test-deb test-static release
+.PHONY: help build build-server static image run-server chat bot demo test test-networks test-deploy test-browser test-aiortc test-stacks test-relay trials fuzz cargo-fuzz soak bench micro check install uninstall deb test-deb test-static deny release
 
 help: ## show this
 	@echo 'Targets:'
@@ -38,6 +38,15 @@ static: ## build the server without libraries, for any Linux of this machine's k
 		$(CARGO) build $(server-alone) --target $(static-host)
 	@echo '$(static) needs no libraries'
 
+# Its context is a folder with the server alone. HEALTHCHECK is docker's, and no part of the other format of images.
+IMAGE_TOOL ?= $(firstword $(shell command -v docker podman buildah) docker)
+IMAGE_SERVER ?= $(static)
+
+image: $(if $(filter file,$(origin IMAGE_SERVER)),static) ## a container image of the server alone, with docker, podman or buildah (IMAGE_TOOL)
+	install -D $(IMAGE_SERVER) $(target)/image/lowkey-server
+	$(IMAGE_TOOL) build $(if $(findstring docker,$(IMAGE_TOOL)),,--format docker) --file deploy/Containerfile \
+		--tag lowkey-server:$(version) --tag lowkey-server:latest $(target)/image
+
 run-server: ## run the signaling server
 	$(CARGO) run $(server-alone)
 
@@ -56,7 +65,7 @@ test: ## run all tests
 test-networks: ## run some of them on other networks: only loopback, only IPv6, many interfaces (needs unshare and ip)
 	$(CARGO) test --locked --test integration -- --ignored networks::
 
-test-deploy: ## the systemd unit and the nginx site, with a real nginx (installs Debian packages)
+test-deploy: ## the systemd unit and the proxies, with a real nginx, Caddy and HAProxy (installs Debian packages)
 	$(CARGO) build --locked
 	integration/deploy.sh $(or $(CARGO_TARGET_DIR),target)/debug
 
@@ -142,12 +151,18 @@ test-deb: ## the Debian packages, and the guide in deploy/README.md: in a fresh 
 	$(MAKE) --no-print-directory deb PROFILE=$(if $(filter file,$(origin PROFILE)),dev,$(PROFILE))
 	integration/deb.sh target/debian
 
-test-static: ## the static server, where there is nothing else
+test-static: ## the static server, where there is nothing else, and as a container image (installs Debian packages)
 	$(CARGO) build --locked
 	$(MAKE) --no-print-directory static PROFILE=dev
 	integration/static.sh $(target)/$(static-host)/debug/lowkey-server $(target)/debug
+	integration/image.sh $(target)/$(static-host)/debug/lowkey-server $(target)/debug
+
+# It has much to compile, which goes in half the time without optimization.
+deny: ## licences, sources and advisories of all crates (installs cargo-deny)
+	command -v cargo-deny >/dev/null || $(CARGO) install --locked --debug --no-default-features --version '^0.20' cargo-deny
+	@CARGO='$(CARGO)' integration/deny.sh
 
 release: ## after all checks, tag this commit with the version in Cargo.toml and its notes from deploy/release.md
 	@deploy/release.sh check $(version)
-	$(MAKE) --no-print-directory check test
+	$(MAKE) --no-print-directory check deny test
 	@deploy/release.sh tag $(version)
