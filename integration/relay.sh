@@ -9,6 +9,7 @@ command -v turnserver >/dev/null || needed="$needed coturn"
 command -v nft >/dev/null || needed="$needed nftables"
 command -v ip >/dev/null || needed="$needed iproute2"
 command -v curl >/dev/null || needed="$needed curl"
+command -v python3 >/dev/null || needed="$needed python3"
 if [ -n "$needed" ]; then
     apt-get update -qq
     # shellcheck disable=SC2086
@@ -26,4 +27,6 @@ if [ "${1:-}" = --release ]; then
     release=--release
     shift
 fi
+"${CARGO:-cargo}" build --locked
+unshare --user --map-root-user --net --fork --kill-child integration/quota.sh "${CARGO_TARGET_DIR:-target}/debug"
 exec "${CARGO:-cargo}" test --locked $release --test integration -- --ignored --nocapture "${1:-relay::relays_and_nats}"
