@@ -27,6 +27,8 @@ if [ "${1:-}" = --release ]; then
     release=--release
     shift
 fi
-"${CARGO:-cargo}" build --locked
-unshare --user --map-root-user --net --fork --kill-child integration/quota.sh "${CARGO_TARGET_DIR:-target}/debug"
+if [ -z "$release" ]; then
+    "${CARGO:-cargo}" build --locked
+    unshare --user --map-root-user --net --fork --kill-child integration/quota.sh "${CARGO_TARGET_DIR:-target}/debug"
+fi
 exec "${CARGO:-cargo}" test --locked $release --test integration -- --ignored --nocapture "${1:-relay::relays_and_nats}"
