@@ -1,7 +1,7 @@
 //! Engines and a hub joined in memory: no socket, no thread, and time moved by hand. WebRTC is played by the test: a
 //! connection opens once its offer was answered and the answer has come back.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use lowkey::peer::engine::{ConnectionId, Engine, Input, Output, Receipt, Setup};
@@ -30,6 +30,8 @@ pub struct World {
     from_webrtc: [VecDeque<Input>; 2],
     /// Who is connected with whom, once an answer has come back.
     connected: HashMap<(usize, ConnectionId), (usize, ConnectionId)>,
+    /// Connections that are to go with short datagrams.
+    pub narrow: [HashSet<ConnectionId>; 2],
     /// The candidates that each side's WebRTC was given.
     pub added: [Vec<String>; 2],
     events: [Vec<Event>; 2],
@@ -63,6 +65,7 @@ impl World {
             to_engine: Default::default(),
             from_webrtc: Default::default(),
             connected: HashMap::new(),
+            narrow: Default::default(),
             added: Default::default(),
             events: Default::default(),
             receipts: Default::default(),
@@ -82,6 +85,9 @@ impl World {
                 Output::Message { peer, text, receipt } => {
                     self.events[user].push(Event::Message { peer, text });
                     self.receipts[user].extend(receipt);
+                }
+                Output::Narrow { id } => {
+                    self.narrow[user].insert(id);
                 }
                 Output::Offer { id } => {
                     let candidate = Candidate { candidate: CANDIDATE.into(), sdp_mid: None, sdp_mline_index: None };
@@ -198,6 +204,12 @@ impl World {
             });
             self.from_webrtc[user].push_back(Input::Closed { id, reason: CloseReason::ConnectionLost });
         }
+    }
+
+    /// Nothing that a user sends arrives any more, says WebRTC.
+    pub fn stall(&mut self, user: usize) {
+        let here = self.connected.keys().filter(|(of, _)| *of == user);
+        self.from_webrtc[user].extend(here.map(|(_, id)| Input::Stalled { id: *id }));
     }
 
     /// One user's WebRTC believes that the connection is gone; the other's hears nothing of it.

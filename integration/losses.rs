@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use lowkey::peer::{Event, Settings};
+use lowkey::peer::{CloseReason, Event, Settings};
 
 use crate::hop::{Hop, is_handshake};
-use crate::world::User;
+use crate::world::{SOON, User};
 
 const NAMES: [&str; 2] = ["alice", "bob"];
 
@@ -27,6 +27,23 @@ fn call(hop: &Hop) -> Duration {
     bob.peer.send("alice", "hello yourself");
     assert_eq!(alice.message(), ("bob".to_owned(), "hello yourself".to_owned()));
     took
+}
+
+#[test]
+fn who_finds_a_way_and_no_connection_on_it_is_told_so() {
+    let hop = Hop::new(Duration::ZERO, |_, datagram| !is_handshake(datagram));
+    let [alice, mut bob] = NAMES.map(|name| User::online(&hop.server.url(), name, Settings::default()));
+    alice.peer.request("bob");
+    bob.wait(&Event::Request { peer: "alice".to_owned() });
+    bob.peer.accept("alice");
+    for (mut user, peer) in [(alice, "bob"), (bob, "alice")] {
+        // It takes half a minute until a call is given up.
+        let reason = std::iter::from_fn(|| user.events.next_timeout(2 * SOON)).find_map(|event| match event {
+            Event::Closed { peer: of, reason } if of == peer => Some(reason),
+            _ => None,
+        });
+        assert!(matches!(reason, Some(CloseReason::NotOpened | CloseReason::PeerLeft)), "{reason:?}");
+    }
 }
 
 /// What goes to one side of a handshake: all datagrams so far, each once.

@@ -25,7 +25,7 @@ use crate::world::{Folder, Program, Server, in_namespace, pass_in_namespace, unt
 #[ignore = "needs coturn and network namespaces: make test-relay"]
 fn relays_and_nats() {
     let inside = ["--ignored", "relay::inside::", "relay::streams::"];
-    let passed = pass_in_namespace(&mut in_namespace("", &inside), 16);
+    let passed = pass_in_namespace(&mut in_namespace("", &inside), 18);
     println!("{passed} passed inside");
 }
 
@@ -361,6 +361,52 @@ mod inside {
         chat(&mut network.programs(&server.url(), &[], &[]));
         let [mut alice, _bob] = network.programs(&server.url(), &["--relay-only"], &[]);
         alice.stderr.find("does not take the user or the secret; tell whoever runs the chat server");
+    }
+
+    #[test]
+    #[ignore = "run by relays_and_nats"]
+    fn a_full_relay_is_told_as_such_on_both_sides() {
+        let network = Network::new("full", false);
+        let _coturn = network.coturn(&format!("{STATIC}\ntotal-quota=1"));
+        let server = network.server(&[]);
+        let only = [&TURN[..], &["--relay-only"]].concat();
+        // One of the two gets it, and either has something to tell.
+        let [mut alice, _bob] = network.programs(&server.url(), &only, &only);
+        let said = alice.stderr.find("no connection came about");
+        let full = "the TURN server has no room for another; try again later";
+        let none = "a TURN server relays for you, and none for the other side";
+        assert!(said.contains(full) || said.contains(none), "{said}");
+        assert!(!said.contains("each side needs"), "{said}");
+    }
+
+    /// Neither end is told that what is longer than the way is lost. The kernel splits what is sent at once, so that each is met.
+    #[test]
+    #[ignore = "run by relays_and_nats"]
+    fn long_texts_arrive_where_the_way_passes_only_576_bytes() {
+        let network = Network::new("narrow", true);
+        let _coturn = network.coturn("stun-only\nno-cli\nlog-file=stdout");
+        for home in [ALICE, BOB] {
+            network.homes[home].run(|| shell("ip link set eth gso_max_segs 1"));
+            network.shut(home, "meta l4proto udp ip length > 576");
+        }
+        let server = network.server(&[]);
+        let stun = ["--stun", PUBLIC];
+        let mut programs = network.programs(&server.url(), &stun, &stun);
+        let alice = &mut programs[0];
+        alice.write("short");
+        assert_eq!(alice.stdout.next(), "robot: short");
+        let long = "0123456789".repeat(2_000);
+        alice.write(&long);
+        alice.stderr.find("was lost; it is sought again");
+        alice.stderr.find("is back; the chat goes on");
+        // The bot finds it out in its turn.
+        alice.stderr.find("is back; the chat goes on");
+        assert!(alice.stdout.next() == format!("robot: {long}"), "all of it");
+        // From now on at once.
+        let begin = Instant::now();
+        alice.write(&long);
+        assert!(alice.stdout.next() == format!("robot: {long}"), "all of it");
+        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     }
 
     #[test]

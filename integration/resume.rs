@@ -60,6 +60,34 @@ fn a_chat_goes_on_where_it_was_interrupted() {
 }
 
 #[test]
+fn a_chat_whose_long_texts_do_not_arrive_goes_on_with_shorter_datagrams() {
+    let mut world = World::open();
+    world.network = Box::new(|_, _| vec![]);
+    send(&mut world, ALICE, 1);
+    world.settle();
+    world.network = Box::new(|_, text| vec![text]);
+    world.stall(ALICE);
+    wait(&mut world);
+    assert_eq!(world.taken(BOB).last(), Some(&message("alice", "alice 1")));
+    wait(&mut world);
+    assert_eq!(world.taken(ALICE), [interrupted(ALICE), resumed(ALICE), delivered("bob", 1)]);
+    assert_eq!(world.narrow.each_ref().map(HashSet::len), [1, 0], "only she knows");
+    // It is remembered for the connections to come, and where it is of no use all is told.
+    world.lose(0);
+    wait(&mut world);
+    assert_eq!(world.narrow.each_ref().map(HashSet::len), [2, 0]);
+    world.taken(ALICE);
+    world.network = Box::new(|_, _| vec![]);
+    send(&mut world, ALICE, 2);
+    world.settle();
+    world.stall(ALICE);
+    world.settle();
+    let told = world.taken(ALICE);
+    assert!(matches!(&told[0], Event::NotSent { id: 2, .. }), "{told:?}");
+    assert_eq!(told[1..], [closed("bob", CloseReason::NoLongTexts)]);
+}
+
+#[test]
 fn one_side_alone_may_notice_the_loss() {
     let mut world = World::open();
     send(&mut world, BOB, 1);

@@ -278,6 +278,7 @@ impl Peer {
             proxy: settings.proxy.clone(),
             is_behind_proxy,
             with_loopback: server.is_loopback(),
+            is_narrow: false,
             lost_after: settings.lost_after.min(LONGEST),
             has_lost: Arc::default(),
         };
@@ -746,6 +747,7 @@ impl Loop {
                     }
                 }
                 Output::UseServers(servers) => self.rtc.take_offered(servers),
+                Output::Narrow { id } => self.rtc.set_narrow(id),
                 Output::Offer { id } => self.rtc.begin(id, None),
                 Output::Answer { id, sdp } => self.rtc.begin(id, Some(sdp)),
                 Output::Finish { id, sdp } => self.rtc.command(id, Command::Finish(sdp)),

@@ -10,7 +10,7 @@ const TLS: [&str; 2] = ["--turn", "turns:both:s3cret@203.0.113.1:443"];
 
 impl Network {
     /// The NAT of a home drops what matches this, without a word.
-    fn shut(&self, home: usize, what: &str) {
+    pub fn shut(&self, home: usize, what: &str) {
         self.nats[home].run(|| {
             shell(&format!(
                 "nft -f - <<NFT

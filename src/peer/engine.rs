@@ -89,6 +89,16 @@ pub enum Input {
         /// The candidate.
         candidate: Candidate,
     },
+    /// WebRTC has found a way to the other side, on which the connection is to open.
+    WayFound {
+        /// Of this connection.
+        id: ConnectionId,
+    },
+    /// Long texts do not arrive over a connection that lives.
+    Stalled {
+        /// This connection.
+        id: ConnectionId,
+    },
     /// The data channel is open.
     Opened {
         /// Of this connection.
@@ -124,6 +134,11 @@ pub enum Output {
     Signal(String),
     /// Use these STUN and TURN servers, which the server names, for the connections to come.
     UseServers(Vec<IceServer>),
+    /// The connection that is opened next goes a way that passes only short datagrams.
+    Narrow {
+        /// The new connection.
+        id: ConnectionId,
+    },
     /// Open a connection with a data channel and describe it as an offer.
     Offer {
         /// The new connection.
@@ -225,6 +240,8 @@ pub struct Engine {
     unanswered: VecDeque<String>,
     connections: HashMap<ConnectionId, String>,
     pacing: Pacing,
+    /// Peers to whom the way passes only short datagrams.
+    narrow: HashSet<String>,
     /// The STUN and TURN servers that the server has named last.
     offered: Vec<IceServer>,
     next_id: u64,
@@ -293,6 +310,7 @@ impl Engine {
             unanswered: VecDeque::new(),
             connections: HashMap::new(),
             pacing: Pacing::default(),
+            narrow: HashSet::new(),
             offered: Vec::new(),
             next_id: 0,
             next_chat: 0,
@@ -326,6 +344,8 @@ impl Engine {
             Input::Offline => self.go_offline(now, out),
             Input::Described { id, sdp } => self.described(id, &sdp, now, out),
             Input::Candidate { id, candidate } => self.found(id, &candidate.candidate, out),
+            Input::WayFound { id } => self.way_found(id),
+            Input::Stalled { id } => self.stalled(id, now, out),
             Input::Opened { id } => self.opened(id, now, out),
             Input::Received { id, text } => self.receive(id, text, now, out),
             Input::Closed { id, reason } => self.closed(id, reason, now, out),

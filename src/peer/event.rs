@@ -162,6 +162,12 @@ pub enum CloseReason {
     NoCandidates,
     /// No connection came about: both sides know only the addresses of their own networks.
     LocalOnly,
+    /// A way to the other side was found, and no connection came about on it.
+    NotOpened,
+    /// No connection came about: there is a relay on our side, and none on the other.
+    PeerHasNoRelay,
+    /// Long texts do not arrive, however short the datagrams are that they are sent in.
+    NoLongTexts,
     /// No connection came about, and no TURN server relays.
     NoRelay(NoRelay),
     /// One cannot call oneself.
@@ -250,6 +256,16 @@ impl fmt::Display for CloseReason {
                 "no connection came about: both sides know only the addresses of their own networks; \
                  unless these are one network, each needs a STUN server (--stun) or a TURN server (--turn)",
             ),
+            Self::NotOpened => f.write_str(
+                "a way to the other side was found, but no connection came about on it: much may be lost on the way; call again",
+            ),
+            Self::PeerHasNoRelay => f.write_str(
+                "no connection came about: a TURN server relays for you, and none for the other side; \
+                 theirs may be full or refuse them, or they have to name one (--turn)",
+            ),
+            Self::NoLongTexts => {
+                f.write_str("long texts do not arrive on the way to the other side, which passes only short datagrams")
+            }
             Self::NoRelay(reason) => reason.fmt(f),
             Self::Oneself => f.write_str("that is you"),
             Self::NotCalling => f.write_str("no longer calling"),

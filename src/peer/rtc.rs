@@ -19,6 +19,7 @@
 //! | DTLS puts pieces of its handshake together by calls within calls, without bound, which ends the program; and keeps records that come before their key without bound | `guard`, and [`sieve`] | `attack::crumbs_of_a_handshake_end_no_program` |
 //! | An ERROR chunk ends the association | `guard`, which drops it | `guard::tests::chunks_that_no_chat_needs_are_dropped` there |
 //! | A task that panics leaves a chat that looks open | [`caught`] | `a_panic_ends_the_task_alone` there |
+//! | A way that swallows long datagrams is not found out (RFC 8899) | `stall`: the chat is made anew with shorter ones | `relay::inside::long_texts_arrive_where_the_way_passes_only_576_bytes` |
 
 mod caught;
 mod detour;
@@ -34,6 +35,7 @@ mod repeat;
 mod sieve;
 mod socket;
 mod stale;
+mod stall;
 mod stream;
 
 use std::collections::HashMap;
@@ -67,6 +69,7 @@ use pace::Pace;
 use prompt::Prompt;
 use pulse::{Pulse, Watcher};
 use relay::Relay;
+use stall::Stall;
 
 use super::Gauge;
 use super::description::MAX_MESSAGE;
@@ -93,6 +96,8 @@ pub struct Config {
     pub with_loopback: bool,
     /// How long nothing may be heard of the other side before a connection counts as lost.
     pub lost_after: Duration,
+    /// The way passes only short datagrams.
+    pub is_narrow: bool,
     /// Set when something that was sent may not have been read.
     pub has_lost: Arc<AtomicBool>,
 }
@@ -100,8 +105,9 @@ pub struct Config {
 /// What a connection is to do.
 #[derive(Debug)]
 pub enum Command {
-    /// Begin with an offer of ours, or with the peer's, which is answered, with what the server offers of STUN and TURN.
-    Begin(Option<String>, Gauge, Vec<IceServer>),
+    /// Begin with an offer of ours, or with the peer's, which is answered, with what the server offers of STUN and TURN; whether the
+    /// way passes only short datagrams.
+    Begin(Option<String>, Gauge, Vec<IceServer>, bool),
     /// Take the peer's answer.
     Finish(String),
     /// Take a candidate of the peer.
@@ -151,6 +157,8 @@ pub struct Rtc {
     queues: HashMap<ConnectionId, Gauge>,
     /// The STUN and TURN servers that the server has named last, if they are used.
     offered: Vec<IceServer>,
+    /// The connection that begins next and whose way passes only short datagrams.
+    narrow: Option<ConnectionId>,
 }
 
 /// A thread that runs.
@@ -199,7 +207,7 @@ impl Rtc {
     /// The system has no thread or no descriptors to give.
     pub fn start(config: Config, outlet: Outlet, queued: Gauge) -> io::Result<Self> {
         let thread = Some(Running::start(config.clone(), outlet.clone())?);
-        Ok(Self { config, outlet, thread, queued, queues: HashMap::new(), offered: Vec::new() })
+        Ok(Self { config, outlet, thread, queued, queues: HashMap::new(), offered: Vec::new(), narrow: None })
     }
 
     /// When to [`watch`](Self::watch) the thread next, if there is a connection.
@@ -245,12 +253,18 @@ impl Rtc {
         }
     }
 
+    /// The connection that begins next goes a way that passes only short datagrams.
+    pub fn set_narrow(&mut self, id: ConnectionId) {
+        self.narrow = Some(id);
+    }
+
     /// Begins a connection, with an offer or with an answer to one.
     pub fn begin(&mut self, id: ConnectionId, offer: Option<String>) {
         self.queues.retain(|_, queue| queue.is_shared());
         let queue = Gauge::default();
         self.queues.insert(id, queue.clone());
-        self.command(id, Command::Begin(offer, queue, self.offered.clone()));
+        let is_narrow = self.narrow.take() == Some(id);
+        self.command(id, Command::Begin(offer, queue, self.offered.clone(), is_narrow));
     }
 
     /// Sends a text message. One that is kept elsewhere until it is acknowledged is counted there.
@@ -300,8 +314,9 @@ async fn serve(config: Config, outlet: Outlet, mut commands: UnboundedReceiver<(
     let mut connections: HashMap<ConnectionId, UnboundedSender<Command>> = HashMap::new();
     let mut tasks = JoinSet::new();
     while let Some((id, command)) = commands.recv().await {
-        if let Command::Begin(_, _, offered) = &command {
+        if let Command::Begin(_, _, offered, is_narrow) = &command {
             let mut config = config.clone();
+            config.is_narrow = *is_narrow;
             let is_own = config.ice_servers.iter().any(IceServer::is_turn);
             config.ice_servers = ice::chosen(&config.ice_servers, offered, config.is_relay_only);
             connections.retain(|_, connection| !connection.is_closed());
@@ -357,13 +372,27 @@ async fn live(
             return;
         }
     };
-    let is_relay_only = config.is_relay_only;
-    let mut link =
-        Link { id, connection, outlet, notes, pace, watch, is_relay_only, queue: None, writer: None, channel: None };
+    let (is_relay_only, is_narrow) = (config.is_relay_only, config.is_narrow);
+    let mut link = Link {
+        id,
+        connection,
+        outlet,
+        notes,
+        pace,
+        watch,
+        is_relay_only,
+        is_narrow,
+        queue: None,
+        writer: None,
+        channel: None,
+    };
     // What tells of a loss may itself be what is lost.
     let (mut is_late, mut look_at) = (false, link.pace.heard_until(SILENCE));
     let no_relay = || CloseReason::NoRelay(NoRelay { cause: relay.trouble(), is_offered });
+    // Once there was a way, it is not for want of one that nothing comes about.
+    let lacks_relay = |has_way: bool| has_turn && !has_way && !relay.is_granted();
     let mut parting = Parting::Sent;
+    let mut has_way = false;
     let ended = loop {
         let step = tokio::select! {
             command = commands.recv() => match command {
@@ -388,11 +417,12 @@ async fn live(
             Some(note) = noted.recv() => match note {
                 // What does not come about for want of a relay fails for a reason that can be told.
                 Note::Gathered if is_relay_only && !relay.is_granted() => break Some(no_relay()),
-                Note::Ended(CloseReason::ConnectionLost) if has_turn && !relay.is_granted() && link.pace.is_opening() => {
+                Note::Ended(CloseReason::ConnectionLost) if lacks_relay(has_way) && link.pace.is_opening() => {
                     break Some(no_relay());
                 }
                 Note::Ended(reason) => break Some(reason),
                 note => {
+                    has_way |= matches!(&note, Note::Way);
                     if matches!(&note, Note::Candidate(candidate) if candidate.candidate.contains(" typ relay")) {
                         relay.set_granted();
                     }
@@ -492,6 +522,10 @@ enum Note {
     /// All candidates are found.
     Gathered,
     Channel(Arc<dyn DataChannel>),
+    /// A way to the other side is found.
+    Way,
+    /// Long datagrams do not arrive.
+    Stalled,
     Ended(CloseReason),
 }
 
@@ -503,6 +537,7 @@ struct Link {
     pace: Arc<Pace>,
     watch: Arc<Watch>,
     is_relay_only: bool,
+    is_narrow: bool,
     /// Held for as long as the connection lives, so that it is known by it.
     queue: Option<Gauge>,
     writer: Option<Writer>,
@@ -518,14 +553,14 @@ struct Writer {
 impl Link {
     async fn obey(&mut self, command: Command) -> Result<(), Error> {
         match command {
-            Command::Begin(None, queue, _) => {
+            Command::Begin(None, queue, ..) => {
                 self.queue = Some(queue);
                 let channel = self.connection.create_data_channel(CHANNEL_LABEL, None).await?;
                 self.attach(channel);
                 let offer = self.connection.create_offer(None).await?;
                 self.describe(offer).await
             }
-            Command::Begin(Some(sdp), queue, _) => {
+            Command::Begin(Some(sdp), queue, ..) => {
                 self.queue = Some(queue);
                 self.connection.set_remote_description(RTCSessionDescription::offer(sdp)?).await?;
                 let answer = self.connection.create_answer(None).await?;
@@ -588,6 +623,12 @@ impl Link {
                     channel.close().await?;
                 }
             }
+            Note::Way => {
+                self.outlet.send(Input::WayFound { id: self.id }).await;
+            }
+            Note::Stalled => {
+                self.outlet.send(Input::Stalled { id: self.id }).await;
+            }
             Note::Gathered | Note::Ended(_) => {}
         }
         Ok(())
@@ -633,10 +674,15 @@ impl Link {
             let _ = notes.send(Note::Ended(CloseReason::PeerLeft));
         });
         let (texts, mut receiver) = mpsc::unbounded_channel::<(String, Waiting)>();
-        let (writer, notes, pace) = (channel.clone(), self.notes.clone(), self.pace.clone());
+        let (writer, notes, pace, is_narrow) = (channel.clone(), self.notes.clone(), self.pace.clone(), self.is_narrow);
         let task = spawn(&self.notes, async move {
+            let mut watch: Option<tokio::task::JoinHandle<()>> = None;
             while let Some((text, _waiting)) = receiver.recv().await {
                 pace.active();
+                if text.len() > SHORT && watch.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
+                    let watching = watch_over(writer.clone(), notes.clone(), pace.clone(), is_narrow);
+                    watch = Some(spawn(&notes, watching));
+                }
                 if let Err(error) = writer.send_text(&text).await {
                     let _ = notes.send(Note::Ended(failed(&error)));
                     break;
@@ -659,6 +705,23 @@ fn spawn(
             let _ = notes.send(Note::Ended(CloseReason::Crashed));
         }
     })
+}
+
+/// Watches over what is on its way until all of it has arrived, or a stall is told.
+async fn watch_over(channel: Arc<dyn DataChannel>, notes: UnboundedSender<Note>, pace: Arc<Pace>, is_narrow: bool) {
+    let mut stall = Stall::new(Instant::now());
+    loop {
+        tokio::time::sleep(STALL_POLL).await;
+        match channel.outstanding_bytes().await {
+            Err(_) | Ok(0) => return,
+            Ok(outstanding) => {
+                if stall.is_one(outstanding, pace.heard(), is_narrow, Instant::now()) {
+                    let _ = notes.send(Note::Stalled);
+                    return;
+                }
+            }
+        }
+    }
 }
 
 async fn build(
@@ -706,8 +769,8 @@ async fn build_with(
         .with_ice_timeouts(Some(config.lost_after * 2 / 3), Some(config.lost_after / 3), Some(KEEPALIVE))
         .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(MAX_MESSAGE as u32))
         .with_crypto_provider(Arc::new(Provider::new(watch.clone())))
-        .with_dtls_cipher_suites(CIPHER_SUITES.to_vec())
-        .build();
+        .with_dtls_cipher_suites(CIPHER_SUITES.to_vec());
+    let settings = if config.is_narrow { settings.with_sctp_mtu(NARROW_MTU) } else { settings }.build();
     // A wildcard stands for every interface but loopback.
     let mut addresses = vec!["0.0.0.0:0".to_owned(), "[::]:0".to_owned()];
     if config.with_loopback {
@@ -754,6 +817,7 @@ impl PeerConnectionEventHandler for Handler {
     async fn on_ice_connection_state_change(&self, state: RTCIceConnectionState) {
         if matches!(state, RTCIceConnectionState::Connected | RTCIceConnectionState::Completed) {
             self.early.release();
+            let _ = self.notes.send(Note::Way);
         }
     }
 
@@ -791,6 +855,14 @@ const MAILBOX: usize = 32;
 /// Bytes of one channel that may be on their way. More would overrun the receiver's socket buffer, and a third of the
 /// speed would be left.
 const SEND_BUFFER: usize = 65_536;
+
+/// Bytes of an SCTP packet that fits into 576 bytes of IPv4, which every host takes (RFC 791, section 3.1): 20 are IP's, 8 UDP's, 37
+/// DTLS's and 4 of a relay's channel.
+const NARROW_MTU: u32 = 576 - 20 - 8 - 37 - 4;
+
+/// Bytes of a text that fits into one such packet, and how often it is looked whether a longer one arrives.
+const SHORT: usize = NARROW_MTU as usize - 28;
+const STALL_POLL: Duration = Duration::from_millis(500);
 
 /// How long a relay waits for a direct way, which is the better one for as long as the chat lasts.
 const RELAY_WAIT: Duration = Duration::from_secs(1);
@@ -840,6 +912,7 @@ mod tests {
         is_relay_only: false,
         proxy: None,
         is_behind_proxy: false,
+        is_narrow: false,
         with_loopback: true,
         lost_after: Duration::from_secs(9),
         has_lost: Arc::default(),

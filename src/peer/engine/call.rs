@@ -59,6 +59,8 @@ pub(super) struct Secured {
     pub(super) trickle: Trickle,
     /// A description came that was not sealed as it should have been.
     pub(super) has_false_description: bool,
+    /// ICE has found a way to the other side.
+    has_way: bool,
 }
 
 impl Secured {
@@ -74,6 +76,7 @@ impl Secured {
             offered: None,
             trickle: Trickle::default(),
             has_false_description: false,
+            has_way: false,
         }
     }
 
@@ -97,8 +100,12 @@ impl Secured {
             CloseReason::NotProven
         } else if own.iter().next().is_none() {
             CloseReason::NoCandidates
+        } else if self.has_way {
+            CloseReason::NotOpened
         } else if !is_outside(own) && !is_outside(other) {
             CloseReason::LocalOnly
+        } else if own.has(Kind::Relayed) && !other.has(Kind::Relayed) {
+            CloseReason::PeerHasNoRelay
         } else {
             CloseReason::NoConnection
         }
@@ -184,6 +191,14 @@ impl Call {
 }
 
 impl Engine {
+    /// WebRTC has found a way to the other side.
+    pub(super) fn way_found(&mut self, id: ConnectionId) {
+        let call = self.connections.get(&id).and_then(|peer| self.calls.get_mut(peer));
+        if let Some(Call { stage: Stage::Negotiating(secured), .. }) = call.filter(|call| call.id == id) {
+            secured.has_way = true;
+        }
+    }
+
     pub(super) fn key_exchange(&self, peer: &str, own: &KeyPair) -> Output {
         let introduction = Introduction {
             identity: Some(self.setup.identity.public().to_base64()),
@@ -216,6 +231,7 @@ impl Engine {
             out.push(Output::Event(Event::KeysExchanged { peer: peer.to_owned() }));
         }
         if call.role == Role::Initiator {
+            out.extend(self.narrow.contains(peer).then_some(Output::Narrow { id: call.id }));
             out.push(Output::Offer { id: call.id });
         }
     }
@@ -328,7 +344,7 @@ mod tests {
         let key = pairs[1].public();
         let exchange = KeyExchange { public_key: key.to_base64(), lowkey: None };
         let line = |kind: &str| format!("candidate:1 1 udp 1 192.0.2.1 9 typ {kind}");
-        let reason = |own: &[&str], other: &[&str]| {
+        let told = |own: &[&str], other: &[&str], has_way: bool| {
             let cipher = Cipher::new(pairs[0].clone(), key, TextFormat::V1).unwrap();
             let mut secured = Secured::new(cipher, pairs[0].clone(), Introduced::read(&exchange).unwrap());
             for kind in own {
@@ -337,11 +353,18 @@ mod tests {
             for kind in other {
                 secured.trickle.take(&Candidate::read(&line(kind)).unwrap(), false).unwrap();
             }
+            secured.has_way = has_way;
             secured.no_connection()
         };
+        let reason = |own: &[&str], other: &[&str]| told(own, other, false);
         assert_eq!(reason(&[], &["host"]), CloseReason::NoCandidates);
         assert_eq!(reason(&["host"], &["host"]), CloseReason::LocalOnly);
         assert_eq!(reason(&["host", "srflx"], &["host"]), CloseReason::NoConnection);
         assert_eq!(reason(&["host"], &["relay"]), CloseReason::NoConnection);
+        assert_eq!(reason(&["host", "relay"], &["relay"]), CloseReason::NoConnection);
+        assert_eq!(reason(&["host", "relay"], &["host"]), CloseReason::PeerHasNoRelay);
+        // Once there was a way, it was not for want of one.
+        assert_eq!(told(&["host"], &["host"], true), CloseReason::NotOpened);
+        assert_eq!(told(&["host", "relay"], &["host"], true), CloseReason::NotOpened);
     }
 }

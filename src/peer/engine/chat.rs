@@ -226,6 +226,8 @@ impl CloseReason {
             | Self::NoConnection
             | Self::NoCandidates
             | Self::LocalOnly
+            | Self::NotOpened
+            | Self::PeerHasNoRelay
             | Self::NoRelay(_)
             | Self::ServerLost
             | Self::Exhausted
@@ -235,6 +237,7 @@ impl CloseReason {
             | Self::Refused { .. } => false,
             Self::Left
             | Self::PeerLeft
+            | Self::NoLongTexts
             | Self::Replaced
             | Self::Declined
             | Self::Oneself
@@ -555,6 +558,24 @@ impl Engine {
         }
     }
 
+    /// Nothing of what was sent arrives, though the connection lives: there was a long text among it. The chat goes on with shorter
+    /// datagrams; where those do not arrive either, it ends, and all that did not arrive is told.
+    pub(super) fn stalled(&mut self, id: ConnectionId, now: Instant, out: &mut Vec<Output>) {
+        let Some(peer) = self.connections.get(&id).cloned() else { return };
+        // An app could not be called back.
+        if !self.chats.get(&peer).is_some_and(|chat| chat.has_connection(id) && chat.lasting.is_some()) {
+            return;
+        }
+        if self.narrow.len() >= MAX_NARROW {
+            self.narrow.clear();
+        }
+        if self.narrow.insert(peer.clone()) {
+            self.lose(&peer, CloseReason::ConnectionLost, now, out);
+        } else {
+            self.finish(&peer, CloseReason::NoLongTexts, out);
+        }
+    }
+
     /// The connection of a chat is no more.
     pub(super) fn lose(&mut self, peer: &str, reason: CloseReason, now: Instant, out: &mut Vec<Output>) {
         let resume_for = self.setup.resume_for;
@@ -730,3 +751,6 @@ const WRITTEN_PAUSE: Duration = Duration::from_secs(5);
 
 /// Texts in a row that could not be opened, after which a chat ends.
 const MAX_FAILURES: u32 = 5;
+
+/// So many peers are remembered to whom the way is narrow; beyond it, it is found out anew.
+const MAX_NARROW: usize = 1000;

@@ -229,6 +229,7 @@ impl Engine {
         let frame = offer.frame();
         secured.trickle.section = Some(frame.place());
         secured.offered = Some(frame);
+        out.extend(self.narrow.contains(sender).then_some(Output::Narrow { id: call.id }));
         out.push(Output::Answer { id: call.id, sdp: offer.for_webrtc() });
         call.add_candidates(&offer, with_loopback, out);
         Some(())

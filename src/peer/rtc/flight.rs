@@ -66,7 +66,7 @@ impl Flight {
         self.is_over
     }
 
-    /// What is to be sent again now.
+    /// What is to be sent again now, each record of what is long by itself: the way may pass only short datagrams.
     pub fn repeat(&mut self, now: Instant) -> Vec<Datagram> {
         if self.due.is_none_or(|due| now < due) {
             return Vec::new();
@@ -77,7 +77,11 @@ impl Flight {
         } else {
             self.due = Some(now + WAITS[self.round.min(WAITS.len() - 1)]);
         }
-        self.datagrams.clone()
+        let split = |(to, datagram): &Datagram| {
+            let records = if datagram.len() > SHORT { records(datagram) } else { vec![&**datagram] };
+            records.into_iter().map(|record| (*to, record.to_vec())).collect::<Vec<_>>()
+        };
+        self.datagrams.iter().flat_map(split).collect()
     }
 
     fn end(&mut self) {
@@ -108,6 +112,18 @@ impl Record {
     }
 }
 
+/// The records of a datagram, of which each may go by itself (RFC 6347, section 4.1.1); the whole of it where it is none of DTLS.
+fn records(datagram: &[u8]) -> Vec<&[u8]> {
+    let (mut records, mut rest) = (Vec::new(), datagram);
+    while let &[20..=63, 254, _, _, _, _, _, _, _, _, _, high, low, ..] = rest {
+        let length = RECORD_HEADER + usize::from(u16::from_be_bytes([high, low]));
+        let Some((record, others)) = rest.split_at_checked(length) else { return vec![datagram] };
+        records.push(record);
+        rest = others;
+    }
+    if rest.is_empty() { records } else { vec![datagram] }
+}
+
 /// What goes through a relay in this datagram: ChannelData, or a Send or Data indication (RFC 8656, sections 11 and 12.4).
 pub fn relayed(datagram: &[u8]) -> Option<&[u8]> {
     match datagram {
@@ -129,6 +145,12 @@ pub fn relayed(datagram: &[u8]) -> Option<&[u8]> {
 
 /// The attribute of an indication that holds the data (RFC 8656, section 18.4).
 const DATA: [u8; 2] = [0, 0x13];
+
+/// Bytes of a datagram that any way passes: 576 of IPv4 without its head and UDP's (RFC 791, section 3.1).
+const SHORT: usize = 576 - 20 - 8;
+
+/// Bytes of the head of a record.
+const RECORD_HEADER: usize = 13;
 
 /// How long to wait before each repetition; the last wait stays. Where an answer takes longer than the first, it is one flight too many.
 const WAITS: [Duration; 4] =
@@ -236,6 +258,26 @@ mod tests {
             flight.sent(to(), &record(22, 0, 2), start);
             assert_eq!(flight.due().is_none(), ends, "what is over does not begin again");
         }
+    }
+
+    #[test]
+    fn a_long_datagram_is_repeated_record_by_record() {
+        let long = |content: u8, length: usize| {
+            let head = [&[22, 254, 253, 0, 0, 0, 0, 0, 0, 0, content][..], &(length as u16).to_be_bytes()].concat();
+            [head, vec![content; length]].concat()
+        };
+        let whole = [long(1, 400), long(2, 200), long(3, 0)].concat();
+        let start = Instant::now();
+        let repeated = |datagram: &[u8]| {
+            let mut flight = Flight::default();
+            flight.sent(to(), datagram, start);
+            flight.repeat(after(start, 250)).into_iter().map(|(_, datagram)| datagram).collect::<Vec<_>>()
+        };
+        assert_eq!(repeated(&whole), [long(1, 400), long(2, 200), long(3, 0)]);
+        let short = [long(1, 100), long(2, 100)].concat();
+        assert_eq!(repeated(&short), std::slice::from_ref(&short));
+        let cut = &whole[..620];
+        assert_eq!(repeated(cut), [cut.to_vec()]);
     }
 
     #[test]

@@ -52,6 +52,11 @@ impl Pace {
         heard.unwrap_or_else(Instant::now) + silence
     }
 
+    /// When something came from the network last.
+    pub fn heard(&self) -> Option<Instant> {
+        self.state().heard
+    }
+
     /// Whether the connection was not open yet.
     pub fn is_opening(&self) -> bool {
         matches!(self.state().stage, Stage::Opening(_))

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rtc::mdns::MDNS_PORT;
+use socket2::SockRef;
 use tokio::time::timeout;
 use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle as TaskHandle, Runtime, TokioRuntime,
@@ -93,6 +94,8 @@ impl Runtime for Prompt {
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let is_multicast = socket.local_addr()?.port() == MDNS_PORT;
+        // A system that gives less does as well, only slower.
+        let _ = SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
         let socket = self.inner.wrap_udp_socket(socket)?;
         if is_multicast {
             let socket = Arc::new(Socket::new(socket, None));
@@ -168,6 +171,10 @@ impl Runtime for Prompt {
         "tokio"
     }
 }
+
+/// Bytes that a socket may hold until they are read. Linux has 212,992 otherwise, which a long text fills while this thread is busy;
+/// it gives what `net.core.rmem_max` allows.
+const RECEIVE_BUFFER: usize = 1024 * 1024;
 
 /// How long all names of STUN and TURN servers may take to be looked up, together.
 const LOOK_UP_TIME: Duration = Duration::from_secs(3);
