@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Arg, Parser};
 use lowkey::options::{self, PeerOptions, Start};
 use lowkey::peer::{CloseReason, Event, Peer};
-use lowkey::signals::wanted;
+use lowkey::signals::{end_row, wanted};
 use lowkey::stderr::say;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -49,7 +49,8 @@ fn run(Start { options, profile, token_home, .. }: &Start<Options>) -> Result<()
     let (peer, events) = Peer::connect_with(server.clone(), name, settings).map_err(|error| error.to_string())?;
     let stopper = peer.clone();
     std::thread::spawn(move || {
-        if signals.forever().next().is_some() {
+        if let Some(signal) = signals.forever().next() {
+            end_row(signal);
             stopper.shutdown();
         }
     });

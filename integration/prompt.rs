@@ -25,6 +25,19 @@ fn bytes_that_are_no_text_are_told_and_the_chat_goes_on() {
     assert_eq!(bob.message().1, "grüße");
 }
 
+#[test]
+fn bytes_that_are_no_text_do_not_answer_the_first_question() {
+    let server = Server::start();
+    let home = Folder::new("bad-answer");
+    let mut terminal = Terminal::start(&home, &["--server", &server.url()]);
+    terminal.shows("Choose a username");
+    terminal.type_bytes(b"\xff\xfe");
+    terminal.shows("left out: not UTF-8");
+    terminal.type_keys("alice\r");
+    terminal.shows("you are alice;");
+    terminal.last_line(">");
+}
+
 /// A shell in which `lowkey` runs as alice, in a chat with bob.
 fn in_shell(server: &Server, home: &Folder) -> Terminal {
     let mut command = CommandBuilder::new("bash");
@@ -48,7 +61,7 @@ fn what_is_left_of_a_paste_is_not_run_by_the_shell() {
     // Pasted where the terminal marks no pastes: the rest of it comes when the program has ended already.
     terminal.type_keys("/quit\rtouch made-by-shell\r");
     terminal.type_keys("touch made-by-shell\r");
-    until("the shell is back", || terminal.is_cooked().then_some(()));
+    terminal.last_line("shell$");
     terminal.type_keys("echo it is $((6 * 7))\r");
     terminal.shows("it is 42");
     assert!(!home.0.join("made-by-shell").exists());
@@ -328,6 +341,24 @@ fn a_signal_that_is_ignored_from_the_start_stays_ignored() {
 }
 
 #[test]
+fn ctrl_c_leaves_an_empty_row_for_the_shell() {
+    let server = Server::start();
+    let home = Folder::new("empty-row");
+    for (name, arguments) in [("lowkey", &["--name", "alice", "listen"][..]), ("lowkey-bot", &[])] {
+        let mut command = CommandBuilder::new(path(name));
+        command.args(["--server", &server.url()]);
+        command.args(arguments);
+        in_home(&mut command, &home);
+        let mut terminal = Terminal::run(command);
+        terminal.shows("online");
+        terminal.type_keys("\x03");
+        assert_eq!(terminal.wait(), 0);
+        until("the row is ended", || (terminal.cursor().1 == 0).then_some(()));
+        assert!(terminal.screen().contains("^C\n") || terminal.screen().ends_with("^C"), "{}", terminal.screen());
+    }
+}
+
+#[test]
 fn a_terminal_that_can_only_write_on_has_a_prompt_and_hints() {
     let server = Server::start();
     let home = Folder::new("dumb");
@@ -363,12 +394,11 @@ fn times_that_are_off_are_off_for_ones_own_lines_too() {
     let mut command = lowkey(&home, &["--server", &server.url(), "--name", "alice"]);
     command.env("LOWKEY_TIMES", "true");
     let (mut terminal, mut bob) = chat_in(&server, command, 80, Kind::Cuts);
-    let row = |terminal: &Terminal, end: &str| {
-        until(end, || terminal.screen().lines().find(|row| row.ends_with(end)).map(str::to_owned))
-    };
     terminal.type_keys("with\r");
     assert_eq!(bob.message().1, "with");
-    assert_eq!(row(&terminal, "bob> with").as_bytes()[2], b':');
+    until("the time", || {
+        terminal.screen().lines().any(|row| row.ends_with("bob> with") && row.as_bytes()[2] == b':').then_some(())
+    });
     terminal.type_keys("/set times off\r");
     terminal.shows("* times    off");
     terminal.type_keys("without\r");

@@ -483,7 +483,10 @@ fn watch_signals(mail: Sender<Mail>, console: Console) -> io::Result<Arc<AtomicB
     let is_serving = Arc::new(AtomicBool::new(false));
     let serving = is_serving.clone();
     thread::spawn(move || {
-        if signals.forever().next().is_some() {
+        if let Some(signal) = signals.forever().next() {
+            if !console.is_interactive() {
+                signals::end_row(signal);
+            }
             if !serving.load(Ordering::SeqCst) {
                 console.give_back();
                 std::process::exit(1);

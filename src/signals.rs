@@ -1,6 +1,9 @@
 //! Which signals are a program's own to handle.
 
 use std::fs;
+use std::io::{self, IsTerminal};
+
+use crate::stderr::say;
 
 /// Those of `signals` that whoever started this program does not want ignored: `nohup` does with SIGHUP, and a shell without job
 /// control with SIGINT for what it runs in the background. A handler of ours would undo that.
@@ -11,6 +14,16 @@ pub fn wanted(signals: &[i32]) -> Vec<i32> {
     let ignored = ignored(&status);
     signals.iter().copied().filter(|signal| !(1..=64).contains(signal) || ignored >> (signal - 1) & 1 == 0).collect()
 }
+
+/// Ends the row in which the terminal has shown `^C`, where `signal` came from there, so that the shell's prompt gets one of its own.
+pub fn end_row(signal: i32) {
+    if signal == SIGINT && io::stderr().is_terminal() {
+        say("");
+    }
+}
+
+/// Of the keyboard, the same everywhere.
+const SIGINT: i32 = 2;
 
 /// A bit for each ignored signal, the lowest for signal 1 (proc_pid_status(5)).
 fn ignored(status: &str) -> u64 {

@@ -23,7 +23,7 @@ pub enum Key {
 }
 
 /// The state of the keyboard.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Keyboard {
     interrupt: u8,
     suspend: u8,
@@ -34,7 +34,8 @@ pub struct Keyboard {
     /// Bytes left out that were not told of, and when that is done.
     left_out: usize,
     tell_at: Option<Instant>,
-    awaits_column: bool,
+    /// How often the terminal was asked and has not answered.
+    asked: usize,
 }
 
 /// A paste whose end has not come.
@@ -49,26 +50,12 @@ struct Paste {
 impl Keyboard {
     /// A keyboard on which these bytes (VINTR and VSUSP of termios) interrupt and suspend.
     pub fn new(interrupt: u8, suspend: u8) -> Self {
-        Self {
-            interrupt,
-            suspend,
-            held: Vec::new(),
-            hold_until: None,
-            paste: None,
-            left_out: 0,
-            tell_at: None,
-            awaits_column: false,
-        }
+        Self { interrupt, suspend, ..Self::default() }
     }
 
-    /// The terminal was asked, or is no longer waited for.
-    pub fn await_column(&mut self, is_awaited: bool) {
-        self.awaits_column = is_awaited;
-    }
-
-    /// Whether the terminal was asked and has not answered.
-    pub fn awaits_column(&self) -> bool {
-        self.awaits_column
+    /// The terminal was asked in which column the cursor is. Its answer is no key, however late it comes.
+    pub fn ask_column(&mut self) {
+        self.asked += 1;
     }
 
     /// When [`tick`](Self::tick) has something to do.
@@ -165,17 +152,20 @@ impl Keyboard {
             keys.edit(&[PASTE_START, LINE_BREAK.as_bytes(), PASTE_END].concat());
             return 2;
         }
-        if self.awaits_column
+        if self.asked > 0
             && let Some(report) = rest.strip_prefix(b"\x1b[")
         {
             let end = report.iter().position(|byte| !matches!(byte, b'0'..=b'9' | b';'));
             match end {
                 None => return self.hold(now),
                 Some(end) if report[end] == b'R' => {
-                    self.awaits_column = false;
+                    self.asked -= 1;
                     let column = std::str::from_utf8(&report[..end]).unwrap_or_default().rsplit(';').next();
                     let column: usize = column.and_then(|column| column.parse().ok()).unwrap_or(1);
-                    keys.add(Key::Column(column.saturating_sub(1)));
+                    // An answer to an earlier question says nothing of the window as it is now.
+                    if self.asked == 0 {
+                        keys.add(Key::Column(column.saturating_sub(1)));
+                    }
                     return end + 3;
                 }
                 Some(_) => {}
@@ -449,9 +439,12 @@ mod tests {
         let mut keyboard = keyboard();
         assert_eq!(keyboard.receive(b"a\x0cb\x1ac", now), [edit("a"), Key::Clear, edit("b"), Key::Suspend, edit("c")]);
         assert_eq!(keyboard.receive(b"one\x1b\rtwo", now), [edit("one\x1b[200~\x0b\x1b[201~two")]);
-        keyboard.await_column(true);
+        keyboard.ask_column();
         assert_eq!(keyboard.receive(b"a\x1b[24;", now), [edit("a")]);
         assert_eq!(keyboard.receive(b"17Rb", now), [Key::Column(16), edit("b")]);
         assert_eq!(keyboard.receive(b"\x1b[1;2R", now), [edit("\x1b[1;2R")], "a function key, when nobody has asked");
+        keyboard.ask_column();
+        keyboard.ask_column();
+        assert_eq!(keyboard.receive(b"\x1b[1;2R\x1b[1;3R", now), [Key::Column(2)], "the last answer counts");
     }
 }

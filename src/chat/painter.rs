@@ -104,12 +104,22 @@ impl Painter {
         self.repaint()
     }
 
-    /// Shows rows, each ended by a line feed, above the prompt.
+    /// Shows rows, each ended by a line feed, above the prompt. What is wider than the window, such as a link that is to be copied in
+    /// one piece, is broken by the terminal.
     pub fn print(&mut self, rows: &str) -> String {
         match self.state {
             State::Painting => {
                 let erased = self.erase();
                 let painted = self.paint();
+                let columns = self.size.columns;
+                let whole = |row: &str| {
+                    if wrap::width(row.trim_end_matches('\n')) > columns {
+                        format!("{BREAKS}{row}{STEADY}")
+                    } else {
+                        row.to_owned()
+                    }
+                };
+                let rows: String = rows.split_inclusive('\n').map(whole).collect();
                 steady(format!("{erased}{rows}{painted}"))
             }
             State::Resizing => {
@@ -266,10 +276,14 @@ fn down(rows: usize) -> String {
     if rows > 0 { format!("\x1b[{rows}B") } else { String::new() }
 }
 
-/// Bytes during which the terminal breaks no rows (DECAWM).
+/// Bytes during which the terminal breaks no rows.
 fn steady(bytes: String) -> String {
-    if bytes.is_empty() { bytes } else { format!("\x1b[?7l{bytes}\x1b[?7h") }
+    if bytes.is_empty() { bytes } else { format!("{STEADY}{bytes}{BREAKS}") }
 }
+
+/// The terminal breaks no rows, or does (DECAWM).
+const STEADY: &str = "\x1b[?7l";
+const BREAKS: &str = "\x1b[?7h";
 
 #[cfg(test)]
 mod tests {
@@ -394,6 +408,13 @@ mod tests {
             let bytes = painter.resize(Size { columns: 77, rows: 24 }, Some(10));
             assert!(bytes.contains(&format!("{climbed}\r\x1b[J")), "{known:?}: {bytes:?}");
         }
+    }
+
+    #[test]
+    fn what_is_wider_than_the_window_is_broken_by_the_terminal() {
+        let mut painter = Painter::new(Size { columns: 10, rows: 24 }, None);
+        let shown = painter.print("0123456789\n0123456789x\n");
+        assert_eq!(shown, format!("{STEADY}0123456789\n{BREAKS}0123456789x\n{STEADY}{BREAKS}"));
     }
 
     #[test]

@@ -106,8 +106,14 @@ pub fn date(day: &str) -> Line {
 /// A line in rows of a window, each ended by a line feed. Each further row of a text has a mark in front that no text can have, and
 /// each of our own words is set in.
 pub fn rows(line: &Line, look: Look, columns: usize) -> String {
-    let mark = gutter(look) + if line.is_message { MARK } else { "    " };
-    let rows = line.text.split('\n').flat_map(|line| wrap::rows(line, &mark, columns));
+    let gutter = if columns < NARROW { String::new() } else { gutter(look) };
+    let mark = gutter + if line.is_message { MARK } else { "    " };
+    // A link of ours stays whole: the terminal breaks it so that it can be copied.
+    let is_link = |row: &str| !line.is_message && row.contains(" lowkey://") && row.split(' ').count() <= 3;
+    let rows = line.text.split('\n').flat_map(|row| match is_link(row) {
+        true => vec![row.to_owned()],
+        false => wrap::rows(row, &mark, columns),
+    });
     rows.map(|row| row + "\n").collect()
 }
 
@@ -368,6 +374,9 @@ const EXCERPT: usize = 100;
 
 /// In front of each further line of a text. The first one begins with a name.
 const MARK: &str = "  | ";
+
+/// In a window with fewer columns further rows begin without the room for a time.
+const NARROW: usize = 24;
 
 /// Columns of what frames a warning. With the time they fit into 40.
 const FRAME: usize = 32;

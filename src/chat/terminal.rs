@@ -110,6 +110,7 @@ impl Terminal {
             _stop: stop,
             is_away: false,
             resize_at: None,
+            is_asking: false,
         };
         thread::spawn(move || watch.run());
         Ok(terminal)

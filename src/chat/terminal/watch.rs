@@ -32,6 +32,8 @@ pub struct Watch {
     pub is_away: bool,
     /// When the window is painted anew at the latest.
     pub resize_at: Option<Instant>,
+    /// The terminal was asked where the prompt stands in the window as it is now.
+    pub is_asking: bool,
 }
 
 impl Watch {
@@ -103,7 +105,8 @@ impl Watch {
                 let _ = kill(Pid::from_raw(0), Signal::SIGTSTP);
             }
             Key::Suspend => {}
-            Key::Column(column) => self.resize(Some(column)),
+            Key::Column(column) if self.is_asking => self.resize(Some(column)),
+            Key::Column(_) => {}
         }
     }
 
@@ -141,7 +144,7 @@ impl Watch {
             let mut shown = self.terminal.shown();
             if size(&shown.out) != shown.painter.size() || shown.painter.is_resizing() {
                 shown.painter.start_resizing();
-                self.keys.await_column(false);
+                self.is_asking = false;
                 self.resize_at = Some(Instant::now() + STEADY);
             }
         }
@@ -152,15 +155,15 @@ impl Watch {
         if self.resize_at.is_none_or(|at| now < at) {
             return;
         }
-        let is_asked = self.keys.awaits_column();
         let mut shown = self.terminal.shown();
         let size = size(&shown.out);
         // On the way to another size, most likely, and nothing could be read in it.
         if size.columns < NARROWEST {
             self.resize_at = None;
-        } else if !is_asked && shown.painter.asks_for_column(size) {
+        } else if !self.is_asking && shown.painter.asks_for_column(size) {
             self.resize_at = Some(now + ANSWER_TIME);
-            self.keys.await_column(true);
+            self.is_asking = true;
+            self.keys.ask_column();
             let _ = shown.out.write_all(ASK_COLUMN.as_bytes());
         } else {
             drop(shown);
@@ -169,7 +172,7 @@ impl Watch {
     }
 
     fn resize(&mut self, column: Option<usize>) {
-        self.keys.await_column(false);
+        self.is_asking = false;
         self.resize_at = None;
         let mut shown = self.terminal.shown();
         let size = size(&shown.out);
@@ -181,8 +184,8 @@ impl Watch {
 /// Asks the terminal where the cursor is (ECMA-48, DSR).
 const ASK_COLUMN: &str = "\x1b[6n";
 
-/// How long the terminal has to answer; one at the other end of the world needs half of it.
-const ANSWER_TIME: Duration = Duration::from_millis(500);
+/// How long the terminal has to answer, over a slow line too. Until then lines wait; every terminal that people use answers.
+const ANSWER_TIME: Duration = Duration::from_secs(2);
 
 /// A window that was drawn to another size keeps it for so long.
 const STEADY: Duration = Duration::from_millis(100);
