@@ -9,6 +9,7 @@ const IO: &[&str] = &[
     "bin/lowkey.rs",
     "chat.rs",
     "chat/client.rs",
+    "chat/console.rs",
     "chat/editor.rs",
     "chat/identity.rs",
     "chat/input.rs",

@@ -6,6 +6,7 @@
 
 mod client;
 pub mod command;
+mod console;
 pub mod conversation;
 mod editor;
 pub mod flood;
@@ -49,6 +50,7 @@ use crate::signals;
 use crate::stderr::say;
 use client::{Bells, Client, End, Mail, Memory, Screen};
 use command::Command;
+use console::Console;
 use conversation::{Accepts, Conversation, Failure, Script, Until};
 use editor::LineEditor;
 use identity::IdentityTask;
@@ -57,8 +59,6 @@ use notify::Notifier;
 use people::People;
 use report::Report;
 use screen::Look;
-use teletype::Teletype;
-use terminal::Terminal;
 
 /// Private chat from peer to peer, in a terminal.
 ///
@@ -179,46 +179,10 @@ fn run(start: Start<Options>) -> Result<ExitCode, Refusal> {
     }
     let is_script = options.json || options.task.is_some() || !options.execute.is_empty() || options.until.is_some();
     let is_interactive = !is_script && io::stdin().is_terminal() && io::stdout().is_terminal();
-    let console = match is_interactive {
-        true if terminal::is_capable() => Console::Terminal(Terminal::open().map_err(Refusal::system)?),
-        true => Console::Teletype(Teletype::default()),
-        false => Console::None,
-    };
+    let console = Console::open(is_interactive).map_err(Refusal::system)?;
     let result = chat(options, profile, &token_home, is_server_given, &console);
     console.give_back();
     result
-}
-
-/// What a person sits at.
-#[derive(Clone)]
-enum Console {
-    Terminal(Terminal),
-    Teletype(Teletype),
-    /// Nobody does: it is a script.
-    None,
-}
-
-impl Console {
-    fn is_interactive(&self) -> bool {
-        !matches!(self, Self::None)
-    }
-
-    fn note(&self, words: &str) {
-        match self {
-            Self::Terminal(terminal) => terminal.note(words),
-            Self::Teletype(teletype) => teletype.note(words),
-            Self::None => {}
-        }
-    }
-
-    /// Gives the terminal back as it was, with nothing left in the last row.
-    fn give_back(&self) {
-        match self {
-            Self::Terminal(terminal) => terminal.give_back(),
-            Self::Teletype(teletype) => teletype.leave(),
-            Self::None => {}
-        }
-    }
 }
 
 /// Chats, on a terminal or without one.

@@ -104,7 +104,8 @@ impl Terminal {
         let watch = Watch {
             terminal: terminal.clone(),
             keys,
-            editor: File::from(keyboard.master),
+            // Not the descriptor itself, which programs that we start would inherit.
+            editor: File::from(keyboard.master.try_clone()?),
             woken,
             stopped,
             _stop: stop,
@@ -240,8 +241,9 @@ impl Terminal {
         self.shown().change(|_| PASTE_ON.to_owned());
     }
 
+    /// Whether no other job has the terminal. One that is no session's has none.
     fn is_in_front(&self) -> bool {
-        unistd::tcgetpgrp(&self.0.tty).is_ok_and(|group| group == unistd::getpgrp())
+        unistd::tcgetpgrp(&self.0.tty).map_or(true, |group| group == unistd::getpgrp())
     }
 
     fn shown(&self) -> MutexGuard<'_, Shown> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::termios::{self, SetArg};
+use nix::sys::termios::{self, LocalFlags, SetArg};
 use nix::unistd::{self, Pid};
 use signal_hook::consts::SIGTSTP;
 use signal_hook::low_level;
@@ -130,7 +130,10 @@ impl Watch {
             return;
         }
         let is_in_front = self.terminal.is_in_front();
-        if self.is_away && is_in_front {
+        // A stop that no program is told of leaves it to the shell what becomes of the modes.
+        let is_taken =
+            termios::tcgetattr(&self.terminal.0.tty).is_ok_and(|now| now.local_flags.contains(LocalFlags::ICANON));
+        if (self.is_away || is_taken) && is_in_front {
             self.is_away = false;
             self.resize_at = None;
             self.terminal.take();
