@@ -109,7 +109,6 @@ fn words_are_not_torn_and_our_own_are_set_in() {
 
 #[test]
 fn a_window_of_another_size_erases_nothing_and_shows_the_line_once() {
-    let server = Server::start();
     for kind in [Kind::Cuts, Kind::Breaks] {
         for (sizes, length) in [
             (&[80, 100][..], 80),
@@ -120,6 +119,8 @@ fn a_window_of_another_size_erases_nothing_and_shows_the_line_once() {
             (&[100, 30, 100], 90),
             (&[80, 120, 40, 80], 100),
         ] {
+            // Each alice is another one, who could not have the name of the one before so soon.
+            let server = Server::start();
             let home = Folder::new("sizes");
             let mut command = lowkey(&home, &["--server", &server.url(), "--name", "alice"]);
             if kind == Kind::Breaks {
