@@ -99,8 +99,10 @@ fn words_are_not_torn_and_our_own_are_set_in() {
     terminal.shows("Then /verify yes");
     let screen = terminal.screen();
     assert!(screen.contains("\n    "), "{screen}");
-    let number = |row: &&str| row.starts_with("*     ") && row[6..].split(' ').all(|group| group.len() == 5);
-    assert_eq!(screen.lines().filter(number).count(), 3, "{screen}");
+    let is_group = |word: &str| word.len() == 5 && word.bytes().all(|byte| byte.is_ascii_digit());
+    let number =
+        |row: &&str| row.get(6..).is_some_and(|row| row.split(' ').all(is_group) && row.split(' ').count() == 3);
+    assert_eq!(screen.lines().filter(number).count(), 4, "{screen}");
     // A window that has become wider counts from then on.
     terminal.resize(100);
     bob.peer.send("alice", "a text of more words than there is room for in forty columns");

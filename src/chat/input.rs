@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{self, FlushArg};
 use nix::unistd;
@@ -95,7 +96,10 @@ fn wait_until_readable() -> io::Result<()> {
             continue;
         }
         let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
-        let count = poll(&mut fds, PollTimeout::try_from(BACKGROUND_POLL).unwrap_or(PollTimeout::MAX))?;
+        let count = match poll(&mut fds, PollTimeout::try_from(BACKGROUND_POLL).unwrap_or(PollTimeout::MAX)) {
+            Err(Errno::EINTR) => 0,
+            count => count?,
+        };
         if count > 0 && !is_in_background() {
             return Ok(());
         }

@@ -112,9 +112,24 @@ pub fn rows(line: &Line, look: Look, columns: usize) -> String {
     let is_link = |row: &str| !line.is_message && row.contains(" lowkey://") && row.split(' ').count() <= 3;
     let rows = line.text.split('\n').flat_map(|row| match is_link(row) {
         true => vec![row.to_owned()],
-        false => wrap::rows(row, &mark, columns),
+        false => number_rows(row, columns).unwrap_or_else(|| wrap::rows(row, &mark, columns)),
     });
     rows.map(|row| row + "\n").collect()
+}
+
+/// A row that holds a safety number, or half of one, and is too long: in even rows of whole groups, so that it can be read aloud.
+fn number_rows(row: &str, columns: usize) -> Option<Vec<String>> {
+    let (head, number) = row.split_at(row.find(NUMBER_HEAD)? + NUMBER_HEAD.len());
+    let groups: Vec<&str> = number.split(' ').collect();
+    let is_number = groups.iter().all(|group| group.len() == 5 && group.bytes().all(|byte| byte.is_ascii_digit()));
+    let taken = wrap::width(head);
+    let fits = |count: &usize| taken + count * 6 - 1 <= columns;
+    if !is_number || fits(&groups.len()) {
+        return None;
+    }
+    let count = [6, 3].into_iter().find(fits).unwrap_or(1);
+    let begin = |index| if index == 0 { head.to_owned() } else { " ".repeat(taken) };
+    Some(groups.chunks(count).enumerate().map(|(index, row)| begin(index) + &row.join(" ")).collect())
 }
 
 /// As many spaces as a time takes in front of a line.
@@ -245,19 +260,17 @@ fn changed(peer: &str, known: &Known, known_number: &SafetyNumber, number: Optio
     let state = if known.is_verified { "verified" } else { "known" };
     let before = format!(
         "{frame}\n{peer} IS NOT WHO THEY WERE. No text was sent to them.\n\
-         They are {state} here since {since} with this safety number:\n{}",
-        groups(known_number)
+         They are {state} here since {since} with this safety number:\n    {known_number}"
     );
     let now = match number {
         Some(number) => format!(
-            "Now it would be:\n{}\n\
+            "Now it would be:\n    {number}\n\
              They may have a new device, or somebody, such as the server, stands in between.\n\
              They were not told. Ask them, not in this chat, and then:\n\
              \u{20}   /trust {peer} NUMBER   if this is the number that they read to you\n\
              \u{20}   /connect LINK   if they gave you their new link by a way that you trust\n\
              \u{20}   /forget {peer}   to meet them anew, as a stranger\n\
-             \u{20}   /decline {peer}   to let them know that you will not talk to them",
-            groups(number)
+             \u{20}   /decline {peer}   to let them know that you will not talk to them"
         ),
         None => format!(
             "Now they prove nothing at all, as an old app does, or as it looks when the server hides their proof.\n\
@@ -270,7 +283,9 @@ fn changed(peer: &str, known: &Known, known_number: &SafetyNumber, number: Optio
 }
 
 fn safety_number(peer: &str, trust: Option<Trust>, number: &SafetyNumber) -> String {
-    let number = groups(number);
+    let number = number.to_string();
+    let (first, second) = number.split_at(number.len() / 2);
+    let number = format!("    {}\n    {}", first.trim(), second.trim());
     let Some(trust) = trust else { return format!("your safety number with {peer}, as you know them:\n{number}") };
     let hint = match trust {
         Trust::Unproven => "It is good for this chat only, since the old app has no identity to keep.",
@@ -280,13 +295,6 @@ fn safety_number(peer: &str, trust: Option<Trust>, number: &SafetyNumber) -> Str
         "your safety number with {peer}, {trust}:\n{number}\n\
          Read it to each other by voice or in person. If it is the same, nobody stands between you.\n{hint}"
     )
-}
-
-/// A safety number in rows of four groups, which fit into 40 columns.
-fn groups(number: &SafetyNumber) -> String {
-    let number = number.to_string();
-    let groups: Vec<_> = number.split(' ').collect();
-    groups.chunks(4).map(|row| format!("    {}", row.join(" "))).collect::<Vec<_>>().join("\n")
 }
 
 fn who(current: Option<&str>, chats: &[ChatReport], requests: &[(String, u64)]) -> String {
@@ -378,6 +386,9 @@ const MARK: &str = "  | ";
 /// In a window with fewer columns further rows begin without the room for a time.
 const NARROW: usize = 24;
 
+/// What stands before a safety number.
+const NUMBER_HEAD: &str = "*     ";
+
 /// Columns of what frames a warning. With the time they fit into 40.
 const FRAME: usize = 32;
 
@@ -431,6 +442,17 @@ mod tests {
         assert_eq!(request("bob"), "* bob wants to talk to you (call 7): /accept bob or /decline bob");
         assert_eq!(request("b b"), "* \"b%20b\" wants to talk to you (call 7): /accept 7 or /decline 7");
         assert_eq!(request("2"), "* 2 wants to talk to you (call 7): /accept 7 or /decline 7", "2 is another call");
+    }
+
+    #[test]
+    fn a_safety_number_that_is_too_long_is_in_even_rows() {
+        let line = Line { is_message: false, text: format!("* {}{}", "    ", ["12345"; 12].join(" ")) };
+        for (columns, count) in [(80, 12), (70, 6), (40, 3), (24, 3), (20, 1)] {
+            let shown = rows(&line, Look::default(), columns);
+            assert!(shown.lines().all(|row| wrap::width(row) <= columns), "{shown}");
+            assert!(shown.lines().all(|row| row[6..].split(' ').count() == count), "{columns}: {shown}");
+            assert_eq!(shown.matches("12345").count(), 12);
+        }
     }
 
     #[test]
