@@ -1,6 +1,6 @@
 //! What comes from standard input when it is no terminal's prompt: lines or JSON, whatever is in them.
 
-use std::io::{self, BufRead, BufReader, IsTerminal, Stdin};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Stdin};
 use std::os::fd::AsFd;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
@@ -61,10 +61,10 @@ pub fn read(mail: Sender<Mail>, peer: Peer, source: Source, is_finite: bool) {
         match source {
             Source::Nothing => {}
             Source::Lines(reading) => {
-                let mut input = io::stdin().lock();
+                let mut input = BufReader::new(Patient);
                 let limit = if reading == Reading::Json { MAX_JSON } else { MAX_LINE };
-                let _ = wait_until_readable().and_then(|()| skip_mark(&mut input));
-                while let Ok(Some(line)) = wait_until_readable().and_then(|()| read_line(&mut input, limit)) {
+                let _ = skip_mark(&mut input);
+                while let Ok(Some(line)) = read_line(&mut input, limit) {
                     if !give(reading.command(&line)) {
                         return;
                     }
@@ -82,6 +82,16 @@ pub fn read(mail: Sender<Mail>, peer: Peer, source: Source, is_finite: bool) {
             let _ = mail.send(Mail::EndOfInput);
         }
     });
+}
+
+/// Standard input, from which nothing is read while this program may not.
+struct Patient;
+
+impl Read for Patient {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        wait_until_readable()?;
+        io::stdin().read(buffer)
+    }
 }
 
 /// Waits as long as standard input is a terminal that this program may not read, as one in the background: it would be stopped.
