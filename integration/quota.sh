@@ -26,8 +26,8 @@ for number in 1 2; do
     nsenter --target "$place" --net sh -ec "ip link set lo up; ip address add 198.51.100.$((4 * number + 2))/30 dev out; ip link set out up
         ip route add default via 198.51.100.$((4 * number + 1))"
 done
-# Usage: at PLACE COMMAND...
-at() { nsenter --target "${places[$1]}" --net "${@:2}"; }
+# Becomes a command in a place, so that the process to be ended is that command. Usage, in a shell of its own: at PLACE COMMAND...
+at() { exec nsenter --target "${places[$1]}" --net "${@:2}"; }
 
 setting() { sed -n "s/^$1=//p" deploy/turnserver.conf; }
 sed 's/REPLACE-THIS/n0rth/' deploy/turnserver.conf >"$work/turnserver.conf"
