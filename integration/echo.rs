@@ -107,7 +107,7 @@ fn a_bot_whose_name_is_taken_over_says_so_and_ends() {
     let mut other = Program::start("lowkey-bot", &["--server", &server.url()], &[("HOME", home.path())]);
     other.stderr.find("online as echo");
     assert_eq!(bot.wait().code(), Some(1));
-    bot.stderr.find("somebody else has gone online under this name");
+    bot.stderr.find("another program, perhaps of yours, has gone online under this name");
 }
 
 #[test]

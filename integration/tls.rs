@@ -6,22 +6,107 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::world::{Folder, Program, Server};
+
+/// What answers every connection on a free port with these bytes, and hangs up; the port.
+fn answering(bytes: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut stream = stream;
+            // What has come is read before, or the answer would be lost with a reset.
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(bytes.as_bytes());
+        }
+    });
+    port
+}
+
+/// A certificate for these names on a free port, and its text in PEM.
+fn certified(parameters: rcgen::CertificateParams) -> (u16, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = parameters.self_signed(&key).unwrap();
+    let port = terminating(certificate.der().clone(), PrivateKeyDer::Pkcs8(key.serialize_der().into()), String::new());
+    (port, certificate.pem())
+}
+
+#[test]
+fn whatever_listens_in_place_of_a_server_is_told_in_words_with_what_to_do() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let names = || rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let (mut authority, mut old, mut early) = (names(), names(), names());
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    old.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    early.not_before = rcgen::date_time_ymd(2090, 1, 1);
+    early.not_after = rcgen::date_time_ymd(2099, 1, 1);
+    let (untrusted, _) = certified(names());
+    let folder = Folder::new("listening");
+    let trusted = |parameters: rcgen::CertificateParams, name: &str| {
+        let (port, text) = certified(parameters);
+        let file = folder.0.join(name);
+        std::fs::write(&file, text).unwrap();
+        (port, file.to_str().unwrap().to_owned())
+    };
+    let other = rcgen::CertificateParams::new(vec!["other.example".to_owned()]).unwrap();
+    let tls = [
+        (trusted(authority, "authority"), "is not fit for a server"),
+        (trusted(old, "old"), "has expired"),
+        (trusted(early, "early"), "is not valid yet"),
+        (trusted(other, "other"), "is for another name"),
+        ((untrusted, String::new()), "was issued by nobody whom this machine trusts"),
+    ];
+    let tls = tls.map(|((port, file), words)| (format!("wss://localhost:{port}"), file, words));
+    let plain = |bytes, words| (format!("ws://127.0.0.1:{}", answering(bytes)), String::new(), words);
+    let mut cases = tls.to_vec();
+    cases.extend([
+        (format!("ws://127.0.0.1:{closed}"), String::new(), "nothing listens there; is the server running"),
+        ("ws://no-such-host.invalid:1".to_owned(), String::new(), "nobody knows that name"),
+        (format!("ws://localhost:{untrusted}"), String::new(), "reached by wss://"),
+        plain("", "hangs up: it is no chat server"),
+        plain("SSH-2.0-OpenSSH_9.2\r\n", "is no chat server"),
+        plain("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", "a web server answers there, and no chat server"),
+        plain("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", "a web server answers there, and no chat server"),
+        plain("HTTP/1.1 301 Moved\r\nlocation: https://new.example/\x1b[31m\r\n\r\n", "is no chat server"),
+        plain("HTTP/1.1 301 Moved\r\nlocation: https://new.example/\r\n\r\n", "is elsewhere, at https://new.example/"),
+        plain("HTTP/1.1 400 Bad Request\r\ncontent-length: 6\r\n\r\n<html>", "perhaps it wants TLS"),
+        plain("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n", "give it as access_token"),
+        plain("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n", "the chat server behind it is away"),
+        plain("HTTP/1.1 500 Oops\r\ncontent-length: 4\r\n\r\nboom", "an error of its own (500) (boom)"),
+        plain("HTTP/1.1 101 Switching Protocols\r\n\r\n", "is no chat server"),
+    ]);
+    for (url, roots, words) in cases {
+        let mut alice = Program::start(
+            "lowkey",
+            &["--server", &url, "--name", "alice"],
+            &[("SSL_CERT_FILE", roots.as_str())][usize::from(roots.is_empty())..],
+        );
+        let line = alice.stderr.find("no server");
+        assert!(line.contains(words), "{url}: {line}");
+        for foreign in ["os error", "httparse", "andshake not", "CaUsed", "rustls", "invalid peer", "Error", "\u{1b}"] {
+            assert!(!line.contains(foreign), "{url}: {line}");
+        }
+    }
+}
 
 /// Takes TLS connections on a free port and passes their bytes on to `target`. Returns the port, and the certificate in
 /// PEM.
 pub fn terminator(target: String) -> (u16, String) {
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(certified.signing_key.serialize_der().into());
+    (terminating(certified.cert.der().clone(), key, target), certified.cert.pem())
+}
+
+fn terminating(certificate: CertificateDer<'static>, key: PrivateKeyDer<'static>, target: String) -> u16 {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .with_single_cert(vec![certificate], key)
         .unwrap();
     let config = Arc::new(config);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -32,13 +117,17 @@ pub fn terminator(target: String) -> (u16, String) {
             thread::spawn(move || pass_on(stream.unwrap(), config, &target));
         }
     });
-    (port, certified.cert.pem())
+    port
 }
 
 fn pass_on(stream: TcpStream, config: Arc<ServerConfig>, target: &str) {
     stream.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
     let mut front = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
-    let mut back = TcpStream::connect(target).unwrap();
+    let Ok(mut back) = TcpStream::connect(target) else {
+        // There is nothing behind it, and the handshake alone is of interest.
+        while copy(&mut front, &mut std::io::sink()) {}
+        return;
+    };
     back.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
     while copy(&mut front, &mut back) && copy(&mut back, &mut front) {}
 }
@@ -87,5 +176,5 @@ fn a_server_without_tls_and_a_taken_name_are_told_in_words() {
     };
     let mut first = start(&mine);
     first.stderr.find("online");
-    start(&yours).stderr.find("the name is taken; --name chooses another one");
+    start(&yours).stderr.find("the name is taken by somebody else; --name chooses another one");
 }

@@ -74,6 +74,7 @@ pub mod socks;
 pub mod texts;
 mod tls;
 pub mod trust;
+mod unreached;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;

@@ -7,6 +7,7 @@ use std::net::{IpAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use super::socks::ProxyUrl;
+use super::unreached;
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ pub struct NotReached {
 
 impl fmt::Display for NotReached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot reach {}: {}", self.what, self.error)
+        write!(f, "cannot reach {}: {}", self.what, unreached::io(&self.error))
     }
 }
 
@@ -59,7 +60,9 @@ fn limited(stream: TcpStream, limit: Duration) -> io::Result<TcpStream> {
 fn connect(host: &str, port: u16, limit: Duration) -> io::Result<TcpStream> {
     let addresses: Vec<_> = match host.parse::<IpAddr>() {
         Ok(address) => vec![(address, port).into()],
-        Err(_) => (host, port).to_socket_addrs()?.collect(),
+        Err(_) => {
+            (host, port).to_socket_addrs().map_err(|_| io::Error::new(ErrorKind::NotFound, UNKNOWN_NAME))?.collect()
+        }
     };
     let mut last = io::Error::new(ErrorKind::NotFound, "the host has no address");
     for address in addresses {
@@ -70,6 +73,9 @@ fn connect(host: &str, port: u16, limit: Duration) -> io::Result<TcpStream> {
     }
     Err(last)
 }
+
+/// What is said where a name leads nowhere, whatever the system calls that.
+const UNKNOWN_NAME: &str = "nobody knows that name; is it spelled right, and is this machine online?";
 
 /// A stream that is read and written until a deadline, in however many pieces.
 struct Until<'a> {

@@ -12,13 +12,13 @@ use log::debug;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use tungstenite::client::IntoClientRequest;
-use tungstenite::http::{HeaderValue, StatusCode};
+use tungstenite::http::HeaderValue;
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Connector, Error, HandshakeError, Message, WebSocket};
 
 use super::login::Login;
-use super::{dial, tls};
+use super::{dial, tls, unreached};
 
 /// What came of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +94,12 @@ impl Signaling {
                 });
                 match dialling {
                     Ok(_) => Vec::new(),
-                    Err(error) => self.lose(format!("cannot start a thread: {error}"), Loss::Ours, now, registry),
+                    Err(error) => self.lose(
+                        format!("cannot start a thread: {}", unreached::io(&error)),
+                        Loss::Ours,
+                        now,
+                        registry,
+                    ),
                 }
             }
             State::Online { heard, .. } if *heard + SILENCE <= now => {
@@ -117,7 +122,12 @@ impl Signaling {
         };
         let interests = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = registry.register(&mut SourceFd(&descriptor(&socket)), self.token, interests) {
-            return self.lose(format!("cannot watch the connection: {error}"), Loss::Ours, now, registry);
+            return self.lose(
+                format!("cannot watch the connection: {}", unreached::io(&error)),
+                Loss::Ours,
+                now,
+                registry,
+            );
         }
         self.told = None;
         self.state = State::Online { socket, since: now, heard: now, ping: now + PING_INTERVAL };
@@ -139,7 +149,8 @@ impl Signaling {
                     match message {
                         Message::Text(text) => events.push(Event::Text(text.as_str().to_owned())),
                         Message::Close(frame) => {
-                            let reason = frame.map(|frame| one_line(&frame.reason)).filter(|text| !text.is_empty());
+                            let reason =
+                                frame.map(|frame| unreached::one_line(&frame.reason)).filter(|text| !text.is_empty());
                             let reason = reason.unwrap_or_else(|| "the server closed the connection".to_owned());
                             let _ = socket.flush();
                             if reason == REPLACED {
@@ -153,10 +164,12 @@ impl Signaling {
                     }
                 }
                 Err(Error::Io(error)) if is_pending(&error) => match socket.flush() {
-                    Err(error @ Error::Io(_)) if !is_queued(&error) => break (explain(&error), Loss::of(&error)),
+                    Err(error @ Error::Io(_)) if !is_queued(&error) => {
+                        break (unreached::why(&error, self.login.server.is_plain()), Loss::of(&error));
+                    }
                     _ => return (events, false),
                 },
-                Err(error) => break (explain(&error), Loss::of(&error)),
+                Err(error) => break (unreached::why(&error, self.login.server.is_plain()), Loss::of(&error)),
             }
         };
         events.extend(self.lose(reason, loss, now, registry));
@@ -183,7 +196,9 @@ impl Signaling {
             Ok(()) => Vec::new(),
             // It is queued, and goes out as soon as the socket is ready.
             Err(error) if is_queued(&error) => Vec::new(),
-            Err(error) => self.lose(explain(&error), Loss::of(&error), now, registry),
+            Err(error) => {
+                self.lose(unreached::why(&error, self.login.server.is_plain()), Loss::of(&error), now, registry)
+            }
         }
     }
 
@@ -209,7 +224,7 @@ impl Signaling {
     fn give_up(&mut self, registry: &Registry) -> Option<Event> {
         self.disconnect(registry);
         self.state = State::Waiting(None);
-        let reason = "somebody else has gone online under this name; --name chooses another one".to_owned();
+        let reason = "another program, perhaps of yours, has gone online under this name".to_owned();
         Some(Event::Offline { reason, retry_in: None })
     }
 
@@ -250,16 +265,21 @@ impl Loss {
 /// Connects and shakes hands, with a time limit for each step.
 fn dial(login: &Login) -> Dialled {
     let (host, port) = login.server.address();
+    let is_plain = login.server.is_plain();
     let stream = dial::dial(login.proxy.as_ref().map(|proxy| (proxy, PROXY_TIME)), &host, port, DIAL_TIME)
         .map_err(|error| error.to_string())?;
-    let socket = stream.try_clone().map_err(|error| error.to_string())?;
-    let mut request = login.server.for_user(&login.username).into_client_request().map_err(|error| explain(&error))?;
+    let socket = stream.try_clone().map_err(|error| unreached::io(&error))?;
+    let mut request = login
+        .server
+        .for_user(&login.username)
+        .into_client_request()
+        .map_err(|error| unreached::why(&error, is_plain))?;
     let secret = |value: &str| HeaderValue::from_str(value).map_err(|_| "a token has characters that no token has");
     request.headers_mut().insert("Lowkey-Token", secret(&login.name_token())?);
     if let Some(token) = &login.access_token {
         request.headers_mut().insert("Authorization", secret(&format!("Bearer {token}"))?);
     }
-    let connector = if login.server.is_plain() { Connector::Plain } else { Connector::Rustls(tls::config()) };
+    let connector = if is_plain { Connector::Plain } else { Connector::Rustls(tls::config()) };
     let config = WebSocketConfig::default()
         .read_buffer_size(16 * 1024)
         .write_buffer_size(0)
@@ -268,11 +288,11 @@ fn dial(login: &Login) -> Dialled {
         .max_frame_size(Some(MAX_SIGNAL));
     let (websocket, _) = tungstenite::client_tls_with_config(request, stream, Some(config), Some(connector)).map_err(
         |error| match error {
-            HandshakeError::Failure(error) => explain(&error),
-            HandshakeError::Interrupted(_) => "the server does not answer".to_owned(),
+            HandshakeError::Failure(error) => unreached::why(&error, is_plain),
+            HandshakeError::Interrupted(_) => "the server does not answer; is the address right?".to_owned(),
         },
     )?;
-    socket.set_nonblocking(true).map_err(|error| error.to_string())?;
+    socket.set_nonblocking(true).map_err(|error| unreached::io(&error))?;
     Ok(Box::new(websocket))
 }
 
@@ -292,45 +312,6 @@ fn is_queued(error: &Error) -> bool {
 
 fn is_pending(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
-}
-
-/// An error in words for people.
-fn explain(error: &Error) -> String {
-    match error {
-        Error::ConnectionClosed | Error::AlreadyClosed => "the server closed the connection".to_owned(),
-        Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
-            "the connection to the server broke off".to_owned()
-        }
-        Error::Http(response) if response.status() == StatusCode::CONFLICT => {
-            "the name is taken; --name chooses another one".to_owned()
-        }
-        Error::Http(response) => {
-            let body = response.body().as_deref().unwrap_or_default();
-            let line = one_line(&String::from_utf8_lossy(&body[..body.len().min(MAX_WORDS)]));
-            match line.is_empty() || line.starts_with('<') {
-                true => format!("the server answered {}", response.status()),
-                false => format!("the server answered {}: {line}", response.status()),
-            }
-        }
-        Error::Io(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-            "the server does not answer".to_owned()
-        }
-        Error::Io(error)
-            if matches!(
-                error.get_ref().and_then(|error| error.downcast_ref()),
-                Some(rustls::Error::InvalidMessage(_))
-            ) =>
-        {
-            "the server does not speak TLS, or not there; one without it is reached by ws://".to_owned()
-        }
-        error => error.to_string(),
-    }
-}
-
-/// The first line of what a server says, without control characters: it is somebody else's text, and may end up on a
-/// terminal or in a log.
-fn one_line(words: &str) -> String {
-    words.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).collect()
 }
 
 /// The pause before the next try: it doubles with each failure, and a random part keeps the clients of a server that
@@ -369,9 +350,6 @@ const MAX_UNSENT: usize = 1024 * 1024;
 
 /// Messages of the server taken at once, before it is the others' turn.
 const READS_AT_ONCE: usize = 64;
-
-/// How much of a server's error page is looked at, in bytes.
-const MAX_WORDS: usize = 200;
 
 #[cfg(test)]
 mod tests {

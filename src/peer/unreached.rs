@@ -1,0 +1,152 @@
+//! Why there is no server, in words for people and with what to do next: never a library's, nor a number of the system's. Pure.
+
+use std::io::{self, ErrorKind};
+
+use rustls::CertificateError;
+use tungstenite::Error;
+use tungstenite::error::{ProtocolError, TlsError};
+use tungstenite::http::{Response, StatusCode, header};
+
+/// Why a connection to a server came to nothing, or ended. `is_plain`: it was tried without TLS.
+pub fn why(error: &Error, is_plain: bool) -> String {
+    match error {
+        Error::ConnectionClosed | Error::AlreadyClosed => "the server closed the connection".to_owned(),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            "the connection to the server broke off".to_owned()
+        }
+        Error::Protocol(ProtocolError::HandshakeIncomplete) => match is_plain {
+            true => "what listens there hangs up: it is no chat server, or one with TLS, which is reached by wss://"
+                .to_owned(),
+            false => "what listens there hangs up: it is no chat server".to_owned(),
+        },
+        Error::Protocol(
+            ProtocolError::HttparseError(_)
+            | ProtocolError::WrongHttpVersion
+            | ProtocolError::MissingConnectionUpgradeHeader
+            | ProtocolError::MissingUpgradeWebSocketHeader
+            | ProtocolError::SecWebSocketAcceptKeyMismatch
+            | ProtocolError::SecWebSocketSubProtocolError(_)
+            | ProtocolError::InvalidHeader(_),
+        )
+        | Error::HttpFormat(_) => match is_plain {
+            true => {
+                "what listens there is no chat server, or one with TLS, which is reached by wss://; is the port right?"
+                    .to_owned()
+            }
+            false => "what listens there is no chat server; is the port right?".to_owned(),
+        },
+        Error::Protocol(_) | Error::Utf8(_) | Error::AttackAttempt => {
+            "what the server sends breaks the rules of WebSocket; is there a proxy in between that changes it?"
+                .to_owned()
+        }
+        Error::Capacity(_) => "the server sends more than any server has to".to_owned(),
+        Error::WriteBufferFull(_) => "the server takes nothing any more".to_owned(),
+        Error::Http(response) => answered(response, is_plain),
+        Error::Io(error) => io(error),
+        Error::Tls(TlsError::Rustls(error)) => tls(error),
+        Error::Tls(_) => "TLS could not be agreed upon with the server".to_owned(),
+        Error::Url(_) => "the server's address is none that can be reached".to_owned(),
+    }
+}
+
+/// Why reading, writing or connecting failed.
+pub fn io(error: &io::Error) -> String {
+    if let Some(error) = error.get_ref() {
+        return match error.downcast_ref::<rustls::Error>() {
+            Some(error) => tls(error),
+            // These are words of ours.
+            None => error.to_string(),
+        };
+    }
+    match error.kind() {
+        ErrorKind::ConnectionRefused => "nothing listens there; is the server running, and the port right?".to_owned(),
+        ErrorKind::HostUnreachable
+        | ErrorKind::NetworkUnreachable
+        | ErrorKind::NetworkDown
+        | ErrorKind::AddrNotAvailable => "there is no way to it; is this machine online?".to_owned(),
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+            "it does not answer; is the address right, and does a firewall let it through?".to_owned()
+        }
+        ErrorKind::ConnectionReset
+        | ErrorKind::ConnectionAborted
+        | ErrorKind::BrokenPipe
+        | ErrorKind::UnexpectedEof => "the connection broke off".to_owned(),
+        ErrorKind::PermissionDenied => "this machine does not allow it; is there a firewall here?".to_owned(),
+        kind => kind.to_string(),
+    }
+}
+
+/// Why TLS came to nothing.
+fn tls(error: &rustls::Error) -> String {
+    let certificate = match error {
+        rustls::Error::InvalidMessage(_) => {
+            return "the server does not speak TLS, or not there; one without it is reached by ws://".to_owned();
+        }
+        rustls::Error::InvalidCertificate(error) => error,
+        rustls::Error::NoCertificatesPresented => return "the server shows no certificate".to_owned(),
+        rustls::Error::AlertReceived(_) | rustls::Error::PeerIncompatible(_) => {
+            return "the server does not agree to a way of TLS that is known here; ask who runs it".to_owned();
+        }
+        _ => return "TLS could not be agreed upon with the server; ask who runs it".to_owned(),
+    };
+    match certificate {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the server's certificate has expired; ask who runs it, and look at this machine's clock"
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the server's certificate is not valid yet; is this machine's clock right?"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "the server's certificate is for another name; is the address spelled right?"
+        }
+        CertificateError::UnknownIssuer => {
+            "the server's certificate was issued by nobody whom this machine trusts; a private issuer can be added to the system's"
+        }
+        CertificateError::Revoked => "the server's certificate was taken back by its issuer; ask who runs it",
+        _ => "the server's certificate is not fit for a server; ask who runs it for one that an authority has issued",
+    }
+    .to_owned()
+}
+
+/// What the server's refusal means.
+fn answered(response: &Response<Option<Vec<u8>>>, is_plain: bool) -> String {
+    let status = response.status();
+    let body = response.body().as_deref().unwrap_or_default();
+    let line = one_line(&String::from_utf8_lossy(&body[..body.len().min(MAX_WORDS)]));
+    let said = if line.is_empty() || line.starts_with('<') { String::new() } else { format!(" ({line})") };
+    match status {
+        StatusCode::CONFLICT => "the name is taken by somebody else; --name chooses another one".to_owned(),
+        StatusCode::UNAUTHORIZED => "the server is private, and does not know the access token; ask who runs it for one, and give it as access_token".to_owned(),
+        StatusCode::FORBIDDEN => format!("the server, or a proxy before it, forbids it{said}; ask who runs it"),
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::UPGRADE_REQUIRED => {
+            "a web server answers there, and no chat server; is the address right?".to_owned()
+        }
+        StatusCode::TOO_MANY_REQUESTS => "too many come to the server from this network at once".to_owned(),
+        StatusCode::SERVICE_UNAVAILABLE => "the server is full, or just restarts".to_owned(),
+        StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
+            "a proxy answers, and the chat server behind it is away".to_owned()
+        }
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => "a proxy in between wants to know who you are".to_owned(),
+        StatusCode::BAD_REQUEST if is_plain && line.is_empty() | line.starts_with('<') => {
+            "what listens there does not understand; perhaps it wants TLS, which is wss://".to_owned()
+        }
+        status if status.is_redirection() => match response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok()) {
+            Some(to) => format!("the server is elsewhere, at {}", one_line(to)),
+            None => "the server is elsewhere, and does not say where".to_owned(),
+        },
+        status if status.is_success() => {
+            "a web server answers there, and no chat server; is the address right?".to_owned()
+        }
+        status if status.is_server_error() => format!("the server has an error of its own ({}){said}; ask who runs it", status.as_u16()),
+        status => format!("the server refuses ({}){said}", status.as_u16()),
+    }
+}
+
+/// The first line of what a server says, without control characters: it is somebody else's text, and may end up on a
+/// terminal or in a log.
+pub fn one_line(words: &str) -> String {
+    words.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).collect()
+}
+
+/// How much of a server's error page is looked at, in bytes.
+const MAX_WORDS: usize = 200;
