@@ -107,7 +107,10 @@ const NEVER: &[(&str, &[&str])] = &[
     ("peer/frame.rs", &["super::", "crate::"]),
     ("peer/texts.rs", &["super::", "crate::"]),
     ("peer/engine", &["super::signaling", "super::rtc"]),
-    ("chat/command.rs", &["super::conversation", "super::people", "super::report", "super::screen", "crate::"]),
+    (
+        "chat/command.rs",
+        &["super::conversation", "super::people", "super::report", "super::screen", "crate::peer", "crate::profile"],
+    ),
     ("chat/flood.rs", &["super::", "crate::"]),
     ("chat/harmless.rs", &["super::", "crate::"]),
     ("chat/screen.rs", &["super::conversation"]),

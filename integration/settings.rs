@@ -67,7 +67,7 @@ fn samples(key: &str) -> [&'static str; 3] {
         "text_format" => ["v2", "v1", "v2"],
         "color" => ["always", "never", "auto"],
         "history" => ["all", "none", "commands"],
-        "direct" | "relay_only" | "no_server_relays" | "strict" | "bell" | "times" | "notify_text" => {
+        "direct" | "log" | "relay_only" | "no_server_relays" | "strict" | "bell" | "times" | "notify_text" => {
             ["true", "false", "true"]
         }
         "access_token" | "access_token_file" | "notify" => ["one", "two", "three"],
@@ -378,7 +378,7 @@ fn a_variable_that_protects_is_not_set_to_nothing_and_all_others_may_be() {
             "server" | "name" | "stun" | "turn" | "access_token" | "access_token_file" | "direct" | "text_format" => {
                 false
             }
-            "notify" | "notify_text" | "bell" | "color" | "times" => false,
+            "notify" | "notify_text" | "bell" | "color" | "times" | "log" => false,
             key => panic!("a new setting wants a decision here: {key}"),
         };
         let variable = config::variable(setting);
@@ -436,8 +436,10 @@ fn a_link_and_another_server_contradict_each_other() {
     let server = Server::start();
     let home = Folder::new("link-and-server");
     let url = server.url();
-    let link = printed("lowkey", &["--server", &url, "--name", "bob", "--qr"], &[("HOME", home.path())]);
-    let link = link.lines().last().unwrap();
+    let shown = run("lowkey", &["--server", &url, "--name", "bob", "--qr"], &[("HOME", home.path())]);
+    assert!(String::from_utf8_lossy(&shown.stderr).starts_with("* this link is good on this machine alone"));
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let link = shown.lines().last().unwrap();
     let error =
         refused("lowkey", &["--server", "wss://chat.example", "--name", "alice", link], &[("HOME", home.path())]);
     assert!(error.contains(&url) && error.contains("wss://chat.example/ws"), "{error}");

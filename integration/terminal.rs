@@ -324,3 +324,82 @@ fn the_demo_is_a_chat_with_the_bot_and_leaves_nothing_behind() {
     let left = std::fs::read_dir(&folder.0).unwrap().count();
     assert_eq!(left, 0, "no file is left, and the script has waited for the end of its programs");
 }
+
+#[test]
+fn texts_that_were_not_sent_are_not_lost_without_a_word() {
+    let server = Server::start();
+    let home = Folder::new("unsent");
+    let mut terminal = Terminal::start(&home, &["--server", &server.url(), "--name", "alice", "bob"]);
+    terminal.type_keys("hello\r");
+    terminal.shows("bob is not online");
+    for keys in ["/leave\r", "\x04", "/quit\r"] {
+        terminal.type_keys(keys);
+        terminal.shows("not sent yet and lost by this: one text for bob");
+        // Whatever else is done takes the question back.
+        until("the prompt is back, which drops what is typed right behind Ctrl-D", || {
+            terminal.type_keys("/set color\r");
+            terminal.screen().contains("* color").then_some(())
+        });
+        terminal.type_keys("\x0c");
+        until("the screen is empty", || (!terminal.screen().contains("not sent yet")).then_some(()));
+    }
+    terminal.type_keys("/quit\r");
+    terminal.shows("/quit again does it");
+    terminal.type_keys("/quit\r");
+    assert_eq!(terminal.wait(), 0);
+}
+
+#[test]
+fn who_was_replaced_by_a_second_start_comes_back() {
+    let server = Server::start();
+    let home = Folder::new("come-back");
+    let arguments = ["--server", &server.url(), "--name", "alice"];
+    let mut first = Terminal::start(&home, &arguments);
+    first.shows("online; you can call");
+    let second = Terminal::start(&home, &arguments);
+    second.shows("online; you can call");
+    first.shows("this name; /online goes back there");
+    first.type_keys("/connect bob\r");
+    first.shows("you are offline, and the server is not sought");
+    let mut bob = server.peer("bob");
+    first.type_keys("/online\r");
+    second.shows("another program, perhaps of yours");
+    first.type_keys("/connect bob\r");
+    bob.answer("alice");
+    first.shows("connected with bob");
+}
+
+#[test]
+fn a_log_is_kept_for_who_asks_for_one() {
+    let server = Server::start();
+    let home = Folder::new("log");
+    let file = home.0.join(".config/lowkey/log");
+    let (mut terminal, mut bob) = chat(&server, &home);
+    terminal.type_keys("before\r");
+    assert_eq!(bob.message().1, "before");
+    terminal.type_keys("/log\r");
+    terminal.shows("the log has no texts; /log on keeps one");
+    assert!(!file.exists(), "nothing is kept without the user's word");
+    terminal.type_keys("/log bob on\r");
+    terminal.shows("texts with bob are kept in");
+    terminal.type_keys("hello\r");
+    assert_eq!(bob.message().1, "hello");
+    bob.peer.send("alice", "two\nlines \x1b[31m");
+    terminal.shows("bob: two");
+    terminal.type_keys("/log bob off\r");
+    terminal.shows("texts with bob are not kept from now on");
+    terminal.type_keys("after\r");
+    assert_eq!(bob.message().1, "after");
+    let metadata = std::fs::metadata(&file).unwrap();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777, 0o600);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let entries: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: Vec<_> =
+        entries.iter().map(|entry| (entry["peer"].as_str(), entry["sent"].as_bool(), entry["text"].as_str())).collect();
+    assert_eq!(
+        told,
+        [(Some("bob"), Some(true), Some("hello")), (Some("bob"), Some(false), Some("two\nlines \x1b[31m"))]
+    );
+    terminal.type_keys("/log\r");
+    terminal.shows(" you to bob: hello");
+}

@@ -24,7 +24,7 @@ mod teletype;
 mod terminal;
 mod wrap;
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::io::{self, BufReader, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -45,6 +45,7 @@ use crate::options::chat::{ColorOption, HistoryOption};
 use crate::options::{self, ChatOptions, PeerOptions, Start, config};
 use crate::peer::trust::Link;
 use crate::peer::{Peer, ServerUrlError};
+use crate::profile::transcript::Kept;
 use crate::profile::{Profile, Username};
 use crate::signals;
 use crate::stderr::say;
@@ -266,7 +267,17 @@ fn chat(
         with_text: options.chat.notify_text,
         notifier: Notifier::default(),
     };
-    let mut client = Client { conversation, peer, screen, memory, look, bells, unwritable: OnceCell::new() };
+    let mut client = Client {
+        conversation,
+        peer,
+        screen,
+        memory,
+        look,
+        bells,
+        logs: Kept::new(options.chat.log),
+        has_log_failed: Cell::default(),
+        unwritable: OnceCell::new(),
+    };
     if console.is_interactive() || options.json {
         client.show(&Report::Started { name: name.to_string() });
     }
@@ -374,7 +385,11 @@ fn inputs(options: &mut Options) -> Result<(Vec<Command>, Source), Refusal> {
 
 /// Prints the user's link as a QR code, in half blocks: dark on light, as scanners expect it on a dark terminal.
 fn print_qr(people: &People, console: &Console) -> Result<ExitCode, Refusal> {
-    let link = people.own_link().map_err(|reason| Refusal::setting(reason.to_owned()))?.to_string();
+    let link = people.own_link().map_err(|reason| Refusal::setting(reason.to_owned()))?;
+    if let Some(words) = people::local(&link) {
+        say(format!("* {words}"));
+    }
+    let link = link.to_string();
     let code = QrCode::new(&link).map_err(Refusal::system)?;
     let mut renderer = code.render::<unicode::Dense1x2>();
     let picture = renderer.dark_color(unicode::Dense1x2::Light).light_color(unicode::Dense1x2::Dark).build();

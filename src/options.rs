@@ -9,6 +9,7 @@ pub mod config;
 pub mod manual;
 pub mod servers;
 pub mod start;
+pub mod switch;
 
 use std::path::PathBuf;
 
@@ -16,6 +17,7 @@ use clap::{Arg, ArgAction, Args, Command, CommandFactory, Parser, ValueEnum};
 
 pub use chat::ChatOptions;
 pub use start::{Start, parse, start_log, unwritable};
+pub use switch::{ON_OR_OFF, is_on};
 
 use crate::peer::{Error, ProxyUrl, ServerUrl, Settings, TextFormat};
 use crate::profile::{Profile, ProfileName, Username, permissions};
@@ -212,18 +214,6 @@ fn uniform(command: Command) -> Command {
         false => option,
     })
 }
-
-/// Whether a word says on or off, wherever one can be said: by flag, variable, file or command. `None` is neither.
-pub fn is_on(text: &str) -> Option<bool> {
-    match text.to_ascii_lowercase().as_str() {
-        "on" | "true" | "1" | "yes" | "y" | "t" => Some(true),
-        "off" | "false" | "0" | "no" | "n" | "f" => Some(false),
-        _ => None,
-    }
-}
-
-/// What is said to those who said neither.
-pub const ON_OR_OFF: &str = "on or off (or true, false, 1, 0)";
 
 fn is_switch(option: &Arg) -> bool {
     option.get_value_parser().type_id() == std::any::TypeId::of::<bool>()

@@ -388,6 +388,11 @@ impl Peer {
         self.end(Mail::Shutdown)
     }
 
+    /// Seeks the server again at once: also where that was given up, since another program has gone online under this name.
+    pub fn go_online(&self) {
+        self.handle.post(Mail::GoOnline);
+    }
+
     /// Says that the program has taken a text, and all that came before it in the same chat: for one that has asked for its
     /// [receipt](Events::receipt).
     pub fn taken(&self, receipt: Receipt) {
@@ -554,6 +559,7 @@ impl Drop for Handle {
 enum Mail {
     User(Input),
     Dialled(Dialled),
+    GoOnline,
     Shutdown,
     Stop,
 }
@@ -661,6 +667,11 @@ impl Loop {
                     self.hear(events, now);
                     self.is_server_ready = true;
                     self.read_server(now);
+                }
+                Mail::GoOnline => {
+                    if let Some(signaling) = &mut self.signaling {
+                        signaling.seek(now);
+                    }
                 }
                 Mail::Shutdown | Mail::Stop => {
                     // There may be more behind it.

@@ -5,6 +5,7 @@
 
 mod files;
 pub mod permissions;
+pub mod transcript;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -197,6 +198,24 @@ impl Profile {
         self.folder.join(file).symlink_metadata().is_ok()
     }
 
+    /// Appends an entry to the log of texts, which is made if it is not there.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn add_to_log(&self, entry: &transcript::Entry) -> Result<(), String> {
+        let said = |error| format!("{}: {error}", self.folder.join(LOG).display());
+        files::append(&self.folder, LOG, &entry.to_line()).map_err(said)
+    }
+
+    /// The last lines of the log of texts; nothing where there is none.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn last_of_log(&self) -> Result<String, String> {
+        let path = self.folder.join(LOG);
+        files::read_end(&path, LOG_END).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
     /// Where the settings are.
     pub fn path(&self) -> PathBuf {
         self.folder.join(CONFIG)
@@ -281,6 +300,10 @@ const TOKEN: &str = "token";
 const KNOWN_PEERS: &str = "known_peers";
 const BLOCKED: &str = "blocked";
 const HISTORY: &str = "history";
+const LOG: &str = "log";
+
+/// How much of the log is looked at for its last entries, in bytes: some of the longest texts.
+const LOG_END: u64 = 1024 * 1024;
 
 /// Lines of history beyond which the older half is dropped.
 const MAX_HISTORY: usize = 2000;

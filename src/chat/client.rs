@@ -1,6 +1,6 @@
 //! The main thread of the terminal client: it serves the mail of all others, and does what the conversation wants.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -19,6 +19,7 @@ use crate::options::{ON_OR_OFF, is_on};
 use crate::peer::trust::{Known, KnownPeers};
 use crate::peer::{Event, Peer, Receipt};
 use crate::profile::Profile;
+use crate::profile::transcript::{Entry, Kept};
 
 /// What reaches the main thread.
 pub enum Mail {
@@ -50,6 +51,9 @@ pub struct Client {
     pub memory: Memory,
     pub look: Look,
     pub bells: Bells,
+    /// Whose texts are kept in the log.
+    pub logs: Kept,
+    pub has_log_failed: Cell<bool>,
     /// Why standard output takes no more.
     pub unwritable: OnceCell<io::Error>,
 }
@@ -126,6 +130,7 @@ impl Client {
                 Effect::Decline(name) => self.peer.decline(&name),
                 Effect::Send { peer, text } => {
                     let number = self.peer.send(&peer, &text.text);
+                    self.log(&peer, true, &text.text);
                     self.conversation.sent(&peer, number, text.id);
                 }
                 Effect::Leave(name) => self.peer.leave(&name),
@@ -143,6 +148,9 @@ impl Client {
                     });
                 }
                 Effect::Block { peer, is_blocked } => self.block(&peer, is_blocked),
+                Effect::GoOnline => self.peer.go_online(),
+                Effect::Log { peer, is_on: None } => self.show_log(peer),
+                Effect::Log { peer, is_on: Some(is_on) } => self.switch_log(peer, is_on),
                 Effect::Set { name, value } => self.set(name, value),
                 Effect::Show(report) => self.show(&report),
                 Effect::Quit => return true,
@@ -156,6 +164,9 @@ impl Client {
             let _ = self.unwritable.set(error);
             return;
         }
+        if let Report::Message { peer, text, .. } = report {
+            self.log(peer, false, text);
+        }
         if matches!(report, Report::Message { .. } | Report::Request { .. }) {
             if self.bells.rings
                 && let Screen::Terminal(terminal) = &self.screen
@@ -166,6 +177,51 @@ impl Client {
                 let event = json::object(report, &timestamp(), self.bells.with_text);
                 self.bells.notifier.run(command, &json::line(&event));
             }
+        }
+    }
+
+    /// Keeps a text that was sent or received, if its log is on.
+    fn log(&self, peer: &str, sent: bool, text: &str) {
+        if !self.logs.has(peer) {
+            return;
+        }
+        let (time, server) = (timestamp(), self.memory.place.clone());
+        let entry = Entry { time, server, peer: peer.to_owned(), sent, text: text.to_owned() };
+        let kept = self.memory.profile.as_ref().map_or(Ok(()), |profile| profile.add_to_log(&entry));
+        // It is said once, and again after it has gone well.
+        let has_failed = self.has_log_failed.replace(kept.is_err());
+        if let Err(error) = kept
+            && !has_failed
+        {
+            self.show(&Report::Notice(format!("texts are not in the log: {error}")));
+        }
+    }
+
+    fn switch_log(&mut self, peer: Option<String>, is_on: bool) {
+        let Some(profile) = &self.memory.profile else {
+            return self.show(&Report::Mistake(
+                "there is no place for a log: neither HOME nor XDG_CONFIG_HOME is set".to_owned(),
+            ));
+        };
+        let whose = peer.as_ref().map_or("all texts".to_owned(), |peer| format!("texts with {}", screen::name(peer)));
+        let words = match is_on {
+            true => format!(
+                "{whose} are kept in {} from now on, for your eyes only",
+                profile.path().with_file_name("log").display()
+            ),
+            false => format!("{whose} are not kept from now on; what is in the log stays there"),
+        };
+        self.logs.set(peer, is_on);
+        self.show(&Report::Notice(words));
+    }
+
+    fn show_log(&self, peer: Option<String>) {
+        match self.memory.profile.as_ref().map_or(Ok(String::new()), Profile::last_of_log) {
+            Ok(lines) => {
+                let entries = Entry::last(&lines, &self.memory.place, peer.as_deref());
+                self.show(&Report::Log { peer, entries });
+            }
+            Err(error) => self.show(&Report::Mistake(format!("the log cannot be read: {error}"))),
         }
     }
 

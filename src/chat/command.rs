@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::harmless::{first_word, name, read_name};
+use crate::options::switch::is_on;
 
 /// What a line asks for. As JSON it is an object whose `command` is the name in lower case and whose other members are the fields here,
 /// as in `{"command":"send","peer":"bob","text":"hello"}`.
@@ -103,6 +104,16 @@ pub enum Command {
     },
     /// Show the user's own link.
     Link,
+    /// Seek the server again, if it was given up: since another program went online under the name, for instance.
+    Online,
+    /// Keep a log of the texts, or keep none any more; without either, show its last ones.
+    Log {
+        /// With whom; without a name, with everybody, or the last texts of the current chat.
+        peer: Option<String>,
+        /// Whether to keep it from now on.
+        #[serde(rename = "on")]
+        is_on: Option<bool>,
+    },
     /// Change a setting of the screen for as long as the program runs; without a value, say what it is.
     Set {
         /// Which; all without it.
@@ -147,6 +158,7 @@ impl Command {
         // In quotes it is a name, and nothing else.
         let number = first.parse().ok().filter(|_| first.bytes().all(|byte| byte.is_ascii_digit()));
         let is_yes = first == "yes";
+        let is_quoted = first.starts_with('"');
         let (first, further) = ((!first.is_empty()).then_some(word), further.trim_end());
         match (name, first, further) {
             ("msg", Some(peer), text) if !text.is_empty() => {
@@ -174,6 +186,12 @@ impl Command {
             ("block", peer, "") => Self::Block { peer },
             ("unblock", Some(peer), "") => Self::Unblock { peer },
             ("link", None, "") => Self::Link,
+            ("online", None, "") => Self::Online,
+            ("log", peer, "") => match peer.as_deref().and_then(|word| is_on(word).filter(|_| !is_quoted)) {
+                Some(is_on) => Self::Log { peer: None, is_on: Some(is_on) },
+                None => Self::Log { peer, is_on: None },
+            },
+            ("log", peer, word) if is_on(word).is_some() => Self::Log { peer, is_on: is_on(word) },
             ("set", name, "") => Self::Set { name, value: None },
             ("set", name, value) => Self::Set { name, value: Some(value.to_owned()) },
             ("help", about, "") => Self::Help { about: about.map(|about| about.trim_start_matches('/').to_owned()) },
@@ -208,7 +226,7 @@ pub struct Usage {
 }
 
 /// All commands, in the order in which help shows them.
-pub const COMMANDS: [Usage; 21] = [
+pub const COMMANDS: [Usage; 23] = [
     Usage {
         usage: "/connect NAME",
         meaning: "call NAME, or turn to the open chat with them",
@@ -285,6 +303,16 @@ pub const COMMANDS: [Usage; 21] = [
         usage: "/link",
         meaning: "show your link, by which others reach only you",
         details: "Give it to them on a way that you trust. lowkey --qr shows it as a QR code.",
+    },
+    Usage {
+        usage: "/log [NAME] [on|off]",
+        meaning: "show the last texts of the log, or keep one",
+        details: "Nothing is kept unless you say so: /log on keeps all texts from now on, /log NAME on those with NAME, in the file log of your profile, which only you may read. lowkey --log keeps it from the start.",
+    },
+    Usage {
+        usage: "/online",
+        meaning: "go online again",
+        details: "Needed only where that was given up, as after another program of yours went online under your name. It takes the name back.",
     },
     Usage {
         usage: "/set [NAME [VALUE]]",
@@ -368,7 +396,7 @@ pub fn complete(line: &str, names: &[String]) -> (usize, Vec<String>) {
         [] if word.starts_with('/') => fits(&mut commands.iter().map(String::as_str)),
         [
             "/connect" | "/accept" | "/decline" | "/to" | "/msg" | "/retry" | "/leave" | "/trust" | "/forget"
-            | "/block" | "/unblock" | "/unverify",
+            | "/block" | "/unblock" | "/unverify" | "/log",
         ] => fits(&mut names.iter().map(|name| &**name)),
         ["/verify"] => fits(&mut names.iter().map(|name| &**name).chain(["yes"])),
         ["/set"] => fits(&mut SETTINGS.into_iter()),
@@ -427,6 +455,12 @@ mod tests {
             ("/decline \"a b\"", Command::Decline { peer: Some("a b".to_owned()), number: None }),
             ("/msg \"b%6Fb\"  \"two  words\" ", msg("\"two  words\"")),
             ("/link", Command::Link),
+            ("/online", Command::Online),
+            ("/log", Command::Log { peer: None, is_on: None }),
+            ("/log on", Command::Log { peer: None, is_on: Some(true) }),
+            ("/log \"on\" off", Command::Log { peer: Some("on".to_owned()), is_on: Some(false) }),
+            ("/log bob", Command::Log { peer: Some(bob()), is_on: None }),
+            ("/log bob off", Command::Log { peer: Some(bob()), is_on: Some(false) }),
             ("/set", Command::Set { name: None, value: None }),
             ("/set bell off", Command::Set { name: Some("bell".to_owned()), value: Some("off".to_owned()) }),
             ("/help", Command::Help { about: None }),
@@ -506,7 +540,11 @@ mod tests {
     #[test]
     fn every_command_of_the_help_is_one() {
         for Usage { usage, .. } in COMMANDS {
-            let line = usage.replace("[NAME [VALUE]]", "bell off").replace("[NAME]", "bob").replace("NAME", "bob");
+            let line = usage
+                .replace("[NAME [VALUE]]", "bell off")
+                .replace("[NAME]", "bob")
+                .replace("NAME", "bob")
+                .replace("[on|off]", "on");
             let line = line.replace("NUMBER", "12345").replace("[COMMAND]", "msg");
             let is_text = matches!(Command::parse(&line), Command::Send { peer: None, .. });
             assert_eq!(is_text, usage.starts_with("//"), "{usage}");

@@ -57,6 +57,15 @@ pub enum Effect {
         /// Whether it may not.
         is_blocked: bool,
     },
+    /// Seek the server again.
+    GoOnline,
+    /// Switch the log of texts, or show its last ones.
+    Log {
+        /// With whom; with everybody without it.
+        peer: Option<String>,
+        /// Whether it is kept from now on; without it, it is shown.
+        is_on: Option<bool>,
+    },
     /// Change a setting of the screen, or show it.
     Set {
         /// Which; all without it.
@@ -152,6 +161,8 @@ pub struct Conversation {
     server: Server,
     /// Lines that were pasted and for whom, until the user says whether to send them.
     pasted: Option<(String, String)>,
+    /// What the user was asked about last, since texts would be lost by it. The same word again does it.
+    asked: Option<Command>,
     /// The server will not be sought again.
     is_cut_off: bool,
     /// There is no more input: end as soon as what the script waits for has happened.
@@ -212,6 +223,11 @@ impl Chat {
     fn is_open(&self) -> bool {
         matches!(self.state, State::Open | State::Interrupted)
     }
+
+    /// How many texts were typed and not sent.
+    fn unsent(&self) -> usize {
+        self.waiting.len() + self.kept.len()
+    }
 }
 
 impl Conversation {
@@ -230,6 +246,7 @@ impl Conversation {
             errors: Flood::default(),
             server: Server::Sought,
             pasted: None,
+            asked: None,
             is_cut_off: false,
             is_finishing: false,
             has_opened: false,
@@ -283,6 +300,11 @@ impl Conversation {
             // A script passes on what others have written, and one slip of its quotes would make a command of that.
             return self.refuse(ONLY_BY_HAND);
         }
+        let asked = self.asked.take();
+        if let Some(question) = self.question(&command).filter(|_| asked.as_ref() != Some(&command)) {
+            self.asked = Some(command);
+            return vec![question];
+        }
         match command {
             Command::Send { peer: None, text, id } => match self.pasted.take() {
                 Some(pasted) => self.answer_paste(pasted, text, id),
@@ -320,6 +342,8 @@ impl Conversation {
                 false => self.refuse(&format!("{} is not blocked", screen::name(&peer))),
             },
             Command::Link => self.noting_mistakes(|people| people.link()),
+            Command::Online => self.go_online(),
+            Command::Log { peer, is_on } => self.log(peer, is_on),
             Command::Set { name, value } => vec![Effect::Set { name, value }],
             Command::Help { about } => vec![Effect::Show(Report::Help(about))],
             Command::Quit => self.give_up(),
@@ -351,11 +375,48 @@ impl Conversation {
             effects.extend(self.give_back(&peer, Failure::Lost));
             let kept = self.chat(&peer).map_or(0, |chat| chat.kept.len());
             if kept > 0 {
-                effects.push(notice(&format!("{kept} not sent to {}, which were kept", screen::name(&peer))));
+                effects.push(lost(kept, &peer));
             }
         }
         effects.push(Effect::Quit);
         effects
+    }
+
+    /// What a person is asked before texts that were not sent are lost by a command.
+    fn question(&self, command: &Command) -> Option<Effect> {
+        let leaving = match command {
+            Command::Leave { peer } => self.chat(peer.as_ref().or(self.current.as_ref())?).into_iter().collect(),
+            Command::Quit => self.chats.iter().collect::<Vec<_>>(),
+            _ => return None,
+        };
+        let lost = leaving.iter().filter(|chat| chat.unsent() > 0);
+        let lost: Vec<_> =
+            lost.map(|chat| format!("{} for {}", texts(chat.unsent()), screen::name(&chat.peer))).collect();
+        let again = if matches!(command, Command::Quit) { "/quit" } else { "/leave" };
+        (self.script.has_person && !lost.is_empty()).then(|| {
+            notice(&format!(
+                "not sent yet and lost by this: {}; {again} again does it all the same, /retry sends them",
+                lost.join(", ")
+            ))
+        })
+    }
+
+    /// Seeks the server again that was given up.
+    fn go_online(&mut self) -> Vec<Effect> {
+        match self.server {
+            Server::Online => vec![notice("you are online")],
+            Server::Sought | Server::Lost => {
+                self.is_cut_off = false;
+                self.server = Server::Sought;
+                vec![notice("going online"), Effect::GoOnline]
+            }
+        }
+    }
+
+    /// Shows the last texts of the log, or switches it.
+    fn log(&mut self, peer: Option<String>, is_on: Option<bool>) -> Vec<Effect> {
+        let peer = if is_on.is_none() { peer.or_else(|| self.current.clone()) } else { peer };
+        vec![Effect::Log { peer, is_on }]
     }
 
     /// Ends the program once nothing is left to be done and to be read.
@@ -741,7 +802,14 @@ impl Conversation {
         }
         self.unnamed.remove(peer);
         self.called.insert(peer.to_owned());
-        let is_waiting = self.server == Server::Sought;
+        if self.blocked.contains(peer) {
+            let name = screen::name(peer);
+            return Err(self.refuse(&format!("{name} is blocked; /unblock {name} first")));
+        }
+        if self.is_cut_off {
+            return Err(self.refuse("you are offline, and the server is not sought any more; /online seeks it again"));
+        }
+        let is_waiting = self.server != Server::Online;
         self.set_state(peer, if is_waiting { State::Pending } else { State::Calling });
         let mut effects = vec![calling(peer, is_waiting)];
         effects.extend((!is_waiting).then(|| Effect::Connect(peer.to_owned())));
@@ -823,12 +891,15 @@ impl Conversation {
         let Some(chat) = self.chat_mut(&peer) else {
             return self.refuse(&format!("there is no chat with {}", screen::name(&peer)));
         };
-        chat.kept.clear();
+        let kept = std::mem::take(&mut chat.kept).len();
+        let mut effects: Vec<Effect> = (kept > 0).then(|| lost(kept, &peer)).into_iter().collect();
         match chat.state {
-            State::Calling | State::Open | State::Interrupted => vec![Effect::Leave(peer)],
+            State::Calling | State::Open | State::Interrupted => {
+                effects.push(Effect::Leave(peer));
+                effects
+            }
             // A call that was not made yet ends here.
             State::Closed | State::Pending => {
-                let mut effects = Vec::new();
                 if chat.state == State::Pending {
                     chat.state = State::Closed;
                     effects.push(notice(&format!("{} is not called", screen::name(&peer))));
@@ -1008,6 +1079,16 @@ pub(super) fn notice(text: &str) -> Effect {
 
 pub(super) fn mistake(text: &str) -> Effect {
     Effect::Show(Report::Mistake(text.to_owned()))
+}
+
+/// So many texts, in words.
+fn texts(count: usize) -> String {
+    if count == 1 { "one text".to_owned() } else { format!("{count} texts") }
+}
+
+/// Texts that were kept to be sent later, and never will be.
+fn lost(count: usize, peer: &str) -> Effect {
+    notice(&format!("{} for {}: not sent, and not kept any longer", texts(count), screen::name(peer)))
 }
 
 fn calling(peer: &str, is_waiting: bool) -> Effect {
@@ -1612,6 +1693,77 @@ mod tests {
         assert_eq!(effects[1], notice("/to bob to write to them"));
         assert_eq!(typed(&mut chat, "/leave bob"), [Effect::Leave(bob())]);
         assert_eq!(done(typed(&mut chat, "/leave dave")), []);
+    }
+
+    /// A prompt with a person at it, and two texts for bob, who is not there.
+    fn with_kept_texts(has_person: bool) -> Conversation {
+        let mut chat = start(Script { has_person, ..Script::default() });
+        chat.happened(Event::Online);
+        typed(&mut chat, "/connect bob");
+        typed(&mut chat, "one");
+        typed(&mut chat, "two");
+        chat.happened(closed("bob", CloseReason::NotOnline));
+        chat
+    }
+
+    #[test]
+    fn a_person_is_asked_once_before_texts_are_lost() {
+        for (word, again, done_then) in
+            [("/quit", "/quit again", Effect::Quit), ("/leave", "/leave again", lost(2, "bob"))]
+        {
+            let mut chat = with_kept_texts(true);
+            let question = format!(
+                "not sent yet and lost by this: 2 texts for bob; {again} does it all the same, /retry sends them"
+            );
+            assert_eq!(typed(&mut chat, word), [notice(&question)]);
+            // Anything in between takes the question back.
+            typed(&mut chat, "/who");
+            assert_eq!(typed(&mut chat, word), [notice(&question)]);
+            let effects = typed(&mut chat, word);
+            assert!(effects.contains(&lost(2, "bob")) && effects.contains(&done_then), "{effects:?}");
+        }
+        let mut chat = with_kept_texts(true);
+        typed(&mut chat, "/retry");
+        chat.happened(open("bob"));
+        assert_eq!(done(typed(&mut chat, "/quit")), [Effect::Quit], "nothing is lost");
+        let effects = typed(&mut with_kept_texts(false), "/quit");
+        assert_eq!(effects, [lost(2, "bob"), Effect::Quit], "a script is told, and asked nothing");
+        let effects = typed(&mut with_kept_texts(false), "/leave bob");
+        assert!(effects.contains(&lost(2, "bob")), "{effects:?}");
+    }
+
+    #[test]
+    fn who_is_called_while_the_server_is_away_is_called_when_it_is_back() {
+        let mut chat = online();
+        let lost = |retry_in| Event::Offline { reason: "no route".to_owned(), retry_in };
+        chat.happened(lost(Some(std::time::Duration::from_secs(1))));
+        assert_eq!(typed(&mut chat, "/connect bob"), [calling("bob", true)]);
+        typed(&mut chat, "hello");
+        assert_eq!(done(chat.happened(Event::Online)), [Effect::Connect(bob())]);
+        assert_eq!(done(chat.happened(open("bob"))), [send("hello")]);
+        // Where nobody seeks it any more, that is said, until the user wants it sought.
+        chat.happened(closed("bob", CloseReason::PeerLeft));
+        chat.happened(lost(None));
+        assert!(
+            matches!(&typed(&mut chat, "/connect bob")[..], [Effect::Show(Report::Mistake(words))] if words.contains("/online"))
+        );
+        assert_eq!(done(typed(&mut chat, "/online")), [Effect::GoOnline]);
+        assert_eq!(typed(&mut chat, "/connect bob"), [calling("bob", true)]);
+        assert_eq!(done(chat.happened(Event::Online)), [Effect::Connect(bob())]);
+        assert_eq!(done(typed(&mut chat, "/online")), []);
+    }
+
+    #[test]
+    fn who_is_blocked_is_not_called() {
+        let mut chat = online();
+        typed(&mut chat, "/block bob");
+        for line in ["/connect bob", "/msg bob hello"] {
+            let effects = typed(&mut chat, line);
+            assert!(
+                matches!(&effects[..], [Effect::Show(Report::Mistake(words))] if words.contains("/unblock bob")),
+                "{effects:?}"
+            );
+        }
     }
 
     #[test]

@@ -80,25 +80,23 @@ impl LineEditor {
                     {
                         history.add(&line);
                     }
-                    let command = command_of(&line);
-                    let is_end = command == Command::Quit;
-                    let (taken, served) = mpsc::sync_channel(1);
-                    if mail.send(Mail::Command(command, Some(taken))).is_err() || is_end {
-                        return;
-                    }
-                    // The next prompt shows what the line has changed. A screen that is behind does not keep the keyboard waiting.
-                    if served.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Disconnected) {
+                    if !give(mail, command_of(&line)) {
                         return;
                     }
                 }
                 // Ctrl-C clears the line; two in quick succession end the program, as many expect of it.
                 Err(ReadlineError::Interrupted) => {
-                    if interrupted.is_some_and(|before| before.elapsed() < TWICE) {
-                        break;
+                    if interrupted.is_some_and(|before| before.elapsed() < TWICE) && !give(mail, Command::Quit) {
+                        return;
                     }
                     interrupted = Some(Instant::now());
                     self.terminal.leave();
                     self.terminal.note("Ctrl-C again, Ctrl-D or /quit ends the program");
+                }
+                Err(ReadlineError::Eof) => {
+                    if !give(mail, Command::Quit) {
+                        return;
+                    }
                 }
                 Err(_) => {
                     let _ = mail.send(Mail::EndOfInput);
@@ -106,8 +104,15 @@ impl LineEditor {
                 }
             }
         }
-        let _ = mail.send(Mail::Command(Command::Quit, None));
     }
+}
+
+/// Has a command served, so that the next prompt shows what it has changed; whether there is to be one. A screen that is behind does
+/// not keep the keyboard waiting.
+fn give(mail: &Sender<Mail>, command: Command) -> bool {
+    let (taken, served) = mpsc::sync_channel(1);
+    let is_sent = mail.send(Mail::Command(command, Some(taken))).is_ok();
+    is_sent && served.recv_timeout(PATIENCE) != Err(RecvTimeoutError::Disconnected)
 }
 
 /// Lines that were pasted are a text, whatever they look like. Lines that were written are what the first one is.

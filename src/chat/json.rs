@@ -98,6 +98,7 @@ fn fields(report: &Report) -> (&'static str, Value) {
             ("peers", json!({ "peers": peers.iter().map(peer).collect::<Vec<_>>() }))
         }
         Report::Blocked(peers) => ("blocked", json!({ "peers": peers })),
+        Report::Log { peer, entries } => ("log", json!({ "peer": peer, "texts": entries })),
         Report::Link(link) => ("link", json!({ "link": link })),
         Report::Who { current, chats, requests } => {
             let requests: Vec<&String> = requests.iter().map(|(peer, _)| peer).collect();
@@ -260,6 +261,7 @@ mod tests {
             Report::SafetyNumber { peer: bob(), trust: None, number: number() },
             Report::Peers(vec![(bob(), known())]),
             Report::Blocked(vec![bob()]),
+            Report::Log { peer: None, entries: Vec::new() },
             Report::Link(text()),
             Report::Who { current: None, chats: Vec::new(), requests: Vec::new() },
             Report::Settings(vec![("bell", "on".to_owned())]),
@@ -302,7 +304,7 @@ mod tests {
         // And every command is in the README: the error for an unknown one lists those that there are.
         let error = serde_json::from_str::<Command>(r#"{"command":"?"}"#).unwrap_err().to_string();
         let known: Vec<&str> = error.split('`').skip(3).step_by(2).collect();
-        assert_eq!(known.len(), 20, "{error}");
+        assert_eq!(known.len(), 22, "{error}");
         assert!(known.iter().all(|name| names.iter().any(|told| told == name)), "{known:?} {names:?}");
     }
 }

@@ -306,7 +306,10 @@ impl People {
     /// `/link`: the user's own.
     pub fn link(&self) -> Vec<Effect> {
         match self.own_link() {
-            Ok(link) => vec![Effect::Show(Report::Link(link.to_string()))],
+            Ok(link) => {
+                let warning = local(&link).map(|words| notice(&words));
+                [Effect::Show(Report::Link(link.to_string()))].into_iter().chain(warning).collect()
+            }
             Err(reason) => vec![mistake(reason)],
         }
     }
@@ -393,3 +396,12 @@ impl People {
 
 /// Strangers whom nobody has named and who are known until the program ends. A bot meets as many as there are names.
 const MAX_PASSING: usize = 1000;
+
+/// What is said of a link that leads nowhere from elsewhere.
+pub fn local(link: &Link) -> Option<String> {
+    let is_local = link.server().parse::<ServerUrl>().is_ok_and(|server| server.is_loopback());
+    let host = &link.host;
+    is_local.then(|| {
+        format!("this link is good on this machine alone, since its server is {host}; for others, name by --server an address that they reach")
+    })
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::peer::keys::PublicKey;
 use crate::peer::trust::{Known, SafetyNumber};
 use crate::peer::{CloseReason, NotSentReason, Trust};
+use crate::profile::transcript::Entry;
 
 /// Something to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,6 +148,13 @@ pub enum Report {
     Peers(Vec<(String, Known)>),
     /// Who may not call.
     Blocked(Vec<String>),
+    /// The last texts of the log.
+    Log {
+        /// With whom; with everybody without it.
+        peer: Option<String>,
+        /// Those texts, the oldest first.
+        entries: Vec<Entry>,
+    },
     /// The user's own link.
     Link(String),
     /// Whom lines go to, and who else is there.

@@ -8,6 +8,7 @@ use super::wrap;
 use crate::peer::keys::PublicKey;
 use crate::peer::trust::{Known, SafetyNumber};
 use crate::peer::{CloseReason, NotSentReason, Trust};
+use crate::profile::transcript::Entry;
 
 /// Something to show.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,7 +148,7 @@ fn words(report: &Report, look: Look) -> Option<String> {
         Report::Offline { reason, retry_in, has_chats } => {
             let what = match retry_in {
                 Some(_) => format!("no server ({}); trying again", harmless(reason)),
-                None => format!("no server any more: {}", harmless(reason)),
+                None => format!("no server any more: {}; /online goes back there", harmless(reason)),
             };
             if *has_chats { format!("{what}; open chats go on") } else { what }
         }
@@ -216,6 +217,10 @@ fn words(report: &Report, look: Look) -> Option<String> {
         }
         Report::Blocked(peers) if peers.is_empty() => "nobody is blocked".to_owned(),
         Report::Blocked(peers) => format!("blocked: {}", list(peers)),
+        Report::Log { entries, .. } if entries.is_empty() => {
+            "the log has no texts; /log on keeps one from now on, in a file that only you may read".to_owned()
+        }
+        Report::Log { entries, .. } => entries.iter().map(logged).collect::<Vec<_>>().join("\n"),
         Report::Link(link) => {
             format!("{link}\nwhoever calls you with /connect and this link talks to you and to nobody else")
         }
@@ -340,7 +345,8 @@ fn help(about: Option<&str>, look: Look) -> String {
             false => first,
         }
     };
-    let lines: Vec<String> = COMMANDS.iter().filter(is_about).map(line).collect();
+    let is_shown = |usage: &&Usage| about.is_some() || !RARE.contains(&usage.usage);
+    let lines: Vec<String> = COMMANDS.iter().filter(is_about).filter(is_shown).map(line).collect();
     match (lines.is_empty(), about) {
         (false, None) => {
             let keys = format!("{:<20} begins a new line of the same text", "Alt-Enter");
@@ -350,6 +356,9 @@ fn help(about: Option<&str>, look: Look) -> String {
         _ => lines.join("\n"),
     }
 }
+
+/// Commands that are told of where they are needed, so that the list fits a screen.
+const RARE: [&str; 2] = ["/online", "/unverify [NAME]"];
 
 fn list(peers: &[String]) -> String {
     peers.iter().map(|peer| name(peer)).collect::<Vec<_>>().join(", ")
@@ -365,6 +374,14 @@ fn message(author: &str, text: &str) -> String {
         message += &line;
     }
     message
+}
+
+/// A text of the log, with its time to the minute.
+fn logged(entry: &Entry) -> String {
+    let time = harmless(entry.time.get(..16).unwrap_or(&entry.time)).replace('T', " ");
+    let peer = name(&entry.peer);
+    let author = if entry.sent { format!("you to {peer}") } else { peer.into_owned() };
+    format!("{time} {}", message(&author, &entry.text))
 }
 
 /// As much of a text as shows which one it is.

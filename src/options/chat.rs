@@ -26,6 +26,10 @@ pub struct ChatOptions {
     /// Show when each text came
     #[arg(long, env = "LOWKEY_TIMES", default_value = "true")]
     pub times: bool,
+    /// Keep a log of all texts that are sent and received, a JSON object a line, in the file log of the profile; /log shows its last
+    /// ones
+    #[arg(long, env = "LOWKEY_LOG")]
+    pub log: bool,
     /// Which of the lines that you type are kept for the next start
     #[arg(
         long,

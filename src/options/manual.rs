@@ -118,6 +118,7 @@ const FILES: &[(&str, &str)] = &[
     ("known_peers", "Who was seen before, a line each."),
     ("blocked", "Who may not call."),
     ("history", "What was typed, for the next start."),
+    ("log", "The texts that were sent and received, a JSON object a line, where that was asked for."),
 ];
 
 const SEE_ALSO: &[&str] = &["lowkey(1)", "lowkey-bot(1)", "lowkey-server(8)"];

@@ -74,6 +74,13 @@ impl Signaling {
         Self { login, post: Arc::new(post), token, state, failures: 0, told: None }
     }
 
+    /// Dials at the next [`tick`](Self::tick), if the server is not there.
+    pub fn seek(&mut self, now: Instant) {
+        if let State::Waiting(at) = &mut self.state {
+            (*at, self.told) = (Some(now), None);
+        }
+    }
+
     /// When the next [`tick`](Self::tick) has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
         match &self.state {

@@ -1,7 +1,7 @@
 //! How the files of a profile are read and written: as a whole, by one program at a time, and readable by their user alone.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -50,6 +50,18 @@ pub fn append(folder: &Path, name: &str, text: &str) -> io::Result<()> {
     create_folder(folder)?;
     let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(folder.join(name))?;
     file.write_all(text.as_bytes())
+}
+
+/// The end of a file, of so many bytes at most; nothing where there is none. It may begin within a line.
+pub fn read_end(path: &Path, length: u64) -> io::Result<String> {
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(String::new()),
+        file => file?,
+    };
+    file.seek(SeekFrom::Start(file.metadata()?.len().saturating_sub(length)))?;
+    let mut bytes = Vec::new();
+    file.take(length).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 pub fn create_folder(folder: &Path) -> io::Result<()> {
