@@ -80,7 +80,8 @@ fn a_text_makes_no_row_that_looks_like_a_line_of_the_program() {
     bob.peer.send("alice", "the end");
     terminal.shows("bob: the end");
     for row in terminal.screen().lines() {
-        let is_ours = row.starts_with("* ") || row.contains("> ") || row.ends_with('>');
+        let is_ours =
+            ["* ", "    "].iter().any(|start| row.starts_with(start)) || row.contains("> ") || row.ends_with('>');
         assert!(is_ours || row.starts_with("bob: ") || row.starts_with("  | "), "{row:?}");
         assert!(!row.starts_with("* bob is verified"), "{row:?}");
     }
@@ -96,7 +97,7 @@ fn words_are_not_torn_and_our_own_are_set_in() {
     bob.peer.send("alice", "a text of more words than there is room for in forty columns");
     terminal.shows("bob: a text of more words than there is\n  | room for in forty columns");
     terminal.type_keys("/verify\r");
-    terminal.shows("Then /verify yes");
+    terminal.shows("Then /verify bob yes");
     let screen = terminal.screen();
     assert!(screen.contains("\n    "), "{screen}");
     let is_group = |word: &str| word.len() == 5 && word.bytes().all(|byte| byte.is_ascii_digit());
@@ -334,7 +335,9 @@ fn a_signal_that_is_ignored_from_the_start_stays_ignored() {
             let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
             u64::from_str_radix(mask.trim(), 16).unwrap()
         };
-        assert_eq!(ignored() & 0b11, 0b11, "{name} leaves SIGHUP and SIGINT ignored");
+        // The server reads its settings anew on SIGHUP, which ends nothing.
+        let wanted = if name == "lowkey-server" { 0b10 } else { 0b11 };
+        assert_eq!(ignored() & wanted, wanted, "{name} leaves SIGHUP and SIGINT ignored");
         program.signal("INT");
         program.signal("HUP");
         program.signal("TERM");
