@@ -1,6 +1,6 @@
 //! The line client on a real pseudo-terminal, whose screen is read as a person would see it.
 
-use lowkey::peer::Event;
+use lowkey::peer::{CloseReason, Event};
 use portable_pty::CommandBuilder;
 
 use crate::window::{Terminal, chat};
@@ -402,4 +402,29 @@ fn a_log_is_kept_for_who_asks_for_one() {
     );
     terminal.type_keys("/log\r");
     terminal.shows(" you to bob: hello");
+}
+
+#[test]
+fn a_name_can_be_changed_without_another_start() {
+    let server = Server::start();
+    let home = Folder::new("nick");
+    let (mut terminal, mut bob) = chat(&server, &home);
+    terminal.type_keys("/nick a b\r");
+    terminal.shows("that is not how /nick goes");
+    terminal.type_keys("/nick x\r");
+    terminal.shows("a username is 3 to 20");
+    terminal.type_keys("/nick carol\r");
+    bob.wait(&Event::Closed { peer: "alice".to_owned(), reason: CloseReason::PeerLeft });
+    terminal.shows("you are carol;");
+    terminal.type_keys("/connect bob\r");
+    bob.answer("carol");
+    terminal.shows("connected with bob");
+    terminal.type_keys("it is me\r");
+    assert_eq!(bob.message(), ("carol".to_owned(), "it is me".to_owned()));
+    // And back again.
+    terminal.type_keys("/nick alice\r");
+    bob.wait(&Event::Closed { peer: "carol".to_owned(), reason: CloseReason::PeerLeft });
+    terminal.shows("you are alice;");
+    terminal.type_keys("/quit\r");
+    assert_eq!(terminal.wait(), 0);
 }

@@ -44,7 +44,7 @@ use crate::options::access::TokenHome;
 use crate::options::chat::{ColorOption, HistoryOption};
 use crate::options::{self, ChatOptions, PeerOptions, Start, config};
 use crate::peer::trust::Link;
-use crate::peer::{Peer, ServerUrlError};
+use crate::peer::{Events, Peer, ServerUrl, ServerUrlError, Settings};
 use crate::profile::transcript::Kept;
 use crate::profile::{Profile, Username};
 use crate::signals;
@@ -188,7 +188,7 @@ fn run(start: Start<Options>) -> Result<ExitCode, Refusal> {
 
 /// Chats, on a terminal or without one.
 fn chat(
-    mut options: Options,
+    options: Options,
     profile: Result<Profile, String>,
     token_home: &TokenHome,
     is_server_given: bool,
@@ -217,15 +217,8 @@ fn chat(
         let given = &options.peer.server;
         return Err(Refusal::setting(format!("the link is for {server}, and --server says {given}; leave it out")));
     }
-    let profile_or = profile.as_ref().map_err(String::as_str);
-    let mut settings =
-        options.peer.settings(name.as_str(), &server, token_home, profile_or).map_err(Refusal::setting)?;
-    let memory = Memory { profile: profile.ok(), place: server.place() };
-    let known = memory.known_peers().map_err(Refusal::setting)?;
-    settings.known = known.at(&memory.place).map(|(name, known)| (name, known.clone())).collect();
-    let identity = settings.identity.as_ref().map(|identity| identity.public());
-    let today = jiff::Zoned::now().date().to_string();
-    let people = People::new(name.as_str(), identity, &memory.place, server.is_plain(), known, &today);
+    let user = |name: &Username| user(name, &server, &options.peer, token_home, &profile);
+    let (people, memory, settings) = user(&name)?;
     if options.qr {
         return print_qr(&people, console);
     }
@@ -240,9 +233,9 @@ fn chat(
             _ => Accepts::None,
         },
     };
-    let (first, source) = inputs(&mut options)?;
-    let conversation = Conversation::new(people, memory.blocked().map_err(Refusal::setting)?, script);
-    let (peer, mut events) = Peer::connect_with(server, name.as_str(), settings).map_err(Refusal::system)?;
+    let (first, source) = inputs(&options)?;
+    let conversation = Conversation::new(people, memory.blocked().map_err(Refusal::setting)?, script.clone());
+    let (peer, events) = Peer::connect_with(server.clone(), name.as_str(), settings).map_err(Refusal::system)?;
     is_serving.store(true, Ordering::SeqCst);
     let has_color = match options.chat.color {
         ColorOption::Auto => std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()),
@@ -277,6 +270,8 @@ fn chat(
         logs: Kept::new(options.chat.log),
         has_log_failed: Cell::default(),
         unwritable: OnceCell::new(),
+        renamed: None,
+        postponed: Vec::new(),
     };
     if console.is_interactive() || options.json {
         client.show(&Report::Started { name: name.to_string() });
@@ -307,20 +302,32 @@ fn chat(
             let _ = mail.send(Mail::Timeout);
         });
     }
-    thread::spawn(move || {
-        while let Some(event) = events.next() {
-            let receipt = events.receipt();
-            // Waits while the screen is behind, and with it the peer and in the end whoever sends.
-            let (taken, done) = mpsc::sync_channel(0);
-            if mail.send(Mail::Event(event, receipt, taken)).is_err() || done.recv().is_err() {
-                break;
+    pass_on(events, mail.clone());
+    let served = loop {
+        let served = match client.unwritable.get() {
+            Some(_) => End::Unwritable,
+            None if is_ending => End::Wanted,
+            None => client.serve(&mailbox),
+        };
+        let Some(name) = client.renamed.clone().filter(|_| served == End::Wanted) else { break served };
+        // Somebody else to everybody, with an identity and chats of their own; the terminal stays.
+        match user(&name) {
+            Ok((people, memory, settings)) => {
+                let _ = client.end(&mailbox);
+                let blocked = memory.blocked().map_err(Refusal::setting)?;
+                let online = Peer::connect_with(server.clone(), name.as_str(), settings).map_err(Refusal::system)?;
+                client.conversation = Conversation::new(people, blocked, script.clone());
+                client.memory = memory;
+                client.peer = online.0;
+                pass_on(online.1, mail.clone());
+                client.show(&Report::Started { name: name.to_string() });
             }
+            Err(Refusal { reason, .. }) => client.show(&Report::Mistake(reason)),
         }
-    });
-    let served = match client.unwritable.get() {
-        Some(_) => End::Unwritable,
-        None if is_ending => End::Wanted,
-        None => client.serve(&mailbox),
+        client.renamed = None;
+        for postponed in client.postponed.drain(..) {
+            let _ = mail.send(postponed);
+        }
     };
     console.give_back();
     if is_read_by_us {
@@ -353,10 +360,43 @@ fn chat(
     })
 }
 
+/// What a user of this name has: who is known to them, where that is kept, and how their peer behaves.
+fn user(
+    name: &Username,
+    server: &ServerUrl,
+    options: &PeerOptions,
+    token_home: &TokenHome,
+    profile: &Result<Profile, String>,
+) -> Result<(People, Memory, Settings), Refusal> {
+    let profile_or = profile.as_ref().map_err(String::as_str);
+    let mut settings = options.settings(name.as_str(), server, token_home, profile_or).map_err(Refusal::setting)?;
+    let memory = Memory { profile: profile.clone().ok(), place: server.place() };
+    let known = memory.known_peers().map_err(Refusal::setting)?;
+    settings.known = known.at(&memory.place).map(|(name, known)| (name, known.clone())).collect();
+    let identity = settings.identity.as_ref().map(|identity| identity.public());
+    let today = jiff::Zoned::now().date().to_string();
+    let people = People::new(name.as_str(), identity, &memory.place, server.is_plain(), known, &today);
+    Ok((people, memory, settings))
+}
+
+/// Passes the events of a peer on to the main thread, from a thread that waits for them.
+fn pass_on(mut events: Events, mail: Sender<Mail>) {
+    thread::spawn(move || {
+        while let Some(event) = events.next() {
+            let receipt = events.receipt();
+            // Waits while the screen is behind, and with it the peer and in the end whoever sends.
+            let (taken, done) = mpsc::sync_channel(0);
+            if mail.send(Mail::Event(event, receipt, taken)).is_err() || done.recv().is_err() {
+                break;
+            }
+        }
+    });
+}
+
 /// What is to be done before anything is read, and what is read then.
-fn inputs(options: &mut Options) -> Result<(Vec<Command>, Source), Refusal> {
+fn inputs(options: &Options) -> Result<(Vec<Command>, Source), Refusal> {
     let mut commands: Vec<Command> = Vec::new();
-    commands.extend(options.call.take().map(|peer| Command::Connect { peer }));
+    commands.extend(options.call.clone().map(|peer| Command::Connect { peer }));
     let read = if options.json { json::command } else { Command::parse };
     commands.extend(options.execute.iter().map(|line| read(line)));
     let mut source = match (options.execute.is_empty(), options.json) {

@@ -18,8 +18,8 @@ use super::terminal::Terminal;
 use crate::options::{ON_OR_OFF, is_on};
 use crate::peer::trust::{Known, KnownPeers};
 use crate::peer::{Event, Peer, Receipt};
-use crate::profile::Profile;
 use crate::profile::transcript::{Entry, Kept};
+use crate::profile::{Profile, Username};
 
 /// What reaches the main thread.
 pub enum Mail {
@@ -54,6 +54,10 @@ pub struct Client {
     /// Whose texts are kept in the log.
     pub logs: Kept,
     pub has_log_failed: Cell<bool>,
+    /// The name that the user wants from now on.
+    pub renamed: Option<Username>,
+    /// What came while the chats under the old name ended.
+    pub postponed: Vec<Mail>,
     /// Why standard output takes no more.
     pub unwritable: OnceCell<io::Error>,
 }
@@ -96,6 +100,13 @@ impl Client {
             }
             // It is written, and so it cannot be lost any more.
             receipt.into_iter().for_each(|receipt| self.peer.taken(receipt));
+            if is_end && self.renamed.is_some() {
+                // The editor goes on.
+                for taken in held.take().into_iter().chain(served) {
+                    let _ = taken.send(());
+                }
+                return End::Wanted;
+            }
             if is_end {
                 // Events go on to the end.
                 if let Some(taken) = served {
@@ -149,6 +160,10 @@ impl Client {
                 }
                 Effect::Block { peer, is_blocked } => self.block(&peer, is_blocked),
                 Effect::GoOnline => self.peer.go_online(),
+                Effect::Rename(name) => {
+                    self.renamed = Some(name);
+                    return true;
+                }
                 Effect::Log { peer, is_on: None } => self.show_log(peer),
                 Effect::Log { peer, is_on: Some(is_on) } => self.switch_log(peer, is_on),
                 Effect::Set { name, value } => self.set(name, value),
@@ -252,6 +267,9 @@ impl Client {
                 }
                 Ok(Mail::Timeout) => return (false, End::Timeout),
                 Ok(Mail::Signal) => return (false, End::Wanted),
+                Ok(mail @ (Mail::Command(..) | Mail::EndOfInput)) if self.renamed.is_some() => {
+                    self.postponed.push(mail)
+                }
                 Ok(Mail::Command(..) | Mail::EndOfInput) => {}
                 // Nobody sends any more.
                 Err(RecvTimeoutError::Disconnected) => break,

@@ -106,6 +106,11 @@ pub enum Command {
     Link,
     /// Seek the server again, if it was given up: since another program went online under the name, for instance.
     Online,
+    /// Go online under another name, until the end of the program.
+    Nick {
+        /// The name.
+        name: String,
+    },
     /// Keep a log of the texts, or keep none any more; without either, show its last ones.
     Log {
         /// With whom; without a name, with everybody, or the last texts of the current chat.
@@ -187,6 +192,7 @@ impl Command {
             ("unblock", Some(peer), "") => Self::Unblock { peer },
             ("link", None, "") => Self::Link,
             ("online", None, "") => Self::Online,
+            ("nick", Some(name), "") => Self::Nick { name },
             ("log", peer, "") => match peer.as_deref().and_then(|word| is_on(word).filter(|_| !is_quoted)) {
                 Some(is_on) => Self::Log { peer: None, is_on: Some(is_on) },
                 None => Self::Log { peer, is_on: None },
@@ -226,7 +232,7 @@ pub struct Usage {
 }
 
 /// All commands, in the order in which help shows them.
-pub const COMMANDS: [Usage; 23] = [
+pub const COMMANDS: [Usage; 24] = [
     Usage {
         usage: "/connect NAME",
         meaning: "call NAME, or turn to the open chat with them",
@@ -308,6 +314,11 @@ pub const COMMANDS: [Usage; 23] = [
         usage: "/log [NAME] [on|off]",
         meaning: "show the last texts of the log, or keep one",
         details: "Nothing is kept unless you say so: /log on keeps all texts from now on, /log NAME on those with NAME, in the file log of your profile, which only you may read. lowkey --log keeps it from the start.",
+    },
+    Usage {
+        usage: "/nick NAME",
+        meaning: "go by another name until the end",
+        details: "It has an identity of its own, so that nobody knows you by it yet; open chats end. lowkey config set name NAME keeps it for the next starts.",
     },
     Usage {
         usage: "/online",
@@ -456,6 +467,7 @@ mod tests {
             ("/msg \"b%6Fb\"  \"two  words\" ", msg("\"two  words\"")),
             ("/link", Command::Link),
             ("/online", Command::Online),
+            ("/nick alice_2", Command::Nick { name: "alice_2".to_owned() }),
             ("/log", Command::Log { peer: None, is_on: None }),
             ("/log on", Command::Log { peer: None, is_on: Some(true) }),
             ("/log \"on\" off", Command::Log { peer: Some("on".to_owned()), is_on: Some(false) }),

@@ -12,6 +12,7 @@ use super::screen;
 use crate::options::is_on;
 use crate::peer::trust::{Known, Link};
 use crate::peer::{CloseReason, Event, NotSentReason, Trust};
+use crate::profile::Username;
 use crate::protocol::{ErrorCode, is_username};
 
 /// What is to be done.
@@ -59,6 +60,8 @@ pub enum Effect {
     },
     /// Seek the server again.
     GoOnline,
+    /// Go online under another name, once the chats have ended.
+    Rename(Username),
     /// Switch the log of texts, or show its last ones.
     Log {
         /// With whom; with everybody without it.
@@ -343,6 +346,7 @@ impl Conversation {
             },
             Command::Link => self.noting_mistakes(|people| people.link()),
             Command::Online => self.go_online(),
+            Command::Nick { name } => self.rename(&name),
             Command::Log { peer, is_on } => self.log(peer, is_on),
             Command::Set { name, value } => vec![Effect::Set { name, value }],
             Command::Help { about } => vec![Effect::Show(Report::Help(about))],
@@ -386,13 +390,17 @@ impl Conversation {
     fn question(&self, command: &Command) -> Option<Effect> {
         let leaving = match command {
             Command::Leave { peer } => self.chat(peer.as_ref().or(self.current.as_ref())?).into_iter().collect(),
-            Command::Quit => self.chats.iter().collect::<Vec<_>>(),
+            Command::Quit | Command::Nick { .. } => self.chats.iter().collect::<Vec<_>>(),
             _ => return None,
         };
         let lost = leaving.iter().filter(|chat| chat.unsent() > 0);
         let lost: Vec<_> =
             lost.map(|chat| format!("{} for {}", texts(chat.unsent()), screen::name(&chat.peer))).collect();
-        let again = if matches!(command, Command::Quit) { "/quit" } else { "/leave" };
+        let again = match command {
+            Command::Quit => "/quit",
+            Command::Nick { .. } => "/nick",
+            _ => "/leave",
+        };
         (self.script.has_person && !lost.is_empty()).then(|| {
             notice(&format!(
                 "not sent yet and lost by this: {}; {again} again does it all the same, /retry sends them",
@@ -410,6 +418,21 @@ impl Conversation {
                 self.server = Server::Sought;
                 vec![notice("going online"), Effect::GoOnline]
             }
+        }
+    }
+
+    fn rename(&mut self, name: &str) -> Vec<Effect> {
+        if !self.script.has_person {
+            return self.refuse("the name of a script is given by --name");
+        }
+        match name.parse::<Username>() {
+            Ok(name) => {
+                let mut effects = self.give_up();
+                effects.pop();
+                effects.push(Effect::Rename(name));
+                effects
+            }
+            Err(reason) => self.refuse(reason),
         }
     }
 

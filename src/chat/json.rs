@@ -304,7 +304,7 @@ mod tests {
         // And every command is in the README: the error for an unknown one lists those that there are.
         let error = serde_json::from_str::<Command>(r#"{"command":"?"}"#).unwrap_err().to_string();
         let known: Vec<&str> = error.split('`').skip(3).step_by(2).collect();
-        assert_eq!(known.len(), 22, "{error}");
+        assert_eq!(known.len(), 23, "{error}");
         assert!(known.iter().all(|name| names.iter().any(|told| told == name)), "{known:?} {names:?}");
     }
 }

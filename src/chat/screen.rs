@@ -358,7 +358,7 @@ fn help(about: Option<&str>, look: Look) -> String {
 }
 
 /// Commands that are told of where they are needed, so that the list fits a screen.
-const RARE: [&str; 2] = ["/online", "/unverify [NAME]"];
+const RARE: [&str; 3] = ["/nick NAME", "/online", "/unverify [NAME]"];
 
 fn list(peers: &[String]) -> String {
     peers.iter().map(|peer| name(peer)).collect::<Vec<_>>().join(", ")
