@@ -97,6 +97,35 @@ fn whom_nobody_has_named_is_not_kept_by_who_listens() {
 }
 
 #[test]
+fn an_alias_is_there_at_the_next_start() {
+    let server = Server::start();
+    let home = Folder::new("alias");
+    let mut bob = server.peer("bob");
+    let url = server.url();
+    let arguments = ["--server", &url, "--name", "alice"];
+    let mut alice = Program::start("lowkey", &[&arguments[..], &["bob"]].concat(), &[("HOME", home.path())]);
+    bob.answer("alice");
+    alice.stderr.find("connected with bob");
+    alice.write("/alias bob-laptop bob");
+    alice.stderr.find("bob-laptop is what you call bob from now on");
+    alice.write("/peers");
+    alice.stderr.find("in a chat with you now; you call them bob-laptop");
+    alice.write("/quit");
+    bob.wait(&Event::Closed { peer: "alice".to_owned(), reason: CloseReason::PeerLeft });
+    alice.wait();
+    let file = home.0.join(".config/lowkey/aliases");
+    assert_eq!(fs::read_to_string(&file).unwrap(), format!("bob-laptop bob@{}\n", server.address));
+    let mut alice = Program::start("lowkey", &[&arguments[..], &["bob-laptop"]].concat(), &[("HOME", home.path())]);
+    bob.answer("alice");
+    alice.write("/unalias bob-laptop");
+    alice.stderr.find("bob is called by that name again");
+    alice.write("/quit");
+    bob.wait(&Event::Closed { peer: "alice".to_owned(), reason: CloseReason::PeerLeft });
+    alice.wait();
+    assert_eq!(fs::read_to_string(&file).unwrap(), "");
+}
+
+#[test]
 fn what_is_nearly_a_command_is_not_called_as_a_peer() {
     let home = Folder::new("mistyped");
     let (code, out, _) = run(&home, &["help"]);

@@ -217,7 +217,14 @@ fn chat(
         let given = &options.peer.server;
         return Err(Refusal::setting(format!("the link is for {server}, and --server says {given}; leave it out")));
     }
-    let user = |name: &Username| user(name, &server, &options.peer, token_home, &profile);
+    let user = |name: &Username| -> Result<_, Refusal> {
+        let (mut people, memory, settings) = user(name, &server, &options.peer, token_home, &profile)?;
+        // A program names its peers as they are.
+        if !options.json {
+            people.aliases = memory.aliases().map_err(Refusal::setting)?;
+        }
+        Ok((people, memory, settings))
+    };
     let (people, memory, settings) = user(&name)?;
     if options.qr {
         return print_qr(&people, console);

@@ -7,7 +7,7 @@ mod files;
 pub mod permissions;
 pub mod transcript;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -150,6 +150,41 @@ impl Profile {
     pub fn blocked(&self) -> Result<BTreeSet<String>, String> {
         let text = self.read(BLOCKED, false)?.unwrap_or_default();
         Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
+    }
+
+    /// What the user calls peers: by alias and server, their names.
+    ///
+    /// # Errors
+    /// The file cannot be read or understood.
+    pub fn aliases(&self) -> Result<BTreeMap<(String, String), String>, String> {
+        let path = self.folder.join(ALIASES);
+        let text = self.read(ALIASES, false)?.unwrap_or_default();
+        let read = |line: &str| {
+            let (alias, place) = line.split_once(' ')?;
+            let (name, server) = place.split_once('@')?;
+            let name = percent_encoding::percent_decode_str(name).decode_utf8().ok()?;
+            Some(((alias.to_owned(), server.to_owned()), name.into_owned()))
+        };
+        let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty());
+        let said = |number: usize| format!("{}: line {} is not ALIAS NAME@SERVER", path.display(), number + 1);
+        lines.map(|(number, line)| read(line).ok_or_else(|| said(number))).collect()
+    }
+
+    /// Changes the file of what the user calls peers.
+    ///
+    /// # Errors
+    /// The file cannot be read, understood or written.
+    pub fn change_aliases(&self, change: impl FnOnce(&mut BTreeMap<(String, String), String>)) -> Result<(), String> {
+        let said = |error: io::Error| format!("{}: {error}", self.folder.join(ALIASES).display());
+        let _lock = files::lock(&self.folder, ALIASES).map_err(said)?;
+        let mut aliases = self.aliases()?;
+        change(&mut aliases);
+        let encoded =
+            |name: &str| percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string();
+        let line =
+            |((alias, server), name): (&(String, String), &String)| format!("{alias} {}@{server}\n", encoded(name));
+        let text: String = aliases.iter().map(line).collect();
+        files::write(&self.folder, ALIASES, &text).map_err(said)
     }
 
     /// Changes the file of who may not call.
@@ -299,6 +334,7 @@ const CONFIG: &str = "config.toml";
 const TOKEN: &str = "token";
 const KNOWN_PEERS: &str = "known_peers";
 const BLOCKED: &str = "blocked";
+const ALIASES: &str = "aliases";
 const HISTORY: &str = "history";
 const LOG: &str = "log";
 

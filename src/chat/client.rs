@@ -1,7 +1,7 @@
 //! The main thread of the terminal client: it serves the mail of all others, and does what the conversation wants.
 
 use std::cell::{Cell, OnceCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
@@ -166,6 +166,7 @@ impl Client {
                 }
                 Effect::Log { peer, is_on: None } => self.show_log(peer),
                 Effect::Log { peer, is_on: Some(is_on) } => self.switch_log(peer, is_on),
+                Effect::Alias { alias, peer } => self.alias(&alias, peer),
                 Effect::Set { name, value } => self.set(name, value),
                 Effect::Show(report) => self.show(&report),
                 Effect::Quit => return true,
@@ -304,6 +305,22 @@ impl Client {
         }
     }
 
+    fn alias(&self, alias: &str, peer: Option<String>) {
+        let place = &self.memory.place;
+        let changed = self.memory.profile.as_ref().map_or(Ok(()), |profile| {
+            profile.change_aliases(|aliases| match peer {
+                Some(peer) => {
+                    aliases.retain(|(_, at), name| at != place || *name != peer);
+                    aliases.insert((alias.to_owned(), place.clone()), peer);
+                }
+                None => drop(aliases.remove(&(alias.to_owned(), place.clone()))),
+            })
+        });
+        if let Err(error) = changed {
+            self.show(&Report::Notice(format!("that could not be kept: {error}")));
+        }
+    }
+
     fn block(&self, name: &str, is_blocked: bool) {
         let entry = format!("{name}@{}", self.memory.place);
         let change = |blocked: &mut BTreeSet<String>| match is_blocked {
@@ -370,6 +387,13 @@ impl Memory {
     pub fn known_peers(&self) -> Result<KnownPeers, String> {
         let known = self.profile.as_ref().map(Profile::known_peers).transpose()?;
         Ok(known.unwrap_or_default())
+    }
+
+    /// What the user calls peers at this server.
+    pub fn aliases(&self) -> Result<BTreeMap<String, String>, String> {
+        let aliases = self.profile.as_ref().map(Profile::aliases).transpose()?.unwrap_or_default();
+        let at_this = aliases.into_iter().filter(|((_, place), _)| *place == self.place);
+        Ok(at_this.map(|((alias, _), name)| (alias, name)).collect())
     }
 
     /// The names of those who may not call at this server.

@@ -85,8 +85,20 @@ pub enum Command {
         /// The safety number as it was typed in.
         number: String,
     },
-    /// Say who was seen before.
+    /// Say who was seen before, and who is in a chat now.
     Peers,
+    /// Call a peer by another name, for oneself; without any, say which there are.
+    #[serde(skip)]
+    Alias {
+        /// The other name, and whose it is.
+        names: Option<(String, String)>,
+    },
+    /// Do so no longer.
+    #[serde(skip)]
+    Unalias {
+        /// The other name.
+        alias: String,
+    },
     /// Forget a peer.
     Forget {
         /// Who.
@@ -187,6 +199,14 @@ impl Command {
                 Self::Trust { peer, number: number.split_whitespace().collect() }
             }
             ("peers", None, "") => Self::Peers,
+            ("alias", None, "") => Self::Alias { names: None },
+            ("alias", Some(alias), peer) if !peer.is_empty() && first_word(peer).1.is_empty() => {
+                match read_name(peer) {
+                    Some(peer) => Self::Alias { names: Some((alias, peer)) },
+                    None => Self::Mistake(format!("{peer} is no name")),
+                }
+            }
+            ("unalias", Some(alias), "") => Self::Unalias { alias },
             ("forget", Some(peer), "") => Self::Forget { peer },
             ("block", peer, "") => Self::Block { peer },
             ("unblock", Some(peer), "") => Self::Unblock { peer },
@@ -214,6 +234,21 @@ impl Command {
         }
     }
 
+    /// Whom it names.
+    pub fn peer_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Connect { peer } | Self::To { peer } | Self::Trust { peer, .. } => Some(peer),
+            Self::Forget { peer } | Self::Unblock { peer } => Some(peer),
+            Self::Send { peer, .. } | Self::Accept { peer, .. } | Self::Decline { peer, .. } => peer.as_mut(),
+            Self::Retry { peer } | Self::Leave { peer } | Self::Block { peer } => peer.as_mut(),
+            Self::Verify { peer } | Self::Verified { peer, .. } | Self::Compared { peer } => peer.as_mut(),
+            Self::Unverify { peer } | Self::Log { peer, .. } => peer.as_mut(),
+            Self::Who | Self::Peers | Self::Alias { .. } | Self::Unalias { .. } | Self::Link | Self::Set { .. } => None,
+            Self::Online | Self::Nick { .. } => None,
+            Self::Help { .. } | Self::Quit | Self::Paste(_) | Self::Mistake(_) => None,
+        }
+    }
+
     /// Whether a line may stand in the history that outlives the program: a command without a text of the user's.
     pub fn is_for_history(line: &str) -> bool {
         !matches!(Self::parse(line), Self::Send { .. } | Self::Mistake(_))
@@ -232,7 +267,7 @@ pub struct Usage {
 }
 
 /// All commands, in the order in which help shows them.
-pub const COMMANDS: [Usage; 24] = [
+pub const COMMANDS: [Usage; 26] = [
     Usage {
         usage: "/connect NAME",
         meaning: "call NAME, or turn to the open chat with them",
@@ -293,7 +328,13 @@ pub const COMMANDS: [Usage; 24] = [
         meaning: "take the new identity of somebody who was refused",
         details: "NUMBER is the new safety number, as they read it to you by voice or in person.",
     },
-    Usage { usage: "/peers", meaning: "say who was seen before", details: "At this server." },
+    Usage { usage: "/peers", meaning: "say who was seen before, and who is here now", details: "At this server." },
+    Usage {
+        usage: "/alias [NEW NAME]",
+        meaning: "call NAME by a name of yours; alone, list those",
+        details: "As in /alias bob-laptop bob. It stands in the prompt and can be typed in commands; nobody else sees it, and who they are is always told with their own name. The name of somebody whom you have met, or who is here, is refused. It is remembered for the next times.",
+    },
+    Usage { usage: "/unalias NEW", meaning: "call them by their own name again", details: "" },
     Usage {
         usage: "/forget NAME",
         meaning: "forget them, so that they are new the next time",
@@ -338,6 +379,9 @@ pub const COMMANDS: [Usage; 24] = [
         details: "Anything else goes to the peer that the prompt names.",
     },
 ];
+
+/// Those that are told of where they are needed, so that the list fits a screen.
+pub const RARE: [&str; 4] = ["/nick NAME", "/online", "/unalias NEW", "/unverify [NAME]"];
 
 /// The settings that `/set` knows.
 pub const SETTINGS: [&str; 4] = ["bell", "color", "notify", "times"];
@@ -407,7 +451,7 @@ pub fn complete(line: &str, names: &[String]) -> (usize, Vec<String>) {
         [] if word.starts_with('/') => fits(&mut commands.iter().map(String::as_str)),
         [
             "/connect" | "/accept" | "/decline" | "/to" | "/msg" | "/retry" | "/leave" | "/trust" | "/forget"
-            | "/block" | "/unblock" | "/unverify" | "/log",
+            | "/block" | "/unblock" | "/unverify" | "/log" | "/alias" | "/unalias",
         ] => fits(&mut names.iter().map(|name| &**name)),
         ["/verify"] => fits(&mut names.iter().map(|name| &**name).chain(["yes"])),
         ["/set"] => fits(&mut SETTINGS.into_iter()),
@@ -459,6 +503,9 @@ mod tests {
             ("/unverify bob", Command::Unverify { peer: Some(bob()) }),
             ("/trust bob 12345 67890", Command::Trust { peer: bob(), number: "1234567890".to_owned() }),
             ("/peers", Command::Peers),
+            ("/alias", Command::Alias { names: None }),
+            ("/alias b bob", Command::Alias { names: Some(("b".to_owned(), bob())) }),
+            ("/unalias b", Command::Unalias { alias: "b".to_owned() }),
             ("/forget bob", Command::Forget { peer: bob() }),
             ("/block", Command::Block { peer: None }),
             ("/unblock bob", Command::Unblock { peer: bob() }),
@@ -546,7 +593,8 @@ mod tests {
             let line = format!("12:34 * {usage:<20} {meaning}");
             assert!(line.chars().count() <= 80, "{line}");
         }
-        assert!(COMMANDS.len() < 24);
+        assert!(COMMANDS.len() - RARE.len() < 24);
+        assert!(RARE.iter().all(|rare| COMMANDS.iter().any(|usage| usage.usage == *rare)));
     }
 
     #[test]
@@ -554,6 +602,7 @@ mod tests {
         for Usage { usage, .. } in COMMANDS {
             let line = usage
                 .replace("[NAME [VALUE]]", "bell off")
+                .replace("[NEW NAME]", "b bob")
                 .replace("[NAME]", "bob")
                 .replace("NAME", "bob")
                 .replace("[on|off]", "on");

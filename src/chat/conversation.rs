@@ -58,6 +58,13 @@ pub enum Effect {
         /// Whether it may not.
         is_blocked: bool,
     },
+    /// Remember what the user calls a peer; or, without one, that nobody is called so.
+    Alias {
+        /// The user's name for it.
+        alias: String,
+        /// Its own name.
+        peer: Option<String>,
+    },
     /// Seek the server again.
     GoOnline,
     /// Go online under another name, once the chats have ended.
@@ -284,13 +291,15 @@ impl Conversation {
                 State::Pending | State::Calling | State::Interrupted | State::Open => Mark::Busy,
             },
         };
-        Prompt { trust: self.people.trust_in(&peer), peer: Some(peer), mark, unread }
+        let (trust, alias) = (self.people.trust_in(&peer), self.people.alias_of(&peer));
+        Prompt { trust, alias, peer: Some(peer), mark, unread }
     }
 
     /// Who can be named in a command, the most likely first.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.requests.iter().map(|(peer, _)| peer.clone()).collect();
         names.extend(self.chats.iter().rev().map(|chat| chat.peer.clone()));
+        names.extend(self.people.aliases.keys().cloned());
         names.extend(self.people.names());
         let mut seen = BTreeSet::new();
         names.retain(|name| seen.insert(name.clone()));
@@ -298,7 +307,21 @@ impl Conversation {
     }
 
     /// Takes what the user asks for.
-    pub fn command(&mut self, command: Command) -> Vec<Effect> {
+    pub fn command(&mut self, mut command: Command) -> Vec<Effect> {
+        if let Some(peer) = command.peer_mut()
+            && let Some(name) = self.people.aliases.get(peer).cloned()
+        {
+            if self.is_met(peer) {
+                let alias = screen::name(peer);
+                let line = format!(
+                    "{alias} is what you call {}, and also the name of somebody who is here: /unalias {alias} first, \
+                     or say the number of the call",
+                    screen::name(&name)
+                );
+                return self.refuse(&line);
+            }
+            *peer = name;
+        }
         if !self.script.has_person && runs_a_program(&command) {
             // A script passes on what others have written, and one slip of its quotes would make a command of that.
             return self.refuse(ONLY_BY_HAND);
@@ -332,6 +355,14 @@ impl Conversation {
             Command::Unverify { peer } => self.with(peer, |people, peer| people.unverify(peer)),
             Command::Trust { peer, number } => self.noting_mistakes(|people| people.trust(&peer, &number)),
             Command::Peers => self.people.peers(),
+            Command::Alias { names: None } => self.people.all_aliases(),
+            Command::Alias { names: Some((alias, peer)) } => {
+                let met = [&alias, &peer].map(|name| self.is_met(name));
+                let is_met = |name: &str| if name == alias { met[0] } else { met[1] };
+                let (first, second) = (alias.clone(), peer);
+                self.noting_mistakes(|people| people.alias(first, second, is_met))
+            }
+            Command::Unalias { alias } => self.noting_mistakes(|people| people.unalias(alias)),
             Command::Forget { peer } => self.noting_mistakes(|people| people.forget(&peer)),
             Command::Block { peer: None } => {
                 vec![Effect::Show(Report::Blocked(self.blocked.iter().cloned().collect()))]
@@ -551,7 +582,13 @@ impl Conversation {
                 self.requests.retain(|(caller, _)| *caller != peer);
                 self.last_request += 1;
                 self.requests.push((peer.clone(), self.last_request));
-                return vec![Effect::Show(Report::Request { peer, number: self.last_request })];
+                let called = self.people.aliases.get(&peer).map(|name| {
+                    let (alias, name) = (screen::name(&peer), screen::name(name));
+                    notice(&format!("{alias} is what you call {name}, but this is somebody else, whose name it is"))
+                });
+                let mut effects = vec![Effect::Show(Report::Request { peer, number: self.last_request })];
+                effects.extend(called);
+                return effects;
             }
             Accepts::All => true,
             Accepts::Only(peers) => peers.contains(&peer),
@@ -867,6 +904,12 @@ impl Conversation {
             State::Closed => self.connect(peer),
             state => vec![calling(&peer, state == State::Pending)],
         }
+    }
+
+    /// Whether there is somebody of this name, as far as is known here.
+    fn is_met(&self, peer: &str) -> bool {
+        let is_here = self.chat(peer).is_some_and(Chat::is_open) || self.is_requesting(peer);
+        is_here || self.people.is_known(peer) || self.people.is_present(peer)
     }
 
     fn is_requesting(&self, peer: &str) -> bool {
@@ -1541,6 +1584,50 @@ mod tests {
         chat.happened(open("bob"));
         chat.happened(closed("bob", CloseReason::PeerLeft));
         assert_eq!(unanswered(&mut chat, "bob"), 2);
+    }
+
+    #[test]
+    fn an_alias_stands_in_the_prompt_and_in_commands_and_passes_for_nobody() {
+        let mut chat = with_bob(Trust::New);
+        let refused = |effects: Vec<Effect>| matches!(effects[..], [Effect::Show(Report::Mistake(_))]);
+        let alias = |peer: Option<String>| Effect::Alias { alias: "bob-laptop".to_owned(), peer };
+        assert_eq!(done(typed(&mut chat, "/alias bob-laptop bob")), [alias(Some(bob()))]);
+        assert_eq!(done(typed(&mut chat, "/alias bob bob-laptop")), [alias(Some(bob()))], "one of them was met");
+        assert_eq!(chat.prompt().alias.as_deref(), Some("bob-laptop"));
+        assert!(chat.names().contains(&"bob-laptop".to_owned()));
+        assert_eq!(typed(&mut chat, "/leave bob-laptop"), [Effect::Leave(bob())]);
+        assert_eq!(done(typed(&mut chat, "/msg bob-laptop hello")), [send("hello")]);
+        // Names of the wire, seen or here, stand for themselves.
+        chat.happened(Event::Request { peer: "carol".to_owned() });
+        for line in [
+            "/alias carol bob",
+            "/alias 7 bob",
+            "/alias alice bob",
+            "/alias yes bob",
+            "/alias x y",
+            "/alias \"a b\" bob",
+        ] {
+            assert!(refused(typed(&mut chat, line)), "{line}");
+        }
+        let effects = chat.happened(Event::Request { peer: "bob-laptop".to_owned() });
+        assert_eq!(effects.len(), 2, "{effects:?}");
+        assert!(refused(typed(&mut chat, "/accept bob-laptop")), "it is not said who is meant");
+        assert_eq!(done(typed(&mut chat, "/decline 2")), [Effect::Decline("bob-laptop".to_owned())]);
+        assert_eq!(done(typed(&mut chat, "/unalias bob-laptop")), [alias(None)]);
+        assert_eq!(chat.prompt().alias, None);
+    }
+
+    #[test]
+    fn peers_says_who_is_here_now() {
+        let mut chat = with_bob(Trust::New);
+        chat.happened(closed("bob", CloseReason::PeerLeft));
+        let [own, other] = [KeyPair::generate(), KeyPair::generate()].map(|pair| pair.public());
+        chat.happened(Event::Identified { peer: "app".to_owned(), trust: Trust::Unproven, own, other });
+        chat.happened(open("app"));
+        let effects = typed(&mut chat, "/peers");
+        let [Effect::Show(Report::Peers(peers))] = &effects[..] else { panic!("{effects:?}") };
+        let told: Vec<_> = peers.iter().map(|peer| (&*peer.peer, peer.known.is_some(), peer.is_here)).collect();
+        assert_eq!(told, [("bob", true, false), ("app", false, true)]);
     }
 
     #[test]

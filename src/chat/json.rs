@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::command::Command;
 use super::harmless::is_harmful;
-use super::report::{ChatReport, ChatState, Report};
+use super::report::{ChatReport, ChatState, PeerReport, Report};
 use crate::peer::{CloseReason, NotSentReason, Trust};
 
 /// The version of the format.
@@ -93,10 +93,7 @@ fn fields(report: &Report) -> (&'static str, Value) {
             "safety_number",
             json!({ "peer": peer, "trust": trust.map(trust_name), "safety_number": number.to_string() }),
         ),
-        Report::Peers(peers) => {
-            let peer = |(name, known): &(String, crate::peer::trust::Known)| json!({ "peer": name, "since": known.since, "verified": known.is_verified });
-            ("peers", json!({ "peers": peers.iter().map(peer).collect::<Vec<_>>() }))
-        }
+        Report::Peers(peers) => ("peers", json!({ "peers": peers.iter().map(peer).collect::<Vec<_>>() })),
         Report::Blocked(peers) => ("blocked", json!({ "peers": peers })),
         Report::Log { peer, entries } => ("log", json!({ "peer": peer, "texts": entries })),
         Report::Link(link) => ("link", json!({ "link": link })),
@@ -117,6 +114,13 @@ fn fields(report: &Report) -> (&'static str, Value) {
         Report::Mistake(message) => ("mistake", json!({ "message": message })),
         Report::Notice(message) => ("notice", json!({ "message": message })),
     }
+}
+
+fn peer(report: &PeerReport) -> Value {
+    let PeerReport { peer, alias, known, is_here } = report;
+    let since = known.as_ref().map(|known| &known.since);
+    let is_verified = known.as_ref().is_some_and(|known| known.is_verified);
+    json!({ "peer": peer, "alias": alias, "since": since, "verified": is_verified, "here": is_here })
 }
 
 fn chat(chat: &ChatReport) -> Value {
@@ -259,7 +263,7 @@ mod tests {
             Report::Refused { peer: bob(), reason: CloseReason::Unproven },
             Report::IdentityChanged { peer: bob(), known: known(), known_number: number(), number: None },
             Report::SafetyNumber { peer: bob(), trust: None, number: number() },
-            Report::Peers(vec![(bob(), known())]),
+            Report::Peers(vec![PeerReport { peer: bob(), alias: None, known: Some(known()), is_here: false }]),
             Report::Blocked(vec![bob()]),
             Report::Log { peer: None, entries: Vec::new() },
             Report::Link(text()),

@@ -1,14 +1,15 @@
 //! Who the peers are, as far as this user knows: what is said when one is new or not who it was, and the commands about it.
 //! Pure: the file of known peers is written by whoever carries out [`Effect::Remember`] and [`Effect::Forget`].
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use super::conversation::{Effect, mistake, notice};
-use super::report::Report;
+use super::report::{PeerReport, Report};
 use super::screen;
 use crate::peer::keys::PublicKey;
 use crate::peer::trust::{Known, KnownPeers, Link, SafetyNumber};
 use crate::peer::{ServerUrl, Trust};
+use crate::protocol::MAX_USERNAME_BYTES;
 
 /// The user, and the peers that were seen before.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct People {
     pub known: KnownPeers,
     /// Today's date.
     pub today: String,
+    /// What the user calls some of the peers.
+    pub aliases: BTreeMap<String, String>,
     /// Who is there in each open chat.
     present: HashMap<String, Present>,
     /// Who was called by a link, until they have proven that they are the one.
@@ -68,6 +71,7 @@ impl People {
             is_plain,
             known,
             today: today.to_owned(),
+            aliases: BTreeMap::new(),
             present: HashMap::new(),
             pinned: HashMap::new(),
             left_for_link: HashMap::new(),
@@ -265,10 +269,70 @@ impl People {
         }
     }
 
-    /// `/peers`: who was seen before at this server.
+    /// `/peers`: who was seen before at this server, and who is here now.
     pub fn peers(&self) -> Vec<Effect> {
-        let peers = self.known.at(&self.server).map(|(name, known)| (name, known.clone())).collect();
+        let report = |peer: &str, known: Option<&Known>| PeerReport {
+            peer: peer.to_owned(),
+            alias: self.alias_of(peer),
+            known: known.cloned(),
+            is_here: self.is_present(peer),
+        };
+        let mut peers: Vec<PeerReport> =
+            self.known.at(&self.server).map(|(name, known)| report(&name, Some(known))).collect();
+        let mut others: Vec<&String> = self.present.keys().filter(|peer| !self.is_known(peer)).collect();
+        others.sort();
+        peers.extend(others.into_iter().map(|peer| report(peer, None)));
         vec![Effect::Show(Report::Peers(peers))]
+    }
+
+    /// What the user calls this peer.
+    pub fn alias_of(&self, peer: &str) -> Option<String> {
+        self.aliases.iter().find(|(_, name)| *name == peer).map(|(alias, _)| alias.clone())
+    }
+
+    /// `/alias`: the user calls `peer` so from now on. One of the two names is that of somebody `is_met`, and the other is new.
+    pub fn alias(&mut self, alias: String, peer: String, is_met: impl Fn(&str) -> bool) -> Vec<Effect> {
+        let (alias, peer) = match (is_met(&alias), is_met(&peer)) {
+            (false, true) => (alias, peer),
+            (true, false) => (peer, alias),
+            (true, true) => {
+                let line = format!("{} is the name of somebody, so it stands for nobody else", screen::name(&alias));
+                return vec![mistake(&line)];
+            }
+            (false, false) => {
+                let (one, other) = (screen::name(&alias), screen::name(&peer));
+                return vec![mistake(&format!("you have met neither {one} nor {other}"))];
+            }
+        };
+        let is_plain = *screen::name(&alias) == *alias && alias.len() <= MAX_USERNAME_BYTES;
+        // A number is that of a call.
+        if !is_plain || alias == self.name || alias == "yes" || alias.bytes().all(|byte| byte.is_ascii_digit()) {
+            return vec![mistake(&format!("{} cannot be used as a name of yours for somebody", screen::name(&alias)))];
+        }
+        let line = notice(&format!("{} is what you call {} from now on", alias, screen::name(&peer)));
+        self.aliases.retain(|_, name| *name != peer);
+        self.aliases.insert(alias.clone(), peer.clone());
+        vec![line, Effect::Alias { alias, peer: Some(peer) }]
+    }
+
+    /// `/unalias`
+    pub fn unalias(&mut self, alias: String) -> Vec<Effect> {
+        match self.aliases.remove(&alias) {
+            Some(peer) => {
+                let line = notice(&format!("{} is called by that name again", screen::name(&peer)));
+                vec![line, Effect::Alias { alias, peer: None }]
+            }
+            None => vec![mistake(&format!("you call nobody {}", screen::name(&alias)))],
+        }
+    }
+
+    /// `/alias` alone.
+    pub fn all_aliases(&self) -> Vec<Effect> {
+        let line = |(alias, peer): (&String, &String)| format!("{alias} is what you call {}", screen::name(peer));
+        match self.aliases.is_empty() {
+            true => vec![notice("you call everybody by their own name")],
+            false => vec![notice(&self.aliases.iter().map(line).collect::<Vec<_>>().join("\n"))],
+        }
     }
 
     /// The names of who was seen before at this server.

@@ -144,8 +144,8 @@ pub enum Report {
         /// The number.
         number: SafetyNumber,
     },
-    /// Who was seen before.
-    Peers(Vec<(String, Known)>),
+    /// Who was seen before, and who is here now.
+    Peers(Vec<PeerReport>),
     /// Who may not call.
     Blocked(Vec<String>),
     /// The last texts of the log.
@@ -185,6 +185,19 @@ pub enum Report {
     Notice(String),
 }
 
+/// One peer, as `/peers` tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerReport {
+    /// Its name.
+    pub peer: String,
+    /// What the user calls it.
+    pub alias: Option<String>,
+    /// What is known of it, if anything for good.
+    pub known: Option<Known>,
+    /// Whether a chat with it is open.
+    pub is_here: bool,
+}
+
 /// One chat, as `/who` tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatReport {
@@ -220,6 +233,8 @@ pub enum ChatState {
 pub struct Prompt {
     /// Whom lines go to.
     pub peer: Option<String>,
+    /// What the user calls it.
+    pub alias: Option<String>,
     /// Who that is, where it is known.
     pub trust: Option<Trust>,
     /// How it stands with what was sent.

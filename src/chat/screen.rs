@@ -1,9 +1,9 @@
 //! What is told, worded for people, with everything from others made harmless. Pure.
 
-use super::command::{COMMANDS, Usage};
+use super::command::{COMMANDS, RARE, Usage};
 use super::flood::SHOWN;
 pub use super::harmless::{harmless, name};
-use super::report::{ChatReport, ChatState, Mark, Prompt, Report};
+use super::report::{ChatReport, ChatState, Mark, PeerReport, Prompt, Report};
 use super::wrap;
 use crate::peer::keys::PublicKey;
 use crate::peer::trust::{Known, SafetyNumber};
@@ -75,12 +75,17 @@ pub fn prompt(prompt: &Prompt, look: Look) -> String {
         10..=99 => format!("+{}", prompt.unread),
         _ => "+++".to_owned(),
     };
-    format!("{} {}> ", look.styled("2", &format!("{unread} {mark}")), addressee(peer, prompt.trust, look))
+    format!(
+        "{} {}> ",
+        look.styled("2", &format!("{unread} {mark}")),
+        addressee(prompt.alias.as_ref().unwrap_or(peer), prompt.trust, look)
+    )
 }
 
 /// A line of the user's that was entered at this prompt. It may be of several lines.
 pub fn entered(prompt: &Prompt, line: &str, look: Look, time: &str) -> Line {
-    let peer = prompt.peer.as_ref().map(|peer| addressee(peer, prompt.trust, look)).unwrap_or_default();
+    let peer = prompt.peer.as_ref().map(|peer| addressee(prompt.alias.as_ref().unwrap_or(peer), prompt.trust, look));
+    let peer = peer.unwrap_or_default();
     let time = if look.has_times && prompt.peer.is_some() { look.styled("2", time) + " " } else { String::new() };
     let further = format!("\n{}{MARK}", gutter(look));
     let shown: Vec<_> = line.split(['\n', '\x0b']).map(harmless).collect();
@@ -208,13 +213,7 @@ fn words(report: &Report, look: Look) -> Option<String> {
         }
         Report::SafetyNumber { peer, trust, number } => safety_number(&name(peer), *trust, number),
         Report::Peers(peers) if peers.is_empty() => "nobody was seen before at this server".to_owned(),
-        Report::Peers(peers) => {
-            let line = |(peer, known): &(String, Known)| {
-                let state = if known.is_verified { "verified" } else { "seen" };
-                format!("{:<20} {state} since {}", name(peer), harmless(&known.since))
-            };
-            peers.iter().map(line).collect::<Vec<_>>().join("\n")
-        }
+        Report::Peers(peers) => peers.iter().map(peer_line).collect::<Vec<_>>().join("\n"),
         Report::Blocked(peers) if peers.is_empty() => "nobody is blocked".to_owned(),
         Report::Blocked(peers) => format!("blocked: {}", list(peers)),
         Report::Log { entries, .. } if entries.is_empty() => {
@@ -240,6 +239,22 @@ fn words(report: &Report, look: Look) -> Option<String> {
         }
         Report::Mistake(text) | Report::Notice(text) => text.split('\n').map(harmless).collect::<Vec<_>>().join("\n"),
     })
+}
+
+fn peer_line(report: &PeerReport) -> String {
+    let mut line = format!("{:<20}", name(&report.peer));
+    line += &match &report.known {
+        Some(known) if known.is_verified => format!(" verified since {}", harmless(&known.since)),
+        Some(known) => format!(" seen since {}", harmless(&known.since)),
+        None => " not known for longer than this chat".to_owned(),
+    };
+    if report.is_here {
+        line += ", in a chat with you now";
+    }
+    if let Some(alias) = &report.alias {
+        line += &format!("; you call them {}", name(alias));
+    }
+    line
 }
 
 fn closed(peer: &str, reason: &CloseReason) -> String {
@@ -356,9 +371,6 @@ fn help(about: Option<&str>, look: Look) -> String {
         _ => lines.join("\n"),
     }
 }
-
-/// Commands that are told of where they are needed, so that the list fits a screen.
-const RARE: [&str; 3] = ["/nick NAME", "/online", "/unverify [NAME]"];
 
 fn list(peers: &[String]) -> String {
     peers.iter().map(|peer| name(peer)).collect::<Vec<_>>().join(", ")

@@ -38,7 +38,10 @@ impl Teletype {
     /// Writes the prompt where it does not stand.
     pub fn update(&self, prompt: &Prompt) {
         // What changes by itself in the other prompt cannot change in this one.
-        let words = screen::prompt(&Prompt { peer: prompt.peer.clone(), ..Prompt::default() }, Look::default());
+        let words = screen::prompt(
+            &Prompt { peer: prompt.peer.clone(), alias: prompt.alias.clone(), ..Prompt::default() },
+            Look::default(),
+        );
         let words = words.trim_start().to_owned();
         let mut shown = self.shown();
         if shown.is_standing && shown.prompt.as_ref() == Some(&words) {

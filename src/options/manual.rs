@@ -117,6 +117,7 @@ const FILES: &[(&str, &str)] = &[
     ("identity-NAME", "The long-term key of a name. Keep a copy."),
     ("known_peers", "Who was seen before, a line each."),
     ("blocked", "Who may not call."),
+    ("aliases", "What you call others."),
     ("history", "What was typed, for the next start."),
     ("log", "The texts that were sent and received, a JSON object a line, where that was asked for."),
 ];
