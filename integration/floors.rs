@@ -85,6 +85,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("server/backlog.rs", &["super::connection", "super::clients", "crate::"]),
     ("server/presence.rs", &["super::", "crate::"]),
     ("server/contacts.rs", &["super::", "crate::"]),
+    ("server/misses.rs", &["super::hub", "super::clients"]),
     ("server/strikes.rs", &["super::hub", "super::clients"]),
     ("server/plain.rs", &["super::"]),
     ("server/table.rs", &["super::", "crate::"]),

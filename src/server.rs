@@ -17,6 +17,7 @@ pub mod hub;
 pub mod limits;
 mod listener;
 pub mod metrics;
+pub mod misses;
 pub mod plain;
 pub mod presence;
 pub mod relays;

@@ -163,7 +163,7 @@ fn limits(set: impl Fn(&str) -> Option<String>) -> Result<Limits, ConfigError> {
     if set("MAX_CLIENTS_PER_NETWORK").is_some() {
         limits.clients_per_network = Some(count("MAX_CLIENTS_PER_NETWORK", 0)?);
     }
-    Ok(limits.with_arrivals_of_all())
+    Ok(limits.with_addresses_of_all())
 }
 
 /// The STUN and TURN servers, which come with their secret or not at all. It is never said in an error.

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::contacts::Contacts;
 use super::deadlines::Deadlines;
 use super::limits::{Bucket, Limits};
+use super::misses::Misses;
 use super::plain::Plain;
 use super::relays::Relays;
 use super::sessions::{Bounds, Sessions};
@@ -156,6 +157,7 @@ pub struct Hub {
     /// Names that are kept for a time after their connection was lost.
     reservations: Deadlines<Rc<str>>,
     sessions: Sessions,
+    misses: Misses,
     limits: Limits,
     new_session_id: fn() -> Uuid,
     /// What users of a session are told of STUN and TURN servers, and the Unix time in seconds, by which credentials expire.
@@ -213,6 +215,7 @@ impl Hub {
             names: Table::default(),
             reservations: Deadlines::new(limits.reservation),
             sessions: Sessions::new(session_ttl, bounds),
+            misses: Misses::new(limits.misses),
             limits,
             new_session_id,
             relays: None,
@@ -389,6 +392,7 @@ impl Hub {
     /// Ends what is over at `now`, as much as one turn has time for.
     pub fn tick(&mut self, now: Instant) {
         self.sessions.tick(now);
+        self.misses.tick(now);
         for _ in 0..NAMES_PER_TICK {
             let Some(name) = self.reservations.pop_due(now) else { return };
             self.free(&name, now);
@@ -397,7 +401,10 @@ impl Hub {
 
     /// When the next [`tick`](Self::tick) has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        [self.sessions.next_deadline(), self.reservations.next()].into_iter().flatten().min()
+        [self.sessions.next_deadline(), self.misses.next_deadline(), self.reservations.next()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// How many users are online.
@@ -440,7 +447,15 @@ impl Hub {
         if *target == **sender {
             return self.error(conn, ErrorCode::InvalidTarget, "you cannot connect to yourself", Some(target), now);
         }
+        let place = match self.users.get(&conn) {
+            Some(user) if !user.contacts.have(target) => user.place,
+            _ => None,
+        };
+        if !self.misses.are_left(place, now) {
+            return self.rate_limited(conn, Some(target), now);
+        }
         let Some(other) = self.online_at(target) else {
+            self.misses.note(place, now);
             return self.error(conn, ErrorCode::UserOffline, "the user is not online", Some(target), now);
         };
         let id = (self.new_session_id)();
@@ -497,7 +512,8 @@ impl Hub {
     ///
     /// Who is not there cannot be reached, and that answer tells who is online, as that to a call does. So it is paid for
     /// like a call, unless the name is a contact of the client's. Who has no call left is not answered at all for strangers,
-    /// be they online or not, since an answer to some of them would tell as much.
+    /// be they online or not, since an answer to some of them would tell as much. So it is where others at the same address have
+    /// taken all that the address has.
     fn look_up(&mut self, conn: ConnId, target: &str, now: Instant) -> Result<ConnId, ErrorCode> {
         if target.is_empty() {
             return Err(ErrorCode::MissingTarget);
@@ -506,7 +522,8 @@ impl Hub {
         let name = to.and_then(|to| self.users.get(&to)).map(|user| user.name.clone());
         let user = self.users.get_mut(&conn).ok_or(ErrorCode::RelayFailed)?;
         let is_contact = user.contacts.have(target);
-        if !is_contact && !user.calls.holds(1, self.limits.calls, now) {
+        let is_answered = || user.calls.holds(1, self.limits.calls, now) && self.misses.are_left(user.place, now);
+        if !is_contact && !is_answered() {
             return Err(ErrorCode::RateLimited);
         }
         if let (Some(to), Some(name)) = (to, name) {
@@ -516,6 +533,7 @@ impl Hub {
         }
         if !is_contact {
             user.calls.take(1, self.limits.calls, now);
+            self.misses.note(user.place, now);
         }
         Err(ErrorCode::RelayFailed)
     }
@@ -655,6 +673,7 @@ pub const POLICY: u16 = 1008;
 
 #[cfg(test)]
 mod tests {
+    use super::super::limits::Rate;
     use super::*;
     use crate::protocol::Text;
 
@@ -1065,6 +1084,51 @@ mod tests {
         assert_eq!(ask(&mut hub, "bob"), "relayed", "who is in a session with it is no stranger");
         hub.disconnect(BOB, Departure::Left, now);
         assert_eq!(ask(&mut hub, "bob"), "RELAY_FAILED");
+    }
+
+    #[test]
+    fn who_goes_through_a_list_of_names_over_many_connections_is_held_by_the_address() {
+        let now = Instant::now();
+        let told = |limits: Limits, kind: &str, place: Option<&str>| {
+            let mut hub = hub_with(limits);
+            let mut told = 0;
+            for conn in (100..300).map(ConnId) {
+                hub.connect(conn, &format!("prober{}", conn.0), None, now).unwrap();
+                hub.locate(conn, place.map(|place| place.parse().unwrap()));
+                for number in 0..60 {
+                    let text = format!(r#"{{"type":"{kind}","target":"name{}-{number}"}}"#, conn.0);
+                    let answer = codes(&hub.receive(conn, &text, now)).concat();
+                    told += usize::from(answer == "USER_OFFLINE" || answer == "RELAY_FAILED");
+                }
+                hub.disconnect(conn, Departure::Left, now);
+            }
+            hub.connect(CAROL, "carol", None, now).unwrap();
+            hub.locate(CAROL, place.map(|place| place.parse().unwrap()));
+            (told, codes(&hub.receive(CAROL, &format!(r#"{{"type":"{kind}","target":"bob"}}"#), now)).concat())
+        };
+        for (kind, answer) in [("session:connect", "session:joinedsession:joined"), ("signal:ice", "relayed")] {
+            let limited = told(Limits::default(), kind, Some("192.0.2.1"));
+            assert_eq!(limited, (600, "RATE_LIMITED".to_owned()), "{kind}: nor does it tell who is online");
+            assert_eq!(told(Limits::default(), kind, None), (12_000, answer.to_owned()), "{kind} on this machine");
+            let lifted = told(Limits::default().without_rates(), kind, Some("192.0.2.1"));
+            assert_eq!(lifted, (12_000, answer.to_owned()), "{kind} without limits");
+        }
+    }
+
+    #[test]
+    fn an_address_that_has_asked_too_much_still_reaches_its_contacts() {
+        let rate = Rate { amount: 1, per: Duration::from_secs(1), burst: 1 };
+        let mut hub = hub_with(Limits { misses: Some(rate), ..Limits::default() });
+        let now = Instant::now();
+        let place = "2001:db8::".parse().ok();
+        hub.locate(ALICE, place);
+        assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["relayed"]);
+        let call = |target: &str| format!(r#"{{"type":"session:connect","target":"{target}"}}"#);
+        assert_eq!(codes(&hub.receive(ALICE, &call("nobody"), now)), ["USER_OFFLINE"]);
+        assert_eq!(codes(&hub.receive(ALICE, &call("somebody"), now)), ["RATE_LIMITED"]);
+        assert_eq!(codes(&hub.receive(ALICE, &call("bob"), now)), ["session:joined", "session:joined"]);
+        let later = now + Duration::from_secs(1);
+        assert_eq!(codes(&hub.receive(ALICE, &call("somebody"), later)), ["USER_OFFLINE"]);
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct Limits {
     pub bytes: Option<Rate>,
     /// `session:connect`, `:create` and `:join` of one client.
     pub calls: Option<Rate>,
+    /// Messages and calls from one address to who is not online, over all of its clients. Loopback is not counted.
+    pub misses: Option<Rate>,
     /// Errors of one client that are its own fault ([`strikes`](super::strikes)). Beyond these it is closed with 1008.
     pub strikes: Rate,
     /// How often one client is told `RATE_LIMITED`. Beyond that, what is too much is dropped without a word.
@@ -70,10 +72,11 @@ impl Default for Limits {
             frames: Some(Rate { amount: 200, per: Duration::from_secs(1), burst: 2000 }),
             bytes: Some(Rate { amount: 256 * 1024, per: Duration::from_secs(1), burst: 4 * 1024 * 1024 }),
             calls: Some(Rate { amount: 60, per: Duration::from_secs(60), burst: 60 }),
+            misses: Some(Rate { amount: 10, per: Duration::from_secs(1), burst: 600 }),
             strikes: Rate { amount: 1, per: Duration::from_secs(1), burst: 50 },
             refusals: Rate { amount: 50, per: Duration::from_secs(1), burst: 1000 },
             clients: 1_000_000,
-            clients_per_address: Some(256),
+            clients_per_address: Some(CLIENTS_PER_ADDRESS),
             clients_per_network: Some(16_384),
             arrivals: Some(Rate { amount: 5, per: Duration::from_secs(1), burst: 512 }),
             sessions: 1_000_000,
@@ -92,6 +95,7 @@ impl Limits {
             frames: None,
             bytes: None,
             calls: None,
+            misses: None,
             clients_per_address,
             clients_per_network,
             arrivals: None,
@@ -99,14 +103,23 @@ impl Limits {
         }
     }
 
-    /// Lets as many come at once from an address as may be there, twice over: after a restart all of them come back, and
-    /// some more than once.
-    pub fn with_arrivals_of_all(self) -> Self {
+    /// Sizes what an address may do by how many may be there. As many may come at once, twice over: after a restart all of
+    /// them come back, and some more than once. And they may miss as many in the same proportion as by default.
+    pub fn with_addresses_of_all(self) -> Self {
         let all = self.clients_per_address.map_or(0, |cap| u32::try_from(cap.saturating_mul(2)).unwrap_or(u32::MAX));
         let arrivals = self.arrivals.map(|rate| Rate { burst: rate.burst.max(all), ..rate });
-        Self { arrivals, ..self }
+        let scaled = |number: u32, cap: usize| {
+            u32::try_from((number as usize).saturating_mul(cap) / CLIENTS_PER_ADDRESS).unwrap_or(u32::MAX).max(number)
+        };
+        let cap = self.clients_per_address.unwrap_or(CLIENTS_PER_ADDRESS);
+        let misses =
+            self.misses.map(|rate| Rate { amount: scaled(rate.amount, cap), burst: scaled(rate.burst, cap), ..rate });
+        Self { arrivals, misses, ..self }
     }
 }
+
+/// What an office, a school or a household of many has behind one address.
+const CLIENTS_PER_ADDRESS: usize = 256;
 
 /// How fast a client has to go on with what it makes the server hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +131,7 @@ pub struct Pace {
 }
 
 /// The limits for people: what is bounded, the default, the variable that changes it, and what happens beyond.
-pub const TABLE: [(&str, &str, &str, &str); 26] = [
+pub const TABLE: [(&str, &str, &str, &str); 27] = [
     ("a message", "64 KiB", "", "closed with 1009"),
     ("a request head", "16 KiB", "", "431"),
     ("time for the request head", "10 s", "", "408"),
@@ -137,6 +150,12 @@ pub const TABLE: [(&str, &str, &str, &str); 26] = [
         "as connect",
         "RATE_LIMITS=off",
         "RATE_LIMITED, who is there too",
+    ),
+    (
+        "the same and calls to who is not there, of an address",
+        "10/s, 600 at once; more with a higher cap",
+        "RATE_LIMITS=off",
+        "as above; loopback is not counted",
     ),
     ("answers RATE_LIMITED to a client", "50/s, 1,000 at once", "", "dropped without a word"),
     ("messages of a client that can be right for nobody", "50, one fades each second", "", "closed with 1008"),
@@ -215,6 +234,17 @@ mod tests {
         assert_eq!(taken(&mut bucket, start), 0);
         assert_eq!(taken(&mut bucket, start + Duration::from_secs(1)), 200);
         assert_eq!(taken(&mut bucket, start + Duration::from_secs(1000)), 2000, "never more than the burst");
+    }
+
+    #[test]
+    fn what_an_address_may_do_grows_with_how_many_may_be_there() {
+        let sizes = |cap| {
+            let limits = Limits { clients_per_address: cap, ..Limits::default() }.with_addresses_of_all();
+            (limits.arrivals.unwrap().burst, limits.misses.unwrap().amount, limits.misses.unwrap().burst)
+        };
+        let caps = [None, Some(2), Some(256), Some(2560), Some(usize::MAX)].map(sizes);
+        let most = u32::MAX;
+        assert_eq!(caps, [(512, 10, 600), (512, 10, 600), (512, 10, 600), (5120, 100, 6000), (most, most, most)]);
     }
 
     #[test]
