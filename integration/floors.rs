@@ -113,7 +113,8 @@ const NEVER: &[(&str, &[&str])] = &[
         &["super::conversation", "super::people", "super::report", "super::screen", "crate::peer", "crate::profile"],
     ),
     ("chat/flood.rs", &["super::", "crate::"]),
-    ("chat/harmless.rs", &["super::", "crate::"]),
+    ("chat/harmless.rs", &["super::", "crate::chat", "crate::peer", "crate::profile", "crate::protocol"]),
+    ("chat/callee.rs", &["super::command", "super::conversation", "crate::peer"]),
     ("chat/screen.rs", &["super::conversation"]),
 ];
 

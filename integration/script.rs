@@ -379,6 +379,15 @@ fn a_name_that_was_printed_can_be_handed_on() {
     assert_eq!(odd.message().1, "by its name");
     odd.wait(&left);
     assert_eq!(alice.wait().code(), Some(0));
+    // A name that says what a link says leads to no other server, whatever a server may have let in.
+    let elsewhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    elsewhere.set_nonblocking(true).unwrap();
+    let link =
+        format!("lowkey://{}/b?plain#4kNG0fUgoVWgrSEIuBMjhBUkSHdeGgh4oJVUiWWWDlw", elsewhere.local_addr().unwrap());
+    let (code, _, errors) = run(&server, "alice", &["send", &format!("\"{link}\""), "hi"]);
+    assert!(code == 4 || code == 1, "{code} {errors:?}");
+    assert!(errors.iter().any(|line| line.contains("nobody can be called \"lowkey%3A")), "{errors:?}");
+    assert!(elsewhere.accept().is_err(), "nobody came");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! One thread reads lines, one waits for the peer's events, one for signals; all send to one channel, and the main thread
 //! serves it. On a terminal a fourth thread reads the keyboard for the one that edits lines.
 
+pub mod callee;
 mod client;
 pub mod command;
 mod console;
@@ -49,6 +50,7 @@ use crate::profile::transcript::Kept;
 use crate::profile::{Profile, Username};
 use crate::signals;
 use crate::stderr::say;
+use callee::Callee;
 use client::{Bells, Client, End, Mail, Memory, Screen};
 use command::Command;
 use console::Console;
@@ -89,8 +91,8 @@ struct Options {
     #[arg(long)]
     qr: bool,
     /// Call this user at once, by name or by a link, which names the server too
-    #[arg(value_name = "PEER", value_parser = peer_name)]
-    call: Option<String>,
+    #[arg(value_name = "PEER", value_parser = callee)]
+    call: Option<Callee>,
     #[command(subcommand)]
     task: Option<Task>,
 }
@@ -105,8 +107,8 @@ enum Task {
         #[arg(short, long)]
         follow: bool,
         /// To this user, by name or by a link
-        #[arg(value_parser = peer_name)]
-        peer: String,
+        #[arg(value_parser = callee)]
+        peer: Callee,
         /// The text; without it, all of standard input
         #[arg(conflicts_with = "follow")]
         text: Vec<String>,
@@ -128,7 +130,12 @@ enum Task {
 
 /// A name as it is printed, so that a script can hand it on.
 fn peer_name(word: &str) -> Result<String, &'static str> {
-    harmless::read_name(word).ok_or("a name in quotes is as it was shown, such as \"a%20b\"")
+    harmless::read_name(word).ok_or(NO_NAME)
+}
+
+/// A name in the same form, or a link.
+fn callee(word: &str) -> Result<Callee, &'static str> {
+    Callee::read(word).ok_or(NO_NAME)
 }
 
 /// Runs the program `lowkey` on the command line of this process.
@@ -208,8 +215,11 @@ fn chat(
         Some(Task::Send { peer, .. }) => Some(peer),
         _ => options.call.as_ref(),
     };
-    let link = called.filter(|call| call.starts_with("lowkey://")).map(|link| link.parse::<Link>());
-    let server = match link.transpose().map_err(Refusal::setting)? {
+    let link = match called {
+        Some(Callee::Link(link)) => Some(link.parse::<Link>().map_err(Refusal::setting)?),
+        Some(Callee::Name(_)) | None => None,
+    };
+    let server = match link {
         Some(link) => link.server().parse().map_err(|error: ServerUrlError| Refusal::setting(error.to_string()))?,
         None => options.peer.server.clone(),
     };
@@ -522,6 +532,9 @@ fn watch_signals(mail: Sender<Mail>, console: Console) -> io::Result<Arc<AtomicB
     });
     Ok(is_serving)
 }
+
+/// What is said of a word that is no name.
+const NO_NAME: &str = "a name in quotes is as it was shown, such as \"a%20b\"";
 
 /// What exit codes mean.
 const EXIT_CODES: &str = "\

@@ -13,10 +13,14 @@ use serde_json::value::RawValue;
 /// The path on which the server takes WebSocket upgrades.
 pub const WEBSOCKET_PATH: &str = "/ws";
 
-/// Whether a user can have this name: 1 to 64 bytes of UTF-8 without control characters.
+/// Whether a user can have this name: 1 to 64 bytes of UTF-8 without control characters, which do not begin as a link does.
 pub fn is_username(name: &str) -> bool {
-    (1..=MAX_USERNAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control)
+    let is_link = name.starts_with(LINK_SCHEME);
+    (1..=MAX_USERNAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control) && !is_link
 }
+
+/// How a link to a user begins. It says at which server they are, so it must not be taken for a name, nor a name for it.
+pub const LINK_SCHEME: &str = "lowkey://";
 
 /// The longest username, in bytes.
 pub const MAX_USERNAME_BYTES: usize = 64;

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::callee::Callee;
 use super::harmless::{first_word, name, read_name};
 use crate::options::switch::is_on;
 
@@ -22,7 +23,7 @@ pub enum Command {
     /// Call a peer, or turn to the chat that is open with it.
     Connect {
         /// Its name or its link.
-        peer: String,
+        peer: Callee,
     },
     /// Take a request; without a name and a number, the only one.
     Accept {
@@ -169,7 +170,7 @@ impl Command {
         let (name, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
         let name = SYNONYMS.iter().find(|(other, _)| *other == name).map_or(name, |(_, name)| name);
         let (first, further) = first_word(rest);
-        let Some(word) = read_name(first) else {
+        let Some((word, callee)) = read_name(first).zip(Callee::read(first)) else {
             return Self::Mistake(format!("{first} is no name: one in quotes is as it was shown, such as \"a%20b\""));
         };
         // In quotes it is a name, and nothing else.
@@ -181,7 +182,7 @@ impl Command {
             ("msg", Some(peer), text) if !text.is_empty() => {
                 Self::Send { peer: Some(peer), text: text.to_owned(), id: None }
             }
-            ("connect", Some(peer), "") => Self::Connect { peer },
+            ("connect", Some(_), "") => Self::Connect { peer: callee },
             ("accept", peer, "") => Self::Accept { peer, number },
             ("decline", peer, "") => Self::Decline { peer, number },
             ("to", Some(peer), "") => Self::To { peer },
@@ -237,7 +238,8 @@ impl Command {
     /// Whom it names.
     pub fn peer_mut(&mut self) -> Option<&mut String> {
         match self {
-            Self::Connect { peer } | Self::To { peer } | Self::Trust { peer, .. } => Some(peer),
+            Self::Connect { peer: Callee::Link(_) } => None,
+            Self::Connect { peer: Callee::Name(peer) } | Self::To { peer } | Self::Trust { peer, .. } => Some(peer),
             Self::Forget { peer } | Self::Unblock { peer } => Some(peer),
             Self::Send { peer, .. } | Self::Accept { peer, .. } | Self::Decline { peer, .. } => peer.as_mut(),
             Self::Retry { peer } | Self::Leave { peer } | Self::Block { peer } => peer.as_mut(),
@@ -482,7 +484,7 @@ mod tests {
             ("//quit now", Command::text("/quit now")),
             ("/msg bob  two words ", msg("two words")),
             ("/msg bob /quit", msg("/quit")),
-            ("/connect  bob ", Command::Connect { peer: bob() }),
+            ("/connect  bob ", Command::Connect { peer: Callee::Name(bob()) }),
             ("/accept", Command::Accept { peer: None, number: None }),
             ("/accept bob", Command::Accept { peer: Some(bob()), number: None }),
             ("/decline bob", Command::Decline { peer: Some(bob()), number: None }),
@@ -528,8 +530,10 @@ mod tests {
             ("/exit", Command::Quit),
             ("/h", Command::Help { about: None }),
             ("/?", Command::Help { about: None }),
-            ("/call bob", Command::Connect { peer: bob() }),
-            ("/query bob", Command::Connect { peer: bob() }),
+            ("/connect lowkey://x/b#k", Command::Connect { peer: Callee::Link("lowkey://x/b#k".to_owned()) }),
+            ("/connect \"lowkey%3A//x\"", Command::Connect { peer: Callee::Name("lowkey://x".to_owned()) }),
+            ("/call bob", Command::Connect { peer: Callee::Name(bob()) }),
+            ("/query bob", Command::Connect { peer: Callee::Name(bob()) }),
             ("/names", Command::Who),
         ] {
             assert_eq!(Command::parse(line), command, "{line}");

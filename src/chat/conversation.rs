@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
+use super::callee::Callee;
 use super::command::Command;
 use super::flood::Flood;
 use super::people::People;
@@ -338,11 +339,11 @@ impl Conversation {
             },
             Command::Send { peer: Some(peer), text, id } => self.message(peer, Text { text, id }),
             Command::Paste(text) => self.paste(text),
-            Command::Connect { peer } if peer.starts_with("lowkey://") => match peer.parse::<Link>() {
+            Command::Connect { peer: Callee::Link(link) } => match link.parse::<Link>() {
                 Ok(link) => self.connect_by(&link),
                 Err(reason) => self.refuse(reason),
             },
-            Command::Connect { peer } => self.connect(peer),
+            Command::Connect { peer: Callee::Name(peer) } => self.connect(peer),
             Command::To { peer } => self.to(peer),
             Command::Retry { peer } => self.retry(peer),
             Command::Accept { peer, number } => self.answer(peer, number, true),

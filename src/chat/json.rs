@@ -183,6 +183,7 @@ fn reason_name(reason: &CloseReason) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::callee::Callee;
     use crate::peer::keys::KeyPair;
     use crate::peer::trust::{Known, SafetyNumber};
 
@@ -215,7 +216,7 @@ mod tests {
         for (line, expected) in [
             (r#"{"command":"send","peer":"bob","text":"/quit","id":"7"}"#, send(Some("bob"), Some("7"))),
             (r#"{"command":"send","text":"/quit"}"#, send(None, None)),
-            (r#"{"command":"connect","peer":"bob"}"#, Command::Connect { peer: "bob".to_owned() }),
+            (r#"{"command":"connect","peer":"bob"}"#, Command::Connect { peer: Callee::Name("bob".to_owned()) }),
             (r#"{"command":"who"}"#, Command::Who),
             (r#"{"command":"quit"}"#, Command::Quit),
         ] {

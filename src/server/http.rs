@@ -10,7 +10,7 @@ use percent_encoding::percent_decode;
 use sha1::{Digest, Sha1};
 use subtle::ConstantTimeEq;
 
-use crate::protocol::{MAX_USERNAME_BYTES, WEBSOCKET_PATH};
+use crate::protocol::{LINK_SCHEME, MAX_USERNAME_BYTES, WEBSOCKET_PATH};
 
 /// What a request head gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -308,6 +308,9 @@ fn username(query: &str) -> Result<String, &'static str> {
     if username.chars().any(char::is_control) {
         return Err("the username has a control character");
     }
+    if username.starts_with(LINK_SCHEME) {
+        return Err("the username begins with lowkey://, as only a link does");
+    }
     Ok(username)
 }
 
@@ -481,6 +484,7 @@ mod tests {
             ("GET /ws?user=bob HTTP/1.1\r\n", WS, "400"),
             ("GET /ws?username=%ff HTTP/1.1\r\n", WS, "400"),
             ("GET /ws?username=a%00b HTTP/1.1\r\n", WS, "400"),
+            ("GET /ws?username=lowkey%3A//x/b%23k HTTP/1.1\r\n", WS, "400"),
             ("GET /ws?username=bob HTTP/1.1\r\n", "", "426"),
             ("GET /ws?username=bob HTTP/1.0\r\n", WS, "426"),
             ("POST /ws?username=bob HTTP/1.1\r\n", WS, "405"),

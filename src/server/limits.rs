@@ -173,7 +173,7 @@ pub const TABLE: [(&str, &str, &str, &str); 27] = [
     ("open sessions begun by one name", "1,000", "", "RATE_LIMITED"),
     ("names kept for who was lost", "60 s, 100,000 names", "", "the oldest is free"),
     ("the token of a name", "128 bytes", "", "400"),
-    ("a username", "1 to 64 bytes", "", "400; so for control characters"),
+    ("a username", "1 to 64 bytes", "", "400; so for control characters, and where it begins with `lowkey://`"),
 ];
 
 /// An amount per time, and how much of it may come at once.
