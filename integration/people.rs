@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use lowkey::peer::{CloseReason, Event};
 use serde_json::json;
@@ -53,6 +54,106 @@ fn an_identity_moves_to_another_device_and_replaces_none() {
     fs::write(&file, "alice nonsense\n").unwrap();
     let (code, _, errors) = run(&Folder::new("identity-none"), &["identity", "import", path]);
     assert!(code == 2 && errors[0].contains("this is no identity"), "{errors:?}");
+}
+
+#[test]
+fn a_link_that_leads_nowhere_from_elsewhere_is_said_to_be_one() {
+    let home = Folder::new("identity-local");
+    for (server, is_local) in [("ws://localhost:8080", true), ("ws://[::1]:8080", true), ("wss://chat.example", false)]
+    {
+        let (code, out, errors) = run(&home, &["--server", server, "--name", "alice", "identity"]);
+        let is_told = errors.iter().any(|line| line.starts_with("* this link is good on this machine alone"));
+        assert!(code == 0 && out[3].starts_with("link  lowkey://") && is_told == is_local, "{server} {errors:?}");
+    }
+}
+
+/// Ends with a sentence, in which no library and no system speaks.
+fn refused_in_words(home: &Folder, arguments: &[&str], words: &str) {
+    let (code, _, errors) = run(home, arguments);
+    let line = errors.last().map_or("", String::as_str);
+    assert!(code == 2 && errors.len() == 1 && line.contains(words), "{arguments:?} {code} {errors:?}");
+    for foreign in
+        ["os error", "No such file", "invalid digit", "unrecognized", "unexpected argument", "UTF-8 sequence"]
+    {
+        assert!(!line.contains(foreign), "{line}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_said_in_words_of_ours() {
+    let alice = ["--name", "alice", "--server", "ws://localhost:1", "-e", "/quit"];
+    let home = Folder::new("trouble");
+    refused_in_words(&home, &["identity", "import", "/nope"], "/nope: it, or the folder for it, is not there");
+    refused_in_words(&home, &["identity", "import", home.path()], "it is a folder");
+    let binary = home.0.join("binary");
+    fs::write(&binary, [0xff, 0xfe]).unwrap();
+    refused_in_words(&home, &["identity", "import", binary.to_str().unwrap()], "it is no text in UTF-8");
+    run(&home, &["--name", "alice", "identity"]);
+    refused_in_words(
+        &home,
+        &["--name", "alice", "identity", "export", "/nope/x"],
+        "or the folder for it, is not there",
+    );
+    refused_in_words(&home, &["--access-token-file", "/nope", "--name", "alice"], "there is no such file");
+    let folder = home.0.join(".config/lowkey");
+    fs::create_dir_all(folder.join("config.toml")).unwrap();
+    refused_in_words(&home, &alice, "config.toml: it is a folder, and no regular file");
+    refused_in_words(&home, &["config", "set", "strict", "on"], "config.toml: it is a folder, and no regular file");
+    let other = Folder::new("trouble-home");
+    fs::write(other.0.join(".config"), "").unwrap();
+    refused_in_words(&other, &["config", "get", "name"], "a part of that path is a file");
+    refused_in_words(&other, &["config", "set", "name", "alice"], "a part of that path is a file");
+}
+
+#[test]
+fn a_pipe_or_a_device_in_the_place_of_a_file_is_refused_at_once() {
+    let home = Folder::new("pipes");
+    let (folder, pipe) = (home.0.join(".config/lowkey"), home.0.join("pipe"));
+    fs::create_dir_all(&folder).unwrap();
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(home.0.join("socket")).unwrap();
+    let start = ["--name", "alice", "--server", "ws://localhost:1", "-e", "/quit"];
+    let cases: [(&str, &[&str]); 9] = [
+        ("config.toml", &["config", "get", "name"]),
+        ("config.toml", &["config", "set", "name", "alice"]),
+        ("config.toml.lock", &["config", "set", "name", "alice"]),
+        ("config.toml", &start),
+        ("known_peers", &start),
+        ("blocked", &start),
+        ("aliases", &start),
+        ("token", &start),
+        ("identity-alice", &start),
+    ];
+    for target in [&pipe, &home.0.join("socket"), Path::new("/dev/zero")] {
+        for (file, arguments) in cases {
+            // A lock stays when its holder has ended.
+            let _ = fs::remove_file(folder.join(file));
+            std::os::unix::fs::symlink(target, folder.join(file)).unwrap();
+            refused_in_words(&home, arguments, &format!("{file}: it is a pipe, a socket or a device, and no regular"));
+            fs::remove_file(folder.join(file)).unwrap();
+        }
+    }
+    // What is not needed to start says so when it is, or is done without.
+    for file in ["log", "history"] {
+        std::os::unix::fs::symlink(&pipe, folder.join(file)).unwrap();
+    }
+    let (_, _, errors) = run(&home, &["--name", "alice", "--server", "ws://localhost:1", "-e", "/log", "-e", "/quit"]);
+    assert!(errors.iter().any(|line| line.contains("log: it is a pipe")), "{errors:?}");
+}
+
+#[test]
+fn an_access_token_may_come_by_a_pipe() {
+    let home = Folder::new("token-pipe");
+    let pipe = home.0.join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let writer = {
+        let pipe = pipe.clone();
+        std::thread::spawn(move || fs::write(pipe, "hunter 2\n").unwrap())
+    };
+    let file = pipe.to_str().unwrap();
+    // It was read: what is wrong with the token is said.
+    refused_in_words(&home, &["--name", "alice", "--access-token-file", file, "-e", "/quit"], "pipe: ");
+    writer.join().unwrap();
 }
 
 #[test]

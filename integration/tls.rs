@@ -53,11 +53,14 @@ fn whatever_listens_in_place_of_a_server_is_told_in_words_with_what_to_do() {
     };
     let other = rcgen::CertificateParams::new(vec!["other.example".to_owned()]).unwrap();
     let tls = [
-        (trusted(authority, "authority"), "is not fit for a server"),
+        (trusted(authority, "authority"), "make one without CA:TRUE, and name it by SSL_CERT_FILE=FILE"),
         (trusted(old, "old"), "has expired"),
         (trusted(early, "early"), "is not valid yet"),
         (trusted(other, "other"), "is for another name"),
-        ((untrusted, String::new()), "was issued by nobody whom this machine trusts"),
+        (
+            (untrusted, String::new()),
+            "whom this machine trusts; if the server is your own, name its certificate, or its issuer's, by SSL_CERT_FILE=FILE",
+        ),
     ];
     let tls = tls.map(|((port, file), words)| (format!("wss://localhost:{port}"), file, words));
     let plain = |bytes, words| (format!("ws://127.0.0.1:{}", answering(bytes)), String::new(), words);

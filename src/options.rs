@@ -157,7 +157,7 @@ impl PeerOptions {
             (Some(token), None) => token.secret(),
             (None, Some(path)) => {
                 let said = |error| format!("{}: {error}", path.display());
-                let text = permissions::read(path, true)?.ok_or_else(|| said("there is no such file"))?;
+                let text = permissions::read_any(path, true)?.ok_or_else(|| said("there is no such file"))?;
                 text.trim().parse().map(|token: AccessToken| token.secret()).map_err(said)?
             }
         };

@@ -6,6 +6,7 @@
 mod files;
 pub mod permissions;
 pub mod transcript;
+pub mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -53,10 +54,10 @@ impl Profile {
     /// # Errors
     /// What `change` says, or the file cannot be read or written.
     pub fn change_config(&self, change: impl FnOnce(&str) -> Result<String, String>) -> Result<(), String> {
-        let said = |error: &dyn fmt::Display| format!("{}: {error}", self.path().display());
-        let _lock = files::lock(&self.folder, CONFIG).map_err(|error| said(&error))?;
-        let text = change(&self.config()?.unwrap_or_default()).map_err(|error| said(&error))?;
-        files::write(&self.folder, CONFIG, &text).map_err(|error| said(&error))
+        let path = self.path();
+        let _lock = files::lock(&self.folder, CONFIG).map_err(|error| trouble::said(&path, &error))?;
+        let text = change(&self.config()?.unwrap_or_default()).map_err(|why| format!("{}: {why}", path.display()))?;
+        files::write(&self.folder, CONFIG, &text).map_err(|error| trouble::said(&path, &error))
     }
 
     /// The secret that this user's names are held with at a server, made on the first call.
@@ -104,7 +105,7 @@ impl Profile {
         }
         let text = Zeroizing::new(format!("{}\n", *identity.secret_to_base64()));
         files::create(&self.folder, &format!("identity-{name}"), &text)
-            .map_err(|error| format!("{}: {error}", path.display()))?;
+            .map_err(|error| trouble::said(&path, &error))?;
         // Another program may have been quicker.
         if self.identity(name)?.public() == identity.public() { Ok(()) } else { Err(is_there()) }
     }
@@ -136,7 +137,7 @@ impl Profile {
     /// # Errors
     /// The file cannot be read, understood or written.
     pub fn change_known_peers(&self, change: impl FnOnce(&mut KnownPeers)) -> Result<(), String> {
-        let said = |error: io::Error| format!("{}: {error}", self.folder.join(KNOWN_PEERS).display());
+        let said = |error: io::Error| trouble::said(&self.folder.join(KNOWN_PEERS), &error);
         let _lock = files::lock(&self.folder, KNOWN_PEERS).map_err(said)?;
         let mut peers = self.known_peers()?;
         change(&mut peers);
@@ -175,7 +176,7 @@ impl Profile {
     /// # Errors
     /// The file cannot be read, understood or written.
     pub fn change_aliases(&self, change: impl FnOnce(&mut BTreeMap<(String, String), String>)) -> Result<(), String> {
-        let said = |error: io::Error| format!("{}: {error}", self.folder.join(ALIASES).display());
+        let said = |error: io::Error| trouble::said(&self.folder.join(ALIASES), &error);
         let _lock = files::lock(&self.folder, ALIASES).map_err(said)?;
         let mut aliases = self.aliases()?;
         change(&mut aliases);
@@ -192,7 +193,7 @@ impl Profile {
     /// # Errors
     /// The file cannot be read or written.
     pub fn change_blocked(&self, change: impl FnOnce(&mut BTreeSet<String>)) -> Result<(), String> {
-        let said = |error: io::Error| format!("{}: {error}", self.folder.join(BLOCKED).display());
+        let said = |error: io::Error| trouble::said(&self.folder.join(BLOCKED), &error);
         let _lock = files::lock(&self.folder, BLOCKED).map_err(said)?;
         let mut blocked = self.blocked()?;
         change(&mut blocked);
@@ -217,15 +218,17 @@ impl Profile {
         if let Some(text) = self.read(file, true)?.filter(is_there) {
             return Ok(text);
         }
-        let said = |error: &dyn fmt::Display| format!("{}: {error}", self.folder.join(file).display());
+        let path = self.folder.join(file);
         let secret = make();
         // With room for all of it, so that no part is left behind where it has grown out of its place.
         let mut text = Zeroizing::new(String::with_capacity(secret.len() + 1));
         text.push_str(&secret);
         text.push('\n');
-        files::create(&self.folder, file, &text).map_err(|error| said(&error))?;
+        files::create(&self.folder, file, &text).map_err(|error| trouble::said(&path, &error))?;
         // It is there now, be it by another program that was quicker.
-        self.read(file, true)?.filter(is_there).ok_or_else(|| said(&"it was made, and is not there"))
+        self.read(file, true)?
+            .filter(is_there)
+            .ok_or_else(|| format!("{}: it was made, and is not there", path.display()))
     }
 
     /// Whether there is something of this name, be it a link that leads nowhere.
@@ -238,7 +241,7 @@ impl Profile {
     /// # Errors
     /// The file cannot be written.
     pub fn add_to_log(&self, entry: &transcript::Entry) -> Result<(), String> {
-        let said = |error| format!("{}: {error}", self.folder.join(LOG).display());
+        let said = |error: io::Error| trouble::said(&self.folder.join(LOG), &error);
         files::append(&self.folder, LOG, &entry.to_line()).map_err(said)
     }
 
@@ -248,7 +251,7 @@ impl Profile {
     /// The file cannot be read.
     pub fn last_of_log(&self) -> Result<String, String> {
         let path = self.folder.join(LOG);
-        files::read_end(&path, LOG_END).map_err(|error| format!("{}: {error}", path.display()))
+        files::read_end(&path, LOG_END).map_err(|error| trouble::said(&path, &error))
     }
 
     /// Where the settings are.

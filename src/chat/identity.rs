@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use super::people;
 use crate::options::{self, PeerOptions, config};
 use crate::peer::keys::KeyPair;
 use crate::peer::trust::Link;
-use crate::profile::{Profile, Username};
+use crate::profile::{Profile, Username, trouble};
+use crate::stderr::say;
 
 /// What to do with the identity.
 #[derive(Debug, clap::Subcommand)]
@@ -49,14 +51,18 @@ fn show(options: &PeerOptions, profile: &Profile) -> Result<String, String> {
     let (host, is_plain) = (options.server.place(), options.server.is_plain());
     let link = match host.contains('/') {
         true => "none, since it has no place for the path of this server's URL".to_owned(),
-        false => Link { host, is_plain, name: name.to_string(), identity }.to_string(),
+        false => {
+            let link = Link { host, is_plain, name: name.to_string(), identity };
+            people::local(&link).into_iter().for_each(|words| say(format!("* {words}")));
+            link.to_string()
+        }
     };
     let file = profile.identity_path(name.as_str());
     Ok(format!("name  {name}\nkey   {}\nfile  {}\nlink  {link}\n", identity.to_base64(), file.display()))
 }
 
 fn export(file: &Path, name: &Username, profile: &Profile) -> Result<String, String> {
-    let said = |error: io::Error| format!("{}: {error}", file.display());
+    let said = |error: io::Error| trouble::said(file, &error);
     if !profile.has_identity(name.as_str()) {
         return Err(format!("there is no identity of {name} yet; it is made when you first chat"));
     }
@@ -85,7 +91,7 @@ fn import(file: &Path, options: &PeerOptions, profile: &Profile) -> Result<Strin
         true => io::stdin().take(MAX_EXPORT).read_to_string(&mut text),
         false => std::fs::File::open(file).and_then(|file| file.take(MAX_EXPORT).read_to_string(&mut text)),
     };
-    read.map_err(|error| format!("{}: {error}", file.display()))?;
+    read.map_err(|error| trouble::said(file, &error))?;
     let no_identity = || format!("{}: this is no identity that was exported", file.display());
     let words: Vec<&str> = text.split_whitespace().collect();
     // A file that lowkey keeps has the key alone.

@@ -100,10 +100,13 @@ fn tls(error: &rustls::Error) -> String {
             "the server's certificate is for another name; is the address spelled right?"
         }
         CertificateError::UnknownIssuer => {
-            "the server's certificate was issued by nobody whom this machine trusts; a private issuer can be added to the system's"
+            "the server's certificate was issued by nobody whom this machine trusts; if the server is your own, name its certificate, or its issuer's, by SSL_CERT_FILE=FILE, in PEM"
         }
         CertificateError::Revoked => "the server's certificate was taken back by its issuer; ask who runs it",
-        _ => "the server's certificate is not fit for a server; ask who runs it for one that an authority has issued",
+        // Most of all, a self-signed one that says that it is an issuer's.
+        _ => {
+            "the server's certificate is not fit for a server; ask who runs it for one that an authority has issued; if the server is your own, make one without CA:TRUE, and name it by SSL_CERT_FILE=FILE, in PEM"
+        }
     }
     .to_owned()
 }

@@ -1,16 +1,22 @@
 //! How the files of a profile are read and written: as a whole, by one program at a time, and readable by their user alone.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+
+use super::trouble::{self, A_FOLDER, NO_FILE};
 
 /// Whoever changes the same file at the same time waits as long as what comes back is held.
 pub fn lock(folder: &Path, name: &str) -> io::Result<File> {
     create_folder(folder)?;
     let path = folder.join(format!("{name}.lock"));
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
-    lock.lock()?;
+    // Whoever is told names the file that is to be changed.
+    let said = |error: io::Error| io::Error::new(error.kind(), format!("its lock, {}", trouble::said(&path, &error)));
+    let lock = open(&path, OpenOptions::new().create(true).truncate(false).write(true).mode(0o600)).map_err(said)?;
+    lock.lock().map_err(said)?;
     Ok(lock)
 }
 
@@ -48,13 +54,13 @@ pub fn create(folder: &Path, name: &str, text: &str) -> io::Result<()> {
 /// Appends to a file, which is made if it is not there.
 pub fn append(folder: &Path, name: &str, text: &str) -> io::Result<()> {
     create_folder(folder)?;
-    let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(folder.join(name))?;
+    let mut file = open(&folder.join(name), OpenOptions::new().create(true).append(true).mode(0o600))?;
     file.write_all(text.as_bytes())
 }
 
 /// The end of a file, of so many bytes at most; nothing where there is none. It may begin within a line.
 pub fn read_end(path: &Path, length: u64) -> io::Result<String> {
-    let mut file = match File::open(path) {
+    let mut file = match open(path, OpenOptions::new().read(true)) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(String::new()),
         file => file?,
     };
@@ -62,6 +68,33 @@ pub fn read_end(path: &Path, length: u64) -> io::Result<String> {
     let mut bytes = Vec::new();
     file.take(length).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Opens a regular file, without waiting for whoever is at the other end of a pipe. What is looked at is the open file, so that
+/// nobody can put another in its place in between.
+///
+/// # Errors
+/// It is something else: to read or write that could last for ever, or do something else than to read and write. The null
+/// device, which some lead a file to that they do not want, is let pass.
+pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let opened = options.custom_flags(OFlag::O_NONBLOCK.bits()).open(path);
+    let metadata = match &opened {
+        Ok(file) => file.metadata(),
+        // A pipe that nobody reads, or a socket, does not open; what the system says of that is no help.
+        Err(_) => fs::metadata(path),
+    };
+    match metadata {
+        Ok(metadata) if metadata.is_dir() => Err(io::Error::new(ErrorKind::IsADirectory, A_FOLDER)),
+        Ok(metadata) if !metadata.is_file() && !is_null(&metadata) => {
+            Err(io::Error::new(ErrorKind::InvalidInput, NO_FILE))
+        }
+        _ => opened,
+    }
+}
+
+fn is_null(metadata: &Metadata) -> bool {
+    let is_it = |null: Metadata| null.rdev() == metadata.rdev();
+    metadata.file_type().is_char_device() && fs::metadata("/dev/null").is_ok_and(is_it)
 }
 
 pub fn create_folder(folder: &Path) -> io::Result<()> {

@@ -2,23 +2,37 @@
 //! ssh looks at its own. What is looked at is the open file, so that nobody can put another in its place in between.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, Metadata};
-use std::io::{ErrorKind, Read};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
+use super::{files, trouble};
 use crate::stderr::say;
 
-/// The text of a file; `None` where there is none. It is not left in memory.
+/// The text of a regular file; `None` where there is none. It is not left in memory.
+///
+/// # Errors
+/// It is something else, cannot be read, or others could have written it; for people.
+pub fn read(path: &Path, holds_secret: bool) -> Result<Option<Zeroizing<String>>, String> {
+    read_opened(path, files::open(path, OpenOptions::new().read(true)), holds_secret)
+}
+
+/// As [`read`], and what is there may be a pipe, whose other end is waited for: the user has named it, as with a shell's
+/// `<(COMMAND)`.
 ///
 /// # Errors
 /// It cannot be read, or others could have written it; for people.
-pub fn read(path: &Path, holds_secret: bool) -> Result<Option<Zeroizing<String>>, String> {
-    let said = |error: std::io::Error| format!("{}: {error}", path.display());
-    let mut file = match File::open(path) {
+pub fn read_any(path: &Path, holds_secret: bool) -> Result<Option<Zeroizing<String>>, String> {
+    read_opened(path, File::open(path), holds_secret)
+}
+
+fn read_opened(path: &Path, opened: io::Result<File>, holds_secret: bool) -> Result<Option<Zeroizing<String>>, String> {
+    let said = |error: io::Error| trouble::said(path, &error);
+    let mut file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound && fs::symlink_metadata(path).is_ok() => {
             let advice = "remove the link, or make the file that it is to lead to";
