@@ -91,3 +91,53 @@ fn a_name_that_no_user_can_have_is_not_heard() {
         assert_eq!(engine.dropped(), before + 1, "{name:?}");
     }
 }
+
+/// What the engine does where the server says that it has refused something for `target`.
+fn refused(engine: &mut Engine, target: &str, now: Instant) -> Vec<Output> {
+    let payload = serde_json::json!({ "code": "RATE_LIMITED", "message": "too much", "target": target });
+    let error = serde_json::json!({ "type": "error", "payload": payload }).to_string();
+    engine.handle(Input::Signal(error), now)
+}
+
+/// Whether a call of the user's goes out at once.
+fn goes_out(engine: &mut Engine, peer: &str, now: Instant) -> bool {
+    let asks = |output: Output| matches!(output, Output::Signal(text) if text.contains("session:connect"));
+    engine.handle(Input::Connect { peer: peer.to_owned() }, now).into_iter().any(asks)
+}
+
+#[test]
+fn strangers_who_hang_up_do_not_make_our_own_calls_slower() {
+    let (mut engine, now) = (alice(&[]), Instant::now());
+    for number in 0..100 {
+        let stranger = format!("stranger{number}");
+        assert_eq!(calls(&mut engine, &stranger), [&*stranger]);
+        engine.handle(Input::Accept { peer: stranger.clone() }, now);
+        let key = serde_json::json!({ "publicKey": KeyPair::generate().public().to_base64() });
+        let key = serde_json::json!({ "type": "key:exchange", "sender": stranger, "payload": key }).to_string();
+        engine.handle(Input::Signal(key), now);
+        engine.handle(Input::Leave { peer: stranger.clone() }, now);
+        refused(&mut engine, &stranger, now);
+    }
+    assert!(goes_out(&mut engine, "bob", now));
+    refused(&mut engine, "bob", now);
+    assert!(!goes_out(&mut engine, "carol", now), "this was a call of ours");
+    let later = now + std::time::Duration::from_secs(30);
+    engine.handle(Input::Tick, later);
+    assert!(goes_out(&mut engine, "dave", later));
+}
+
+#[test]
+fn a_relay_that_is_refused_in_mid_call_does_not_end_the_call() {
+    let (mut engine, now) = (alice(&[]), Instant::now());
+    assert_eq!(calls(&mut engine, "bob"), ["bob"]);
+    engine.handle(Input::Accept { peer: "bob".to_owned() }, now);
+    let key = serde_json::json!({ "publicKey": KeyPair::generate().public().to_base64() });
+    let key = serde_json::json!({ "type": "key:exchange", "sender": "bob", "payload": key }).to_string();
+    let done = engine.handle(Input::Signal(key), now);
+    assert!(done.iter().any(|output| matches!(output, Output::Event(Event::KeysExchanged { .. }))), "{done:?}");
+    assert_eq!(refused(&mut engine, "bob", now), []);
+    assert!(!engine.is_idle());
+    // If it was more than a candidate, the call's own deadline tells.
+    let ended = engine.handle(Input::Tick, now + std::time::Duration::from_secs(60));
+    assert!(ended.iter().any(|output| matches!(output, Output::Event(Event::Closed { .. }))), "{ended:?}");
+}

@@ -89,12 +89,12 @@ impl Engine {
         let of_connect = matches!(&*error.code, "USER_OFFLINE" | "INVALID_TARGET");
         // Another server than ours does not say whom the error is about. It answers connects in their order, and of
         // relays no more can be said than that there is just one that may have failed.
+        let mut is_of_call = false;
         let peer = match error.target {
             Some(target) => {
                 // Whatever the error, a call that has not got further was answered by it.
-                let is_calling = |call: &Call| matches!(call.stage, Stage::Calling);
-                if of_connect || self.calls.get(&target).is_some_and(is_calling) {
-                    self.take_unanswered(&target);
+                if of_connect || self.is_calling(&target) {
+                    is_of_call = self.take_unanswered(&target);
                 }
                 Some(target)
             }
@@ -106,10 +106,16 @@ impl Engine {
             None => None,
         };
         if error.code == RATE_LIMITED {
-            self.pacing.slow_down(now);
-            // A call that was refused for that is made again when there is room, and is no failure.
-            if let Some(peer) = peer.as_ref().filter(|peer| self.is_calling(peer)) {
-                return self.call_later(peer, now, out);
+            // What was said to others is no call: whoever calls us and hangs up does not make our own calls fewer.
+            if is_of_call {
+                self.pacing.slow_down(now);
+            }
+            match peer.as_ref().and_then(|peer| Some((peer, &self.calls.get(peer)?.stage))) {
+                // A call that was refused for that is made again when there is room, and is no failure.
+                Some((peer, Stage::Calling)) => return self.call_later(peer, now, out),
+                // Mostly it was one of several candidates. If it was more, the call's own deadline tells.
+                Some((_, Stage::Negotiating(_) | Stage::Proving(_))) => return,
+                _ => {}
             }
         }
         let reason = match &*error.code {
