@@ -41,15 +41,20 @@ impl Candidate {
     pub fn read(text: &str) -> Option<Self> {
         let text = text.trim();
         let text = text.strip_prefix("a=").unwrap_or(text);
-        let mut words = text.strip_prefix("candidate:").unwrap_or(text).split_ascii_whitespace();
+        let text = match text.split_once(':') {
+            Some((name, value)) if name.eq_ignore_ascii_case("candidate") => value,
+            _ => text,
+        };
+        let mut words = text.split_ascii_whitespace();
         let foundation = words.next().filter(|foundation| is_token(foundation, MAX_FOUNDATION))?.to_owned();
         let component = words.next()?;
         let transport = words.next()?;
         let priority = words.next()?.parse().ok()?;
         let address = Address::read(words.next()?)?;
         let port = words.next()?.parse().ok().filter(|port| *port != 0)?;
-        let is_fit = component == "1" && transport.eq_ignore_ascii_case("udp") && words.next()? == "typ";
-        let kind = match words.next()? {
+        let is_fit =
+            component == "1" && transport.eq_ignore_ascii_case("udp") && words.next()?.eq_ignore_ascii_case("typ");
+        let kind = match words.next()?.to_ascii_lowercase().as_str() {
             "host" => Kind::Host,
             "srflx" | "prflx" => Kind::Reflexive,
             "relay" => Kind::Relayed,
@@ -278,6 +283,7 @@ mod tests {
                 "1 1 udp 1 203.0.113.1 65535 typ prflx",
                 "candidate:1 1 udp 1 203.0.113.1 65535 typ srflx raddr 0.0.0.0 rport 9",
             ),
+            ("CANDIDATE:1 1 UDP 1 192.0.2.1 1 TYP Host", "candidate:1 1 udp 1 192.0.2.1 1 typ host"),
             ("1 1 udp 1 A-b.Local 1 typ host", "candidate:1 1 udp 1 a-b.local 1 typ host"),
         ];
         for (text, written) in others {

@@ -99,7 +99,7 @@ impl Description {
         let credential = |name: &str, longest: usize| {
             find(name).filter(|value| is_token(value, longest)).map(str::to_owned).ok_or(Unfit::Credentials)
         };
-        let setup = match find("setup") {
+        let setup = match find("setup").map(str::to_ascii_lowercase).as_deref() {
             Some("active") => Setup::Active,
             Some("passive") => Setup::Passive,
             Some("holdconn") => return Err(Unfit::OnHold),
@@ -264,6 +264,8 @@ mod tests {
             ("a=setup:actpass", "a=setup:active", "a=setup:passive"),
             ("a=setup:active", "a=setup:active", "a=setup:passive"),
             ("a=setup:passive", "a=setup:passive", "a=setup:active"),
+            ("a=Setup:PASSIVE", "a=setup:passive", "a=setup:active"),
+            ("a=setup:Active", "a=setup:active", "a=setup:passive"),
             ("a=setup:whatever", "a=setup:active", "a=setup:passive"),
             ("a=tool:none", "a=setup:active", "a=setup:passive"),
         ] {
@@ -273,6 +275,7 @@ mod tests {
             assert_eq!(lines(&own.answer(&offer.frame(), &[]), "a=setup"), [answer], "{setup}");
             assert_eq!(lines(&own.offer(&[]), "a=setup"), ["a=setup:actpass"]);
         }
+        assert_eq!(Description::read(&with(&["a=setup:HoldConn"])), Err(Unfit::OnHold));
     }
 
     #[test]
