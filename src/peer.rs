@@ -617,6 +617,11 @@ impl Loop {
                 break;
             }
             let now = self.clock.now();
+            if self.clock.has_slept()
+                && let Some(signaling) = &mut self.signaling
+            {
+                signaling.wake(now);
+            }
             self.is_server_ready |= readiness.iter().any(|event| event.token() == SERVER);
             self.read_server(now);
             for receipt in self.taken.drain() {

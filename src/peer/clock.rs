@@ -2,7 +2,7 @@
 //! anybody in the meantime, which is no silence of theirs; so whoever it waits for gets the time anew that it was away.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A clock that whoever waits tells how long it is going to.
 #[derive(Debug, Default)]
@@ -14,12 +14,19 @@ struct State {
     due: Option<Instant>,
     /// How long the program has stood still, in all.
     absent: Duration,
+    /// How long that was, and what time it was by both clocks of the system's, when it was asked last whether it has.
+    asked: Option<(Duration, Instant, SystemTime)>,
 }
 
 impl Clock {
     /// What time it is.
     pub fn now(&self) -> Instant {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).now(Instant::now())
+    }
+
+    /// Whether the program, or the whole machine, has stood still since this was asked last.
+    pub fn has_slept(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).has_slept(Instant::now(), SystemTime::now())
     }
 
     /// Takes note that nothing is done for so long, unless something happens.
@@ -39,6 +46,16 @@ impl State {
         real.checked_sub(self.absent).unwrap_or(real)
     }
 
+    /// Where the machine itself sleeps, its clock stands still with it, but not that of the wall. That one may also have been set;
+    /// to believe in a sleep that was none does no harm.
+    fn has_slept(&mut self, real: Instant, wall: SystemTime) -> bool {
+        let before = self.asked.replace((self.absent, real, wall));
+        before.is_some_and(|(absent, real_before, wall_before)| {
+            let passed = real.saturating_duration_since(real_before);
+            self.absent > absent || wall.duration_since(wall_before).is_ok_and(|by_wall| by_wall >= passed + ABSENCE)
+        })
+    }
+
     fn waits(&mut self, duration: Duration, real: Instant) {
         // Several may wait, and the program sleeps as long as the last of them.
         self.due = self.due.max(real.checked_add(duration));
@@ -51,6 +68,22 @@ const ABSENCE: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sleep_of_the_program_or_of_the_machine_is_seen_once() {
+        let (start, wall) = (Instant::now(), SystemTime::now());
+        let seconds = Duration::from_secs;
+        let mut clock = State::default();
+        assert!(!clock.has_slept(start, wall));
+        assert!(!clock.has_slept(start + seconds(60), wall + seconds(60)), "nobody said how long it waits");
+        clock.waits(seconds(1), start + seconds(60));
+        clock.now(start + seconds(90));
+        assert!(clock.has_slept(start + seconds(90), wall + seconds(90)), "the program");
+        assert!(!clock.has_slept(start + seconds(91), wall + seconds(91)));
+        assert!(clock.has_slept(start + seconds(92), wall + seconds(900)), "the machine");
+        assert!(!clock.has_slept(start + seconds(93), wall + seconds(901)));
+        assert!(!clock.has_slept(start + seconds(94), wall), "a clock that is set back");
+    }
 
     #[test]
     fn time_stands_still_while_the_program_does_and_at_no_other_time() {

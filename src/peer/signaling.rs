@@ -37,7 +37,22 @@ pub enum Event {
 }
 
 /// What a dialling thread brings back.
-pub type Dialled = Result<Box<Socket>, String>;
+pub type Dialled = Result<Box<Socket>, NotDialled>;
+
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotDialled {
+    /// Why, for people.
+    pub reason: String,
+    /// How long the server wants to be left alone.
+    pub retry_after: Option<Duration>,
+}
+
+impl From<String> for NotDialled {
+    fn from(reason: String) -> Self {
+        Self { reason, retry_after: None }
+    }
+}
 
 /// A WebSocket to the server, in the clear or over TLS.
 pub type Socket = WebSocket<MaybeTlsStream<TcpStream>>;
@@ -53,6 +68,8 @@ pub struct Signaling {
     failures: u32,
     /// The last reason that was told, so that it is told once.
     told: Option<String>,
+    /// When the program has found last that it had stood still.
+    woken: Option<Instant>,
 }
 
 enum State {
@@ -71,7 +88,7 @@ impl Signaling {
     /// Seeks the server from the next [`tick`](Self::tick) on.
     pub fn new(login: Login, token: Token, now: Instant, post: impl Fn(Dialled) + Send + Sync + 'static) -> Self {
         let state = State::Waiting(Some(now));
-        Self { login, post: Arc::new(post), token, state, failures: 0, told: None }
+        Self { login, post: Arc::new(post), token, state, failures: 0, told: None, woken: None }
     }
 
     /// Dials at the next [`tick`](Self::tick), if the server is not there.
@@ -79,6 +96,12 @@ impl Signaling {
         if let State::Waiting(at) = &mut self.state {
             (*at, self.told) = (Some(now), None);
         }
+    }
+
+    /// Takes note that the program has stood still until now, as with a lid that was closed. What is found lost then was lost
+    /// meanwhile, and of all the server's clients this one alone comes back at this moment.
+    pub fn wake(&mut self, now: Instant) {
+        self.woken = Some(now);
     }
 
     /// When the next [`tick`](Self::tick) has something to do.
@@ -125,7 +148,10 @@ impl Signaling {
     pub fn dialled(&mut self, dialled: Dialled, now: Instant, registry: &Registry) -> Vec<Event> {
         let socket = match dialled {
             Ok(socket) => socket,
-            Err(reason) => return self.lose(reason, Loss::Ours, now, registry),
+            Err(NotDialled { reason, retry_after }) => {
+                let asked = retry_after.map_or(Duration::ZERO, |asked| as_asked(asked, fastrand::f64()));
+                return self.lose_for(reason, Loss::Ours, asked, now, registry);
+            }
         };
         let interests = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = registry.register(&mut SourceFd(&descriptor(&socket)), self.token, interests) {
@@ -210,14 +236,27 @@ impl Signaling {
     }
 
     fn lose(&mut self, reason: String, loss: Loss, now: Instant, registry: &Registry) -> Vec<Event> {
+        self.lose_for(reason, loss, Duration::ZERO, now, registry)
+    }
+
+    /// Loses the server, for so long at least.
+    fn lose_for(
+        &mut self,
+        reason: String,
+        loss: Loss,
+        at_least: Duration,
+        now: Instant,
+        registry: &Registry,
+    ) -> Vec<Event> {
         self.failures = match &self.state {
             State::Online { since, .. } if now.saturating_duration_since(*since) >= HELD => 1,
             _ => self.failures.saturating_add(1),
         };
-        let pause = match (&self.state, loss) {
-            (State::Online { .. }, Loss::Servers) => AFTER_SERVERS_END.mul_f64(fastrand::f64()),
-            _ => pause(self.failures, fastrand::f64()),
+        let loss = match &self.state {
+            State::Online { heard, .. } => loss.seen(*heard, self.woken),
+            _ => Loss::Ours,
         };
+        let pause = pause_after(loss, self.failures, fastrand::f64()).max(at_least);
         self.disconnect(registry);
         self.state = State::Waiting(Some(now + pause));
         debug!("server lost: {reason}; next try in {pause:?}");
@@ -252,6 +291,12 @@ enum Loss {
 }
 
 impl Loss {
+    /// Whose doing it is to one who has heard of the server last at one time and stood still until another. What is read at waking had
+    /// come before.
+    fn seen(self, heard: Instant, woken: Option<Instant>) -> Self {
+        if woken.is_some_and(|woken| heard <= woken + WAKING) { Self::Ours } else { self }
+    }
+
     fn of(error: &Error) -> Self {
         let is_servers = match error {
             Error::ConnectionClosed | Error::AlreadyClosed => true,
@@ -281,7 +326,8 @@ fn dial(login: &Login) -> Dialled {
         .for_user(&login.username)
         .into_client_request()
         .map_err(|error| unreached::why(&error, is_plain))?;
-    let secret = |value: &str| HeaderValue::from_str(value).map_err(|_| "a token has characters that no token has");
+    let secret =
+        |value: &str| HeaderValue::from_str(value).map_err(|_| "a token has characters that no token has".to_owned());
     request.headers_mut().insert("Lowkey-Token", secret(&login.name_token())?);
     if let Some(token) = &login.access_token {
         request.headers_mut().insert("Authorization", secret(&format!("Bearer {token}"))?);
@@ -295,8 +341,10 @@ fn dial(login: &Login) -> Dialled {
         .max_frame_size(Some(MAX_SIGNAL));
     let (websocket, _) = tungstenite::client_tls_with_config(request, stream, Some(config), Some(connector)).map_err(
         |error| match error {
-            HandshakeError::Failure(error) => unreached::why(&error, is_plain),
-            HandshakeError::Interrupted(_) => "the server does not answer; is the address right?".to_owned(),
+            HandshakeError::Failure(error) => {
+                NotDialled { reason: unreached::why(&error, is_plain), retry_after: unreached::retry_after(&error) }
+            }
+            HandshakeError::Interrupted(_) => "the server does not answer; is the address right?".to_owned().into(),
         },
     )?;
     socket.set_nonblocking(true).map_err(|error| unreached::io(&error))?;
@@ -328,6 +376,22 @@ fn pause(failures: u32, random: f64) -> Duration {
     longest.mul_f64(0.5 + random / 2.0)
 }
 
+/// The pause after a loss. To what the server ends again and again it is no use to come back soon.
+fn pause_after(loss: Loss, failures: u32, random: f64) -> Duration {
+    match loss {
+        Loss::Servers if failures > 1 => AFTER_SERVERS_END.mul_f64(random).max(pause(failures, random)),
+        Loss::Servers => AFTER_SERVERS_END.mul_f64(random),
+        Loss::Ours => pause(failures, random),
+    }
+}
+
+/// How long a server is left alone that asks for so long a time: no less, and up to half as much more, so that not all come back at
+/// the same moment; but there is a limit to what is granted.
+fn as_asked(asked: Duration, random: f64) -> Duration {
+    let shortest = asked.min(LONGEST_ASKED);
+    shortest + (shortest.mul_f64(1.5).min(LONGEST_ASKED) - shortest).mul_f64(random)
+}
+
 /// What the server says to a connection whose name has gone to a newer one (protocol 2.6).
 const REPLACED: &str = "replaced by new connection";
 
@@ -337,6 +401,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// The longest pause after the end of a connection that the server has ended; the shortest is none. A server that starts anew is
 /// sought by all its clients, and has so long to take them.
 const AFTER_SERVERS_END: Duration = Duration::from_secs(5);
+
+/// The longest pause that a server can ask for.
+const LONGEST_ASKED: Duration = Duration::from_secs(60);
+
+/// So long after waking, what is read may still be what had come before.
+const WAKING: Duration = Duration::from_secs(1);
 
 /// A connection that was held this long counts as good: after its loss, pauses begin anew.
 const HELD: Duration = Duration::from_secs(10);
@@ -360,7 +430,28 @@ const READS_AT_ONCE: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
+    use tungstenite::protocol::Role;
+
     use super::*;
+
+    fn signaling(now: Instant) -> Signaling {
+        let login = Login {
+            server: "ws://127.0.0.1:1".parse().unwrap(),
+            username: "alice".to_owned(),
+            secret: String::new(),
+            access_token: None,
+            proxy: None,
+        };
+        Signaling::new(login, Token(0), now, |_| {})
+    }
+
+    fn socket() -> Box<Socket> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        Box::new(WebSocket::from_raw_socket(MaybeTlsStream::Plain(stream), Role::Client, None))
+    }
 
     #[test]
     fn pauses_grow_to_a_limit_and_are_spread() {
@@ -368,6 +459,68 @@ mod tests {
         assert_eq!((milliseconds(1, 0.0), milliseconds(1, 1.0)), (250, 500));
         assert_eq!((milliseconds(3, 0.0), milliseconds(3, 1.0)), (1000, 2000));
         assert_eq!((milliseconds(u32::MAX, 0.0), milliseconds(u32::MAX, 1.0)), (15_000, 30_000));
+    }
+
+    #[test]
+    fn a_server_that_ends_each_connection_is_sought_less_and_less() {
+        let milliseconds = |failures, random| pause_after(Loss::Servers, failures, random).as_millis();
+        assert_eq!((milliseconds(1, 0.0), milliseconds(1, 1.0)), (0, 5000));
+        assert_eq!((milliseconds(2, 0.0), milliseconds(2, 1.0)), (500, 5000));
+        assert_eq!((milliseconds(5, 0.0), milliseconds(5, 1.0)), (4000, 8000));
+        assert_eq!((milliseconds(9, 0.0), milliseconds(9, 1.0)), (15_000, 30_000));
+    }
+
+    #[test]
+    fn what_is_lost_while_the_program_slept_is_sought_at_once() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(Loss::Servers.seen(at(9), None), Loss::Servers);
+        assert_eq!(Loss::Servers.seen(at(9), Some(at(10))), Loss::Ours);
+        assert_eq!(Loss::Servers.seen(at(10), Some(at(10))), Loss::Ours, "it had come before");
+        assert_eq!(Loss::Servers.seen(at(15), Some(at(10))), Loss::Servers);
+        assert_eq!(Loss::Ours.seen(at(15), Some(at(10))), Loss::Ours);
+        let mut signaling = signaling(start);
+        let registry = mio::Poll::new().unwrap();
+        signaling.state = State::Online { socket: socket(), since: start, heard: at(20), ping: at(25) };
+        signaling.wake(at(21));
+        let lost = signaling.lose("ended".to_owned(), Loss::Servers, at(21), registry.registry());
+        let [Event::Offline { retry_in: Some(pause), .. }] = &lost[..] else { panic!("{lost:?}") };
+        assert!((250..=500).contains(&pause.as_millis()), "{pause:?}");
+    }
+
+    #[test]
+    fn a_connection_that_was_held_for_long_makes_pauses_begin_anew() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut signaling = signaling(start);
+        let registry = mio::Poll::new().unwrap();
+        let mut lose = |since, now| {
+            signaling.state = State::Online { socket: socket(), since, heard: now, ping: now };
+            signaling.lose("ended".to_owned(), Loss::Servers, now, registry.registry());
+            match signaling.state {
+                State::Waiting(Some(until)) => until - now,
+                _ => panic!("it is sought"),
+            }
+        };
+        let pauses: Vec<_> = (0..9).map(|second| lose(at(second), at(second))).collect();
+        assert!(pauses[0] <= AFTER_SERVERS_END);
+        assert!(pauses[8] >= LONGEST_PAUSE / 2, "{pauses:?}");
+        assert!(lose(at(10), at(21)) <= AFTER_SERVERS_END);
+    }
+
+    #[test]
+    fn a_server_that_asks_for_time_gets_it() {
+        let asked = |seconds, random| as_asked(Duration::from_secs(seconds), random).as_secs();
+        assert_eq!((asked(20, 0.0), asked(20, 1.0)), (20, 30));
+        assert_eq!((asked(50, 0.0), asked(50, 1.0)), (50, 60));
+        assert_eq!((asked(7200, 0.0), asked(7200, 1.0)), (60, 60));
+        let now = Instant::now();
+        let mut signaling = signaling(now);
+        let registry = mio::Poll::new().unwrap();
+        let full = NotDialled { reason: "full".to_owned(), retry_after: Some(Duration::from_secs(20)) };
+        let lost = signaling.dialled(Err(full), now, registry.registry());
+        let [Event::Offline { retry_in: Some(pause), .. }] = &lost[..] else { panic!("{lost:?}") };
+        assert!((20..=30).contains(&pause.as_secs()), "{pause:?}");
     }
 
     #[test]

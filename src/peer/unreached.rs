@@ -1,6 +1,7 @@
 //! Why there is no server, in words for people and with what to do next: never a library's, nor a number of the system's. Pure.
 
 use std::io::{self, ErrorKind};
+use std::time::Duration;
 
 use rustls::CertificateError;
 use tungstenite::Error;
@@ -47,6 +48,14 @@ pub fn why(error: &Error, is_plain: bool) -> String {
         Error::Tls(_) => "TLS could not be agreed upon with the server".to_owned(),
         Error::Url(_) => "the server's address is none that can be reached".to_owned(),
     }
+}
+
+/// How long a server wants to be left alone that takes nobody now (RFC 9110, section 10.2.3), where it says so in seconds.
+pub fn retry_after(error: &Error) -> Option<Duration> {
+    let Error::Http(response) = error else { return None };
+    let is_busy = matches!(response.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
+    let seconds = response.headers().get(header::RETRY_AFTER).filter(|_| is_busy)?.to_str().ok()?;
+    Some(Duration::from_secs(seconds.trim().parse().ok()?))
 }
 
 /// Why reading, writing or connecting failed.
@@ -153,3 +162,21 @@ pub fn one_line(words: &str) -> String {
 
 /// How much of a server's error page is looked at, in bytes.
 const MAX_WORDS: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_server_may_say_how_long() {
+        let asked = |status: u16, value: &str| {
+            let response = Response::builder().status(status).header("Retry-After", value).body(None).unwrap();
+            retry_after(&Error::Http(Box::new(response))).map(|asked| asked.as_secs())
+        };
+        assert_eq!(asked(503, "7"), Some(7));
+        assert_eq!(asked(429, " 30 "), Some(30));
+        for (status, value) in [(503, "Fri, 31 Dec 1999 23:59:59 GMT"), (503, "-1"), (503, ""), (404, "7")] {
+            assert_eq!(asked(status, value), None, "{status} {value}");
+        }
+    }
+}
