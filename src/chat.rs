@@ -546,3 +546,18 @@ Exit codes:
   4  the other side could not be reached, or did not want to talk
   5  the other side is not who it was, or did not prove who it is
   6  --timeout is over";
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Subcommand};
+
+    use super::*;
+
+    #[test]
+    fn no_name_that_was_shown_is_a_command_on_the_command_line() {
+        let command = options::manual::About::augment_subcommands(Options::command());
+        let tasks: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        assert!(tasks.contains(&"listen") && tasks.contains(&"config"), "{tasks:?}");
+        assert!(tasks.iter().all(|task| harmless::name(task).starts_with('"')), "{tasks:?}");
+    }
+}

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::callee::Callee;
-use super::harmless::{first_word, name, read_name};
+use super::harmless::{YES, first_word, name, read_name};
 use crate::options::switch::is_on;
 
 /// What a line asks for. As JSON it is an object whose `command` is the name in lower case and whose other members are the fields here,
@@ -175,7 +175,7 @@ impl Command {
         };
         // In quotes it is a name, and nothing else.
         let number = first.parse().ok().filter(|_| first.bytes().all(|byte| byte.is_ascii_digit()));
-        let is_yes = first == "yes";
+        let is_yes = first == YES;
         let is_quoted = first.starts_with('"');
         let (first, further) = ((!first.is_empty()).then_some(word), further.trim_end());
         match (name, first, further) {
@@ -191,7 +191,7 @@ impl Command {
             ("who", None, "") => Self::Who,
             ("verify", Some(_), "") if is_yes => Self::Compared { peer: None },
             ("verify", peer, "") => Self::Verify { peer },
-            ("verify", peer, "yes") => Self::Compared { peer },
+            ("verify", peer, YES) => Self::Compared { peer },
             ("verify", peer, digits) if is_number(digits) => {
                 Self::Verified { peer, number: digits.split_whitespace().collect() }
             }
@@ -455,7 +455,7 @@ pub fn complete(line: &str, names: &[String]) -> (usize, Vec<String>) {
             "/connect" | "/accept" | "/decline" | "/to" | "/msg" | "/retry" | "/leave" | "/trust" | "/forget"
             | "/block" | "/unblock" | "/unverify" | "/log" | "/alias" | "/unalias",
         ] => fits(&mut names.iter().map(|name| &**name)),
-        ["/verify"] => fits(&mut names.iter().map(|name| &**name).chain(["yes"])),
+        ["/verify"] => fits(&mut names.iter().map(|name| &**name).chain([YES])),
         ["/set"] => fits(&mut SETTINGS.into_iter()),
         ["/set", "bell" | "color" | "times"] => fits(&mut ["on", "off"].into_iter()),
         ["/help"] => fits(&mut commands.iter().map(|command| command.trim_start_matches('/'))),
@@ -537,6 +537,46 @@ mod tests {
             ("/names", Command::Who),
         ] {
             assert_eq!(Command::parse(line), command, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_was_shown_is_a_name_to_every_command() {
+        // All short words, and whatever longer one means something to some command.
+        let letters: Vec<char> = ('a'..='z').chain('0'..='9').collect();
+        let mut words: Vec<String> = letters.iter().map(char::to_string).collect();
+        for length in 1..3 {
+            let shorter: Vec<String> = words.iter().filter(|word| word.len() == length).cloned().collect();
+            words.extend(shorter.iter().flat_map(|word| letters.iter().map(move |letter| format!("{word}{letter}"))));
+        }
+        words.extend(["true", "false", "TRUE", "Yes", "ON", "12345678901234567890123", "0x10"].map(str::to_owned));
+        words.extend(["/quit", "", "a b", "a\"b", "lowkey://h/b#k", "-rf", "b\u{f6}b", "%41"].map(str::to_owned));
+        words.extend(command_names().chain(SETTINGS).chain(super::super::harmless::TASKS).map(str::to_owned));
+        for word in words {
+            let peer = || Some(word.clone());
+            let given = || word.clone();
+            for (command, expected) in [
+                ("connect", Command::Connect { peer: Callee::Name(given()) }),
+                ("accept", Command::Accept { peer: peer(), number: None }),
+                ("decline", Command::Decline { peer: peer(), number: None }),
+                ("to", Command::To { peer: given() }),
+                ("retry", Command::Retry { peer: peer() }),
+                ("leave", Command::Leave { peer: peer() }),
+                ("verify", Command::Verify { peer: peer() }),
+                ("unverify", Command::Unverify { peer: peer() }),
+                ("forget", Command::Forget { peer: given() }),
+                ("block", Command::Block { peer: peer() }),
+                ("unblock", Command::Unblock { peer: given() }),
+                ("log", Command::Log { peer: peer(), is_on: None }),
+            ] {
+                assert_eq!(Command::parse(&format!("/{command} {}", name(&word))), expected);
+            }
+            let shown = name(&word);
+            assert_eq!(Command::parse(&format!("/verify {shown} yes")), Command::Compared { peer: peer() });
+            assert_eq!(
+                Command::parse(&format!("/alias mine {shown}")),
+                Command::Alias { names: Some(("mine".to_owned(), given())) }
+            );
         }
     }
 

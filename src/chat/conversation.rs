@@ -1398,6 +1398,27 @@ mod tests {
     }
 
     #[test]
+    fn a_hint_that_is_followed_means_whom_it_names() {
+        let mut chat = online();
+        let called = |peer: &str| Event::Request { peer: peer.to_owned() };
+        for peer in ["other", "1", "yes"] {
+            chat.happened(called(peer));
+        }
+        typed(&mut chat, "/decline other");
+        let hint = typed(&mut chat, "hello").pop();
+        assert_eq!(hint, Some(notice("/accept \"1\" first")));
+        assert_eq!(done(typed(&mut chat, "/accept \"1\"")), [Effect::Accept("1".to_owned())]);
+        typed(&mut chat, "/accept \"yes\"");
+        let [own, other] = [KeyPair::generate(), KeyPair::generate()].map(|pair| pair.public());
+        let told = chat.happened(Event::Identified { peer: "yes".to_owned(), trust: Trust::New, own, other });
+        let Effect::Show(report) = &told[0] else { panic!("{told:?}") };
+        let line = screen::line(report, screen::Look::default(), "").unwrap().text;
+        assert!(line.contains("/verify \"yes\" tells"), "{line}");
+        let shown = typed(&mut chat, "/verify \"yes\"");
+        assert!(matches!(&shown[..], [Effect::Show(Report::SafetyNumber { peer, .. })] if peer == "yes"), "{shown:?}");
+    }
+
+    #[test]
     fn a_request_is_answered_by_its_number_which_is_never_used_again() {
         let mut chat = online();
         let call = |chat: &mut Conversation, peer: &str| chat.happened(Event::Request { peer: peer.to_owned() });
@@ -1605,6 +1626,7 @@ mod tests {
             "/alias 7 bob",
             "/alias alice bob",
             "/alias yes bob",
+            "/alias on bob",
             "/alias x y",
             "/alias \"a b\" bob",
         ] {

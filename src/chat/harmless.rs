@@ -5,17 +5,27 @@ use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+use crate::options::switch::is_on;
+
 /// A username as one word, which can be typed back (see [`read_name`]) and means nothing to a shell: as it is where it is
 /// made of `A-Z`, `a-z`, `0-9` and `_`, and, but not at its start, `.` and `-`. Any other stands in quotes, with all else
 /// percent-encoded. So it has no space, line end, quote, backslash or dollar sign that a script could stumble over, no
-/// letter that only looks like another, and cannot pass for an option or for a line of the program.
+/// letter that only looks like another, and cannot pass for an option or for a line of the program. A word that some command
+/// reads as something else than a name stands in quotes too, for what is in quotes is always a name.
 pub fn name(peer: &str) -> Cow<'_, str> {
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let is_plain = peer.bytes().all(|byte| is_letter(byte) || matches!(byte, b'.' | b'-'));
-    match is_plain && peer.bytes().next().is_some_and(is_letter) {
+    match is_plain && peer.bytes().next().is_some_and(is_letter) && !means_something_else(peer) {
         true => Cow::Borrowed(peer),
         false => Cow::Owned(format!("\"{}\"", utf8_percent_encode(peer, ESCAPED))),
     }
+}
+
+/// Whether some command reads a word as something else than a name: on or off in `/log on`, yes in `/verify yes`, the number of
+/// a call in `/accept 2`, what to do in `lowkey listen`.
+fn means_something_else(word: &str) -> bool {
+    let is_number = word.bytes().all(|byte| byte.is_ascii_digit());
+    is_number || is_on(word).is_some() || word.eq_ignore_ascii_case(YES) || TASKS.contains(&word)
 }
 
 /// Reads a name as [`name`] writes it, or as somebody types it: between quotes everything but a quote may stand for itself, and
@@ -90,6 +100,12 @@ pub fn is_harmful(c: char) -> bool {
 /// The code of a region has two or three characters, and that of a part of it four more at most (ISO 3166-2).
 const MAX_TAGS: usize = 6;
 
+/// The word that says of a safety number that it was compared.
+pub const YES: &str = "yes";
+
+/// What stands on the command line where a name could.
+pub const TASKS: [&str; 7] = ["completions", "config", "help", "identity", "listen", "man", "send"];
+
 /// What is percent-encoded in a name in quotes.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'-');
 
@@ -141,6 +157,11 @@ mod tests {
         for (peer, expected) in [
             ("bob_2", "bob_2"),
             ("2.0-x", "2.0-x"),
+            ("2bob", "2bob"),
+            ("12345", "\"12345\""),
+            ("yes", "\"yes\""),
+            ("Off", "\"Off\""),
+            ("send", "\"send\""),
             ("", "\"\""),
             ("-rf", "\"-rf\""),
             (".x", "\".x\""),

@@ -305,8 +305,7 @@ impl People {
             }
         };
         let is_plain = *screen::name(&alias) == *alias && alias.len() <= MAX_USERNAME_BYTES;
-        // A number is that of a call.
-        if !is_plain || alias == self.name || alias == "yes" || alias.bytes().all(|byte| byte.is_ascii_digit()) {
+        if !is_plain || alias == self.name {
             return vec![mistake(&format!("{} cannot be used as a name of yours for somebody", screen::name(&alias)))];
         }
         let line = notice(&format!("{} is what you call {} from now on", alias, screen::name(&peer)));

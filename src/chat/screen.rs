@@ -162,10 +162,9 @@ fn words(report: &Report, look: Look) -> Option<String> {
             format!("{} is called as soon as the server is there", name(peer))
         }
         Report::Request { peer, number } => {
-            // What is easier to type than a name in quotes, and what cannot be taken for the number of another call.
+            // What is easier to type than a name in quotes.
             let word = name(peer);
-            let is_handy = !word.starts_with('"') && word.contains(|c: char| !c.is_ascii_digit());
-            let word = if is_handy { word.clone() } else { number.to_string().into() };
+            let word = if word.starts_with('"') { number.to_string().into() } else { word };
             format!("{} wants to talk to you (call {number}): /accept {word} or /decline {word}", name(peer))
         }
         Report::RequestEnded { peer } => format!("{} is no longer calling", name(peer)),
@@ -470,7 +469,7 @@ mod tests {
         let request = |peer: &str| shown(&Report::Request { peer: peer.into(), number: 7 }, Look::default());
         assert_eq!(request("bob"), "* bob wants to talk to you (call 7): /accept bob or /decline bob");
         assert_eq!(request("b b"), "* \"b%20b\" wants to talk to you (call 7): /accept 7 or /decline 7");
-        assert_eq!(request("2"), "* 2 wants to talk to you (call 7): /accept 7 or /decline 7", "2 is another call");
+        assert_eq!(request("2"), "* \"2\" wants to talk to you (call 7): /accept 7 or /decline 7", "2 is another call");
     }
 
     #[test]
