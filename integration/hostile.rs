@@ -471,6 +471,37 @@ fn who_comes_again_and_again_from_one_address_is_slowed_down() {
 }
 
 #[test]
+fn who_asks_for_names_over_many_connections_of_one_address_is_slowed_down() {
+    let world = World::new(&[]);
+    let started = Instant::now();
+    let ask = |names: Vec<String>| {
+        let mut stream = world.raw();
+        let mut bytes = upgrade("prober").replace("Host: x", "X-Forwarded-For: 192.0.2.8").into_bytes();
+        for name in names {
+            bytes.extend(frame(0x81, format!(r#"{{"type":"session:connect","target":"{name}"}}"#).as_bytes()));
+        }
+        bytes.extend(frame(0x88, &1000u16.to_be_bytes()));
+        stream.write_all(&bytes).unwrap();
+        String::from_utf8_lossy(&rest(&mut stream)).into_owned()
+    };
+    let answers: Vec<String> =
+        (0..40).map(|round| ask((0..60).map(|number| format!("name{round}-{number}")).collect())).collect();
+    let told: usize = answers.iter().map(|answer| answer.matches("USER_OFFLINE").count()).sum();
+    let most = 600 + 10 * (started.elapsed().as_secs() as usize + 1);
+    assert!((600..=most).contains(&told), "{told} names were asked for");
+    world.is_well();
+}
+
+#[test]
+fn a_flood_of_empty_fragments_is_closed() {
+    let world = World::new(&[]);
+    let mut stream = world.upgraded("stutterer");
+    stream.write_all(&[frame(0x01, b""), frame(0x00, b"").repeat(1000)].concat()).unwrap();
+    assert_eq!(close_code(&rest(&mut stream)), Some(1008));
+    world.is_well();
+}
+
+#[test]
 fn clients_are_bounded_in_all_and_by_address() {
     let world = World::new(&[("MAX_CLIENTS", "3")]);
     let status = |stream: &mut TcpStream| String::from_utf8_lossy(&rest(stream)[9..12]).into_owned();

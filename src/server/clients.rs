@@ -452,6 +452,7 @@ impl<S: Stream> Clients<S> {
                     let outputs = self.hub.receive(id, &text, now);
                     self.carry_out(&outputs, now);
                 }
+                Some(Event::Fragment) => self.hub.receive_fragment(id, now),
                 Some(Event::Binary) => {
                     let outputs = self.hub.receive_binary(id, now);
                     self.carry_out(&outputs, now);

@@ -36,6 +36,8 @@ pub enum Event<'a> {
     Text(Cow<'a, str>),
     /// It sent a binary message.
     Binary,
+    /// It sent a part of a message that goes on.
+    Fragment,
     /// It sent a ping, which is answered already, or a pong.
     Control,
 }
@@ -81,6 +83,8 @@ struct Frames {
 struct Fragments {
     is_text: bool,
     bytes: Vec<u8>,
+    /// How many of its fragments had nothing in them.
+    empty: usize,
 }
 
 /// A data frame as a client may send it: where its payload lies, and with what it is masked.
@@ -306,7 +310,7 @@ impl Connection {
             (Data::Binary, true, None) => Some(Event::Binary),
             (Data::Text | Data::Binary, false, None) | (Data::Continue, _, Some(_)) => {
                 match frames.collect(frame, data, limits) {
-                    Ok(event) => event,
+                    Ok(event) => Some(event),
                     Err((code, reason)) => {
                         self.fail(code, reason, limits);
                         None
@@ -426,12 +430,16 @@ impl Frames {
         frame: Whole<'_>,
         data: DataFrame,
         limits: &Limits,
-    ) -> Result<Option<Event<'static>>, (CloseCode, &'static str)> {
+    ) -> Result<Event<'static>, (CloseCode, &'static str)> {
         let is_text = data.kind == Data::Text;
-        let message = self.message.get_or_insert_with(|| Box::new(Fragments { is_text, bytes: Vec::new() }));
+        let message = self.message.get_or_insert_with(|| Box::new(Fragments { is_text, bytes: Vec::new(), empty: 0 }));
         let payload = frame.unmask(data);
         if message.bytes.len() + payload.len() > limits.message_bytes {
             return Err((CloseCode::Size, TOO_LONG));
+        }
+        message.empty += usize::from(payload.is_empty());
+        if message.empty > MAX_EMPTY_FRAGMENTS {
+            return Err((CloseCode::Policy, TOO_EMPTY));
         }
         if message.bytes.is_empty() {
             message.bytes = payload.into_owned();
@@ -439,14 +447,14 @@ impl Frames {
             message.bytes.extend_from_slice(&payload);
         }
         if !data.is_final {
-            return Ok(None);
+            return Ok(Event::Fragment);
         }
         match self.message.take() {
             Some(message) if message.is_text => match String::from_utf8(message.bytes) {
-                Ok(text) => Ok(Some(Event::Text(Cow::Owned(text)))),
+                Ok(text) => Ok(Event::Text(Cow::Owned(text))),
                 Err(_) => Err((CloseCode::Invalid, NOT_UTF8)),
             },
-            _ => Ok(Some(Event::Binary)),
+            _ => Ok(Event::Binary),
         }
     }
 }
@@ -614,7 +622,12 @@ const TEXT: u8 = 0x80 | 0x01;
 const MASKED: u8 = 0x80;
 const IN_TWO_BYTES: u8 = 126;
 
+/// Fragments of one message with nothing in them: some libraries begin or end with such a one, or send what a stream hands
+/// them, and more are only work.
+const MAX_EMPTY_FRAGMENTS: usize = 16;
+
 const NOT_UTF8: &str = "text is not UTF-8";
+const TOO_EMPTY: &str = "too many empty fragments";
 const TOO_LONG: &str = "message too long";
 const PROTOCOL_ERROR: &str = "WebSocket protocol error";
 
@@ -658,6 +671,7 @@ mod tests {
                 Event::Knock(caller) => Event::Knock(caller),
                 Event::Metrics => Event::Metrics,
                 Event::Binary => Event::Binary,
+                Event::Fragment => Event::Fragment,
                 Event::Control => Event::Control,
             });
         }
@@ -729,7 +743,8 @@ mod tests {
         bytes.extend(frame(0x80, b"wo"));
         bytes.extend(frame(0x82, b"binary"));
         bytes.extend(frame(0x81, &[b'x'; 70_000][..65_000]));
-        let expected = [knock(), text("one"), Event::Control, text("two"), Event::Binary, text(&"x".repeat(65_000))];
+        let (last, fragment) = (text(&"x".repeat(65_000)), Event::Fragment);
+        let expected = [knock(), text("one"), fragment, Event::Control, text("two"), Event::Binary, last];
         let mut whole = new();
         assert_eq!(receive(&mut whole, &bytes), expected);
         let mut single = new();
@@ -785,6 +800,19 @@ mod tests {
         receive(&mut connection, &frame(0x01, &vec![b'x'; 40_000]));
         receive(&mut connection, &frame(0x80, &vec![b'x'; 40_000]));
         assert_eq!(connection.output(), close_frame(1009, "message too long"));
+    }
+
+    #[test]
+    fn a_message_may_have_some_empty_fragments_and_not_many() {
+        let mut connection = open();
+        let begin = [frame(0x01, b""), frame(0x00, b"").repeat(MAX_EMPTY_FRAGMENTS - 1)].concat();
+        for _ in 0..2 {
+            assert_eq!(receive(&mut connection, &begin), vec![Event::Fragment; MAX_EMPTY_FRAGMENTS]);
+            assert_eq!(receive(&mut connection, &frame(0x80, b"text")), [text("text")]);
+        }
+        receive(&mut connection, &begin);
+        assert_eq!(receive(&mut connection, &frame(0x00, b"").repeat(1000)), []);
+        assert_eq!(connection.output(), close_frame(1008, "too many empty fragments"));
     }
 
     #[test]

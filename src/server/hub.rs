@@ -176,8 +176,9 @@ struct User {
     last_target: ConnId,
     frames: Bucket,
     bytes: Bucket,
-    /// More was read than `bytes` allows: the message that it belongs to is refused, whenever it is complete.
-    has_too_many_bytes: bool,
+    /// More was read than `bytes` allows, or in more fragments than `frames` does: the message that it belongs to is refused,
+    /// whenever it is complete.
+    has_too_much: bool,
     calls: Bucket,
     /// How often it is told that this is too much.
     refusals: Bucket,
@@ -272,7 +273,7 @@ impl Hub {
             last_target: conn,
             frames: Bucket::default(),
             bytes: Bucket::default(),
-            has_too_many_bytes: false,
+            has_too_much: false,
             calls: Bucket::default(),
             refusals: Bucket::default(),
             strikes: Strikes::default(),
@@ -318,7 +319,7 @@ impl Hub {
         if user.bytes.take(count, self.limits.bytes, now) {
             return Outputs::new();
         }
-        user.has_too_many_bytes = true;
+        user.has_too_much = true;
         self.rate_limited(conn, None, now)
     }
 
@@ -326,6 +327,13 @@ impl Hub {
     pub fn receive_control(&mut self, conn: ConnId, now: Instant) -> Outputs<'static> {
         let Some(user) = self.users.get_mut(&conn) else { return Outputs::new() };
         if user.charge_frame(&self.limits, now) { Outputs::new() } else { self.rate_limited(conn, None, now) }
+    }
+
+    /// Counts a part of a message of `conn`. Where there are too many, the message is not served.
+    pub fn receive_fragment(&mut self, conn: ConnId, now: Instant) {
+        if let Some(user) = self.users.get_mut(&conn) {
+            user.has_too_much |= !user.frames.take(1, self.limits.frames, now);
+        }
     }
 
     /// Answers a binary message of `conn`, which is none of the protocol's.
@@ -628,8 +636,8 @@ impl User {
     /// Counts one message, ping or pong; whether it is to be served.
     #[inline]
     fn charge_frame(&mut self, limits: &Limits, now: Instant) -> bool {
-        let has_too_many_bytes = std::mem::take(&mut self.has_too_many_bytes);
-        self.frames.take(1, limits.frames, now) && !has_too_many_bytes
+        let has_too_much = std::mem::take(&mut self.has_too_much);
+        self.frames.take(1, limits.frames, now) && !has_too_much
     }
 }
 
@@ -972,6 +980,19 @@ mod tests {
         let floods = (0..10_000).map(|_| codes(&hub.receive(ALICE, ICE, later))).filter(|codes| !codes.is_empty());
         assert!(floods.count() < 200, "who goes on is told no more of it, and is not closed");
         assert_eq!(codes(&hub.receive(ALICE, ICE, later + Duration::from_secs(1))), ["relayed"]);
+    }
+
+    #[test]
+    fn a_message_in_more_fragments_than_may_be_is_not_delivered() {
+        let mut hub = hub();
+        let now = Instant::now();
+        (0..1999).for_each(|_| hub.receive_fragment(ALICE, now));
+        assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["relayed"], "the last of two thousand");
+        let later = now + Duration::from_secs(1);
+        (0..201).for_each(|_| hub.receive_fragment(ALICE, later));
+        let after = now + Duration::from_secs(2);
+        assert_eq!(codes(&hub.receive(ALICE, ICE, after)), ["RATE_LIMITED"], "whenever it ends");
+        assert_eq!(codes(&hub.receive(ALICE, ICE, after)), ["relayed"]);
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub struct Limits {
     pub unsent_bytes: usize,
     /// How long the end of a connection may take once it has begun: the close handshake and the last bytes.
     pub close_time: Duration,
-    /// Messages, pings and pongs of one client.
+    /// Messages, fragments of such, pings and pongs of one client.
     pub frames: Option<Rate>,
     /// Bytes from one client.
     pub bytes: Option<Rate>,
@@ -131,7 +131,7 @@ pub struct Pace {
 }
 
 /// The limits for people: what is bounded, the default, the variable that changes it, and what happens beyond.
-pub const TABLE: [(&str, &str, &str, &str); 27] = [
+pub const TABLE: [(&str, &str, &str, &str); 28] = [
     ("a message", "64 KiB", "", "closed with 1009"),
     ("a request head", "16 KiB", "", "431"),
     ("time for the request head", "10 s", "", "408"),
@@ -142,7 +142,13 @@ pub const TABLE: [(&str, &str, &str, &str); 27] = [
     ("unfinished and unsent bytes of all clients", "256 MiB", "MAX_HELD_BYTES", "the furthest behind is cut"),
     ("bytes that wait for one client", "256 KiB", "", "closed with 1008; the sender gets RELAY_FAILED"),
     ("time for the close handshake", "3 s", "", "cut"),
-    ("messages, pings and pongs of a client", "200/s, 2,000 at once", "RATE_LIMITS=off", "RATE_LIMITED, not delivered"),
+    (
+        "messages, their fragments, pings and pongs of a client",
+        "200/s, 2,000 at once",
+        "RATE_LIMITS=off",
+        "RATE_LIMITED, not delivered",
+    ),
+    ("empty fragments of a message", "16", "", "closed with 1008"),
     ("bytes of a client", "256 KiB/s, 4 MiB at once", "RATE_LIMITS=off", "RATE_LIMITED, not delivered"),
     ("connect, create, join of a client", "60/min, 60 at once", "RATE_LIMITS=off", "RATE_LIMITED"),
     (
