@@ -44,6 +44,7 @@ const IO: &[&str] = &[
     "server/check.rs",
     "server/clients.rs",
     "server/listener.rs",
+    "server/secret_file.rs",
     "signals.rs",
     "stderr.rs",
 ];

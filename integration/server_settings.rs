@@ -1,13 +1,15 @@
 //! The settings of `lowkey-server` as an operator meets them: what is wrong is said in one line, what is right holds in front of a
 //! proxy and behind one, and `--check` and `--help` tell the truth.
 
+use std::fs::Permissions;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 
 use lowkey::server::limits;
 
-use crate::world::{Program, SOON, Server, command};
+use crate::world::{Folder, Program, SOON, Server, command};
 
 fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     command("lowkey-server").args(arguments).envs(variables.iter().copied()).output().unwrap()
@@ -56,6 +58,26 @@ fn a_setting_that_protects_nobody_stops_the_start_with_its_name() {
         let (code, error) = refused(&[], &[("PORT", "0"), (name, value)]);
         assert!(error.starts_with(&format!("lowkey-server: {name} is ")) && error.contains(words), "{error}");
         assert!(code == Some(2) && !error.contains("s3cret"), "{error}");
+    }
+}
+
+#[test]
+fn a_file_of_secrets_that_others_could_have_written_stops_the_start() {
+    let folder = Folder::new("server-secrets");
+    let file = folder.0.join("secret");
+    std::fs::write(&file, "s3cret\n").unwrap();
+    let chmod = |mode| std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+    let turn = ("TURN_URLS", "turn:turn.example");
+    let path = file.to_str().unwrap();
+    for name in ["ACCESS_TOKEN_FILE", "TURN_SECRET_FILE"] {
+        let variables =
+            [&[("PORT", "0"), (name, path)][..], &[turn][usize::from(name == "ACCESS_TOKEN_FILE")..]].concat();
+        chmod(0o666);
+        let (code, error) = refused(&[], &variables);
+        assert!(error.starts_with(&format!("lowkey-server: {name} is ")) && error.contains("chmod go-w"), "{error}");
+        assert!(code == Some(2) && !error.contains("s3cret"), "{error}");
+        chmod(0o440);
+        Server::start_with(&variables);
     }
 }
 

@@ -21,6 +21,7 @@ pub mod misses;
 pub mod plain;
 pub mod presence;
 pub mod relays;
+pub mod secret_file;
 pub mod sessions;
 pub mod strikes;
 pub mod table;

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use lowkey::server::{Config, ConfigError, Server, check, config, limits};
+use lowkey::server::{Config, ConfigError, Server, check, config, limits, secret_file};
 use lowkey::stderr::{self, LogLevels};
 
 fn main() -> ExitCode {
@@ -55,7 +55,7 @@ fn check() -> ExitCode {
 
 /// The settings from the environment, and from the files that it names.
 fn read_settings() -> Result<Config, ConfigError> {
-    Config::from_env(lookup, |path| std::fs::read_to_string(path).map_err(|error| error.to_string()))
+    Config::from_env(lookup, secret_file::read)
 }
 
 /// A variable's value. One that is not UTF-8 is passed on with its faults, to be named in an error.

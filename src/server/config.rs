@@ -187,7 +187,7 @@ fn relays(
             Secret::new(&secret).ok_or_else(|| error("TURN_SECRET", "(not shown)", "a secret without spaces"))?
         }
         (None, Some(path)) => {
-            let text = read(&path).map_err(|_| error("TURN_SECRET_FILE", &path, "a file that can be read"))?;
+            let text = read(&path).map_err(|why| unread("TURN_SECRET_FILE", &path, &why))?;
             Secret::new(text.trim())
                 .ok_or_else(|| error("TURN_SECRET_FILE", &path, "a file with a secret without spaces"))?
         }
@@ -219,7 +219,7 @@ fn access_tokens(
             None => Err(error("ACCESS_TOKEN", "(not shown)", "a token without spaces")),
         },
         (None, Some(path)) => {
-            let text = read(&path).map_err(|_| error("ACCESS_TOKEN_FILE", &path, "a file that can be read"))?;
+            let text = read(&path).map_err(|why| unread("ACCESS_TOKEN_FILE", &path, &why))?;
             let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
             let tokens: Option<Vec<AccessToken>> = lines.map(AccessToken::new).collect();
             match tokens.filter(|tokens| !tokens.is_empty()) {
@@ -228,6 +228,11 @@ fn access_tokens(
             }
         }
     }
+}
+
+/// A file that cannot be read, or must not be.
+fn unread(variable: &'static str, path: &str, why: &str) -> ConfigError {
+    error(variable, path, format!("a file that can be read and trusted, but {why}"))
 }
 
 /// The variables, for people: the name, what it sets, and the default.
