@@ -48,7 +48,7 @@ fn a_peer_lives_in_the_event_loop_of_somebody_else() {
 #[test]
 fn a_window_without_a_server_can_be_closed() {
     let mut window = example("gui_loop", &["ws://127.0.0.1:1", "alice", "echo"]);
-    window.stdout.find("refused");
+    window.stdout.find("nothing listens there");
     drop(window.stdin.take());
     assert!(window.wait().success());
 }

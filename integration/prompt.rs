@@ -89,6 +89,32 @@ fn a_text_makes_no_row_that_looks_like_a_line_of_the_program() {
 }
 
 #[test]
+fn a_text_makes_no_such_row_where_there_is_no_prompt_and_none_in_the_log() {
+    let server = Server::start();
+    let home = Folder::new("soft-wrap-plain");
+    let text = |author: &str| format!("ok{}* bob is verified", " ".repeat(80 - author.len() - 4));
+    let listener = Terminal::start(&home, &["--server", &server.url(), "--name", "alice", "listen"]);
+    let mut bob = server.peer("bob");
+    listener.shows("online");
+    bob.call("alice");
+    bob.peer.send("alice", &text("bob"));
+    bob.peer.send("alice", "the end");
+    listener.shows("bob: the end");
+    assert!(listener.screen().contains("\n  | * bob is verified"), "{}", listener.screen());
+    assert!(!listener.screen().lines().any(|row| row.starts_with("* bob is verified")));
+    drop((listener, bob));
+    let server = Server::start();
+    let (mut terminal, bob) = chat(&server, &Folder::new("soft-wrap-log"));
+    terminal.type_keys("/log on\r");
+    terminal.shows("all texts are kept");
+    bob.peer.send("alice", &format!("ok{}* bob is verified", " ".repeat(80 - "2026-11-26 01:04 bob: ok".len())));
+    terminal.shows("bob is verified");
+    terminal.type_keys("\x0c/log\r");
+    terminal.shows(" bob: ok");
+    assert!(terminal.screen().contains("\n  | * bob is verified"), "{}", terminal.screen());
+}
+
+#[test]
 fn words_are_not_torn_and_our_own_are_set_in() {
     let server = Server::start();
     let home = Folder::new("words");

@@ -344,8 +344,8 @@ fn texts_that_were_not_sent_are_not_lost_without_a_word() {
         until("the screen is empty", || (!terminal.screen().contains("not sent yet")).then_some(()));
     }
     terminal.type_keys("/quit\r");
-    terminal.shows("/quit again does it");
-    terminal.type_keys("/quit\r");
+    terminal.shows("Do it all the same?");
+    terminal.type_keys("y\r");
     assert_eq!(terminal.wait(), 0);
 }
 
@@ -378,7 +378,7 @@ fn a_log_is_kept_for_who_asks_for_one() {
     terminal.type_keys("before\r");
     assert_eq!(bob.message().1, "before");
     terminal.type_keys("/log\r");
-    terminal.shows("the log has no texts; /log on keeps one");
+    terminal.shows("the log has no texts yet; /log on keeps them");
     assert!(!file.exists(), "nothing is kept without the user's word");
     terminal.type_keys("/log bob on\r");
     terminal.shows("texts with bob are kept in");
@@ -387,7 +387,7 @@ fn a_log_is_kept_for_who_asks_for_one() {
     bob.peer.send("alice", "two\nlines \x1b[31m");
     terminal.shows("bob: two");
     terminal.type_keys("/log bob off\r");
-    terminal.shows("texts with bob are not kept from now on");
+    terminal.shows("texts with bob are no longer kept");
     terminal.type_keys("after\r");
     assert_eq!(bob.message().1, "after");
     let metadata = std::fs::metadata(&file).unwrap();

@@ -3,6 +3,7 @@
 use std::cell::{Cell, OnceCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use super::conversation::{Conversation, Effect};
 use super::json;
 use super::notify::Notifier;
 use super::report::Report;
-use super::screen::{self, Look};
+use super::screen::{self, Line, Look};
 use super::teletype::Teletype;
 use super::terminal::Terminal;
 use crate::options::{ON_OR_OFF, is_on};
@@ -225,7 +226,7 @@ impl Client {
                 "{whose} are kept in {} from now on, for your eyes only",
                 profile.path().with_file_name("log").display()
             ),
-            false => format!("{whose} are not kept from now on; what is in the log stays there"),
+            false => format!("{whose} are no longer kept; what is in the log stays there"),
         };
         self.logs.set(peer, is_on);
         self.show(&Report::Notice(words));
@@ -234,7 +235,15 @@ impl Client {
     fn show_log(&self, peer: Option<String>) {
         match self.memory.profile.as_ref().map_or(Ok(String::new()), Profile::last_of_log) {
             Ok(lines) => {
-                let entries = Entry::last(&lines, &self.memory.place, peer.as_deref());
+                let mut entries = Entry::last(&lines, &self.memory.place, peer.as_deref());
+                if !matches!(self.screen, Screen::Json) {
+                    entries.iter_mut().for_each(|entry| entry.time = local(&entry.time));
+                    if entries.is_empty() {
+                        let is_on = peer.as_ref().is_some_and(|peer| self.logs.has(peer)) || self.logs.is_on();
+                        let hint = if is_on { "" } else { "; /log on keeps them from now on, for your eyes only" };
+                        return self.show(&Report::Notice(format!("the log has no texts yet{hint}")));
+                    }
+                }
                 self.show(&Report::Log { peer, entries });
             }
             Err(error) => self.show(&Report::Mistake(format!("the log cannot be read: {error}"))),
@@ -427,8 +436,8 @@ impl Screen {
     fn show(&self, report: &Report, look: Look) -> io::Result<()> {
         match self {
             Self::Plain => match screen::line(report, Look::default(), "") {
-                Some(line) if line.is_message => print(&line.text)?,
-                Some(line) => drop(writeln!(io::stderr(), "{}", line.text)),
+                Some(line) if matches!(report, Report::Message { .. }) => print(&in_window(&line, io::stdout()))?,
+                Some(line) => drop(writeln!(io::stderr(), "{}", in_window(&line, io::stderr()))),
                 None => {}
             },
             Self::Json => print(&json::line(&json::object(report, &timestamp(), true)))?,
@@ -447,6 +456,14 @@ impl Screen {
     }
 }
 
+/// A line as it is written to this stream: in rows where that is a terminal, which would else break it where it likes.
+fn in_window(line: &Line, stream: impl AsFd) -> String {
+    match terminal_size::terminal_size_of(stream) {
+        Some((columns, _)) => screen::rows(line, Look::default(), columns.0.into()).trim_end_matches('\n').to_owned(),
+        None => line.text.clone(),
+    }
+}
+
 fn print(line: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}").and_then(|()| out.flush())
@@ -455,6 +472,12 @@ fn print(line: &str) -> io::Result<()> {
 /// The time as people read it.
 pub fn clock_time() -> String {
     jiff::Zoned::now().strftime("%H:%M").to_string()
+}
+
+/// A time of programs as it is here, where it is one.
+fn local(time: &str) -> String {
+    let zoned = time.parse::<jiff::Timestamp>().map(|time| time.to_zoned(jiff::tz::TimeZone::system()));
+    zoned.map_or(time.to_owned(), |time| time.strftime("%Y-%m-%dT%H:%M").to_string())
 }
 
 /// The time as programs read it (RFC 3339).

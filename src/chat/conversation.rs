@@ -174,6 +174,8 @@ pub struct Conversation {
     pasted: Option<(String, String)>,
     /// What the user was asked about last, since texts would be lost by it. The same word again does it.
     asked: Option<Command>,
+    /// Whom lines went to before the user turned to the current one.
+    before: Option<String>,
     /// The server will not be sought again.
     is_cut_off: bool,
     /// There is no more input: end as soon as what the script waits for has happened.
@@ -258,6 +260,7 @@ impl Conversation {
             server: Server::Sought,
             pasted: None,
             asked: None,
+            before: None,
             is_cut_off: false,
             is_finishing: false,
             has_opened: false,
@@ -328,10 +331,20 @@ impl Conversation {
             return self.refuse(ONLY_BY_HAND);
         }
         let asked = self.asked.take();
-        if let Some(question) = self.question(&command).filter(|_| asked.as_ref() != Some(&command)) {
-            self.asked = Some(command);
-            return vec![question];
+        match (asked, yes_or_no(&command)) {
+            (Some(asked), Some(true)) => return self.perform(asked),
+            (Some(_), Some(false)) => return vec![notice("then all stays as it is")],
+            (asked, _) => {
+                if let Some(question) = self.question(&command).filter(|_| asked.as_ref() != Some(&command)) {
+                    self.asked = Some(command);
+                    return vec![question];
+                }
+            }
         }
+        self.perform(command)
+    }
+
+    fn perform(&mut self, command: Command) -> Vec<Effect> {
         match command {
             Command::Send { peer: None, text, id } => match self.pasted.take() {
                 Some(pasted) => self.answer_paste(pasted, text, id),
@@ -428,14 +441,9 @@ impl Conversation {
         let lost = leaving.iter().filter(|chat| chat.unsent() > 0);
         let lost: Vec<_> =
             lost.map(|chat| format!("{} for {}", texts(chat.unsent()), screen::name(&chat.peer))).collect();
-        let again = match command {
-            Command::Quit => "/quit",
-            Command::Nick { .. } => "/nick",
-            _ => "/leave",
-        };
         (self.script.has_person && !lost.is_empty()).then(|| {
             notice(&format!(
-                "not sent yet and lost by this: {}; {again} again does it all the same, /retry sends them",
+                "not sent yet and lost by this: {}. Do it all the same? y or n; /retry sends them",
                 lost.join(", ")
             ))
         })
@@ -485,6 +493,7 @@ impl Conversation {
             for peer in pending.map(|chat| chat.peer.clone()).collect::<Vec<_>>() {
                 self.set_state(&peer, State::Closed);
                 self.cause = Some(Failure::NoServer);
+                self.fail(Failure::NoServer);
                 effects.extend(self.give_back(&peer, Failure::NoServer));
             }
         }
@@ -492,7 +501,8 @@ impl Conversation {
         let is_hopeless = (self.script.accepts == Accepts::None || self.is_cut_off)
             && self.chats.iter().all(|chat| chat.state == State::Closed);
         let is_reached = match self.script.until {
-            None => !is_waiting,
+            // Who was called is called, also where there is nothing to say to them.
+            None => !is_waiting && !self.chats.iter().any(|chat| matches!(chat.state, State::Pending | State::Calling)),
             Some(Until::Delivered) => !is_waiting && self.chats.iter().all(|chat| chat.underway.is_empty()),
             Some(Until::Open) => self.has_opened,
             Some(Until::Message) => self.has_message,
@@ -681,6 +691,9 @@ impl Conversation {
             self.is_finishing = true;
             failure.into_iter().for_each(|failure| self.fail(failure));
         }
+        if self.is_finishing && self.chat(&peer).is_some_and(|chat| chat.state == State::Calling) {
+            failure.into_iter().for_each(|failure| self.fail(failure));
+        }
         self.set_state(&peer, State::Closed);
         effects.extend(self.give_back(&peer, failure.unwrap_or(Failure::Lost)));
         if let Some(chat) = self.chat_mut(&peer) {
@@ -697,16 +710,20 @@ impl Conversation {
     }
 
     /// A call has found nobody. A name that was never met may be mistyped, so what is typed next is not kept for it.
-    fn mistyped(&mut self, peer: &str) -> Option<Effect> {
+    fn mistyped(&mut self, peer: &str) -> Vec<Effect> {
         let is_kept = self.chat(peer).is_some_and(|chat| !chat.kept.is_empty());
         if !self.script.has_person || is_kept || self.people.is_known(peer) || self.people.is_present(peer) {
-            return None;
+            return Vec::new();
         }
+        let mut effects = Vec::new();
         if self.current.as_deref() == Some(peer) {
-            self.current = None;
+            // Nothing was typed for it, so lines go on to whom they went before.
+            self.current = self.before.take().filter(|before| self.chat(before).is_some_and(Chat::is_open));
+            effects.extend(self.current.as_deref().map(lines_go_to));
         }
-        let near = self.people.nearest(peer)?;
-        Some(notice(&format!("did you mean {0}? /connect {0}", screen::name(&near))))
+        let near = self.people.nearest(peer);
+        effects.extend(near.map(|near| notice(&format!("did you mean {0}? /connect {0}", screen::name(&near)))));
+        effects
     }
 
     /// An accepted request came to nothing; a chat that was open before still is.
@@ -983,6 +1000,9 @@ impl Conversation {
     }
 
     fn block(&mut self, peer: String) -> Vec<Effect> {
+        if peer == self.people.name {
+            return self.refuse("that is you");
+        }
         self.blocked.insert(peer.clone());
         let mut effects = vec![notice(&format!("{} is blocked", screen::name(&peer)))];
         if self.is_requesting(&peer) {
@@ -1046,7 +1066,10 @@ impl Conversation {
 
     /// Lines go to `peer` from now on.
     fn turn_to(&mut self, peer: &str) {
-        self.current = Some(peer.to_owned());
+        let before = self.current.replace(peer.to_owned());
+        if before.as_deref() != Some(peer) {
+            self.before = before;
+        }
         self.chat_or_new(peer).unread = 0;
     }
 
@@ -1146,6 +1169,16 @@ pub(super) fn notice(text: &str) -> Effect {
 
 pub(super) fn mistake(text: &str) -> Effect {
     Effect::Show(Report::Mistake(text.to_owned()))
+}
+
+/// What a line says to a question.
+fn yes_or_no(command: &Command) -> Option<bool> {
+    let Command::Send { peer: None, text, .. } = command else { return None };
+    match text.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Some(true),
+        "n" | "no" => Some(false),
+        _ => None,
+    }
 }
 
 /// So many texts, in words.
@@ -1841,19 +1874,19 @@ mod tests {
 
     #[test]
     fn a_person_is_asked_once_before_texts_are_lost() {
-        for (word, again, done_then) in
-            [("/quit", "/quit again", Effect::Quit), ("/leave", "/leave again", lost(2, "bob"))]
-        {
-            let mut chat = with_kept_texts(true);
-            let question = format!(
-                "not sent yet and lost by this: 2 texts for bob; {again} does it all the same, /retry sends them"
-            );
-            assert_eq!(typed(&mut chat, word), [notice(&question)]);
-            // Anything in between takes the question back.
-            typed(&mut chat, "/who");
-            assert_eq!(typed(&mut chat, word), [notice(&question)]);
-            let effects = typed(&mut chat, word);
-            assert!(effects.contains(&lost(2, "bob")) && effects.contains(&done_then), "{effects:?}");
+        let question = "not sent yet and lost by this: 2 texts for bob. Do it all the same? y or n; /retry sends them";
+        for (word, done_then) in [("/quit", Effect::Quit), ("/leave", lost(2, "bob"))] {
+            for yes in [word, "y", " Yes "] {
+                let mut chat = with_kept_texts(true);
+                assert_eq!(typed(&mut chat, word), [notice(question)]);
+                // Anything in between takes the question back, and a no does.
+                typed(&mut chat, "/who");
+                assert_eq!(typed(&mut chat, word), [notice(question)]);
+                assert_eq!(typed(&mut chat, "n"), [notice("then all stays as it is")]);
+                assert_eq!(typed(&mut chat, word), [notice(question)]);
+                let effects = typed(&mut chat, yes);
+                assert!(effects.contains(&lost(2, "bob")) && effects.contains(&done_then), "{effects:?}");
+            }
         }
         let mut chat = with_kept_texts(true);
         typed(&mut chat, "/retry");
@@ -1887,8 +1920,51 @@ mod tests {
     }
 
     #[test]
+    fn a_script_that_only_calls_waits_for_the_call_and_tells_how_it_ended() {
+        for (reason, failure) in
+            [(CloseReason::NotOnline, Failure::Unreached), (CloseReason::Unproven, Failure::Untrusted)]
+        {
+            let mut chat = start(Script::default());
+            typed(&mut chat, "/connect bob");
+            assert_eq!(done(chat.finished()), [], "the server is not there yet");
+            assert_eq!(done(chat.happened(Event::Online)), [Effect::Connect(bob())]);
+            assert_eq!(done(chat.happened(closed("bob", reason))), [Effect::Quit]);
+            assert_eq!(chat.failure(), Some(failure));
+        }
+        let mut chat = online();
+        typed(&mut chat, "/connect bob");
+        assert_eq!(done(chat.finished()), []);
+        assert_eq!(done(chat.happened(open("bob"))), [Effect::Quit]);
+        assert_eq!(chat.failure(), None);
+        let mut chat = start(Script::default());
+        typed(&mut chat, "/connect bob");
+        chat.finished();
+        let lost = Event::Offline { reason: "no route".to_owned(), retry_in: Some(std::time::Duration::from_secs(1)) };
+        assert_eq!(done(chat.happened(lost)), [Effect::Quit]);
+        assert_eq!(chat.failure(), Some(Failure::NoServer));
+    }
+
+    #[test]
+    fn a_name_that_finds_nobody_gives_the_prompt_back_to_the_chat_before() {
+        let mut chat = start(Script { has_person: true, ..Script::default() });
+        chat.happened(Event::Online);
+        typed(&mut chat, "/connect bob");
+        chat.happened(open("bob"));
+        typed(&mut chat, "/connect bbo");
+        let effects = chat.happened(closed("bbo", CloseReason::NotOnline));
+        assert!(effects.contains(&lines_go_to("bob")), "{effects:?}");
+        assert_eq!(done(typed(&mut chat, "hello")), [send("hello")]);
+        // What was typed for it is kept for it, and the prompt stays.
+        typed(&mut chat, "/connect bbo");
+        typed(&mut chat, "hi");
+        chat.happened(closed("bbo", CloseReason::NotOnline));
+        assert_eq!(chat.prompt().peer.as_deref(), Some("bbo"));
+    }
+
+    #[test]
     fn who_is_blocked_is_not_called() {
         let mut chat = online();
+        assert!(matches!(&typed(&mut chat, "/block alice")[..], [Effect::Show(Report::Mistake(_))]), "that is oneself");
         typed(&mut chat, "/block bob");
         for line in ["/connect bob", "/msg bob hello"] {
             let effects = typed(&mut chat, line);

@@ -86,11 +86,14 @@ impl LineEditor {
                 }
                 // Ctrl-C clears the line; two in quick succession end the program, as many expect of it.
                 Err(ReadlineError::Interrupted) => {
-                    if interrupted.is_some_and(|before| before.elapsed() < TWICE) && !give(mail, Command::Quit) {
-                        return;
+                    self.terminal.leave();
+                    if interrupted.take().is_some_and(|before| before.elapsed() < TWICE) {
+                        if !give(mail, Command::Quit) {
+                            return;
+                        }
+                        continue;
                     }
                     interrupted = Some(Instant::now());
-                    self.terminal.leave();
                     self.terminal.note("Ctrl-C again, Ctrl-D or /quit ends the program");
                 }
                 Err(ReadlineError::Eof) => {

@@ -262,7 +262,7 @@ impl People {
                 self.refused.remove(peer);
                 let known = Known { identity, is_verified: false, since: self.today.clone() };
                 vec![
-                    notice(&format!("{name} is trusted with the new number; call again")),
+                    notice(&format!("{name} is trusted with the new number; /connect {name} calls them")),
                     self.remember(peer, known, true),
                 ]
             }

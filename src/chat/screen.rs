@@ -47,12 +47,12 @@ impl Look {
 
 /// How a report is shown at `time`; nothing where it has nothing to say to people.
 pub fn line(report: &Report, look: Look, time: &str) -> Option<Line> {
-    let is_message = matches!(report, Report::Message { .. });
+    let is_message = matches!(report, Report::Message { .. } | Report::Log { .. });
     let mut words = words(report, look)?;
     if !is_message {
         words = words.lines().map(|line| format!("* {line}")).collect::<Vec<_>>().join("\n");
     }
-    if !look.has_times {
+    if !look.has_times || matches!(report, Report::Log { .. }) {
         return Some(Line { is_message, text: words });
     }
     let text = format!("{} {}", look.styled("2", time), words.replace('\n', &format!("\n{}", gutter(look))));
@@ -215,9 +215,6 @@ fn words(report: &Report, look: Look) -> Option<String> {
         Report::Peers(peers) => peers.iter().map(peer_line).collect::<Vec<_>>().join("\n"),
         Report::Blocked(peers) if peers.is_empty() => "nobody is blocked".to_owned(),
         Report::Blocked(peers) => format!("blocked: {}", list(peers)),
-        Report::Log { entries, .. } if entries.is_empty() => {
-            "the log has no texts; /log on keeps one from now on, in a file that only you may read".to_owned()
-        }
         Report::Log { entries, .. } => entries.iter().map(logged).collect::<Vec<_>>().join("\n"),
         Report::Link(link) => {
             format!("{link}\nwhoever calls you with /connect and this link talks to you and to nobody else")
@@ -363,7 +360,8 @@ fn help(about: Option<&str>, look: Look) -> String {
     let lines: Vec<String> = COMMANDS.iter().filter(is_about).filter(is_shown).map(line).collect();
     match (lines.is_empty(), about) {
         (false, None) => {
-            let keys = format!("{:<20} begins a new line of the same text", "Alt-Enter");
+            let names = RARE.map(|rare| rare.split(' ').next().unwrap_or_default());
+            let keys = format!("{:<20} new line; more: {}", "Alt-Enter", names.join(" "));
             format!("{}\n{keys}", lines.join("\n"))
         }
         (true, Some(about)) => format!("there is no command /{}", harmless(about)),

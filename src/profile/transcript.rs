@@ -57,6 +57,11 @@ impl Kept {
         }
     }
 
+    /// Whether texts of anybody are kept.
+    pub fn is_on(&self) -> bool {
+        self.by_default || self.peers.values().any(|is_on| *is_on)
+    }
+
     /// Whether texts of this peer are kept.
     pub fn has(&self, peer: &str) -> bool {
         self.peers.get(peer).copied().unwrap_or(self.by_default)
