@@ -88,6 +88,39 @@ fn a_chat_whose_long_texts_do_not_arrive_goes_on_with_shorter_datagrams() {
 }
 
 #[test]
+fn a_long_text_that_does_not_arrive_at_an_old_app_is_told_by_the_end_of_the_chat() {
+    let mut world = World::new();
+    // Nobody says anything of themselves, as old apps do not.
+    world.server = Box::new(|_, text| {
+        let mut message: serde_json::Value = serde_json::from_str(&text).unwrap();
+        if message["type"] == "key:exchange" {
+            message["payload"].as_object_mut().unwrap().remove("lowkey");
+        }
+        vec![message.to_string()]
+    });
+    let call = |world: &mut World| {
+        world.handle(ALICE, Input::Connect { peer: peer(ALICE) });
+        world.settle();
+        world.handle(BOB, Input::Accept { peer: peer(BOB) });
+        world.settle();
+        assert!(world.taken(ALICE).contains(&open("bob")));
+    };
+    call(&mut world);
+    world.network = Box::new(|_, _| vec![]);
+    send(&mut world, ALICE, 1);
+    world.settle();
+    world.taken(ALICE);
+    world.stall(ALICE);
+    world.settle();
+    assert_eq!(world.taken(ALICE), [closed("bob", CloseReason::NoLongTexts)]);
+    // The next call knows of it.
+    world.network = Box::new(|_, text| vec![text]);
+    wait(&mut world);
+    call(&mut world);
+    assert_eq!(world.narrow[ALICE].len(), 1);
+}
+
+#[test]
 fn one_side_alone_may_notice_the_loss() {
     let mut world = World::open();
     send(&mut world, BOB, 1);

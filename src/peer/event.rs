@@ -211,7 +211,7 @@ pub enum CloseReason {
     Crashed,
     /// WebRTC failed.
     Failed {
-        /// What it says.
+        /// What is to be done, for people.
         message: String,
     },
     /// The server refused the call.
@@ -264,7 +264,10 @@ impl fmt::Display for CloseReason {
                  theirs may be full or refuse them, or they have to name one (--turn)",
             ),
             Self::NoLongTexts => {
-                f.write_str("long texts do not arrive on the way to the other side, which passes only short datagrams")
+                f.write_str(
+                "long texts do not arrive on the way to the other side, which passes only short datagrams: \
+                 what was said last may be lost; call again, and say it in several short texts",
+            )
             }
             Self::NoRelay(reason) => reason.fmt(f),
             Self::Oneself => f.write_str("that is you"),

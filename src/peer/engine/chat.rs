@@ -562,14 +562,13 @@ impl Engine {
     /// datagrams; where those do not arrive either, it ends, and all that did not arrive is told.
     pub(super) fn stalled(&mut self, id: ConnectionId, now: Instant, out: &mut Vec<Output>) {
         let Some(peer) = self.connections.get(&id).cloned() else { return };
-        // An app could not be called back.
-        if !self.chats.get(&peer).is_some_and(|chat| chat.has_connection(id) && chat.lasting.is_some()) {
-            return;
-        }
+        let Some(chat) = self.chats.get(&peer).filter(|chat| chat.has_connection(id)) else { return };
+        let is_lasting = chat.lasting.is_some();
         if self.narrow.len() >= MAX_NARROW {
             self.narrow.clear();
         }
-        if self.narrow.insert(peer.clone()) {
+        // With an old app nothing can be carried on, and what was lost is told by the end. The next call goes the narrow way.
+        if self.narrow.insert(peer.clone()) && is_lasting {
             self.lose(&peer, CloseReason::ConnectionLost, now, out);
         } else {
             self.finish(&peer, CloseReason::NoLongTexts, out);
