@@ -64,6 +64,7 @@ sed -e "s|server 127.0.0.1:8080|server 127.0.0.1:$port|" -e "s|listen 80;|listen
 connections=$(sed -n 's|^sed -i .*/\(worker_connections [0-9]*;\)/.* /etc/nginx/nginx.conf$|\1|p' deploy/README.md)
 descriptors=$(sed -n "s|^echo '\(worker_rlimit_nofile [0-9]*;\)' >/etc/nginx/modules-enabled/.*|\1|p" deploy/README.md)
 [ -n "$connections" ] && [ -n "$descriptors" ] || fail 'the guide does not set the connections of nginx'
+places=$(free_port)
 cat >"$work/nginx.conf" <<NGINX
 daemon off;
 pid $work/nginx.pid;
@@ -74,6 +75,14 @@ http {
     client_body_temp_path $work/body; proxy_temp_path $work/proxy; fastcgi_temp_path $work/fastcgi;
     uwsgi_temp_path $work/uwsgi; scgi_temp_path $work/scgi;
     include $work/site.conf;
+    # What the site counts as one address, of those that a caller makes up here.
+    server {
+        listen 127.0.0.1:$places;
+        set_real_ip_from 127.0.0.1;
+        real_ip_header X-From;
+        access_log off;
+        return 200 "\$lowkey_place\n";
+    }
 }
 NGINX
 nginx -t -q -e "$work/nginx-error.log" -c "$work/nginx.conf" || fail 'nginx -t'
@@ -88,6 +97,21 @@ ok 'nginx: 2,000 WebSockets are open at once through one worker'
 opened=$(open_sockets "$tls" "$work/cert.pem" 300 300)
 [ "$opened" = '101 256 429 44' ] || fail "nginx: of 300 WebSockets of one address: $opened"
 ok 'nginx: one address has no more than the server would give it'
+place() {
+    curl -sS -H "X-From: $1" "http://127.0.0.1:$places/"
+}
+while read -r address expected; do
+    [ "$(place "$address")" = "$expected" ] || fail "nginx: $address counts as $(place "$address")"
+done <<'ADDRESSES'
+192.0.2.1 192.0.2.1
+::ffff:192.0.2.1 192.0.2.1
+2001:db8:1:2:3:4:5:6 2001:db8:1:2
+2001:db8:1:2::7 2001:db8:1:2
+2001:db8:0:1::8 2001:db8:0:1
+2001:db8:1::9 2001:db8:1::
+2001:db8::1 2001:db8::
+ADDRESSES
+ok 'nginx: an address of IPv6 is its network of 64 bits'
 kill "$nginx" && wait "$nginx"
 
 # Caddy, with a certificate of this test's own in place of one that it would get by itself.
