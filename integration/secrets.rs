@@ -13,6 +13,7 @@ use data_encoding::BASE64;
 use lowkey::peer::cipher::Cipher;
 use lowkey::peer::keys::{KeyPair, PublicKey as PublicHalf};
 use lowkey::peer::{Event, TextFormat};
+use lowkey::profile::{Profile, transcript};
 
 use crate::evil_server::EvilServer;
 use crate::world::{Folder, Program, Server, User, identity, in_namespace, pass_in_namespace, path, until};
@@ -235,6 +236,49 @@ fn a_program_that_crashes_leaves_no_core() {
         let status = program.wait();
         assert_eq!((status.signal(), status.core_dumped()), (Some(6), false), "{name}");
         assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn a_log_and_a_history_that_others_could_have_written_are_neither_added_to_nor_read() {
+    let home = Folder::new("log");
+    let profile = Profile::find(|name| (name == "HOME").then(|| home.path().to_owned()), None).unwrap();
+    let entry = transcript::Entry {
+        time: "T".to_owned(),
+        server: "a".to_owned(),
+        peer: "bob".to_owned(),
+        sent: true,
+        text: "hi".to_owned(),
+    };
+    profile.add_to_log(&entry).unwrap();
+    profile.history().add("line");
+    let folder = home.0.join(".config/lowkey");
+    let chmod = |file: &str, mode| fs::set_permissions(folder.join(file), Permissions::from_mode(mode)).unwrap();
+    for (file, mode, kept) in [("log", 0o666, 0o600), ("", 0o777, 0o700)] {
+        chmod(file, mode);
+        for result in [profile.add_to_log(&entry), profile.last_of_log().map(drop)] {
+            assert!(result.as_ref().is_err_and(|error| error.contains("chmod go-w")), "{file}: {result:?}");
+        }
+        chmod(file, kept);
+    }
+    assert_eq!(profile.last_of_log(), Ok(entry.to_line()), "nothing was added");
+    chmod("history", 0o666);
+    profile.history().add("another");
+    chmod("history", 0o600);
+    assert_eq!(profile.history().lines(), ["line"]);
+}
+
+#[test]
+fn each_folder_of_a_named_profile_is_looked_at() {
+    for open in ["", "profiles", "profiles/p"] {
+        let home = Folder::new("folders");
+        let profile = Profile::find(|name| (name == "HOME").then(|| home.path().to_owned()), "p".parse().ok().as_ref());
+        let (profile, folder) = (profile.unwrap(), home.0.join(".config/lowkey"));
+        profile.token().unwrap();
+        fs::set_permissions(folder.join(open), Permissions::from_mode(0o777)).unwrap();
+        let refused = profile.token().unwrap_err();
+        let advice = format!("chmod go-w {}", folder.join(open).to_str().unwrap().trim_end_matches('/'));
+        assert!(refused.ends_with(&advice), "{refused}");
     }
 }
 

@@ -23,6 +23,8 @@ use crate::peer::trust::KnownPeers;
 /// The folder of one user's settings.
 #[derive(Debug, Clone)]
 pub struct Profile {
+    /// The first folder that is ours, which holds those of all profiles.
+    root: PathBuf,
     folder: PathBuf,
 }
 
@@ -37,16 +39,17 @@ impl Profile {
         let folder = set("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
         let folder = folder.or_else(|| set("HOME").map(|home| home.join(".config")));
         let folder = folder.ok_or("neither XDG_CONFIG_HOME nor HOME is set, so there is no place for settings")?;
-        let folder = folder.join("lowkey");
-        Ok(Self { folder: name.map_or(folder.clone(), |name| folder.join("profiles").join(&name.0)) })
+        let root = folder.join("lowkey");
+        let folder = name.map_or(root.clone(), |name| root.join("profiles").join(&name.0));
+        Ok(Self { root, folder })
     }
 
-    /// The text of the file of settings, if there is one.
+    /// The text of the file of settings, if there is one. It may hold secrets, and is not left in memory.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn config(&self) -> Result<Option<String>, String> {
-        Ok(self.read(CONFIG, false)?.map(|text| text.to_string()))
+    pub fn config(&self) -> Result<Option<Zeroizing<String>>, String> {
+        self.read(CONFIG, false)
     }
 
     /// Changes the text of the file of settings, as it is by now: another program may have written it.
@@ -56,7 +59,8 @@ impl Profile {
     pub fn change_config(&self, change: impl FnOnce(&str) -> Result<String, String>) -> Result<(), String> {
         let path = self.path();
         let _lock = files::lock(&self.folder, CONFIG).map_err(|error| trouble::said(&path, &error))?;
-        let text = change(&self.config()?.unwrap_or_default()).map_err(|why| format!("{}: {why}", path.display()))?;
+        let text = change(&self.config()?.unwrap_or_default());
+        let text = Zeroizing::new(text.map_err(|why| format!("{}: {why}", path.display()))?);
         files::write(&self.folder, CONFIG, &text).map_err(|error| trouble::said(&path, &error))
     }
 
@@ -208,8 +212,22 @@ impl Profile {
 
     /// Reads a file of the folder, if others on this machine cannot have written it.
     fn read(&self, file: &str, holds_secret: bool) -> Result<Option<Zeroizing<String>>, String> {
-        permissions::check_folder(&self.folder)?;
+        self.check_folders()?;
         permissions::read(&self.folder.join(file), holds_secret)
+    }
+
+    /// Looks at the folders, from the first that is ours down: whoever may put another in the place of one has all that is in it.
+    fn check_folders(&self) -> Result<(), String> {
+        let mut folders: Vec<_> = self.folder.ancestors().take_while(|path| path.starts_with(&self.root)).collect();
+        folders.reverse();
+        folders.into_iter().try_for_each(|folder| permissions::check(folder, false))
+    }
+
+    /// Looks at a file that is read in part or added to, with its folders. Where these are ours, nobody can put another in its
+    /// place in between.
+    fn check(&self, file: &str, holds_secret: bool) -> Result<(), String> {
+        self.check_folders()?;
+        permissions::check(&self.folder.join(file), holds_secret)
     }
 
     /// Reads a secret of the folder, which is made where there is none.
@@ -239,8 +257,9 @@ impl Profile {
     /// Appends an entry to the log of texts, which is made if it is not there.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// The file cannot be written, or others could have written it.
     pub fn add_to_log(&self, entry: &transcript::Entry) -> Result<(), String> {
+        self.check(LOG, true)?;
         let said = |error: io::Error| trouble::said(&self.folder.join(LOG), &error);
         files::append(&self.folder, LOG, &entry.to_line()).map_err(said)
     }
@@ -248,8 +267,9 @@ impl Profile {
     /// The last lines of the log of texts; nothing where there is none.
     ///
     /// # Errors
-    /// The file cannot be read.
+    /// The file cannot be read, or others could have written it.
     pub fn last_of_log(&self) -> Result<String, String> {
+        self.check(LOG, true)?;
         let path = self.folder.join(LOG);
         files::read_end(&path, LOG_END).map_err(|error| trouble::said(&path, &error))
     }
@@ -284,7 +304,9 @@ impl History {
 
     /// Keeps a line. Where that is not possible, nobody needs to hear of it.
     pub fn add(&self, line: &str) {
-        let _ = files::append(&self.profile.folder, HISTORY, &format!("{line}\n"));
+        if self.profile.check(HISTORY, false).is_ok() {
+            let _ = files::append(&self.profile.folder, HISTORY, &format!("{line}\n"));
+        }
     }
 }
 

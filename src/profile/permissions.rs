@@ -44,7 +44,7 @@ fn read_opened(path: &Path, opened: io::Result<File>, holds_secret: bool) -> Res
     let metadata = file.metadata().map_err(said)?;
     // A pipe or a terminal is whoever's opened it.
     if metadata.is_file() {
-        check(path, &metadata, holds_secret)?;
+        judge_open(path, &metadata, holds_secret)?;
     }
     // With room for all of it, no part is left behind where the text has grown out of its place.
     let mut text = Zeroizing::new(String::with_capacity(metadata.len() as usize + 1));
@@ -55,19 +55,19 @@ fn read_opened(path: &Path, opened: io::Result<File>, holds_secret: bool) -> Res
     Ok(Some(text))
 }
 
-/// Looks at a folder, if it is there.
+/// Looks at a folder or file, if it is there.
 ///
 /// # Errors
-/// Others could have put files there; for people.
-pub fn check_folder(path: &Path) -> Result<(), String> {
+/// Others could have put files there, or written it; for people.
+pub fn check(path: &Path, holds_secret: bool) -> Result<(), String> {
     match fs::metadata(path) {
-        Ok(metadata) => check(path, &metadata, false),
-        // Whatever is wrong with it shows when a file there is opened.
-        Err(_) => Ok(()),
+        Ok(metadata) if metadata.is_dir() || metadata.is_file() => judge_open(path, &metadata, holds_secret),
+        // A device has no text of others, and whatever is wrong with the rest shows when it is opened.
+        _ => Ok(()),
     }
 }
 
-fn check(path: &Path, metadata: &Metadata, holds_secret: bool) -> Result<(), String> {
+fn judge_open(path: &Path, metadata: &Metadata, holds_secret: bool) -> Result<(), String> {
     let own = nix::unistd::geteuid().as_raw();
     match judge(metadata.mode(), metadata.uid(), own, holds_secret) {
         Judgement::Refused(why) => Err(why.replace("PATH", &path.display().to_string())),
