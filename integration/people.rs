@@ -106,6 +106,29 @@ fn what_is_wrong_with_a_file_is_said_in_words_of_ours() {
 }
 
 #[test]
+fn a_mistyped_command_line_is_told_in_words_of_ours_with_what_was_meant() {
+    let home = Folder::new("command-line");
+    let cases: [(&[&str], &str); 13] = [
+        (&["--timeout", "x"], "--timeout <SECONDS> is not to be \"x\": it takes a whole number, as 60"),
+        (&["--timeout", ""], "it takes a whole number"),
+        (&["--timeout", "99999999999999999999999"], "it takes a whole number"),
+        (&["--timeout=-1"], "it takes a whole number"),
+        (&["config", "lst"], "there is no command lst here; see lowkey --help"),
+        (&["identity", "exprt"], "there is no command exprt here; did you mean export?"),
+        (&["bob", "alice"], "there is no command alice here"),
+        (&["--sevrer", "ws://x"], "there is no option --sevrer here; did you mean --server?"),
+        (&["--colour", "x"], "there is no option --colour here; did you mean --color?"),
+        (&["--text-format", "v3"], "--text-format <FORMAT> is not to be \"v3\"; did you mean v1?"),
+        (&["--color", "purple"], "is not to be \"purple\", only auto, always, never"),
+        (&["identity", "import"], "<FILE> is missing"),
+        (&["--name", "a b"], "--name <NAME> is not to be \"a b\": a username is 3 to 20"),
+    ];
+    for (arguments, words) in cases {
+        refused_in_words(&home, arguments, words);
+    }
+}
+
+#[test]
 fn a_pipe_or_a_device_in_the_place_of_a_file_is_refused_at_once() {
     let home = Folder::new("pipes");
     let (folder, pipe) = (home.0.join(".config/lowkey"), home.0.join("pipe"));

@@ -160,7 +160,11 @@ fn a_wrong_file_is_told_by_line_and_key_and_what_is_allowed() {
         ("stun = [\"a\", \"b:0\"]", 1, &["stun = \"b:0\"", "from 1 to 65535"]),
         ("[server]\nurl = \"x\"", 1, &["server takes a text"]),
         ("name = \"alice\"\nname = \"bobby\"", 2, &["duplicate"]),
-        ("\nname = ???", 2, &[]),
+        ("\nname = ???", 2, &["that is no value; a line is NAME = \"VALUE\""]),
+        ("name = alice", 1, &["with quotes about a text"]),
+        ("name = \"alice", 1, &["a text begins that does not end"]),
+        ("name", 1, &["that is no setting; a line is NAME = "]),
+        ("stun = [\"a\"", 1, &["a list begins that does not end; it wants a ]"]),
     ] {
         let home = home("wrong-file", text);
         for program in ["lowkey", "lowkey-bot"] {

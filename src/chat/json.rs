@@ -3,12 +3,15 @@
 //! Each object has `v`, the version of this format, `event`, its name, and `time`, when it was told (RFC 3339). The README has
 //! them all, field by field. Fields may be added in the same version; what is there keeps its meaning.
 
+mod command;
+
 use serde_json::{Value, json};
 
-use super::command::Command;
 use super::harmless::is_harmful;
 use super::report::{ChatReport, ChatState, PeerReport, Report};
 use crate::peer::{CloseReason, NotSentReason, Trust};
+
+pub use command::command;
 
 /// The version of the format.
 pub const VERSION: u32 = 1;
@@ -36,11 +39,6 @@ pub fn line(object: &Value) -> String {
         }
     }
     line
-}
-
-/// Reads a command from a line.
-pub fn command(line: &str) -> Command {
-    serde_json::from_str(line).unwrap_or_else(|error| Command::Mistake(format!("that is no command in JSON: {error}")))
 }
 
 /// The name of an event and its fields, without what all have.
@@ -184,6 +182,7 @@ fn reason_name(reason: &CloseReason) -> &'static str {
 mod tests {
     use super::*;
     use crate::chat::callee::Callee;
+    use crate::chat::command::Command;
     use crate::peer::keys::KeyPair;
     use crate::peer::trust::{Known, SafetyNumber};
 

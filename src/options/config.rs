@@ -209,8 +209,20 @@ fn line(text: &str, span: Option<Range<usize>>) -> usize {
     text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count() + 1
 }
 
+/// What breaks the rules of TOML, of which the reader's own words are not for people.
 fn syntax(text: &str, error: &TomlError) -> String {
-    format!("line {}: {}", line(text, error.span()), error.message().replace('\n', ", "))
+    let number = line(text, error.span());
+    let found = text.lines().nth(number - 1).unwrap_or_default();
+    let words = match error.message() {
+        words if words.contains("duplicate key") => "the same setting stands there twice; a duplicate is to be removed",
+        _ if found.contains('[') && !found.contains(']') || text.matches('[').count() > text.matches(']').count() => {
+            "a list begins that does not end; it wants a ] behind its last text"
+        }
+        _ if found.matches('"').count() % 2 == 1 => "a text begins that does not end; it wants a \" at either end",
+        _ if !found.contains('=') => "that is no setting; a line is NAME = \"VALUE\", or NAME = true",
+        _ => "that is no value; a line is NAME = \"VALUE\", with quotes about a text, or NAME = true",
+    };
+    format!("line {number}: {words}")
 }
 
 fn key(setting: &Arg) -> &str {

@@ -269,16 +269,83 @@ fn wrong(command: &Command, error: &clap::Error) -> Stop {
     let is_value = matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation | ErrorKind::NoEquals);
     let reason = match secret.filter(|_| is_value) {
         Some(_) => {
-            let reason = error.source().map_or("it is not fit for use".to_owned(), ToString::to_string);
+            let reason = reason(error).unwrap_or_else(|| "it is not fit for use".to_owned());
             format!("invalid value (not shown) for '{argument}': {reason}")
         }
-        None => {
+        None => in_words(command, error, argument),
+    };
+    Stop::Wrong(format!("{reason}; see {name} --help"))
+}
+
+/// What clap found, in words of ours; what it says well itself is left as it is.
+fn in_words(command: &Command, error: &clap::Error, argument: &str) -> String {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        _ => "",
+    };
+    let list = |kind| match error.get(kind) {
+        Some(ContextValue::Strings(texts)) => texts.as_slice(),
+        _ => &[],
+    };
+    let (value, possible) = (text(ContextKind::InvalidValue), list(ContextKind::ValidValue));
+    match error.kind() {
+        ErrorKind::ValueValidation => {
+            let reason = reason(error).unwrap_or_else(|| "it is not fit for use".to_owned());
+            format!("{argument} is not to be {value:?}: {reason}")
+        }
+        ErrorKind::InvalidValue if value.is_empty() => format!("{argument} lacks its value"),
+        ErrorKind::InvalidValue => meant(&format!("{argument} is not to be {value:?}"), value, possible),
+        ErrorKind::InvalidSubcommand => {
+            let word = text(ContextKind::InvalidSubcommand);
+            let names = commands(command).into_iter().map(Command::get_name);
+            // Of short ones there would be too many that are near.
+            let distance = |name: &&str| strsim::damerau_levenshtein(word, name);
+            let near = names.min_by_key(distance).filter(|near| distance(near) <= (word.len() / 3).min(2));
+            let near = near.filter(|near| near.len() > 3).map(|near| format!("; did you mean {near}?"));
+            format!("there is no command {word} here{}", near.unwrap_or_default())
+        }
+        ErrorKind::UnknownArgument => {
+            let every = commands(command);
+            let options = every.iter().copied().chain([command]).flat_map(Command::get_arguments);
+            let options: Vec<String> = options.filter_map(|option| Some(format!("--{}", option.get_long()?))).collect();
+            match argument.starts_with('-') {
+                true => {
+                    let near = config::nearest(argument, options.iter().map(String::as_str));
+                    let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+                    format!("there is no option {argument} here{near}")
+                }
+                false => format!("{argument} is one word too many"),
+            }
+        }
+        ErrorKind::MissingRequiredArgument => {
+            format!("{} is missing", list(ContextKind::InvalidArg).join(" and "))
+        }
+        _ => {
             let words = error.render().to_string();
             let paragraph: Vec<&str> = words.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
             paragraph.join(" ").trim_start_matches("error: ").to_owned()
         }
-    };
-    Stop::Wrong(format!("{reason}; see {name} --help"))
+    }
+}
+
+/// Every command, at whatever depth.
+fn commands(command: &Command) -> Vec<&Command> {
+    command.get_subcommands().flat_map(|below| [below].into_iter().chain(commands(below))).collect()
+}
+
+/// What of `possible` may have been meant, or all.
+fn meant(words: &str, word: &str, possible: &[String]) -> String {
+    match config::nearest(word, possible.iter().map(String::as_str)) {
+        Some(near) => format!("{words}; did you mean {near}?"),
+        None => format!("{words}, only {}", possible.join(", ")),
+    }
+}
+
+/// Why a value is not taken: our words, or such for what the language itself reads.
+fn reason(error: &clap::Error) -> Option<String> {
+    let source = error.source()?;
+    let is_number = source.is::<std::num::ParseIntError>() || source.is::<std::num::ParseFloatError>();
+    Some(if is_number { "it takes a whole number, as 60".to_owned() } else { source.to_string() })
 }
 
 /// A program that crashes writes its memory nowhere, for there are secrets in it; nor can another program of the same user read it
