@@ -40,7 +40,7 @@ ok "$(tail -n 1 "$work/score" | sed 's/^[^A-Za-z]*//')"
 # The server without privileges, under the unit's filter.
 port=$(free_port)
 cp "$programs/lowkey-server" "$work/lowkey-server"
-HOST=127.0.0.1 PORT=$port MAX_CLIENTS_PER_ADDRESS=2 /usr/bin/python3 integration/confine.py deploy/lowkey-server.service "$work/lowkey-server" \
+HOST=127.0.0.1 PORT=$port MAX_CLIENTS_PER_ADDRESS=2500 MAX_CLIENTS_PER_NETWORK=2 /usr/bin/python3 integration/confine.py deploy/lowkey-server.service "$work/lowkey-server" \
     2>"$work/server.log" &
 processes+=($!)
 await "$work/server.log" 'listening on'

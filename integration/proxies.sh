@@ -22,8 +22,9 @@ try_proxy() {
     grep -qi '^Location: https://localhost/' "$work/redirect" || { cat "$work/redirect"; fail "$name: the redirect leads elsewhere"; }
     grep -qi '^Set-Cookie' "$work/redirect" && fail "$name: the redirect can be split"
     ok "$name: the redirect from port 80 cannot be turned against anybody"
-    # The server takes two from an address, but any number from this machine. Whoever could pose as 192.0.2.1 would be refused.
-    for header in 'X-Forwarded-For: 192.0.2.1' 'X-Real-IP: 192.0.2.1' 'Forwarded: for=192.0.2.1' 'x-forwarded-for: 192.0.2.1, 192.0.2.1'; do
+    # The server takes 2,500 from an address, as which all of this machine count behind a proxy, but two from an IPv6 network.
+    # Whoever could pose as 2001:db8::1 would be refused.
+    for header in 'X-Forwarded-For: 2001:db8::1' 'X-Real-IP: 2001:db8::1' 'Forwarded: for="[2001:db8::1]"' 'x-forwarded-for: 2001:db8::1, 2001:db8::1'; do
         opened=$(open_sockets "$tls" "$work/cert.pem" 5 10 "$header")
         [ "$opened" = '101 5' ] || fail "$name: with $header: $opened"
     done

@@ -75,10 +75,12 @@ type Reload = Box<dyn Fn() -> Result<Config, ConfigError>>;
 /// The server's own end: who is still to be told of it, and when.
 struct Stop {
     begun: Instant,
-    /// Everybody who was there when it began and has not been told.
+    /// Everybody who was online when it began and has not been told. Some of them may have left.
     untold: Vec<ConnId>,
     /// How many they were.
     count: usize,
+    /// How many of those who were there yet have been told.
+    told: usize,
     /// When the last of them is cut.
     end: Instant,
 }
@@ -161,7 +163,7 @@ impl Server {
         let (mut now, _) = self.presence.wake(started);
         loop {
             let timeout = self.timeout(now);
-            let sleep = self.presence.sleep(started, timeout);
+            let sleep = self.presence.sleep(Instant::now(), timeout);
             match self.poll.poll(&mut events, sleep) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
                 _ => {}
@@ -295,9 +297,11 @@ impl Server {
                 return true;
             }
             info!("stopping");
-            let untold = self.clients.ids();
-            let end = now + self.drain_time + self.close_time;
-            self.stop = Some(Stop { begun: now, count: untold.len(), untold, end });
+            // Whoever has not said yet what it wants has nothing to lose, and need not wait for its turn.
+            let (heads, untold): (Vec<_>, Vec<_>) =
+                self.clients.ids().into_iter().partition(|id| self.clients.is_awaiting_head(*id));
+            heads.into_iter().for_each(|id| self.clients.dismiss(id, now));
+            self.stop = Some(Stop::new(untold, now, self.drain_time, self.close_time));
             // Who is told to go now finds another server, or this one again.
             self.clients.drain((self.drain_time + self.close_time).as_secs() + 1);
         }
@@ -319,8 +323,7 @@ impl Server {
     /// back at once.
     fn tell_of_stop(&mut self, now: Instant) {
         let Some(stop) = &mut self.stop else { return };
-        let keep = stop.untold_at(now, self.drain_time);
-        for id in stop.untold.drain(keep..) {
+        while let Some(id) = stop.next(now, self.drain_time, |id| self.clients.is_here(id)) {
             self.clients.dismiss(id, now);
         }
         if stop.untold.is_empty() && !self.listeners.is_empty() {
@@ -348,14 +351,18 @@ impl Server {
 }
 
 impl Stop {
-    /// How many are not yet told of it at `now`.
-    fn untold_at(&self, now: Instant, drain_time: Duration) -> usize {
-        let left = (self.begun + drain_time).saturating_duration_since(now);
-        if left.is_zero() {
-            return 0;
+    fn new(untold: Vec<ConnId>, now: Instant, drain_time: Duration, close_time: Duration) -> Self {
+        Self { begun: now, count: untold.len(), untold, told: 0, end: now + drain_time + close_time }
+    }
+
+    /// Somebody who is to be told of it by `now`. Who `is_here` no more takes no time of the others.
+    fn next(&mut self, now: Instant, drain_time: Duration, is_here: impl Fn(ConnId) -> bool) -> Option<ConnId> {
+        while self.untold.pop_if(|id| !is_here(*id)).is_some() {}
+        if self.next_due(drain_time) > now {
+            return None;
         }
-        let share = left.as_secs_f64() / drain_time.as_secs_f64();
-        self.untold.len().min((self.count as f64 * share) as usize)
+        self.told += 1;
+        self.untold.pop()
     }
 
     /// When somebody is to be told next, or else all is over.
@@ -363,7 +370,7 @@ impl Stop {
         if self.untold.is_empty() {
             return self.end;
         }
-        let told = (self.count - self.untold.len() + 1) as f64 / self.count as f64;
+        let told = (self.told + 1) as f64 / self.count as f64;
         self.begun + drain_time.mul_f64(told.min(1.0))
     }
 }
@@ -391,3 +398,27 @@ const ACCEPTS_PER_TURN: usize = 128;
 
 /// How long to wait after the system had nothing left for a caller, unless a client leaves before.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_is_spread_over_its_time_and_does_not_wait_for_who_has_left() {
+        let (start, drain) = (Instant::now(), Duration::from_secs(6));
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let stop = |count| Stop::new((0..count).map(ConnId).collect(), start, drain, Duration::from_secs(3));
+        let told = |stop: &mut Stop, now, is_here: &dyn Fn(ConnId) -> bool| {
+            std::iter::from_fn(|| stop.next(now, drain, is_here)).count()
+        };
+        let mut all = stop(60);
+        assert_eq!([99, 101, 3001, 6000].map(|time| told(&mut all, at(time), &|_| true)), [0, 1, 29, 30]);
+        let mut gone = stop(60);
+        assert_eq!(told(&mut gone, at(200), &|_| false), 0);
+        assert!(gone.untold.is_empty() && gone.next_due(drain) == gone.end, "all have left");
+        let mut half = stop(60);
+        assert_eq!(told(&mut half, at(3001), &|id| id.0 % 2 == 0), 30, "at the pace of before, so in half of the time");
+        assert!(half.untold.is_empty());
+        assert_eq!(told(&mut stop(60), start + drain, &|_| true), 60);
+    }
+}

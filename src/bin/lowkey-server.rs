@@ -1,7 +1,7 @@
 //! The program `lowkey-server`: the environment to a `Config`, the logger, and `Server::run`.
 
 use std::env::{self, VarError};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -9,13 +9,18 @@ use lowkey::server::{Config, ConfigError, Server, check, config, limits, secret_
 use lowkey::stderr::{self, LogLevels};
 
 fn main() -> ExitCode {
-    let argument = env::args_os().nth(1).map(|argument| argument.to_string_lossy().into_owned());
-    match argument.as_deref() {
-        None => serve(),
-        Some("--check") => check(),
-        Some("--help" | "-h") => print(&help()),
-        Some("--version" | "-V") => print(&format!("lowkey-server {}\n", env!("CARGO_PKG_VERSION"))),
-        Some(other) => fail(2, &format!("unknown argument {other:?}; see lowkey-server --help")),
+    let arguments: Vec<String> =
+        env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
+    match &*arguments.iter().map(String::as_str).collect::<Vec<_>>() {
+        [] => serve(),
+        ["--check"] => check(),
+        ["--help" | "-h"] => print(&help()),
+        ["--version" | "-V"] => print(&format!("lowkey-server {}\n", env!("CARGO_PKG_VERSION"))),
+        // Whoever starts a check knows no other code of it.
+        ["--check", other, ..] => fail(1, &format!("--check takes no further argument, but there is {other:?}")),
+        ["--help" | "-h" | "--version" | "-V", other, ..] | [other, ..] => {
+            fail(2, &format!("unknown argument {other:?}; see lowkey-server --help"))
+        }
     }
 }
 
@@ -42,14 +47,14 @@ fn serve() -> ExitCode {
     }
 }
 
-/// Asks the server that these settings would start whether it is well.
+/// Asks the server at `HOST` and `PORT` whether it is well. No other setting says where it is, and a fault in one, or a file that
+/// only the server may read, says nothing of the server that runs.
 fn check() -> ExitCode {
-    match read_settings() {
-        Err(error) => fail(2, &error.to_string()),
-        Ok(config) => match check::ask(&config) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(reason) => fail(1, &reason),
-        },
+    let place = |name: &str| matches!(name, "HOST" | "PORT").then(|| lookup(name)).flatten();
+    let config = Config::from_env(place, |_| Err("not read".to_owned()));
+    match config.map_err(|error| error.to_string()).and_then(|config| check::ask(&config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => fail(1, &reason),
     }
 }
 
@@ -96,7 +101,7 @@ fn help() -> String {
     let mut text = String::from(
         "The signaling server of Lowkey: it introduces users to each other, who then talk directly.\n\n\
          Usage: lowkey-server [--check | --help | --version]\n\n\
-         --check asks the server that runs with the same settings whether it is well, and exits with 0 or 1.\n\nSettings come from the environment:\n",
+         --check asks the server at HOST and PORT whether it is well, within 6 seconds, and exits with 0 or 1.\n\nSettings come from the environment:\n",
     );
     let width = |texts: &[String]| texts.iter().map(String::len).max().unwrap_or_default();
     let names = config::VARIABLES.map(|(name, ..)| name.to_owned());
@@ -121,10 +126,13 @@ fn help() -> String {
     text
 }
 
-/// Prints to standard output; if nobody reads it, nobody misses it.
+/// Prints to standard output. If nobody reads it, nobody misses it.
 fn print(text: &str) -> ExitCode {
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
+    let mut output = std::io::stdout();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => fail(1, &format!("standard output: {error}")),
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 fn fail(code: u8, reason: &str) -> ExitCode {

@@ -34,6 +34,11 @@ impl Proxies {
             let network = network.ok_or_else(|| format!("{item:?} is no address and no network"))?;
             let network = canonical(network);
             let address = network.addr();
+            if network.prefix_len() == 0 {
+                return Err(format!(
+                    "{item:?} is no proxy's network but everybody, who could all say where they come from"
+                ));
+            }
             let is_nobodys =
                 address.is_unspecified() && network.prefix_len() == network.max_prefix_len() || address.is_multicast();
             match is_nobodys || matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
@@ -57,13 +62,15 @@ impl Proxies {
     /// stands before that is the word of the entry behind it, and counts if that is a trusted proxy, too; loopback there is none,
     /// since anybody on the proxy's own machine, such as an onion service, comes from it. Where both headers are there and
     /// contradict each other, one of them is what the client made up and the proxy passed on: then nobody knows where it comes from.
+    /// Nor does anybody where loopback is told, which is the client's word or another proxy's own address: only a TCP connection
+    /// shows that somebody is on this machine. All of these count as from one place, the unspecified address.
     pub fn client_behind(&self, peer: IpAddr, forwarded_for: &[IpAddr], real_ip: Option<IpAddr>) -> IpAddr {
         if !self.contains(peer) {
             return peer.to_canonical();
         }
         let mut entries = forwarded_for.iter().rev().map(IpAddr::to_canonical);
         let real_ip = real_ip.map(|address| address.to_canonical());
-        let Some(last) = entries.next() else { return real_ip.unwrap_or(peer.to_canonical()) };
+        let Some(last) = entries.next() else { return real_ip.map_or(peer.to_canonical(), told) };
         let mut client = last;
         for address in entries {
             if client.is_loopback() || !self.contains(client) {
@@ -72,11 +79,19 @@ impl Proxies {
             client = address;
         }
         match real_ip {
-            Some(real_ip) if real_ip != last && real_ip != client => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            _ => client,
+            Some(real_ip) if real_ip != last && real_ip != client => UNKNOWN,
+            _ => told(client),
         }
     }
 }
+
+/// What an address counts as that a header tells.
+fn told(address: IpAddr) -> IpAddr {
+    if address.is_loopback() || address.is_unspecified() { UNKNOWN } else { address }
+}
+
+/// Stands for an address that a proxy did not tell.
+const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// The IPv4 network that an IPv6 one stands for, if it lies in ::ffff:0:0/96 (RFC 4291, section 2.5.5.2): addresses are compared
 /// in that form.
@@ -333,7 +348,7 @@ mod tests {
         );
         assert_eq!(
             client("::1", &["198.51.100.1", "127.0.0.1"]),
-            "127.0.0.1",
+            "0.0.0.0",
             "who is on the proxy's machine may say what he likes"
         );
     }
@@ -347,7 +362,7 @@ mod tests {
         };
         assert_eq!(client(&["203.0.113.9", "198.51.100.1", "::ffff:10.0.0.2", "10.0.0.1"]), "198.51.100.1");
         assert_eq!(client(&["10.0.0.2", "10.0.0.1"]), "10.0.0.2", "nobody else is named");
-        assert_eq!(client(&["198.51.100.1", "::1", "10.0.0.1"]), "::1");
+        assert_eq!(client(&["198.51.100.1", "::1", "10.0.0.1"]), "0.0.0.0");
     }
 
     #[test]
@@ -370,6 +385,32 @@ mod tests {
     }
 
     #[test]
+    fn a_header_brings_nobody_onto_this_machine_where_none_are_counted() {
+        let proxies = Proxies::default();
+        let now = Instant::now();
+        let mut crowd = Crowd::new(caps(1, 9), None);
+        for (list, real_ip) in [
+            (&["127.0.0.1"][..], None),
+            (&["198.51.100.1", "127.9.9.9"], None),
+            (&["::1"], None),
+            (&["::ffff:127.0.0.1"], None),
+            (&["::"], None),
+            (&["0.0.0.0"], None),
+            (&[], Some("127.0.0.1")),
+            (&[], Some("::1")),
+            (&["127.0.0.1"], Some("127.0.0.1")),
+            (&["127.0.0.1", "::1"], Some("127.0.0.1")),
+        ] {
+            let told: Vec<IpAddr> = list.iter().map(|text| ip(text)).collect();
+            let client = proxies.client_behind(ip("127.0.0.1"), &told, real_ip.map(ip));
+            assert_eq!(client, UNKNOWN, "{list:?} {real_ip:?}");
+            assert_eq!(crowd.enter(client, Role::User, now).is_ok(), list == ["127.0.0.1"] && real_ip.is_none());
+        }
+        let local = proxies.client_behind(ip("127.0.0.1"), &[], None);
+        assert!((0..9).all(|_| crowd.enter(local, Role::User, now).is_ok()), "who comes by itself is on this machine");
+    }
+
+    #[test]
     fn proxies_are_addresses_networks_or_none() {
         let proxies = Proxies::parse("10.0.0.0/8, 2001:db8::1").unwrap();
         assert!(proxies.contains(ip("10.1.2.3")) && proxies.contains(ip("2001:db8::1")));
@@ -382,7 +423,6 @@ mod tests {
             assert!(proxies.contains(ip(v4)) && proxies.contains(ip(&format!("::ffff:{v4}"))), "{item}");
             assert!(!proxies.contains(ip("192.0.3.9")), "{item}");
         }
-        assert!(Proxies::parse("::/0").unwrap().contains(ip("2001:db8::1")));
         for bad in [
             "",
             "localhost",
@@ -400,6 +440,10 @@ mod tests {
             "10.0.0.1 10.0.0.2",
             "None",
             "10.0.0",
+            "0.0.0.0/0",
+            "10.0.0.0/0",
+            "::/0",
+            "::ffff:0:0/96",
         ] {
             let error = Proxies::parse(&format!("10.0.0.1, {bad}")).unwrap_err();
             assert!(error.starts_with(&format!("{bad:?} is no ")), "{bad}: {error}");

@@ -1,13 +1,14 @@
 //! Asks a server for its health, as a container, systemd or a script does: a program of its own asks by the network, and so learns
 //! what anybody would.
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Config;
 
-/// Asks the server that runs with these settings on this machine whether it is well.
+/// Asks the server that runs with these settings on this machine whether it is well. It takes [`PATIENCE`] at most, whatever
+/// listens there.
 ///
 /// # Errors
 /// It cannot be reached, or is not well; for people.
@@ -23,7 +24,7 @@ pub fn ask(config: &Config) -> Result<(), String> {
     let mut reasons = Vec::new();
     for host in hosts {
         let address = SocketAddr::new(*host, config.port);
-        match status(address) {
+        match status(address, Instant::now() + PATIENCE / hosts.len() as u32) {
             Ok(status) if status.starts_with("HTTP/1.1 200 ") => return Ok(()),
             Ok(status) => reasons.push(format!("{address} is not well: {}", status.escape_debug())),
             Err(error) => reasons.push(format!("no server answers at {address}: {error}")),
@@ -32,19 +33,35 @@ pub fn ask(config: &Config) -> Result<(), String> {
     Err(reasons.join("; "))
 }
 
-/// The first line of the answer.
-fn status(address: SocketAddr) -> io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+/// The first line of the answer, if it is there by `end`.
+fn status(address: SocketAddr, end: Instant) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, left(end)?)?;
+    stream.set_write_timeout(Some(left(end)?))?;
     stream.write_all(format!("GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();
-    stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer)?;
+    let mut part = [0; 512];
+    while answer.len() < MAX_ANSWER_BYTES && !answer.contains(&b'\n') {
+        stream.set_read_timeout(Some(left(end)?))?;
+        match stream.read(&mut part) {
+            Ok(0) => break,
+            Ok(length) => answer.extend_from_slice(&part[..length]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            // A timeout of a socket is told as this.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(ErrorKind::TimedOut.into()),
+            Err(error) => return Err(error),
+        }
+    }
     Ok(String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned())
 }
 
-/// How long each step may take. A server that lets somebody wait for longer is not well.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long there is until `end`, if any time is left.
+fn left(end: Instant) -> io::Result<Duration> {
+    let left = end.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+/// How long it may take in all, shared by the addresses. A server that lets somebody wait for longer is not well.
+pub const PATIENCE: Duration = Duration::from_secs(6);
 
 /// More of an answer is not read: whatever listens there, it is not our server.
-const MAX_ANSWER_BYTES: u64 = 4096;
+const MAX_ANSWER_BYTES: usize = 4096;

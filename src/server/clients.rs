@@ -392,6 +392,16 @@ impl<S: Stream> Clients<S> {
         self.clients.iter_mut().map(|(id, _)| *id).collect()
     }
 
+    /// Whether somebody has not left yet.
+    pub fn is_here(&self, id: ConnId) -> bool {
+        self.clients.get(&id).is_some()
+    }
+
+    /// Whether somebody's request head has not come yet.
+    pub fn is_awaiting_head(&self, id: ConnId) -> bool {
+        self.clients.get(&id).is_some_and(|client| client.connection.is_awaiting_head())
+    }
+
     /// Begins the end of a client because of the server's own. One whose request head has not come has nothing to lose, and
     /// is not waited for.
     pub fn dismiss(&mut self, id: ConnId, now: Instant) {
@@ -512,7 +522,9 @@ impl<S: Stream> Clients<S> {
         let is_silent = caller.forwarded_for.is_empty() && caller.real_ip.is_none();
         let is_trusted = self.config.proxies.contains(peer);
         if is_silent && is_trusted && !std::mem::replace(&mut self.has_told_of_silence, true) {
-            info!("somebody came from a trusted address without X-Forwarded-For, so a proxy there hides addresses");
+            info!(
+                "somebody came from a trusted address without X-Forwarded-For: a program there, or perhaps a proxy that hides addresses"
+            );
         }
         let address = self.config.proxies.client_behind(peer, &caller.forwarded_for, caller.real_ip);
         self.crowd.enter(address, Role::User, now).map_err(No::Crowded)?;

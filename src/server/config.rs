@@ -41,7 +41,8 @@ pub struct Config {
 pub enum MetricsAt {
     /// Nowhere.
     Nowhere,
-    /// At the server's own port, by callers on this machine that no proxy stands before.
+    /// At the server's own port, by callers on this machine. It is not for a server behind a proxy, whose callers are on this
+    /// machine, too: what a proxy says of itself is looked for, but one may say nothing.
     Loopback,
     /// At an address of its own.
     Address(SocketAddr),
@@ -81,8 +82,10 @@ impl Config {
             .try_for_each(|name| check_presence(name, lookup(name)))?;
         let set = |name: &str| lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
         if let Some(value) = set("HOST") {
-            let host = value.trim_start_matches('[').trim_end_matches(']').parse();
-            let host: IpAddr = host.map_err(|_| error("HOST", &value, "an IP address, such as 127.0.0.1 or ::1"))?;
+            let bracketed = value.strip_prefix('[').and_then(|value| value.strip_suffix(']'));
+            // Brackets stand around an address of IPv6, both or none.
+            let host = bracketed.map_or_else(|| value.parse(), |value| value.parse().map(IpAddr::V6));
+            let host = host.map_err(|_| error("HOST", &value, "an IP address, such as 127.0.0.1 or ::1"))?;
             config.host = Some(host.to_canonical());
         }
         if let Some(value) = set("PORT") {
@@ -188,7 +191,7 @@ fn relays(
         }
         (None, Some(path)) => {
             let text = read(&path).map_err(|why| unread("TURN_SECRET_FILE", &path, &why))?;
-            Secret::new(text.trim())
+            Secret::new(without_mark(&text).trim())
                 .ok_or_else(|| error("TURN_SECRET_FILE", &path, "a file with a secret without spaces"))?
         }
     };
@@ -205,7 +208,13 @@ fn relays(
     Ok(Some(Relays::new(parsed, secret, ttl)))
 }
 
-/// The access tokens: one from its variable, or those of a file, one a line. They are never said in an error.
+/// A file's text without the mark that some editors put in front (a byte order mark).
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// The access tokens: one from its variable, or those of a file, one a line, but for lines that begin with #, which are notes. They
+/// are never said in an error.
 fn access_tokens(
     token: Option<String>,
     file: Option<String>,
@@ -220,11 +229,17 @@ fn access_tokens(
         },
         (None, Some(path)) => {
             let text = read(&path).map_err(|why| unread("ACCESS_TOKEN_FILE", &path, &why))?;
-            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-            let tokens: Option<Vec<AccessToken>> = lines.map(AccessToken::new).collect();
-            match tokens.filter(|tokens| !tokens.is_empty()) {
-                Some(tokens) => Ok(tokens),
-                None => Err(error("ACCESS_TOKEN_FILE", &path, "a file with tokens without spaces, one a line")),
+            let lines = without_mark(&text).lines().map(str::trim).zip(1..);
+            let tokens = lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#')).map(|(line, number)| {
+                let expected = "a file with tokens without spaces, one a line";
+                AccessToken::new(line)
+                    .ok_or_else(|| error("ACCESS_TOKEN_FILE", &path, format!("{expected}, but line {number} is none")))
+            });
+            match tokens.collect::<Result<Vec<AccessToken>, ConfigError>>()? {
+                tokens if tokens.is_empty() => {
+                    Err(error("ACCESS_TOKEN_FILE", &path, "a file with tokens, one a line, but there is none"))
+                }
+                tokens => Ok(tokens),
             }
         }
     }
@@ -247,7 +262,11 @@ pub const VARIABLES: [(&str, &str, &str); 19] = [
         "none: everybody may come in",
     ),
     ("TRUSTED_PROXIES", "whose X-Forwarded-For is believed: addresses, networks, none", "127.0.0.0/8,::1"),
-    ("METRICS", "where /metrics is: off, loopback (own port, local callers), ADDRESS:PORT", "off"),
+    (
+        "METRICS",
+        "where /metrics is: off; loopback: own port, local callers, not behind a proxy; use ADDRESS:PORT there",
+        "off",
+    ),
     ("TURN_URLS", "STUN and TURN servers that users are told of: a comma list of stun:, turn:, turns:", "none"),
     ("TURN_SECRET", "what the TURN server shares with this one; or TURN_SECRET_FILE, a file with it", "none"),
     ("TURN_TTL", "how long a user's TURN credentials last: seconds, or such as 12h", "24h"),
@@ -340,6 +359,8 @@ mod tests {
             "/token" => Ok("s3cret\n".to_owned()),
             "/tokens" => Ok("alice-1\n\nbob-2 \r\ncarol-3".to_owned()),
             "/words" => Ok("alice-1\ntwo words\n".to_owned()),
+            "/notes" => Ok("\u{feff}# friends\r\nalice-1\n #bob-2\n".to_owned()),
+            "/marked" => Ok("\u{feff}s3cret\n".to_owned()),
             "/empty" => Ok("\n".to_owned()),
             _ => Err("no such file".to_owned()),
         };
@@ -404,13 +425,18 @@ mod tests {
             },
         };
         assert_eq!(set, Ok(expected));
-        assert_eq!(config(&[("CORS_ORIGINS", "https://a.example,*")]), Ok(Config::default()));
+        assert_eq!(config(&[("CORS_ORIGINS", "*")]), Ok(Config::default()));
+        assert_eq!(config(&[("HOST", "[::1]")]).unwrap().host, config(&[("HOST", "::1")]).unwrap().host);
         let from_file = config(&[("ACCESS_TOKEN_FILE", "/token")]).unwrap();
         let tokens = |tokens: &[&str]| tokens.iter().map(|token| AccessToken::new(token).unwrap()).collect::<Vec<_>>();
         assert_eq!(from_file.access.tokens, tokens(&["s3cret"]));
         let from_file = config(&[("ACCESS_TOKEN_FILE", "/tokens")]).unwrap();
         assert_eq!(from_file.access.tokens, tokens(&["alice-1", "bob-2", "carol-3"]));
+        let from_file = config(&[("ACCESS_TOKEN_FILE", "/notes")]).unwrap();
+        assert_eq!(from_file.access.tokens, tokens(&["alice-1"]));
+        assert_eq!(config(&[("ACCESS_TOKEN_FILE", "/marked")]).unwrap().access.tokens, tokens(&["s3cret"]));
         let urls = ("TURN_URLS", "turn:turn.example:3478,stun:turn.example");
+        assert_eq!(config(&[urls, ("TURN_SECRET_FILE", "/marked")]).unwrap().relays, Some(turn(86_400)));
         assert_eq!(config(&[urls, ("TURN_SECRET_FILE", "/token")]).unwrap().relays, Some(turn(86_400)));
         assert_eq!(config(&[urls, ("TURN_SECRET", "s3cret"), ("TURN_TTL", "1h30m")]).unwrap().relays, Some(turn(5400)));
         assert_eq!(config(&[("METRICS", "loopback")]).unwrap().metrics, MetricsAt::Loopback);
@@ -479,6 +505,13 @@ mod tests {
     fn a_bad_value_is_named() {
         for (name, value) in [
             ("HOST", "localhost"),
+            ("HOST", "[::1"),
+            ("HOST", "::1]"),
+            ("HOST", "[[::1]]"),
+            ("HOST", "[127.0.0.1]"),
+            ("CORS_ORIGINS", "https://a.example,*"),
+            ("TRUSTED_PROXIES", "0.0.0.0/0"),
+            ("TRUSTED_PROXIES", "10.0.0.1,::/0"),
             ("PORT", "65536"),
             ("PORT", "http"),
             ("SESSION_TTL", "0"),
@@ -520,6 +553,8 @@ mod tests {
         let message = config(&[("ACCESS_TOKEN", "two words")]).unwrap_err();
         assert!(message.starts_with("ACCESS_TOKEN is ") && !message.contains("words"), "{message}");
         assert!(config(&[("ACCESS_TOKEN", "a"), ("ACCESS_TOKEN_FILE", "/token")]).is_err());
+        let message = config(&[("ACCESS_TOKEN_FILE", "/words")]).unwrap_err();
+        assert!(message.ends_with("line 2 is none") && !message.contains("words without"), "{message}");
     }
 
     #[test]

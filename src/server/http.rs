@@ -252,7 +252,12 @@ fn is_from_here(request: &Request<'_, '_>) -> bool {
         (Some(host), None) => std::str::from_utf8(host.value).is_ok_and(|host| names_this_machine(host.trim())),
         _ => false,
     };
-    is_here && !is_forwarded(request)
+    is_here && !is_forwarded(request) && origin(request).is_none_or(is_origin_here)
+}
+
+/// Whether an `Origin` is a page that this machine serves.
+fn is_origin_here(origin: &str) -> bool {
+    origin.split_once("://").is_some_and(|(_, host)| names_this_machine(host))
 }
 
 /// Whether a `Host` is `localhost` or an address of loopback, perhaps with a port.
@@ -263,9 +268,10 @@ fn names_this_machine(host: &str) -> bool {
         || parse_address(name).is_some_and(|address| address.to_canonical().is_loopback())
 }
 
-/// Whether a proxy has passed the request on.
+/// Whether a proxy has passed the request on, as far as it tells: one that says nothing and calls this server by an address of
+/// loopback looks like a program on this machine.
 fn is_forwarded(request: &Request<'_, '_>) -> bool {
-    let is_proxys = |name: &str| name.starts_with("x-forwarded-") || matches!(name, "forwarded" | "via" | "x-real-ip");
+    let is_proxys = |name: &str| name.starts_with("x-forwarded-") || PROXY_HEADERS.contains(&name);
     request.headers.iter().any(|header| is_proxys(&header.name.to_ascii_lowercase()))
 }
 
@@ -436,6 +442,24 @@ const USUAL_HEAD_BYTES: usize = 512;
 
 /// Stands for an address that a proxy did not tell.
 const UNKNOWN: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// The headers by which proxies tell of themselves or of whom they stand for, beside all of `X-Forwarded-`.
+const PROXY_HEADERS: [&str; 14] = [
+    "cdn-loop",
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "cf-ray",
+    "client-ip",
+    "fastly-client-ip",
+    "fly-client-ip",
+    "forwarded",
+    "true-client-ip",
+    "via",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-original-forwarded-for",
+    "x-real-ip",
+];
 
 const METRICS_PATH: &str = "/metrics";
 
@@ -648,6 +672,21 @@ mod tests {
             assert_eq!(with(&format!("Host: {host}"), false), "200", "{host} at a port of their own");
         }
         assert_eq!(with("Host: localhost\r\nHost: evil.example", true), "404");
+        let proxys = ["X-Forwarded-Host", "X-FORWARDED-Anything"].into_iter().chain(PROXY_HEADERS);
+        let named = ["CF-Connecting-IP", "True-Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "X-Real-IP", "Via"];
+        for header in proxys.chain(named) {
+            assert_eq!(with(&format!("Host: 127.0.0.1:8080\r\n{header}: 127.0.0.1"), true), "404", "{header}");
+        }
+        for (origin, status) in [
+            ("https://chat.example", "404"),
+            ("null", "404"),
+            ("http://127.0.0.1.evil.example", "404"),
+            ("", "404"),
+            ("http://localhost:9090", "200"),
+            ("http://[::1]", "200"),
+        ] {
+            assert_eq!(with(&format!("Host: 127.0.0.1\r\nOrigin: {origin}"), true), status, "{origin}");
+        }
     }
 
     #[test]

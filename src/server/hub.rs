@@ -156,6 +156,8 @@ pub struct Hub {
     names: Table<Rc<str>, Holder>,
     /// Names that are kept for a time after their connection was lost.
     reservations: Deadlines<Rc<str>>,
+    /// Who was joined with whom a moment ago, each pair in both directions.
+    meetings: Deadlines<(ConnId, Rc<str>)>,
     sessions: Sessions,
     misses: Misses,
     limits: Limits,
@@ -215,6 +217,7 @@ impl Hub {
             users: Table::default(),
             names: Table::default(),
             reservations: Deadlines::new(limits.reservation),
+            meetings: Deadlines::new(MEETING),
             sessions: Sessions::new(session_ttl, bounds),
             misses: Misses::new(limits.misses),
             limits,
@@ -402,14 +405,18 @@ impl Hub {
         self.sessions.tick(now);
         self.misses.tick(now);
         for _ in 0..NAMES_PER_TICK {
-            let Some(name) = self.reservations.pop_due(now) else { return };
+            let Some(name) = self.reservations.pop_due(now) else { break };
             self.free(&name, now);
+        }
+        for _ in 0..NAMES_PER_TICK {
+            let Some((conn, name)) = self.meetings.pop_due(now) else { break };
+            self.forget_meeting(conn, &name, now);
         }
     }
 
     /// When the next [`tick`](Self::tick) has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        [self.sessions.next_deadline(), self.misses.next_deadline(), self.reservations.next()]
+        [self.sessions.next_deadline(), self.misses.next_deadline(), self.reservations.next(), self.meetings.next()]
             .into_iter()
             .flatten()
             .min()
@@ -456,7 +463,7 @@ impl Hub {
             return self.error(conn, ErrorCode::InvalidTarget, "you cannot connect to yourself", Some(target), now);
         }
         let place = match self.users.get(&conn) {
-            Some(user) if !user.contacts.have(target) => user.place,
+            Some(user) if !user.contacts.have(target, now) => user.place,
             _ => None,
         };
         if !self.misses.are_left(place, now) {
@@ -470,7 +477,7 @@ impl Hub {
         if self.sessions.connect(id, sender, now).is_err() {
             return self.rate_limited(conn, Some(target), now);
         }
-        self.introduce(conn, other);
+        self.introduce(conn, other, now);
         [self.joined(conn, sender, id, target), self.joined(other, target, id, sender)].into()
     }
 
@@ -497,7 +504,7 @@ impl Hub {
                 let mut outputs = only(self.joined(conn, sender, id, &creator));
                 // A creator who is offline for the moment is not told of it, now or later.
                 if let Some(other) = self.online_at(&creator) {
-                    self.introduce(conn, other);
+                    self.introduce(conn, other, now);
                     outputs.push(self.joined(other, &creator, id, sender));
                 }
                 outputs
@@ -529,7 +536,7 @@ impl Hub {
         let to = self.online_at(target);
         let name = to.and_then(|to| self.users.get(&to)).map(|user| user.name.clone());
         let user = self.users.get_mut(&conn).ok_or(ErrorCode::RelayFailed)?;
-        let is_contact = user.contacts.have(target);
+        let is_contact = user.contacts.have(target, now);
         let is_answered = || user.calls.holds(1, self.limits.calls, now) && self.misses.are_left(user.place, now);
         if !is_contact && !is_answered() {
             return Err(ErrorCode::RateLimited);
@@ -556,13 +563,24 @@ impl Hub {
     }
 
     /// Makes two users contacts of each other.
-    fn introduce(&mut self, one: ConnId, other: ConnId) {
+    fn introduce(&mut self, one: ConnId, other: ConnId, now: Instant) {
         for (conn, met) in [(one, other), (other, one)] {
             if let Some(name) = self.users.get(&met).map(|user| user.name.clone())
                 && let Some(user) = self.users.get_mut(&conn)
             {
-                user.contacts.joined_with(&name);
+                user.contacts.joined_with(&name, self.meetings.set((conn, name.clone()), now));
             }
+        }
+        while self.meetings.len() > self.limits.meetings
+            && let Some((due, (conn, name))) = self.meetings.pop()
+        {
+            self.forget_meeting(conn, &name, due);
+        }
+    }
+
+    fn forget_meeting(&mut self, conn: ConnId, name: &str, end: Instant) {
+        if let Some(user) = self.users.get_mut(&conn) {
+            user.contacts.forget(name, end);
         }
     }
 
@@ -670,6 +688,9 @@ fn send(to: ConnId, kind: MessageType, payload: &impl Serialize) -> Output<'stat
 fn close(conn: ConnId, code: u16, reason: &'static str) -> Output<'static> {
     Output::Close { conn, code, reason }
 }
+
+/// How long everybody who was joined with a client stays a contact of it: long enough for a busy one to get to its answer.
+const MEETING: Duration = Duration::from_secs(60);
 
 /// Names that one tick sets free.
 const NAMES_PER_TICK: usize = 400;
@@ -1088,6 +1109,53 @@ mod tests {
         }
         let create = hub.receive(BOB, r#"{"type":"session:create"}"#, now);
         assert_eq!(codes(&create), ["session:created"], "nor take their calls from them");
+    }
+
+    #[test]
+    fn callers_that_have_hung_up_before_they_are_answered_cost_the_called_nothing() {
+        let mut hub = hub();
+        let now = Instant::now();
+        let connect = r#"{"type":"session:connect","target":"bob"}"#;
+        let answer = |hub: &mut Hub, name: &str, now| {
+            codes(&hub.receive(BOB, &format!(r#"{{"type":"key:exchange","target":"{name}"}}"#), now)).concat()
+        };
+        let call = |hub: &mut Hub, number: usize| {
+            hub.connect(ConnId(100 + number), &format!("caller{number}"), None, now).unwrap();
+            assert_eq!(codes(&hub.receive(ConnId(100 + number), connect, now)), ["session:joined"; 2]);
+        };
+        (0..200).for_each(|number| call(&mut hub, number));
+        (0..200).for_each(|number| hub.disconnect(ConnId(100 + number), Departure::Left, now));
+        (200..230).for_each(|number| call(&mut hub, number));
+        let later = now + Duration::from_secs(59);
+        for number in 0..200 {
+            assert_eq!(answer(&mut hub, &format!("caller{number}"), later), "RELAY_FAILED");
+        }
+        for number in 200..230 {
+            assert_eq!(answer(&mut hub, &format!("caller{number}"), later), "relayed", "{number}");
+        }
+        let created =
+            (0..100).filter(|_| codes(&hub.receive(BOB, r#"{"type":"session:create"}"#, later)) == ["session:created"]);
+        assert_eq!(created.count(), 60, "it has all its calls");
+        // A minute later they are strangers again, and nothing is kept of them.
+        let end = now + MEETING;
+        hub.tick(end);
+        assert_eq!(answer(&mut hub, "caller0", end), "RELAY_FAILED");
+        assert_eq!(answer(&mut hub, "caller1", end), "RATE_LIMITED");
+        (0..10).for_each(|_| hub.tick(end));
+        assert!(hub.meetings.is_empty());
+    }
+
+    #[test]
+    fn meetings_are_bounded_in_all_and_the_oldest_is_forgotten() {
+        let mut hub = hub_with(Limits { meetings: 4, ..Limits::default() });
+        let now = Instant::now();
+        for number in 0..20 {
+            hub.connect(ConnId(100 + number), &format!("caller{number}"), None, now).unwrap();
+            hub.receive(ConnId(100 + number), r#"{"type":"session:connect","target":"bob"}"#, now);
+        }
+        assert_eq!(hub.meetings.len(), 4);
+        let contacts = &hub.users.get(&BOB).unwrap().contacts;
+        assert!(contacts.have("caller19", now) && !contacts.have("caller1", now));
     }
 
     #[test]

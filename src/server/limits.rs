@@ -55,6 +55,8 @@ pub struct Limits {
     pub reservation: Duration,
     /// Names kept so. One more frees the oldest.
     pub reservations: usize,
+    /// Pairs of users who remember that a session has joined them a moment ago, each twice. One more ends the oldest.
+    pub meetings: usize,
 }
 
 impl Default for Limits {
@@ -83,6 +85,7 @@ impl Default for Limits {
             sessions_per_name: 1000,
             reservation: Duration::from_secs(60),
             reservations: 100_000,
+            meetings: 1_000_000,
         }
     }
 }
@@ -131,7 +134,7 @@ pub struct Pace {
 }
 
 /// The limits for people: what is bounded, the default, the variable that changes it, and what happens beyond.
-pub const TABLE: [(&str, &str, &str, &str); 28] = [
+pub const TABLE: [(&str, &str, &str, &str); 29] = [
     ("a message", "64 KiB", "", "closed with 1009"),
     ("a request head", "16 KiB", "", "431"),
     ("time for the request head", "10 s", "", "408"),
@@ -152,7 +155,7 @@ pub const TABLE: [(&str, &str, &str, &str); 28] = [
     ("bytes of a client", "256 KiB/s, 4 MiB at once", "RATE_LIMITS=off", "RATE_LIMITED, not delivered"),
     ("connect, create, join of a client", "60/min, 60 at once", "RATE_LIMITS=off", "RATE_LIMITED"),
     (
-        "a message to who is not there, but for 8 contacts",
+        "a message to who is neither there nor met lately",
         "as connect",
         "RATE_LIMITS=off",
         "RATE_LIMITED, who is there too",
@@ -163,6 +166,7 @@ pub const TABLE: [(&str, &str, &str, &str); 28] = [
         "RATE_LIMITS=off",
         "as above; loopback is not counted",
     ),
+    ("users met lately, of all clients", "60 s, 1,000,000", "", "the oldest is forgotten; 8 of each client stay"),
     ("answers RATE_LIMITED to a client", "50/s, 1,000 at once", "", "dropped without a word"),
     ("messages of a client that can be right for nobody", "50, one fades each second", "", "closed with 1008"),
     ("clients", "1,000,000", "MAX_CLIENTS", "503; /health and /metrics are answered"),

@@ -4,7 +4,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Reads a comma list of origins; `None` is all of them, which a `*` stands for.
+/// Reads a comma list of origins; `None` is all of them, which a `*` by itself stands for.
 ///
 /// # Errors
 /// What is wrong with which entry, for people.
@@ -13,15 +13,17 @@ pub fn parse(list: &str) -> Result<Option<Vec<String>>, String> {
     if entries.is_empty() {
         return Err("there is none".to_owned());
     }
-    let origins = entries
-        .iter()
-        .filter(|entry| **entry != "*")
-        .map(|entry| origin(entry).map_err(|reason| format!("{entry:?} {reason}")));
-    let origins: Vec<String> = origins.collect::<Result<_, _>>()?;
-    Ok((!entries.contains(&"*")).then_some(origins))
+    if entries == ["*"] {
+        return Ok(None);
+    }
+    let origins = entries.iter().map(|entry| origin(entry).map_err(|reason| format!("{entry:?} {reason}")));
+    origins.collect::<Result<_, _>>().map(Some)
 }
 
 fn origin(entry: &str) -> Result<String, &'static str> {
+    if entry == "*" {
+        return Err("stands for all origins, so no other is named beside it");
+    }
     let quotes = ['"', '\'', '`'];
     if entry.starts_with(['[', '<', '(']) || entry.contains(quotes) || entry.ends_with(['>', ')']) {
         return Err("has quotes or brackets around it");
@@ -138,12 +140,13 @@ mod tests {
         let two = vec!["https://a.example".to_owned(), "http://b.example".to_owned()];
         assert_eq!(parse(" https://a.example:443 ,, http://b.example:80,"), Ok(Some(two)));
         assert_eq!(parse("*"), Ok(None));
-        assert_eq!(parse("https://a.example, *"), Ok(None));
+        assert_eq!(parse(" *, "), Ok(None));
     }
 
     #[test]
     fn an_origin_that_no_browser_sends_is_named_with_the_reason() {
         for (entry, reason) in [
+            ("*", "stands for all origins"),
             ("https://*.chat.example", "has a *"),
             ("https://*", "has a *"),
             ("*.chat.example", "has no scheme"),
