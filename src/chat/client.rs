@@ -184,7 +184,7 @@ impl Client {
         if let Report::Message { peer, text, .. } = report {
             self.log(peer, false, text);
         }
-        if matches!(report, Report::Message { .. } | Report::Request { .. }) {
+        if screen::is_news(report) {
             if self.bells.rings
                 && let Screen::Terminal(terminal) = &self.screen
             {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::callee::Callee;
 use super::command::Command;
-use super::flood::Flood;
+use super::flood::{Flood, Minute, SHOWN};
 use super::people::People;
 use super::report::{ChatReport, ChatState, Mark, Prompt, Report};
 use super::screen;
@@ -169,6 +169,11 @@ pub struct Conversation {
     /// Whom the user has called.
     called: BTreeSet<String>,
     errors: Flood,
+    /// How many calls come from strangers, whatever names they make up, and from those who are known.
+    strange_calls: Minute,
+    known_calls: Minute,
+    /// Whose request came among so many that it was not told.
+    untold: BTreeSet<String>,
     server: Server,
     /// Lines that were pasted and for whom, until the user says whether to send them.
     pasted: Option<(String, String)>,
@@ -257,6 +262,9 @@ impl Conversation {
             unnamed: BTreeSet::new(),
             called: BTreeSet::new(),
             errors: Flood::default(),
+            strange_calls: Minute::default(),
+            known_calls: Minute::default(),
+            untold: BTreeSet::new(),
             server: Server::Sought,
             pasted: None,
             asked: None,
@@ -541,10 +549,10 @@ impl Conversation {
                 let has_chats = self.chats.iter().any(Chat::is_open);
                 vec![Effect::Show(Report::Offline { reason, retry_in, has_chats })]
             }
-            Event::Request { peer } => self.request(peer),
+            Event::Request { peer } => self.request(peer, now),
             Event::RequestEnded { peer } => {
-                self.requests.retain(|(caller, _)| *caller != peer);
-                vec![Effect::Show(Report::RequestEnded { peer })]
+                let is_told = self.end_request(&peer);
+                vec![Effect::Show(Report::RequestEnded { peer, is_told })]
             }
             Event::KeysExchanged { peer } => vec![Effect::Show(Report::KeysExchanged { peer })],
             Event::Identified { peer, trust, own, other } => {
@@ -586,18 +594,23 @@ impl Conversation {
         }
     }
 
-    fn request(&mut self, peer: String) -> Vec<Effect> {
+    fn request(&mut self, peer: String, now: Instant) -> Vec<Effect> {
         let is_taken = match &self.script.accepts {
             _ if self.blocked.contains(&peer) => false,
             Accepts::None => {
-                self.requests.retain(|(caller, _)| *caller != peer);
+                self.end_request(&peer);
                 self.last_request += 1;
                 self.requests.push((peer.clone(), self.last_request));
-                let called = self.people.aliases.get(&peer).map(|name| {
+                let is_stranger = !self.people.is_known(&peer) && !self.called.contains(&peer);
+                let count = if is_stranger { &mut self.strange_calls } else { &mut self.known_calls }.count(now);
+                if count > SHOWN {
+                    self.untold.insert(peer.clone());
+                }
+                let called = self.people.aliases.get(&peer).filter(|_| count <= SHOWN).map(|name| {
                     let (alias, name) = (screen::name(&peer), screen::name(name));
                     notice(&format!("{alias} is what you call {name}, but this is somebody else, whose name it is"))
                 });
-                let mut effects = vec![Effect::Show(Report::Request { peer, number: self.last_request })];
+                let mut effects = vec![Effect::Show(Report::Request { peer, number: self.last_request, count })];
                 effects.extend(called);
                 return effects;
             }
@@ -930,6 +943,12 @@ impl Conversation {
         is_here || self.people.is_known(peer) || self.people.is_present(peer)
     }
 
+    /// A request waits no longer; whether it was told that it came.
+    fn end_request(&mut self, peer: &str) -> bool {
+        self.requests.retain(|(caller, _)| caller != peer);
+        !self.untold.remove(peer)
+    }
+
     fn is_requesting(&self, peer: &str) -> bool {
         self.requests.iter().any(|(caller, _)| caller == peer)
     }
@@ -955,7 +974,7 @@ impl Conversation {
                 return self.refuse(&format!("several are calling, so say whom: {}", names.join(", ")));
             }
         };
-        self.requests.retain(|(caller, _)| *caller != peer);
+        self.end_request(&peer);
         if !is_accepted {
             return vec![notice(&format!("declined {}", screen::name(&peer))), Effect::Decline(peer)];
         }
@@ -1006,7 +1025,7 @@ impl Conversation {
         self.blocked.insert(peer.clone());
         let mut effects = vec![notice(&format!("{} is blocked", screen::name(&peer)))];
         if self.is_requesting(&peer) {
-            self.requests.retain(|(caller, _)| *caller != peer);
+            self.end_request(&peer);
             effects.push(Effect::Decline(peer.clone()));
         }
         if self.chat(&peer).is_some_and(|chat| chat.state != State::Closed) {
@@ -1452,12 +1471,48 @@ mod tests {
     }
 
     #[test]
+    fn of_many_calls_five_are_told_and_all_can_be_answered() {
+        let mut chat = with_bob(Trust::New);
+        chat.happened(closed("bob", CloseReason::PeerLeft));
+        let now = Instant::now();
+        let told = |effects: &[Effect]| -> Vec<String> {
+            let line = |effect: &Effect| match effect {
+                Effect::Show(report) => screen::line(report, screen::Look::default(), "").map(|line| line.text),
+                _ => None,
+            };
+            effects.iter().filter_map(line).collect()
+        };
+        let is_news = |effect: &Effect| matches!(effect, Effect::Show(report) if screen::is_news(report));
+        let (mut lines, mut news) = (Vec::new(), 0);
+        for index in 0..3000 {
+            let peer = format!("stranger_{}", index % 7);
+            let effects = chat.event(Event::Request { peer: peer.clone() }, now);
+            news += effects.iter().filter(|effect| is_news(effect)).count();
+            lines.extend(told(&effects));
+            lines.extend(told(&chat.event(Event::RequestEnded { peer }, now)));
+        }
+        assert_eq!(lines.len(), 5 + 5 + 3, "and a line for each power of ten: {lines:?}");
+        assert_eq!(news, 5, "bells, and runs of the user's command");
+        assert!(lines[8].contains("more calls in this minute are only counted"), "{}", lines[8]);
+        assert_eq!(lines[12], "* 1000 calls within a minute; /who lists who is calling");
+        // Who is known is still heard of.
+        assert_eq!(told(&chat.event(Event::Request { peer: bob() }, now)).len(), 1);
+        chat.event(Event::RequestEnded { peer: bob() }, now);
+        assert_eq!(told(&chat.event(Event::Request { peer: "late".to_owned() }, now)), [""; 0]);
+        let who = told(&typed(&mut chat, "/who"));
+        assert!(who[0].contains("calling you: late"), "{who:?}");
+        assert_eq!(done(typed(&mut chat, "/accept")), [Effect::Accept("late".to_owned())]);
+        let later = now + std::time::Duration::from_secs(60);
+        assert_eq!(told(&chat.event(Event::Request { peer: "carol".to_owned() }, later)).len(), 1);
+    }
+
+    #[test]
     fn a_request_is_answered_by_its_number_which_is_never_used_again() {
         let mut chat = online();
         let call = |chat: &mut Conversation, peer: &str| chat.happened(Event::Request { peer: peer.to_owned() });
         let decline = |peer: &str| [Effect::Decline(peer.to_owned())];
         for (number, peer) in [(1, "bob"), (2, "a b"), (3, "2")] {
-            let report = Report::Request { peer: peer.to_owned(), number };
+            let report = Report::Request { peer: peer.to_owned(), number, count: number };
             assert_eq!(call(&mut chat, peer), [Effect::Show(report)]);
         }
         assert_eq!(done(typed(&mut chat, "/decline 2")), decline("a b"), "the number goes before a name of digits");

@@ -1,4 +1,5 @@
-//! What a server that lies can say without end is told a few times, and then counted. Pure: the time comes in.
+//! What a server that lies, or strangers who come and go, can say without end is told a few times, and then counted. Pure: the
+//! time comes in.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -18,9 +19,32 @@ impl Flood {
             *count = 0;
         }
         (*count, *last) = (*count + 1, now);
-        let is_power_of_ten = 10_u64.checked_pow(count.ilog10()) == Some(*count);
-        (*count <= SHOWN || is_power_of_ten).then_some(*count)
+        is_told(*count).then_some(*count)
     }
+}
+
+/// Counts what comes within a minute. Unlike [`Flood`] it begins anew after each minute, so that nobody who goes on for ever
+/// hides for ever what others have to say.
+#[derive(Debug, Default)]
+pub struct Minute {
+    began: Option<Instant>,
+    count: u64,
+}
+
+impl Minute {
+    /// One more: how many have come in this minute.
+    pub fn count(&mut self, now: Instant) -> u64 {
+        if self.began.is_none_or(|began| now.saturating_duration_since(began) >= QUIET) {
+            (self.began, self.count) = (Some(now), 0);
+        }
+        self.count += 1;
+        self.count
+    }
+}
+
+/// Whether the one with which so many have come is told.
+pub fn is_told(count: u64) -> bool {
+    count <= SHOWN || 10_u64.checked_pow(count.ilog10()) == Some(count)
 }
 
 /// How many of a kind are told one by one.
@@ -32,6 +56,14 @@ const QUIET: Duration = Duration::from_secs(60);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_minute_ends_however_many_come() {
+        let (mut minute, now) = (Minute::default(), Instant::now());
+        let counts = |minute: &mut Minute, second| minute.count(now + Duration::from_secs(second));
+        let counted: Vec<u64> = (0..120).map(|second| counts(&mut minute, second)).collect();
+        assert_eq!(counted, (1..=60).chain(1..=60).collect::<Vec<u64>>());
+    }
 
     #[test]
     fn five_of_a_kind_are_told_and_then_each_power_of_ten() {

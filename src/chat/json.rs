@@ -50,8 +50,8 @@ fn fields(report: &Report) -> (&'static str, Value) {
             ("offline", json!({ "reason": reason, "retry_seconds": retry_in.map(|time| time.as_secs_f64()) }))
         }
         Report::Calling { peer, is_waiting } => ("calling", json!({ "peer": peer, "waiting": is_waiting })),
-        Report::Request { peer, number } => ("request", json!({ "peer": peer, "number": number })),
-        Report::RequestEnded { peer } => ("request_ended", json!({ "peer": peer })),
+        Report::Request { peer, number, .. } => ("request", json!({ "peer": peer, "number": number })),
+        Report::RequestEnded { peer, .. } => ("request_ended", json!({ "peer": peer })),
         Report::KeysExchanged { peer } => ("keys_exchanged", json!({ "peer": peer })),
         Report::Identified { peer, trust, number } => {
             ("identified", json!({ "peer": peer, "trust": trust_name(*trust), "safety_number": number.to_string() }))
@@ -248,8 +248,8 @@ mod tests {
             Report::Online,
             Report::Offline { reason: text(), retry_in: None, has_chats: false },
             Report::Calling { peer: bob(), is_waiting: false },
-            Report::Request { peer: bob(), number: 1 },
-            Report::RequestEnded { peer: bob() },
+            Report::Request { peer: bob(), number: 1, count: 1 },
+            Report::RequestEnded { peer: bob(), is_told: true },
             Report::KeysExchanged { peer: bob() },
             Report::Identified { peer: bob(), trust: Trust::New, number: number() },
             Report::Open { peer: bob(), is_current: true },

@@ -39,11 +39,15 @@ pub enum Report {
         peer: String,
         /// By which number the request can be answered. It is never used again.
         number: u64,
+        /// How many have called within a minute. People are not told of each of many.
+        count: u64,
     },
     /// A request is over.
     RequestEnded {
         /// Whose.
         peer: String,
+        /// Whether people were told that it came.
+        is_told: bool,
     },
     /// Both session keys are known; a direct connection is being sought.
     KeysExchanged {

@@ -1,7 +1,7 @@
 //! What is told, worded for people, with everything from others made harmless. Pure.
 
 use super::command::{COMMANDS, RARE, Usage};
-use super::flood::SHOWN;
+use super::flood::{SHOWN, is_told};
 pub use super::harmless::{harmless, name};
 use super::report::{ChatReport, ChatState, Mark, PeerReport, Prompt, Report};
 use super::wrap;
@@ -57,6 +57,15 @@ pub fn line(report: &Report, look: Look, time: &str) -> Option<Line> {
     }
     let text = format!("{} {}", look.styled("2", time), words.replace('\n', &format!("\n{}", gutter(look))));
     Some(Line { is_message, text })
+}
+
+/// Whether a report rings the bell and is handed to the user's own command. A flood of calls is no flood of bells and processes.
+pub fn is_news(report: &Report) -> bool {
+    match report {
+        Report::Message { .. } => true,
+        Report::Request { count, .. } => *count <= SHOWN,
+        _ => false,
+    }
 }
 
 /// The prompt: a gutter as wide as the time in front of lines, and whom a line goes to.
@@ -161,13 +170,21 @@ fn words(report: &Report, look: Look) -> Option<String> {
         Report::Calling { peer, is_waiting: true } => {
             format!("{} is called as soon as the server is there", name(peer))
         }
-        Report::Request { peer, number } => {
+        Report::Request { count, .. } if *count > SHOWN => {
+            return is_told(*count).then(|| format!("{count} calls within a minute; /who lists who is calling"));
+        }
+        Report::Request { peer, number, count } => {
             // What is easier to type than a name in quotes.
             let word = name(peer);
             let word = if word.starts_with('"') { number.to_string().into() } else { word };
-            format!("{} wants to talk to you (call {number}): /accept {word} or /decline {word}", name(peer))
+            let more = match *count {
+                SHOWN => "; more calls in this minute are only counted, /who lists who is calling",
+                _ => "",
+            };
+            format!("{} wants to talk to you (call {number}): /accept {word} or /decline {word}{more}", name(peer))
         }
-        Report::RequestEnded { peer } => format!("{} is no longer calling", name(peer)),
+        Report::RequestEnded { is_told: false, .. } => return None,
+        Report::RequestEnded { peer, .. } => format!("{} is no longer calling", name(peer)),
         Report::KeysExchanged { peer } => format!("connecting with {}", name(peer)),
         Report::Identified { peer, trust, .. } => match trust {
             Trust::Verified => format!("{} is verified", name(peer)),
@@ -464,7 +481,7 @@ mod tests {
 
     #[test]
     fn a_call_is_told_with_its_number_and_how_to_answer_it() {
-        let request = |peer: &str| shown(&Report::Request { peer: peer.into(), number: 7 }, Look::default());
+        let request = |peer: &str| shown(&Report::Request { peer: peer.into(), number: 7, count: 1 }, Look::default());
         assert_eq!(request("bob"), "* bob wants to talk to you (call 7): /accept bob or /decline bob");
         assert_eq!(request("b b"), "* \"b%20b\" wants to talk to you (call 7): /accept 7 or /decline 7");
         assert_eq!(request("2"), "* \"2\" wants to talk to you (call 7): /accept 7 or /decline 7", "2 is another call");
