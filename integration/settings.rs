@@ -416,7 +416,7 @@ fn a_peer_with_the_name_of_a_command_can_be_called() {
         &[("HOME", home.path())],
     );
     config.answer("alice");
-    alice.stderr.find("connected with config");
+    alice.stderr.find("connected with \"config\"");
     let error = refused("lowkey", &["alice", "config"], &[("HOME", home.path())]);
     assert_eq!(error, "lowkey: PEER and the command config exclude each other\n");
 }
