@@ -5,11 +5,13 @@
 mod chunk;
 mod data;
 mod handshake;
+mod sources;
 
 use chunk::{Chunk, Opening, Reset, SACK, chunks, long, tag};
 pub use chunk::{MAX_PACKET, Refusal};
 use data::{Incoming, MAX_STREAMS, WINDOW};
 pub use handshake::Handshake;
+pub use sources::{Origin, Sources};
 
 use Refusal::{Unneeded, Violation};
 
@@ -82,8 +84,9 @@ impl Guard {
 
     fn read(&mut self, packet: &[u8]) -> Result<(), Refusal> {
         let tag = tag(packet)?;
-        // What follows a false chunk is not looked at, and neither is what stands before it, so that nothing is noted of a packet
-        // that WebRTC does not see. What a window refuses is the exception: it comes again.
+        // Where a chunk cannot be read, none is looked at. Where one is refused later, what stands before it has been noted, though
+        // WebRTC never sees it. That does no harm: what a window refuses comes again, and counts once; and what is against the rules
+        // no program sends, and ends the connection if there is more of it. To judge on a copy would cost each packet one.
         for chunk in chunks(packet) {
             chunk?;
         }

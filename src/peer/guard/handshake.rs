@@ -1,5 +1,8 @@
-//! What of the other side's datagrams reaches DTLS before there is a key, or beside it: anybody can write these. DTLS keeps each piece of
-//! a message of the handshake, and puts them together by as many calls within calls as there are pieces.
+//! What of the other side's datagrams reaches DTLS before there is a key, or beside it: whoever calls can write these. DTLS keeps each
+//! piece of a message of the handshake, and puts them together by as many calls within calls as there are pieces. So they are counted,
+//! but only where they come from a source that is known: else a stranger could use up what the other side needs.
+
+use super::sources::{DATA, attribute};
 
 /// What has come of a handshake so far.
 #[derive(Debug, Default)]
@@ -15,7 +18,7 @@ impl Handshake {
             // Through a relay it is wrapped (RFC 8656, sections 12.4 and 11.6).
             Some(64..=79) => datagram.get(4..).is_none_or(|inner| self.admits_inner(inner, is_open)),
             Some(0) if datagram.starts_with(&DATA_INDICATION) => {
-                data(datagram).is_none_or(|inner| self.admits_inner(inner, is_open))
+                attribute(datagram, DATA).is_none_or(|inner| self.admits_inner(inner, is_open))
             }
             _ => self.admits_inner(datagram, is_open),
         }
@@ -76,19 +79,6 @@ impl Handshake {
     }
 }
 
-/// What a Data indication of TURN brings (RFC 8656, section 18.4).
-fn data(indication: &[u8]) -> Option<&[u8]> {
-    let mut rest = indication.get(20..)?;
-    loop {
-        let [kind @ .., high, low] = rest.get(..4)? else { return None };
-        let length = usize::from(u16::from_be_bytes([*high, *low]));
-        if kind == DATA {
-            return rest.get(4..4 + length);
-        }
-        rest = rest.get(4 + length.next_multiple_of(4)..)?;
-    }
-}
-
 /// The longest message of a handshake, in bytes. A certificate of WebRTC has some hundred.
 const MAX_HANDSHAKE: usize = 16_384;
 
@@ -108,9 +98,8 @@ const PIECE_HEADER: usize = 12;
 /// The type of a record of a handshake.
 const HANDSHAKE: u8 = 22;
 
-/// The type of a Data indication, and of the attribute with the data in it.
+/// The type of a Data indication (RFC 8656, section 17).
 const DATA_INDICATION: [u8; 2] = [0x00, 0x17];
-const DATA: [u8; 2] = [0x00, 0x13];
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! Cryptography for WebRTC that shows the [`Guard`] what comes and goes. DTLS opens each record by an AEAD of ours around ring's, and
 //! drops a record that does not open. So what the guard refuses does not open, and SCTP never sees it.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +15,7 @@ use rtc::crypto::{
 use rtc::dtls::cipher_suite::CipherSuiteId;
 
 use super::lock;
-use crate::peer::guard::{Guard, Handshake};
+use crate::peer::guard::{Guard, Handshake, Origin, Sources};
 
 /// What is said once when a connection is to end.
 type OnEnd = Box<dyn FnOnce(&'static str) + Send>;
@@ -23,6 +24,7 @@ type OnEnd = Box<dyn FnOnce(&'static str) + Send>;
 pub struct Watch {
     guard: Mutex<Guard>,
     handshake: Mutex<Handshake>,
+    sources: Mutex<Sources>,
     /// A record of the other side was opened.
     is_open: AtomicBool,
     /// Messages of the other side that have been taken.
@@ -38,6 +40,7 @@ impl Watch {
         Arc::new(Self {
             guard: Mutex::default(),
             handshake: Mutex::default(),
+            sources: Mutex::default(),
             is_open: AtomicBool::default(),
             taken: AtomicU64::default(),
             handshakes: AtomicU64::default(),
@@ -50,9 +53,17 @@ impl Watch {
         self.taken.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether a datagram may be passed on to DTLS.
-    pub fn admits(&self, datagram: &[u8]) -> bool {
-        lock(&self.handshake).admits(datagram, self.is_open.load(Ordering::Relaxed))
+    /// Takes note of a datagram that is sent.
+    pub fn sent(&self, to: SocketAddr, datagram: &[u8]) {
+        lock(&self.sources).sent(to, datagram);
+    }
+
+    /// Who has sent a datagram that came from this address, if it may be passed on.
+    pub fn admits(&self, from: SocketAddr, datagram: &[u8]) -> Option<Origin> {
+        let origin = lock(&self.sources).origin(from, datagram);
+        let is_admitted =
+            origin != Origin::Stranger && lock(&self.handshake).admits(datagram, self.is_open.load(Ordering::Relaxed));
+        is_admitted.then_some(origin)
     }
 
     fn opens(&self, additional: &[u8], content: &[u8]) -> bool {

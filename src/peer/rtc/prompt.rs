@@ -98,12 +98,14 @@ impl Runtime for Prompt {
         let _ = SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
         let socket = self.inner.wrap_udp_socket(socket)?;
         if is_multicast {
-            let socket = Arc::new(Socket::new(socket, None));
+            let socket = Arc::new(Socket::new(socket));
             return Ok(Arc::new(Multicast::new(socket, self.pace.clone())?));
         }
         // What comes by a stream is heard and handed out as any datagram.
-        let socket = Arc::new(Socket::new(self.detours.beside(socket), Some(self.pace.clone())));
-        let socket = self.early.beside(Arc::new(Sieve::new(socket, self.watch.clone())));
+        let socket = Arc::new(Socket::new(self.detours.beside(socket)));
+        let sieve = Sieve::new(socket, self.watch.clone(), self.pace.clone());
+        // All that is above it hears no stranger.
+        let socket = self.early.beside(Arc::new(sieve));
         let socket = Arc::new(Overheard::new(socket, self.relay.clone()));
         Ok(Arc::new(Repeating::new(socket)))
     }

@@ -1,4 +1,5 @@
-//! Sockets through which only such datagrams come as the guard of the [`Handshake`] admits.
+//! Sockets through which only such datagrams come as the guard admits: of strangers none but questions of ICE, so that they can
+//! neither change nor use up what is kept for the other side; and of the other side, of a handshake no more than one has.
 
 use std::fmt;
 use std::io::{self, IoSliceMut};
@@ -9,17 +10,29 @@ use std::task::{Context, Poll, ready};
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
 use super::guarded::Watch;
+use super::pace::Pace;
+use crate::peer::guard::Origin;
 
 /// A socket that drops what is not admitted, and hands out one datagram at a time.
 pub struct Sieve {
     inner: Arc<dyn AsyncUdpSocket>,
     watch: Arc<Watch>,
+    pace: Arc<Pace>,
 }
 
 impl Sieve {
-    /// Sifts what this socket, which hands out one datagram at a time, receives for the connection of this watch.
-    pub fn new(inner: Arc<dyn AsyncUdpSocket>, watch: Arc<Watch>) -> Self {
-        Self { inner, watch }
+    /// Sifts what this socket, which hands out one datagram at a time, receives for the connection of this watch and pace.
+    pub fn new(inner: Arc<dyn AsyncUdpSocket>, watch: Arc<Watch>, pace: Arc<Pace>) -> Self {
+        Self { inner, watch, pace }
+    }
+
+    /// Whether a datagram may be passed on. What a stranger sends is no sign that the other side lives.
+    fn admits(&self, from: SocketAddr, datagram: &[u8]) -> bool {
+        let origin = self.watch.admits(from, datagram);
+        if origin == Some(Origin::Known) {
+            self.pace.hear(datagram);
+        }
+        origin.is_some()
     }
 }
 
@@ -35,6 +48,8 @@ impl AsyncUdpSocket for Sieve {
     }
 
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        // Before it is sent: the answer may be quicker than what is done after it.
+        self.watch.sent(transmit.destination, transmit.contents);
         self.inner.poll_send(cx, transmit)
     }
 
@@ -46,8 +61,9 @@ impl AsyncUdpSocket for Sieve {
     ) -> Poll<io::Result<usize>> {
         for _ in 0..DROPPED_AT_ONCE {
             let count = ready!(self.inner.poll_recv(cx, buffers, meta))?;
-            let datagram = buffers.first().zip(meta.first()).and_then(|(buffer, meta)| buffer.get(..meta.len));
-            if count != 1 || datagram.is_none_or(|datagram| self.watch.admits(datagram)) {
+            let received = buffers.first().zip(meta.first());
+            let datagram = received.and_then(|(buffer, meta)| Some((meta.addr, buffer.get(..meta.len)?)));
+            if count != 1 || datagram.is_none_or(|(from, datagram)| self.admits(from, datagram)) {
                 return Poll::Ready(Ok(count));
             }
         }

@@ -17,8 +17,6 @@ use super::pace::Pace;
 #[derive(Debug)]
 pub struct Socket {
     inner: Arc<dyn AsyncUdpSocket>,
-    /// What is told of each datagram.
-    pace: Option<Arc<Pace>>,
     joined: Mutex<Joined>,
 }
 
@@ -32,15 +30,9 @@ struct Joined {
 }
 
 impl Socket {
-    /// Reads this socket, whose datagrams keep a connection at its pace, or have nothing to do with that.
-    pub fn new(inner: Arc<dyn AsyncUdpSocket>, pace: Option<Arc<Pace>>) -> Self {
-        Self { inner, pace, joined: Mutex::default() }
-    }
-
-    fn hear(&self, datagram: &[u8]) {
-        if let Some(pace) = &self.pace {
-            pace.hear(datagram);
-        }
+    /// Reads this socket.
+    pub fn new(inner: Arc<dyn AsyncUdpSocket>) -> Self {
+        Self { inner, joined: Mutex::default() }
     }
 }
 
@@ -63,7 +55,6 @@ impl AsyncUdpSocket for Socket {
         let mut joined = lock(&self.joined);
         let joined_meta = joined.meta;
         if let Some(datagram) = joined.next() {
-            self.hear(datagram);
             *meta = hand_out(datagram, joined_meta, buffer);
             return Poll::Ready(Ok(1));
         }
@@ -74,7 +65,6 @@ impl AsyncUdpSocket for Socket {
             let [whole] = whole;
             let bytes = shared.get(..whole.len).unwrap_or_default();
             let (first, rest) = bytes.split_at(whole.stride.min(bytes.len()));
-            self.hear(first);
             *meta = hand_out(first, whole, buffer);
             *joined = Joined { bytes: rest.to_vec(), taken: 0, meta: whole };
             Poll::Ready(Ok(count))
@@ -212,7 +202,7 @@ mod tests {
     /// A socket that has received this.
     fn socket(received: impl IntoIterator<Item = (Vec<u8>, usize)>) -> Socket {
         let script = Script(Mutex::new(received.into_iter().collect()));
-        Socket::new(Arc::new(script), None)
+        Socket::new(Arc::new(script))
     }
 
     /// The next datagram and the port it came from, read into a buffer of so many bytes.
