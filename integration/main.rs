@@ -40,6 +40,7 @@ mod secrets;
 mod server_settings;
 mod settings;
 mod soak;
+mod strangers;
 mod terminal;
 mod tls;
 mod trials;

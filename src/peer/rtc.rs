@@ -18,7 +18,7 @@
 //! | Lengths in ERROR, ABORT and messages of data channels are sliced unchecked, which panics | `guard` | `attack::malformed_packets_end_no_program` |
 //! | Reassembly, streams, resets and associations are not bounded | `guard` | `attack::an_endless_message_takes_no_memory`, `attack::crumbs_take_no_memory`, `attack::channels_without_end_take_no_memory` |
 //! | DTLS puts pieces of its handshake together by calls within calls, without bound, which ends the program; and keeps records that come before their key without bound | `guard`, and [`sieve`] | `attack::crumbs_of_a_handshake_end_no_program` |
-//! | What is no STUN is handed to DTLS wherever it comes from, once there is a way | `guard`, and [`sieve`] | `guard::sources::tests::of_a_stranger_nothing_is_taken_but_questions_and_of_whom_ice_has_asked_or_answered_all` there |
+//! | What is no STUN is handed to DTLS wherever it comes from, once there is a way | `guard`, and [`sieve`] | `strangers::a_call_opens_and_a_chat_goes_on_while_a_stranger_writes_to_every_port` |
 //! | An ERROR chunk ends the association | `guard`, which drops it | `guard::tests::chunks_that_no_chat_needs_are_dropped` there |
 //! | A task that panics leaves a chat that looks open | [`caught`] | `a_panic_ends_the_task_alone` there |
 //! | A way that swallows long datagrams is not found out (RFC 8899) | `stall`: the chat is made anew with shorter ones | `relay::inside::long_texts_arrive_where_the_way_passes_only_576_bytes` |
