@@ -788,8 +788,9 @@ async fn build_with(
     // A wildcard stands for every interface but loopback.
     let mut addresses = vec!["0.0.0.0:0".to_owned(), "[::]:0".to_owned()];
     if config.with_loopback {
-        // One is enough for this machine, and each socket costs a buffer.
-        addresses.push("127.0.0.1:0".to_owned());
+        // One is enough for this machine, and each socket costs a buffer. Some machines have no other than that of IPv6.
+        let has_v4 = std::net::UdpSocket::bind(("127.0.0.1", 0)).is_ok();
+        addresses.push(if has_v4 { "127.0.0.1:0" } else { "[::1]:0" }.to_owned());
     }
     let policy = if config.is_relay_only { RTCIceTransportPolicy::Relay } else { RTCIceTransportPolicy::All };
     let configuration =
