@@ -146,7 +146,7 @@ chat
 ok 'two installed programs chat through nginx and the server'
 
 follow 'For friends alone' 1 cat
-logged bot 'this server is private'
+logged bot 'the server is private'
 token=$(booted sed -n 's/^ACCESS_TOKEN=//p' /etc/default/lowkey-server)
 follow 'For friends alone' 2 sed -e "s/0123456789abcdef/$token/" -e '/^lowkey$/d'
 booted systemctl restart bot
