@@ -408,7 +408,6 @@ impl Conversation {
         }
     }
 
-    /// Takes what happened to the peer.
     /// A text was handed over and got this number.
     pub fn sent(&mut self, peer: &str, number: u64, id: Option<String>) {
         // An old app never says what has arrived.
