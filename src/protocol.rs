@@ -1,6 +1,9 @@
 //! The words that server and peer share: the envelope, message types, payloads and error codes of the Lowkey
-//! protocol, with the one page of limits that both sides of the wire count on. Types and serde only: nothing in
-//! here reads a socket, a clock or a file.
+//! protocol. Types and serde only: nothing in here reads a socket, a clock or a file.
+//!
+//! Below stands the protocol itself, `src/protocol/README.md`, which comments cite by number.
+//!
+#![doc = include_str!("protocol/README.md")]
 
 pub mod ice;
 
@@ -189,7 +192,7 @@ pub struct Joined {
     pub session_id: String,
     /// The username of the other side.
     pub peer: String,
-    /// STUN and TURN servers for this session, with credentials that expire. An addition of ours, which others ignore.
+    /// STUN and TURN servers for this session, with credentials that expire (protocol 2.9).
     #[serde(rename = "iceServers", default, skip_serializing_if = "Vec::is_empty", deserialize_with = "ice::readable")]
     pub ice_servers: Vec<ice::IceServer>,
 }
@@ -222,7 +225,7 @@ pub struct Introduction {
     /// What it can do; a name that is not known is ignored.
     #[serde(default)]
     pub features: Vec<String>,
-    /// It calls to carry on a chat whose connection it has lost.
+    /// It calls to carry on a chat whose connection it has lost (protocol 2.8).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resumes: bool,
 }
@@ -264,7 +267,7 @@ pub struct Candidate {
     pub sdp_mline_index: Option<u16>,
 }
 
-/// The payload of a `session:decline` that its sender's program says, and not its user. An addition of ours, which others ignore.
+/// The payload of a `session:decline` that its sender's program says, and not its user (protocol 2.9).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Refusal {
     /// What it is that could not be dealt with: `description`.
@@ -278,8 +281,8 @@ pub struct ErrorPayload {
     pub code: String,
     /// A sentence for people.
     pub message: String,
-    /// The `target` of the message that failed, where it had one. An addition of ours, which others ignore: it is
-    /// what tells a client with several calls under way which one was meant.
+    /// The `target` of the message that failed, where it had one (protocol 2.9): it is what tells a client with several calls
+    /// under way which one was meant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
 }

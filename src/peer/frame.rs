@@ -1,5 +1,5 @@
-//! What is inside the box between two peers that both have the feature `ack`: frames instead of bare texts, and what a proof says
-//! of the chat beside its hash. Numbers are big-endian.
+//! What is inside the box between two peers that both have the feature `ack`: frames instead of bare texts (protocol 2.7), and
+//! what a proof says of the chat beside its hash (protocol 2.8). Numbers are big-endian.
 //!
 //! | frame | bytes |
 //! |---|---|
