@@ -117,6 +117,11 @@ const NEVER: &[(&str, &[&str])] = &[
     ("chat/harmless.rs", &["super::", "crate::chat", "crate::peer", "crate::profile", "crate::protocol"]),
     ("chat/callee.rs", &["super::command", "super::conversation", "crate::peer"]),
     ("chat/screen.rs", &["super::conversation"]),
+    ("chat/effect.rs", &["super::people", "super::outbox", "super::conversation"]),
+    ("chat/people.rs", &["super::conversation"]),
+    ("chat/outbox.rs", &["super::people", "super::conversation"]),
+    ("chat/requests.rs", &["super::people", "super::conversation"]),
+    ("chat/script.rs", &["super::"]),
 ];
 
 fn source() -> PathBuf {

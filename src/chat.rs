@@ -4,23 +4,27 @@
 //! One thread reads lines, one waits for the peer's events, one for signals; all send to one channel, and the main thread
 //! serves it. On a terminal a fourth thread reads the keyboard for the one that edits lines.
 
-pub mod callee;
+mod callee;
 mod client;
-pub mod command;
+mod command;
 mod console;
-pub mod conversation;
+mod conversation;
 mod editor;
-pub mod flood;
-pub mod harmless;
+mod effect;
+mod flood;
+mod harmless;
 mod identity;
 mod input;
-pub mod json;
+mod json;
 mod keyboard;
 mod notify;
+mod outbox;
 mod painter;
-pub mod people;
-pub mod report;
-pub mod screen;
+mod people;
+mod report;
+mod requests;
+mod screen;
+mod script;
 mod teletype;
 mod terminal;
 mod wrap;
@@ -54,7 +58,7 @@ use callee::Callee;
 use client::{Bells, Client, End, Mail, Memory, Screen};
 use command::Command;
 use console::Console;
-use conversation::{Accepts, Conversation, Failure, Script, Until};
+use conversation::Conversation;
 use editor::LineEditor;
 use identity::IdentityTask;
 use input::{Pieces, Reading, Source};
@@ -62,6 +66,7 @@ use notify::Notifier;
 use people::People;
 use report::Report;
 use screen::Look;
+use script::{Accepts, Failure, Script, Until};
 
 /// Private chat from peer to peer, in a terminal.
 ///

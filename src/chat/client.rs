@@ -9,7 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::command::{Command, SETTINGS};
-use super::conversation::{Conversation, Effect};
+use super::conversation::Conversation;
+use super::effect::Effect;
 use super::json;
 use super::notify::Notifier;
 use super::report::Report;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
-use super::conversation::{Effect, mistake, notice};
+use super::effect::{Effect, mistake, notice};
 use super::report::{PeerReport, Report};
 use super::screen;
 use crate::peer::keys::PublicKey;

@@ -1,0 +1,322 @@
+//! Calls as the user wants them: whom to call, whom to answer, whom to turn to and whom to leave.
+
+use super::{Chat, Conversation, Server, Stage};
+use crate::chat::effect::{Effect, calling, lines_go_to, lost, notice};
+use crate::chat::screen;
+use crate::chat::script::Failure;
+use crate::peer::trust::Link;
+use crate::protocol::is_username;
+
+impl Conversation {
+    pub(super) fn connect(&mut self, peer: String) -> Vec<Effect> {
+        if self.requests.has(&peer) {
+            return self.answer(Some(peer), None, true);
+        }
+        match self.chat(&peer).map_or(Stage::Closed, |chat| chat.stage) {
+            Stage::Closed => match self.call(&peer) {
+                Ok(effects) => {
+                    self.turn_to(&peer);
+                    effects
+                }
+                Err(effects) => effects,
+            },
+            Stage::Open | Stage::Interrupted => {
+                self.turn_to(&peer);
+                vec![lines_go_to(&peer)]
+            }
+            stage => {
+                self.turn_to(&peer);
+                vec![calling(&peer, stage == Stage::Pending)]
+            }
+        }
+    }
+
+    pub(super) fn connect_by(&mut self, link: &Link) -> Vec<Effect> {
+        match self.people.connect_by(link) {
+            Ok((peer, mut effects)) => {
+                // A chat with somebody else under that name ends by this, and is called anew.
+                if !self.people.is_with(&peer, link.identity) && self.chat(&peer).is_some_and(Chat::is_open) {
+                    self.set_stage(&peer, Stage::Closed);
+                }
+                effects.extend(self.connect(peer));
+                effects
+            }
+            Err(effects) => {
+                self.progress.fail(Failure::Lost);
+                effects
+            }
+        }
+    }
+
+    /// Calls a peer, now or as soon as the server is there.
+    pub(super) fn call(&mut self, peer: &str) -> Result<Vec<Effect>, Vec<Effect>> {
+        if !is_username(peer) {
+            return Err(self.refuse(&format!("nobody can be called {}", screen::name(peer))));
+        }
+        self.unnamed.remove(peer);
+        self.called.insert(peer.to_owned());
+        if self.blocked.contains(peer) {
+            let name = screen::name(peer);
+            return Err(self.refuse(&format!("{name} is blocked; /unblock {name} first")));
+        }
+        if self.is_cut_off {
+            return Err(self.refuse("you are offline, and the server is not sought any more; /online seeks it again"));
+        }
+        let is_waiting = self.server != Server::Online;
+        self.set_stage(peer, if is_waiting { Stage::Pending } else { Stage::Calling });
+        let mut effects = vec![calling(peer, is_waiting)];
+        effects.extend((!is_waiting).then(|| Effect::Connect(peer.to_owned())));
+        Ok(effects)
+    }
+
+    pub(super) fn to(&mut self, peer: String) -> Vec<Effect> {
+        if self.chat(&peer).is_none() {
+            let name = screen::name(&peer);
+            return self.refuse(&format!("there is no chat with {name}; /connect {name} begins one"));
+        }
+        self.turn_to(&peer);
+        let mut effects = self.drop_paste();
+        effects.push(lines_go_to(&peer));
+        effects
+    }
+
+    /// Whether there is somebody of this name, as far as is known here.
+    pub(super) fn is_met(&self, peer: &str) -> bool {
+        let is_here = self.chat(peer).is_some_and(Chat::is_open) || self.requests.has(peer);
+        is_here || self.people.is_known(peer) || self.people.is_present(peer)
+    }
+
+    pub(super) fn answer(&mut self, peer: Option<String>, number: Option<u64>, is_accepted: bool) -> Vec<Effect> {
+        let is_numbered = self.requests.numbered(number).is_some();
+        if !is_accepted
+            && let Some(peer) = peer.as_ref().filter(|peer| !is_numbered && !self.requests.has(peer))
+            && self.people.was_turned_away(peer)
+        {
+            let line = format!("{} is told that you will not talk to them", screen::name(peer));
+            return vec![notice(&line), Effect::Decline(peer.clone())];
+        }
+        let peer = match self.requests.meant(peer, number) {
+            Ok(peer) => peer,
+            Err(reason) => return self.refuse(&reason),
+        };
+        self.requests.end(&peer);
+        if !is_accepted {
+            return vec![notice(&format!("declined {}", screen::name(&peer))), Effect::Decline(peer)];
+        }
+        // A chat that is open with the same peer makes room for the new one.
+        self.set_stage(&peer, Stage::Calling);
+        self.turn_to(&peer);
+        vec![lines_go_to(&peer), Effect::Accept(peer)]
+    }
+
+    pub(super) fn leave(&mut self, peer: Option<String>) -> Vec<Effect> {
+        let Some(peer) = peer.or_else(|| self.current.clone()) else {
+            return match self.still_open() {
+                Some(line) => vec![line],
+                None => self.refuse("there is no chat to leave"),
+            };
+        };
+        let Some(chat) = self.chat_mut(&peer) else {
+            return self.refuse(&format!("there is no chat with {}", screen::name(&peer)));
+        };
+        let kept = chat.outbox.take_kept().len();
+        let mut effects: Vec<Effect> = (kept > 0).then(|| lost(kept, &peer)).into_iter().collect();
+        match chat.stage {
+            Stage::Calling | Stage::Open | Stage::Interrupted => {
+                effects.push(Effect::Leave(peer));
+                effects
+            }
+            // A call that was not made yet ends here.
+            Stage::Closed | Stage::Pending => {
+                if chat.stage == Stage::Pending {
+                    chat.stage = Stage::Closed;
+                    effects.push(notice(&format!("{} is not called", screen::name(&peer))));
+                }
+                effects.extend(self.give_back(&peer, Failure::Lost));
+                self.chats.retain(|chat| chat.peer != peer);
+                if self.current.as_ref() == Some(&peer) {
+                    self.current = None;
+                    effects.push(self.still_open().unwrap_or_else(|| notice("you are writing to nobody now")));
+                }
+                effects
+            }
+        }
+    }
+
+    pub(super) fn block(&mut self, peer: String) -> Vec<Effect> {
+        if peer == self.people.name {
+            return self.refuse("that is you");
+        }
+        self.blocked.insert(peer.clone());
+        let mut effects = vec![notice(&format!("{} is blocked", screen::name(&peer)))];
+        if self.requests.has(&peer) {
+            self.requests.end(&peer);
+            effects.push(Effect::Decline(peer.clone()));
+        }
+        if self.chat(&peer).is_some_and(|chat| chat.stage != Stage::Closed) {
+            effects.extend(self.leave(Some(peer.clone())));
+        }
+        effects.push(Effect::Block { peer, is_blocked: true });
+        effects
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::*;
+    use super::*;
+
+    #[test]
+    fn a_request_is_accepted_or_declined_by_name_or_as_the_only_one() {
+        let mut chat = online();
+        assert_eq!(typed(&mut chat, "/accept"), [mistake("nobody is calling")]);
+        chat.happened(Event::Request { peer: bob() });
+        assert_eq!(done(typed(&mut chat, "/accept carol")), []);
+        assert_eq!(done(typed(&mut chat, "/accept")), [Effect::Accept(bob())]);
+        assert_eq!(typed(&mut chat, "early"), []);
+        assert_eq!(done(chat.happened(open("bob"))), [send("early")]);
+        chat.happened(Event::Request { peer: "carol".to_owned() });
+        chat.happened(Event::Request { peer: "dave".to_owned() });
+        let several = "several are calling, so say whom: carol (call 2), dave (call 3)";
+        assert_eq!(typed(&mut chat, "/decline"), [mistake(several)]);
+        assert_eq!(done(typed(&mut chat, "/decline carol")), [Effect::Decline("carol".to_owned())]);
+        chat.happened(Event::RequestEnded { peer: "dave".to_owned() });
+        assert_eq!(typed(&mut chat, "/accept"), [mistake("nobody is calling")]);
+    }
+
+    #[test]
+    fn a_hint_that_is_followed_means_whom_it_names() {
+        let mut chat = online();
+        let called = |peer: &str| Event::Request { peer: peer.to_owned() };
+        for peer in ["other", "1", "yes"] {
+            chat.happened(called(peer));
+        }
+        typed(&mut chat, "/decline other");
+        let hint = typed(&mut chat, "hello").pop();
+        assert_eq!(hint, Some(notice("/accept \"1\" first")));
+        assert_eq!(done(typed(&mut chat, "/accept \"1\"")), [Effect::Accept("1".to_owned())]);
+        typed(&mut chat, "/accept \"yes\"");
+        let [own, other] = [KeyPair::generate(), KeyPair::generate()].map(|pair| pair.public());
+        let told = chat.happened(Event::Identified { peer: "yes".to_owned(), trust: Trust::New, own, other });
+        let Effect::Show(report) = &told[0] else { panic!("{told:?}") };
+        let line = screen::line(report, screen::Look::default(), "").unwrap().text;
+        assert!(line.contains("/verify \"yes\" tells"), "{line}");
+        let shown = typed(&mut chat, "/verify \"yes\"");
+        assert!(matches!(&shown[..], [Effect::Show(Report::SafetyNumber { peer, .. })] if peer == "yes"), "{shown:?}");
+    }
+
+    #[test]
+    fn a_request_is_answered_by_its_number_which_is_never_used_again() {
+        let mut chat = online();
+        let call = |chat: &mut Conversation, peer: &str| chat.happened(Event::Request { peer: peer.to_owned() });
+        let decline = |peer: &str| [Effect::Decline(peer.to_owned())];
+        for (number, peer) in [(1, "bob"), (2, "a b"), (3, "2")] {
+            let report = Report::Request { peer: peer.to_owned(), number, count: number };
+            assert_eq!(call(&mut chat, peer), [Effect::Show(report)]);
+        }
+        assert_eq!(done(typed(&mut chat, "/decline 2")), decline("a b"), "the number goes before a name of digits");
+        assert_eq!(done(typed(&mut chat, "/decline \"2\"")), decline("2"));
+        assert_eq!(done(typed(&mut chat, "/decline 2")), []);
+        call(&mut chat, "a b");
+        assert_eq!(done(typed(&mut chat, "/decline \"a b\"")), decline("a b"));
+        call(&mut chat, "carol");
+        assert_eq!(done(typed(&mut chat, "/accept 4")), [], "who called again has another number");
+        let command = crate::chat::json::command(r#"{"command":"accept","number":5}"#);
+        assert_eq!(done(chat.command(command)), [Effect::Accept("carol".to_owned())]);
+        for _ in 0..2 {
+            call(&mut chat, "dave");
+        }
+        assert_eq!(done(typed(&mut chat, "/decline dave")), decline("dave"));
+        assert_eq!(done(typed(&mut chat, "/decline dave")), [], "a caller has one request");
+    }
+
+    #[test]
+    fn who_is_blocked_is_declined_without_a_word() {
+        let mut chat = with_bob(Trust::Known);
+        let block = Effect::Block { peer: bob(), is_blocked: true };
+        assert_eq!(done(typed(&mut chat, "/block bob")), [Effect::Leave(bob()), block]);
+        chat.happened(closed("bob", CloseReason::Left));
+        assert_eq!(chat.happened(Event::Request { peer: bob() }), [Effect::Decline(bob())]);
+        assert_eq!(typed(&mut chat, "/block"), [Effect::Show(Report::Blocked(vec![bob()]))]);
+        typed(&mut chat, "/unblock bob");
+        assert_eq!(done(chat.happened(Event::Request { peer: bob() })), []);
+        assert_eq!(done(typed(&mut chat, "/accept")), [Effect::Accept(bob())]);
+    }
+
+    #[test]
+    fn a_chat_that_opens_beside_another_does_not_take_its_lines() {
+        let mut chat = with_bob(Trust::Known);
+        chat.happened(open("carol"));
+        assert_eq!(typed(&mut chat, "x"), [send("x")]);
+        assert_eq!(done(typed(&mut chat, "/connect carol")), []);
+        let to_carol = Effect::Send { peer: "carol".to_owned(), text: Text { text: "y".to_owned(), id: None } };
+        assert_eq!(typed(&mut chat, "y"), [to_carol]);
+    }
+
+    #[test]
+    fn a_call_waits_for_the_server_unless_it_is_known_to_be_lost() {
+        let mut chat = start(Script::default());
+        assert_eq!(done(typed(&mut chat, "/connect bob")), []);
+        typed(&mut chat, "hello");
+        assert_eq!(done(chat.happened(Event::Online)), [Effect::Connect(bob())]);
+        let mut chat = start(Script::default());
+        typed(&mut chat, "/connect bob");
+        typed(&mut chat, "hello");
+        let effects = typed(&mut chat, "/leave");
+        assert_eq!(effects[0], notice("bob is not called"));
+        assert_eq!(not_sent(&effects).len(), 1);
+        assert_eq!(done(chat.happened(Event::Online)), []);
+    }
+
+    #[test]
+    fn who_is_called_while_the_server_is_away_is_called_when_it_is_back() {
+        let mut chat = online();
+        let lost = |retry_in| Event::Offline { reason: "no route".to_owned(), retry_in };
+        chat.happened(lost(Some(std::time::Duration::from_secs(1))));
+        assert_eq!(typed(&mut chat, "/connect bob"), [calling("bob", true)]);
+        typed(&mut chat, "hello");
+        assert_eq!(done(chat.happened(Event::Online)), [Effect::Connect(bob())]);
+        assert_eq!(done(chat.happened(open("bob"))), [send("hello")]);
+        // Where nobody seeks it any more, that is said, until the user wants it sought.
+        chat.happened(closed("bob", CloseReason::PeerLeft));
+        chat.happened(lost(None));
+        assert!(
+            matches!(&typed(&mut chat, "/connect bob")[..], [Effect::Show(Report::Mistake(words))] if words.contains("/online"))
+        );
+        assert_eq!(done(typed(&mut chat, "/online")), [Effect::GoOnline]);
+        assert_eq!(typed(&mut chat, "/connect bob"), [calling("bob", true)]);
+        assert_eq!(done(chat.happened(Event::Online)), [Effect::Connect(bob())]);
+        assert_eq!(done(typed(&mut chat, "/online")), []);
+    }
+
+    #[test]
+    fn a_name_that_finds_nobody_gives_the_prompt_back_to_the_chat_before() {
+        let mut chat = start(Script { has_person: true, ..Script::default() });
+        chat.happened(Event::Online);
+        typed(&mut chat, "/connect bob");
+        chat.happened(open("bob"));
+        typed(&mut chat, "/connect bbo");
+        let effects = chat.happened(closed("bbo", CloseReason::NotOnline));
+        assert!(effects.contains(&lines_go_to("bob")), "{effects:?}");
+        assert_eq!(done(typed(&mut chat, "hello")), [send("hello")]);
+        // What was typed for it is kept for it, and the prompt stays.
+        typed(&mut chat, "/connect bbo");
+        typed(&mut chat, "hi");
+        chat.happened(closed("bbo", CloseReason::NotOnline));
+        assert_eq!(chat.prompt().peer.as_deref(), Some("bbo"));
+    }
+
+    #[test]
+    fn who_is_blocked_is_not_called() {
+        let mut chat = online();
+        assert!(matches!(&typed(&mut chat, "/block alice")[..], [Effect::Show(Report::Mistake(_))]), "that is oneself");
+        typed(&mut chat, "/block bob");
+        for line in ["/connect bob", "/msg bob hello"] {
+            let effects = typed(&mut chat, line);
+            assert!(
+                matches!(&effects[..], [Effect::Show(Report::Mistake(words))] if words.contains("/unblock bob")),
+                "{effects:?}"
+            );
+        }
+    }
+}

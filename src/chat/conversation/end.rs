@@ -1,0 +1,181 @@
+//! The end: of the input, of what a script waits for, and of the program.
+
+use super::{Conversation, Server, Stage};
+use crate::chat::effect::{Effect, lost};
+use crate::chat::script::{Accepts, Failure, Left};
+
+impl Conversation {
+    /// There will be no more input. What waits for a chat still goes out, if there is a server to find it.
+    pub fn finish(&mut self) {
+        self.progress.is_finishing = true;
+    }
+
+    /// The end has come, whatever is still to be done: says what was not.
+    pub fn give_up(&mut self) -> Vec<Effect> {
+        self.finish();
+        let mut effects = Vec::new();
+        for peer in self.chats.iter().map(|chat| chat.peer.clone()).collect::<Vec<_>>() {
+            effects.extend(self.give_back(&peer, Failure::Lost));
+            let kept = self.chat(&peer).map_or(0, |chat| chat.outbox.kept());
+            if kept > 0 {
+                effects.push(lost(kept, &peer));
+            }
+        }
+        effects.push(Effect::Quit);
+        effects
+    }
+
+    /// Ends the program once nothing is left to be done and to be read.
+    pub fn end_if_finished(&mut self) -> Vec<Effect> {
+        if !self.progress.is_finishing {
+            return Vec::new();
+        }
+        let mut effects = Vec::new();
+        if self.server == Server::Lost {
+            let pending = self.chats.iter().filter(|chat| chat.stage == Stage::Pending);
+            for peer in pending.map(|chat| chat.peer.clone()).collect::<Vec<_>>() {
+                self.set_stage(&peer, Stage::Closed);
+                self.progress.ended(Some(Failure::NoServer));
+                self.progress.fail(Failure::NoServer);
+                effects.extend(self.give_back(&peer, Failure::NoServer));
+            }
+        }
+        let left = Left {
+            has_waiting: self.chats.iter().any(|chat| chat.outbox.is_waiting()),
+            has_underway: self.chats.iter().any(|chat| chat.outbox.underway() > 0),
+            has_calls: self.chats.iter().any(|chat| matches!(chat.stage, Stage::Pending | Stage::Calling)),
+            is_hopeless: (self.script.accepts == Accepts::None || self.is_cut_off)
+                && self.chats.iter().all(|chat| chat.stage == Stage::Closed),
+        };
+        if self.progress.is_over(self.script.until, left) {
+            effects.push(Effect::Quit);
+        }
+        effects
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::*;
+    use super::*;
+
+    #[test]
+    fn the_end_of_input_waits_for_lines_that_wait() {
+        let mut chat = online();
+        assert_eq!(online().finished(), [Effect::Quit]);
+        typed(&mut chat, "/connect bob");
+        typed(&mut chat, "hello");
+        assert_eq!(chat.finished(), []);
+        assert_eq!(done(chat.happened(open("bob"))), [send("hello"), Effect::Quit]);
+    }
+
+    #[test]
+    fn a_script_ends_when_what_it_waits_for_has_happened() {
+        let waiting = |until| {
+            let mut chat = start(Script { until: Some(until), ..Script::default() });
+            chat.happened(Event::Online);
+            typed(&mut chat, "/connect bob");
+            assert_eq!(chat.finished(), []);
+            chat
+        };
+        let message = Event::Message { peer: bob(), text: "hi".to_owned() };
+        assert_eq!(done(waiting(Until::Open).happened(open("bob"))), [Effect::Quit]);
+        let mut chat = waiting(Until::Message);
+        assert_eq!(done(chat.happened(open("bob"))), []);
+        assert_eq!(done(chat.happened(message)), [Effect::Quit]);
+        let mut chat = waiting(Until::Closed);
+        chat.happened(open("bob"));
+        assert_eq!(done(chat.happened(closed("bob", CloseReason::PeerLeft))), [Effect::Quit]);
+        assert_eq!(chat.failure(), None);
+        for until in [Until::Open, Until::Message] {
+            let mut chat = waiting(until);
+            assert_eq!(
+                done(chat.happened(closed("bob", CloseReason::Declined))),
+                [Effect::Quit],
+                "it cannot happen any more"
+            );
+            assert_eq!(chat.failure(), Some(Failure::Unreached));
+        }
+    }
+
+    #[test]
+    fn a_script_waits_until_all_has_arrived() {
+        let mut chat = start(Script { until: Some(Until::Delivered), ..Script::default() });
+        chat.happened(Event::Online);
+        typed(&mut chat, "/connect bob");
+        typed(&mut chat, "hello");
+        chat.finished();
+        let [own, other] = [KeyPair::generate(), KeyPair::generate()].map(|pair| pair.public());
+        chat.happened(Event::Identified { peer: bob(), trust: Trust::New, own, other });
+        assert_eq!(done(chat.event(open("bob"), Instant::now())), [send("hello")]);
+        chat.sent("bob", 1, None);
+        assert_eq!(chat.end_if_finished(), []);
+        assert_eq!(chat.happened(Event::KeysExchanged { peer: bob() }).len(), 1, "it goes on");
+        assert_eq!(done(chat.happened(Event::Delivered { peer: bob(), id: 1 })), [Effect::Quit]);
+        assert_eq!(chat.failure(), None);
+    }
+
+    #[test]
+    fn who_listens_takes_calls_of_those_who_may() {
+        let mut all = start(Script { accepts: Accepts::All, ..Script::default() });
+        all.happened(Event::Online);
+        assert_eq!(all.happened(Event::Request { peer: bob() }), [Effect::Accept(bob())]);
+        let mut only = start(Script { accepts: Accepts::Only(vec![bob()]), ..Script::default() });
+        assert_eq!(only.happened(Event::Request { peer: bob() }), [Effect::Accept(bob())]);
+        let carol = "carol".to_owned();
+        assert_eq!(only.happened(Event::Request { peer: carol.clone() }), [Effect::Decline(carol)]);
+    }
+
+    #[test]
+    fn who_follows_a_log_ends_with_the_chat() {
+        let mut chat = start(Script { ends_with_chat: true, until: Some(Until::Delivered), ..Script::default() });
+        chat.happened(Event::Online);
+        typed(&mut chat, "/connect bob");
+        chat.happened(open("bob"));
+        assert_eq!(typed(&mut chat, "one"), [send("one")]);
+        assert_eq!(done(chat.happened(closed("bob", CloseReason::PeerLeft))), [Effect::Quit]);
+        let mut chat = start(Script { ends_with_chat: true, until: Some(Until::Delivered), ..Script::default() });
+        chat.happened(Event::Online);
+        typed(&mut chat, "/connect bob");
+        assert_eq!(done(chat.happened(closed("bob", CloseReason::NotOnline))), [Effect::Quit]);
+        assert_eq!(chat.failure(), Some(Failure::Unreached));
+    }
+
+    #[test]
+    fn without_a_server_the_end_of_input_is_the_end() {
+        let mut chat = start(Script::default());
+        typed(&mut chat, "/connect bob");
+        typed(&mut chat, "hello");
+        assert_eq!(chat.finished(), []);
+        let lost = Event::Offline { reason: "no route".to_owned(), retry_in: None };
+        let effects = chat.happened(lost);
+        assert_eq!(not_sent(&effects), [("hello", false)]);
+        assert_eq!(done(effects), [Effect::Quit]);
+        assert_eq!(chat.failure(), Some(Failure::NoServer));
+    }
+
+    #[test]
+    fn a_script_that_only_calls_waits_for_the_call_and_tells_how_it_ended() {
+        for (reason, failure) in
+            [(CloseReason::NotOnline, Failure::Unreached), (CloseReason::Unproven, Failure::Untrusted)]
+        {
+            let mut chat = start(Script::default());
+            typed(&mut chat, "/connect bob");
+            assert_eq!(done(chat.finished()), [], "the server is not there yet");
+            assert_eq!(done(chat.happened(Event::Online)), [Effect::Connect(bob())]);
+            assert_eq!(done(chat.happened(closed("bob", reason))), [Effect::Quit]);
+            assert_eq!(chat.failure(), Some(failure));
+        }
+        let mut chat = online();
+        typed(&mut chat, "/connect bob");
+        assert_eq!(done(chat.finished()), []);
+        assert_eq!(done(chat.happened(open("bob"))), [Effect::Quit]);
+        assert_eq!(chat.failure(), None);
+        let mut chat = start(Script::default());
+        typed(&mut chat, "/connect bob");
+        chat.finished();
+        let lost = Event::Offline { reason: "no route".to_owned(), retry_in: Some(std::time::Duration::from_secs(1)) };
+        assert_eq!(done(chat.happened(lost)), [Effect::Quit]);
+        assert_eq!(chat.failure(), Some(Failure::NoServer));
+    }
+}

@@ -1,0 +1,118 @@
+//! What is to be done after a command or an event, and the few lines that several rooms tell. Pure: the
+//! [`client`](super::client) does it.
+
+use super::report::Report;
+use super::screen;
+use crate::peer::trust::Known;
+use crate::profile::Username;
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Call this peer.
+    Connect(String),
+    /// Take its request.
+    Accept(String),
+    /// Turn its request down.
+    Decline(String),
+    /// Send a text, and say with [`Conversation::sent`](super::conversation::Conversation::sent) what number it got.
+    Send {
+        /// To this peer.
+        peer: String,
+        /// The text.
+        text: Text,
+    },
+    /// End the chat or call with this peer.
+    Leave(String),
+    /// Take nobody else than this one as `peer`, as long as the program runs; or whoever comes.
+    Pin {
+        /// Its name.
+        peer: String,
+        /// Who it is.
+        known: Option<Known>,
+    },
+    /// Remember who a peer is, for this program and the next.
+    Remember {
+        /// Its name.
+        peer: String,
+        /// Who it is.
+        known: Known,
+        /// The user wants it so, even where another program has seen somebody else under that name.
+        replaces: bool,
+    },
+    /// Forget who it was.
+    Forget(String),
+    /// Remember that a peer may not call, or may again.
+    Block {
+        /// Its name.
+        peer: String,
+        /// Whether it may not.
+        is_blocked: bool,
+    },
+    /// Remember what the user calls a peer; or, without one, that nobody is called so.
+    Alias {
+        /// The user's name for it.
+        alias: String,
+        /// Its own name.
+        peer: Option<String>,
+    },
+    /// Seek the server again.
+    GoOnline,
+    /// Go online under another name, once the chats have ended.
+    Rename(Username),
+    /// Switch the log of texts, or show its last ones.
+    Log {
+        /// With whom; with everybody without it.
+        peer: Option<String>,
+        /// Whether it is kept from now on; without it, it is shown.
+        is_on: Option<bool>,
+    },
+    /// Change a setting of the screen, or show it.
+    Set {
+        /// Which; all without it.
+        name: Option<String>,
+        /// Its new value.
+        value: Option<String>,
+    },
+    /// Tell something.
+    Show(Report),
+    /// End the program.
+    Quit,
+}
+
+/// A text of the user's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// The text itself.
+    pub text: String,
+    /// What the user calls it.
+    pub id: Option<String>,
+}
+
+/// A line of the program's own.
+pub fn notice(text: &str) -> Effect {
+    Effect::Show(Report::Notice(text.to_owned()))
+}
+
+/// Why a command was not done.
+pub fn mistake(text: &str) -> Effect {
+    Effect::Show(Report::Mistake(text.to_owned()))
+}
+
+/// So many texts, in words.
+pub fn texts(count: usize) -> String {
+    if count == 1 { "one text".to_owned() } else { format!("{count} texts") }
+}
+
+/// Texts that were kept to be sent later, and never will be.
+pub fn lost(count: usize, peer: &str) -> Effect {
+    notice(&format!("{} for {}: not sent, and not kept any longer", texts(count), screen::name(peer)))
+}
+
+pub fn calling(peer: &str, is_waiting: bool) -> Effect {
+    Effect::Show(Report::Calling { peer: peer.to_owned(), is_waiting })
+}
+
+pub fn lines_go_to(peer: &str) -> Effect {
+    notice(&format!("you are writing to {} now", screen::name(peer)))
+}

@@ -1,0 +1,134 @@
+//! How a program without a person at it goes on and ends: what it waits for, and why it did not do all that it was to do. Pure.
+
+use crate::peer::CloseReason;
+
+/// Who types the lines, and how a program without a person at it goes on and ends.
+#[derive(Debug, Clone, Default)]
+pub struct Script {
+    /// A person at a terminal, so it is none.
+    pub has_person: bool,
+    /// The end of any chat or call is the end of its input too.
+    pub ends_with_chat: bool,
+    /// What ends it once there are no more commands; without it, that nothing waits to be sent.
+    pub until: Option<Until>,
+    /// Whose calls are taken without asking.
+    pub accepts: Accepts,
+}
+
+/// What ends a program that has no more commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Until {
+    /// Everything that was sent has arrived
+    Delivered,
+    /// A chat is open
+    Open,
+    /// A text has come
+    Message,
+    /// A chat has ended
+    Closed,
+}
+
+/// Whose calls are taken without asking.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Accepts {
+    /// Nobody's.
+    #[default]
+    None,
+    /// Everybody's.
+    All,
+    /// Those of these peers; others are declined.
+    Only(Vec<String>),
+}
+
+/// Why a script did not do all that it was to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Something was not sent, or a command could not be done.
+    Lost,
+    /// There was no server.
+    NoServer,
+    /// The other side could not be reached, or did not want to talk.
+    Unreached,
+    /// The other side was not who it was, or did not prove who it is.
+    Untrusted,
+}
+
+/// How far a script has come.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// There is no more input: it ends as soon as what it waits for has happened.
+    pub is_finishing: bool,
+    pub has_opened: bool,
+    pub has_message: bool,
+    pub has_closed: bool,
+    failure: Option<Failure>,
+    /// Why the last call or chat failed.
+    cause: Option<Failure>,
+}
+
+/// What there is still to be done, as far as a script can wait for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Left {
+    /// Texts wait for a chat to open.
+    pub has_waiting: bool,
+    /// Texts are not known to have arrived.
+    pub has_underway: bool,
+    /// Somebody is being called, or is to be.
+    pub has_calls: bool,
+    /// There is no chat and no call, and none can come.
+    pub is_hopeless: bool,
+}
+
+impl Progress {
+    /// Why not all was done that was to be done, if so.
+    pub fn failure(&self) -> Option<Failure> {
+        self.failure
+    }
+
+    /// Something was not done. The first failure is the one that is told.
+    pub fn fail(&mut self, failure: Failure) {
+        self.failure.get_or_insert(failure);
+    }
+
+    /// A call or a chat has ended, and this is why it failed, if it did.
+    pub fn ended(&mut self, cause: Option<Failure>) {
+        self.cause = cause.or(self.cause);
+    }
+
+    /// What it means that a text was not sent: the call to its peer has failed, or else the text is lost.
+    pub fn fail_to_send(&mut self) {
+        self.fail(self.cause.unwrap_or(Failure::Lost));
+    }
+
+    /// Whether this is the end: what the script waits for has happened, or cannot happen any more.
+    pub fn is_over(&mut self, until: Option<Until>, left: Left) -> bool {
+        let is_reached = match until {
+            // Who was called is called, also where there is nothing to say to them.
+            None => !left.has_waiting && !left.has_calls,
+            Some(Until::Delivered) => !left.has_waiting && !left.has_underway,
+            Some(Until::Open) => self.has_opened,
+            Some(Until::Message) => self.has_message,
+            Some(Until::Closed) => self.has_closed,
+        };
+        let is_hopeless = left.is_hopeless && !left.has_waiting;
+        if !is_reached && is_hopeless {
+            self.fail_to_send();
+        }
+        is_reached || is_hopeless
+    }
+}
+
+/// What it means for a script that a chat has ended like this; nothing where it has ended well.
+pub fn cause(reason: &CloseReason) -> Option<Failure> {
+    match reason {
+        CloseReason::Left | CloseReason::PeerLeft | CloseReason::Replaced => None,
+        CloseReason::ServerLost => Some(Failure::NoServer),
+        CloseReason::IdentityChanged { .. }
+        | CloseReason::NotProven
+        | CloseReason::Unproven
+        | CloseReason::KeyChanged
+        | CloseReason::BadKey => Some(Failure::Untrusted),
+        CloseReason::Unreadable | CloseReason::Exhausted | CloseReason::RulesBroken { .. } => Some(Failure::Lost),
+        _ => Some(Failure::Unreached),
+    }
+}
