@@ -1,26 +1,22 @@
 //! A peer below the data channel: it makes a real connection, by a real call, and from then on writes SCTP packets by hand, each in a
 //! DTLS record that opens on the other side.
 
-use std::fmt;
 use std::future::Future;
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rtc::crypto::providers::{RingCrypto, RingProvider};
-use rtc::crypto::{
-    ActiveKeyExchange, AeadAlgorithm, AeadCipher, BlockCipherAlgorithm, CryptoAlgorithm, CryptoError, HashAlgorithm,
-    HmacAlgorithm, KeyExchangeAlgorithm, Mac, PublicKey, RTCCrypto, RTCCryptoProvider, RTCRandom, SignatureScheme,
-    SigningKey, StreamCipher, StreamCipherAlgorithm,
-};
+use rtc::crypto::providers::RingCrypto;
+use rtc::crypto::{AeadAlgorithm, RTCCrypto, RTCCryptoProvider};
 use webrtc::runtime::{
-    AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, RecvMeta, Runtime, TokioRuntime,
-    Transmit,
+    AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, Runtime, TokioRuntime, Transmit,
 };
 
+use crate::aead::{self, Onlooker};
+use crate::layer::{Layer, over};
 use crate::sctp::packet;
 
 /// What is known of a connection from looking over WebRTC's shoulder: enough to go on in its place.
@@ -46,7 +42,7 @@ struct Known {
 impl Attacker {
     /// Cryptography that is watched.
     pub fn provider(&self) -> Arc<dyn RTCCryptoProvider> {
-        Arc::new(Provider { ring: RingProvider::new(), crypto: Crypto { ring: RingCrypto, attacker: self.clone() } })
+        aead::provider(Arc::new(self.clone()))
     }
 
     /// Sockets that are watched.
@@ -112,117 +108,14 @@ impl Known {
     }
 }
 
-struct Provider {
-    ring: RingProvider,
-    crypto: Crypto,
-}
-
-impl RTCCryptoProvider for Provider {
-    fn name(&self) -> &'static str {
-        "ring, watched"
-    }
-
-    fn crypto(&self) -> &dyn RTCCrypto {
-        &self.crypto
-    }
-
-    fn random(&self) -> &dyn RTCRandom {
-        self.ring.random()
-    }
-}
-
-struct Crypto {
-    ring: RingCrypto,
-    attacker: Attacker,
-}
-
-struct Aead {
-    inner: Box<dyn AeadCipher>,
-    attacker: Attacker,
-}
-
-impl AeadCipher for Aead {
-    fn tag_len(&self) -> usize {
-        self.inner.tag_len()
-    }
-
-    fn seal_in_place(
-        &mut self,
-        nonce: &[u8],
-        additional: &[u8],
-        content: &mut [u8],
-        tag: &mut [u8],
-    ) -> Result<(), CryptoError> {
-        self.attacker.0.lock().unwrap().look_at(nonce, additional, content);
-        self.inner.seal_in_place(nonce, additional, content, tag)
-    }
-
-    fn open_in_place(
-        &mut self,
-        nonce: &[u8],
-        additional: &[u8],
-        content: &mut [u8],
-        tag: &[u8],
-    ) -> Result<(), CryptoError> {
-        self.inner.open_in_place(nonce, additional, content, tag)
-    }
-}
-
-impl RTCCrypto for Crypto {
-    fn supports(&self, algorithm: CryptoAlgorithm) -> bool {
-        self.ring.supports(algorithm)
-    }
-
-    fn new_aead(&self, algorithm: AeadAlgorithm, key: &[u8]) -> Result<Box<dyn AeadCipher>, CryptoError> {
+impl Onlooker for Attacker {
+    fn sees_key(&self, key: &[u8]) {
         // The first is the one that is written with.
-        self.attacker.0.lock().unwrap().key.get_or_insert(key.to_vec());
-        Ok(Box::new(Aead { inner: self.ring.new_aead(algorithm, key)?, attacker: self.attacker.clone() }))
+        self.0.lock().unwrap().key.get_or_insert(key.to_vec());
     }
 
-    fn hash(&self, algorithm: HashAlgorithm, data: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        self.ring.hash(algorithm, data)
-    }
-
-    fn block_encrypt(&self, algorithm: BlockCipherAlgorithm, key: &[u8], block: &mut [u8]) -> Result<(), CryptoError> {
-        self.ring.block_encrypt(algorithm, key, block)
-    }
-
-    fn new_hmac(&self, algorithm: HmacAlgorithm, key: &[u8]) -> Result<Box<dyn Mac>, CryptoError> {
-        self.ring.new_hmac(algorithm, key)
-    }
-
-    fn new_stream_cipher(
-        &self,
-        algorithm: StreamCipherAlgorithm,
-        key: &[u8],
-    ) -> Result<Box<dyn StreamCipher>, CryptoError> {
-        self.ring.new_stream_cipher(algorithm, key)
-    }
-
-    fn start_key_exchange(&self, algorithm: KeyExchangeAlgorithm) -> Result<Box<dyn ActiveKeyExchange>, CryptoError> {
-        self.ring.start_key_exchange(algorithm)
-    }
-
-    fn generate_signing_key(&self, scheme: SignatureScheme) -> Result<Arc<dyn SigningKey>, CryptoError> {
-        self.ring.generate_signing_key(scheme)
-    }
-
-    fn import_signing_key(
-        &self,
-        scheme: SignatureScheme,
-        pkcs8_der: &[u8],
-    ) -> Result<Arc<dyn SigningKey>, CryptoError> {
-        self.ring.import_signing_key(scheme, pkcs8_der)
-    }
-
-    fn verify_signature(
-        &self,
-        scheme: SignatureScheme,
-        public_key: PublicKey<'_>,
-        message: &[u8],
-        signature: &[u8],
-    ) -> Result<(), CryptoError> {
-        self.ring.verify_signature(scheme, public_key, message, signature)
+    fn sees_sealed(&self, nonce: &[u8], additional: &[u8], content: &[u8]) {
+        self.0.lock().unwrap().look_at(nonce, additional, content);
     }
 }
 
@@ -241,7 +134,8 @@ impl Runtime for Watched {
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         self.attacker.0.lock().unwrap().socket = Some(socket.try_clone()?);
-        Ok(Arc::new(Socket { inner: self.inner.wrap_udp_socket(socket)?, attacker: self.attacker.clone() }))
+        let below = self.inner.wrap_udp_socket(socket)?;
+        Ok(over(Overheard { below, attacker: self.attacker.clone() }))
     }
 
     fn wrap_tcp_listener(&self, listener: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
@@ -273,20 +167,14 @@ impl Runtime for Watched {
     }
 }
 
-struct Socket {
-    inner: Arc<dyn AsyncUdpSocket>,
+struct Overheard {
+    below: Arc<dyn AsyncUdpSocket>,
     attacker: Attacker,
 }
 
-impl fmt::Debug for Socket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.fmt(f)
-    }
-}
-
-impl AsyncUdpSocket for Socket {
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.local_addr()
+impl Layer for Overheard {
+    fn below(&self) -> &dyn AsyncUdpSocket {
+        &*self.below
     }
 
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
@@ -294,15 +182,6 @@ impl AsyncUdpSocket for Socket {
         if matches!(transmit.contents.first(), Some(20..=63)) {
             self.attacker.0.lock().unwrap().victim = Some(transmit.destination);
         }
-        self.inner.poll_send(cx, transmit)
-    }
-
-    fn poll_recv(
-        &self,
-        cx: &mut Context<'_>,
-        buffers: &mut [IoSliceMut<'_>],
-        meta: &mut [RecvMeta],
-    ) -> Poll<io::Result<usize>> {
-        self.inner.poll_recv(cx, buffers, meta)
+        self.below.poll_send(cx, transmit)
     }
 }

@@ -1,6 +1,12 @@
 //! The real programs and the real library, through real sockets and data channels. One test binary; each file is one
 //! subject. Tests wait for a condition with a deadline, never for a duration, and use no network but loopback.
 
+// The library's own ways to look over the shoulder of WebRTC, which an attacker uses as well.
+#[path = "../src/peer/rtc/aead.rs"]
+mod aead;
+#[path = "../src/peer/rtc/layer.rs"]
+mod layer;
+
 mod access;
 mod attack;
 mod attacker;

@@ -1,8 +1,10 @@
 //! The time as a peer counts it: it stands still while the program does. A program that was stopped and goes on has not heard from
 //! anybody in the meantime, which is no silence of theirs; so whoever it waits for gets the time anew that it was away.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
+
+use super::sync::lock;
 
 /// A clock that whoever waits tells how long it is going to.
 #[derive(Debug, Default)]
@@ -21,17 +23,17 @@ struct State {
 impl Clock {
     /// What time it is.
     pub fn now(&self) -> Instant {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).now(Instant::now())
+        lock(&self.0).now(Instant::now())
     }
 
     /// Whether the program, or the whole machine, has stood still since this was asked last.
     pub fn has_slept(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).has_slept(Instant::now(), SystemTime::now())
+        lock(&self.0).has_slept(Instant::now(), SystemTime::now())
     }
 
     /// Takes note that nothing is done for so long, unless something happens.
     pub fn waits(&self, duration: Duration) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).waits(duration, Instant::now());
+        lock(&self.0).waits(duration, Instant::now());
     }
 }
 

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
 
-use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
+use webrtc::runtime::{AsyncUdpSocket, RecvMeta};
 
-use super::lock;
+use super::layer::{Layer, over};
+use crate::peer::sync::lock;
 
 /// Whether one connection has found its way, known to all of its sockets.
 #[derive(Debug, Clone, Default)]
@@ -32,7 +33,7 @@ impl Early {
 
     /// Holds what comes too early at this socket.
     pub fn beside(&self, inner: Arc<dyn AsyncUdpSocket>) -> Arc<dyn AsyncUdpSocket> {
-        Arc::new(Holding { inner, early: self.clone(), held: Mutex::default() })
+        over(Holding { below: inner, early: self.clone(), held: Mutex::default() })
     }
 
     fn has_way(&self) -> bool {
@@ -40,20 +41,15 @@ impl Early {
     }
 }
 
-#[derive(Debug)]
 struct Holding {
-    inner: Arc<dyn AsyncUdpSocket>,
+    below: Arc<dyn AsyncUdpSocket>,
     early: Early,
     held: Mutex<Vec<(Vec<u8>, RecvMeta)>>,
 }
 
-impl AsyncUdpSocket for Holding {
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.local_addr()
-    }
-
-    fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
-        self.inner.poll_send(cx, transmit)
+impl Layer for Holding {
+    fn below(&self) -> &dyn AsyncUdpSocket {
+        &*self.below
     }
 
     fn poll_recv(
@@ -66,7 +62,7 @@ impl AsyncUdpSocket for Holding {
         loop {
             if self.early.has_way() {
                 if held.is_empty() {
-                    return self.inner.poll_recv(cx, buffers, meta);
+                    return self.below.poll_recv(cx, buffers, meta);
                 }
                 let (datagram, of) = held.remove(0);
                 if let (Some(buffer), Some(meta)) = (buffers.first_mut(), meta.first_mut()) {
@@ -76,9 +72,9 @@ impl AsyncUdpSocket for Holding {
                 return Poll::Ready(Ok(1));
             }
             if !held.is_empty() {
-                lock(&self.early.0.readers).insert(self.local_addr().ok(), cx.waker().clone());
+                lock(&self.early.0.readers).insert(self.below.local_addr().ok(), cx.waker().clone());
             }
-            let count = ready!(self.inner.poll_recv(cx, buffers, meta))?;
+            let count = ready!(self.below.poll_recv(cx, buffers, meta))?;
             let (Some(buffer), Some(meta)) = (buffers.first(), meta.first()) else { return Poll::Ready(Ok(count)) };
             let datagram = buffer.get(..meta.len).unwrap_or_default();
             // The socket below hands out one datagram at a time.
@@ -91,14 +87,6 @@ impl AsyncUdpSocket for Holding {
             }
         }
     }
-
-    fn max_gso_segments(&self) -> usize {
-        self.inner.max_gso_segments()
-    }
-
-    fn max_gro_segments(&self) -> usize {
-        self.inner.max_gro_segments()
-    }
 }
 
 /// What a DTLS record of the handshake begins with (RFC 6347, section 4.1).
@@ -109,8 +97,11 @@ const MAX_HELD: usize = 4;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::collections::VecDeque;
+
+    use webrtc::runtime::Transmit;
+
+    use super::*;
 
     #[derive(Debug)]
     struct Script(Mutex<VecDeque<&'static [u8]>>);

@@ -1,21 +1,16 @@
-//! Cryptography for WebRTC that shows the [`Guard`] what comes and goes. DTLS opens each record by an AEAD of ours around ring's, and
-//! drops a record that does not open. So what the guard refuses does not open, and SCTP never sees it.
+//! The watch over one connection: it shows the [`Guard`] what comes and goes, in the clear. What the guard refuses counts as a record
+//! that does not open, which DTLS drops, so that SCTP never sees it.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use log::debug;
-use rtc::crypto::providers::{RingCrypto, RingProvider};
-use rtc::crypto::{
-    ActiveKeyExchange, AeadAlgorithm, AeadCipher, BlockCipherAlgorithm, CryptoAlgorithm, CryptoError, HashAlgorithm,
-    HmacAlgorithm, KeyExchangeAlgorithm, Mac, PublicKey, RTCCrypto, RTCCryptoProvider, RTCRandom, SignatureScheme,
-    SigningKey, StreamCipher, StreamCipherAlgorithm,
-};
 use rtc::dtls::cipher_suite::CipherSuiteId;
 
-use super::lock;
+use super::aead::Onlooker;
 use crate::peer::guard::{Guard, Handshake, Origin, Sources};
+use crate::peer::sync::lock;
 
 /// What is said once when a connection is to end.
 type OnEnd = Box<dyn FnOnce(&'static str) + Send>;
@@ -66,19 +61,6 @@ impl Watch {
         is_admitted.then_some(origin)
     }
 
-    fn opens(&self, additional: &[u8], content: &[u8]) -> bool {
-        self.is_open.store(true, Ordering::Relaxed);
-        match additional.get(RECORD_TYPE) {
-            Some(&APPLICATION_DATA) => self.receives(content),
-            Some(&ALERT) => true,
-            // The word that ends a handshake, and its repetitions.
-            Some(&HANDSHAKE) if content.len() <= MAX_HANDSHAKE => {
-                self.handshakes.fetch_add(1, Ordering::Relaxed) < MAX_HANDSHAKES
-            }
-            _ => false,
-        }
-    }
-
     fn receives(&self, packet: &[u8]) -> bool {
         let mut guard = lock(&self.guard);
         guard.taken(self.taken.load(Ordering::Relaxed));
@@ -97,136 +79,33 @@ impl Watch {
     }
 }
 
+impl Onlooker for Watch {
+    fn sees_sealed(&self, _nonce: &[u8], additional: &[u8], content: &[u8]) {
+        if additional.get(RECORD_TYPE) == Some(&APPLICATION_DATA) {
+            lock(&self.guard).send(content);
+        }
+    }
+
+    fn passes(&self, additional: &[u8], content: &[u8]) -> bool {
+        self.is_open.store(true, Ordering::Relaxed);
+        match additional.get(RECORD_TYPE) {
+            Some(&APPLICATION_DATA) => self.receives(content),
+            Some(&ALERT) => true,
+            // The word that ends a handshake, and its repetitions.
+            Some(&HANDSHAKE) if content.len() <= MAX_HANDSHAKE => {
+                self.handshakes.fetch_add(1, Ordering::Relaxed) < MAX_HANDSHAKES
+            }
+            _ => false,
+        }
+    }
+}
+
 /// The suites of DTLS that are offered: what comes by another than an AEAD would pass the guard by.
 pub const CIPHER_SUITES: [CipherSuiteId; 3] = [
     CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256,
     CipherSuiteId::Tls_Ecdhe_Rsa_With_Aes_128_Gcm_Sha256,
     CipherSuiteId::Tls_Ecdhe_Ecdsa_With_ChaCha20_Poly1305_Sha256,
 ];
-
-/// ring's cryptography under the eyes of a guard.
-pub struct Provider {
-    ring: RingProvider,
-    crypto: Crypto,
-}
-
-impl Provider {
-    /// For the connection of this watch.
-    pub fn new(watch: Arc<Watch>) -> Self {
-        Self { ring: RingProvider::new(), crypto: Crypto { ring: RingCrypto, watch } }
-    }
-}
-
-impl RTCCryptoProvider for Provider {
-    fn name(&self) -> &'static str {
-        "ring, guarded"
-    }
-
-    fn crypto(&self) -> &dyn RTCCrypto {
-        &self.crypto
-    }
-
-    fn random(&self) -> &dyn RTCRandom {
-        self.ring.random()
-    }
-}
-
-struct Crypto {
-    ring: RingCrypto,
-    watch: Arc<Watch>,
-}
-
-impl RTCCrypto for Crypto {
-    fn supports(&self, algorithm: CryptoAlgorithm) -> bool {
-        !matches!(algorithm, CryptoAlgorithm::Cbc(_)) && self.ring.supports(algorithm)
-    }
-
-    fn new_aead(&self, algorithm: AeadAlgorithm, key: &[u8]) -> Result<Box<dyn AeadCipher>, CryptoError> {
-        let inner = self.ring.new_aead(algorithm, key)?;
-        Ok(Box::new(Aead { inner, watch: self.watch.clone() }))
-    }
-
-    fn hash(&self, algorithm: HashAlgorithm, data: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        self.ring.hash(algorithm, data)
-    }
-
-    fn block_encrypt(&self, algorithm: BlockCipherAlgorithm, key: &[u8], block: &mut [u8]) -> Result<(), CryptoError> {
-        self.ring.block_encrypt(algorithm, key, block)
-    }
-
-    fn new_hmac(&self, algorithm: HmacAlgorithm, key: &[u8]) -> Result<Box<dyn Mac>, CryptoError> {
-        self.ring.new_hmac(algorithm, key)
-    }
-
-    fn new_stream_cipher(
-        &self,
-        algorithm: StreamCipherAlgorithm,
-        key: &[u8],
-    ) -> Result<Box<dyn StreamCipher>, CryptoError> {
-        self.ring.new_stream_cipher(algorithm, key)
-    }
-
-    fn start_key_exchange(&self, algorithm: KeyExchangeAlgorithm) -> Result<Box<dyn ActiveKeyExchange>, CryptoError> {
-        self.ring.start_key_exchange(algorithm)
-    }
-
-    fn generate_signing_key(&self, scheme: SignatureScheme) -> Result<Arc<dyn SigningKey>, CryptoError> {
-        self.ring.generate_signing_key(scheme)
-    }
-
-    fn import_signing_key(
-        &self,
-        scheme: SignatureScheme,
-        pkcs8_der: &[u8],
-    ) -> Result<Arc<dyn SigningKey>, CryptoError> {
-        self.ring.import_signing_key(scheme, pkcs8_der)
-    }
-
-    fn verify_signature(
-        &self,
-        scheme: SignatureScheme,
-        public_key: PublicKey<'_>,
-        message: &[u8],
-        signature: &[u8],
-    ) -> Result<(), CryptoError> {
-        self.ring.verify_signature(scheme, public_key, message, signature)
-    }
-}
-
-struct Aead {
-    inner: Box<dyn AeadCipher>,
-    watch: Arc<Watch>,
-}
-
-impl AeadCipher for Aead {
-    fn tag_len(&self) -> usize {
-        self.inner.tag_len()
-    }
-
-    fn seal_in_place(
-        &mut self,
-        nonce: &[u8],
-        additional: &[u8],
-        content: &mut [u8],
-        tag: &mut [u8],
-    ) -> Result<(), CryptoError> {
-        if additional.get(RECORD_TYPE) == Some(&APPLICATION_DATA) {
-            lock(&self.watch.guard).send(content);
-        }
-        self.inner.seal_in_place(nonce, additional, content, tag)
-    }
-
-    fn open_in_place(
-        &mut self,
-        nonce: &[u8],
-        additional: &[u8],
-        content: &mut [u8],
-        tag: &[u8],
-    ) -> Result<(), CryptoError> {
-        self.inner.open_in_place(nonce, additional, content, tag)?;
-        if self.watch.opens(additional, content) { Ok(()) } else { Err(CryptoError::AuthenticationFailed) }
-    }
-}
 
 /// Where the type of a record stands in what is authenticated along with it (RFC 5246, section 6.2.3.3).
 const RECORD_TYPE: usize = 8;

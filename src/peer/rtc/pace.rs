@@ -4,7 +4,7 @@
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::lock;
+use crate::peer::sync::lock;
 
 /// How far a connection is, as its sleeps go.
 #[derive(Debug)]

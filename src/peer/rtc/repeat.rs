@@ -1,6 +1,5 @@
 //! A socket that sends the last [`Flight`] of a handshake again for as long as that may have been lost.
 
-use std::fmt;
 use std::future::Future;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
@@ -14,11 +13,12 @@ use tokio::time::Sleep;
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
 use super::flight::Flight;
-use super::lock;
+use super::layer::Layer;
+use crate::peer::sync::lock;
 
 /// A socket that repeats what a handshake may have lost.
 pub struct Repeating {
-    socket: Arc<dyn AsyncUdpSocket>,
+    below: Arc<dyn AsyncUdpSocket>,
     state: Mutex<State>,
     /// The handshake is over, and all that goes on is let through.
     is_over: AtomicBool,
@@ -34,8 +34,8 @@ struct State {
 
 impl Repeating {
     /// Repeats what is sent on this socket.
-    pub fn new(socket: Arc<dyn AsyncUdpSocket>) -> Self {
-        Self { socket, state: Mutex::default(), is_over: AtomicBool::new(false) }
+    pub fn new(below: Arc<dyn AsyncUdpSocket>) -> Self {
+        Self { below, state: Mutex::default(), is_over: AtomicBool::new(false) }
     }
 
     /// Repeats what is due, and sees to it that the reader is woken for the next time.
@@ -55,7 +55,7 @@ impl Repeating {
                 let transmit =
                     Transmit { destination, ecn: None, contents: &datagram, segment_size: None, src_ip: None };
                 // Where there is no room now, it is lost once more.
-                let _ = self.socket.poll_send(cx, &transmit);
+                let _ = self.below.poll_send(cx, &transmit);
             }
         }
         *timer = None;
@@ -85,19 +85,13 @@ impl Repeating {
     }
 }
 
-impl fmt::Debug for Repeating {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.socket.fmt(f)
-    }
-}
-
-impl AsyncUdpSocket for Repeating {
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+impl Layer for Repeating {
+    fn below(&self) -> &dyn AsyncUdpSocket {
+        &*self.below
     }
 
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
-        let sent = self.socket.poll_send(cx, transmit);
+        let sent = self.below.poll_send(cx, transmit);
         if sent.is_ready() && !self.is_over.load(Ordering::Relaxed) {
             self.tell(transmit.destination, transmit.contents, transmit.segment_size);
         }
@@ -111,23 +105,15 @@ impl AsyncUdpSocket for Repeating {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         if self.is_over.load(Ordering::Relaxed) {
-            return self.socket.poll_recv(cx, buffers, meta);
+            return self.below.poll_recv(cx, buffers, meta);
         }
         self.poll_timer(cx);
-        let received = self.socket.poll_recv(cx, buffers, meta);
+        let received = self.below.poll_recv(cx, buffers, meta);
         if let Poll::Ready(Ok(count)) = received {
             for (buffer, meta) in buffers.iter().zip(&*meta).take(count) {
                 self.hear(buffer.get(..meta.len).unwrap_or_default());
             }
         }
         received
-    }
-
-    fn max_gso_segments(&self) -> usize {
-        self.socket.max_gso_segments()
-    }
-
-    fn max_gro_segments(&self) -> usize {
-        self.socket.max_gro_segments()
     }
 }

@@ -1,7 +1,6 @@
 //! Sockets through which only such datagrams come as the guard admits: of strangers none but questions of ICE, so that they can
 //! neither change nor use up what is kept for the other side; and of the other side, of a handshake no more than one has.
 
-use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,20 +9,21 @@ use std::task::{Context, Poll, ready};
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
 use super::guarded::Watch;
+use super::layer::Layer;
 use super::pace::Pace;
 use crate::peer::guard::Origin;
 
 /// A socket that drops what is not admitted, and hands out one datagram at a time.
 pub struct Sieve {
-    inner: Arc<dyn AsyncUdpSocket>,
+    below: Arc<dyn AsyncUdpSocket>,
     watch: Arc<Watch>,
     pace: Arc<Pace>,
 }
 
 impl Sieve {
     /// Sifts what this socket, which hands out one datagram at a time, receives for the connection of this watch and pace.
-    pub fn new(inner: Arc<dyn AsyncUdpSocket>, watch: Arc<Watch>, pace: Arc<Pace>) -> Self {
-        Self { inner, watch, pace }
+    pub fn new(below: Arc<dyn AsyncUdpSocket>, watch: Arc<Watch>, pace: Arc<Pace>) -> Self {
+        Self { below, watch, pace }
     }
 
     /// Whether a datagram may be passed on. What a stranger sends is no sign that the other side lives.
@@ -36,21 +36,15 @@ impl Sieve {
     }
 }
 
-impl fmt::Debug for Sieve {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.fmt(f)
-    }
-}
-
-impl AsyncUdpSocket for Sieve {
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.local_addr()
+impl Layer for Sieve {
+    fn below(&self) -> &dyn AsyncUdpSocket {
+        &*self.below
     }
 
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
         // Before it is sent: the answer may be quicker than what is done after it.
         self.watch.sent(transmit.destination, transmit.contents);
-        self.inner.poll_send(cx, transmit)
+        self.below.poll_send(cx, transmit)
     }
 
     fn poll_recv(
@@ -60,7 +54,7 @@ impl AsyncUdpSocket for Sieve {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         for _ in 0..DROPPED_AT_ONCE {
-            let count = ready!(self.inner.poll_recv(cx, buffers, meta))?;
+            let count = ready!(self.below.poll_recv(cx, buffers, meta))?;
             let received = buffers.first().zip(meta.first());
             let datagram = received.and_then(|(buffer, meta)| Some((meta.addr, buffer.get(..meta.len)?)));
             if count != 1 || datagram.is_none_or(|(from, datagram)| self.admits(from, datagram)) {
@@ -70,14 +64,6 @@ impl AsyncUdpSocket for Sieve {
         // It is the others' turn first.
         cx.waker().wake_by_ref();
         Poll::Pending
-    }
-
-    fn max_gso_segments(&self) -> usize {
-        self.inner.max_gso_segments()
-    }
-
-    fn max_gro_segments(&self) -> usize {
-        self.inner.max_gro_segments()
     }
 }
 

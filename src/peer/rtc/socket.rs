@@ -10,13 +10,13 @@ use std::task::{Context, Poll, ready};
 
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
-use super::lock;
+use super::layer::Layer;
 use super::pace::Pace;
+use crate::peer::sync::lock;
 
 /// A socket that hands out one datagram at a time, for which the crate keeps a small buffer.
-#[derive(Debug)]
 pub struct Socket {
-    inner: Arc<dyn AsyncUdpSocket>,
+    below: Arc<dyn AsyncUdpSocket>,
     joined: Mutex<Joined>,
 }
 
@@ -31,18 +31,14 @@ struct Joined {
 
 impl Socket {
     /// Reads this socket.
-    pub fn new(inner: Arc<dyn AsyncUdpSocket>) -> Self {
-        Self { inner, joined: Mutex::default() }
+    pub fn new(below: Arc<dyn AsyncUdpSocket>) -> Self {
+        Self { below, joined: Mutex::default() }
     }
 }
 
-impl AsyncUdpSocket for Socket {
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.local_addr()
-    }
-
-    fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
-        self.inner.poll_send(cx, transmit)
+impl Layer for Socket {
+    fn below(&self) -> &dyn AsyncUdpSocket {
+        &*self.below
     }
 
     fn poll_recv(
@@ -61,7 +57,7 @@ impl AsyncUdpSocket for Socket {
         BUFFER.with_borrow_mut(|shared| {
             shared.resize(LARGEST, 0);
             let mut whole = [RecvMeta::default()];
-            let count = ready!(self.inner.poll_recv(cx, &mut [IoSliceMut::new(shared)], &mut whole))?;
+            let count = ready!(self.below.poll_recv(cx, &mut [IoSliceMut::new(shared)], &mut whole))?;
             let [whole] = whole;
             let bytes = shared.get(..whole.len).unwrap_or_default();
             let (first, rest) = bytes.split_at(whole.stride.min(bytes.len()));
@@ -69,10 +65,6 @@ impl AsyncUdpSocket for Socket {
             *joined = Joined { bytes: rest.to_vec(), taken: 0, meta: whole };
             Poll::Ready(Ok(count))
         })
-    }
-
-    fn max_gso_segments(&self) -> usize {
-        self.inner.max_gso_segments()
     }
 
     /// The kernel may join more of them, but here they come one by one.
@@ -164,10 +156,12 @@ const LARGEST: usize = 65_536;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::collections::VecDeque;
     use std::task::Waker;
     use std::time::Duration;
+
+    use super::super::layer::over;
+    use super::*;
 
     /// A socket that has received what a test says: bytes, and the length of each datagram in them.
     #[derive(Debug)]
@@ -200,9 +194,9 @@ mod tests {
     }
 
     /// A socket that has received this.
-    fn socket(received: impl IntoIterator<Item = (Vec<u8>, usize)>) -> Socket {
+    fn socket(received: impl IntoIterator<Item = (Vec<u8>, usize)>) -> Arc<dyn AsyncUdpSocket> {
         let script = Script(Mutex::new(received.into_iter().collect()));
-        Socket::new(Arc::new(script))
+        over(Socket::new(Arc::new(script)))
     }
 
     /// The next datagram and the port it came from, read into a buffer of so many bytes.
@@ -223,7 +217,7 @@ mod tests {
     fn datagrams_that_the_kernel_has_joined_are_handed_out_one_by_one() {
         let received = [(b"aabbc".to_vec(), 2), (vec![], 1), (b"ddd".to_vec(), 3), (b"eeff".to_vec(), 2)];
         let socket = socket(received);
-        let all: Vec<_> = std::iter::from_fn(|| next(&socket, 2000)).collect();
+        let all: Vec<_> = std::iter::from_fn(|| next(&*socket, 2000)).collect();
         let expected: [(&[u8], u16); 7] =
             [(b"aa", 2), (b"bb", 2), (b"c", 2), (b"", 1), (b"ddd", 3), (b"ee", 2), (b"ff", 2)];
         assert_eq!(all, expected.map(|(bytes, port)| (bytes.to_vec(), port)));
@@ -232,9 +226,9 @@ mod tests {
     #[test]
     fn sockets_that_share_the_buffer_keep_their_datagrams_apart() {
         let (one, other) = (socket([(b"abcd".to_vec(), 2)]), socket([(b"efgh".to_vec(), 2)]));
-        let texts = [&one, &other, &one, &other].map(|socket| next(socket, 2000).unwrap().0);
+        let texts = [&one, &other, &one, &other].map(|socket| next(&**socket, 2000).unwrap().0);
         assert_eq!(texts, [b"ab", b"ef", b"cd", b"gh"]);
-        assert_eq!((next(&one, 2000), next(&other, 2000)), (None, None));
+        assert_eq!((next(&*one, 2000), next(&*other, 2000)), (None, None));
     }
 
     #[test]
@@ -242,14 +236,14 @@ mod tests {
         let received = [(vec![7; 65_535], 65_535), (b"next".to_vec(), 4)];
         let socket = socket(received);
         assert_eq!(socket.max_gro_segments(), 1);
-        assert_eq!(next(&socket, 2000), Some((vec![7; 2000], 65_535)));
-        assert_eq!(next(&socket, 2000), Some((b"next".to_vec(), 4)));
+        assert_eq!(next(&*socket, 2000), Some((vec![7; 2000], 65_535)));
+        assert_eq!(next(&*socket, 2000), Some((b"next".to_vec(), 4)));
     }
 
     #[test]
     fn multicast_is_heard_until_the_connection_is_open() {
         let pace = Arc::new(Pace::opening(Duration::from_secs(15)));
-        let script = Arc::new(socket([(b"one".to_vec(), 3), (b"two".to_vec(), 3)]));
+        let script = socket([(b"one".to_vec(), 3), (b"two".to_vec(), 3)]);
         let multicast = Multicast::new(script.clone(), pace.clone()).unwrap();
         assert_eq!(next(&multicast, 2000), Some((b"one".to_vec(), 3)));
         pace.active();

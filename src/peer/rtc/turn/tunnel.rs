@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,17 +17,18 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
+use super::Turn;
 use super::framing;
-use super::lock;
-use super::relay::Relay;
 use super::stream::{self, Datagram, Server};
 use crate::peer::ice::IceServer;
+use crate::peer::rtc::layer::{Layer, over};
 use crate::peer::socks::ProxyUrl;
+use crate::peer::sync::lock;
 use crate::protocol::ice::{IceScheme, IceUrl};
 
 /// The TURN servers of one connection that are reached by a stream.
 #[derive(Debug, Clone)]
-pub struct Detours(Arc<State>);
+pub struct Tunnels(Arc<State>);
 
 #[derive(Debug)]
 struct State {
@@ -37,21 +37,21 @@ struct State {
     /// that this machine is in, so only the first socket that asks gets it.
     servers: Mutex<Vec<Option<(Server, Duration)>>>,
     streams: Mutex<JoinSet<()>>,
-    relay: Relay,
+    turn: Turn,
     is_only_way: bool,
 }
 
-impl Detours {
+impl Tunnels {
     /// The ways to those of these servers that need one, by the proxy if there is one. A relay over UDP loses no time to what was lost,
     /// and TCP less than TLS: so where there is a choice, the next is begun only if no relay was granted for a time.
     ///
     /// `is_only_way`: nothing is sent any other way, nor is a name looked up.
-    pub fn new(servers: &[IceServer], proxy: Option<&ProxyUrl>, is_only_way: bool, relay: Relay) -> Self {
+    pub fn new(servers: &[IceServer], proxy: Option<&ProxyUrl>, is_only_way: bool, turn: Turn) -> Self {
         let is_tcp = |server: &IceServer| server.is_stream() && server.url.starts_with("turn:");
         let is_udp = |server: &IceServer| server.is_turn() && !server.is_stream();
         let tcp_wait = if servers.iter().any(is_udp) { PATIENCE } else { Duration::ZERO };
         let tls_wait = if servers.iter().any(is_tcp) { tcp_wait + PATIENCE } else { tcp_wait };
-        let detour = |server: &IceServer| {
+        let tunnel = |server: &IceServer| {
             let url = IceUrl::parse(&server.url).ok().filter(|url| url.is_tcp)?;
             let (host, port) = url.host_and_port();
             let is_tls = url.scheme == IceScheme::Turns;
@@ -59,9 +59,9 @@ impl Detours {
             let way = Server { host: host.to_owned(), port, is_tls, proxy: proxy.cloned() };
             Some((server.url.clone(), Some((way, wait))))
         };
-        let (urls, servers) = servers.iter().filter_map(detour).unzip();
+        let (urls, servers) = servers.iter().filter_map(tunnel).unzip();
         let (servers, streams) = (Mutex::new(servers), Mutex::default());
-        Self(Arc::new(State { urls, servers, streams, relay, is_only_way }))
+        Self(Arc::new(State { urls, servers, streams, turn, is_only_way }))
     }
 
     /// Whether nothing goes any other way.
@@ -84,9 +84,9 @@ impl Detours {
             return socket;
         }
         let (inbox, arrived) = mpsc::channel(QUEUE);
-        Arc::new(Detour {
-            socket,
-            detours: self.clone(),
+        over(Tunnel {
+            below: socket,
+            tunnels: self.clone(),
             ways: Mutex::default(),
             inbox,
             arrived: Mutex::new(arrived),
@@ -110,15 +110,15 @@ impl Detours {
     fn begin(&self, index: usize, from: SocketAddr, inbox: Sender<Datagram>) -> Option<Sender<Vec<u8>>> {
         let (server, wait) = lock(&self.0.servers).get_mut(index)?.take()?;
         let (queue, queued) = mpsc::channel(QUEUE);
-        let relay = self.0.relay.clone();
+        let turn = self.0.turn.clone();
         lock(&self.0.streams).spawn(async move {
             sleep(wait).await;
-            if relay.is_granted() {
+            if turn.is_granted() {
                 return;
             }
             match stream::reach(&server).await {
-                Ok(stream) => stream::carry(stream, queued, from, inbox, &relay).await,
-                Err(cause) => relay.set_trouble(cause),
+                Ok(stream) => stream::carry(stream, queued, from, inbox, &turn).await,
+                Err(cause) => turn.set_trouble(cause),
             }
         });
         Some(queue)
@@ -126,9 +126,9 @@ impl Detours {
 }
 
 /// A socket with ways to servers by a stream.
-struct Detour {
-    socket: Arc<dyn AsyncUdpSocket>,
-    detours: Detours,
+struct Tunnel {
+    below: Arc<dyn AsyncUdpSocket>,
+    tunnels: Tunnels,
     /// The streams that are this socket's.
     ways: Mutex<HashMap<usize, Way>>,
     inbox: Sender<Datagram>,
@@ -143,7 +143,7 @@ struct Way {
     asked: Vec<u8>,
 }
 
-impl Detour {
+impl Tunnel {
     /// Sends a datagram over the stream to this server. As with any datagram, that it was sent does not say that it arrives; an error
     /// says that none will.
     fn send(&self, index: usize, address: SocketAddr, datagram: &[u8]) -> io::Result<usize> {
@@ -152,7 +152,7 @@ impl Detour {
         let way = match ways.entry(index) {
             Entry::Occupied(way) => way.into_mut(),
             Entry::Vacant(place) => {
-                let queue = self.detours.begin(index, address, self.inbox.clone()).ok_or(io::ErrorKind::AddrInUse)?;
+                let queue = self.tunnels.begin(index, address, self.inbox.clone()).ok_or(io::ErrorKind::AddrInUse)?;
                 place.insert(Way { queue, asked: Vec::new() })
             }
         };
@@ -185,23 +185,17 @@ impl Detour {
     }
 }
 
-impl fmt::Debug for Detour {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.socket.fmt(f)
-    }
-}
-
-impl AsyncUdpSocket for Detour {
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+impl Layer for Tunnel {
+    fn below(&self) -> &dyn AsyncUdpSocket {
+        &*self.below
     }
 
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
-        match self.detours.index(transmit.destination) {
+        match self.tunnels.index(transmit.destination) {
             Some(index) => Poll::Ready(self.send(index, transmit.destination, transmit.contents)),
             // As any datagram that is lost on its way.
-            None if self.detours.is_only_way() => Poll::Ready(Ok(transmit.contents.len())),
-            None => self.socket.poll_send(cx, transmit),
+            None if self.tunnels.is_only_way() => Poll::Ready(Ok(transmit.contents.len())),
+            None => self.below.poll_send(cx, transmit),
         }
     }
 
@@ -213,7 +207,7 @@ impl AsyncUdpSocket for Detour {
     ) -> Poll<io::Result<usize>> {
         // After a stream it is the socket's turn, so that a full stream does not keep it waiting.
         if self.was_stream.swap(false, Ordering::Relaxed)
-            && let Poll::Ready(received) = self.socket.poll_recv(cx, buffers, meta)
+            && let Poll::Ready(received) = self.below.poll_recv(cx, buffers, meta)
         {
             return Poll::Ready(received);
         }
@@ -221,15 +215,7 @@ impl AsyncUdpSocket for Detour {
             self.was_stream.store(true, Ordering::Relaxed);
             return Poll::Ready(Ok(1));
         }
-        self.socket.poll_recv(cx, buffers, meta)
-    }
-
-    fn max_gso_segments(&self) -> usize {
-        self.socket.max_gso_segments()
-    }
-
-    fn max_gro_segments(&self) -> usize {
-        self.socket.max_gro_segments()
+        self.below.poll_recv(cx, buffers, meta)
     }
 }
 
@@ -255,20 +241,20 @@ mod tests {
 
     #[test]
     fn each_stream_has_an_address_of_its_own_and_waits_for_what_is_better() {
-        let detours = |urls: &[&str]| {
+        let tunnels = |urls: &[&str]| {
             let server =
                 |url: &&str| IceServer { url: (*url).to_owned(), username: String::new(), credential: String::new() };
-            Detours::new(&urls.iter().map(server).collect::<Vec<_>>(), None, false, Relay::default())
+            Tunnels::new(&urls.iter().map(server).collect::<Vec<_>>(), None, false, Turn::default())
         };
         let urls = ["stun:a", "turn:a", "turn:a?transport=tcp", "turns:[::1]:443"];
-        let all = detours(&urls);
+        let all = tunnels(&urls);
         assert_eq!(urls.map(|url| all.stand_in(url)), ["stun:a", "turn:a", "turn:192.0.0.8:1", "turn:192.0.0.8:2"]);
         let index = |address: &str| all.index(address.parse().unwrap());
         assert_eq!(["192.0.0.8:1", "192.0.0.8:2"].map(index), [Some(0), Some(1)]);
         assert_eq!(["192.0.0.8:3", "192.0.0.8:0", "192.0.0.9:1", "[::1]:1"].map(index), [None; 4]);
         let waits = |urls: &[&str]| -> Vec<u32> {
-            let detours = detours(urls);
-            let servers = lock(&detours.0.servers);
+            let tunnels = tunnels(urls);
+            let servers = lock(&tunnels.0.servers);
             servers.iter().flatten().map(|(_, wait)| wait.div_duration_f32(PATIENCE) as u32).collect()
         };
         assert_eq!(waits(&urls), [1, 2]);
@@ -304,9 +290,9 @@ mod tests {
     #[test]
     fn where_the_streams_are_the_only_way_no_datagram_leaves() {
         for (is_only_way, sent) in [(true, 0), (false, 1)] {
-            let detours = Detours::new(&[], None, is_only_way, Relay::default());
+            let tunnels = Tunnels::new(&[], None, is_only_way, Turn::default());
             let counting = Arc::new(Counting::default());
-            let socket = detours.beside(counting.clone());
+            let socket = tunnels.beside(counting.clone());
             let destination = "192.0.2.1:3478".parse().unwrap();
             let transmit = Transmit { destination, ecn: None, contents: b"asked", segment_size: None, src_ip: None };
             let mut cx = Context::from_waker(std::task::Waker::noop());

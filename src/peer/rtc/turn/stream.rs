@@ -13,8 +13,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
+use super::Turn;
 use super::framing::{Frames, Garbage};
-use super::relay::Relay;
 use crate::peer::dial::dial;
 use crate::peer::ice::NoRelayCause;
 use crate::peer::socks::ProxyUrl;
@@ -105,10 +105,10 @@ pub async fn carry(
     mut queued: Receiver<Vec<u8>>,
     from: SocketAddr,
     inbox: Sender<Datagram>,
-    relay: &Relay,
+    turn: &Turn,
 ) {
     // That is what is wrong until something comes.
-    relay.set_trouble(NoRelayCause::Silent);
+    turn.set_trouble(NoRelayCause::Silent);
     let (mut reader, mut writer) = tokio::io::split(stream);
     let write = async {
         while let Some(mut bytes) = queued.recv().await {
@@ -144,8 +144,8 @@ pub async fn carry(
     };
     if let Err(error) = ended {
         debug!("the stream to a TURN server has ended: {error}");
-        relay.set_trouble(NoRelayCause::HungUp);
-        relay.set_broken();
+        turn.set_trouble(NoRelayCause::HungUp);
+        turn.set_broken();
     }
 }
 

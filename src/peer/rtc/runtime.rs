@@ -19,14 +19,15 @@ use webrtc::runtime::{
 };
 
 use super::caught::Caught;
-use super::detour::Detours;
 use super::early::Early;
 use super::guarded::Watch;
+use super::layer::over;
 use super::pace::Pace;
-use super::relay::{Overheard, Relay};
 use super::repeat::Repeating;
 use super::sieve::Sieve;
 use super::socket::{Multicast, Socket};
+use super::turn::tunnel::Tunnels;
+use super::turn::{Overheard, Turn};
 use crate::peer::clock::Clock;
 use crate::peer::ice::NoRelayCause;
 
@@ -39,8 +40,8 @@ pub struct Prompt {
     on_panic: OnPanic,
     watch: Arc<Watch>,
     pace: Arc<Pace>,
-    relay: Relay,
-    detours: Detours,
+    turn: Turn,
+    tunnels: Tunnels,
     early: Early,
     /// It stands still while the program does, and with it all that the crate waits for.
     clock: Clock,
@@ -49,12 +50,12 @@ pub struct Prompt {
 }
 
 impl Prompt {
-    /// Sleeps at this pace, looks after the relay, takes detours to some, holds what comes too early, drops what the watch does not
-    /// admit, and says when a task has panicked.
+    /// Sleeps at this pace, looks after the TURN servers and takes tunnels to some of them, holds what comes too early, drops what
+    /// the watch does not admit, and says when a task has panicked.
     pub fn new(
         pace: Arc<Pace>,
-        relay: Relay,
-        detours: Detours,
+        turn: Turn,
+        tunnels: Tunnels,
         early: Early,
         watch: Arc<Watch>,
         on_panic: OnPanic,
@@ -65,8 +66,8 @@ impl Prompt {
             on_panic,
             watch,
             pace,
-            relay,
-            detours,
+            turn,
+            tunnels,
             early,
             clock: Clock::default(),
             look_up_until,
@@ -98,16 +99,15 @@ impl Runtime for Prompt {
         let _ = SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
         let socket = self.inner.wrap_udp_socket(socket)?;
         if is_multicast {
-            let socket = Arc::new(Socket::new(socket));
-            return Ok(Arc::new(Multicast::new(socket, self.pace.clone())?));
+            return Ok(Arc::new(Multicast::new(over(Socket::new(socket)), self.pace.clone())?));
         }
         // What comes by a stream is heard and handed out as any datagram.
-        let socket = Arc::new(Socket::new(self.detours.beside(socket)));
-        let sieve = Sieve::new(socket, self.watch.clone(), self.pace.clone());
-        // All that is above it hears no stranger.
-        let socket = self.early.beside(Arc::new(sieve));
-        let socket = Arc::new(Overheard::new(socket, self.relay.clone()));
-        Ok(Arc::new(Repeating::new(socket)))
+        let socket = over(Socket::new(self.tunnels.beside(socket)));
+        let socket = over(Sieve::new(socket, self.watch.clone(), self.pace.clone()));
+        // All that is above the sieve hears no stranger.
+        let socket = self.early.beside(socket);
+        let socket = over(Overheard::new(socket, self.turn.clone()));
+        Ok(over(Repeating::new(socket)))
     }
 
     fn wrap_tcp_listener(&self, listener: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
@@ -115,7 +115,7 @@ impl Runtime for Prompt {
     }
 
     fn connect_tcp<'a>(&'a self, address: SocketAddr) -> Boxed<'a, io::Result<Arc<dyn AsyncTcpStream>>> {
-        if self.detours.is_only_way() {
+        if self.tunnels.is_only_way() {
             return Box::pin(async { Err(io::ErrorKind::PermissionDenied.into()) });
         }
         self.inner.connect_tcp(address)
@@ -131,7 +131,7 @@ impl Runtime for Prompt {
                 _ => host.to_owned(),
             };
             // Nobody but the proxy is to hear of a name.
-            if self.detours.is_only_way() {
+            if self.tunnels.is_only_way() {
                 return bracketed.parse().map(|address| vec![address]).map_err(|_| io::ErrorKind::NotFound.into());
             }
             let left = self.look_up_until.saturating_duration_since(Instant::now());
@@ -140,14 +140,14 @@ impl Runtime for Prompt {
                 Err(_) => Err(io::ErrorKind::TimedOut.into()),
             };
             if found.as_ref().map_or(true, Vec::is_empty) {
-                self.relay.set_trouble(NoRelayCause::NotFound);
+                self.turn.set_trouble(NoRelayCause::NotFound);
             }
             found
         })
     }
 
     fn sleep(&self, duration: Duration) -> Boxed<'static, ()> {
-        match self.relay.before_sleep() {
+        match self.turn.before_sleep() {
             Some(turn) => turn,
             None => {
                 let duration = self.pace.sleep(duration);

@@ -2,10 +2,13 @@
 //! in a queue until its driver turns once more; and when it closes, it gives the relay up before the last message has gone
 //! through, so that the other side would never learn of it. All of this can be helped from the sockets beneath it.
 
-use std::fmt;
+mod framing;
+mod stale;
+mod stream;
+pub mod tunnel;
+
 use std::future::Future;
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,13 +23,14 @@ use webrtc::peer_connection::PeerConnection;
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
 use super::flight::relayed;
-use super::lock;
-use super::stale::Requests;
+use super::layer::Layer;
 use crate::peer::ice::{IceServer, NoRelayCause};
+use crate::peer::sync::lock;
+use stale::Requests;
 
 /// What is known of the relay of one connection, and what is to be done about it.
 #[derive(Debug, Clone, Default)]
-pub struct Relay(Arc<State>);
+pub struct Turn(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -51,7 +55,7 @@ struct State {
     breaks: Notify,
 }
 
-impl Relay {
+impl Turn {
     /// The relay of a connection that may use these servers.
     pub fn new(servers: &[IceServer]) -> Self {
         let servers = servers.iter().filter(|server| server.is_turn()).cloned().collect();
@@ -132,33 +136,27 @@ impl Relay {
 
 /// A socket on which TURN servers are overheard, and relayed messages can be held.
 pub struct Overheard {
-    socket: Arc<dyn AsyncUdpSocket>,
-    relay: Relay,
+    below: Arc<dyn AsyncUdpSocket>,
+    turn: Turn,
     /// What TURN servers were asked for on it.
     requests: Mutex<Requests>,
 }
 
 impl Overheard {
     /// Listens on this socket.
-    pub fn new(socket: Arc<dyn AsyncUdpSocket>, relay: Relay) -> Self {
-        let requests = Mutex::new(Requests::new(relay.0.servers.clone()));
-        Self { socket, relay, requests }
+    pub fn new(below: Arc<dyn AsyncUdpSocket>, turn: Turn) -> Self {
+        let requests = Mutex::new(Requests::new(turn.0.servers.clone()));
+        Self { below, turn, requests }
     }
 }
 
-impl fmt::Debug for Overheard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.socket.fmt(f)
-    }
-}
-
-impl AsyncUdpSocket for Overheard {
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+impl Layer for Overheard {
+    fn below(&self) -> &dyn AsyncUdpSocket {
+        &*self.below
     }
 
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
-        let state = &self.relay.0;
+        let state = &self.turn.0;
         let content = relayed(transmit.contents);
         if is_dtls(content.unwrap_or(transmit.contents)) {
             state.is_through.store(content.is_some(), Ordering::Relaxed);
@@ -173,10 +171,10 @@ impl AsyncUdpSocket for Overheard {
         }
         match lock(&self.requests).sent(transmit.destination, transmit.contents) {
             Some(renewed) => {
-                let sent = self.socket.poll_send(cx, &Transmit { contents: &renewed, ..transmit.clone() });
+                let sent = self.below.poll_send(cx, &Transmit { contents: &renewed, ..transmit.clone() });
                 sent.map_ok(|_| transmit.contents.len())
             }
-            None => self.socket.poll_send(cx, transmit),
+            None => self.below.poll_send(cx, transmit),
         }
     }
 
@@ -187,29 +185,21 @@ impl AsyncUdpSocket for Overheard {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         loop {
-            let count = ready!(self.socket.poll_recv(cx, buffers, meta))?;
+            let count = ready!(self.below.poll_recv(cx, buffers, meta))?;
             // The socket beneath hands out one at a time.
             let (Some(buffer), Some(meta)) = (buffers.first(), meta.first()) else { return Poll::Ready(Ok(count)) };
             let datagram = buffer.get(..meta.len).unwrap_or_default();
             let Some(renewed) = lock(&self.requests).received(meta.addr, datagram) else {
                 if let Some(code) = refusal(datagram) {
-                    self.relay.set_trouble(NoRelayCause::Refused(code));
+                    self.turn.set_trouble(NoRelayCause::Refused(code));
                 }
                 return Poll::Ready(Ok(count));
             };
             let transmit =
                 Transmit { destination: meta.addr, ecn: None, contents: &renewed, segment_size: None, src_ip: None };
             // Where there is no room now, the crate will ask again.
-            let _ = self.socket.poll_send(cx, &transmit);
+            let _ = self.below.poll_send(cx, &transmit);
         }
-    }
-
-    fn max_gso_segments(&self) -> usize {
-        self.socket.max_gso_segments()
-    }
-
-    fn max_gro_segments(&self) -> usize {
-        self.socket.max_gro_segments()
     }
 }
 
@@ -252,10 +242,10 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_before_whatever_comes_after_it() {
-        let relay = Relay::default();
+        let turn = Turn::default();
         let mut told = |cause| {
-            relay.set_trouble(cause);
-            relay.trouble()
+            turn.set_trouble(cause);
+            turn.trouble()
         };
         let causes =
             [NoRelayCause::Silent, NoRelayCause::Refused(401), NoRelayCause::HungUp, NoRelayCause::Refused(508)];

@@ -1,0 +1,172 @@
+//! The data channel of a chat: a task that reads it and one that writes it, so that neither waits for the other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use log::debug;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use webrtc::data_channel::{DataChannel, DataChannelEvent};
+use webrtc::error::Error;
+
+use super::build::{NARROW_MTU, Note};
+use super::caught::{Caught, Panicked};
+use super::command::{InputSender, Waiting};
+use super::guarded::Watch;
+use super::pace::Pace;
+use super::stall::Stall;
+use crate::peer::engine::{ConnectionId, Input};
+use crate::peer::event::CloseReason;
+
+/// What the tasks of one connection have in common.
+#[derive(Clone)]
+pub struct Tasks {
+    /// The connection.
+    pub id: ConnectionId,
+    /// Where what is read goes.
+    pub inputs: InputSender,
+    /// Where the connection's own task is told.
+    pub notes: UnboundedSender<Note>,
+    /// How often the connection has to be looked after.
+    pub pace: Arc<Pace>,
+    /// What comes is counted there once it is taken.
+    pub watch: Arc<Watch>,
+    /// The way passes only short datagrams.
+    pub is_narrow: bool,
+}
+
+/// The task that sends texts, one after another, as fast as the other side takes them.
+pub struct Writer {
+    /// Where texts are queued; the task ends once this is gone and all are sent.
+    pub texts: UnboundedSender<(String, Waiting)>,
+    /// The task.
+    pub task: JoinHandle<()>,
+}
+
+impl Tasks {
+    /// Starts to read the channel.
+    pub fn read(&self, channel: Arc<dyn DataChannel>) {
+        let tasks = self.clone();
+        self.spawn(async move { tasks.read_to_end(channel).await });
+    }
+
+    /// Starts to write the channel.
+    pub fn write(&self, channel: Arc<dyn DataChannel>) -> Writer {
+        let (texts, queued) = mpsc::unbounded_channel();
+        let tasks = self.clone();
+        let task = self.spawn(async move { tasks.write_all(channel, queued).await });
+        Writer { texts, task }
+    }
+
+    async fn read_to_end(&self, channel: Arc<dyn DataChannel>) {
+        let (id, mut is_open, mut is_closed) = (self.id, false, false);
+        let mut last_wait: Option<Instant> = None;
+        loop {
+            let event = if is_closed {
+                // The crate tells of the end before the texts that it still holds for a slow reader.
+                let is_slow = last_wait.is_some_and(|last_wait| last_wait.elapsed() < SLOW_READER);
+                let patience = if is_slow { LAST_TEXTS_OF_SLOW } else { LAST_TEXTS };
+                timeout(patience, channel.poll()).await.ok().flatten()
+            } else {
+                channel.poll().await
+            };
+            // Where the first text comes right behind, the crate tells of it before it tells of the opening.
+            let is_opening = matches!(event, Some(DataChannelEvent::OnOpen | DataChannelEvent::OnMessage(_)));
+            if is_opening && !is_open {
+                is_open = true;
+                self.pace.active();
+                self.inputs.send(Input::Opened { id }).await;
+            }
+            match event {
+                Some(DataChannelEvent::OnMessage(message)) => {
+                    self.pace.active();
+                    self.watch.take();
+                    let text = message.is_string.then(|| String::from_utf8(message.data.into()).ok()).flatten();
+                    if self.inputs.send(Input::Received { id, text }).await {
+                        last_wait = Some(Instant::now());
+                    }
+                }
+                Some(DataChannelEvent::OnClose) => is_closed = true,
+                Some(_) => {}
+                None => break,
+            }
+        }
+        let _ = self.notes.send(Note::Ended(CloseReason::PeerLeft));
+    }
+
+    async fn write_all(&self, channel: Arc<dyn DataChannel>, mut queued: UnboundedReceiver<(String, Waiting)>) {
+        let mut watch: Option<JoinHandle<()>> = None;
+        let sent = Arc::new(AtomicUsize::new(0));
+        while let Some((text, _waiting)) = queued.recv().await {
+            self.pace.active();
+            if text.len() > SHORT && watch.as_ref().is_none_or(JoinHandle::is_finished) {
+                let (tasks, channel, sent) = (self.clone(), channel.clone(), sent.clone());
+                watch = Some(self.spawn(async move { tasks.watch_over(channel, sent).await }));
+            }
+            if let Err(error) = channel.send_text(&text).await {
+                let _ = self.notes.send(Note::Ended(failed(&error)));
+                break;
+            }
+            sent.fetch_add(text.len(), Ordering::Relaxed);
+        }
+    }
+
+    /// Watches over what is on its way until all of it has arrived, or a stall is told.
+    async fn watch_over(&self, channel: Arc<dyn DataChannel>, sent: Arc<AtomicUsize>) {
+        let mut stall = Stall::new(Instant::now());
+        loop {
+            tokio::time::sleep(STALL_POLL).await;
+            match channel.outstanding_bytes().await {
+                Err(_) | Ok(0) => return,
+                Ok(outstanding) => {
+                    let (sent, heard) = (sent.load(Ordering::Relaxed), self.pace.heard());
+                    if stall.is_one(sent, outstanding, heard, self.is_narrow, Instant::now()) {
+                        let _ = self.notes.send(Note::Stalled);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs a task of the connection. If it panics, the connection ends.
+    fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        let notes = self.notes.clone();
+        tokio::spawn(async move {
+            if Caught::new(Box::pin(future)).await == Err(Panicked) {
+                let _ = notes.send(Note::Ended(CloseReason::Crashed));
+            }
+        })
+    }
+}
+
+/// What is told where the crate cannot go on: its own words are for those who look into it.
+pub fn failed(error: &Error) -> CloseReason {
+    debug!("webrtc: {error}");
+    let message = "WebRTC could not go on; call again, and if that is of no use, look at the log (RUST_LOG=debug)";
+    CloseReason::Failed { message: message.to_owned() }
+}
+
+/// Bytes of a text that fits into one such packet, and how often it is looked whether a longer one arrives.
+const SHORT: usize = NARROW_MTU as usize - 28;
+const STALL_POLL: Duration = Duration::from_millis(500);
+
+/// How long to look for texts behind the end of a channel. Where the reader was slow of late, the crate may hold some, and
+/// hands them on in its own time.
+const LAST_TEXTS: Duration = Duration::from_millis(20);
+const LAST_TEXTS_OF_SLOW: Duration = Duration::from_millis(1500);
+const SLOW_READER: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_in_words_of_ours() {
+        let error = Error::ErrDataChannelClosed;
+        let told = failed(&error).to_string();
+        assert!(!told.contains(&error.to_string()) && told.contains("call again"), "{told}");
+    }
+}

@@ -1,0 +1,119 @@
+//! What goes between the peer's loop and WebRTC: how connections are made, what each is told to do, and what comes back as inputs of
+//! the engine.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use mio::Waker;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+
+use crate::peer::engine::{Input, Parting};
+use crate::peer::ice::IceServer;
+use crate::peer::socks::ProxyUrl;
+use crate::peer::sync::Gauge;
+use crate::protocol::Candidate;
+
+/// How connections are made.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The user's STUN and TURN servers.
+    pub ice_servers: Vec<IceServer>,
+    /// Whether the server's are used, too.
+    pub uses_offered: bool,
+    /// Whether the other side may learn the address of a relay and no other, and nothing goes any other way.
+    pub is_relay_only: bool,
+    /// The SOCKS5 proxy by which TURN servers over TCP and TLS are reached.
+    pub proxy: Option<ProxyUrl>,
+    /// Whether nothing goes past the proxy.
+    pub is_behind_proxy: bool,
+    /// Whether the peer may be on this very machine.
+    pub with_loopback: bool,
+    /// How long nothing may be heard of the other side before a connection counts as lost.
+    pub lost_after: Duration,
+    /// The way passes only short datagrams.
+    pub is_narrow: bool,
+    /// Set when something that was sent may not have been read.
+    pub has_lost: Arc<AtomicBool>,
+}
+
+/// What a connection is to do.
+#[derive(Debug)]
+pub enum Command {
+    /// Begin.
+    Begin(Beginning),
+    /// Take the peer's answer.
+    Finish(String),
+    /// Take a candidate of the peer.
+    AddCandidate(Candidate),
+    /// Send a text message.
+    Transmit(String, Waiting),
+    /// End, once what is to be waited for has come.
+    Close(Parting),
+    /// Say that the thread stands still, and let it, until the other end is gone.
+    #[cfg(test)]
+    Freeze(std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>),
+}
+
+/// How a connection begins.
+#[derive(Debug)]
+pub struct Beginning {
+    /// The peer's offer, which is answered; `None` makes one of ours.
+    pub offer: Option<String>,
+    /// Counts the bytes that wait to be sent. The connection holds it for as long as it lives, so that it is known by it.
+    pub queue: Gauge,
+    /// What the server offers of STUN and TURN.
+    pub offered: Vec<IceServer>,
+    /// The way passes only short datagrams.
+    pub is_narrow: bool,
+}
+
+/// Bytes that wait to be sent, counted for as long as this lives.
+#[derive(Debug)]
+pub struct Waiting {
+    bytes: usize,
+    gauges: Vec<Gauge>,
+}
+
+impl Waiting {
+    /// Counts so many bytes by these gauges.
+    pub fn new(bytes: usize, gauges: Vec<Gauge>) -> Self {
+        gauges.iter().for_each(|gauge| gauge.add(bytes));
+        Self { bytes, gauges }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.gauges.iter().for_each(|gauge| gauge.subtract(self.bytes));
+    }
+}
+
+/// Where inputs of the engine go: a bounded mailbox and the loop to be woken. Whoever is faster than the loop waits,
+/// and so in the end does the other side, whose data stays in its own buffers.
+#[derive(Clone)]
+pub struct InputSender {
+    inputs: Sender<Input>,
+    waker: Arc<Waker>,
+}
+
+impl InputSender {
+    /// A sender that wakes `waker`, and its other end.
+    pub fn new(waker: Arc<Waker>) -> (Self, Receiver<Input>) {
+        let (inputs, receiver) = mpsc::channel(MAILBOX);
+        (Self { inputs, waker }, receiver)
+    }
+
+    /// Posts an input; whether it had to wait for room.
+    pub async fn send(&self, input: Input) -> bool {
+        let waits = self.inputs.capacity() == 0;
+        // The loop may have ended, and then nobody is interested any more.
+        if self.inputs.send(input).await.is_ok() {
+            let _ = self.waker.wake();
+        }
+        waits
+    }
+}
+
+/// Inputs that may wait for the loop.
+const MAILBOX: usize = 32;

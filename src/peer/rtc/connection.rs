@@ -1,0 +1,275 @@
+//! One connection, as a task, from its first command to its last.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use log::debug;
+use rtc::peer_connection::transport::RTCIceCandidateInit;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::time::timeout;
+use webrtc::data_channel::DataChannel;
+use webrtc::error::Error;
+use webrtc::peer_connection::{PeerConnection, RTCSessionDescription};
+
+use super::build::{Note, build};
+use super::channel::{Tasks, Writer, failed};
+use super::closing::close_in_order;
+use super::command::{Beginning, Command, Config, InputSender};
+use super::guarded::Watch;
+use super::pace::Pace;
+use super::turn::Turn;
+use super::turn::tunnel::Tunnels;
+use crate::peer::engine::{ConnectionId, Input, Parting};
+use crate::peer::event::CloseReason;
+use crate::peer::ice::{self, IceServer, NoRelay, NoRelayCause};
+use crate::peer::sync::Gauge;
+use crate::protocol::Candidate;
+
+/// Makes a connection, serves it, and ends it. `is_offered`: a TURN server in `config` is one that the server named.
+pub async fn live(
+    id: ConnectionId,
+    config: Config,
+    is_offered: bool,
+    inputs: InputSender,
+    mut commands: UnboundedReceiver<Command>,
+) {
+    let (notes, mut noted) = mpsc::unbounded_channel();
+    let has_turn = config.ice_servers.iter().any(IceServer::is_turn);
+    if config.is_relay_only && !has_turn {
+        let cause = if config.is_behind_proxy { NoRelayCause::NoneByProxy } else { NoRelayCause::NoServer };
+        let reason = CloseReason::NoRelay(NoRelay { cause, is_offered: false });
+        inputs.send(Input::Closed { id, reason }).await;
+        return;
+    }
+    let pace = Arc::new(Pace::opening(config.lost_after));
+    let turn = Turn::new(&config.ice_servers);
+    let tunnels = Tunnels::new(&config.ice_servers, config.proxy.as_ref(), config.is_behind_proxy, turn.clone());
+    let broken = notes.clone();
+    let watch = Watch::new(move |what| {
+        let _ = broken.send(Note::Ended(CloseReason::RulesBroken { what }));
+    });
+    // On the heap, since what it takes to build a connection would be part of this task for as long as it lives.
+    let connection = match Box::pin(build(&config, &notes, &pace, &turn, &tunnels, &watch)).await {
+        Ok(connection) => connection,
+        Err(error) => {
+            inputs.send(Input::Closed { id, reason: failed(&error) }).await;
+            return;
+        }
+    };
+    let tasks = Tasks { id, inputs, notes, pace, watch, is_narrow: config.is_narrow };
+    let (queue, writer, channel) = (None, None, None);
+    let mut connection =
+        Connection { config, is_offered, has_turn, has_way: false, connection, turn, tasks, queue, writer, channel };
+    let (end, parting) = connection.serve(&mut commands, &mut noted).await;
+    connection.end(end, parting, &mut noted).await;
+    tunnels.end().await;
+    debug!("connection {} closed", id.0);
+}
+
+struct Connection {
+    config: Config,
+    /// A TURN server in `config` is one that the server named.
+    is_offered: bool,
+    has_turn: bool,
+    /// A way to the other side was found.
+    has_way: bool,
+    connection: Arc<dyn PeerConnection>,
+    turn: Turn,
+    tasks: Tasks,
+    /// Held for as long as the connection lives, so that it is known by it.
+    queue: Option<Gauge>,
+    writer: Option<Writer>,
+    channel: Option<Arc<dyn DataChannel>>,
+}
+
+impl Connection {
+    /// Does as it is told until the connection ends: why it has ended, unless it is to end in order, and how it is to do so.
+    async fn serve(
+        &mut self,
+        commands: &mut UnboundedReceiver<Command>,
+        noted: &mut UnboundedReceiver<Note>,
+    ) -> (Option<CloseReason>, Parting) {
+        // The word that tells of a loss may itself be lost, so it is also looked whether anything comes from the network.
+        let (mut is_late, mut look_at) = (false, self.tasks.pace.heard_until(SILENCE));
+        let turn = self.turn.clone();
+        loop {
+            let step = tokio::select! {
+                command = commands.recv() => match command {
+                    None => return (None, Parting::Sent),
+                    Some(Command::Close(parting)) => return (None, parting),
+                    Some(command) => self.obey(command).await,
+                },
+                () = turn.broken() => return (Some(CloseReason::ConnectionLost), Parting::Sent),
+                () = tokio::time::sleep_until(look_at.into()) => {
+                    let heard_until = self.tasks.pace.heard_until(self.config.lost_after + SILENCE);
+                    let is_silent = heard_until <= Instant::now();
+                    if is_silent && is_late {
+                        return (Some(CloseReason::ConnectionLost), Parting::Sent);
+                    }
+                    is_late = is_silent;
+                    look_at = heard_until.max(Instant::now() + SECOND_LOOK);
+                    Ok(())
+                }
+                Some(note) = noted.recv() => match self.end_of(&note) {
+                    Some(reason) => return (Some(reason), Parting::Sent),
+                    None => self.note(note).await,
+                },
+            };
+            if let Err(error) = step {
+                return (Some(failed(&error)), Parting::Sent);
+            }
+        }
+    }
+
+    /// Why the connection ends, if that is what WebRTC tells. What does not come about for want of a relay fails for a reason that
+    /// can be told; once there was a way, it is not for want of one.
+    fn end_of(&self, note: &Note) -> Option<CloseReason> {
+        let lacks_relay = self.has_turn && !self.has_way && !self.turn.is_granted();
+        let cause = self.turn.trouble();
+        let no_relay = CloseReason::NoRelay(NoRelay { cause, is_offered: self.is_offered });
+        match note {
+            Note::Gathered if self.config.is_relay_only && !self.turn.is_granted() => Some(no_relay),
+            Note::Ended(CloseReason::ConnectionLost) if lacks_relay && self.tasks.pace.is_opening() => Some(no_relay),
+            Note::Ended(reason) => Some(reason.clone()),
+            _ => None,
+        }
+    }
+
+    async fn obey(&mut self, command: Command) -> Result<(), Error> {
+        match command {
+            Command::Begin(Beginning { offer, queue, .. }) => {
+                self.queue = Some(queue);
+                self.begin(offer).await
+            }
+            Command::Finish(sdp) => self.connection.set_remote_description(RTCSessionDescription::answer(sdp)?).await,
+            Command::AddCandidate(candidate) => {
+                let candidate = RTCIceCandidateInit {
+                    candidate: candidate.candidate,
+                    sdp_mid: candidate.sdp_mid,
+                    sdp_mline_index: candidate.sdp_mline_index,
+                    ..RTCIceCandidateInit::default()
+                };
+                // One candidate that is of no use does not spoil the others.
+                if self.connection.add_ice_candidate(candidate).await.is_err() {
+                    debug!("connection {}: a candidate is not usable", self.tasks.id.0);
+                }
+                Ok(())
+            }
+            Command::Transmit(text, waiting) => {
+                if let Some(writer) = &self.writer {
+                    let _ = writer.texts.send((text, waiting));
+                }
+                Ok(())
+            }
+            Command::Close(_) => Ok(()),
+            #[cfg(test)]
+            Command::Freeze(says, until) => {
+                let _ = says.send(());
+                let _ = until.recv();
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes an offer, or answers the peer's.
+    async fn begin(&mut self, offer: Option<String>) -> Result<(), Error> {
+        let description = match offer {
+            None => {
+                let channel = self.connection.create_data_channel(CHANNEL_LABEL, None).await?;
+                self.attach(channel);
+                self.connection.create_offer(None).await?
+            }
+            Some(sdp) => {
+                self.connection.set_remote_description(RTCSessionDescription::offer(sdp)?).await?;
+                self.connection.create_answer(None).await?
+            }
+        };
+        let sdp = match self.config.is_relay_only {
+            true => ice::relays_alone(&description.sdp),
+            false => description.sdp.clone(),
+        };
+        self.connection.set_local_description(description).await?;
+        self.tasks.inputs.send(Input::Described { id: self.tasks.id, sdp }).await;
+        Ok(())
+    }
+
+    async fn note(&mut self, note: Note) -> Result<(), Error> {
+        let (id, inputs) = (self.tasks.id, self.tasks.inputs.clone());
+        match note {
+            Note::Candidate(Candidate { candidate, sdp_mid, sdp_mline_index }) => {
+                if candidate.contains(" typ relay") {
+                    self.turn.set_granted();
+                }
+                let shown = if self.config.is_relay_only { ice::relay_alone(&candidate) } else { Some(candidate) };
+                if let Some(candidate) = shown {
+                    let candidate = Candidate { candidate, sdp_mid, sdp_mline_index };
+                    inputs.send(Input::Candidate { id, candidate }).await;
+                }
+            }
+            Note::Channel(channel) => {
+                // The protocol knows one channel of this name, and the initiator opens it.
+                if self.channel.is_none() && channel.label().await? == CHANNEL_LABEL {
+                    self.attach(channel);
+                } else {
+                    channel.close().await?;
+                }
+            }
+            Note::Way => {
+                self.has_way = true;
+                inputs.send(Input::WayFound { id }).await;
+            }
+            Note::Stalled => {
+                inputs.send(Input::Stalled { id }).await;
+            }
+            Note::Gathered | Note::Ended(_) => {}
+        }
+        Ok(())
+    }
+
+    fn attach(&mut self, channel: Arc<dyn DataChannel>) {
+        self.tasks.read(channel.clone());
+        self.writer = Some(self.tasks.write(channel.clone()));
+        self.channel = Some(channel);
+    }
+
+    /// Ends the connection: at once where there is a reason, which is told, and else in order.
+    async fn end(mut self, reason: Option<CloseReason>, parting: Parting, noted: &mut UnboundedReceiver<Note>) {
+        self.tasks.pace.active();
+        let read_time = match parting {
+            Parting::AtOnce => None,
+            Parting::Sent => Some(READ_TIME_UNKNOWN),
+            Parting::Read | Parting::Acknowledged => Some(READ_TIME),
+        };
+        if reason.is_none()
+            && let (Some(writer), Some(channel), Some(read_time)) = (self.writer.take(), self.channel.take(), read_time)
+        {
+            let is_read = close_in_order(writer, channel, &self.connection, noted, read_time).await;
+            if !is_read && parting == Parting::Read {
+                self.config.has_lost.store(true, Ordering::SeqCst);
+            }
+        }
+        // What is broken may take its time.
+        let _ = timeout(CLOSE_TIME, self.turn.close(&self.connection)).await;
+        if let Some(reason) = reason {
+            self.tasks.inputs.send(Input::Closed { id: self.tasks.id, reason }).await;
+        }
+    }
+}
+
+/// The data channel's name (protocol 1.3).
+const CHANNEL_LABEL: &str = "chat";
+
+/// How long the other side may take to read what it has, and to close in its turn.
+const READ_TIME: Duration = Duration::from_secs(15);
+
+/// The same for an app of which it is not known that it closes at all.
+const READ_TIME_UNKNOWN: Duration = Duration::from_millis(500);
+
+/// A connection from which nothing at all comes for this much longer than it takes to lose one has ended, also where WebRTC says
+/// nothing of that. Since it may have been this program that was stopped, it is looked at once more, after this time.
+const SILENCE: Duration = Duration::from_secs(15);
+const SECOND_LOOK: Duration = Duration::from_secs(5);
+
+/// How long a connection may take to close.
+const CLOSE_TIME: Duration = Duration::from_secs(5);

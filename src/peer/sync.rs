@@ -1,0 +1,40 @@
+//! What the threads of a peer share: a mutex that outlives a panic, and a number that several of them count with.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What a mutex holds. Where a thread has panicked while it held it, the others go on.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A number that threads share.
+#[derive(Debug, Clone, Default)]
+pub struct Gauge(Arc<AtomicUsize>);
+
+impl Gauge {
+    /// Makes it greater by so much.
+    pub fn add(&self, amount: usize) {
+        self.0.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    /// Makes it smaller by so much, which was added before.
+    pub fn subtract(&self, amount: usize) {
+        self.0.fetch_sub(amount, Ordering::Relaxed);
+    }
+
+    /// Makes it so much.
+    pub fn set(&self, amount: usize) {
+        self.0.store(amount, Ordering::Relaxed);
+    }
+
+    /// How much it is.
+    pub fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Whether anybody else still holds it.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+}
