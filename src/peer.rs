@@ -1,5 +1,6 @@
-//! Chatting with peers: [`Peer`] is the handle, and behind it one thread runs the loop that carries the pure [`engine`]'s
-//! wishes out, between the user, the server ([`signaling`]) and WebRTC (`rtc`). The loop is the engine's only caller.
+//! Chatting with peers: [`Peer`] is the handle, and behind it one thread runs the loop that carries the pure
+//! [`engine`]'s wishes out, between the user, the server ([`signaling`]) and WebRTC (`rtc`). The loop is the engine's
+//! only caller.
 //!
 //! ```no_run
 //! use lowkey::peer::{Event, Peer};
@@ -19,8 +20,8 @@
 //!
 //! # In an event loop of one's own
 //!
-//! [`Events`] waits for the next event, in a thread of its own where nothing else is to be done there. A program that has a
-//! loop already, such as one with windows, is woken instead, by [`Settings::wake`], and takes what there is with
+//! [`Events`] waits for the next event, in a thread of its own where nothing else is to be done there. A program that
+//! has a loop already, such as one with windows, is woken instead, by [`Settings::wake`], and takes what there is with
 //! [`Events::try_next`]:
 //!
 //! ```
@@ -120,8 +121,8 @@ impl Drop for Handle {
 }
 
 impl Peer {
-    /// Goes online as `username` at `server`, a `ws://` or `wss://` URL, with default settings. What happens from then on
-    /// comes as events.
+    /// Goes online as `username` at `server`, a `ws://` or `wss://` URL, with default settings. What happens from then
+    /// on comes as events.
     ///
     /// # Errors
     /// [`Error`]; a server that is out of reach is none.
@@ -157,8 +158,9 @@ impl Peer {
         self.post(Input::Decline { peer: peer.to_owned() });
     }
 
-    /// Sends `text` in the open chat with `peer`. What cannot be sent comes back as [`Event::NotSent`]; what arrives at a peer of
-    /// ours is told of as [`Event::Delivered`]. Returns the number by which both name it, greater with each call.
+    /// Sends `text` in the open chat with `peer`. What cannot be sent comes back as [`Event::NotSent`]; what arrives at
+    /// a peer of ours is told of as [`Event::Delivered`]. Returns the number by which both name it, greater with each
+    /// call.
     pub fn send(&self, peer: &str, text: &str) -> u64 {
         let id = self.handle.sent.fetch_add(1, Ordering::Relaxed) + 1;
         self.handle.driver.queued.add(text.len());
@@ -166,45 +168,46 @@ impl Peer {
         id
     }
 
-    /// Says who `peer` is from now on: only that identity is taken, in the next call; `None` takes any. A call by a link says
-    /// so first.
+    /// Says who `peer` is from now on: only that identity is taken, in the next call; `None` takes any. A call by a
+    /// link says so first.
     pub fn trust(&self, peer: &str, known: Option<Known>) {
         self.post(Input::Trust { peer: peer.to_owned(), known });
     }
 
-    /// Ends the chat with `peer`, or the call, once what was sent has arrived. A peer that acknowledges has half a minute to
-    /// take it all; the [`Event::Closed`] comes then, and what was not taken comes back before it.
+    /// Ends the chat with `peer`, or the call, once what was sent has arrived. A peer that acknowledges has half a
+    /// minute to take it all; the [`Event::Closed`] comes then, and what was not taken comes back before it.
     pub fn leave(&self, peer: &str) {
         self.post(Input::Leave { peer: peer.to_owned() });
     }
 
-    /// How many bytes of texts wait to be sent or to be acknowledged, to all peers together. Who sends more than goes through
-    /// can look at this and wait; beyond 8 MiB for one peer, texts come back as [`Event::NotSent`].
+    /// How many bytes of texts wait to be sent or to be acknowledged, to all peers together. Who sends more than goes
+    /// through can look at this and wait; beyond 8 MiB for one peer, texts come back as [`Event::NotSent`].
     pub fn queued_bytes(&self) -> usize {
         self.handle.driver.queued.get() + self.handle.driver.kept.get()
     }
 
-    /// Ends everything in order and waits for that: until what was sent has been taken by the other side's program, or there is
-    /// no hope of that, half a minute at most for those that acknowledge. The events end too. Whether all was taken is what
-    /// comes back; for peers that do not acknowledge, whether nothing was lost as far as can be known.
+    /// Ends everything in order and waits for that: until what was sent has been taken by the other side's program, or
+    /// there is no hope of that, half a minute at most for those that acknowledge. The events end too. Whether all was
+    /// taken is what comes back; for peers that do not acknowledge, whether nothing was lost as far as can be known.
     pub fn shutdown(&self) -> bool {
         self.end(Mail::Shutdown)
     }
 
-    /// Seeks the server again at once: also where that was given up, since another program has gone online under this name.
+    /// Seeks the server again at once: also where that was given up, since another program has gone online under this
+    /// name.
     pub fn go_online(&self) {
         self.handle.driver.post(Mail::GoOnline);
     }
 
-    /// Says that the program has taken a text, and all that came before it in the same chat: for one that has asked for its
-    /// [receipt](Events::receipt).
+    /// Says that the program has taken a text, and all that came before it in the same chat: for one that has asked for
+    /// its [receipt](Events::receipt).
     pub fn taken(&self, receipt: Receipt) {
         self.post(Input::Taken(receipt));
     }
 
-    /// Ends everything, as [`shutdown`](Self::shutdown) does, for a program that cannot keep what comes, since its disk is full for
-    /// instance. What it has not taken waits at its senders for the next start under the same name and identity: to them the chat is
-    /// interrupted and not left. Events that still come are to be passed over.
+    /// Ends everything, as [`shutdown`](Self::shutdown) does, for a program that cannot keep what comes, since its disk
+    /// is full for instance. What it has not taken waits at its senders for the next start under the same name and
+    /// identity: to them the chat is interrupted and not left. Events that still come are to be passed over.
     pub fn stop(&self) -> bool {
         self.end(Mail::Stop)
     }

@@ -1,6 +1,6 @@
-//! Candidates (RFC 8839, section 5.1) as others write them, in descriptions and one by one, and which of them have any effect.
-//! Each makes this machine send to an address of the other side's choice: so there are few, over UDP alone, and to addresses
-//! where a peer can be.
+//! Candidates (RFC 8839, section 5.1) as others write them, in descriptions and one by one, and which of them have any
+//! effect. Each makes this machine send to an address of the other side's choice: so there are few, over UDP alone, and
+//! to addresses where a peer can be.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -20,7 +20,8 @@ pub struct Candidate {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Address {
     Ip(IpAddr),
-    /// A name that only a look-up by multicast in the same network finds (RFC 6762), behind which browsers hide addresses.
+    /// A name that only a look-up by multicast in the same network finds (RFC 6762), behind which browsers hide
+    /// addresses.
     Name(String),
 }
 
@@ -36,8 +37,9 @@ pub enum Kind {
 }
 
 impl Candidate {
-    /// Reads a candidate attribute, with or without `a=` and `candidate:` in front. `None` for what nothing can be sent to: another
-    /// transport than UDP, a component other than that of the data, a host name, a zone, a type that is not known.
+    /// Reads a candidate attribute, with or without `a=` and `candidate:` in front. `None` for what nothing can be sent
+    /// to: another transport than UDP, a component other than that of the data, a host name, a zone, a type that is not
+    /// known.
     pub fn read(text: &str) -> Option<Self> {
         let text = text.trim();
         let text = text.strip_prefix("a=").unwrap_or(text);
@@ -76,8 +78,8 @@ impl Candidate {
 }
 
 impl fmt::Display for Candidate {
-    /// The attribute's value, in the plainest form. What the address is related to serves nothing but curiosity, and so has RFC 8839's
-    /// placeholder.
+    /// The attribute's value, in the plainest form. What the address is related to serves nothing but curiosity, and so
+    /// has RFC 8839's placeholder.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { foundation, priority, address, port, kind } = self;
         let kind = match kind {
@@ -124,8 +126,8 @@ impl Address {
 
 fn is_fit(ip: IpAddr, with_loopback: bool) -> bool {
     match ip {
-        // "This network" (RFC 1122, section 3.2.1.3) reaches this machine on some systems, and from 240 on are the broadcast address
-        // and others that nobody has (RFC 1112, section 4).
+        // "This network" (RFC 1122, section 3.2.1.3) reaches this machine on some systems, and from 240 on are the
+        // broadcast address and others that nobody has (RFC 1112, section 4).
         IpAddr::V4(ip) => {
             let first = ip.octets()[0];
             first != 0 && first < 240 && !ip.is_multicast() && (with_loopback || !ip.is_loopback())
@@ -162,13 +164,14 @@ fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// Which candidates of one side of a call have had an effect, so that each has it once, and few have one. What is beyond the bounds
-/// is dropped, and the call goes on.
+/// Which candidates of one side of a call have had an effect, so that each has it once, and few have one. What is
+/// beyond the bounds is dropped, and the call goes on.
 #[derive(Debug, Clone, Default)]
 pub struct Candidates(Vec<Candidate>);
 
 impl Candidates {
-    /// Whether this one is to have an effect, which it then counts as having. `with_loopback`: the peer may be on this very machine.
+    /// Whether this one is to have an effect, which it then counts as having. `with_loopback`: the peer may be on this
+    /// very machine.
     pub fn admit(&mut self, candidate: &Candidate, with_loopback: bool) -> bool {
         let place = |other: &Candidate| (other.kind, other.address.clone(), other.port);
         let is_there = self.0.iter().any(|other| place(other) == place(candidate));
@@ -200,7 +203,8 @@ pub struct Trickle {
     pub own: Candidates,
     /// Those of the other side that WebRTC was told of.
     pub other: Candidates,
-    /// The name, if it has one, and the place of the section that ours belong to, where that is the other side's to say.
+    /// The name, if it has one, and the place of the section that ours belong to, where that is the other side's to
+    /// say.
     pub section: Option<(Option<String>, u16)>,
 }
 
@@ -216,7 +220,8 @@ impl Trickle {
         })
     }
 
-    /// One of the other side, for WebRTC, whose description has one section. `with_loopback`: the other side may be on this machine.
+    /// One of the other side, for WebRTC, whose description has one section. `with_loopback`: the other side may be on
+    /// this machine.
     pub fn take(&mut self, candidate: &Candidate, with_loopback: bool) -> Option<protocol::Candidate> {
         self.other.admit(candidate, with_loopback).then(|| protocol::Candidate {
             candidate: candidate.to_string(),
@@ -241,8 +246,8 @@ pub(super) fn is_token(text: &str, longest: usize) -> bool {
     (1..=longest).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// Candidates of each kind that are taken of one side of a call, in its description and after it. A machine with many interfaces
-/// has some dozens of addresses; each is asked for an answer some times, by every address of ours.
+/// Candidates of each kind that are taken of one side of a call, in its description and after it. A machine with many
+/// interfaces has some dozens of addresses; each is asked for an answer some times, by every address of ours.
 pub const MAX_HOST: usize = 32;
 /// See [`MAX_HOST`].
 pub const MAX_REFLEXIVE: usize = 16;

@@ -1,5 +1,6 @@
-//! The time as a peer counts it: it stands still while the program does. A program that was stopped and goes on has not heard from
-//! anybody in the meantime, which is no silence of theirs; so whoever it waits for gets the time anew that it was away.
+//! The time as a peer counts it: it stands still while the program does. A program that was stopped and goes on has not
+//! heard from anybody in the meantime, which is no silence of theirs; so whoever it waits for gets the time anew that
+//! it was away.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
@@ -48,8 +49,8 @@ impl State {
         real.checked_sub(self.absent).unwrap_or(real)
     }
 
-    /// Where the machine itself sleeps, its clock stands still with it, but not that of the wall. That one may also have been set;
-    /// to believe in a sleep that was none does no harm.
+    /// Where the machine itself sleeps, its clock stands still with it, but not that of the wall. That one may also
+    /// have been set; to believe in a sleep that was none does no harm.
     fn has_slept(&mut self, real: Instant, wall: SystemTime) -> bool {
         let before = self.asked.replace((self.absent, real, wall));
         before.is_some_and(|(absent, real_before, wall_before)| {

@@ -1,6 +1,6 @@
-//! Descriptions of a data channel (SDP, RFC 8866 and RFC 8841) as others write them, turned into what our WebRTC reads; and ours,
-//! turned into what the other side asked for. WebRTC never sees a line of somebody else's: what it takes amiss, such as a candidate
-//! that it cannot read or a missing name, it would answer with silence.
+//! Descriptions of a data channel (SDP, RFC 8866 and RFC 8841) as others write them, turned into what our WebRTC reads;
+//! and ours, turned into what the other side asked for. WebRTC never sees a line of somebody else's: what it takes
+//! amiss, such as a candidate that it cannot read or a missing name, it would answer with silence.
 
 use std::fmt;
 
@@ -87,13 +87,14 @@ impl Description {
     /// Reads a description. What is not known in it is passed over, and so is what cannot be read and is not needed.
     ///
     /// # Errors
-    /// Why it is of no use. Nothing can be guessed then: without ICE's words nothing is answered, and without a certificate nobody knows
-    /// whom it leads to.
+    /// Why it is of no use. Nothing can be guessed then: without ICE's words nothing is answered, and without a
+    /// certificate nobody knows whom it leads to.
     pub fn read(sdp: &str) -> Result<Self, Unfit> {
         let text = Text::read(sdp)?;
         let channel = text.channel().ok_or(Unfit::NoChannel)?;
         let bundle = text.bundle_of(channel);
-        // What stands in the section itself goes before what is said for all; and in a bundle the first section speaks for each.
+        // What stands in the section itself goes before what is said for all; and in a bundle the first section speaks
+        // for each.
         let places = [Some(channel + 1), bundle, Some(0)];
         let find = |name: &str| places.iter().flatten().find_map(|place| text.attribute(*place, name));
         let credential = |name: &str, longest: usize| {
@@ -142,11 +143,12 @@ impl Description {
         Frame { setup: *setup, sections: sections.clone(), channel: *channel, is_bundled: *is_bundled }
     }
 
-    /// The same as our WebRTC reads it, without candidates. Who leaves open who begins the handshake is said to do so: that is what
-    /// our [`answer`](Self::answer) leaves to a caller, and what an answer means that says nothing (RFC 4145, section 4).
+    /// The same as our WebRTC reads it, without candidates. Who leaves open who begins the handshake is said to do so:
+    /// that is what our [`answer`](Self::answer) leaves to a caller, and what an answer means that says nothing (RFC
+    /// 4145, section 4).
     ///
-    /// WebRTC drops what is longer than either side takes, also where it comes from the one who set the bound. So what it is told is
-    /// our own bound, and what we send is bounded by theirs before it gets there.
+    /// WebRTC drops what is longer than either side takes, also where it comes from the one who set the bound. So what
+    /// it is told is our own bound, and what we send is bounded by theirs before it gets there.
     pub fn for_webrtc(&self) -> String {
         let setup = if self.setup == Setup::Passive { Setup::Passive } else { Setup::Active };
         let [media, protocol, format] = ["application", "UDP/DTLS/SCTP", CHANNELS].map(str::to_owned);
@@ -159,10 +161,10 @@ impl Description {
         self.write(Setup::Either, &Frame { is_bundled: true, ..self.frame() }, candidates)
     }
 
-    /// Our answer to an offer, with these candidates: each section of the offer in its place, all refused but the channel's. The caller
-    /// begins the handshake wherever it may. Our WebRTC begins SCTP only where it began the handshake, and refuses the other side's
-    /// beginning there, though both may begin (RFC 8841, section 9.3); some others leave it to the caller. And a caller is ready
-    /// for its own handshake, but perhaps not yet for one of ours.
+    /// Our answer to an offer, with these candidates: each section of the offer in its place, all refused but the
+    /// channel's. The caller begins the handshake wherever it may. Our WebRTC begins SCTP only where it began the
+    /// handshake, and refuses the other side's beginning there, though both may begin (RFC 8841, section 9.3); some
+    /// others leave it to the caller. And a caller is ready for its own handshake, but perhaps not yet for one of ours.
     pub fn answer(&self, offer: &Frame, candidates: &[&Candidate]) -> String {
         let setup = if offer.setup == Setup::Passive { Setup::Active } else { Setup::Passive };
         self.write(setup, offer, candidates)
@@ -227,14 +229,15 @@ fn max_message(value: Option<&str>) -> usize {
     }
 }
 
-/// The largest message of ours, in bytes, which is also what browsers take and what we take ourselves, whatever the other side takes.
+/// The largest message of ours, in bytes, which is also what browsers take and what we take ourselves, whatever the
+/// other side takes.
 pub const MAX_MESSAGE: usize = 262_144;
 
 /// What a description means that names no size, in bytes (RFC 8841, section 6.1).
 pub const DEFAULT_MAX_MESSAGE: usize = 65_536;
 
-/// The longest words of ICE, in bytes. Those of RFC 8839, section 5.4, may have 256 each; but the user goes along in every check, where
-/// browsers have 4 and some 32.
+/// The longest words of ICE, in bytes. Those of RFC 8839, section 5.4, may have 256 each; but the user goes along in
+/// every check, where browsers have 4 and some 32.
 pub const MAX_UFRAG: usize = 32;
 /// See [`MAX_UFRAG`].
 pub const MAX_PASSWORD: usize = 256;

@@ -1,5 +1,5 @@
-//! A TCP connection to a host, straight or by a proxy. It blocks, in name resolution and handshakes, so who dials has a thread
-//! for it.
+//! A TCP connection to a host, straight or by a proxy. It blocks, in name resolution and handshakes, so who dials has a
+//! thread for it.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
@@ -23,8 +23,8 @@ impl fmt::Display for NotReached {
     }
 }
 
-/// Connects with a time limit for each step, which holds for each reading and writing too; by the proxy if there is one, which may
-/// take so long to find its way.
+/// Connects with a time limit for each step, which holds for each reading and writing too; by the proxy if there is
+/// one, which may take so long to find its way.
 ///
 /// # Errors
 /// Where it failed, and why.

@@ -1,5 +1,5 @@
-//! The loop that drives a peer, on a thread of its own: it carries the engine's wishes out, between the user, the server and
-//! WebRTC, and is the engine's only caller.
+//! The loop that drives a peer, on a thread of its own: it carries the engine's wishes out, between the user, the
+//! server and WebRTC, and is the engine's only caller.
 
 use std::io;
 use std::sync::Arc;
@@ -355,8 +355,8 @@ impl Driver {
         Some(timeout)
     }
 
-    /// Leaves every chat, and the server, which can give the name to somebody else while the last texts are on their way. The
-    /// loop goes on until these are acknowledged.
+    /// Leaves every chat, and the server, which can give the name to somebody else while the last texts are on their
+    /// way. The loop goes on until these are acknowledged.
     fn leave(&mut self, end: End, now: Instant) {
         if self.ends_at.is_some() {
             return;
@@ -390,8 +390,8 @@ const UNDELIVERED: usize = 256;
 /// Durations that are settings are no longer than this: a hundred years.
 const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
-/// How long the loop sleeps at most while somebody is waited for. If the program is stopped meanwhile, so much of the time that
-/// they have is lost.
+/// How long the loop sleeps at most while somebody is waited for. If the program is stopped meanwhile, so much of the
+/// time that they have is lost.
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
 
 /// How long all chats together may take to end: a little longer than each of them may.

@@ -21,7 +21,8 @@ pub enum Event {
         /// After which time it is tried again; `None` when it is not.
         retry_in: Option<Duration>,
     },
-    /// Somebody calls. Answer with [`accept`](super::Peer::accept) or [`decline`](super::Peer::decline) within a minute.
+    /// Somebody calls. Answer with [`accept`](super::Peer::accept) or [`decline`](super::Peer::decline) within a
+    /// minute.
     Request {
         /// Who.
         peer: String,
@@ -42,8 +43,8 @@ pub enum Event {
         peer: String,
         /// What is known of it.
         trust: Trust,
-        /// The key that stands for us in the [`SafetyNumber`](super::trust::SafetyNumber): the identity, or this session's key where
-        /// the other side has none.
+        /// The key that stands for us in the [`SafetyNumber`](super::trust::SafetyNumber): the identity, or this
+        /// session's key where the other side has none.
         own: PublicKey,
         /// The key that stands for the other side.
         other: PublicKey,
@@ -65,7 +66,8 @@ pub enum Event {
         /// Who.
         peer: String,
     },
-    /// The peer's program has taken the text with this number, and all that were sent to it before. Only peers of ours say so.
+    /// The peer's program has taken the text with this number, and all that were sent to it before. Only peers of ours
+    /// say so.
     Delivered {
         /// Who.
         peer: String,
@@ -100,16 +102,16 @@ pub enum Event {
         /// Why.
         reason: CloseReason,
     },
-    /// A request was accepted and yet came to nothing: the caller is not who it was, cannot prove who it is, or is gone. A chat
-    /// that is open with the peer goes on.
+    /// A request was accepted and yet came to nothing: the caller is not who it was, cannot prove who it is, or is
+    /// gone. A chat that is open with the peer goes on.
     Refused {
         /// Whose request.
         peer: String,
         /// Why.
         reason: CloseReason,
     },
-    /// WebRTC did not answer for ten seconds, for a fault of its own, and was started anew. Chats that were open are interrupted, or
-    /// at their end, which is told of each.
+    /// WebRTC did not answer for ten seconds, for a fault of its own, and was started anew. Chats that were open are
+    /// interrupted, or at their end, which is told of each.
     Restarted,
     /// The server could not serve a message of ours, and does not say which.
     ServerError {
@@ -153,8 +155,8 @@ pub enum CloseReason {
     NotOnline,
     /// The other side does not want to talk.
     Declined,
-    /// The other side did not answer within a minute: nobody is there, or we are not who we were to them, and were refused without
-    /// a word.
+    /// The other side did not answer within a minute: nobody is there, or we are not who we were to them, and were
+    /// refused without a word.
     NoAnswer,
     /// No connection came about, though both sides may be reached from outside.
     NoConnection,
@@ -191,8 +193,8 @@ pub enum CloseReason {
         /// The identity that it shows now, if any.
         identity: Option<PublicKey>,
     },
-    /// The other side did not prove that the keys and the connection are its own: somebody on the way has changed them, or it
-    /// is not who it says.
+    /// The other side did not prove that the keys and the connection are its own: somebody on the way has changed them,
+    /// or it is not who it says.
     NotProven,
     /// The other side is an old app that cannot prove who it is, and we are strict.
     Unproven,

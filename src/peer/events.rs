@@ -1,5 +1,6 @@
-//! The queue of events between a peer's thread and its user, with both of its ends. It is bounded: events for which the user has
-//! no room wait on the thread's side, and the thread sees how many these are. What the user has taken goes back the other way.
+//! The queue of events between a peer's thread and its user, with both of its ends. It is bounded: events for which the
+//! user has no room wait on the thread's side, and the thread sees how many these are. What the user has taken goes
+//! back the other way.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,8 +17,8 @@ use super::sync::lock;
 
 /// What happens to a [`Peer`](super::Peer), in order. Ends when the peer has shut down.
 ///
-/// Whoever asks for the next event has dealt with the one before, so a text is acknowledged to its sender only then. The last
-/// text before a program breaks off is not acknowledged. Who stores texts later, or elsewhere, asks for their
+/// Whoever asks for the next event has dealt with the one before, so a text is acknowledged to its sender only then.
+/// The last text before a program breaks off is not acknowledged. Who stores texts later, or elsewhere, asks for their
 /// [receipts](Self::receipt).
 pub struct Events {
     receiver: Receiver<Queued>,
@@ -37,17 +38,18 @@ impl Events {
     /// The next event, if there is one already.
     ///
     /// # Errors
-    /// [`TryRecvError::Empty`] if there is none yet; [`TryRecvError::Disconnected`] if there will be none, as the peer has shut
-    /// down.
+    /// [`TryRecvError::Empty`] if there is none yet; [`TryRecvError::Disconnected`] if there will be none, as the peer
+    /// has shut down.
     pub fn try_next(&mut self) -> Result<Event, TryRecvError> {
         self.come_back();
         let queued = self.receiver.try_recv()?;
         Ok(self.hand_out(queued))
     }
 
-    /// The receipt of the text that was given out last. Once it is asked for, that text counts as taken not when the next event
-    /// is asked for, but when [`Peer::taken`](super::Peer::taken) is told so. `None` where the last event was no text, where its
-    /// receipt was asked for already, and where it came from an old app, which waits for no acknowledgement.
+    /// The receipt of the text that was given out last. Once it is asked for, that text counts as taken not when the
+    /// next event is asked for, but when [`Peer::taken`](super::Peer::taken) is told so. `None` where the last event
+    /// was no text, where its receipt was asked for already, and where it came from an old app, which waits for no
+    /// acknowledgement.
     pub fn receipt(&mut self) -> Option<Receipt> {
         lock(&self.taken).last.take()
     }

@@ -1,6 +1,6 @@
-//! What of the other side's SCTP reaches WebRTC: each packet is read here before, once DTLS has opened it. One that a chat has no
-//! use for is dropped, so that none can make WebRTC loop, panic or grow; and who sends such packets is told apart from who merely
-//! sends too fast. No sockets and no keys in here.
+//! What of the other side's SCTP reaches WebRTC: each packet is read here before, once DTLS has opened it. One that a
+//! chat has no use for is dropped, so that none can make WebRTC loop, panic or grow; and who sends such packets is told
+//! apart from who merely sends too fast. No sockets and no keys in here.
 
 mod chunk;
 mod data;
@@ -84,9 +84,10 @@ impl Guard {
 
     fn read(&mut self, packet: &[u8]) -> Result<(), Refusal> {
         let tag = tag(packet)?;
-        // Where a chunk cannot be read, none is looked at. Where one is refused later, what stands before it has been noted, though
-        // WebRTC never sees it. That does no harm: what a window refuses comes again, and counts once; and what is against the rules
-        // no program sends, and ends the connection if there is more of it. To judge on a copy would cost each packet one.
+        // Where a chunk cannot be read, none is looked at. Where one is refused later, what stands before it has been
+        // noted, though WebRTC never sees it. That does no harm: what a window refuses comes again, and counts once;
+        // and what is against the rules no program sends, and ends the connection if there is more of it. To judge on a
+        // copy would cost each packet one.
         for chunk in chunks(packet) {
             chunk?;
         }
@@ -155,7 +156,8 @@ impl Guard {
 /// After how many packets against the rules a connection ends. One could be a bug that nobody notices.
 const MAX_VIOLATIONS: usize = 8;
 
-/// How often the other side may open the association: as often as RFC 9260 lets it try (section 16, Max.Init.Retransmits).
+/// How often the other side may open the association: as often as RFC 9260 lets it try (section 16,
+/// Max.Init.Retransmits).
 const MAX_OPENINGS: usize = 9;
 
 /// How often streams may begin anew, in the lifetime of a connection: the chat's does so once, when it ends.

@@ -1,5 +1,5 @@
-//! The STUN and TURN servers of a peer: which of those that its user and the server name are used, why they may be of no use,
-//! and what is taken out of a description where only a relay may show.
+//! The STUN and TURN servers of a peer: which of those that its user and the server name are used, why they may be of
+//! no use, and what is taken out of a description where only a relay may show.
 
 use std::fmt;
 
@@ -59,9 +59,9 @@ pub fn offered(servers: Vec<ice::IceServer>) -> Vec<IceServer> {
     offered
 }
 
-/// The servers for one connection. What the user names of a kind, STUN or TURN, takes the place of what the server offers of it. A
-/// TURN server over UDP is asked for our address too, as any of them can tell it (RFC 8445, section 5.1.1.2), unless only relays are
-/// wanted.
+/// The servers for one connection. What the user names of a kind, STUN or TURN, takes the place of what the server
+/// offers of it. A TURN server over UDP is asked for our address too, as any of them can tell it (RFC 8445, section
+/// 5.1.1.2), unless only relays are wanted.
 pub fn chosen(own: &[IceServer], offered: &[IceServer], is_relay_only: bool) -> Vec<IceServer> {
     let of_kind = |is_turn: bool| {
         let kind = move |servers: &[IceServer]| -> Vec<IceServer> {
@@ -88,8 +88,8 @@ pub fn chosen(own: &[IceServer], offered: &[IceServer], is_relay_only: bool) -> 
     chosen
 }
 
-/// A candidate attribute as somebody may see it who is to know the relay alone: `None` for any other candidate. What a relay's
-/// candidate is related to is the address behind it, for which RFC 8839, section 5.1, has a placeholder.
+/// A candidate attribute as somebody may see it who is to know the relay alone: `None` for any other candidate. What a
+/// relay's candidate is related to is the address behind it, for which RFC 8839, section 5.1, has a placeholder.
 pub fn relay_alone(candidate: &str) -> Option<String> {
     let words: Vec<&str> = candidate.split_whitespace().collect();
     let kind = words.iter().position(|word| *word == "typ")?;

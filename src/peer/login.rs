@@ -72,8 +72,8 @@ impl ServerUrl {
         }
     }
 
-    /// The host, with its port and path where those are not the usual ones: how the server is called in lists of peers, and
-    /// without a path in links.
+    /// The host, with its port and path where those are not the usual ones: how the server is called in lists of peers,
+    /// and without a path in links.
     pub fn place(&self) -> String {
         let (host, port) = (self.url.host_str().unwrap_or_default(), self.url.port());
         let path = self.url.path().strip_suffix(WEBSOCKET_PATH).unwrap_or_default();
@@ -143,8 +143,8 @@ pub struct Login {
 }
 
 impl Login {
-    /// The token that holds this name at this server (protocol 2.6): a hash, so that no server learns what holds a name at
-    /// another.
+    /// The token that holds this name at this server (protocol 2.6): a hash, so that no server learns what holds a name
+    /// at another.
     pub(super) fn name_token(&self) -> String {
         let mut hash = Sha512::new();
         for item in ["lowkey name token", &self.secret, self.server.url.as_str(), &self.username] {

@@ -1,97 +1,109 @@
-//! WebRTC: the only room that knows the `webrtc` crate. Commands come in, and what happens goes out as the engine's inputs. Each
-//! connection is a task on one thread.
+//! WebRTC: the only room that knows the `webrtc` crate. Commands come in, and what happens goes out as the engine's
+//! inputs. Each connection is a task on one thread.
 //!
-//! From top to bottom: this file starts the thread and looks after it; [`connection`] is one connection, with its [`channel`] and
-//! its [`closing`]; [`build`] makes it, on a [`runtime`] of ours, whose sockets are [`layer`]s over the system's; [`turn`] holds
-//! what TURN servers need.
+//! From top to bottom: this file starts the thread and looks after it; [`connection`] is one connection, with its
+//! [`channel`] and its [`closing`]; [`build`] makes it, on a [`runtime`] of ours, whose sockets are [`layer`]s over the
+//! system's; [`turn`] holds what TURN servers need.
 //!
 //! # What is worked round
 //!
-//! What `webrtc` and `rtc` =0.21.1 do otherwise than they should. Of each: where it is worked round, the test that shows that it has
-//! to be (in `integration/`, or in the file itself), and when the workaround can go. Whoever raises the version takes the
-//! workarounds away one by one and runs the test that is named.
+//! What `webrtc` and `rtc` =0.21.1 do otherwise than they should. Of each: where it is worked round, the test that
+//! shows that it has to be (in `integration/`, or in the file itself), and when the workaround can go. Whoever raises
+//! the version takes the workarounds away one by one and runs the test that is named.
 //!
 //! ## Descriptions and candidates
 //!
-//! * **Offers are answered badly:** one of `setup:active` with `active`, one without a bundle with port 0, one without names or with
-//!   a candidate that cannot be read with an error; of several fingerprints the first alone is seen, and only `sha-256` in small
-//!   letters. In `description`, by which WebRTC reads and writes one form alone.
-//!   `descriptions::offers_of_others_are_answered_and_open_a_chat`. Goes when each offer of that test is answered as it stands.
-//! * **A received text longer than the smaller `max-message-size` of both sides is dropped without a word.** In `description`.
-//!   `descriptions::what_we_promise_to_take_is_taken_whatever_the_other_side_takes`. Goes when our own promise alone counts.
+//! * **Offers are answered badly:** one of `setup:active` with `active`, one without a bundle with port 0, one without
+//!   names or with a candidate that cannot be read with an error; of several fingerprints the first alone is seen, and
+//!   only `sha-256` in small letters. In `description`, by which WebRTC reads and writes one form alone.
+//!   `descriptions::offers_of_others_are_answered_and_open_a_chat`. Goes when each offer of that test is answered as it
+//!   stands.
+//! * **A received text longer than the smaller `max-message-size` of both sides is dropped without a word.** In
+//!   `description`. `descriptions::what_we_promise_to_take_is_taken_whatever_the_other_side_takes`. Goes when our own
+//!   promise alone counts.
 //! * **Candidates are not bounded, and those over TCP are dialled at once.** In `candidate`.
 //!   `descriptions::a_call_makes_nobody_ask_many_addresses_and_dial_none`. Stays, unless both can be set.
 //! * **Candidates of ours name no media section.** In [`build`]. `make test-browser`. Goes when `sdpMid` is set.
-//! * **A machine that has only loopback cannot open the socket for multicast names**, and no connection is made. In [`build`], which
-//!   tries once more without. `make test-networks`. Goes when the crate does so.
-//! * **The IPv6 address of a TURN server loses its brackets.** In [`runtime`]. `make test-relay`. Goes when `resolve_host` is given
-//!   them.
+//! * **A machine that has only loopback cannot open the socket for multicast names**, and no connection is made. In
+//!   [`build`], which tries once more without. `make test-networks`. Goes when the crate does so.
+//! * **The IPv6 address of a TURN server loses its brackets.** In [`runtime`]. `make test-relay`. Goes when
+//!   `resolve_host` is given them.
 //!
 //! ## Opening
 //!
-//! * **SCTP is begun by the client of DTLS alone, and the other side's beginning is refused there** (RFC 8841, section 9.3). In
-//!   `description`: the caller is that client. `make test-stacks`. Goes when werift opens a chat in either role.
+//! * **SCTP is begun by the client of DTLS alone, and the other side's beginning is refused there** (RFC 8841, section
+//!   9.3). In `description`: the caller is that client. `make test-stacks`. Goes when werift opens a chat in either
+//!   role.
 //! * **What comes of a handshake before there is a way is dropped, and comes again after a second.** In [`early`].
 //!   `make test-stacks`. Goes when libdatachannel's calls open within half a second without it.
-//! * **A handshake that has lost a datagram waits for ever once a record has come that is of no use.** In [`repeat`], which sends the
-//!   last [`flight`] again. `losses::any_one_datagram_of_a_handshake_may_be_lost`. Goes when that timer goes on.
+//! * **A handshake that has lost a datagram waits for ever once a record has come that is of no use.** In [`repeat`],
+//!   which sends the last [`flight`] again. `losses::any_one_datagram_of_a_handshake_may_be_lost`. Goes when that timer
+//!   goes on.
 //! * **The driver is not woken between the steps of opening, and waits for its next tick of 200 ms.** In [`pace`].
-//!   `pace::sleeps_are_short_while_a_connection_opens_and_long_while_nothing_is_said`. Goes when a call on loopback opens within
-//!   50 ms at the crate's own pace (`make bench` has the time).
-//! * **The look-up of a name holds the whole driver up.** In [`runtime`], which bounds it. `make test-relay`. Goes when names are
-//!   looked up beside it.
+//!   `pace::sleeps_are_short_while_a_connection_opens_and_long_while_nothing_is_said`. Goes when a call on loopback
+//!   opens within 50 ms at the crate's own pace (`make bench` has the time).
+//! * **The look-up of a name holds the whole driver up.** In [`runtime`], which bounds it. `make test-relay`. Goes when
+//!   names are looked up beside it.
 //!
 //! ## Relays
 //!
-//! * **A stale nonce (438) ends a channel, a permission and a refresh.** In `turn/stale`, which makes the request again.
-//!   `turn::a_chat_lives_through_a_relay_whose_nonces_are_stale_at_once`. Goes when that passes without it.
-//! * **TURN servers are reached over UDP alone, so nothing knows of the end of a stream to one.** In `turn/tunnel`, and in [`turn`],
-//!   which ends a connection that went through it.
-//!   `relay::streams::a_stream_that_breaks_interrupts_a_chat_which_goes_on_by_the_next`. Goes when `turn:` over TCP and `turns:` work
-//!   through a proxy.
+//! * **A stale nonce (438) ends a channel, a permission and a refresh.** In `turn/stale`, which makes the request
+//!   again. `turn::a_chat_lives_through_a_relay_whose_nonces_are_stale_at_once`. Goes when that passes without it.
+//! * **TURN servers are reached over UDP alone, so nothing knows of the end of a stream to one.** In `turn/tunnel`, and
+//!   in [`turn`], which ends a connection that went through it.
+//!   `relay::streams::a_stream_that_breaks_interrupts_a_chat_which_goes_on_by_the_next`. Goes when `turn:` over TCP and
+//!   `turns:` work through a proxy.
 //! * **Why a TURN server refuses is only logged.** In [`turn`]. `make test-relay`. Goes when an event tells the code.
-//! * **What is sent through a relay stays in a queue until the driver turns once more, and the relay is given up before the last
-//!   message has gone through it.** In [`turn`]. `make test-relay`. Goes when the other side learns of a leave at once.
+//! * **What is sent through a relay stays in a queue until the driver turns once more, and the relay is given up before
+//!   the last message has gone through it.** In [`turn`]. `make test-relay`. Goes when the other side learns of a leave
+//!   at once.
 //!
 //! ## What others may send
 //!
-//! * **FORWARD-TSN loops up to 2³¹ times.** In `guard`. `attack::forward_tsn_costs_nothing`. Goes when that passes without it.
+//! * **FORWARD-TSN loops up to 2³¹ times.** In `guard`. `attack::forward_tsn_costs_nothing`. Goes when that passes
+//!   without it.
 //! * **Lengths in ERROR, ABORT and messages of data channels are sliced unchecked, which panics.** In `guard`.
 //!   `attack::malformed_packets_end_no_program`. Goes when that passes without it.
-//! * **Reassembly, streams, resets and associations are not bounded.** In `guard`. `attack::an_endless_message_takes_no_memory`,
-//!   `attack::crumbs_take_no_memory`, `attack::channels_without_end_take_no_memory`. Goes when all have limits that can be set.
-//! * **DTLS joins the pieces of its handshake by calls within calls, which ends the program, and keeps records that come before their
-//!   key without bound.** In `guard` and [`sieve`]. `attack::crumbs_of_a_handshake_end_no_program`. Goes when both have a bound.
+//! * **Reassembly, streams, resets and associations are not bounded.** In `guard`.
+//!   `attack::an_endless_message_takes_no_memory`, `attack::crumbs_take_no_memory`,
+//!   `attack::channels_without_end_take_no_memory`. Goes when all have limits that can be set.
+//! * **DTLS joins the pieces of its handshake by calls within calls, which ends the program, and keeps records that
+//!   come before their key without bound.** In `guard` and [`sieve`]. `attack::crumbs_of_a_handshake_end_no_program`.
+//!   Goes when both have a bound.
 //! * **What is no STUN is handed to DTLS wherever it comes from, once there is a way.** In `guard` and [`sieve`].
-//!   `strangers::a_call_opens_and_a_chat_goes_on_while_a_stranger_writes_to_every_port`. Goes when other sources than that of the way
-//!   are passed over.
-//! * **An ERROR chunk ends the association.** In `guard`, which drops it. `chunks_that_no_chat_needs_are_dropped`. Goes when it is only
-//!   noted (RFC 9260, section 6.10).
+//!   `strangers::a_call_opens_and_a_chat_goes_on_while_a_stranger_writes_to_every_port`. Goes when other sources than
+//!   that of the way are passed over.
+//! * **An ERROR chunk ends the association.** In `guard`, which drops it. `chunks_that_no_chat_needs_are_dropped`. Goes
+//!   when it is only noted (RFC 9260, section 6.10).
 //!
 //! ## Faults
 //!
-//! * **A task that panics leaves a chat that looks open.** In [`caught`]. `a_panic_ends_the_task_alone`. Goes when the crate tells of it.
-//! * **A driver that loops stops every connection.** In [`pulse`], which sees it, and here, where a new thread is started.
-//!   `a_thread_that_stands_still_is_replaced_and_not_waited_for`. Stays.
+//! * **A task that panics leaves a chat that looks open.** In [`caught`]. `a_panic_ends_the_task_alone`. Goes when the
+//!   crate tells of it.
+//! * **A driver that loops stops every connection.** In [`pulse`], which sees it, and here, where a new thread is
+//!   started. `a_thread_that_stands_still_is_replaced_and_not_waited_for`. Stays.
 //!
 //! ## Texts
 //!
-//! * **A way that swallows long datagrams is not found out** (RFC 8899). In [`stall`]: the chat is made anew with shorter ones.
-//!   `relay::inside::long_texts_arrive_where_the_way_passes_only_576_bytes`. Goes when the crate looks for the length itself.
+//! * **A way that swallows long datagrams is not found out** (RFC 8899). In [`stall`]: the chat is made anew with
+//!   shorter ones. `relay::inside::long_texts_arrive_where_the_way_passes_only_576_bytes`. Goes when the crate looks
+//!   for the length itself.
 //! * **Closing loses what was just sent, and what the other side has not read.** In [`closing`].
 //!   `chat::what_was_sent_before_leaving_arrives`. Goes when `close` waits for both.
-//! * **The end of a channel is told before the texts that a slow reader has still to take, and the first text may be told before the
-//!   opening.** In [`channel`]. `chat::what_was_sent_before_leaving_is_not_lost_on_one_who_reads_late`. Goes when events come in
-//!   their order.
+//! * **The end of a channel is told before the texts that a slow reader has still to take, and the first text may be
+//!   told before the opening.** In [`channel`]. `chat::what_was_sent_before_leaving_is_not_lost_on_one_who_reads_late`.
+//!   Goes when events come in their order.
 //!
 //! ## Cost
 //!
-//! * **Each socket and each connection has a buffer of 96 kB, and a socket for multicast names wakes each silent connection.** In
-//!   [`socket`]. `sockets_that_share_the_buffer_keep_their_datagrams_apart`, `multicast_is_heard_until_the_connection_is_open`. Goes
-//!   when a silent peer takes less than 100 kB without it (`make bench`).
-//! * **A silent connection ticks five times a second.** In [`pace`]. `what_was_said_keeps_a_connection_awake_and_a_keepalive_does_not`.
-//!   Goes when it sleeps until something is due.
-//! * **Sockets have the system's receive buffer, which one long text overruns.** In [`runtime`]. `make bench`. Goes when it can be set.
+//! * **Each socket and each connection has a buffer of 96 kB, and a socket for multicast names wakes each silent
+//!   connection.** In [`socket`]. `sockets_that_share_the_buffer_keep_their_datagrams_apart`,
+//!   `multicast_is_heard_until_the_connection_is_open`. Goes when a silent peer takes less than 100 kB without it
+//!   (`make bench`).
+//! * **A silent connection ticks five times a second.** In [`pace`].
+//!   `what_was_said_keeps_a_connection_awake_and_a_keepalive_does_not`. Goes when it sleeps until something is due.
+//! * **Sockets have the system's receive buffer, which one long text overruns.** In [`runtime`]. `make bench`. Goes
+//!   when it can be set.
 
 mod aead;
 mod build;
@@ -178,7 +190,8 @@ impl Running {
         Ok(Self { commands, thread, done, watcher })
     }
 
-    /// Ends all connections in order and waits for that, [`END_TIME`] at most, unless the thread does not turn any more.
+    /// Ends all connections in order and waits for that, [`END_TIME`] at most, unless the thread does not turn any
+    /// more.
     fn end(self) {
         drop(self.commands);
         if self.watcher.wait(&self.done) {
@@ -203,8 +216,8 @@ impl Rtc {
         thread.watcher.next_look().filter(|_| self.queues.values().any(Gauge::is_shared))
     }
 
-    /// Looks after the thread, and starts another one if it does not turn any more. The connections that are lost by that, if
-    /// so; the old thread is left to itself.
+    /// Looks after the thread, and starts another one if it does not turn any more. The connections that are lost by
+    /// that, if so; the old thread is left to itself.
     pub fn watch(&mut self, now: Instant) -> Option<Vec<ConnectionId>> {
         if !self.thread.as_mut()?.watcher.is_stuck(now) {
             return None;
@@ -221,8 +234,8 @@ impl Rtc {
         Some(lost.collect())
     }
 
-    /// Uses these STUN and TURN servers, which the server names, for the connections to come. Where there is a proxy, the server is
-    /// not to learn what it hides, so of those only such are used that are reached by it.
+    /// Uses these STUN and TURN servers, which the server names, for the connections to come. Where there is a proxy,
+    /// the server is not to learn what it hides, so of those only such are used that are reached by it.
     pub fn take_offered(&mut self, mut servers: Vec<IceServer>) {
         if self.config.proxy.is_some() {
             servers.retain(IceServer::is_stream);

@@ -1,9 +1,11 @@
-//! The lines of SDP (RFC 8866) by their places, and the words in them that matter to a data channel. What is not known is passed over.
+//! The lines of SDP (RFC 8866) by their places, and the words in them that matter to a data channel. What is not known
+//! is passed over.
 
 use super::candidate::is_token;
 use super::description::Unfit;
 
-/// A description's lines by their places: first those for all of it, then those of each section, which begin with its `m=`.
+/// A description's lines by their places: first those for all of it, then those of each section, which begin with its
+/// `m=`.
 pub struct Text<'a> {
     parts: Vec<Vec<(char, &'a str)>>,
 }
@@ -77,8 +79,9 @@ impl<'a> Text<'a> {
         })
     }
 
-    /// The first section of a data channel that is not refused. Port 0 refuses it, unless that means that it has none of its own in
-    /// a bundle (RFC 9143, section 6). Older apps name the port of SCTP where newer ones name what it carries.
+    /// The first section of a data channel that is not refused. Port 0 refuses it, unless that means that it has none
+    /// of its own in a bundle (RFC 9143, section 6). Older apps name the port of SCTP where newer ones name what it
+    /// carries.
     pub fn channel(&self) -> Option<usize> {
         (0..self.parts.len() - 1).find(|section| {
             let mut words = self.words(*section);
@@ -104,8 +107,9 @@ impl<'a> Text<'a> {
         (1..self.parts.len()).find(|part| self.attribute(*part, "mid") == Some(first)).or(Some(section + 1))
     }
 
-    /// The one SHA-256 fingerprint that the first of these parts with one names. Others of the same certificate, by other hashes, say
-    /// nothing more; but another of this hash is another certificate, and nobody could say which of them counts.
+    /// The one SHA-256 fingerprint that the first of these parts with one names. Others of the same certificate, by
+    /// other hashes, say nothing more; but another of this hash is another certificate, and nobody could say which of
+    /// them counts.
     pub fn fingerprint(&self, places: &[Option<usize>]) -> Result<[u8; 32], Unfit> {
         let mut is_other = false;
         for part in places.iter().flatten() {
@@ -134,12 +138,14 @@ fn read_fingerprint(value: &str) -> Option<[u8; 32]> {
     bytes.try_into().ok().filter(|_| is_ours)
 }
 
-/// Parts that are looked at, so that an answer, which repeats them, stays short. A call with sound and pictures has three or four.
+/// Parts that are looked at, so that an answer, which repeats them, stays short. A call with sound and pictures has
+/// three or four.
 const MAX_PARTS: usize = 17;
 
 /// The longest word of an `m=` line, and the longest name of a section, in bytes.
 const MAX_WORD: usize = 64;
 
-/// What an `m=` line of data channels says that it carries (RFC 8841, section 4.4), and the only port of SCTP that anybody uses.
+/// What an `m=` line of data channels says that it carries (RFC 8841, section 4.4), and the only port of SCTP that
+/// anybody uses.
 pub const CHANNELS: &str = "webrtc-datachannel";
 pub const SCTP_PORT: &str = "5000";

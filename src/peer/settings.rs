@@ -20,18 +20,18 @@ use super::trust::Known;
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Settings {
-    /// The SOCKS5 proxy by which the server is reached, and TURN servers over TCP and TLS; `None` goes there directly. Nothing
-    /// goes past the proxy, and no name is looked up past it: peers are reached by such a TURN server alone, unless
-    /// `is_direct` is set.
+    /// The SOCKS5 proxy by which the server is reached, and TURN servers over TCP and TLS; `None` goes there directly.
+    /// Nothing goes past the proxy, and no name is looked up past it: peers are reached by such a TURN server alone,
+    /// unless `is_direct` is set.
     pub proxy: Option<ProxyUrl>,
-    /// Whether peers, and the STUN and TURN servers in `ice_servers`, are reached past the proxy. Servers that the chat server
-    /// offers are not reached past it even then, since they could tell it the address that the proxy hides.
+    /// Whether peers, and the STUN and TURN servers in `ice_servers`, are reached past the proxy. Servers that the chat
+    /// server offers are not reached past it even then, since they could tell it the address that the proxy hides.
     pub is_direct: bool,
-    /// STUN and TURN servers, which find and give ways through NATs. Those that are named here are used in place of those of
-    /// the same kind that the server offers.
+    /// STUN and TURN servers, which find and give ways through NATs. Those that are named here are used in place of
+    /// those of the same kind that the server offers.
     pub ice_servers: Vec<IceServer>,
-    /// Whether the STUN and TURN servers that the server offers are used. They learn who talks to whom by their addresses, and
-    /// no more.
+    /// Whether the STUN and TURN servers that the server offers are used. They learn who talks to whom by their
+    /// addresses, and no more.
     pub uses_offered_relays: bool,
     /// Whether to talk through a TURN server and no other way, so that the other side never learns an address of ours.
     pub is_relay_only: bool,
@@ -48,17 +48,17 @@ pub struct Settings {
     pub is_strict: bool,
     /// How texts are sent to a peer until it has said which formats it knows.
     pub text_format: TextFormat,
-    /// How many requests may wait for an answer at once; more are dropped. A bot that accepts everyone wants more than a
-    /// person can look at, since many may call in the same moment.
+    /// How many requests may wait for an answer at once; more are dropped. A bot that accepts everyone wants more than
+    /// a person can look at, since many may call in the same moment.
     pub max_requests: usize,
     /// How long nothing may be heard of the other side of a chat before it counts as lost. Mobile networks want more.
     pub lost_after: Duration,
-    /// How long the connection of an open chat is sought again once it was lost; zero ends the chat at once. Only peers of
-    /// ours, whose identity is proven, can be found again.
+    /// How long the connection of an open chat is sought again once it was lost; zero ends the chat at once. Only peers
+    /// of ours, whose identity is proven, can be found again.
     pub resume_for: Duration,
-    /// What wakes a program whose loop waits for other things than the peer's [`Events`](super::Events). It is called from the
-    /// peer's thread each time there are new events, and once when they have ended, and must not block. The program then
-    /// takes them with [`Events::try_next`](super::Events::try_next).
+    /// What wakes a program whose loop waits for other things than the peer's [`Events`](super::Events). It is called
+    /// from the peer's thread each time there are new events, and once when they have ended, and must not block. The
+    /// program then takes them with [`Events::try_next`](super::Events::try_next).
     pub wake: Option<Wake>,
 }
 

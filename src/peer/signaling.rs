@@ -1,5 +1,5 @@
-//! The WebSocket to the server: `ws` and `wss`, non-blocking on the peer's loop, found again with growing pauses when it
-//! is lost. Dialling, which may block, is done on a thread of its own.
+//! The WebSocket to the server: `ws` and `wss`, non-blocking on the peer's loop, found again with growing pauses when
+//! it is lost. Dialling, which may block, is done on a thread of its own.
 
 use std::io::{self, ErrorKind};
 use std::net::TcpStream;
@@ -98,8 +98,8 @@ impl Signaling {
         }
     }
 
-    /// Takes note that the program has stood still until now, as with a lid that was closed. What is found lost then was lost
-    /// meanwhile, and of all the server's clients this one alone comes back at this moment.
+    /// Takes note that the program has stood still until now, as with a lid that was closed. What is found lost then
+    /// was lost meanwhile, and of all the server's clients this one alone comes back at this moment.
     pub fn wake(&mut self, now: Instant) {
         self.woken = Some(now);
     }
@@ -143,8 +143,8 @@ impl Signaling {
         }
     }
 
-    /// Takes what a dialling thread has brought back. What came right behind the handshake gives no readiness any more, so
-    /// [`ready`](Self::ready) is to be called after this.
+    /// Takes what a dialling thread has brought back. What came right behind the handshake gives no readiness any more,
+    /// so [`ready`](Self::ready) is to be called after this.
     pub fn dialled(&mut self, dialled: Dialled, now: Instant, registry: &Registry) -> Vec<Event> {
         let socket = match dialled {
             Ok(socket) => socket,
@@ -167,8 +167,8 @@ impl Signaling {
         vec![Event::Online]
     }
 
-    /// Reads and writes what can be, after the socket was said to be ready. There is a limit to how much is read at once; the
-    /// second value says that there may be more, of which there will be no other word.
+    /// Reads and writes what can be, after the socket was said to be ready. There is a limit to how much is read at
+    /// once; the second value says that there may be more, of which there will be no other word.
     pub fn ready(&mut self, now: Instant, registry: &Registry) -> (Vec<Event>, bool) {
         let State::Online { socket, heard, .. } = &mut self.state else { return (Vec::new(), false) };
         let mut events = Vec::new();
@@ -284,15 +284,16 @@ impl Signaling {
 /// Whose doing it is that an open connection to the server is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Loss {
-    /// The server has ended it, or its machine has: then it has ended that of all others, too, who seek it at the same moment.
+    /// The server has ended it, or its machine has: then it has ended that of all others, too, who seek it at the same
+    /// moment.
     Servers,
     /// Our own network is gone, or nobody knows.
     Ours,
 }
 
 impl Loss {
-    /// Whose doing it is to one who has heard of the server last at one time and stood still until another. What is read at waking had
-    /// come before.
+    /// Whose doing it is to one who has heard of the server last at one time and stood still until another. What is
+    /// read at waking had come before.
     fn seen(self, heard: Instant, woken: Option<Instant>) -> Self {
         if woken.is_some_and(|woken| heard <= woken + WAKING) { Self::Ours } else { self }
     }
@@ -385,8 +386,8 @@ fn pause_after(loss: Loss, failures: u32, random: f64) -> Duration {
     }
 }
 
-/// How long a server is left alone that asks for so long a time: no less, and up to half as much more, so that not all come back at
-/// the same moment; but there is a limit to what is granted.
+/// How long a server is left alone that asks for so long a time: no less, and up to half as much more, so that not all
+/// come back at the same moment; but there is a limit to what is granted.
 fn as_asked(asked: Duration, random: f64) -> Duration {
     let shortest = asked.min(LONGEST_ASKED);
     shortest + (shortest.mul_f64(1.5).min(LONGEST_ASKED) - shortest).mul_f64(random)
@@ -398,8 +399,8 @@ const REPLACED: &str = "replaced by new connection";
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The longest pause after the end of a connection that the server has ended; the shortest is none. A server that starts anew is
-/// sought by all its clients, and has so long to take them.
+/// The longest pause after the end of a connection that the server has ended; the shortest is none. A server that
+/// starts anew is sought by all its clients, and has so long to take them.
 const AFTER_SERVERS_END: Duration = Duration::from_secs(5);
 
 /// The longest pause that a server can ask for.

@@ -1,5 +1,5 @@
-//! The way through a SOCKS5 proxy (RFC 1928, with the username and password of RFC 1929), over any stream. It is the proxy
-//! that looks the host's name up, so that nobody else hears of it. Pure.
+//! The way through a SOCKS5 proxy (RFC 1928, with the username and password of RFC 1929), over any stream. It is the
+//! proxy that looks the host's name up, so that nobody else hears of it. Pure.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
@@ -60,8 +60,8 @@ impl ProxyUrl {
         host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 
-    /// Asks the proxy at the other end of `stream` for a connection to `host`: what is written to the stream and read from it
-    /// from then on is the host's.
+    /// Asks the proxy at the other end of `stream` for a connection to `host`: what is written to the stream and read
+    /// from it from then on is the host's.
     ///
     /// # Errors
     /// The stream's, or why the proxy refuses, for people.

@@ -1,5 +1,5 @@
-//! Whom a peer trusts to be the host that it claims to be: whom the system trusts, as `SSL_CERT_FILE` or `SSL_CERT_DIR` may say,
-//! and the roots that Mozilla trusts, which are built in.
+//! Whom a peer trusts to be the host that it claims to be: whom the system trusts, as `SSL_CERT_FILE` or `SSL_CERT_DIR`
+//! may say, and the roots that Mozilla trusts, which are built in.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Why there is no server, in words for people and with what to do next: never a library's, nor a number of the system's. Pure.
+//! Why there is no server, in words for people and with what to do next: never a library's, nor a number of the
+//! system's. Pure.
 
 use std::io::{self, ErrorKind};
 use std::time::Duration;
@@ -50,7 +51,8 @@ pub fn why(error: &Error, is_plain: bool) -> String {
     }
 }
 
-/// How long a server wants to be left alone that takes nobody now (RFC 9110, section 10.2.3), where it says so in seconds.
+/// How long a server wants to be left alone that takes nobody now (RFC 9110, section 10.2.3), where it says so in
+/// seconds.
 pub fn retry_after(error: &Error) -> Option<Duration> {
     let Error::Http(response) = error else { return None };
     let is_busy = matches!(response.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);

@@ -1,5 +1,5 @@
-//! The chunks of an SCTP packet, with every length in them checked (RFC 9260, section 3). WebRTC computes where a chunk ends from
-//! what it has read of it, so a chunk counts as sound only where that comes to the length that it says.
+//! The chunks of an SCTP packet, with every length in them checked (RFC 9260, section 3). WebRTC computes where a chunk
+//! ends from what it has read of it, so a chunk counts as sound only where that comes to the length that it says.
 
 /// A chunk that a chat may need.
 #[derive(Debug, PartialEq, Eq)]
@@ -295,7 +295,8 @@ fn padded(length: usize) -> usize {
     length.next_multiple_of(4)
 }
 
-/// The longest packet, in bytes: those of a chat keep to networks of 1,280 to 1,500 bytes, and nobody needs more than 4 KiB.
+/// The longest packet, in bytes: those of a chat keep to networks of 1,280 to 1,500 bytes, and nobody needs more than 4
+/// KiB.
 pub const MAX_PACKET: usize = 4096;
 
 /// The most chunks in one packet. A sealed text has 56 bytes and more, of which 54 would be in the longest.

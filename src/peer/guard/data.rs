@@ -1,5 +1,5 @@
-//! The other side's data in SCTP: how much of it may be underway, in what pieces and on which streams. It mirrors what WebRTC
-//! holds, piece by piece, so that this is bounded.
+//! The other side's data in SCTP: how much of it may be underway, in what pieces and on which streams. It mirrors what
+//! WebRTC holds, piece by piece, so that this is bounded.
 
 use std::collections::VecDeque;
 
@@ -159,8 +159,8 @@ impl Incoming {
         Ok(())
     }
 
-    /// Opening and confirming a data channel (RFC 8832, section 5) take a message in one piece each. WebRTC would take some other
-    /// messages for words of its own.
+    /// Opening and confirming a data channel (RFC 8832, section 5) take a message in one piece each. WebRTC would take
+    /// some other messages for words of its own.
     fn look_at_control(&mut self, data: &Data) -> Result<(), Refusal> {
         let text = |at: usize| usize::from(u16::from_be_bytes([data.content[at], data.content[at + 1]]));
         let (is_sound, count) = match *data.content {
@@ -231,8 +231,8 @@ impl Piece {
     }
 }
 
-/// How far behind the last acknowledged piece one may be. A full receive buffer of WebRTC, 1 MiB, holds a thousand of the usual size;
-/// small texts that come faster than they are acknowledged are sent again.
+/// How far behind the last acknowledged piece one may be. A full receive buffer of WebRTC, 1 MiB, holds a thousand of
+/// the usual size; small texts that come faster than they are acknowledged are sent again.
 pub const WINDOW: usize = 2048;
 
 /// The most pieces of one message. The longest one has 1,024 of 256 bytes, and any network takes twice as much at once.
@@ -244,8 +244,8 @@ pub const MAX_STREAMS: usize = 16;
 /// The most data channels that may be opened or confirmed, in the lifetime of a connection. A chat has one.
 const MAX_CHANNELS: usize = 16;
 
-/// The most complete messages that may wait to be taken. WebRTC counts their bytes, but each costs it some hundred more: this many
-/// texts of 128 bytes fill its buffer.
+/// The most complete messages that may wait to be taken. WebRTC counts their bytes, but each costs it some hundred
+/// more: this many texts of 128 bytes fill its buffer.
 const MAX_UNTAKEN: u64 = 8192;
 
 /// The length of a message that opens a data channel, without label and protocol.

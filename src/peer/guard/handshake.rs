@@ -1,6 +1,7 @@
-//! What of the other side's datagrams reaches DTLS before there is a key, or beside it: whoever calls can write these. DTLS keeps each
-//! piece of a message of the handshake, and puts them together by as many calls within calls as there are pieces. So they are counted,
-//! but only where they come from a source that is known: else a stranger could use up what the other side needs.
+//! What of the other side's datagrams reaches DTLS before there is a key, or beside it: whoever calls can write these.
+//! DTLS keeps each piece of a message of the handshake, and puts them together by as many calls within calls as there
+//! are pieces. So they are counted, but only where they come from a source that is known: else a stranger could use up
+//! what the other side needs.
 
 use super::sources::{DATA, attribute};
 

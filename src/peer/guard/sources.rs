@@ -1,6 +1,6 @@
-//! Whom a datagram is taken of. Anybody can send to a port, and WebRTC hands to DTLS what comes from anywhere. But ICE asks and answers
-//! the other side alone, by secrets of the call, so whom it has sent something to is known: of a stranger nothing is taken but the
-//! question that may make him known. Pure.
+//! Whom a datagram is taken of. Anybody can send to a port, and WebRTC hands to DTLS what comes from anywhere. But ICE
+//! asks and answers the other side alone, by secrets of the call, so whom it has sent something to is known: of a
+//! stranger nothing is taken but the question that may make him known. Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -33,8 +33,8 @@ pub enum Origin {
 }
 
 impl Sources {
-    /// Takes note of a datagram that is sent. Each connectivity check has a username in it, and only such are answered with success as
-    /// know the password (RFC 8445, sections 7.2.2 and 7.3).
+    /// Takes note of a datagram that is sent. Each connectivity check has a username in it, and only such are answered
+    /// with success as know the password (RFC 8445, sections 7.2.2 and 7.3).
     pub fn sent(&mut self, to: SocketAddr, datagram: &[u8]) {
         let Some(kind) = stun(datagram) else { return };
         let to = plain(to);
@@ -146,8 +146,9 @@ fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// How many are known at most; who was sent something longest ago is forgotten. That is for the other side's candidates, each by
-/// itself and behind some relays. A stranger adds none, and whoever a connection goes to is asked every few seconds.
+/// How many are known at most; who was sent something longest ago is forgotten. That is for the other side's
+/// candidates, each by itself and behind some relays. A stranger adds none, and whoever a connection goes to is asked
+/// every few seconds.
 const MAX_KNOWN: usize = 512;
 
 // Types of messages (RFC 8489, section 5; RFC 8656, section 17).

@@ -96,7 +96,8 @@ async fn build_with(
     // A wildcard stands for every interface but loopback.
     let mut addresses = vec!["0.0.0.0:0".to_owned(), "[::]:0".to_owned()];
     if config.with_loopback {
-        // One is enough for this machine, and each socket costs a buffer. Some machines have no other than that of IPv6.
+        // One is enough for this machine, and each socket costs a buffer. Some machines have no other than that of
+        // IPv6.
         let has_v4 = std::net::UdpSocket::bind(("127.0.0.1", 0)).is_ok();
         addresses.push(if has_v4 { "127.0.0.1:0" } else { "[::1]:0" }.to_owned());
     }
@@ -168,8 +169,8 @@ impl PeerConnectionEventHandler for Handler {
 /// speed would be left.
 const SEND_BUFFER: usize = 65_536;
 
-/// Bytes of an SCTP packet that fits into 576 bytes of IPv4, which every host takes (RFC 791, section 3.1): 20 are IP's, 8 UDP's, 37
-/// DTLS's and 4 of a relay's channel.
+/// Bytes of an SCTP packet that fits into 576 bytes of IPv4, which every host takes (RFC 791, section 3.1): 20 are
+/// IP's, 8 UDP's, 37 DTLS's and 4 of a relay's channel.
 pub const NARROW_MTU: u32 = 576 - 20 - 8 - 37 - 4;
 
 /// How long a relay waits for a direct way, which is the better one for as long as the chat lasts.

@@ -1,4 +1,5 @@
-//! A task whose panic ends it alone and is told of. Without that it would vanish, and its chat would look open for ever.
+//! A task whose panic ends it alone and is told of. Without that it would vanish, and its chat would look open for
+//! ever.
 
 use std::any::Any;
 use std::future::{Future, ready};

@@ -153,8 +153,8 @@ pub fn failed(error: &Error) -> CloseReason {
 const SHORT: usize = NARROW_MTU as usize - 28;
 const STALL_POLL: Duration = Duration::from_millis(500);
 
-/// How long to look for texts behind the end of a channel. Where the reader was slow of late, the crate may hold some, and
-/// hands them on in its own time.
+/// How long to look for texts behind the end of a channel. Where the reader was slow of late, the crate may hold some,
+/// and hands them on in its own time.
 const LAST_TEXTS: Duration = Duration::from_millis(20);
 const LAST_TEXTS_OF_SLOW: Duration = Duration::from_millis(1500);
 const SLOW_READER: Duration = Duration::from_secs(10);

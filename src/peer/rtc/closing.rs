@@ -13,10 +13,10 @@ use super::channel::Writer;
 use super::stall::Wait;
 use crate::peer::event::CloseReason;
 
-/// Ends a chat so that nothing of what was sent is lost. Closing right after sending would lose it, and so would closing
-/// while the other side has it but has not read it. So the writer sends what it has; the channel is closed, which the other
-/// side reads behind all texts; and then it is the other side that closes the connection, which shows in DTLS alone.
-/// Whether it did.
+/// Ends a chat so that nothing of what was sent is lost. Closing right after sending would lose it, and so would
+/// closing while the other side has it but has not read it. So the writer sends what it has; the channel is closed,
+/// which the other side reads behind all texts; and then it is the other side that closes the connection, which shows
+/// in DTLS alone. Whether it did.
 pub async fn close_in_order(
     writer: Writer,
     channel: Arc<dyn DataChannel>,

@@ -1,5 +1,5 @@
-//! What goes between the peer's loop and WebRTC: how connections are made, what each is told to do, and what comes back as inputs of
-//! the engine.
+//! What goes between the peer's loop and WebRTC: how connections are made, what each is told to do, and what comes back
+//! as inputs of the engine.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -60,7 +60,8 @@ pub enum Command {
 pub struct Beginning {
     /// The peer's offer, which is answered; `None` makes one of ours.
     pub offer: Option<String>,
-    /// Counts the bytes that wait to be sent. The connection holds it for as long as it lives, so that it is known by it.
+    /// Counts the bytes that wait to be sent. The connection holds it for as long as it lives, so that it is known by
+    /// it.
     pub queue: Gauge,
     /// What the server offers of STUN and TURN.
     pub offered: Vec<IceServer>,

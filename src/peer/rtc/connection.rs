@@ -84,13 +84,15 @@ struct Connection {
 }
 
 impl Connection {
-    /// Does as it is told until the connection ends: why it has ended, unless it is to end in order, and how it is to do so.
+    /// Does as it is told until the connection ends: why it has ended, unless it is to end in order, and how it is to
+    /// do so.
     async fn serve(
         &mut self,
         commands: &mut UnboundedReceiver<Command>,
         noted: &mut UnboundedReceiver<Note>,
     ) -> (Option<CloseReason>, Parting) {
-        // The word that tells of a loss may itself be lost, so it is also looked whether anything comes from the network.
+        // The word that tells of a loss may itself be lost, so it is also looked whether anything comes from the
+        // network.
         let (mut is_late, mut look_at) = (false, self.tasks.pace.heard_until(SILENCE));
         let turn = self.turn.clone();
         loop {
@@ -122,8 +124,8 @@ impl Connection {
         }
     }
 
-    /// Why the connection ends, if that is what WebRTC tells. What does not come about for want of a relay fails for a reason that
-    /// can be told; once there was a way, it is not for want of one.
+    /// Why the connection ends, if that is what WebRTC tells. What does not come about for want of a relay fails for a
+    /// reason that can be told; once there was a way, it is not for want of one.
     fn end_of(&self, note: &Note) -> Option<CloseReason> {
         let lacks_relay = self.has_turn && !self.has_way && !self.turn.is_granted();
         let cause = self.turn.trouble();
@@ -266,8 +268,9 @@ const READ_TIME: Duration = Duration::from_secs(15);
 /// The same for an app of which it is not known that it closes at all.
 const READ_TIME_UNKNOWN: Duration = Duration::from_millis(500);
 
-/// A connection from which nothing at all comes for this much longer than it takes to lose one has ended, also where WebRTC says
-/// nothing of that. Since it may have been this program that was stopped, it is looked at once more, after this time.
+/// A connection from which nothing at all comes for this much longer than it takes to lose one has ended, also where
+/// WebRTC says nothing of that. Since it may have been this program that was stopped, it is looked at once more, after
+/// this time.
 const SILENCE: Duration = Duration::from_secs(15);
 const SECOND_LOOK: Duration = Duration::from_secs(5);
 

@@ -1,5 +1,5 @@
-//! What of a handshake comes before WebRTC knows its way. The other side may know its own a moment sooner, and begin; WebRTC drops
-//! that, and the other side begins again only after a second. So it is held here until WebRTC has a way.
+//! What of a handshake comes before WebRTC knows its way. The other side may know its own a moment sooner, and begin;
+//! WebRTC drops that, and the other side begins again only after a second. So it is held here until WebRTC has a way.
 
 use std::collections::HashMap;
 use std::io::{self, IoSliceMut};

@@ -1,6 +1,6 @@
-//! What a handshake of DTLS sent last, and when to send it again. The crate stops its timer at any handshake record that comes, also
-//! at one that is of no use, and then waits for ever where a datagram was lost. So the same bytes are sent once more: who has
-//! them already takes them for a replay and drops them (RFC 6347, section 4.1.2.6). Pure.
+//! What a handshake of DTLS sent last, and when to send it again. The crate stops its timer at any handshake record
+//! that comes, also at one that is of no use, and then waits for ever where a datagram was lost. So the same bytes are
+//! sent once more: who has them already takes them for a replay and drops them (RFC 6347, section 4.1.2.6). Pure.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -112,7 +112,8 @@ impl Record {
     }
 }
 
-/// The records of a datagram, of which each may go by itself (RFC 6347, section 4.1.1); the whole of it where it is none of DTLS.
+/// The records of a datagram, of which each may go by itself (RFC 6347, section 4.1.1); the whole of it where it is
+/// none of DTLS.
 fn records(datagram: &[u8]) -> Vec<&[u8]> {
     let (mut records, mut rest) = (Vec::new(), datagram);
     while let &[20..=63, 254, _, _, _, _, _, _, _, _, _, high, low, ..] = rest {
@@ -124,7 +125,8 @@ fn records(datagram: &[u8]) -> Vec<&[u8]> {
     if rest.is_empty() { records } else { vec![datagram] }
 }
 
-/// What goes through a relay in this datagram: ChannelData, or a Send or Data indication (RFC 8656, sections 11 and 12.4).
+/// What goes through a relay in this datagram: ChannelData, or a Send or Data indication (RFC 8656, sections 11 and
+/// 12.4).
 pub fn relayed(datagram: &[u8]) -> Option<&[u8]> {
     match datagram {
         [64..=79, _, _, _, data @ ..] => Some(data),
@@ -152,14 +154,16 @@ const SHORT: usize = 576 - 20 - 8;
 /// Bytes of the head of a record.
 const RECORD_HEADER: usize = 13;
 
-/// How long to wait before each repetition; the last wait stays. Where an answer takes longer than the first, it is one flight too many.
+/// How long to wait before each repetition; the last wait stays. Where an answer takes longer than the first, it is one
+/// flight too many.
 const WAITS: [Duration; 4] =
     [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
 /// After so many the call was given up: they take 30 s.
 const MAX_ROUNDS: usize = 17;
 
-/// A pause between two datagrams of one flight that says that the second is a repetition: the crate repeats after a second.
+/// A pause between two datagrams of one flight that says that the second is a repetition: the crate repeats after a
+/// second.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Datagrams of one flight. The longest, with a certificate, takes three.

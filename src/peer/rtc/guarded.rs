@@ -1,5 +1,5 @@
-//! The watch over one connection: it shows the [`Guard`] what comes and goes, in the clear. What the guard refuses counts as a record
-//! that does not open, which DTLS drops, so that SCTP never sees it.
+//! The watch over one connection: it shows the [`Guard`] what comes and goes, in the clear. What the guard refuses
+//! counts as a record that does not open, which DTLS drops, so that SCTP never sees it.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -115,7 +115,7 @@ const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const APPLICATION_DATA: u8 = 23;
 
-/// The longest record of a handshake that may come encrypted, in bytes, and how many of them: WebRTC keeps each. The one that there
-/// is has 24 bytes, and is repeated where it is lost.
+/// The longest record of a handshake that may come encrypted, in bytes, and how many of them: WebRTC keeps each. The
+/// one that there is has 24 bytes, and is repeated where it is lost.
 const MAX_HANDSHAKE: usize = 64;
 const MAX_HANDSHAKES: u64 = 64;

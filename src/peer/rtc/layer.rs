@@ -1,5 +1,5 @@
-//! A layer between WebRTC and a UDP socket: it looks at what is sent and received, and may change, hold or drop it. What a layer
-//! does not do itself, the socket below it does. In here is nothing of what a layer is for.
+//! A layer between WebRTC and a UDP socket: it looks at what is sent and received, and may change, hold or drop it.
+//! What a layer does not do itself, the socket below it does. In here is nothing of what a layer is for.
 
 use std::fmt;
 use std::io::{self, IoSliceMut};

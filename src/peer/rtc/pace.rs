@@ -1,5 +1,5 @@
-//! How long the driver of a connection sleeps: hardly while the connection opens, as it likes while something is said, and long once
-//! all is silent.
+//! How long the driver of a connection sleeps: hardly while the connection opens, as it likes while something is said,
+//! and long once all is silent.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -44,8 +44,8 @@ impl Pace {
         self.state().hear(datagram, Instant::now());
     }
 
-    /// Until when it can be believed that the connection lives, if nothing more is heard. One that is being opened is given that
-    /// time from now on, again and again.
+    /// Until when it can be believed that the connection lives, if nothing more is heard. One that is being opened is
+    /// given that time from now on, again and again.
     pub fn heard_until(&self, silence: Duration) -> Instant {
         let state = self.state();
         let heard = state.heard.filter(|_| matches!(state.stage, Stage::Open(_)));
@@ -62,8 +62,8 @@ impl Pace {
         matches!(self.state().stage, Stage::Opening(_))
     }
 
-    /// How long to sleep where the driver wants to sleep so long. What comes from the network wakes it anyway, and so does
-    /// what is sent.
+    /// How long to sleep where the driver wants to sleep so long. What comes from the network wakes it anyway, and so
+    /// does what is sent.
     pub fn sleep(&self, duration: Duration) -> Duration {
         self.state().sleep(duration, Instant::now())
     }
@@ -102,8 +102,8 @@ impl State {
     }
 }
 
-/// Whether this is STUN (RFC 7983, section 7), which is all that goes between peers who say nothing; through a relay it may
-/// be wrapped in ChannelData, behind four bytes.
+/// Whether this is STUN (RFC 7983, section 7), which is all that goes between peers who say nothing; through a relay it
+/// may be wrapped in ChannelData, behind four bytes.
 fn is_keepalive(datagram: &[u8]) -> bool {
     let content = match datagram.first() {
         Some(64..=79) => datagram.get(4),
@@ -116,14 +116,14 @@ fn is_keepalive(datagram: &[u8]) -> bool {
 const PROMPT_SLEEP: Duration = Duration::from_millis(2);
 const PROMPT_TIME: Duration = Duration::from_secs(15);
 
-/// The shortest sleep of a connection over which nothing was said for a time. What is resent and acknowledged is mostly done
-/// with by then; what is left are keepalives, which may come two seconds late.
+/// The shortest sleep of a connection over which nothing was said for a time. What is resent and acknowledged is mostly
+/// done with by then; what is left are keepalives, which may come two seconds late.
 const QUIET_SLEEP: Duration = Duration::from_secs(2);
 const QUIET_TIME: Duration = Duration::from_secs(5);
 
-/// The sleep of a connection over which nothing was said for longer, after a sign of life: consent is asked for every five
-/// seconds (RFC 7675, section 5.1), and NATs want less (RFC 8445, section 11). Where the sign fails to come, the sleeps are
-/// short again, so that some lost datagrams do not end the chat, nor does a loss show later.
+/// The sleep of a connection over which nothing was said for longer, after a sign of life: consent is asked for every
+/// five seconds (RFC 7675, section 5.1), and NATs want less (RFC 8445, section 11). Where the sign fails to come, the
+/// sleeps are short again, so that some lost datagrams do not end the chat, nor does a loss show later.
 const SILENT_SLEEP: Duration = Duration::from_secs(5);
 const SILENT_TIME: Duration = Duration::from_secs(15);
 

@@ -1,5 +1,5 @@
-//! Whether the thread of WebRTC still turns. It shows a sign of life every second; whoever waits for it looks for one, and so does not
-//! wait for a thread that a fault keeps busy for ever.
+//! Whether the thread of WebRTC still turns. It shows a sign of life every second; whoever waits for it looks for one,
+//! and so does not wait for a thread that a fault keeps busy for ever.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,8 +44,8 @@ impl Watcher {
         self.next
     }
 
-    /// Looks, if it is time to. Whether there was no sign of life so often that there will be none. That looks are counted, and
-    /// not the time, lets a whole program be stopped and go on.
+    /// Looks, if it is time to. Whether there was no sign of life so often that there will be none. That looks are
+    /// counted, and not the time, lets a whole program be stopped and go on.
     pub fn is_stuck(&mut self, now: Instant) -> bool {
         if now >= *self.next.get_or_insert(now + LOOK) {
             self.next = Some(now + LOOK);
@@ -54,8 +54,8 @@ impl Watcher {
         self.missed >= MISSED
     }
 
-    /// Waits for the end of the thread, which drops the other end of `done`, as long as it shows signs of life. Whether it has
-    /// ended.
+    /// Waits for the end of the thread, which drops the other end of `done`, as long as it shows signs of life. Whether
+    /// it has ended.
     pub fn wait(self, done: &Receiver<()>) -> bool {
         let mut missed = 0;
         while missed < MISSED_AT_THE_END {

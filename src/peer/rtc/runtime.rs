@@ -1,7 +1,7 @@
 //! Tokio for the `webrtc` crate, with its sleeps as long as the connection needs them. The crate's driver is not woken
 //! between the steps of opening a connection, and would wait for its next tick of 200 ms; and it goes on ticking when
-//! nobody says anything, which is what a bot with a hundred silent peers spends its time with. Look-ups of names are bounded,
-//! since the driver does nothing else meanwhile.
+//! nobody says anything, which is what a bot with a hundred silent peers spends its time with. Look-ups of names are
+//! bounded, since the driver does nothing else meanwhile.
 
 use std::fmt;
 use std::future::Future;
@@ -50,8 +50,8 @@ pub struct Prompt {
 }
 
 impl Prompt {
-    /// Sleeps at this pace, looks after the TURN servers and takes tunnels to some of them, holds what comes too early, drops what
-    /// the watch does not admit, and says when a task has panicked.
+    /// Sleeps at this pace, looks after the TURN servers and takes tunnels to some of them, holds what comes too early,
+    /// drops what the watch does not admit, and says when a task has panicked.
     pub fn new(
         pace: Arc<Pace>,
         turn: Turn,
@@ -174,8 +174,8 @@ impl Runtime for Prompt {
     }
 }
 
-/// Bytes that a socket may hold until they are read. Linux has 212,992 otherwise, which a long text fills while this thread is busy;
-/// it gives what `net.core.rmem_max` allows.
+/// Bytes that a socket may hold until they are read. Linux has 212,992 otherwise, which a long text fills while this
+/// thread is busy; it gives what `net.core.rmem_max` allows.
 const RECEIVE_BUFFER: usize = 1024 * 1024;
 
 /// How long all names of STUN and TURN servers may take to be looked up, together.

@@ -1,5 +1,6 @@
-//! Sockets through which only such datagrams come as the guard admits: of strangers none but questions of ICE, so that they can
-//! neither change nor use up what is kept for the other side; and of the other side, of a handshake no more than one has.
+//! Sockets through which only such datagrams come as the guard admits: of strangers none but questions of ICE, so that
+//! they can neither change nor use up what is kept for the other side; and of the other side, of a handshake no more
+//! than one has.
 
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
@@ -21,7 +22,8 @@ pub struct Sieve {
 }
 
 impl Sieve {
-    /// Sifts what this socket, which hands out one datagram at a time, receives for the connection of this watch and pace.
+    /// Sifts what this socket, which hands out one datagram at a time, receives for the connection of this watch and
+    /// pace.
     pub fn new(below: Arc<dyn AsyncUdpSocket>, watch: Arc<Watch>, pace: Arc<Pace>) -> Self {
         Self { below, watch, pace }
     }

@@ -1,6 +1,7 @@
-//! UDP sockets that take little while nothing is said. The crate keeps a buffer of 96 kB for each socket, so that what the kernel joins finds
-//! room, and one more for each connection: half a megabyte for each peer, who mostly says nothing. But all sockets are
-//! read on one thread, one after another, so that one such buffer is enough for all of them.
+//! UDP sockets that take little while nothing is said. The crate keeps a buffer of 96 kB for each socket, so that what
+//! the kernel joins finds room, and one more for each connection: half a megabyte for each peer, who mostly says
+//! nothing. But all sockets are read on one thread, one after another, so that one such buffer is enough for all of
+//! them.
 
 use std::cell::RefCell;
 use std::io::{self, IoSliceMut};
@@ -92,8 +93,8 @@ fn hand_out(datagram: &[u8], meta: RecvMeta, buffer: &mut [u8]) -> RecvMeta {
     meta
 }
 
-/// The socket that looks up names by multicast, which only a connection that is being opened has use for. It hears whatever
-/// programs of the network ask each other, so it would wake each of a hundred silent connections each time.
+/// The socket that looks up names by multicast, which only a connection that is being opened has use for. It hears
+/// whatever programs of the network ask each other, so it would wake each of a hundred silent connections each time.
 #[derive(Debug)]
 pub struct Multicast {
     address: SocketAddr,

@@ -1,9 +1,10 @@
-//! Tells a way that swallows long datagrams: the connection is alive, and of what was sent over it nothing is acknowledged any more. Pure.
+//! Tells a way that swallows long datagrams: the connection is alive, and of what was sent over it nothing is
+//! acknowledged any more. Pure.
 
 use std::time::{Duration, Instant};
 
-/// How long nothing has come of something, of which it is looked at every now and then whether anything has. While the program stands
-/// still, so does this.
+/// How long nothing has come of something, of which it is looked at every now and then whether anything has. While the
+/// program stands still, so does this.
 #[derive(Debug)]
 pub struct Wait {
     since: Instant,
@@ -43,9 +44,9 @@ impl Stall {
         Self { acknowledged: 0, wait: Wait::new(now) }
     }
 
-    /// Takes note of how many bytes were sent in all, of how many of them are not acknowledged, and of when something was heard last;
-    /// whether that is a stall. What is sent besides is no progress. `is_narrow`: datagrams are short already, so that losses are the
-    /// likelier cause, and take longer to be over.
+    /// Takes note of how many bytes were sent in all, of how many of them are not acknowledged, and of when something
+    /// was heard last; whether that is a stall. What is sent besides is no progress. `is_narrow`: datagrams are short
+    /// already, so that losses are the likelier cause, and take longer to be over.
     pub fn is_one(
         &mut self,
         sent: usize,
@@ -77,8 +78,8 @@ const ABSENCE: Duration = Duration::from_secs(2);
 mod tests {
     use super::*;
 
-    /// When it is a stall first, of such looks each half second: what is outstanding of 1,000,000 bytes, and whether something was heard
-    /// just then.
+    /// When it is a stall first, of such looks each half second: what is outstanding of 1,000,000 bytes, and whether
+    /// something was heard just then.
     fn first(is_narrow: bool, look: impl Fn(u64) -> (usize, bool)) -> Option<u64> {
         first_of(is_narrow, |time| (1_000_000, look(time).0, look(time).1))
     }

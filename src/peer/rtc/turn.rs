@@ -1,6 +1,7 @@
-//! What the `webrtc` crate leaves to be done where a TURN server relays. It only logs why one refuses; what it sends by one stays
-//! in a queue until its driver turns once more; and when it closes, it gives the relay up before the last message has gone
-//! through, so that the other side would never learn of it. All of this can be helped from the sockets beneath it.
+//! What the `webrtc` crate leaves to be done where a TURN server relays. It only logs why one refuses; what it sends by
+//! one stays in a queue until its driver turns once more; and when it closes, it gives the relay up before the last
+//! message has gone through, so that the other side would never learn of it. All of this can be helped from the sockets
+//! beneath it.
 
 mod framing;
 mod stale;
@@ -62,7 +63,8 @@ impl Turn {
         Self(Arc::new(State { servers, ..State::default() }))
     }
 
-    /// Takes note of trouble with a TURN server. A refusal, such as of a wrong secret, says more than whatever comes after it.
+    /// Takes note of trouble with a TURN server. A refusal, such as of a wrong secret, says more than whatever comes
+    /// after it.
     pub fn set_trouble(&self, cause: NoRelayCause) {
         let mut trouble = lock(&self.0.trouble);
         if !matches!(*trouble, Some(NoRelayCause::Refused(_))) || matches!(cause, NoRelayCause::Refused(_)) {
@@ -97,7 +99,8 @@ impl Turn {
         self.0.breaks.notified().await;
     }
 
-    /// What the driver is to do instead of going to sleep: turn again, at once, until there can be nothing in the queue.
+    /// What the driver is to do instead of going to sleep: turn again, at once, until there can be nothing in the
+    /// queue.
     pub fn before_sleep(&self) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
         if !self.0.is_used.load(Ordering::Relaxed) || self.0.is_closing.load(Ordering::Relaxed) {
             return None;
@@ -111,8 +114,8 @@ impl Turn {
         Some(Box::pin(async move { state.turns.store(turns + 1, Ordering::Relaxed) }))
     }
 
-    /// Closes a connection. Where it goes through the relay, the driver is caught while it empties its queue: so it sends the
-    /// last message, which tells the other side, before it comes to know of the end and gives the relay up.
+    /// Closes a connection. Where it goes through the relay, the driver is caught while it empties its queue: so it
+    /// sends the last message, which tells the other side, before it comes to know of the end and gives the relay up.
     pub async fn close(&self, connection: &Arc<dyn PeerConnection>) {
         if !self.0.is_used.load(Ordering::Relaxed) {
             let _ = connection.close().await;

@@ -1,8 +1,9 @@
-//! TURN over a stream: each message says itself how long it is, so the datagrams of UDP go over TCP and TLS one behind the
-//! other (RFC 8656, section 2.1). STUN has its length in its header; ChannelData too, and is padded to four bytes. Pure.
+//! TURN over a stream: each message says itself how long it is, so the datagrams of UDP go over TCP and TLS one behind
+//! the other (RFC 8656, section 2.1). STUN has its length in its header; ChannelData too, and is padded to four bytes.
+//! Pure.
 
-/// A datagram as it goes over a stream to a TURN server, or `None` if that is none of TURN's. Such as a check of ICE would mean
-/// nothing there, and what does not say its own length would make nonsense of all that follows.
+/// A datagram as it goes over a stream to a TURN server, or `None` if that is none of TURN's. Such as a check of ICE
+/// would mean nothing there, and what does not say its own length would make nonsense of all that follows.
 pub fn framed(datagram: &[u8]) -> Option<Vec<u8>> {
     let kind = Kind::of(datagram)?;
     let is_whole = match kind {
@@ -17,8 +18,8 @@ pub fn framed(datagram: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// Whether this asks a TURN server for something. What is lost over UDP is asked again, in the same bytes; a stream loses
-/// nothing (RFC 8489, section 6.2.2).
+/// Whether this asks a TURN server for something. What is lost over UDP is asked again, in the same bytes; a stream
+/// loses nothing (RFC 8489, section 6.2.2).
 pub fn is_request(frame: &[u8]) -> bool {
     matches!(Kind::of(frame), Some(Kind::Stun { is_request: true, .. }))
 }

@@ -1,6 +1,6 @@
-//! Requests to TURN servers whose nonce has become stale, and which are made again with the new one (RFC 8489, section 9.2.5). The crate
-//! takes that answer (438) for the last one: it gives a channel up and takes another number, which servers refuse, and lets relays and
-//! permissions go. So it never sees it, but only what comes after. Pure.
+//! Requests to TURN servers whose nonce has become stale, and which are made again with the new one (RFC 8489, section
+//! 9.2.5). The crate takes that answer (438) for the last one: it gives a channel up and takes another number, which
+//! servers refuse, and lets relays and permissions go. So it never sees it, but only what comes after. Pure.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -43,8 +43,8 @@ impl Requests {
         Self { servers, waiting: VecDeque::new(), answers: HashMap::new() }
     }
 
-    /// Takes note of a datagram that is sent. What is to be sent instead, if it is a request for which a newer nonce is known: so it is
-    /// also granted where nobody waits for the answer, as when a relay is given up.
+    /// Takes note of a datagram that is sent. What is to be sent instead, if it is a request for which a newer nonce is
+    /// known: so it is also granted where nobody waits for the answer, as when a relay is given up.
     pub fn sent(&mut self, to: SocketAddr, datagram: &[u8]) -> Option<Vec<u8>> {
         let [0, method @ (ALLOCATE | REFRESH | CREATE_PERMISSION | CHANNEL_BIND), ..] = datagram else { return None };
         if let Some(known) = self.waiting.iter().find(|known| known.to == to && known.made == datagram) {
@@ -60,8 +60,8 @@ impl Requests {
         renewed
     }
 
-    /// Takes note of a datagram that has come. What is to be sent to where it came from, if it says that a nonce is stale; then nobody
-    /// is to know of it. `None` where it is for others.
+    /// Takes note of a datagram that has come. What is to be sent to where it came from, if it says that a nonce is
+    /// stale; then nobody is to know of it. `None` where it is for others.
     pub fn received(&mut self, from: SocketAddr, datagram: &[u8]) -> Option<Vec<u8>> {
         // An answer, be it an error or not.
         let [1, ..] = datagram else { return None };
@@ -152,10 +152,12 @@ const REFRESH: u8 = 0x04;
 const CREATE_PERMISSION: u8 = 0x08;
 const CHANNEL_BIND: u8 = 0x09;
 
-/// How often one request is renewed. A nonce that is fresh is not stale; a server that says so again and again is not asked for ever.
+/// How often one request is renewed. A nonce that is fresh is not stale; a server that says so again and again is not
+/// asked for ever.
 const MAX_RENEWALS: usize = 3;
 
-/// Requests that may wait at once. A relay has some for each address of the other side; what is longer ago was answered or lost.
+/// Requests that may wait at once. A relay has some for each address of the other side; what is longer ago was answered
+/// or lost.
 const MAX_WAITING: usize = 64;
 
 #[cfg(test)]

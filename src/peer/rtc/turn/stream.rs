@@ -98,8 +98,8 @@ async fn connect_by(proxy: ProxyUrl, server: &Server) -> io::Result<TcpStream> {
     TcpStream::from_std(stream)
 }
 
-/// Carries what is queued to the server, and what comes back to the socket, as if from that address. It ends when the server ends it;
-/// where nothing more can be queued, it is asked to.
+/// Carries what is queued to the server, and what comes back to the socket, as if from that address. It ends when the
+/// server ends it; where nothing more can be queued, it is asked to.
 pub async fn carry(
     stream: Box<dyn Stream>,
     mut queued: Receiver<Vec<u8>>,
@@ -133,7 +133,8 @@ pub async fn carry(
             }
             frames.receive(&bytes[..length]);
             while let Some(datagram) = frames.next().map_err(|Garbage| io::ErrorKind::InvalidData)? {
-                // A driver that is slow is waited for, as the server waits for whoever reads slowly. One that is gone needs no more.
+                // A driver that is slow is waited for, as the server waits for whoever reads slowly. One that is gone
+                // needs no more.
                 let _ = inbox.send((from, datagram)).await;
             }
         }
@@ -149,8 +150,8 @@ pub async fn carry(
     }
 }
 
-/// How long the look-up of a server's name may take, each of its addresses, and the whole way to it: the crate asks for a relay
-/// for 7.8 s and no longer.
+/// How long the look-up of a server's name may take, each of its addresses, and the whole way to it: the crate asks for
+/// a relay for 7.8 s and no longer.
 const LOOK_UP_TIME: Duration = Duration::from_secs(3);
 const DIAL_TIME: Duration = Duration::from_secs(3);
 const REACH_TIME: Duration = Duration::from_secs(7);

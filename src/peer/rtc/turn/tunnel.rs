@@ -1,6 +1,6 @@
-//! TURN servers over TCP and TLS, for a crate that reaches them over UDP alone. It is given a made-up address for each; what it
-//! sends there goes over a stream to the server instead, and what comes back seems to come from there. The streams are tasks of
-//! their own: the driver waits for none of them.
+//! TURN servers over TCP and TLS, for a crate that reaches them over UDP alone. It is given a made-up address for each;
+//! what it sends there goes over a stream to the server instead, and what comes back seems to come from there. The
+//! streams are tasks of their own: the driver waits for none of them.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -33,8 +33,8 @@ pub struct Tunnels(Arc<State>);
 #[derive(Debug)]
 struct State {
     urls: Vec<String>,
-    /// Those of which nobody has asked anything yet, and how long to wait for a better way. One stream is enough for all networks
-    /// that this machine is in, so only the first socket that asks gets it.
+    /// Those of which nobody has asked anything yet, and how long to wait for a better way. One stream is enough for
+    /// all networks that this machine is in, so only the first socket that asks gets it.
     servers: Mutex<Vec<Option<(Server, Duration)>>>,
     streams: Mutex<JoinSet<()>>,
     turn: Turn,
@@ -42,8 +42,9 @@ struct State {
 }
 
 impl Tunnels {
-    /// The ways to those of these servers that need one, by the proxy if there is one. A relay over UDP loses no time to what was lost,
-    /// and TCP less than TLS: so where there is a choice, the next is begun only if no relay was granted for a time.
+    /// The ways to those of these servers that need one, by the proxy if there is one. A relay over UDP loses no time
+    /// to what was lost, and TCP less than TLS: so where there is a choice, the next is begun only if no relay was
+    /// granted for a time.
     ///
     /// `is_only_way`: nothing is sent any other way, nor is a name looked up.
     pub fn new(servers: &[IceServer], proxy: Option<&ProxyUrl>, is_only_way: bool, turn: Turn) -> Self {
@@ -144,8 +145,8 @@ struct Way {
 }
 
 impl Tunnel {
-    /// Sends a datagram over the stream to this server. As with any datagram, that it was sent does not say that it arrives; an error
-    /// says that none will.
+    /// Sends a datagram over the stream to this server. As with any datagram, that it was sent does not say that it
+    /// arrives; an error says that none will.
     fn send(&self, index: usize, address: SocketAddr, datagram: &[u8]) -> io::Result<usize> {
         let Some(frame) = framing::framed(datagram) else { return Ok(datagram.len()) };
         let mut ways = lock(&self.ways);
@@ -219,15 +220,15 @@ impl Layer for Tunnel {
     }
 }
 
-/// An address that nothing is ever sent to (RFC 7600, section 4.8); the port tells the servers apart. A socket of IPv4 can be had
-/// on any machine.
+/// An address that nothing is ever sent to (RFC 7600, section 4.8); the port tells the servers apart. A socket of IPv4
+/// can be had on any machine.
 const STAND_IN: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 
 /// How long a relay by a better way is waited for: two answers of a server that is far away.
 const PATIENCE: Duration = Duration::from_millis(600);
 
-/// Datagrams that may wait in each direction. More than is ever on its way on a data channel; beyond it they are lost, as in the
-/// buffer of a socket.
+/// Datagrams that may wait in each direction. More than is ever on its way on a data channel; beyond it they are lost,
+/// as in the buffer of a socket.
 const QUEUE: usize = 256;
 
 /// How long the last words may take to be sent.
