@@ -200,7 +200,7 @@ impl Driver {
             // What came back unsent is told, if somebody is there to hear it.
             if self
                 .ends_at
-                .is_some_and(|ends_at| ends_at <= now || self.engine.is_idle() && (self.events.undelivered() == 0))
+                .is_some_and(|ends_at| ends_at <= now || self.engine.is_idle() && self.events.are_delivered())
             {
                 break;
             }
@@ -280,7 +280,7 @@ impl Driver {
     /// Takes what WebRTC brings, as long as the user takes what comes of it. At the end it is only acknowledgements.
     fn read_inputs(&mut self, now: Instant) {
         for _ in 0..INPUTS_PER_TURN {
-            if !(self.events.undelivered() == 0) && self.ends_at.is_none() {
+            if !self.events.are_delivered() && self.ends_at.is_none() {
                 return;
             }
             let Ok(input) = self.inputs.try_recv() else { return };

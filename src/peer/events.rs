@@ -141,6 +141,11 @@ impl EventSender {
         }
     }
 
+    /// Whether no event waits for room.
+    pub fn are_delivered(&self) -> bool {
+        self.undelivered.is_empty()
+    }
+
     /// How many events wait until there is room.
     pub fn undelivered(&self) -> usize {
         self.undelivered.len()
