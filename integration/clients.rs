@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use lowkey::server::Config;
 use lowkey::server::clients::{Clients, Stream};
-use lowkey::server::http::Door;
+use lowkey::server::http::Endpoints;
 use lowkey::server::hub::ConnId;
 use lowkey::server::limits::{Limits, Rate};
 use lowkey::server::presence::Presence;
@@ -86,9 +86,9 @@ impl World {
     /// A client from [`ADDRESS`] that sends these bytes, by its number.
     fn client(&mut self, now: Instant, bytes: &[u8]) -> usize {
         let wire = Wire::default();
-        let door = Door { users: true, metrics: false };
+        let endpoints = Endpoints { users: true, metrics: false };
         let address: IpAddr = ADDRESS.parse().unwrap();
-        self.clients.welcome(wire.clone(), address, door, now);
+        self.clients.add(wire.clone(), address, endpoints, now);
         self.wires.push(wire);
         self.send(self.wires.len() - 1, now, bytes);
         self.wires.len() - 1
@@ -105,7 +105,7 @@ impl World {
         self.wires[id].0.borrow_mut().sent.extend_from_slice(bytes);
         self.clients.read(ConnId(id), &mut self.buffer, now);
         while self.clients.has_unread() {
-            self.clients.go_on(&mut self.buffer, now);
+            self.clients.read_more(&mut self.buffer, now);
         }
         self.turn(now);
     }

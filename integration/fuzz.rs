@@ -6,8 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use lowkey::protocol::{Envelope, Text};
+use lowkey::server::access::Access;
 use lowkey::server::connection::{Connection, Event};
-use lowkey::server::http::{Access, Door};
+use lowkey::server::http::Endpoints;
 use lowkey::server::hub::{ConnId, Departure, Hub, Output, Outputs};
 use lowkey::server::limits::{Limits, Rate};
 use lowkey::server::plain::Plain;
@@ -109,7 +110,7 @@ fn frames(random: &mut Random) -> Vec<u8> {
 /// All that a connection makes of these pieces: its events, and what it says.
 fn outcome<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>, bool) {
     let (limits, access) = (Limits::default(), Access::default());
-    let mut connection = Connection::new(Door { users: true, metrics: false });
+    let mut connection = Connection::new(Endpoints { users: true, metrics: false });
     let mut events = Vec::new();
     for piece in pieces {
         let mut piece = piece.to_vec();
@@ -118,7 +119,7 @@ fn outcome<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>,
             let mut input = &mut piece[..];
             while let Some(event) = connection.receive(&mut input, &limits, &access) {
                 events.push(format!("{event:?}"));
-                if matches!(event, Event::Knock(_)) {
+                if matches!(event, Event::Upgrade(_)) {
                     rest = connection.accept();
                 }
             }

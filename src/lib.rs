@@ -24,8 +24,8 @@
 //!
 //! ```text
 //! programs   bin/lowkey   bin/lowkey-server   bot/main   integration/*    only `pub` items of the library
-//! I/O        chat -> chat/{client, editor, input, notify, teletype, terminal}, options -> profile, peer -> peer/{signaling, rtc}        server -> server/listener, server/clients
-//! pure       chat/{conversation -> people, outbox, requests, script -> effect -> screen -> wrap, json -> report, command, keyboard -> painter}    engine -> trust, cipher, ice   connection -> http    hub -> sessions -> deadlines
+//! I/O        chat -> chat/{client, editor, input, notify, teletype, terminal}, options -> profile, peer -> peer/{signaling, rtc}        server -> server/listener, server/clients -> server/client
+//! pure       chat/{conversation -> people, outbox, requests, script -> effect -> screen -> wrap, json -> report, command, keyboard -> painter}    engine -> trust, cipher, ice   connection -> http -> access    hub -> sessions -> deadlines
 //! words      protocol (serde only)
 //! ```
 //!

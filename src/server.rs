@@ -1,30 +1,36 @@
-//! The signaling server: one thread, one mio loop. Sockets, clock and signals live here and nowhere else; what is to be done
-//! is said by the pure parts, [`hub`] and [`connection`], which [`clients`] is the only caller of.
+//! The signaling server: one thread, one mio loop. Sockets, clock and signals live here and nowhere else; what is to
+//! be done is said by the pure parts, [`hub`] and [`connection`], which [`clients`] is the only caller of.
 //!
-//! One turn of the loop: poll, take the time once, go on with clients that have unread bytes, serve each event, tick,
-//! then write what the turn has queued, once for each client.
+//! One turn of the loop: poll, take the time once, go on reading from clients that have unread bytes, serve each
+//! event, tick, then write what the turn has queued, once for each client.
 
-pub mod address;
-pub mod backlog;
+pub mod access;
+mod addresses;
+mod backlog;
 pub mod check;
+mod client;
 pub mod clients;
 pub mod config;
 pub mod connection;
-pub mod contacts;
-pub mod deadlines;
+mod contacts;
+mod deadlines;
 pub mod http;
 pub mod hub;
+mod ids;
 pub mod limits;
 mod listener;
-pub mod metrics;
-pub mod misses;
+mod metrics;
+mod misses;
 pub mod plain;
 pub mod presence;
-pub mod relays;
+mod proxies;
+mod request;
+mod response;
 pub mod secret_file;
-pub mod sessions;
-pub mod strikes;
-pub mod table;
+mod sessions;
+mod strikes;
+mod table;
+mod turn;
 
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr};
@@ -42,7 +48,7 @@ use crate::signals::wanted;
 use clients::{Clients, Stream};
 use config::MetricsAt;
 pub use config::{Config, ConfigError};
-use http::Door;
+use http::Endpoints;
 use hub::ConnId;
 use listener::{Listener, Waiting};
 use presence::Presence;
@@ -142,8 +148,8 @@ impl Server {
         })
     }
 
-    /// Has SIGHUP read the settings anew with `reload`. Who may come in and the secret of the TURN server are taken from there;
-    /// nothing else changes, and nobody is cut.
+    /// Has SIGHUP read the settings anew with `reload`. Who may come in and the secret of the TURN server are taken
+    /// from there; nothing else changes, and nobody is cut.
     pub fn reload_with(self, reload: impl Fn() -> Result<Config, ConfigError> + 'static) -> Self {
         Self { reload: Box::new(reload), ..self }
     }
@@ -153,7 +159,8 @@ impl Server {
         self.address
     }
 
-    /// Serves until SIGINT, SIGTERM or SIGQUIT, then sends everybody a close frame and returns. A second signal returns at once.
+    /// Serves until SIGINT, SIGTERM or SIGQUIT, then sends everybody a close frame and returns. A second signal
+    /// returns at once.
     ///
     /// # Errors
     /// Polling failed, which no program can go on from.
@@ -176,7 +183,7 @@ impl Server {
             }
             let connections = self.clients.len();
             if self.clients.has_unread() {
-                self.clients.go_on(&mut self.buffer, now);
+                self.clients.read_more(&mut self.buffer, now);
             }
             for event in &events {
                 match event.token() {
@@ -245,8 +252,9 @@ impl Server {
                         }
                         let peer = address.ip().to_canonical();
                         let is_loopback_metrics = self.metrics == MetricsAt::Loopback && peer.is_loopback();
-                        let door = Door { users: *token == USERS, metrics: *token == METRICS || is_loopback_metrics };
-                        self.clients.welcome(stream, peer, door, now);
+                        let endpoints =
+                            Endpoints { users: *token == USERS, metrics: *token == METRICS || is_loopback_metrics };
+                        self.clients.add(stream, peer, endpoints, now);
                     }
                     Waiting::Nobody => break,
                     Waiting::Unserved(error) => {
@@ -313,14 +321,14 @@ impl Server {
         match (self.reload)() {
             Ok(config) => {
                 info!("secrets read anew");
-                self.clients.renew(config.access.tokens, config.relays);
+                self.clients.renew(config.access.tokens, config.turn);
             }
             Err(error) => warn!("secrets are as before: {error}"),
         }
     }
 
-    /// Tells those of the server's end whose turn it is: they are spread evenly over the time for it, so that they do not all come
-    /// back at once.
+    /// Tells those of the server's end whose turn it is: they are spread evenly over the time for it, so that they do
+    /// not all come back at once.
     fn tell_of_stop(&mut self, now: Instant) {
         let Some(stop) = &mut self.stop else { return };
         while let Some(id) = stop.next(now, self.drain_time, |id| self.clients.is_here(id)) {

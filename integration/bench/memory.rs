@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use lowkey::server::Config;
 use lowkey::server::clients::{Clients, Stream};
-use lowkey::server::http::Door;
+use lowkey::server::http::Endpoints;
 use lowkey::server::hub::ConnId;
 use lowkey::server::limits::Limits;
 use nix::time::{ClockId, clock_gettime};
@@ -74,11 +74,11 @@ impl World {
         let config = Config { limits, session_ttl: SESSION_TTL, ..Config::default() };
         let (clients, buffer) = (Clients::new(config, 0), vec![0; 32 * 1024]);
         let mut world = Self { clients, buffer, now: Instant::now(), longest: Duration::ZERO };
-        let door = Door { users: true, metrics: false };
+        let door = Endpoints { users: true, metrics: false };
         for number in 0..count {
             let head = upgrade(&format!("user{number}"));
             world.turn(|world| {
-                world.clients.welcome(Nothing, IpAddr::V4(Ipv4Addr::LOCALHOST), door, world.now);
+                world.clients.add(Nothing, IpAddr::V4(Ipv4Addr::LOCALHOST), door, world.now);
                 world.read(number, head.as_bytes());
             });
         }

@@ -10,8 +10,9 @@ use lowkey::peer::cipher::{Cipher, TextFormat};
 use lowkey::peer::guard::Guard;
 use lowkey::peer::keys::{KeyPair, PublicKey};
 use lowkey::protocol::Envelope;
+use lowkey::server::access::Access;
 use lowkey::server::connection::{Buffers, Connection, Event};
-use lowkey::server::http::{Access, Door};
+use lowkey::server::http::Endpoints;
 use lowkey::server::hub::{ConnId, Hub, Output};
 use lowkey::server::limits::Limits;
 use lowkey::server::plain::Plain;
@@ -64,12 +65,12 @@ fn hub(bench: &mut Criterion) {
 
 fn connection(bench: &mut Criterion) {
     let (limits, access) = (Limits::default(), Access::default());
-    let mut connection = Connection::new(Door { users: true, metrics: false });
+    let mut connection = Connection::new(Endpoints { users: true, metrics: false });
     let mut head = b"GET /ws?username=bob HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         .to_vec();
     let mut spare = Buffers::default();
-    assert!(matches!(connection.receive(&mut &mut head[..], &limits, &access), Some(Event::Knock(_))));
+    assert!(matches!(connection.receive(&mut &mut head[..], &limits, &access), Some(Event::Upgrade(_))));
     connection.accept();
     connection.sent(connection.output().len(), &mut spare);
     for size in [200, 2500] {

@@ -3,7 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use lowkey::server::connection::{Connection, Event};
-use lowkey::server::http::{Access, Door};
+use lowkey::server::access::Access;
+use lowkey::server::http::Endpoints;
 use lowkey::server::limits::Limits;
 
 const UPGRADE: &[u8] = b"GET /ws?username=bob HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -20,7 +21,7 @@ fuzz_target!(|bytes: &[u8]| {
 
 fn outcome<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>, bool) {
     let (limits, access) = (Limits::default(), Access::default());
-    let mut connection = Connection::new(Door { users: true, metrics: true });
+    let mut connection = Connection::new(Endpoints { users: true, metrics: true });
     let mut events = Vec::new();
     for piece in pieces {
         let mut piece = piece.to_vec();
@@ -29,7 +30,7 @@ fn outcome<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>,
             let mut input = &mut piece[..];
             while let Some(event) = connection.receive(&mut input, &limits, &access) {
                 events.push(format!("{event:?}"));
-                if matches!(event, Event::Knock(_)) {
+                if matches!(event, Event::Upgrade(_)) {
                     rest = connection.accept();
                 }
             }

@@ -47,8 +47,8 @@ fn serve() -> ExitCode {
     }
 }
 
-/// Asks the server at `HOST` and `PORT` whether it is well. No other setting says where it is, and a fault in one, or a file that
-/// only the server may read, says nothing of the server that runs.
+/// Asks the server at `HOST` and `PORT` whether it is well. No other setting says where it is, and a fault in one, or
+/// a file that only the server may read, says nothing of the server that runs.
 fn check() -> ExitCode {
     let place = |name: &str| matches!(name, "HOST" | "PORT").then(|| lookup(name)).flatten();
     let config = Config::from_env(place, |_| Err("not read".to_owned()));
@@ -72,8 +72,8 @@ fn lookup(name: &str) -> Option<String> {
     }
 }
 
-/// Logs to standard error. Under systemd each line begins with its level, as journald reads it, and leaves out the time,
-/// which journald knows.
+/// Logs to standard error. Under systemd each line begins with its level, as journald reads it, and leaves out the
+/// time, which journald knows.
 fn start_log(levels: &LogLevels) {
     let mut logger = levels.logger(log::LevelFilter::Info, &[]);
     if stderr::is_journal() {

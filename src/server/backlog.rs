@@ -1,9 +1,9 @@
-//! What clients make the server hold for them: beginnings of messages whose end does not come, and bytes that they do not
-//! take. All of it comes out of one budget, and whoever gets no further is told of. Pure.
+//! What clients make the server hold for them: beginnings of messages whose end does not come, and bytes that they do
+//! not take. All of it comes out of one budget, and whoever gets no further is told of. Pure.
 //!
 //! Each client may hold little, but there are many. When the budget is spent, the *furthest behind* has to go: of those
-//! who hold the most, by powers of two, the one who has held something for the longest. They stand in this order, so that
-//! nobody else has to be looked at.
+//! who hold the most, by powers of two, the one who has held something for the longest. They stand in this order, so
+//! that nobody else has to be looked at.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -156,6 +156,7 @@ impl Backlog {
     }
 
     /// How many bytes are held in all.
+    #[cfg(test)]
     pub fn total(&self) -> usize {
         self.total
     }

@@ -1,5 +1,5 @@
-//! Asks a server for its health, as a container, systemd or a script does: a program of its own asks by the network, and so learns
-//! what anybody would.
+//! Asks a server for its health, as a container, systemd or a script does: a program of its own asks by the network,
+//! and so learns what anybody would.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::Config;
 
-/// Asks the server that runs with these settings on this machine whether it is well. It takes [`PATIENCE`] at most, whatever
-/// listens there.
+/// Asks the server that runs with these settings on this machine whether it is well. It takes [`PATIENCE`] at most,
+/// whatever listens there.
 ///
 /// # Errors
 /// It cannot be reached, or is not well; for people.

@@ -1,37 +1,33 @@
-//! All clients with their streams: what comes in goes through the connection to the hub, what the hub says goes into the
-//! connections' outputs, and the end of a turn writes it. Here are the timers, too, and the one door out.
+//! All clients with their streams: what comes in goes through the connection to the hub, what the hub says goes into
+//! the connections' outputs, and the end of a turn writes it. Here are the timers, too, and the one door out.
 //!
 //! Which streams these are is the loop's matter, and time comes in as an argument: so a million clients can be tried
 //! without a socket.
 
+mod admission;
+mod timers;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::fmt::Display;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::IpAddr;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::io::ErrorKind;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use log::{debug, info};
+use log::debug;
 use uuid::Uuid;
 
-use super::address::{self, Caps, Crowd, Refusal, Role};
-use super::backlog::{Backlog, Finding};
+use super::access::AccessToken;
+use super::addresses::{Addresses, Caps, Role};
+use super::backlog::Backlog;
+pub use super::client::Stream;
+use super::client::{Client, End, Input, Origin};
 use super::config::Config;
-use super::connection::{Buffers, Connection, Event};
+use super::connection::{Buffers, Event};
 use super::deadlines::Deadlines;
-use super::http::{self, AccessToken, Caller, Door};
-use super::hub::{ByConn, ConnId, Departure, GOING_AWAY, Hub, Output, POLICY};
+use super::http;
+use super::hub::{ByConn, ConnId, GOING_AWAY, Hub, Output, POLICY};
 use super::metrics::Metrics;
-use super::relays::Relays;
-
-/// What a client is reached by.
-pub trait Stream: Read + Write {
-    /// Ends our side of the stream. What the client sends can still be read.
-    fn shut(&mut self);
-
-    /// Has the stream broken off once it is closed, and what it still holds for the client thrown away.
-    fn reset(&mut self);
-}
+use super::turn::Turn;
 
 /// Everybody who is connected.
 pub struct Clients<S> {
@@ -40,7 +36,7 @@ pub struct Clients<S> {
     clients: ByConn<Client<S>>,
     /// How many of them are at their end.
     ending: usize,
-    crowd: Crowd,
+    addresses: Addresses,
     /// Clients that came beyond what may be, the latest of them, which get an answer all the same if they only probe.
     reserve: VecDeque<ConnId>,
     backlog: Backlog,
@@ -64,87 +60,16 @@ pub struct Clients<S> {
     has_told_of_silence: bool,
 }
 
-struct Client<S> {
-    stream: S,
-    origin: Origin,
-    connection: Connection,
-    heard: Instant,
-    end: End,
-    /// The system has said that the client's side of the stream is at its end, which it says only once.
-    has_ended: bool,
-    /// All of that was read. The client may still read, too.
-    is_read_to_end: bool,
-    /// It was closed for what it did: nothing more of it is served.
-    is_cut: bool,
-    is_touched: bool,
-    /// The backlog has an entry of it.
-    is_held: bool,
-    /// It has taken bytes in this turn already.
-    has_taken: bool,
-    /// Its stream once took less than there was, and the loop was told.
-    was_blocked: bool,
-}
-
-/// Where a client comes from, and as what it is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    /// The TCP connection is from here: a proxy, or somebody beyond what may be.
-    Uncounted(IpAddr),
-    /// It is counted in the crowd as one from here.
-    Counted(IpAddr, Role),
-    /// It was counted out.
-    Gone,
-}
-
-/// Why a client cannot come online.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum No {
-    ServerFull,
-    Crowded(Refusal),
-}
-
-impl No {
-    /// The HTTP status, the reason for people, and the cause for the metrics.
-    fn answer(self) -> (&'static str, &'static str, &'static str) {
-        match self {
-            Self::ServerFull => ("503 Service Unavailable", "the server is full", "server full"),
-            Self::Crowded(Refusal::TooMany) => {
-                (TOO_MANY_REQUESTS, "too many connections from this address", "address full")
-            }
-            Self::Crowded(Refusal::NetworkFull) => {
-                (TOO_MANY_REQUESTS, "too many connections from this network", "network full")
-            }
-            Self::Crowded(Refusal::TooFast) => {
-                let reason = "too many new connections from this address; try again in a minute";
-                (TOO_MANY_REQUESTS, reason, "address too fast")
-            }
-        }
-    }
-}
-
-/// How far the end of a client has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// Not begun.
-    No,
-    /// The hub has been told, the deadline is set, and last bytes may go out.
-    Begun,
-    /// Our side of the stream is shut; the client's end of stream is awaited, since closing with unread bytes would
-    /// reset the connection, and the client might never see our last bytes.
-    Shut,
-}
-
 impl<S: Stream> Clients<S> {
     /// Nobody yet. Ids begin at `first_id`.
     pub fn new(config: Config, first_id: usize) -> Self {
         let limits = &config.limits;
         let caps = Caps { address: limits.clients_per_address, network: limits.clients_per_network };
         Self {
-            hub: Hub::new(config.session_ttl, limits.clone(), Uuid::new_v4)
-                .with_relays(config.relays.clone(), unix_time),
+            hub: Hub::new(config.session_ttl, limits.clone(), Uuid::new_v4).with_turn(config.turn.clone(), unix_time),
             clients: ByConn::default(),
             ending: 0,
-            crowd: Crowd::new(caps, limits.arrivals),
+            addresses: Addresses::new(caps, limits.arrivals),
             reserve: VecDeque::new(),
             backlog: Backlog::new(limits.held_bytes, limits.pace),
             back: None,
@@ -188,60 +113,8 @@ impl<S: Stream> Clients<S> {
         &mut self.metrics
     }
 
-    /// Takes in a client that comes from `peer` by a door.
-    pub fn welcome(&mut self, stream: S, peer: IpAddr, door: Door, now: Instant) {
-        let id = self.next_id();
-        self.next_id += 1;
-        self.metrics.accepted += 1;
-        debug!("{}: accepted", id.0);
-        let is_full = self.clients.len() - self.ending >= self.config.limits.clients;
-        let is_counted = !is_full && !self.config.proxies.contains(peer);
-        let is_crowded = is_counted && self.crowd.enter(peer, Role::Caller, now).is_err();
-        let is_in_reserve = is_full || is_crowded;
-        let origin =
-            if is_counted && !is_crowded { Origin::Counted(peer, Role::Caller) } else { Origin::Uncounted(peer) };
-        let client = Client {
-            stream,
-            origin,
-            connection: Connection::new(door),
-            heard: now,
-            end: End::No,
-            has_ended: false,
-            is_read_to_end: false,
-            is_cut: false,
-            is_touched: false,
-            is_held: false,
-            has_taken: false,
-            was_blocked: false,
-        };
-        self.clients.insert(id, client);
-        self.heads.set(id, now);
-        if is_in_reserve {
-            self.take_in_reserve(id);
-        }
-    }
-
-    /// Lets a client wait that came beyond what may be, in the place of the one who has done so for the longest. A probe sends
-    /// its head at once, so it is answered before as many others have come.
-    fn take_in_reserve(&mut self, id: ConnId) {
-        self.reserve.push_back(id);
-        if self.reserve.len() <= RESERVE {
-            return;
-        }
-        if let Some(oldest) = self.reserve.pop_front()
-            && self.clients.get(&oldest).is_some_and(|client| client.connection.is_awaiting_head())
-        {
-            self.refuse(oldest, if self.is_full() { No::ServerFull } else { No::Crowded(Refusal::TooMany) });
-        }
-    }
-
-    /// Whether there are more clients than may be, those aside who are at their end.
-    fn is_full(&self) -> bool {
-        self.clients.len() - self.ending > self.config.limits.clients
-    }
-
-    /// The streams that took less than there was, each once and for all: from then on the loop has to say when one can take
-    /// bytes again.
+    /// The streams that took less than there was, each once and for all: from then on the loop has to say when one
+    /// can take bytes again.
     pub fn for_each_blocked(&mut self, mut watch: impl FnMut(ConnId, &mut S)) {
         for id in self.blocked.drain(..) {
             if let Some(client) = self.clients.get_mut(&id) {
@@ -259,8 +132,8 @@ impl<S: Stream> Clients<S> {
 
     /// The client's side of the stream is at its end, or broken.
     pub fn ended(&mut self, id: ConnId) {
-        if let Some(client) = self.clients.get_mut(&id) {
-            client.has_ended = true;
+        if let Some(client) = self.clients.get_mut(&id).filter(|client| client.input == Input::Open) {
+            client.input = Input::Ended;
         }
     }
 
@@ -270,7 +143,7 @@ impl<S: Stream> Clients<S> {
     }
 
     /// Reads once more from those who had more than a turn's share.
-    pub fn go_on(&mut self, buffer: &mut [u8], now: Instant) {
+    pub fn read_more(&mut self, buffer: &mut [u8], now: Instant) {
         let mut unread = std::mem::take(&mut self.unread);
         unread.sort_unstable();
         unread.dedup();
@@ -279,19 +152,19 @@ impl<S: Stream> Clients<S> {
         }
     }
 
-    /// Reads a client's share of this turn, which is one buffer, and serves what it says. A client whose stream has ended is
-    /// read to that end.
+    /// Reads a client's share of this turn, which is one buffer, and serves what it says. A client whose stream has
+    /// ended is read to that end.
     pub fn read(&mut self, id: ConnId, buffer: &mut [u8], now: Instant) {
         loop {
-            let Some(client) = self.clients.get_mut(&id).filter(|client| !client.is_read_to_end) else { return };
+            let Some(client) = self.clients.get_mut(&id).filter(|client| client.input != Input::Read) else { return };
             match client.stream.read(buffer) {
                 Ok(0) => {
-                    client.is_read_to_end = true;
+                    client.input = Input::Read;
                     client.connection.end();
                     return self.touch(id);
                 }
                 Ok(length) => {
-                    let has_ended = client.has_ended;
+                    let has_ended = client.input == Input::Ended;
                     client.heard = now;
                     if client.is_held {
                         self.backlog.received(id, length);
@@ -313,60 +186,6 @@ impl<S: Stream> Clients<S> {
                 Err(error) => return self.drop(id, error, now),
             }
         }
-    }
-
-    /// Does what is due at `now`, as much as one turn has time for. While there is more,
-    /// [`next_deadline`](Self::next_deadline) is in the past.
-    pub fn tick(&mut self, now: Instant) {
-        self.hub.tick(now);
-        self.crowd.tick(now);
-        for _ in 0..TIMERS_PER_TURN {
-            let Some(id) = self.heads.pop_due(now) else { break };
-            if self.clients.get(&id).is_some_and(|client| client.connection.is_awaiting_head()) {
-                self.turn_away(id, "408 Request Timeout", "the request took too long", "slow head");
-            }
-        }
-        for _ in 0..TIMERS_PER_TURN {
-            let Some(id) = self.pings.pop_due(now) else { break };
-            self.ping(id, now);
-        }
-        for _ in 0..TIMERS_PER_TURN {
-            let Some(Reverse((due, id))) = self.silent.peek().copied().filter(|Reverse((due, _))| *due <= now) else {
-                break;
-            };
-            self.silent.pop();
-            if self.clients.get(&id).is_some_and(|client| self.silent_at(client) <= due) {
-                self.cut(id, "no sign of life");
-            }
-        }
-        for _ in 0..TIMERS_PER_TURN {
-            match self.backlog.look(now) {
-                Some((id, Some(Finding::Slow))) => self.expel(id, "a message takes too long", now),
-                Some((id, Some(Finding::Deaf))) => self.cut(id, "takes nothing"),
-                Some((id, Some(Finding::Done))) => {
-                    if let Some(client) = self.clients.get_mut(&id) {
-                        client.is_held = false;
-                    }
-                }
-                Some((_, None)) => {}
-                None => break,
-            }
-        }
-        for _ in 0..TIMERS_PER_TURN {
-            let Some(id) = self.ends.pop_due(now) else { break };
-            if let Some(client) = self.clients.get_mut(&id).filter(|client| !client.connection.output().is_empty()) {
-                client.stream.reset();
-            }
-            self.drop(id, "the end took too long", now);
-        }
-    }
-
-    /// When the next [`tick`](Self::tick) has something to do.
-    pub fn next_deadline(&self) -> Option<Instant> {
-        let silent = self.silent.peek().map(|Reverse((due, _))| *due);
-        let pure = [self.hub.next_deadline(), self.crowd.next_deadline()];
-        let timers = [self.heads.next(), self.pings.next(), self.ends.next(), silent, self.backlog.next_deadline()];
-        timers.into_iter().chain(pure).flatten().min()
     }
 
     /// Writes what the turn has queued, once for each client, and carries ends on.
@@ -402,8 +221,8 @@ impl<S: Stream> Clients<S> {
         self.clients.get(&id).is_some_and(|client| client.connection.is_awaiting_head())
     }
 
-    /// Begins the end of a client because of the server's own. One whose request head has not come has nothing to lose, and
-    /// is not waited for.
+    /// Begins the end of a client because of the server's own. One whose request head has not come has nothing to
+    /// lose, and is not waited for.
     pub fn dismiss(&mut self, id: ConnId, now: Instant) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         if client.connection.is_awaiting_head() {
@@ -419,22 +238,9 @@ impl<S: Stream> Clients<S> {
     }
 
     /// Takes what may change while the server runs: who may come in, and the secret of the TURN server. Nobody is cut.
-    pub fn renew(&mut self, tokens: Vec<AccessToken>, relays: Option<Relays>) {
+    pub fn renew(&mut self, tokens: Vec<AccessToken>, turn: Option<Turn>) {
         self.config.access.tokens = tokens;
-        self.hub.set_relays(relays, unix_time);
-    }
-
-    /// The server is back after it was away for so long, in which nobody could be heard.
-    pub fn come_back(&mut self, away: Duration, now: Instant) {
-        if away >= self.config.limits.ping_interval {
-            self.back = Some(now);
-        }
-    }
-
-    /// When a client will have been silent for too long. After a long absence of the server each has the time anew: its pong
-    /// may have been lost on the way, and comes when it is sent again.
-    fn silent_at(&self, client: &Client<S>) -> Instant {
-        self.back.map_or(client.heard, |back| back.max(client.heard)) + self.config.limits.silence
+        self.hub.set_turn(turn, unix_time);
     }
 
     fn touch(&mut self, id: ConnId) {
@@ -449,14 +255,16 @@ impl<S: Stream> Clients<S> {
             let Some(client) = self.clients.get_mut(&id) else { return };
             match client.connection.receive(&mut bytes, &self.config.limits, &self.config.access) {
                 None => {
-                    // It may have an answer, or have come to its end, without an event, or hold another amount than before.
+                    // It may have an answer, or have come to its end, without an event, or hold another amount than
+                    // before.
                     let is_held = client.is_held || client.connection.unfinished() > 0;
                     if is_held || client.connection.is_closing() || !client.connection.output().is_empty() {
                         client.touch(id, &mut self.touched);
                     }
                     return;
                 }
-                // Of one that was cut, only the answer to our close frame counts, and the connection takes that by itself.
+                // Of one that was cut, only the answer to our close frame counts, and the connection takes that by
+                // itself.
                 Some(_) if client.is_cut => {}
                 Some(Event::Text(text)) => {
                     let outputs = self.hub.receive(id, &text, now);
@@ -471,7 +279,7 @@ impl<S: Stream> Clients<S> {
                     let outputs = self.hub.receive_control(id, now);
                     self.carry_out(&outputs, now);
                 }
-                Some(Event::Knock(caller)) => {
+                Some(Event::Upgrade(caller)) => {
                     let mut rest = self.open(id, &caller, now);
                     return self.serve(id, &mut rest, now);
                 }
@@ -482,79 +290,6 @@ impl<S: Stream> Clients<S> {
                     }
                 }
             }
-        }
-    }
-
-    /// Lets a client in that has knocked, if there is room for it and the name is free; returns what it has sent already.
-    fn open(&mut self, id: ConnId, caller: &Caller, now: Instant) -> Vec<u8> {
-        if let Err(no) = self.count(id, caller, now) {
-            self.refuse(id, no);
-            return Vec::new();
-        }
-        let Some(client) = self.clients.get_mut(&id).filter(|client| !client.connection.is_closing()) else {
-            return Vec::new();
-        };
-        match self.hub.connect(id, &caller.username, caller.token.as_deref(), now) {
-            Ok(outputs) => {
-                debug!("{}: online", id.0);
-                let rest = client.connection.accept();
-                self.pings.set(id, now);
-                if let Origin::Uncounted(address) | Origin::Counted(address, _) = client.origin {
-                    self.hub.locate(id, address::place(address));
-                }
-                self.carry_out(&outputs, now);
-                rest
-            }
-            Err(_) => {
-                client.connection.refuse("409 Conflict", "the name is taken");
-                Vec::new()
-            }
-        }
-    }
-
-    /// Counts a client as a user, if there is room for one.
-    fn count(&mut self, id: ConnId, caller: &Caller, now: Instant) -> Result<(), No> {
-        if self.is_full() {
-            return Err(No::ServerFull);
-        }
-        let Some(client) = self.clients.get_mut(&id) else { return Ok(()) };
-        let (Origin::Uncounted(peer) | Origin::Counted(peer, _)) = client.origin else { return Ok(()) };
-        let is_silent = caller.forwarded_for.is_empty() && caller.real_ip.is_none();
-        let is_trusted = self.config.proxies.contains(peer);
-        if is_silent && is_trusted && !std::mem::replace(&mut self.has_told_of_silence, true) {
-            info!(
-                "somebody came from a trusted address without X-Forwarded-For: a program there, or perhaps a proxy that hides addresses"
-            );
-        }
-        let address = self.config.proxies.client_behind(peer, &caller.forwarded_for, caller.real_ip);
-        self.crowd.enter(address, Role::User, now).map_err(No::Crowded)?;
-        client.count_out(&mut self.crowd, now);
-        client.origin = Origin::Counted(address, Role::User);
-        Ok(())
-    }
-
-    /// Tells a client why it cannot come online.
-    fn refuse(&mut self, id: ConnId, no: No) {
-        let (status, reason, cause) = no.answer();
-        self.turn_away(id, status, reason, cause);
-    }
-
-    fn turn_away(&mut self, id: ConnId, status: &'static str, reason: &str, cause: &'static str) {
-        if let Some(client) = self.clients.get_mut(&id) {
-            client.connection.refuse(status, reason);
-            client.touch(id, &mut self.touched);
-            self.metrics.cut(cause);
-        }
-    }
-
-    fn ping(&mut self, id: ConnId, now: Instant) {
-        let Some(client) = self.clients.get_mut(&id).filter(|client| client.end == End::No) else { return };
-        client.connection.ping();
-        client.touch(id, &mut self.touched);
-        self.pings.set(id, now);
-        let Some(silent_at) = self.clients.get(&id).map(|client| self.silent_at(client)) else { return };
-        if silent_at <= now + self.config.limits.ping_interval {
-            self.silent.push(Reverse((silent_at, id)));
         }
     }
 
@@ -603,8 +338,8 @@ impl<S: Stream> Clients<S> {
         self.close(id, POLICY, cause);
     }
 
-    /// Ends a client at once that makes the server hold what it gets nothing from. Where it does not take what is there, it
-    /// would not take the reason either.
+    /// Ends a client at once that makes the server hold what it gets nothing from. Where it does not take what is
+    /// there, it would not take the reason either.
     fn expel(&mut self, id: ConnId, cause: &'static str, now: Instant) {
         let Some(client) = self.clients.get_mut(&id) else { return self.backlog.remove(id) };
         if client.connection.unsent() > 0 || client.connection.is_closing() {
@@ -669,14 +404,14 @@ impl<S: Stream> Clients<S> {
             client.end = End::Begun;
             // A probe leaves nothing behind.
             if let Origin::Counted(_, Role::Caller) = client.origin {
-                client.count_out(&mut self.crowd, now);
+                client.count_out(&mut self.addresses, now);
             }
             self.ending += 1;
             self.hub.disconnect(id, client.departure(), now);
             self.ends.set(id, now);
         }
         if client.connection.is_finished() {
-            if client.is_read_to_end {
+            if client.input == Input::Read {
                 return self.drop(id, "end of stream", now);
             }
             if self.ending > MAX_ENDING {
@@ -700,49 +435,12 @@ impl<S: Stream> Clients<S> {
         if client.is_held {
             self.backlog.remove(id);
         }
-        client.count_out(&mut self.crowd, now);
+        client.count_out(&mut self.addresses, now);
     }
 }
 
-impl<S: Stream> Client<S> {
-    fn touch(&mut self, id: ConnId, touched: &mut Vec<ConnId>) {
-        if !self.is_touched {
-            self.is_touched = true;
-            touched.push(id);
-        }
-    }
-
-    /// Counts it out of the crowd.
-    fn count_out(&mut self, crowd: &mut Crowd, now: Instant) {
-        if let Origin::Counted(address, role) = std::mem::replace(&mut self.origin, Origin::Gone) {
-            crowd.leave(address, role, now);
-        }
-    }
-
-    /// Writes as much as the stream takes, and returns how much that was.
-    fn write(&mut self, spare: &mut Buffers, metrics: &mut Metrics) -> io::Result<usize> {
-        let mut written = 0;
-        while !self.connection.output().is_empty() {
-            match self.stream.write(self.connection.output()) {
-                Ok(length) => {
-                    self.connection.sent(length, spare);
-                    metrics.bytes_out += length as u64;
-                    written += length;
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(written),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(written)
-    }
-
-    fn departure(&self) -> Departure {
-        if self.connection.has_left() { Departure::Left } else { Departure::Lost }
-    }
-}
-
-/// What so many bytes take of the memory: pieces of many sizes that come and go leave gaps, a fifth of all when it was measured.
+/// What so many bytes take of the memory: pieces of many sizes that come and go leave gaps, a fifth of all when it
+/// was measured.
 fn with_gaps(bytes: usize) -> usize {
     bytes + bytes / 4
 }
@@ -755,19 +453,10 @@ fn unix_time() -> u64 {
 /// Clients whose last bytes are sent and whose end is awaited, at once. Beyond these they are not waited for.
 const MAX_ENDING: usize = 1024;
 
-/// Timers of each kind that one turn serves. A ping costs a system call, so these take about a millisecond.
-const TIMERS_PER_TURN: usize = 128;
-
 /// Why a client is cut that does not read.
 const BEHIND: &str = "too far behind in reading";
 
-const TOO_MANY_REQUESTS: &str = "429 Too Many Requests";
-
-/// Clients beyond what may be whose request head is awaited: twice as many as one turn takes in, so that a head that is sent at
-/// once is read before its client has to go.
-const RESERVE: usize = 256;
-
-/// What the system holds of a client that does not read: the send buffer that its socket is given, which Linux doubles for
-/// what it needs itself.
+/// What the system holds of a client that does not read: the send buffer that its socket is given, which Linux
+/// doubles for what it needs itself.
 pub const SEND_BUFFER_BYTES: usize = 16 * 1024;
 const SYSTEM_BYTES: usize = 2 * SEND_BUFFER_BYTES;

@@ -2,16 +2,21 @@
 
 mod duration;
 mod origins;
+mod secrets;
+mod variables;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::address::Proxies;
-use super::http::{Access, AccessToken, Cors};
+pub use super::access::{Access, AccessToken, Cors};
 use super::limits::Limits;
-use super::relays::{self, Relays, Secret};
+pub use super::proxies::Proxies;
+pub use super::turn::Turn;
+use secrets::{access_tokens, turn_servers};
+use variables::{FILES, check_presence};
+pub use variables::{REFUSED_EMPTY, VARIABLES};
 
 /// What an operator can set (protocol 1.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +34,7 @@ pub struct Config {
     /// Where the metrics can be read.
     pub metrics: MetricsAt,
     /// Which STUN and TURN servers users are told of.
-    pub relays: Option<Relays>,
+    pub turn: Option<Turn>,
     /// Over which time the server's own stop is spread.
     pub drain_time: Duration,
     /// What is bounded.
@@ -41,8 +46,8 @@ pub struct Config {
 pub enum MetricsAt {
     /// Nowhere.
     Nowhere,
-    /// At the server's own port, by callers on this machine. It is not for a server behind a proxy, whose callers are on this
-    /// machine, too: what a proxy says of itself is looked for, but one may say nothing.
+    /// At the server's own port, by callers on this machine. It is not for a server behind a proxy, whose callers are
+    /// on this machine, too: what a proxy says of itself is looked for, but one may say nothing.
     Loopback,
     /// At an address of its own.
     Address(SocketAddr),
@@ -57,7 +62,7 @@ impl Default for Config {
             access: Access::default(),
             proxies: Proxies::default(),
             metrics: MetricsAt::Nowhere,
-            relays: None,
+            turn: None,
             drain_time: Duration::ZERO,
             limits: Limits::default(),
         }
@@ -66,7 +71,8 @@ impl Default for Config {
 
 impl Config {
     /// Reads the variables of [`VARIABLES`]. One that is absent keeps its default; so does one that is empty, unless it
-    /// protects (see [`REFUSED_EMPTY`]). `read` gives the text of the files that `ACCESS_TOKEN_FILE` and `TURN_SECRET_FILE` name.
+    /// protects (see [`REFUSED_EMPTY`]). `read` gives the text of the files that `ACCESS_TOKEN_FILE` and
+    /// `TURN_SECRET_FILE` name.
     ///
     /// # Errors
     /// Names the first variable whose value cannot be understood.
@@ -128,7 +134,7 @@ impl Config {
             config.drain_time =
                 time.ok_or_else(|| error("DRAIN_TIME", &value, "a duration of at most 1h, such as 30s"))?;
         }
-        config.relays = relays(set, &read)?;
+        config.turn = turn_servers(set, &read)?;
         config.limits = limits(set)?;
         Ok(config)
     }
@@ -169,118 +175,6 @@ fn limits(set: impl Fn(&str) -> Option<String>) -> Result<Limits, ConfigError> {
     Ok(limits.with_addresses_of_all())
 }
 
-/// The STUN and TURN servers, which come with their secret or not at all. It is never said in an error.
-fn relays(
-    set: impl Fn(&str) -> Option<String>,
-    read: impl Fn(&str) -> Result<String, String>,
-) -> Result<Option<Relays>, ConfigError> {
-    let urls = set("TURN_URLS");
-    for (name, shown) in [("TURN_SECRET", "(not shown)"), ("TURN_SECRET_FILE", ""), ("TURN_TTL", "")] {
-        if let (None, Some(value)) = (&urls, set(name)) {
-            return Err(error(name, if shown.is_empty() { &value } else { shown }, "TURN_URLS beside it"));
-        }
-    }
-    let Some(urls) = urls else { return Ok(None) };
-    let parsed = relays::parse_urls(&urls)
-        .ok_or_else(|| error("TURN_URLS", &urls, "up to 8 such as turn:turn.example:3478,stun:turn.example:3478"))?;
-    let secret = match (set("TURN_SECRET"), set("TURN_SECRET_FILE")) {
-        (None, None) => return Err(error("TURN_URLS", &urls, "TURN_SECRET or TURN_SECRET_FILE beside it")),
-        (Some(_), Some(path)) => return Err(error("TURN_SECRET_FILE", &path, "nothing where TURN_SECRET is set")),
-        (Some(secret), None) => {
-            Secret::new(&secret).ok_or_else(|| error("TURN_SECRET", "(not shown)", "a secret without spaces"))?
-        }
-        (None, Some(path)) => {
-            let text = read(&path).map_err(|why| unread("TURN_SECRET_FILE", &path, &why))?;
-            Secret::new(without_mark(&text).trim())
-                .ok_or_else(|| error("TURN_SECRET_FILE", &path, "a file with a secret without spaces"))?
-        }
-    };
-    let ttl = match set("TURN_TTL") {
-        None => TURN_TTL,
-        Some(value) => {
-            let seconds = value.parse().ok().map(Duration::from_secs);
-            let ttl = seconds.or_else(|| duration::parse(&value)).filter(|ttl| (MIN_TURN_TTL..=MAX_TTL).contains(ttl));
-            ttl.ok_or_else(|| {
-                error("TURN_TTL", &value, "seconds or a duration from 1m to a year, such as 3600 or 12h")
-            })?
-        }
-    };
-    Ok(Some(Relays::new(parsed, secret, ttl)))
-}
-
-/// A file's text without the mark that some editors put in front (a byte order mark).
-fn without_mark(text: &str) -> &str {
-    text.strip_prefix('\u{feff}').unwrap_or(text)
-}
-
-/// The access tokens: one from its variable, or those of a file, one a line, but for lines that begin with #, which are notes. They
-/// are never said in an error.
-fn access_tokens(
-    token: Option<String>,
-    file: Option<String>,
-    read: impl Fn(&str) -> Result<String, String>,
-) -> Result<Vec<AccessToken>, ConfigError> {
-    match (token, file) {
-        (None, None) => Ok(Vec::new()),
-        (Some(_), Some(path)) => Err(error("ACCESS_TOKEN_FILE", &path, "nothing where ACCESS_TOKEN is set")),
-        (Some(token), None) => match AccessToken::new(&token) {
-            Some(token) => Ok(vec![token]),
-            None => Err(error("ACCESS_TOKEN", "(not shown)", "a token without spaces")),
-        },
-        (None, Some(path)) => {
-            let text = read(&path).map_err(|why| unread("ACCESS_TOKEN_FILE", &path, &why))?;
-            let lines = without_mark(&text).lines().map(str::trim).zip(1..);
-            let tokens = lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#')).map(|(line, number)| {
-                let expected = "a file with tokens without spaces, one a line";
-                AccessToken::new(line)
-                    .ok_or_else(|| error("ACCESS_TOKEN_FILE", &path, format!("{expected}, but line {number} is none")))
-            });
-            match tokens.collect::<Result<Vec<AccessToken>, ConfigError>>()? {
-                tokens if tokens.is_empty() => {
-                    Err(error("ACCESS_TOKEN_FILE", &path, "a file with tokens, one a line, but there is none"))
-                }
-                tokens => Ok(tokens),
-            }
-        }
-    }
-}
-
-/// A file that cannot be read, or must not be.
-fn unread(variable: &'static str, path: &str, why: &str) -> ConfigError {
-    error(variable, path, format!("a file that can be read and trusted, but {why}"))
-}
-
-/// The variables, for people: the name, what it sets, and the default.
-pub const VARIABLES: [(&str, &str, &str); 19] = [
-    ("HOST", "the IP address to listen on", "all addresses, IPv4 and IPv6"),
-    ("PORT", "the TCP port to listen on; 0 takes a free one", "8080"),
-    ("SESSION_TTL", "how long a session waits for its second user, such as 300ms or 1h15m", "10m"),
-    ("CORS_ORIGINS", "the origins that browsers may come from: * or a comma list", "*"),
-    (
-        "ACCESS_TOKEN",
-        "what clients have to know; or ACCESS_TOKEN_FILE, a file with such tokens, one a line",
-        "none: everybody may come in",
-    ),
-    ("TRUSTED_PROXIES", "whose X-Forwarded-For is believed: addresses, networks, none", "127.0.0.0/8,::1"),
-    (
-        "METRICS",
-        "where /metrics is: off; loopback: own port, local callers, not behind a proxy; use ADDRESS:PORT there",
-        "off",
-    ),
-    ("TURN_URLS", "STUN and TURN servers that users are told of: a comma list of stun:, turn:, turns:", "none"),
-    ("TURN_SECRET", "what the TURN server shares with this one; or TURN_SECRET_FILE, a file with it", "none"),
-    ("TURN_TTL", "how long a user's TURN credentials last: seconds, or such as 12h", "24h"),
-    ("PING_INTERVAL", "the time between pings; a client is cut after 2.4 times that", "25s"),
-    ("MAX_CLIENTS", "clients in all", "1000000"),
-    ("MAX_CLIENTS_PER_ADDRESS", "clients of one IPv4 address or IPv6 /64", "256"),
-    ("MAX_CLIENTS_PER_NETWORK", "clients of one IPv6 /48", "16384"),
-    ("MAX_SESSIONS", "open sessions in all", "1000000"),
-    ("MAX_HELD_BYTES", "bytes of unfinished and unsent messages in all", "268435456"),
-    ("DRAIN_TIME", "over which time a stop is spread, such as 30s", "0s"),
-    ("RATE_LIMITS", "off lifts the limits per client and per address", "on"),
-    ("RUST_LOG", "how much to log: error, warn, info, debug or off", "info"),
-];
-
 /// A variable whose value cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
@@ -301,47 +195,9 @@ fn error(variable: &'static str, value: &str, expected: impl Into<Cow<'static, s
     ConfigError { variable, value: value.to_owned(), expected: expected.into() }
 }
 
-/// Refuses what is set to nothing and protects, and what has quotes around it, which container files pass on with the value.
-fn check_presence(name: &'static str, value: Option<String>) -> Result<(), ConfigError> {
-    let Some(value) = value else { return Ok(()) };
-    let value = value.trim();
-    if let (true, Some((_, then))) = (value.is_empty(), REFUSED_EMPTY.iter().find(|(refused, _)| *refused == name)) {
-        return Err(error(name, value, format!("a value, since without one {then}; leave it out if that is wanted")));
-    }
-    let is_quoted = |quote| value.len() > 1 && value.starts_with(quote) && value.ends_with(quote);
-    if is_quoted('"') || is_quoted('\'') {
-        let shown = if SECRETS.contains(&name) { "(not shown)" } else { value };
-        return Err(error(name, shown, "a value without quotes around it"));
-    }
-    Ok(())
-}
-
-/// The variables beside those of [`VARIABLES`] that name a file.
-const FILES: [&str; 2] = ["ACCESS_TOKEN_FILE", "TURN_SECRET_FILE"];
-
-/// Values that are never shown.
-const SECRETS: [&str; 2] = ["ACCESS_TOKEN", "TURN_SECRET"];
-
-/// The variables that are not to be set to nothing, and what would follow if they were passed over: each of them narrows who may
-/// come in or who is believed, and whoever writes one down wants that. All others keep their default, which is as safe as any value.
-pub const REFUSED_EMPTY: [(&str, &str); 7] = [
-    ("HOST", "all addresses of this machine would be listened on"),
-    ("CORS_ORIGINS", "browsers could come from everywhere"),
-    ("ACCESS_TOKEN", "everybody could come in"),
-    ("ACCESS_TOKEN_FILE", "everybody could come in"),
-    ("TRUSTED_PROXIES", "all of this machine would be believed, where none is nobody"),
-    ("TURN_SECRET", "nobody could be kept from the TURN server"),
-    ("TURN_SECRET_FILE", "nobody could be kept from the TURN server"),
-];
-
 /// The least and the most that may lie between pings.
 const MIN_PING: Duration = Duration::from_millis(10);
 const MAX_PING: Duration = Duration::from_secs(3600);
-
-/// How long TURN credentials last: a day, as the draft suggests. They are needed when a relay is asked for; what is relayed
-/// already goes on beyond. The least leaves time for a call.
-const TURN_TTL: Duration = Duration::from_secs(24 * 3600);
-const MIN_TURN_TTL: Duration = Duration::from_secs(60);
 
 /// A stop that takes longer is one that somebody has forgotten.
 const MAX_DRAIN: Duration = Duration::from_secs(3600);
@@ -351,9 +207,11 @@ const MAX_TTL: Duration = Duration::from_secs(366 * 24 * 3600);
 
 #[cfg(test)]
 mod tests {
+    use super::variables::SECRETS;
     use super::*;
+    use crate::server::turn::Secret;
 
-    fn config(variables: &[(&str, &str)]) -> Result<Config, String> {
+    pub(super) fn config(variables: &[(&str, &str)]) -> Result<Config, String> {
         let lookup = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
         let read = |path: &str| match path {
             "/token" => Ok("s3cret\n".to_owned()),
@@ -367,9 +225,9 @@ mod tests {
         Config::from_env(lookup, read).map_err(|error| error.to_string())
     }
 
-    fn turn(ttl: u64) -> Relays {
+    fn turn(ttl: u64) -> Turn {
         let urls = ["turn:turn.example:3478", "stun:turn.example"].map(str::to_owned).to_vec();
-        Relays::new(urls, Secret::new("s3cret").unwrap(), Duration::from_secs(ttl))
+        Turn::new(urls, Secret::new("s3cret").unwrap(), Duration::from_secs(ttl))
     }
 
     #[test]
@@ -411,7 +269,7 @@ mod tests {
             },
             proxies: Proxies::parse("none").unwrap(),
             metrics: MetricsAt::Address("127.0.0.1:9090".parse().unwrap()),
-            relays: Some(turn(3600)),
+            turn: Some(turn(3600)),
             drain_time: Duration::from_secs(30),
             limits: Limits {
                 ping_interval: Duration::from_secs(50),
@@ -436,9 +294,9 @@ mod tests {
         assert_eq!(from_file.access.tokens, tokens(&["alice-1"]));
         assert_eq!(config(&[("ACCESS_TOKEN_FILE", "/marked")]).unwrap().access.tokens, tokens(&["s3cret"]));
         let urls = ("TURN_URLS", "turn:turn.example:3478,stun:turn.example");
-        assert_eq!(config(&[urls, ("TURN_SECRET_FILE", "/marked")]).unwrap().relays, Some(turn(86_400)));
-        assert_eq!(config(&[urls, ("TURN_SECRET_FILE", "/token")]).unwrap().relays, Some(turn(86_400)));
-        assert_eq!(config(&[urls, ("TURN_SECRET", "s3cret"), ("TURN_TTL", "1h30m")]).unwrap().relays, Some(turn(5400)));
+        assert_eq!(config(&[urls, ("TURN_SECRET_FILE", "/marked")]).unwrap().turn, Some(turn(86_400)));
+        assert_eq!(config(&[urls, ("TURN_SECRET_FILE", "/token")]).unwrap().turn, Some(turn(86_400)));
+        assert_eq!(config(&[urls, ("TURN_SECRET", "s3cret"), ("TURN_TTL", "1h30m")]).unwrap().turn, Some(turn(5400)));
         assert_eq!(config(&[("METRICS", "loopback")]).unwrap().metrics, MetricsAt::Loopback);
         assert_eq!(config(&[("HOST", "::ffff:192.0.2.1")]).unwrap().host, Some("192.0.2.1".parse().unwrap()));
     }
@@ -546,38 +404,5 @@ mod tests {
             let message = config(&[(name, value)]).unwrap_err();
             assert!(message.starts_with(&format!("{name} is {value:?}; it takes ")), "{message}");
         }
-    }
-
-    #[test]
-    fn a_bad_access_token_is_not_shown() {
-        let message = config(&[("ACCESS_TOKEN", "two words")]).unwrap_err();
-        assert!(message.starts_with("ACCESS_TOKEN is ") && !message.contains("words"), "{message}");
-        assert!(config(&[("ACCESS_TOKEN", "a"), ("ACCESS_TOKEN_FILE", "/token")]).is_err());
-        let message = config(&[("ACCESS_TOKEN_FILE", "/words")]).unwrap_err();
-        assert!(message.ends_with("line 2 is none") && !message.contains("words without"), "{message}");
-    }
-
-    #[test]
-    fn turn_servers_and_their_secret_come_together_and_the_secret_is_not_shown() {
-        let urls = ("TURN_URLS", "turn:turn.example");
-        let secret = ("TURN_SECRET", "s3cret");
-        for (variables, named) in [
-            (&[secret][..], "TURN_SECRET is \"(not shown)\"; it takes TURN_URLS beside it"),
-            (&[urls], "TURN_URLS is \"turn:turn.example\"; it takes TURN_SECRET or TURN_SECRET_FILE beside it"),
-            (
-                &[urls, ("TURN_SECRET", "s3cret words")],
-                "TURN_SECRET is \"(not shown)\"; it takes a secret without spaces",
-            ),
-            (&[urls, secret, ("TURN_SECRET_FILE", "/token")], "TURN_SECRET_FILE is \"/token\"; it takes nothing"),
-            (&[urls, ("TURN_SECRET_FILE", "/nowhere")], "TURN_SECRET_FILE is \"/nowhere\"; it takes a file"),
-            (&[urls, ("TURN_SECRET_FILE", "/empty")], "TURN_SECRET_FILE is \"/empty\"; it takes a file"),
-            (&[urls, secret, ("TURN_TTL", "59")], "TURN_TTL is \"59\"; it takes seconds"),
-            (&[urls, secret, ("TURN_TTL", "soon")], "TURN_TTL is \"soon\"; it takes seconds"),
-            (&[urls, secret, ("TURN_TTL", "99999999999")], "TURN_TTL is "),
-        ] {
-            let message = config(variables).unwrap_err();
-            assert!(message.starts_with(named) && !message.contains("s3cret"), "{message}");
-        }
-        assert!(!format!("{:?}", config(&[urls, secret]).unwrap()).contains("s3cret"));
     }
 }

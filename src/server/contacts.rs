@@ -1,9 +1,9 @@
-//! The names that a client has lately had to do with. A message to one of these may find nobody, since people leave in the
-//! middle of a call; a message to any other name that finds nobody may as well ask who is online. Pure.
+//! The names that a client has lately had to do with. A message to one of these may find nobody, since people leave
+//! in the middle of a call; a message to any other name that finds nobody may as well ask who is online. Pure.
 //!
 //! Two kinds are remembered: the last few, however long ago, and everybody whom a session has joined with the client a
-//! moment ago, however many they are. Without the second, many who call and hang up at once would push each other out before
-//! the client has answered them, and each answer would be charged as a question.
+//! moment ago, however many they are. Without the second, many who call and hang up at once would push each other out
+//! before the client has answered them, and each answer would be charged as a question.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -28,8 +28,8 @@ impl Contacts {
             || self.met.as_ref().and_then(|met| met.get(name)).is_some_and(|until| *until > now)
     }
 
-    /// Takes note that a message went to this name. It stays first until a message goes to another one, so that a row of
-    /// messages to one name is noted once.
+    /// Takes note that a message went to this name. It stays first until a message goes to another one, so that a row
+    /// of messages to one name is noted once.
     pub fn relayed_to(&mut self, name: &Rc<str>) {
         self.put(name, 0);
     }
@@ -64,8 +64,8 @@ impl Contacts {
     }
 }
 
-/// Last names that are remembered of each client: as many calls as anybody has under way at once, and too few to go through a
-/// list of names with.
+/// Last names that are remembered of each client: as many calls as anybody has under way at once, and too few to go
+/// through a list of names with.
 const MAX_CONTACTS: usize = 8;
 
 #[cfg(test)]

@@ -63,6 +63,7 @@ impl<K> Deadlines<K> {
     }
 
     /// Whether there are none.
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

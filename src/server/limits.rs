@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 pub struct Limits {
     /// The longest message, in bytes of payload. A longer one ends the connection with 1009.
     pub message_bytes: usize,
-    /// The longest request head, in bytes. A longer one gets 431. Cookies of everything else on a domain come along with it, and
-    /// browsers have been seen to send 9 KiB of them.
+    /// The longest request head, in bytes. A longer one gets 431. Cookies of everything else on a domain come along
+    /// with it, and browsers have been seen to send 9 KiB of them.
     pub head_bytes: usize,
     /// How long a client may take for its request head. A slower one gets 408.
     pub head_time: Duration,
@@ -18,12 +18,13 @@ pub struct Limits {
     pub ping_interval: Duration,
     /// How long a client may go without sending a byte before it is cut.
     pub silence: Duration,
-    /// How fast a client has to go on with a message that it has begun, and with what waits for it. One that does not is cut.
+    /// How fast a client has to go on with a message that it has begun, and with what waits for it. One that does not
+    /// is cut.
     pub pace: Pace,
     /// How many bytes of unfinished messages and unsent ones are held in all. Beyond, the furthest behind is cut.
     pub held_bytes: usize,
-    /// How many bytes may wait to be sent to one client. One that is further behind is cut with 1008, and whoever sent to
-    /// it is told `RELAY_FAILED`.
+    /// How many bytes may wait to be sent to one client. One that is further behind is cut with 1008, and whoever
+    /// sent to it is told `RELAY_FAILED`.
     pub unsent_bytes: usize,
     /// How long the end of a connection may take once it has begun: the close handshake and the last bytes.
     pub close_time: Duration,
@@ -106,8 +107,8 @@ impl Limits {
         }
     }
 
-    /// Sizes what an address may do by how many may be there. As many may come at once, twice over: after a restart all of
-    /// them come back, and some more than once. And they may miss as many in the same proportion as by default.
+    /// Sizes what an address may do by how many may be there. As many may come at once, twice over: after a restart
+    /// all of them come back, and some more than once. And they may miss as many in the same proportion as by default.
     pub fn with_addresses_of_all(self) -> Self {
         let all = self.clients_per_address.map_or(0, |cap| u32::try_from(cap.saturating_mul(2)).unwrap_or(u32::MAX));
         let arrivals = self.arrivals.map(|rate| Rate { burst: rate.burst.max(all), ..rate });
@@ -197,8 +198,8 @@ pub struct Rate {
     pub burst: u32,
 }
 
-/// A token bucket, kept as one instant: when it will be full again. That is the generic cell rate algorithm (ITU-T I.371),
-/// which needs no timer.
+/// A token bucket, kept as one instant: when it will be full again. That is the generic cell rate algorithm (ITU-T
+/// I.371), which needs no timer.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Bucket {
     /// `None` is full.

@@ -1,8 +1,8 @@
 //! A listening socket that does not go deaf when descriptors run out.
 //!
-//! An edge-triggered listener says nothing more of callers that wait while `accept` fails. So there is a spare descriptor:
-//! given up for a moment, it lets one caller at a time be accepted and dropped, who is then told no by a closed
-//! connection instead of being left to wait. The loop tries again by timer.
+//! An edge-triggered listener says nothing more of callers that wait while `accept` fails. So there is a spare
+//! descriptor: given up for a moment, it lets one caller at a time be accepted and dropped, who is then told no by a
+//! closed connection instead of being left to wait. The loop tries again by timer.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};

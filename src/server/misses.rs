@@ -1,5 +1,6 @@
-//! How often each address has asked for somebody who is not online. A client has a bucket of its own for that, but a new
-//! connection comes with a full one: who goes through a list of names over many connections is held by the address. Pure.
+//! How often each address has asked for somebody who is not online. A client has a bucket of its own for that, but a
+//! new connection comes with a full one: who goes through a list of names over many connections is held by the
+//! address. Pure.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -10,7 +11,8 @@ use super::table::Table;
 
 /// The buckets of all addresses that are not full.
 ///
-/// An address is a [`place`](super::address::place): `None` is this machine, or somebody of whom nothing is known, and is not counted.
+/// An address is a [`place`](super::addresses::place): `None` is this machine, or somebody of whom nothing is known,
+/// and is not counted.
 #[derive(Debug)]
 pub struct Misses {
     rate: Option<Rate>,

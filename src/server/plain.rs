@@ -1,6 +1,6 @@
-//! Reads a message to be relayed that is written as programs write it: type, target and payload, in this order, without spaces.
-//! Nearly every message is, and this takes a third of serde's time. All else, be it right or wrong, is left to serde, which so
-//! remains the one judge of what a message is. Pure.
+//! Reads a message to be relayed that is written as programs write it: type, target and payload, in this order,
+//! without spaces. Nearly every message is, and this takes a third of serde's time. All else, be it right or wrong,
+//! is left to serde, which so remains the one judge of what a message is. Pure.
 
 use memchr::memchr2;
 

@@ -1,9 +1,10 @@
 //! The clock by which the server waits for its clients: it stands still while the server itself is away. Pure.
 //!
 //! A process may be stopped, a machine may sleep, a host may have no processor for it. What clients have said in the
-//! meantime waits in the system, and what the server should have said, such as a ping, was not said. If that time counted,
-//! everybody would be cut on waking, each for the server's own silence. So deadlines of every kind are kept by this clock,
-//! and go on where they stood: pings, request heads, close handshakes, names that are kept, sessions, and rates.
+//! meantime waits in the system, and what the server should have said, such as a ping, was not said. If that time
+//! counted, everybody would be cut on waking, each for the server's own silence. So deadlines of every kind are kept
+//! by this clock, and go on where they stood: pings, request heads, close handshakes, names that are kept, sessions,
+//! and rates.
 
 use std::time::{Duration, Instant};
 
@@ -21,8 +22,8 @@ pub struct Presence {
 }
 
 impl Presence {
-    /// How long to sleep from `begun` on, when a turn is over, where there is nothing to do for `timeout`. It is never for long, so
-    /// that an absence that begins in the middle of a sleep is known to a second.
+    /// How long to sleep from `begun` on, when a turn is over, where there is nothing to do for `timeout`. It is
+    /// never for long, so that an absence that begins in the middle of a sleep is known to a second.
     pub fn sleep(&mut self, begun: Instant, timeout: Option<Duration>) -> Option<Duration> {
         let turn = self.woken.map_or(Duration::ZERO, |woken| begun.saturating_duration_since(woken));
         self.away_in_turn = absence(turn, LONGEST_TURN);
@@ -52,8 +53,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// Whoever wakes later than this was away. A busy machine is late, too, but by less.
 const LATE: Duration = Duration::from_secs(2);
 
-/// A turn is work, and that counts: under load all of the time is work, and rates and deadlines have to go on. But so long no turn
-/// works, since it takes a bounded share of each of a thousand clients at most.
+/// A turn is work, and that counts: under load all of the time is work, and rates and deadlines have to go on. But so
+/// long no turn works, since it takes a bounded share of each of a thousand clients at most.
 const LONGEST_TURN: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

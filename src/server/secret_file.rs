@@ -1,5 +1,6 @@
 //! The files that hold the server's secrets. One that others on this machine could have written says who may come in by
-//! their word, so it is refused, as the programs of a peer refuse such a one of theirs. What is looked at is the open file.
+//! their word, so it is refused, as the programs of a peer refuse such a one of theirs. What is looked at is the open
+//! file.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -21,8 +22,8 @@ pub fn read(path: &str) -> Result<String, String> {
     Ok(text)
 }
 
-/// Whether only this user, `own`, and root could have written a file with this mode and owner. A group that may is one that
-/// was made for it, as a rule.
+/// Whether only this user, `own`, and root could have written a file with this mode and owner. A group that may is
+/// one that was made for it, as a rule.
 fn judge(mode: u32, owner: u32, own: Option<u32>) -> Result<(), String> {
     if owner != 0 && own.is_some_and(|own| own != owner) {
         let own = own.unwrap_or_default();
@@ -38,8 +39,8 @@ fn judge(mode: u32, owner: u32, own: Option<u32>) -> Result<(), String> {
     Ok(())
 }
 
-/// The user that this program acts as, the second of the four numbers that Linux tells (proc_pid_status(5)). Where there is
-/// no such file, that is not known.
+/// The user that this program acts as, the second of the four numbers that Linux tells (proc_pid_status(5)). Where
+/// there is no such file, that is not known.
 fn own_uid() -> Option<u32> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;

@@ -1,13 +1,14 @@
 //! Which errors count against the client that they are answered to: the one place where that is decided. Pure.
 //!
-//! **The rule.** An error is a strike if the message could have been right for nobody at no time: whoever sends such has a
-//! fault, and many of them at once are a program that understands nothing of what it is told. What time or another user has
-//! a share in is none, since the best of clients meets it: somebody goes offline while candidates are on their way to them,
-//! a session ends while its identifier is being typed, a bot of many chats has more to say than it may. Such messages are
-//! held by the buckets for messages, bytes and calls, which is enough, and no connection ends by them.
+//! **The rule.** An error is a strike if the message could have been right for nobody at no time: whoever sends such
+//! has a fault, and many of them at once are a program that understands nothing of what it is told. What time or
+//! another user has a share in is none, since the best of clients meets it: somebody goes offline while candidates
+//! are on their way to them, a session ends while its identifier is being typed, a bot of many chats has more to say
+//! than it may. Such messages are held by the buckets for messages, bytes and calls, which is enough, and no
+//! connection ends by them.
 //!
-//! A strike fades with time, so that a small fault that comes again and again, as a heartbeat of a type that this server does
-//! not know, ends nothing either.
+//! A strike fades with time, so that a small fault that comes again and again, as a heartbeat of a type that this
+//! server does not know, ends nothing either.
 
 use std::time::Instant;
 

@@ -1,5 +1,6 @@
-//! A hash map that never pauses: 1024 plain ones, so that one which grows or shrinks moves a 1024th of the entries and not
-//! all of them. With a million entries that is a fraction of a millisecond instead of a tenth of a second. Pure.
+//! A hash map that never pauses: 1024 plain ones, so that one which grows or shrinks moves a 1024th of the entries
+//! and not all of them. With a million entries that is a fraction of a millisecond instead of a tenth of a second.
+//! Pure.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;

@@ -1,6 +1,6 @@
-//! The list of origins that browsers may come from, each brought into the form in which a browser sends it (RFC 6454, section 6.2;
-//! of hosts, the URL standard): what is compared later are these texts. An entry that no browser could ever send is refused, since
-//! it would shut out whom it was meant to let in. Pure.
+//! The list of origins that browsers may come from, each brought into the form in which a browser sends it (RFC 6454,
+//! section 6.2; of hosts, the URL standard): what is compared later are these texts. An entry that no browser could
+//! ever send is refused, since it would shut out whom it was meant to let in. Pure.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

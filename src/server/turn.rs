@@ -13,7 +13,7 @@ use crate::protocol::ice::{IceScheme, IceServer, IceUrl};
 
 /// The STUN and TURN servers that users are told of, and what makes their credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Relays {
+pub struct Turn {
     urls: Vec<String>,
     secret: Secret,
     ttl: Duration,
@@ -43,7 +43,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-impl Relays {
+impl Turn {
     /// These URLs, with credentials that last `ttl`.
     pub fn new(urls: Vec<String>, secret: Secret, ttl: Duration) -> Self {
         Self { urls, secret, ttl }
@@ -51,9 +51,10 @@ impl Relays {
 
     /// The servers with credentials for this user, which expire after the time to live from `unix_time`, in seconds.
     ///
-    /// The TURN server may count and limit what one user takes. A user to it is everybody from one `place`, an address or the
-    /// network that stands for it: names are free, and whoever takes a new one for each call would have no limit. Where that
-    /// is not known, as with who is on this machine, it is the name. It learns neither: a keyed hash stands for them.
+    /// The TURN server may count and limit what one user takes. A user to it is everybody from one `place`, an
+    /// address or the network that stands for it: names are free, and whoever takes a new one for each call would
+    /// have no limit. Where that is not known, as with who is on this machine, it is the name. It learns neither: a
+    /// keyed hash stands for them.
     pub fn servers(&self, username: &str, place: Option<IpAddr>, unix_time: u64) -> Vec<IceServer> {
         let user = place.map_or_else(|| format!("name:{username}"), |place| format!("place:{place}"));
         let pseudonym = HEXLOWER.encode(&self.secret.sign(&user)[..PSEUDONYM]);
@@ -85,21 +86,21 @@ mod tests {
     #[test]
     fn the_credential_is_the_signed_username() {
         // printf 1700003600:7f6e511bd7e45ef3 | openssl dgst -sha1 -hmac north -binary | base64
-        let relays =
-            Relays::new(vec!["turn:t.example".to_owned()], Secret::new("north").unwrap(), Duration::from_secs(3600));
+        let turn =
+            Turn::new(vec!["turn:t.example".to_owned()], Secret::new("north").unwrap(), Duration::from_secs(3600));
         let expected = IceServer {
             urls: vec!["turn:t.example".to_owned()],
             username: "1700003600:7f6e511bd7e45ef3".to_owned(),
             credential: "e9YCn48wS52jSpAHDBoIp09roPo=".to_owned(),
         };
-        let servers = relays.servers("alice", None, 1_700_000_000);
+        let servers = turn.servers("alice", None, 1_700_000_000);
         assert_eq!(servers, [expected], "{} {}", servers[0].username, servers[0].credential);
-        let user = |name, place: &str| relays.servers(name, place.parse().ok(), 1_700_000_000)[0].username.clone();
+        let user = |name, place: &str| turn.servers(name, place.parse().ok(), 1_700_000_000)[0].username.clone();
         assert_ne!(user("bob", ""), servers[0].username);
         assert_eq!(user("alice", "192.0.2.1"), user("bob", "192.0.2.1"), "new names are no new users");
         assert_ne!(user("alice", "192.0.2.1"), user("alice", "192.0.2.2"));
         assert_ne!(user("192.0.2.1", ""), user("alice", "192.0.2.1"));
-        assert!(!format!("{relays:?}").contains("north"));
+        assert!(!format!("{turn:?}").contains("north"));
     }
 
     #[test]

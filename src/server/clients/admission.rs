@@ -1,0 +1,119 @@
+//! Who is let in: room for one more, in all and from one address, and a name that is free.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use log::{debug, info};
+
+use super::{Clients, Stream};
+use crate::server::addresses::{self, Refusal, Role};
+use crate::server::client::{Client, No, Origin};
+use crate::server::http::{Caller, Endpoints};
+use crate::server::ids::ConnId;
+
+impl<S: Stream> Clients<S> {
+    /// Takes in a client that comes from `peer` to a socket where these endpoints are served.
+    pub fn add(&mut self, stream: S, peer: IpAddr, endpoints: Endpoints, now: Instant) {
+        let id = self.next_id();
+        self.next_id += 1;
+        self.metrics.accepted += 1;
+        debug!("{}: accepted", id.0);
+        let is_full = self.clients.len() - self.ending >= self.config.limits.clients;
+        let is_counted = !is_full && !self.config.proxies.contains(peer);
+        let is_crowded = is_counted && self.addresses.enter(peer, Role::Caller, now).is_err();
+        let is_in_reserve = is_full || is_crowded;
+        let origin =
+            if is_counted && !is_crowded { Origin::Counted(peer, Role::Caller) } else { Origin::Uncounted(peer) };
+        self.clients.insert(id, Client::new(stream, origin, endpoints, now));
+        self.heads.set(id, now);
+        if is_in_reserve {
+            self.take_in_reserve(id);
+        }
+    }
+
+    /// Lets a client wait that came beyond what may be, in the place of the one who has done so for the longest. A
+    /// probe sends its head at once, so it is answered before as many others have come.
+    fn take_in_reserve(&mut self, id: ConnId) {
+        self.reserve.push_back(id);
+        if self.reserve.len() <= RESERVE {
+            return;
+        }
+        if let Some(oldest) = self.reserve.pop_front()
+            && self.clients.get(&oldest).is_some_and(|client| client.connection.is_awaiting_head())
+        {
+            self.refuse(oldest, if self.is_full() { No::ServerFull } else { No::Crowded(Refusal::TooMany) });
+        }
+    }
+
+    /// Whether there are more clients than may be, those aside who are at their end.
+    fn is_full(&self) -> bool {
+        self.clients.len() - self.ending > self.config.limits.clients
+    }
+
+    /// Lets a client in that asks for the upgrade, if there is room for it and the name is free; returns what it has
+    /// sent already.
+    pub(super) fn open(&mut self, id: ConnId, caller: &Caller, now: Instant) -> Vec<u8> {
+        if let Err(no) = self.count(id, caller, now) {
+            self.refuse(id, no);
+            return Vec::new();
+        }
+        let Some(client) = self.clients.get_mut(&id).filter(|client| !client.connection.is_closing()) else {
+            return Vec::new();
+        };
+        match self.hub.connect(id, &caller.username, caller.token.as_deref(), now) {
+            Ok(outputs) => {
+                debug!("{}: online", id.0);
+                let rest = client.connection.accept();
+                self.pings.set(id, now);
+                if let Origin::Uncounted(address) | Origin::Counted(address, _) = client.origin {
+                    self.hub.locate(id, addresses::place(address));
+                }
+                self.carry_out(&outputs, now);
+                rest
+            }
+            Err(_) => {
+                client.connection.refuse("409 Conflict", "the name is taken");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Counts a client as a user, if there is room for one.
+    fn count(&mut self, id: ConnId, caller: &Caller, now: Instant) -> Result<(), No> {
+        if self.is_full() {
+            return Err(No::ServerFull);
+        }
+        let Some(client) = self.clients.get_mut(&id) else { return Ok(()) };
+        let (Origin::Uncounted(peer) | Origin::Counted(peer, _)) = client.origin else { return Ok(()) };
+        let is_silent = caller.forwarded_for.is_empty() && caller.real_ip.is_none();
+        let is_trusted = self.config.proxies.contains(peer);
+        if is_silent && is_trusted && !std::mem::replace(&mut self.has_told_of_silence, true) {
+            info!(
+                "somebody came from a trusted address without X-Forwarded-For: a program there, or perhaps a proxy that hides addresses"
+            );
+        }
+        let address = self.config.proxies.client_behind(peer, &caller.forwarded_for, caller.real_ip);
+        self.addresses.enter(address, Role::User, now).map_err(No::Crowded)?;
+        client.count_out(&mut self.addresses, now);
+        client.origin = Origin::Counted(address, Role::User);
+        Ok(())
+    }
+
+    /// Tells a client why it cannot come online.
+    fn refuse(&mut self, id: ConnId, no: No) {
+        let (status, reason, cause) = no.answer();
+        self.turn_away(id, status, reason, cause);
+    }
+
+    pub(super) fn turn_away(&mut self, id: ConnId, status: &'static str, reason: &str, cause: &'static str) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.connection.refuse(status, reason);
+            client.touch(id, &mut self.touched);
+            self.metrics.cut(cause);
+        }
+    }
+}
+
+/// Clients beyond what may be whose request head is awaited: twice as many as one turn takes in, so that a head that
+/// is sent at once is read before its client has to go.
+const RESERVE: usize = 256;

@@ -1,0 +1,71 @@
+//! What the hub has the loop do. Pure.
+
+use arrayvec::ArrayVec;
+use serde::Serialize;
+
+use super::relay::Relayed;
+use crate::protocol::{self, MessageType};
+use crate::server::ids::ConnId;
+
+/// What is to be done for one input: two things at most.
+pub type Outputs<'a> = ArrayVec<Output<'a>, 2>;
+
+/// What the loop is to do.
+#[derive(Debug, PartialEq)]
+pub enum Output<'a> {
+    /// Send this text message.
+    Send {
+        /// To this connection.
+        to: ConnId,
+        /// One envelope as JSON.
+        text: String,
+    },
+    /// Send this text message of another user. [`Hub::delivered`](super::Hub::delivered) or
+    /// [`Hub::undelivered`](super::Hub::undelivered) tells whether there was room.
+    Relay {
+        /// From this connection.
+        from: ConnId,
+        /// To this one.
+        to: ConnId,
+        /// The message.
+        message: Relayed<'a>,
+    },
+    /// Begin the close handshake.
+    Close {
+        /// Of this connection, to which nothing more is sent.
+        conn: ConnId,
+        /// The close code (RFC 6455, section 7.4).
+        code: u16,
+        /// The reason for people.
+        reason: &'static str,
+    },
+}
+
+pub(super) fn only(output: Output<'_>) -> Outputs<'_> {
+    let mut outputs = Outputs::new();
+    outputs.push(output);
+    outputs
+}
+
+pub(super) fn send(to: ConnId, kind: MessageType, payload: &impl Serialize) -> Output<'static> {
+    Output::Send { to, text: protocol::message(kind, None, Some(payload)) }
+}
+
+pub(super) fn close(conn: ConnId, code: u16, reason: &'static str) -> Output<'static> {
+    Output::Close { conn, code, reason }
+}
+
+/// The close codes of an endpoint that goes away, and of one that has seen its rules broken (RFC 6455, section 7.4.1).
+pub const GOING_AWAY: u16 = 1001;
+/// See [`GOING_AWAY`].
+pub const POLICY: u16 = 1008;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_every_message_is_handed_on_in_stays_small() {
+        assert_eq!(size_of::<Output<'_>>(), 88);
+    }
+}

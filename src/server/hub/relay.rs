@@ -1,0 +1,151 @@
+//! One text message of a client, read: what it asks for, and, where it is to be relayed, what goes on from it. Nearly
+//! every message is read the quick way ([`Plain`]); all others are serde's to judge. Pure.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use crate::protocol::{Envelope, MessageType};
+use crate::server::plain::Plain;
+
+/// What a client asks for.
+pub(super) enum Request<'a> {
+    /// A message is to go to another user.
+    Relay {
+        kind: MessageType,
+        /// To whom; it may be empty.
+        target: Cow<'a, str>,
+        /// All that stands before the sender.
+        head: Cow<'a, str>,
+        /// All that stands behind.
+        tail: Cow<'a, str>,
+    },
+    /// A session with this user, who is there already; `None` names nobody.
+    Connect { target: Option<String> },
+    /// A session that waits for its second user.
+    Create,
+    /// The second place of this session; `None` names none.
+    Join { id: Option<String> },
+    /// Nothing that there is, or nothing that a client sends.
+    Unknown,
+}
+
+/// The text is no message.
+pub(super) struct Malformed;
+
+/// A message on its way from one user to another: as it came, but for what says from whom it is.
+#[derive(Debug, PartialEq)]
+pub struct Relayed<'a> {
+    /// What it is.
+    pub kind: MessageType,
+    /// All that stands before the sender.
+    pub(super) head: Cow<'a, str>,
+    /// From whom it really is.
+    pub(super) stamp: Rc<str>,
+    /// All that stands behind.
+    pub(super) tail: Cow<'a, str>,
+}
+
+impl Relayed<'_> {
+    /// Appends the message as JSON, its payload byte for byte as it came.
+    pub fn write(&self, output: &mut Vec<u8>) {
+        output.reserve(self.head.len() + self.stamp.len() + self.tail.len());
+        for part in [&*self.head, &*self.stamp, &*self.tail] {
+            output.extend_from_slice(part.as_bytes());
+        }
+    }
+}
+
+impl<'a> Request<'a> {
+    /// Reads a text message.
+    ///
+    /// # Errors
+    /// [`Malformed`] where it is no JSON object with a type.
+    #[inline]
+    pub(super) fn read(text: &'a str) -> Result<Self, Malformed> {
+        match Plain::read(text) {
+            Some(Plain { kind, target, head, tail }) => {
+                Ok(Self::Relay { kind, target: target.into(), head: head.into(), tail: tail.into() })
+            }
+            None => Self::read_any(text),
+        }
+    }
+
+    fn read_any(text: &'a str) -> Result<Self, Malformed> {
+        let envelope = Envelope::parse(text).map_err(|_| Malformed)?;
+        let target = || envelope.target.as_ref().map_or("", |target| &target.0);
+        let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Ok(match MessageType::from_name(&envelope.kind) {
+            Some(kind) if kind.is_relayed() => {
+                let (head, tail) = (head(kind, &envelope, target()).into(), tail(&envelope).into());
+                Self::Relay { kind, target: target().to_owned().into(), head, tail }
+            }
+            Some(MessageType::SessionConnect) => Self::Connect { target: named(target()) },
+            Some(MessageType::SessionCreate) => Self::Create,
+            Some(MessageType::SessionJoin) => {
+                Self::Join { id: envelope.session_id.as_ref().and_then(|id| named(&id.0)) }
+            }
+            _ => Self::Unknown,
+        })
+    }
+}
+
+/// What stands before the sender in a message to be relayed.
+fn head(kind: MessageType, envelope: &Envelope<'_>, target: &str) -> String {
+    let session_id = envelope.session_id.as_ref().map(|id| format!(r#","sessionId":{}"#, json(&id.0)));
+    format!(r#"{{"type":"{}"{},"target":{}"#, kind.name(), session_id.unwrap_or_default(), json(target))
+}
+
+/// What stands behind it.
+fn tail(envelope: &Envelope<'_>) -> String {
+    envelope.payload.map_or("}".to_owned(), |payload| format!(r#","payload":{payload}}}"#))
+}
+
+/// A text as JSON.
+pub(super) fn json(text: &str) -> String {
+    serde_json::to_string(text).expect("texts serialize")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::super::Output;
+    use super::super::tests::{ALICE, BOB, CAROL, hub};
+    use super::*;
+    use crate::protocol::Text;
+
+    #[test]
+    fn a_relay_stamps_the_sender_and_keeps_the_payload_byte_for_byte() {
+        let relayed = |kind: &str| {
+            let sent = format!(r#"{{"payload":{{"a" : [1.0e0]}},"sender":"mallory","target":"bob","type":"{kind}"}}"#);
+            let stamped = format!(r#"{{"type":"{kind}","target":"bob","sender":"alice","payload":{{"a" : [1.0e0]}}}}"#);
+            let outputs = hub().receive(ALICE, &sent, Instant::now());
+            let [Output::Relay { from: ALICE, to: BOB, message }] = &outputs[..] else { panic!("{outputs:?}") };
+            let mut text = Vec::new();
+            message.write(&mut text);
+            assert_eq!((String::from_utf8(text).unwrap(), message.kind.name()), (stamped, kind));
+        };
+        for kind in ["key:exchange", "signal:offer", "signal:answer", "signal:ice", "session:accept", "session:decline"]
+        {
+            relayed(kind);
+        }
+    }
+
+    #[test]
+    fn a_relayed_message_is_what_serde_would_write() {
+        for name in ["bob", "böb", "b\"o\\b", "b\u{7f}ob "] {
+            let mut hub = hub();
+            hub.connect(CAROL, name, None, Instant::now()).unwrap();
+            for rest in ["", r#","sessionId":"a\nb""#, r#","payload":null"#, r#","payload":"\u0000""#] {
+                let target = serde_json::to_string(name).unwrap();
+                let sent = format!(r#"{{"type":"signal:ice","target":{target}{rest}}}"#);
+                let outputs = hub.receive(CAROL, &sent, Instant::now());
+                let [Output::Relay { message, .. }] = &outputs[..] else { panic!("{outputs:?}") };
+                let mut text = Vec::new();
+                message.write(&mut text);
+                let stamped = Envelope { sender: Some(Text::from(name)), ..Envelope::parse(&sent).unwrap() };
+                assert_eq!(String::from_utf8(text).unwrap(), serde_json::to_string(&stamped).unwrap());
+            }
+        }
+    }
+}
