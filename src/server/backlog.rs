@@ -6,7 +6,7 @@
 //! that nobody else has to be looked at.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::hub::{ByConn, ConnId};
@@ -22,8 +22,8 @@ pub struct Backlog {
     entries: ByConn<Entry>,
     /// All who hold something, the furthest behind last.
     ranks: BTreeSet<Rank>,
-    /// When to look at whom: one for each entry.
-    looks: BinaryHeap<Reverse<(Instant, ConnId)>>,
+    /// When to look at whom: one for each entry. A heap would be one piece of memory, which pauses everybody when it is moved.
+    looks: BTreeSet<(Instant, ConnId)>,
 }
 
 /// What is found when a client is looked at.
@@ -61,7 +61,7 @@ struct Rank {
 impl Backlog {
     /// Nobody holds anything yet.
     pub fn new(budget: usize, pace: Pace) -> Self {
-        let (entries, ranks, looks) = (ByConn::default(), BTreeSet::new(), BinaryHeap::new());
+        let (entries, ranks, looks) = (ByConn::default(), BTreeSet::new(), BTreeSet::new());
         Self { pace, budget, total: 0, entries, ranks, looks }
     }
 
@@ -72,7 +72,7 @@ impl Backlog {
             None => {
                 let new = Entry { unfinished: 0, unsent: 0, since: now, sends_since: now, received: 0, taken: now };
                 self.entries.insert(conn, new);
-                self.looks.push(Reverse((now + self.pace.time, conn)));
+                self.looks.insert((now + self.pace.time, conn));
                 let Some(entry) = self.entries.get_mut(&conn) else { return };
                 entry
             }
@@ -126,8 +126,9 @@ impl Backlog {
 
     /// Looks at the next client whose time has come at `now`, and says what it has found. `None` once there is none.
     pub fn look(&mut self, now: Instant) -> Option<(ConnId, Option<Finding>)> {
-        let Reverse((_, conn)) = *self.looks.peek().filter(|Reverse((due, _))| *due <= now)?;
-        self.looks.pop();
+        let first = self.looks.first().filter(|(due, _)| *due <= now).copied()?;
+        self.looks.remove(&first);
+        let (_, conn) = first;
         // One that is gone.
         let Some(entry) = self.entries.get_mut(&conn) else { return Some((conn, None)) };
         if entry.held() == 0 {
@@ -146,13 +147,13 @@ impl Backlog {
         }
         let dues = [has_to(entry.unsent > 0, entry.taken), has_to(entry.unfinished > 0, entry.sends_since)];
         let next = dues.into_iter().flatten().min().unwrap_or(now + self.pace.time);
-        self.looks.push(Reverse((next, conn)));
+        self.looks.insert((next, conn));
         Some((conn, None))
     }
 
     /// When the next [`look`](Self::look) has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.looks.peek().map(|Reverse((due, _))| *due)
+        self.looks.first().map(|(due, _)| *due)
     }
 
     /// How many bytes are held in all.

@@ -158,7 +158,7 @@ impl fmt::Display for JoinError {
 }
 
 /// Sessions that one tick ends: less than a millisecond of work.
-const ENDS_PER_TICK: usize = 256;
+const ENDS_PER_TICK: usize = 128;
 
 #[cfg(test)]
 mod tests {
