@@ -13,6 +13,9 @@ use super::subject::{Subject, cpu, on_core, resident};
 
 const SOON: Duration = Duration::from_secs(20);
 
+/// So many calls of one peer go out at once; beyond that they are spread, so as to stay below what a server takes.
+const CALLS_OF_ONE: usize = 40;
+
 /// The echo bot, ended with its scope.
 struct Bot(Child);
 
@@ -70,13 +73,16 @@ fn open(peer: &Peer, events: &mut Events) {
 pub fn chats(report: &mut Report, is_quick: bool) {
     let subject = Subject::server("lowkey-server", &[("RATE_LIMITS", "off")]);
     let bot = Bot::start(&subject);
-    let (peer, mut events) = online(&subject, "alice");
+    let (mut peer, mut events) = online(&subject, "alice");
     open(&peer, &mut events);
     let count = if is_quick { 20 } else { 100 };
     let mut times = Vec::new();
-    for _ in 0..count {
+    for number in 1..=count {
         peer.leave("echo");
         wait(&mut events, |event| matches!(event, Event::Closed { .. }));
+        if number % CALLS_OF_ONE == 0 {
+            (peer, events) = online(&subject, &format!("alice-{number}"));
+        }
         let started = Instant::now();
         open(&peer, &mut events);
         times.push(started.elapsed().as_secs_f64() * 1e3);
