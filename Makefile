@@ -18,7 +18,7 @@ help: ## show this
 	@echo 'Targets:'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1#\2/p' $(MAKEFILE_LIST) | column -t -s '#' 2>/dev/null || grep '##' $(MAKEFILE_LIST)
 	@echo 'Settings come from the environment, as in PORT=9000 make run-server; chat and bot take options too,'
-	@echo "as in make chat ARGS='--name alice'. README.md tells them all."
+	@echo "as in make chat ARGS='--name alice'. --help and deploy/README.md tell them all."
 
 build: build-server ## build the three programs for use, in target/release and target/server
 	$(CARGO) build --profile $(PROFILE) --locked --bin lowkey --bin lowkey-bot

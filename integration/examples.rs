@@ -25,6 +25,26 @@ fn the_greeter_takes_a_call_and_says_welcome() {
 }
 
 #[test]
+fn a_reminder_on_tokio_waits_for_several_people_at_once() {
+    let server = Server::start();
+    let _reminder = example("reminder", &[&server.url()]);
+    let mut alice = server.peer("alice");
+    world::until("the reminder is online", || {
+        alice.peer.request("reminder");
+        alice.find("an answer", |event| match event {
+            Event::Open { .. } => Some(Some(())),
+            Event::Closed { reason: CloseReason::NotOnline, .. } => Some(None),
+            _ => None,
+        })
+    });
+    for text in ["hello", "1 the second", "0 the first"] {
+        alice.peer.send("reminder", text);
+    }
+    let texts = [0; 3].map(|_| alice.message().1);
+    assert_eq!(texts, ["write how many seconds, and what of: 30 call the dentist", "the first", "the second"]);
+}
+
+#[test]
 fn a_peer_lives_in_the_event_loop_of_somebody_else() {
     let server = Server::start();
     let _bot = server.bot();

@@ -316,16 +316,16 @@ fn relay_only_without_any_relay_is_refused_at_the_start() {
 }
 
 #[test]
-fn the_readme_and_the_help_tell_every_setting_and_every_bound() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+fn the_guide_and_the_help_tell_every_setting_and_every_bound() {
+    let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/README.md")).unwrap();
     let help = String::from_utf8(run("lowkey-server", &["--help"], &[]).stdout).unwrap();
     for (name, meaning, default) in lowkey::server::config::VARIABLES {
-        assert!(readme.contains(&format!("| `{name}` | {meaning} | {default} |")), "{name}");
+        assert!(guide.contains(&format!("| `{name}` | {meaning} | {default} |")), "{name}");
         assert!(help.contains(&format!("{meaning} [default: {default}]")), "{name}");
     }
     for (what, limit, variable, beyond) in lowkey::server::limits::TABLE {
         let variable = if variable.is_empty() { String::new() } else { format!("`{variable}`") };
-        assert!(readme.contains(&format!("| {what} | {limit} | {variable} | {beyond} |")), "{what}");
+        assert!(guide.contains(&format!("| {what} | {limit} | {variable} | {beyond} |")), "{what}");
         assert!(help.contains(what), "{what}");
     }
 }

@@ -1,19 +1,76 @@
-//! What the papers say of tests and examples is true: each that they name is there; and so is what code cites of them.
+//! What the papers say is true: each file, test, link, flag and variable that they name is there, pieces of Rust stand in examples
+//! that are tried, and so is what code cites of them.
 
+use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::world::path as program;
+
+/// All papers.
+const PAPERS: [&str; 8] = [
+    "README.md",
+    "bot/README.md",
+    "deploy/README.md",
+    "integration/README.md",
+    "integration/bench/README.md",
+    "src/README.md",
+    "src/chat/README.md",
+    "src/protocol/README.md",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(paper: &str) -> String {
+    fs::read_to_string(root().join(paper)).unwrap_or_else(|error| panic!("{paper}: {error}"))
+}
+
+/// All files of Rust in these folders and below.
+fn rust_files(folders: &[&str]) -> Vec<PathBuf> {
+    let mut folders: Vec<_> = folders.iter().map(|folder| root().join(folder)).collect();
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
+
+/// A paper's prose: without its blocks of code.
+fn prose(text: &str) -> String {
+    text.split("\n```").step_by(2).collect()
+}
+
+/// What stands in backticks.
+fn spans(prose: &str) -> impl Iterator<Item = &str> {
+    prose.lines().flat_map(|line| line.split('`').skip(1).step_by(2))
+}
 
 #[test]
-fn every_test_that_the_readme_names_is_there() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let readme = fs::read_to_string(root.join("README.md")).unwrap();
-    let section =
-        readme.split("\n## ").find(|section| section.starts_with("What the server can and cannot do")).unwrap();
+fn the_first_paper_is_read_in_one_sitting() {
+    let lines = read("README.md").lines().count();
+    assert!(lines <= 200, "README.md has {lines} lines");
+}
+
+#[test]
+fn every_test_that_a_paper_names_is_there() {
+    let files = rust_files(&["integration"]);
+    let text = prose(&read("integration/README.md"));
     let mut named = 0;
     // A name stands in backticks: `module::test`, or `module::` for all of them.
-    for (module, test) in section.split('`').skip(1).step_by(2).filter_map(|code| code.split_once("::")) {
-        let source = fs::read_to_string(root.join(format!("integration/{module}.rs")));
-        let source = source.unwrap_or_else(|error| panic!("{module}::{test}: {error}"));
+    let names = spans(&text).filter_map(|code| code.split_once("::"));
+    for (module, test) in names.filter(|(module, _)| module.chars().all(|c| c.is_ascii_lowercase() || c == '_')) {
+        let file = files.iter().find(|file| file.file_stem().is_some_and(|stem| stem == module));
+        let source = fs::read_to_string(file.unwrap_or_else(|| panic!("{module}::{test}: no such file"))).unwrap();
         // A test may stand in a module of the file, and have further attributes.
         let test = test.rsplit("::").next().unwrap();
         let start = if test.is_empty() { "fn ".to_owned() } else { format!("fn {test}(") };
@@ -21,45 +78,125 @@ fn every_test_that_the_readme_names_is_there() {
         let is_there = after.any(|after| {
             after.lines().map(str::trim).find(|line| line.starts_with("fn ")).unwrap_or_default().starts_with(&start)
         });
-        assert!(is_there, "integration/{module}.rs has no test {test}");
+        assert!(is_there, "{module}.rs has no test {test}");
         named += 1;
     }
-    assert!(named > 20, "only {named} tests are named");
+    assert!(named > 40, "only {named} tests are named");
 }
 
 #[test]
-fn the_bot_in_the_readme_is_the_greeter_which_is_tried() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let readme = fs::read_to_string(root.join("README.md")).unwrap();
-    let greeter = fs::read_to_string(root.join("bot/examples/greeter.rs")).unwrap();
-    let bots: Vec<&str> = readme.split("```rust\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
-    assert_eq!(bots.len(), 1, "every piece of Rust in the README is tried");
-    let code: String = bots[0].lines().map(|line| format!("    {line}\n")).collect();
-    assert!(greeter.contains(&code), "not in greeter.rs:\n{code}");
-}
-
-/// All files of Rust in these folders and below.
-fn rust_files(folders: &[&str]) -> Vec<String> {
-    let mut folders: Vec<_> = folders.iter().map(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).collect();
-    let mut texts = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                texts.push(fs::read_to_string(path).unwrap());
+fn every_file_that_a_paper_names_is_there() {
+    let mut named = 0;
+    for paper in PAPERS {
+        let folder = root().join(paper).parent().unwrap().to_owned();
+        let text = prose(&read(paper));
+        for span in spans(&text) {
+            let is_path = span.chars().all(|c| c.is_ascii_alphanumeric() || "./_-".contains(c));
+            let has_kind = [".rs", ".md", ".sh", ".py", ".js", ".json", ".yml", ".service"];
+            // In the paper of the house, `chat/screen` is src/chat/screen.rs, or what a folder of that name holds.
+            let is_room = paper == "src/README.md" && span.contains('/') && !span.starts_with(['/', '.']);
+            if is_path && (has_kind.iter().any(|kind| span.ends_with(kind)) || is_room) {
+                let places = [root().to_owned(), folder.clone(), root().join("src"), root().join("integration")];
+                let is_there =
+                    places.iter().any(|place| place.join(span).exists() || place.join(format!("{span}.rs")).exists());
+                assert!(is_there, "{paper} names {span}, which is not there");
+                named += 1;
             }
         }
     }
-    texts
+    assert!(named > 20, "only {named} files are named");
+}
+
+/// What a heading is called in a link, as code forges make it.
+fn anchor(heading: &str) -> String {
+    let letters = heading.to_lowercase();
+    letters
+        .chars()
+        .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
+}
+
+#[test]
+fn every_link_of_a_paper_leads_somewhere() {
+    let mut led = 0;
+    for paper in PAPERS {
+        let text = prose(&read(paper));
+        for link in text.split("](").skip(1).map(|after| after.split(')').next().unwrap()) {
+            if link.starts_with("http") {
+                continue;
+            }
+            let (file, part) = link.split_once('#').unwrap_or((link, ""));
+            let target =
+                if file.is_empty() { root().join(paper) } else { root().join(paper).parent().unwrap().join(file) };
+            assert!(target.exists(), "{paper} links to {link}, which is not there");
+            if !part.is_empty() {
+                let there = fs::read_to_string(target).unwrap();
+                let mut headings = there.lines().filter(|line| line.starts_with('#'));
+                let is_there = headings.any(|line| anchor(line.trim_start_matches('#').trim()) == part);
+                assert!(is_there, "{paper} links to {link}, where there is no such heading");
+            }
+            led += 1;
+        }
+    }
+    assert!(led > 30, "only {led} links");
+}
+
+#[test]
+fn every_flag_and_variable_that_a_paper_names_is_there() {
+    let help = |name: &str, arguments: &[&str]| {
+        String::from_utf8(Command::new(program(name)).args(arguments).output().unwrap().stdout).unwrap()
+    };
+    let all = [
+        help("lowkey", &["--help"]),
+        help("lowkey", &["send", "--help"]),
+        help("lowkey", &["listen", "--help"]),
+        help("lowkey-server", &["--help"]),
+    ]
+    .concat();
+    let known: Vec<&str> = all.split(|c: char| !c.is_ascii_alphanumeric() && !"-_".contains(c)).collect();
+    let mut named = 0;
+    for paper in ["README.md", "src/chat/README.md", "deploy/README.md"] {
+        for span in spans(&prose(&read(paper))) {
+            let word = span.split([' ', '=', '[']).next().unwrap();
+            let is_flag = word.starts_with("--") && word.len() > 2;
+            let is_variable = word.starts_with("LOWKEY_");
+            if is_flag || is_variable {
+                assert!(known.contains(&word), "{paper} names {word}, which is none");
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 30, "only {named} are named");
+}
+
+#[test]
+fn every_piece_of_rust_in_a_paper_stands_in_an_example_which_is_tried() {
+    let examples: HashMap<String, String> = rust_files(&["bot/examples"])
+        .into_iter()
+        .map(|file| (file.file_stem().unwrap().to_str().unwrap().to_owned(), fs::read_to_string(file).unwrap()))
+        .collect();
+    let tests = read("integration/examples.rs");
+    let mut pieces = 0;
+    for paper in PAPERS {
+        let text = read(paper);
+        for block in text.split("```rust\n").skip(1).map(|block| block.split("```").next().unwrap()) {
+            let code: String = block.lines().map(|line| format!("    {line}\n")).collect();
+            let example = examples.iter().find(|(_, example)| example.contains(&code));
+            let (name, _) = example.unwrap_or_else(|| panic!("{paper}: in no example:\n{code}"));
+            assert!(tests.contains(&format!("example(\"{name}\"")), "{name} is not tried");
+            pieces += 1;
+        }
+    }
+    assert_eq!(pieces, 2);
 }
 
 #[test]
 fn what_comments_cite_of_the_protocol_stands_there() {
-    let protocol = include_str!("../src/protocol/README.md");
+    let protocol = read("src/protocol/README.md");
     let mut cited = 0;
-    for text in rust_files(&["src", "bot", "integration"]) {
+    for file in rust_files(&["src", "bot", "integration"]) {
+        let text = fs::read_to_string(&file).unwrap();
         // "protocol 1.3", and the numbers that follow it: "protocol 1.3, 2.1 and 2.3".
         for citation in text.split("protocol ").skip(1) {
             let words =
@@ -67,7 +204,8 @@ fn what_comments_cite_of_the_protocol_stands_there() {
             let is_number = |word: &&str| word.starts_with(|first: char| first.is_ascii_digit()) && word.contains('.');
             for number in words.take_while(|word| *word == "and" || is_number(word)).filter(is_number) {
                 let number = number.trim_end_matches('.');
-                assert!(protocol.contains(&format!("\n### {number} ")), "the protocol has no {number}");
+                let is_there = protocol.contains(&format!("\n### {number} "));
+                assert!(is_there, "{} cites protocol {number}, which is not there", file.display());
                 cited += 1;
             }
         }

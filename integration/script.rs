@@ -1,4 +1,4 @@
-//! `lowkey` driven by other programs: its options for that, JSON, exit codes, and the bots of the README as they are printed.
+//! `lowkey` driven by other programs: its options for that, JSON, exit codes, and the bots of bot/README.md as they are printed.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -239,10 +239,10 @@ fn notify_runs_a_command_with_what_has_come() {
     }
 }
 
-/// A bot of the README, by the first line of its code, as a program that runs at `server`.
+/// A bot of bot/README.md, by the first line of its code, as a program that runs at `server`.
 fn bot(server: &Server, folder: &Folder, first_line: &str) -> (std::process::Child, Lines) {
-    let readme = include_str!("../README.md");
-    let start = readme.find(&format!("\n{first_line}\n")).expect("the bot is in the README") + 1;
+    let readme = include_str!("../bot/README.md");
+    let start = readme.find(&format!("\n{first_line}\n")).expect("the bot is in the paper") + 1;
     let code = &readme[start..start + readme[start..].find("```").unwrap()];
     assert!(code.lines().count() <= 12);
     let file = folder.0.join("bot");

@@ -109,28 +109,29 @@ fn a_flag_goes_before_the_environment_that_before_the_file_and_that_before_the_d
 }
 
 #[test]
-fn every_setting_is_named_alike_everywhere_and_stands_in_the_readme() {
-    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+fn every_setting_is_named_alike_everywhere_and_stands_in_the_help() {
+    let help = printed("lowkey", &["--help"], &[]);
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
     let every = every_setting();
-    let mut missing = Vec::new();
     for setting in settings(&every) {
         let key = setting.get_id().as_str();
         assert_eq!(setting.get_long().unwrap(), key.replace('_', "-"));
         assert_eq!(config::variable(setting), format!("LOWKEY_{}", key.to_uppercase()));
-        let flag = setting.to_string().replace(['<', '>'], "");
-        let in_file = if config::is_in_file(setting) { format!("`{key}`") } else { String::new() };
-        let default =
-            setting.get_default_values().first().map_or(String::new(), |value| format!("`{}`", value.display()));
-        let possible = setting.get_possible_values();
-        let mut meaning = setting.get_help().unwrap().to_string();
-        if !setting.is_hide_possible_values_set() && !possible.is_empty() {
-            let names: Vec<&str> = possible.iter().map(|value| value.get_name()).collect();
-            meaning += &format!(": {}", names.join(", "));
+        // Its flag, its meaning, its values, its variable, its default: in this order, with no other setting's in between.
+        let meaning = format!("{setting} {}", setting.get_help().unwrap());
+        let (_, rest) = help.split_once(&meaning).unwrap_or_else(|| panic!("--help lacks {meaning}"));
+        let (values, rest) = rest.split_once(&format!("[env: {}", config::variable(setting))).unwrap();
+        assert!(!values.contains("[env: "), "{key}");
+        if !setting.is_hide_possible_values_set() {
+            for value in setting.get_possible_values() {
+                assert!(values.contains(&format!("- {}:", value.get_name())), "{key}: {}", value.get_name());
+            }
         }
-        let row = format!("| `{flag}` | `{}` | {in_file} | {default} | {meaning} |", config::variable(setting));
-        missing.extend((!readme.contains(&row)).then_some(row));
+        if let Some(default) = setting.get_default_values().first() {
+            let rest = rest.trim_start_matches(['=', ']', ' ']);
+            assert!(rest.starts_with(&format!("[default: {}]", default.display())), "{key}: {rest}");
+        }
     }
-    assert!(missing.is_empty(), "README.md lacks these rows:\n{}", missing.join("\n"));
     for program in ["lowkey", "lowkey-bot"] {
         let home = Folder::new("every-setting");
         let listed = printed(program, &["config"], &[("HOME", home.path())]);

@@ -3,6 +3,8 @@
 //!
 //! One thread reads lines, one waits for the peer's events, one for signals; all send to one channel, and the main thread
 //! serves it. On a terminal a fourth thread reads the keyboard for the one that edits lines.
+//!
+#![doc = include_str!("chat/README.md")]
 
 mod callee;
 mod client;

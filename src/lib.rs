@@ -3,7 +3,10 @@
 //! A tiny server introduces two users to each other and relays their session keys and WebRTC signaling. Then the two
 //! talk directly over a WebRTC data channel, each message sealed with NaCl box.
 //!
-//! # The house
+//! A program of one's own begins with [`peer`]. Who wants to work on Lowkey itself finds the map here, and below it how things go
+//! through the house.
+//!
+//! # The map
 //!
 //! Two libraries share one page of wire types; the terminal client stands on one of them.
 //!
@@ -37,7 +40,8 @@
 //!
 //! `server`, `peer` and `chat` (the programs `lowkey` and `lowkey-bot`); all are on by default. A program that wants to
 //! chat takes `peer` alone, and the server is built without a single crate that only a peer needs.
-
+//!
+#![doc = include_str!("README.md")]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

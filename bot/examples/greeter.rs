@@ -11,12 +11,12 @@ use lowkey::peer::{Event, Peer};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let server = env::args().nth(1).unwrap_or_else(|| "ws://localhost:8080".to_owned());
-    let (peer, events) = Peer::connect(&server, "greeter")?;
+    let (me, events) = Peer::connect(&server, "greeter")?;
     for event in events {
         match event {
-            Event::Request { peer: caller } => peer.accept(&caller),
-            Event::Open { peer: caller } => {
-                peer.send(&caller, "welcome");
+            Event::Request { peer } => me.accept(&peer),
+            Event::Open { peer } => {
+                me.send(&peer, "welcome");
             }
             Event::Offline { reason, retry_in: None } => return Err(reason.into()),
             _ => {}

@@ -1,7 +1,7 @@
 //! What is told, as JSON for programs: one object a line; and commands from them. Pure.
 //!
-//! Each object has `v`, the version of this format, `event`, its name, and `time`, when it was told (RFC 3339). The README has
-//! them all, field by field. Fields may be added in the same version; what is there keeps its meaning.
+//! Each object has `v`, the version of this format, `event`, its name, and `time`, when it was told (RFC 3339). The paper beside
+//! this file has them all, field by field. Fields may be added in the same version; what is there keeps its meaning.
 
 mod command;
 
@@ -277,9 +277,9 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_has_every_event_with_its_fields() {
-        let readme = include_str!("../../README.md");
-        let table = readme.split_once("| event | fields | it means |\n").unwrap().1;
+    fn the_paper_has_every_event_with_its_fields() {
+        let paper = include_str!("README.md");
+        let table = paper.split_once("| event | fields | it means |\n").unwrap().1;
         let rows: Vec<&str> = table.lines().skip(1).take_while(|line| line.starts_with('|')).collect();
         let reports = reports();
         assert_eq!(rows.len(), reports.len());
@@ -296,16 +296,16 @@ mod tests {
     }
 
     #[test]
-    fn every_command_of_the_readme_is_one() {
-        let readme = include_str!("../../README.md");
-        let table = readme.split_once("| command | |\n").unwrap().1;
+    fn every_command_of_the_paper_is_one() {
+        let paper = include_str!("README.md");
+        let table = paper.split_once("| command | |\n").unwrap().1;
         let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
         let mut names = Vec::new();
         for code in rows.flat_map(|row| row.split('`')).filter(|code| code.starts_with('{')) {
             assert!(!matches!(command(code), Command::Mistake(_)), "{code}");
             names.push(serde_json::from_str::<Value>(code).unwrap()["command"].as_str().unwrap().to_owned());
         }
-        // And every command is in the README: the error for an unknown one lists those that there are.
+        // And every command is in the paper: the error for an unknown one lists those that there are.
         let error = serde_json::from_str::<Command>(r#"{"command":"?"}"#).unwrap_err().to_string();
         let known: Vec<&str> = error.split('`').skip(3).step_by(2).collect();
         assert_eq!(known.len(), 23, "{error}");
