@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::{Arg, Parser};
-use lowkey::options::{self, PeerOptions, Start};
+use lowkey::options::{self, PeerOptions, Start, advice};
 use lowkey::peer::{CloseReason, Event, Peer};
 use lowkey::signals::{end_row, wanted};
 use lowkey::stderr::say;
@@ -46,8 +46,8 @@ fn run(Start { options, profile, token_home, .. }: &Start<Options>) -> Result<()
     let server = &options.peer.server;
     let mut settings = options.peer.settings(name, server, token_home, profile.as_ref().map_err(String::as_str))?;
     settings.max_requests = MAX_REQUESTS;
-    let (peer, events) = Peer::connect_with(server.clone(), name, settings).map_err(|error| error.to_string())?;
-    let stopper = peer.clone();
+    let (me, events) = Peer::connect_with(server.clone(), name, settings).map_err(|error| advice::on_start(&error))?;
+    let stopper = me.clone();
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
             end_row(signal);
@@ -56,25 +56,22 @@ fn run(Start { options, profile, token_home, .. }: &Start<Options>) -> Result<()
     });
     for event in events {
         match event {
-            Event::Request { peer: caller } => peer.accept(&caller),
+            Event::Request { peer, .. } => me.accept(&peer),
             // It talks to everybody, so it does not mind who had the name before.
-            Event::Identified { peer: caller, .. } => peer.trust(&caller, None),
-            Event::Message { peer: caller, text } => {
-                peer.send(&caller, &text);
+            Event::Identified { peer, .. } => me.trust(&peer, None),
+            Event::Message { peer, text } => {
+                me.send(&peer, &text);
             }
-            Event::Closed {
-                peer: caller,
-                reason: reason @ (CloseReason::RulesBroken { .. } | CloseReason::Crashed),
-            } => {
-                say(format!("lowkey-bot: no chat with {}: {reason}", caller.escape_debug()));
+            Event::Closed { peer, reason: reason @ (CloseReason::RulesBroken { .. } | CloseReason::Crashed) } => {
+                say(format!("lowkey-bot: no chat with {}: {reason}", peer.escape_debug()));
             }
             Event::Online => say(format!("lowkey-bot: online as {name} at {}", options.peer.server)),
             Event::Offline { reason, retry_in: Some(_) } => {
-                say(format!("lowkey-bot: no server ({reason}); trying again"))
+                say(format!("lowkey-bot: no server ({}); trying again", advice::on_loss(&reason)))
             }
             Event::Offline { reason, retry_in: None } => {
-                peer.shutdown();
-                return Err(reason);
+                me.shutdown();
+                return Err(advice::on_loss(&reason));
             }
             _ => {}
         }

@@ -15,7 +15,7 @@ fn closed(peer: &str, reason: CloseReason) -> Event {
 fn pair(server: &Server) -> (User, User) {
     let mut alice = server.peer("alice");
     let mut bob = server.peer("bob");
-    alice.peer.request("bob");
+    alice.peer.call("bob");
     bob.answer("alice");
     alice.wait(&Event::Open { peer: "bob".to_owned() });
     (alice, bob)
@@ -30,7 +30,7 @@ fn says(from: &User, name: &str, to: &mut User, text: &str, sender: &str) {
 fn a_call_tells_each_step_and_texts_go_both_ways() {
     let server = Server::start();
     let (mut alice, mut bob) = (server.peer("alice"), server.peer("bob"));
-    alice.peer.request("bob");
+    alice.peer.call("bob");
     bob.expect(&Event::Request { peer: "alice".to_owned() });
     bob.peer.accept("alice");
     for (user, other) in [(&mut alice, "bob"), (&mut bob, "alice")] {
@@ -161,7 +161,7 @@ fn format_v2_may_be_chosen_from_the_start_toward_an_old_app() {
     settings.text_format = TextFormat::V2;
     let mut alice = User::online(&server.url(), "alice", settings);
     let caller = alice.peer.clone();
-    let mut app = OldApp::answer(&server, "flutter", || caller.request("flutter"));
+    let mut app = OldApp::answer(&server, "flutter", || caller.call("flutter"));
     alice.wait(&Event::Open { peer: "flutter".to_owned() });
     alice.peer.send("flutter", "in v2");
     assert_eq!(app.text_v2(), "in v2");
@@ -174,8 +174,8 @@ fn both_may_call_at_once() {
     let server = Server::start();
     for round in 0..10 {
         let (mut alice, mut bob) = (server.peer("alice"), server.peer("bob"));
-        alice.peer.request("bob");
-        bob.peer.request("alice");
+        alice.peer.call("bob");
+        bob.peer.call("alice");
         // Whoever's call came first there may be asked, as after any call.
         let open = |user: &mut User, other: &str| {
             let peer = user.peer.clone();
@@ -200,18 +200,18 @@ fn both_may_call_at_once() {
 fn a_call_is_declined_not_answered_or_to_nobody() {
     let server = Server::start();
     let (mut alice, mut bob) = (server.peer("alice"), server.peer("bob"));
-    alice.peer.request("bob");
+    alice.peer.call("bob");
     bob.expect(&Event::Request { peer: "alice".to_owned() });
     bob.peer.decline("alice");
     alice.expect(&closed("bob", CloseReason::Declined));
-    alice.peer.request("bob");
+    alice.peer.call("bob");
     bob.expect(&Event::Request { peer: "alice".to_owned() });
     alice.peer.leave("bob");
     bob.expect(&Event::RequestEnded { peer: "alice".to_owned() });
     alice.expect(&closed("bob", CloseReason::Left));
-    alice.peer.request("nobody");
+    alice.peer.call("nobody");
     alice.expect(&closed("nobody", CloseReason::NotOnline));
-    alice.peer.request("alice");
+    alice.peer.call("alice");
     alice.expect(&closed("alice", CloseReason::Oneself));
 }
 
@@ -244,7 +244,7 @@ fn three_requests_wait_and_a_fourth_is_dropped() {
     for number in 0..3 {
         bob.expect(&Event::Request { peer: format!("caller{number}") });
     }
-    bob.peer.request("nobody");
+    bob.peer.call("nobody");
     bob.expect(&closed("nobody", CloseReason::NotOnline));
 }
 
@@ -255,7 +255,7 @@ fn many_chats_go_on_at_once() {
     let mut others: Vec<(String, User)> =
         (0..5).map(|number| (format!("peer{number}"), server.peer(&format!("peer{number}")))).collect();
     for (name, user) in &mut others {
-        user.peer.request("hub");
+        user.peer.call("hub");
         hub.answer(name);
         user.wait(&Event::Open { peer: "hub".to_owned() });
     }
@@ -289,14 +289,14 @@ fn a_chat_outlives_the_server_and_the_server_is_found_again() {
         user.find("offline", |event| matches!(event, Event::Offline { retry_in: Some(_), .. }).then_some(()));
     }
     says(&alice, "bob", &mut bob, "without a server", "alice");
-    alice.peer.request("carol");
+    alice.peer.call("carol");
     alice.expect(&closed("carol", CloseReason::ServerLost));
     let server = Server::start_with(&[("PORT", &port)]);
     alice.wait(&Event::Online);
     bob.wait(&Event::Online);
     says(&bob, "alice", &mut alice, "with a server", "bob");
     let mut carol = server.peer("carol");
-    alice.peer.request("carol");
+    alice.peer.call("carol");
     carol.answer("alice");
 }
 
@@ -322,7 +322,7 @@ fn a_call_of_a_program_that_was_started_anew_carries_the_chat_on() {
     alice.find("the text", |event| matches!(event, Event::Message { .. }).then_some(()));
     // Alice's program is started anew while bob still believes in the old chat.
     let mut again = server.peer("alice");
-    again.peer.request("bob");
+    again.peer.call("bob");
     // Bob sees no loss yet, so he is asked.
     bob.expect(&Event::Request { peer: "alice".to_owned() });
     bob.peer.accept("alice");

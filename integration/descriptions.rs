@@ -107,7 +107,7 @@ fn answers_of_others_open_a_chat() {
         let name = format!("app{number}");
         let mut app = OldApp::online(&server, &name);
         app.rewrite = Box::new(rewrite);
-        alice.peer.request(&name);
+        alice.peer.call(&name);
         app.take_call();
         alice.wait(&Event::Open { peer: name.clone() });
         app.send("hello");
@@ -135,7 +135,7 @@ fn what_cannot_be_answered_is_declined_at_once_and_both_users_are_told() {
                 app.await_key();
                 app.offer();
             } else {
-                alice.peer.request(&name);
+                alice.peer.call(&name);
                 app.be_called();
                 app.send_key();
                 app.await_key();
@@ -156,7 +156,7 @@ fn who_is_not_understood_is_told_so() {
     let server = Server::start();
     let mut alice = server.peer("alice");
     let mut app = OldApp::online(&server, "app");
-    alice.peer.request("app");
+    alice.peer.call("app");
     app.be_called();
     app.send_key();
     app.await_key();
@@ -177,7 +177,7 @@ fn what_we_promise_to_take_is_taken_whatever_the_other_side_takes() {
     for (name, rewrite) in sizes {
         let mut app = OldApp::online(&server, name);
         app.rewrite = Box::new(rewrite);
-        alice.peer.request(name);
+        alice.peer.call(name);
         app.take_call();
         alice.wait(&Event::Open { peer: name.to_owned() });
         // Sealed, these are 65,540 bytes and as many as we take.

@@ -208,7 +208,7 @@ fn an_unsealed_signal_in_a_sealed_call_has_no_effect() {
 
 #[test]
 fn who_is_named_by_a_link_takes_the_place_of_somebody_else_at_any_time() {
-    let bob = Known { identity: KeyPair::generate().public(), is_verified: true, since: "2026-11-23".to_owned() };
+    let bob = Known { identity: KeyPair::generate().public(), is_verified: true };
     let trust = Input::Trust { peer: "bob".to_owned(), known: Some(bob.clone()) };
     // In the middle of a chat.
     let mut world = World::new();

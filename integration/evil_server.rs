@@ -255,7 +255,7 @@ impl World {
         let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| user(&server.url(), name, identity(name)));
         let mut world = Self { server, alice, bob, carol };
         for (friend, name) in [(&mut world.alice, "alice"), (&mut world.bob, "bob")] {
-            world.carol.peer.request(name);
+            world.carol.peer.call(name);
             friend.answer("carol");
             world.carol.wait(&Event::Open { peer: name.to_owned() });
         }
@@ -272,7 +272,7 @@ impl World {
 
     /// Alice calls bob, who takes it: what comes of it for each.
     pub fn call(&mut self) -> [Outcome; 2] {
-        self.alice.peer.request("bob");
+        self.alice.peer.call("bob");
         self.answer()
     }
 
@@ -329,7 +329,7 @@ pub fn user(url: &str, name: &str, identity: KeyPair) -> User {
 
 /// Somebody who was seen before.
 pub fn known(identity: PublicKey, is_verified: bool) -> Known {
-    Known { identity, is_verified, since: "2026-11-23".to_owned() }
+    Known { identity, is_verified }
 }
 
 /// How long a call may take that comes to nothing: half a minute for two peers that do not find each other, and the beginning.

@@ -14,7 +14,7 @@ fn the_greeter_takes_a_call_and_says_welcome() {
     // It says nothing of itself, so it is called until it is there.
     let mut alice = server.peer("alice");
     world::until("the greeter is online", || {
-        alice.peer.request("greeter");
+        alice.peer.call("greeter");
         alice.find("an answer", |event| match event {
             Event::Open { .. } => Some(Some(())),
             Event::Closed { reason: CloseReason::NotOnline, .. } => Some(None),

@@ -44,6 +44,7 @@ const IO: &[&str] = &[
     "peer/rtc/turn/stream.rs",
     "peer/rtc/turn/tunnel.rs",
     "peer/signaling.rs",
+    "peer/signaling/handshake.rs",
     "peer/tls.rs",
     "profile.rs",
     "profile/files.rs",

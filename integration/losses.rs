@@ -18,7 +18,7 @@ const OPEN_TIME: Duration = Duration::from_secs(3);
 fn call(hop: &Hop) -> Duration {
     let [mut alice, mut bob] = NAMES.map(|name| User::online(&hop.server.url(), name, Settings::default()));
     let begin = Instant::now();
-    alice.peer.request("bob");
+    alice.peer.call("bob");
     bob.answer("alice");
     alice.wait(&Event::Open { peer: "bob".to_owned() });
     let took = begin.elapsed();
@@ -33,7 +33,7 @@ fn call(hop: &Hop) -> Duration {
 fn who_finds_a_way_and_no_connection_on_it_is_told_so() {
     let hop = Hop::new(Duration::ZERO, |_, datagram| !is_handshake(datagram));
     let [alice, mut bob] = NAMES.map(|name| User::online(&hop.server.url(), name, Settings::default()));
-    alice.peer.request("bob");
+    alice.peer.call("bob");
     bob.wait(&Event::Request { peer: "alice".to_owned() });
     bob.peer.accept("alice");
     for (mut user, peer) in [(alice, "bob"), (bob, "alice")] {

@@ -72,7 +72,7 @@ impl WithApp {
     fn new(world: &mut World) -> Self {
         let app = take_call(&world.server);
         let alice = world.alice.peer.clone();
-        let call = || alice.request("flutter");
+        let call = || alice.call("flutter");
         let middle = Middle::between(&world.server, ["alice", "flutter"], call, || {}, |_| {});
         world.alice.wait(&Event::Open { peer: "flutter".to_owned() });
         Self { middle, app: app.join().unwrap() }
@@ -214,7 +214,7 @@ fn data_channels_that_end_in_the_middle_open_no_chat_though_all_keys_are_true() 
         let mut middle = Middle::between(
             &world.server,
             ["alice", "bob"],
-            || alice.request("bob"),
+            || alice.call("bob"),
             || {
                 world.bob.wait(&Event::Request { peer: "alice".to_owned() });
                 world.bob.peer.accept("alice");
@@ -248,7 +248,7 @@ impl Impostors {
     /// Takes alice's call, and calls bob.
     fn take_call(&mut self) {
         self.of_bob.wait(&Event::Request { peer: "alice".to_owned() });
-        self.of_alice.peer.request("bob");
+        self.of_alice.peer.call("bob");
         self.of_bob.peer.accept("alice");
     }
 }
@@ -258,7 +258,7 @@ fn somebody_in_the_middle_of_peers_who_know_each_other_is_refused_by_both() {
     World::with(honest, |world| {
         world.have_met();
         let mut impostors = Impostors::between(&world.server);
-        world.alice.peer.request("bob");
+        world.alice.peer.call("bob");
         impostors.take_call();
         let mallory = Some(identity("mallory").public());
         for (outcome, [own, other]) in world.answer().into_iter().zip([["alice", "bob"], ["bob", "alice"]]) {
@@ -280,7 +280,7 @@ fn somebody_in_the_middle_with_the_peers_own_identities_cannot_prove_them() {
     World::with(trick, |world| {
         world.have_met();
         let mut impostors = Impostors::between(&world.server);
-        world.alice.peer.request("bob");
+        world.alice.peer.call("bob");
         impostors.take_call();
         let not_proven = Outcome::Closed(CloseReason::NotProven);
         assert_eq!(world.answer(), [not_proven.clone(), not_proven]);

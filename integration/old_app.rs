@@ -416,7 +416,7 @@ fn an_old_app_is_called_and_answers() {
     let server = Server::start();
     let mut alice = server.peer("alice");
     let caller = alice.peer.clone();
-    let mut app = OldApp::answer(&server, "flutter", || caller.request("flutter"));
+    let mut app = OldApp::answer(&server, "flutter", || caller.call("flutter"));
     alice.wait(&lowkey::peer::Event::Open { peer: "flutter".to_owned() });
     app.send("from the app");
     assert_eq!(alice.message(), ("flutter".to_owned(), "from the app".to_owned()));

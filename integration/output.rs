@@ -119,7 +119,7 @@ fn a_server_and_a_bot_serve_where_standard_error_cannot_be_written() {
         let mut bot = Running::start(program("lowkey-bot", &["--server", &url], &[("RUST_LOG", "debug")]), stderr);
         let mut alice = User::online(&url, "alice", Settings::default());
         until("the bot is online", || {
-            alice.peer.request("echo");
+            alice.peer.call("echo");
             alice.find("an answer", |event| match event {
                 Event::Open { .. } => Some(Some(())),
                 Event::Closed { .. } => Some(None),

@@ -307,7 +307,7 @@ fn after_a_stop_the_prompt_stands_once() {
     terminal.last_line("shell$");
     terminal.type_keys("bg\r");
     let bob = server.peer("bob");
-    bob.peer.request("alice");
+    bob.peer.call("alice");
     terminal.shows("* bob wants to talk to you");
     terminal.type_keys("fg\r");
     terminal.last_line("> half a li");
@@ -331,7 +331,7 @@ fn a_listener_in_the_background_of_a_shell_takes_texts() {
     let mut bob = server.peer("bob");
     let inbox = home.0.join("inbox.txt");
     until("online", || std::fs::read_to_string(&inbox).ok().filter(|text| text.contains("online")));
-    bob.peer.request("alice");
+    bob.peer.call("alice");
     bob.wait(&Event::Open { peer: "alice".to_owned() });
     bob.peer.send("alice", "hello");
     until("the text is there", || std::fs::read_to_string(&inbox).ok().filter(|text| text.contains("bob: hello")));

@@ -5,8 +5,10 @@ use lowkey::peer::cipher::{Cipher, TextFormat};
 use lowkey::peer::description::Description;
 use lowkey::peer::engine::{ConnectionId, Engine, Input, Output, Setup};
 use lowkey::peer::keys::KeyPair;
-use lowkey::peer::trust::{Known, KnownPeers, Link};
+use lowkey::peer::link::Link;
+use lowkey::peer::trust::Known;
 use lowkey::peer::{CloseReason, Event};
+use lowkey::profile::known_peers::{KnownPeer, KnownPeers};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -61,7 +63,7 @@ fn input() -> impl Strategy<Value = Input> {
         2 => peer().prop_map(|peer| Input::Send { peer, id: 1, text: "PLAIN".to_owned() }),
         1 => peer().prop_map(|peer| Input::Trust { peer, known: None }),
         1 => peer().prop_map(|peer| {
-            let known = Known { identity: KeyPair::generate().public(), is_verified: true, since: String::new() };
+            let known = Known { identity: KeyPair::generate().public(), is_verified: true };
             Input::Trust { peer, known: Some(known) }
         }),
         1 => Just(Input::Online),
@@ -316,7 +318,7 @@ proptest! {
     fn any_name_is_known_by_itself_alone(names in prop::collection::vec(".+", 1..5)) {
         let mut peers = KnownPeers::default();
         for name in &names {
-            let known = Known { identity: KeyPair::generate().public(), is_verified: false, since: "d".to_owned() };
+            let known = KnownPeer { identity: KeyPair::generate().public(), is_verified: false, since: "d".to_owned() };
             peers.insert(name, "h:1", known);
         }
         let read = KnownPeers::parse(&peers.to_string());

@@ -333,7 +333,7 @@ mod inside {
         let _coturn = network.deployed_coturn("n0rth");
         let server = network.server(&[NAMED, ("TURN_SECRET", "n0rth")]);
         let [mut alice, _bob] = network.programs(&server.url(), &["--no-server-relays"], &["--no-server-relays"]);
-        alice.stderr.find("each needs a STUN server (--stun) or a TURN server (--turn)");
+        alice.stderr.find("each needs a STUN server or a TURN server (--stun, --turn)");
     }
 
     #[test]
@@ -420,7 +420,7 @@ mod inside {
         let [mut alice, _bob] = network.programs(&server.url(), &away("both:s3cret@nowhere.invalid"), &[]);
         alice.stderr.find("the TURN server cannot be found by its name; look at what --turn says");
         let [mut alice, _bob] = network.programs(&server.url(), &["--relay-only"], &[]);
-        alice.stderr.find("no TURN server is known: name one with --turn");
+        alice.stderr.find("no TURN server is known (--relay-only): name one with --turn");
     }
 
     #[test]

@@ -11,8 +11,7 @@ use lowkey::peer::{CloseReason, Event};
 /// Alice, who knows these, and is online.
 fn alice(known: &[&str]) -> Engine {
     let known = known.iter().map(|name| {
-        let known =
-            Known { identity: KeyPair::generate().public(), is_verified: false, since: "2026-11-23".to_owned() };
+        let known = Known { identity: KeyPair::generate().public(), is_verified: false };
         ((*name).to_owned(), known)
     });
     let known: HashMap<_, _> = known.collect();

@@ -439,7 +439,7 @@ fn user(server: &Server, name: &str) -> User {
 
 fn pair(server: &Server) -> (User, User) {
     let (mut alice, mut bob) = (user(server, "alice"), user(server, "bob"));
-    alice.peer.request("bob");
+    alice.peer.call("bob");
     bob.answer("alice");
     alice.wait(&open("bob"));
     (alice, bob)

@@ -118,7 +118,7 @@ fn until_open_message_and_closed_say_when_it_ends() {
     assert_eq!(closer.wait().code(), Some(0));
     let mut listener = start("listener", "message");
     listener.stderr.find("online");
-    bob.peer.request("listener");
+    bob.peer.call("listener");
     bob.wait(&Event::Open { peer: "listener".to_owned() });
     bob.peer.send("listener", "heard");
     assert_eq!(listener.wait().code(), Some(0));
@@ -160,9 +160,9 @@ fn listen_takes_calls_of_whom_it_is_told_and_goes_on() {
     let mut alice = Program::start("lowkey", &arguments, &[]);
     alice.stderr.find("online");
     let (mut bob, mut carol) = (server.peer("bob"), server.peer("carol"));
-    carol.peer.request("alice");
+    carol.peer.call("alice");
     carol.wait(&Event::Closed { peer: "alice".to_owned(), reason: CloseReason::Declined });
-    bob.peer.request("alice");
+    bob.peer.call("alice");
     bob.wait(&Event::Open { peer: "alice".to_owned() });
     bob.peer.send("alice", "one");
     assert_eq!(alice.stdout.next(), "bob: one");
@@ -221,7 +221,7 @@ fn notify_runs_a_command_with_what_has_come() {
         arguments.push("listen");
         let mut alice = Program::start("lowkey", &arguments, &[("HOME", folder.path())]);
         alice.stderr.find("online");
-        bob.peer.request("alice");
+        bob.peer.call("alice");
         bob.wait(&Event::Open { peer: "alice".to_owned() });
         bob.peer.send("alice", "a secret");
         alice.stdout.next();
@@ -271,7 +271,7 @@ fn the_bots_of_the_readme_answer_somebody_whose_name_is_made_of_commands() {
         let folder = Folder::new(&format!("hostile-{name}"));
         let (mut child, _errors) = bot(&server, &folder, first_line);
         crate::world::until("the bot is online", || {
-            mallory.peer.request(name);
+            mallory.peer.call(name);
             mallory.find("an answer", |event| match event {
                 Event::Open { .. } => Some(Some(())),
                 Event::Closed { .. } => Some(None),
@@ -303,7 +303,7 @@ fn no_line_of_a_script_sets_what_runs_a_program() {
             Program::start("lowkey", &[&base[..], &timeout, arguments].concat(), &[("HOME", folder.path())]);
         alice.write(line);
         crate::world::until("alice is there", || {
-            bob.peer.request("alice");
+            bob.peer.call("alice");
             bob.find("an answer", |event| match event {
                 Event::Open { .. } => Some(Some(())),
                 Event::Closed { reason: CloseReason::NotOnline, .. } => Some(None),
@@ -361,7 +361,7 @@ fn a_name_that_was_printed_can_be_handed_on() {
     let mut alice =
         Program::start("lowkey", &[&base[..], &["listen", "--from", "\"-o%20d%5Cn\""]].concat(), &variables);
     alice.stderr.find("online");
-    odd.peer.request("alice");
+    odd.peer.call("alice");
     odd.wait(&Event::Open { peer: "alice".to_owned() });
     odd.peer.send("alice", "hello");
     let line = alice.stdout.next();
@@ -400,7 +400,7 @@ fn the_bots_of_the_readme_work_as_they_are_printed() {
         let folder = Folder::new(name);
         let (mut child, _errors) = bot(&server, &folder, first_line);
         crate::world::until("the bot is online", || {
-            bob.peer.request(name);
+            bob.peer.call(name);
             bob.find("an answer", |event| match event {
                 Event::Open { .. } => Some(Some(())),
                 Event::Closed { .. } => Some(None),

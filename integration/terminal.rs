@@ -76,12 +76,12 @@ fn a_call_is_a_question_that_is_accepted_or_declined() {
     let mut bob = server.peer("bob");
     let mut terminal = Terminal::start(&home, &["--server", &server.url(), "--name", "alice"]);
     terminal.shows("online");
-    bob.peer.request("alice");
+    bob.peer.call("alice");
     terminal.shows("* bob wants to talk to you (call 1): /accept bob or /decline bob");
     terminal.type_keys("/decline\r");
     let declined = lowkey::peer::CloseReason::Declined;
     bob.wait(&Event::Closed { peer: "alice".to_owned(), reason: declined });
-    bob.peer.request("alice");
+    bob.peer.call("alice");
     until("asked again", || (terminal.screen().matches("* bob wants to talk").count() == 2).then_some(()));
     terminal.type_keys("/accept bob\r");
     bob.wait(&Event::Open { peer: "alice".to_owned() });
@@ -107,7 +107,7 @@ fn several_chats_share_one_prompt() {
     let (mut terminal, mut bob) = chat(&server, &home);
     terminal.last_line("bob>");
     let mut carol = server.peer("carol");
-    carol.peer.request("alice");
+    carol.peer.call("alice");
     terminal.shows("* carol wants to talk to you");
     terminal.type_keys("/accept\r");
     carol.wait(&Event::Open { peer: "alice".to_owned() });
@@ -192,14 +192,14 @@ fn who_is_blocked_does_not_disturb_and_stays_blocked() {
     assert_eq!(terminal.wait(), 0);
     let mut again = Terminal::start(&home, &["--server", &server.url(), "--name", "alice"]);
     again.shows("online");
-    bob.peer.request("alice");
+    bob.peer.call("alice");
     bob.wait(&closed(lowkey::peer::CloseReason::Declined));
     assert!(!again.screen().contains("wants to talk"));
     again.type_keys("/block\r");
     again.shows("* blocked: bob");
     again.type_keys("/unblock bob\r");
     again.shows("* bob can call again");
-    bob.peer.request("alice");
+    bob.peer.call("alice");
     again.shows("* bob wants to talk to you");
 }
 

@@ -47,7 +47,7 @@ fn call(url: &str, number: usize) -> Option<Duration> {
     let names = [format!("alice{number}"), format!("bob{number}")];
     let [mut alice, mut bob] = names.each_ref().map(|name| User::online(url, name, Settings::default()));
     let begin = Instant::now();
-    alice.peer.request(&names[1]);
+    alice.peer.call(&names[1]);
     bob.wait(&Event::Request { peer: names[0].clone() });
     bob.peer.accept(&names[0]);
     let mut opened = [&mut alice, &mut bob].map(|user| {

@@ -175,7 +175,7 @@ fn a_key_that_comes_back_is_refused() {
         _ => vec![frame],
     };
     World::with(trick, |world| {
-        world.alice.peer.request("bob");
+        world.alice.peer.call("bob");
         world.alice.wait(&Event::Closed { peer: "bob".to_owned(), reason: CloseReason::BadKey });
     });
 }
@@ -207,7 +207,7 @@ fn a_name_that_is_given_to_somebody_else_is_refused() {
         world.have_met();
         let url = world.server.url();
         let mut mallory = user(&url, "bob", identity("mallory"));
-        world.alice.peer.request("bob");
+        world.alice.peer.call("bob");
         mallory.wait(&Event::Request { peer: "alice".to_owned() });
         mallory.peer.accept("alice");
         let reason = world.alice.find("an end", |event| match event {
@@ -253,7 +253,7 @@ fn an_offer_before_consent_or_before_keys_moves_bob_to_nothing() {
         frames
     };
     World::with(trick, |world| {
-        world.alice.peer.request("bob");
+        world.alice.peer.call("bob");
         world.bob.wait(&Event::Request { peer: "alice".to_owned() });
         // What was injected came before this, and bob has taken it all.
         world.server.inject("bob", json!({"type": "error", "payload": {"code": "X", "message": "the last"}}));

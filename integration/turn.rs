@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lowkey::peer::IceServer;
 use lowkey::peer::Settings;
-use lowkey::peer::ice::IceServer;
 use rtc::crypto::default_provider;
 use rtc::stun::attributes::{
     ATTR_CHANNEL_NUMBER, ATTR_DATA, ATTR_ERROR_CODE, ATTR_LIFETIME, ATTR_MESSAGE_INTEGRITY, ATTR_NONCE, ATTR_REALM,

@@ -323,7 +323,7 @@ impl User {
 
     /// Calls `peer` and waits for the open chat.
     pub fn call(&mut self, peer: &str) {
-        self.peer.request(peer);
+        self.peer.call(peer);
         self.wait(&Event::Open { peer: peer.to_owned() });
     }
 

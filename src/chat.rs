@@ -49,8 +49,8 @@ use signal_hook::iterator::Signals;
 
 use crate::options::access::TokenHome;
 use crate::options::chat::{ColorOption, HistoryOption};
-use crate::options::{self, ChatOptions, PeerOptions, Start, config};
-use crate::peer::trust::Link;
+use crate::options::{self, ChatOptions, PeerOptions, Start, advice, config};
+use crate::peer::link::Link;
 use crate::peer::{Events, Peer, ServerUrl, ServerUrlError, Settings};
 use crate::profile::transcript::Kept;
 use crate::profile::{Profile, Username};
@@ -259,7 +259,8 @@ fn chat(
     };
     let (first, source) = inputs(&options)?;
     let conversation = Conversation::new(people, memory.blocked().map_err(Refusal::setting)?, script.clone());
-    let (peer, events) = Peer::connect_with(server.clone(), name.as_str(), settings).map_err(Refusal::system)?;
+    let (peer, events) = Peer::connect_with(server.clone(), name.as_str(), settings)
+        .map_err(|error| Refusal::system(advice::on_start(&error)))?;
     is_serving.store(true, Ordering::SeqCst);
     let has_color = match options.chat.color {
         ColorOption::Auto => std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()),
@@ -339,7 +340,8 @@ fn chat(
             Ok((people, memory, settings)) => {
                 let _ = client.end(&mailbox);
                 let blocked = memory.blocked().map_err(Refusal::setting)?;
-                let online = Peer::connect_with(server.clone(), name.as_str(), settings).map_err(Refusal::system)?;
+                let online = Peer::connect_with(server.clone(), name.as_str(), settings)
+                    .map_err(|error| Refusal::system(advice::on_start(&error)))?;
                 client.conversation = Conversation::new(people, blocked, script.clone());
                 client.memory = memory;
                 client.peer = online.0;
@@ -396,7 +398,7 @@ fn user(
     let mut settings = options.settings(name.as_str(), server, token_home, profile_or).map_err(Refusal::setting)?;
     let memory = Memory { profile: profile.clone().ok(), place: server.place() };
     let known = memory.known_peers().map_err(Refusal::setting)?;
-    settings.known = known.at(&memory.place).map(|(name, known)| (name, known.clone())).collect();
+    settings.known = known.at(&memory.place).map(|(name, known)| (name, known.clone().into())).collect();
     let identity = settings.identity.as_ref().map(|identity| identity.public());
     let today = jiff::Zoned::now().date().to_string();
     let people = People::new(name.as_str(), identity, &memory.place, server.is_plain(), known, &today);

@@ -4,6 +4,7 @@
 //! which server an access token goes.
 
 pub mod access;
+pub mod advice;
 pub mod chat;
 pub mod config;
 pub mod manual;
@@ -108,7 +109,7 @@ impl PeerOptions {
             return Err(format!("{what} with --no-server-relays needs a TURN server: name one with --turn"));
         }
         if is_behind_proxy && self.turn.iter().any(|server| !server.0.is_stream()) {
-            return Err(Error::PastProxy.to_string());
+            return Err(advice::on_start(&Error::PastProxy));
         }
         let (token, identity) = match profile {
             // Where they cannot be kept, as with a service's user, they last as long as the program.

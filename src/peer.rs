@@ -1,16 +1,16 @@
-//! Chatting with peers: [`Peer`] is the handle, and behind it one thread runs the loop that carries the pure
-//! [`engine`]'s wishes out, between the user, the server ([`signaling`]) and WebRTC (`rtc`). The loop is the engine's
-//! only caller.
+//! Chatting with peers. [`Peer`] is me, the user who is online at a server; in an event, `peer` is the name of the other one.
+//!
+//! This is a bot that takes every call and gives back what it is told:
 //!
 //! ```no_run
 //! use lowkey::peer::{Event, Peer};
 //!
-//! let (peer, events) = Peer::connect("ws://localhost:8080", "echo")?;
+//! let (me, events) = Peer::connect("ws://localhost:8080", "echo")?;
 //! for event in events {
 //!     match event {
-//!         Event::Request { peer: caller } => peer.accept(&caller),
-//!         Event::Message { peer: caller, text } => {
-//!             peer.send(&caller, &text);
+//!         Event::Request { peer, .. } => me.accept(&peer),
+//!         Event::Message { peer, text } => {
+//!             me.send(&peer, &text);
 //!         }
 //!         _ => {}
 //!     }
@@ -18,10 +18,31 @@
 //! # Ok::<(), lowkey::peer::Error>(())
 //! ```
 //!
+//! # With threads
+//!
+//! No call of [`Peer`] blocks but those that end it, and its clones stand for the same user. So one thread waits for
+//! [`Events`], and others talk:
+//!
+//! ```no_run
+//! # use lowkey::peer::{Event, Peer};
+//! let (me, events) = Peer::connect("ws://localhost:8080", "clock")?;
+//! let speaker = me.clone();
+//! std::thread::spawn(move || {
+//!     loop {
+//!         speaker.send("alice", "tick");
+//!         std::thread::sleep(std::time::Duration::from_secs(60));
+//!     }
+//! });
+//! me.call("alice");
+//! for event in events {
+//!     println!("{event:?}");
+//! }
+//! # Ok::<(), lowkey::peer::Error>(())
+//! ```
+//!
 //! # In an event loop of one's own
 //!
-//! [`Events`] waits for the next event, in a thread of its own where nothing else is to be done there. A program that
-//! has a loop already, such as one with windows, is woken instead, by [`Settings::wake`], and takes what there is with
+//! A program that has a loop already, such as one with windows, is woken by [`Settings::wake`], and takes what there is with
 //! [`Events::try_next`]:
 //!
 //! ```
@@ -34,12 +55,12 @@
 //! settings.wake = Some(Arc::new(move || {
 //!     let _ = queue.send("the peer has events");
 //! }));
-//! let (peer, mut events) = Peer::connect_with("ws://127.0.0.1:1".parse()?, "alice", settings)?;
+//! let (me, mut events) = Peer::connect_with("ws://127.0.0.1:1".parse()?, "alice", settings)?;
 //!
 //! 'happening: for happening in happenings {
 //!     while let Ok(event) = events.try_next() {
-//!         if matches!(event, Event::Offline { .. }) {
-//!             println!("{happening}: nobody listens there");
+//!         if let Event::Offline { reason, .. } = event {
+//!             println!("{happening}: {reason}");
 //!             break 'happening;
 //!         }
 //!     }
@@ -47,14 +68,43 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `bot/examples/gui_loop.rs` is a whole program of this kind, `bot/examples/greeter.rs` a small bot, and
-//! `bot/examples/engine_alone.rs` the engine without any of this, for who brings a network of their own.
+//! # With tokio
+//!
+//! The same wakes a task:
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use std::sync::mpsc::TryRecvError;
+//! use lowkey::peer::{Event, Peer, Settings};
+//! use tokio::sync::Notify;
+//!
+//! async fn echo() -> Result<(), Box<dyn std::error::Error>> {
+//!     let news = Arc::new(Notify::new());
+//!     let mut settings = Settings::default();
+//!     let bell = news.clone();
+//!     settings.wake = Some(Arc::new(move || bell.notify_one()));
+//!     let (me, mut events) = Peer::connect_with("ws://localhost:8080".parse()?, "echo", settings)?;
+//!     loop {
+//!         match events.try_next() {
+//!             Ok(Event::Request { peer, .. }) => me.accept(&peer),
+//!             Ok(Event::Message { peer, text }) => drop(me.send(&peer, &text)),
+//!             Ok(_) => {}
+//!             Err(TryRecvError::Empty) => news.notified().await,
+//!             Err(TryRecvError::Disconnected) => return Ok(()),
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! `bot/examples` has a whole program of each kind, and `engine_alone.rs` there is the [`engine`] without any of this, for
+//! those who bring a network of their own.
 //!
 //! # Queues
 //!
-//! What the network brings goes through a bounded mailbox, so a flood stops at the sender; events to the user are
-//! bounded too, and while they wait nothing more is taken from WebRTC. The user's own commands are not bounded, which
-//! is what keeps a bot that answers each message from locking itself up.
+//! Behind the handle one thread runs the loop that carries out what the pure engine wishes, between the user, the server and
+//! WebRTC. What the network brings goes through a bounded mailbox, so that a flood stops at the sender; events to the user
+//! are bounded too, and while they wait nothing more is taken from WebRTC. The user's own commands are not bounded, which is
+//! what keeps a bot that answers each message from locking itself up.
 
 pub mod candidate;
 pub mod cipher;
@@ -63,20 +113,22 @@ pub mod description;
 mod dial;
 mod driver;
 pub mod engine;
-pub mod event;
+mod event;
 mod events;
-pub mod frame;
+mod frame;
 pub mod guard;
-pub mod ice;
+mod ice;
 pub mod keys;
-pub mod login;
+pub mod link;
+mod login;
 mod rtc;
+pub mod safety_number;
 mod sdp;
 mod settings;
-pub mod signaling;
-pub mod socks;
+mod signaling;
+mod socks;
 mod sync;
-pub mod texts;
+mod texts;
 mod tls;
 pub mod trust;
 mod unreached;
@@ -86,18 +138,20 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 pub use cipher::TextFormat;
+pub use description::Unfit;
 use driver::{Mail, Shared};
 use engine::Input;
 pub use engine::Receipt;
-pub use event::{CloseReason, Event, NotSentReason};
+pub use event::{CloseReason, Event, NotSentReason, OfflineReason};
 pub use events::Events;
-pub use ice::IceServer;
+pub use ice::{IceServer, NoRelay, NoRelayCause};
+pub use keys::{KeyPair, PublicKey};
 pub use login::{ServerUrl, ServerUrlError};
+pub use safety_number::SafetyNumber;
 pub use settings::{Error, Settings, Wake, new_token};
 pub use socks::ProxyUrl;
 use sync::lock;
-use trust::Known;
-pub use trust::Trust;
+pub use trust::{Known, Trust};
 
 /// A user who is online at a server and chats with others. Clones are cheap and stand for the same user; when the last
 /// one is dropped, chats end in order. No call blocks, but for [`shutdown`](Self::shutdown) and [`stop`](Self::stop).
@@ -144,7 +198,7 @@ impl Peer {
     }
 
     /// Calls `peer`, or accepts its request if it is calling. Comes to an [`Event::Open`] or an [`Event::Closed`].
-    pub fn request(&self, peer: &str) {
+    pub fn call(&self, peer: &str) {
         self.post(Input::Connect { peer: peer.to_owned() });
     }
 

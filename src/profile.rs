@@ -4,6 +4,7 @@
 //! may not call, and `history` what was typed.
 
 mod files;
+pub mod known_peers;
 pub mod permissions;
 pub mod transcript;
 pub mod trouble;
@@ -18,7 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::peer::keys::KeyPair;
 use crate::peer::new_token;
-use crate::peer::trust::KnownPeers;
+use known_peers::KnownPeers;
 
 /// The folder of one user's settings.
 #[derive(Debug, Clone)]

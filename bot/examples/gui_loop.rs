@@ -41,8 +41,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     settings.wake = Some(Arc::new(move || {
         let _ = queue.send(Happening::Peer);
     }));
-    let (peer, events) = Peer::connect_with(server.parse()?, name, settings)?;
-    let window = Window { peer: Some(peer), events, other: other.clone(), unsent: Vec::new(), is_open: false };
+    let (me, events) = Peer::connect_with(server.parse()?, name, settings)?;
+    let window = Window { me: Some(me), events, other: other.clone(), unsent: Vec::new(), is_open: false };
     window.run(&happenings);
     Ok(())
 }
@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// The program's state, which one thread has to itself.
 struct Window {
     /// `None` once the window is being closed.
-    peer: Option<Peer>,
+    me: Option<Peer>,
     events: Events,
     /// With whom the chat is.
     other: String,
@@ -67,7 +67,7 @@ impl Window {
             match happenings.recv_timeout(frame.saturating_duration_since(Instant::now())) {
                 Ok(Happening::Line(line)) => self.unsent.push(line),
                 // Without its handle a peer says goodbye and ends, in its own thread; nothing here waits for that.
-                Ok(Happening::Quit) => self.peer = None,
+                Ok(Happening::Quit) => self.me = None,
                 Ok(Happening::Peer) => {
                     if self.take_events().is_err() {
                         return;
@@ -98,8 +98,8 @@ impl Window {
     fn take(&mut self, event: Event) {
         match event {
             Event::Online if !self.is_open => {
-                if let Some(peer) = &self.peer {
-                    peer.request(&self.other);
+                if let Some(me) = &self.me {
+                    me.call(&self.other);
                 }
             }
             Event::Open { .. } => {
@@ -110,7 +110,7 @@ impl Window {
             Event::Message { peer, text } => println!("{peer}: {}", text.escape_debug()),
             Event::Closed { reason, .. } => {
                 println!("* {reason}");
-                self.peer = None;
+                self.me = None;
             }
             Event::Offline { reason, .. } => println!("* {reason}"),
             _ => {}
@@ -119,9 +119,9 @@ impl Window {
 
     /// Sends what was typed, once there is a chat.
     fn send(&mut self) {
-        if let Some(peer) = self.peer.as_ref().filter(|_| self.is_open) {
+        if let Some(me) = self.me.as_ref().filter(|_| self.is_open) {
             for line in self.unsent.drain(..) {
-                peer.send(&self.other, &line);
+                me.send(&self.other, &line);
             }
         }
     }

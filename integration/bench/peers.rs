@@ -56,7 +56,7 @@ fn wait(events: &mut Events, mut is_it: impl FnMut(&Event) -> bool) {
 /// Opens a chat with the bot, which may not be online yet.
 fn open(peer: &Peer, events: &mut Events) {
     loop {
-        peer.request("echo");
+        peer.call("echo");
         let mut is_open = false;
         wait(events, |event| {
             is_open = matches!(event, Event::Open { .. });

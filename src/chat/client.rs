@@ -18,8 +18,8 @@ use super::screen::{self, Line, Look};
 use super::teletype::Teletype;
 use super::terminal::Terminal;
 use crate::options::{ON_OR_OFF, is_on};
-use crate::peer::trust::{Known, KnownPeers};
 use crate::peer::{Event, Peer, Receipt};
+use crate::profile::known_peers::{KnownPeer, KnownPeers};
 use crate::profile::transcript::{Entry, Kept};
 use crate::profile::{Profile, Username};
 
@@ -138,7 +138,7 @@ impl Client {
     pub fn carry_out(&mut self, effects: Vec<Effect>) -> bool {
         for effect in effects {
             match effect {
-                Effect::Connect(name) => self.peer.request(&name),
+                Effect::Connect(name) => self.peer.call(&name),
                 Effect::Accept(name) => self.peer.accept(&name),
                 Effect::Decline(name) => self.peer.decline(&name),
                 Effect::Send { peer, text } => {
@@ -147,11 +147,11 @@ impl Client {
                     self.conversation.sent(&peer, number, text.id);
                 }
                 Effect::Leave(name) => self.peer.leave(&name),
-                Effect::Pin { peer: name, known } => self.peer.trust(&name, known),
+                Effect::Pin { peer: name, known } => self.peer.trust(&name, known.map(Into::into)),
                 Effect::Remember { peer: name, known, replaces } => {
                     let other = self.remember(&name, known.clone(), replaces);
                     // Somebody else ends the chat, before a text goes out.
-                    self.peer.trust(&name, Some(other.unwrap_or(known)));
+                    self.peer.trust(&name, Some(other.unwrap_or(known).into()));
                 }
                 Effect::Forget(name) => {
                     self.peer.trust(&name, None);
@@ -296,7 +296,7 @@ impl Client {
 
     /// Remembers a peer. Where another program has seen somebody else under that name, and this was not the user's wish, that
     /// one stays known, and comes back.
-    fn remember(&self, name: &str, known: Known, replaces: bool) -> Option<Known> {
+    fn remember(&self, name: &str, known: KnownPeer, replaces: bool) -> Option<KnownPeer> {
         let mut other = None;
         let place = &self.memory.place;
         self.change_known_peers(|peers| match peers.get(name, place) {

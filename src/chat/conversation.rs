@@ -227,8 +227,9 @@ mod tests {
     pub(super) use crate::chat::report::{Mark, Report};
     pub(super) use crate::chat::script::{Script, Until};
     pub(super) use crate::peer::keys::KeyPair;
-    pub(super) use crate::peer::trust::{Known, KnownPeers};
+    pub(super) use crate::peer::trust::Known;
     pub(super) use crate::peer::{CloseReason, Event, Trust};
+    pub(super) use crate::profile::known_peers::KnownPeers;
 
     impl Conversation {
         /// An event, and what is done if that was the end.

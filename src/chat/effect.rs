@@ -3,8 +3,8 @@
 
 use super::report::Report;
 use super::screen;
-use crate::peer::trust::Known;
 use crate::profile::Username;
+use crate::profile::known_peers::KnownPeer;
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,14 +29,14 @@ pub enum Effect {
         /// Its name.
         peer: String,
         /// Who it is.
-        known: Option<Known>,
+        known: Option<KnownPeer>,
     },
     /// Remember who a peer is, for this program and the next.
     Remember {
         /// Its name.
         peer: String,
         /// Who it is.
-        known: Known,
+        known: KnownPeer,
         /// The user wants it so, even where another program has seen somebody else under that name.
         replaces: bool,
     },

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::people;
 use crate::options::{self, PeerOptions, config};
 use crate::peer::keys::KeyPair;
-use crate::peer::trust::Link;
+use crate::peer::link::Link;
 use crate::profile::{Profile, Username, trouble};
 use crate::stderr::say;
 

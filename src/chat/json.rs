@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::harmless::is_harmful;
 use super::report::{ChatReport, ChatState, PeerReport, Report};
+use crate::options::advice;
 use crate::peer::{CloseReason, NotSentReason, Trust};
 
 pub use command::command;
@@ -74,10 +75,10 @@ fn fields(report: &Report) -> (&'static str, Value) {
             ("not_sent", json!({ "peer": peer, "text": text, "id": id, "reason": name, "kept": is_kept }))
         }
         Report::Closed { peer, reason } => {
-            ("closed", json!({ "peer": peer, "reason": reason_name(reason), "message": reason.to_string() }))
+            ("closed", json!({ "peer": peer, "reason": reason_name(reason), "message": advice::on_close(reason) }))
         }
         Report::Refused { peer, reason } => {
-            ("refused", json!({ "peer": peer, "reason": reason_name(reason), "message": reason.to_string() }))
+            ("refused", json!({ "peer": peer, "reason": reason_name(reason), "message": advice::on_close(reason) }))
         }
         Report::IdentityChanged { peer, known, known_number, number } => (
             "identity_changed",
@@ -184,7 +185,8 @@ mod tests {
     use crate::chat::callee::Callee;
     use crate::chat::command::Command;
     use crate::peer::keys::KeyPair;
-    use crate::peer::trust::{Known, SafetyNumber};
+    use crate::peer::safety_number::SafetyNumber;
+    use crate::profile::known_peers::KnownPeer;
 
     #[test]
     fn a_report_is_an_object_with_version_name_and_time() {
@@ -241,7 +243,7 @@ mod tests {
         let bob = || "bob".to_owned();
         let pair = KeyPair::generate().public();
         let number = || SafetyNumber::new((pair, "alice"), (pair, "bob"));
-        let known = || Known { identity: pair, is_verified: true, since: "2026-11-23".to_owned() };
+        let known = || KnownPeer { identity: pair, is_verified: true, since: "2026-11-23".to_owned() };
         let text = || "hello".to_owned();
         vec![
             Report::Started { name: bob() },

@@ -7,8 +7,11 @@ use super::effect::{Effect, mistake, notice};
 use super::report::{PeerReport, Report};
 use super::screen;
 use crate::peer::keys::PublicKey;
-use crate::peer::trust::{Known, KnownPeers, Link, SafetyNumber};
+use crate::peer::link::Link;
+use crate::peer::safety_number::SafetyNumber;
+use crate::peer::trust::Known;
 use crate::peer::{ServerUrl, Trust};
+use crate::profile::known_peers::{KnownPeer, KnownPeers};
 use crate::protocol::MAX_USERNAME_BYTES;
 
 /// The user, and the peers that were seen before.
@@ -31,7 +34,7 @@ pub struct People {
     /// Who is there in each open chat.
     present: HashMap<String, Present>,
     /// Who was called by a link, until they have proven that they are the one.
-    pinned: HashMap<String, Known>,
+    pinned: HashMap<String, KnownPeer>,
     /// The keys of whoever was there, in chats that end since a link names somebody else.
     left_for_link: HashMap<String, PublicKey>,
     /// Who was refused because it is not who it was: our identity and its new one.
@@ -106,7 +109,7 @@ impl People {
             }
             Trust::New if !is_named => effects.extend(self.pass(peer)),
             Trust::New => {
-                let known = Known { identity: other, is_verified: false, since: self.today.clone() };
+                let known = KnownPeer { identity: other, is_verified: false, since: self.today.clone() };
                 effects.push(self.remember(peer, known, false));
             }
             Trust::Known | Trust::Unproven => {}
@@ -131,10 +134,12 @@ impl People {
             return vec![notice(&line), notice(hint), notice(&told), before];
         }
         self.refused.insert(peer.to_owned(), (own, identity));
+        let dated = self.known.get(peer, &self.server).filter(|dated| dated.identity == known.identity);
+        let since = dated.map(|dated| dated.since.clone()).unwrap_or_default();
         let number = |identity| SafetyNumber::new((own, &self.name), (identity, peer));
         vec![Effect::Show(Report::IdentityChanged {
             peer: peer.to_owned(),
-            known: known.clone(),
+            known: KnownPeer { identity: known.identity, is_verified: known.is_verified, since },
             known_number: number(known.identity),
             number: identity.map(number),
         })]
@@ -216,7 +221,7 @@ impl People {
             present.trust = Trust::Known;
         }
         let line = notice(&format!("{name} is not verified any more, but known as before"));
-        vec![line, self.remember(peer, Known { is_verified: false, ..known }, true)]
+        vec![line, self.remember(peer, KnownPeer { is_verified: false, ..known }, true)]
     }
 
     fn now_verified(&mut self, peer: &str) -> Vec<Effect> {
@@ -229,7 +234,7 @@ impl People {
             Some(present) => {
                 present.trust = Trust::Verified;
                 let since = self.known.get(peer, &self.server).map_or(self.today.clone(), |known| known.since.clone());
-                let known = Known { identity: present.other, is_verified: true, since };
+                let known = KnownPeer { identity: present.other, is_verified: true, since };
                 vec![notice(&format!("{name} is verified")), self.remember(peer, known, true)]
             }
         }
@@ -260,7 +265,7 @@ impl People {
                     return vec![mistake(&format!("that is not the new safety number of {name}; nothing has changed"))];
                 }
                 self.refused.remove(peer);
-                let known = Known { identity, is_verified: false, since: self.today.clone() };
+                let known = KnownPeer { identity, is_verified: false, since: self.today.clone() };
                 vec![
                     notice(&format!("{name} is trusted with the new number; /connect {name} calls them")),
                     self.remember(peer, known, true),
@@ -271,7 +276,7 @@ impl People {
 
     /// `/peers`: who was seen before at this server, and who is here now.
     pub fn peers(&self) -> Vec<Effect> {
-        let report = |peer: &str, known: Option<&Known>| PeerReport {
+        let report = |peer: &str, known: Option<&KnownPeer>| PeerReport {
             peer: peer.to_owned(),
             alias: self.alias_of(peer),
             known: known.cloned(),
@@ -428,7 +433,7 @@ impl People {
                 since = known.since;
             }
         }
-        let known = Known { identity: link.identity, is_verified: true, since };
+        let known = KnownPeer { identity: link.identity, is_verified: true, since };
         if self.is_with(peer, link.identity) {
             self.present.get_mut(peer).into_iter().for_each(|present| present.trust = Trust::Verified);
             return Ok((peer.clone(), vec![self.remember(peer, known, true)]));
@@ -450,7 +455,7 @@ impl People {
         Some(Effect::Pin { peer, known: None })
     }
 
-    fn remember(&mut self, peer: &str, known: Known, replaces: bool) -> Effect {
+    fn remember(&mut self, peer: &str, known: KnownPeer, replaces: bool) -> Effect {
         self.passing.retain(|name| name != peer);
         self.known.insert(peer, &self.server, known.clone());
         Effect::Remember { peer: peer.to_owned(), known, replaces }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::peer::keys::PublicKey;
-use crate::peer::trust::{Known, SafetyNumber};
+use crate::peer::safety_number::SafetyNumber;
 use crate::peer::{CloseReason, NotSentReason, Trust};
+use crate::profile::known_peers::KnownPeer;
 use crate::profile::transcript::Entry;
 
 /// Something to tell.
@@ -133,7 +134,7 @@ pub enum Report {
         /// Who.
         peer: String,
         /// What was known.
-        known: Known,
+        known: KnownPeer,
         /// The safety number of what was known.
         known_number: SafetyNumber,
         /// The safety number of what it shows now, if anything.
@@ -197,7 +198,7 @@ pub struct PeerReport {
     /// What the user calls it.
     pub alias: Option<String>,
     /// What is known of it, if anything for good.
-    pub known: Option<Known>,
+    pub known: Option<KnownPeer>,
     /// Whether a chat with it is open.
     pub is_here: bool,
 }

@@ -5,9 +5,11 @@ use super::flood::{SHOWN, is_told};
 pub use super::harmless::{harmless, name};
 use super::report::{ChatReport, ChatState, Mark, PeerReport, Prompt, Report};
 use super::wrap;
+use crate::options::advice;
 use crate::peer::keys::PublicKey;
-use crate::peer::trust::{Known, SafetyNumber};
+use crate::peer::safety_number::SafetyNumber;
 use crate::peer::{CloseReason, NotSentReason, Trust};
+use crate::profile::known_peers::KnownPeer;
 use crate::profile::transcript::Entry;
 
 /// Something to show.
@@ -282,12 +284,12 @@ fn closed(peer: &str, reason: &CloseReason) -> String {
         }
         CloseReason::Oneself => "that is you".to_owned(),
         CloseReason::NotCalling => format!("{peer} is no longer calling"),
-        reason => format!("no chat with {peer}: {}", harmless(&reason.to_string())),
+        reason => format!("no chat with {peer}: {}", harmless(&advice::on_close(reason))),
     }
 }
 
 /// A block that cannot be overlooked.
-fn changed(peer: &str, known: &Known, known_number: &SafetyNumber, number: Option<&SafetyNumber>) -> String {
+fn changed(peer: &str, known: &KnownPeer, known_number: &SafetyNumber, number: Option<&SafetyNumber>) -> String {
     let frame = "@".repeat(FRAME);
     let since = if known.since.is_empty() { "the start of this program".into() } else { harmless(&known.since) };
     let state = if known.is_verified { "verified" } else { "known" };

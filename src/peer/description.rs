@@ -343,7 +343,8 @@ mod tests {
         assert_eq!(lines(&answer(&old), "a=sctp"), ["a=sctpmap:5000 webrtc-datachannel 65535"]);
         // With sound in front, whose section speaks for the channel, which has none of its own.
         let sound = format!(
-            "v=0\r\na=group:BUNDLE s d\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111 0\r\na=mid:s\r\na=ice-ufrag:u\r\na=ice-pwd:p\r\n\
+            "v=0\r\na=group:BUNDLE s d\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111 0\r\na=mid:s\r\na=ice-ufrag:u\r\n\
+             a=ice-pwd:p\r\n\
              a=fingerprint:sha-256 {DIGITS}\r\na=candidate:1 1 udp 1 192.0.2.1 1 typ host\r\n\
              m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\na=bundle-only\r\na=mid:d\r\n"
         );

@@ -16,8 +16,8 @@ pub enum Event {
     Online,
     /// The server cannot be reached, or was lost. Open chats live on.
     Offline {
-        /// Why, for people.
-        reason: String,
+        /// Why.
+        reason: OfflineReason,
         /// After which time it is tried again; `None` when it is not.
         retry_in: Option<Duration>,
     },
@@ -120,6 +120,42 @@ pub enum Event {
         /// The server's words.
         message: String,
     },
+}
+
+/// Why the server is out of reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OfflineReason {
+    /// Somebody else is online under the name, or holds it.
+    NameTaken,
+    /// The server is private, and does not know the access token.
+    AccessToken,
+    /// Another program has gone online under the name.
+    Replaced,
+    /// Another reason.
+    Other {
+        /// Which, and what is to be done, for people.
+        message: String,
+    },
+}
+
+impl fmt::Display for OfflineReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NameTaken => "the name is taken by somebody else",
+            Self::AccessToken => "the server is private, and does not know the access token; ask who runs it for one",
+            Self::Replaced => "another program, perhaps of yours, has gone online under this name",
+            Self::Other { message } => message,
+        })
+    }
+}
+
+impl std::error::Error for OfflineReason {}
+
+impl From<String> for OfflineReason {
+    fn from(message: String) -> Self {
+        Self::Other { message }
+    }
 }
 
 /// Why a text could not be sent.
@@ -249,28 +285,27 @@ impl fmt::Display for CloseReason {
             Self::Declined => f.write_str("declined"),
             Self::NoAnswer => f.write_str("no answer: they may be away, or know you by another key (a new device?)"),
             Self::NoConnection => f.write_str(
-                "no connection came about; where NATs or firewalls stand between you, each side needs a TURN server (--turn)",
+                "no connection came about; where NATs or firewalls stand between you, each side needs a TURN server",
             ),
             Self::NoCandidates => f.write_str(
                 "no connection came about: this machine has no network address to offer; is it connected to a network?",
             ),
             Self::LocalOnly => f.write_str(
                 "no connection came about: both sides know only the addresses of their own networks; \
-                 unless these are one network, each needs a STUN server (--stun) or a TURN server (--turn)",
+                 unless these are one network, each needs a STUN server or a TURN server",
             ),
             Self::NotOpened => f.write_str(
-                "a way to the other side was found, but no connection came about on it: much may be lost on the way; call again",
+                "a way to the other side was found, but no connection came about on it: \
+                 much may be lost on the way; call again",
             ),
             Self::PeerHasNoRelay => f.write_str(
                 "no connection came about: a TURN server relays for you, and none for the other side; \
-                 theirs may be full or refuse them, or they have to name one (--turn)",
+                 theirs may be full or refuse them, or they have to name one",
             ),
-            Self::NoLongTexts => {
-                f.write_str(
+            Self::NoLongTexts => f.write_str(
                 "long texts do not arrive on the way to the other side, which passes only short datagrams: \
                  what was said last may be lost; call again, and say it in several short texts",
-            )
-            }
+            ),
             Self::NoRelay(reason) => reason.fmt(f),
             Self::Oneself => f.write_str("that is you"),
             Self::NotCalling => f.write_str("no longer calling"),
@@ -278,10 +313,11 @@ impl fmt::Display for CloseReason {
             Self::IdentityChanged { identity: Some(_), .. } => f.write_str("this is not who it was before"),
             Self::IdentityChanged { identity: None, .. } => f.write_str("this does not prove any more who it is"),
             Self::NotProven => f.write_str(
-                "the other side could not prove who it is: somebody on the way, such as the server, may have changed the keys",
+                "the other side could not prove who it is: \
+                 somebody on the way, such as the server, may have changed the keys",
             ),
-            Self::Unproven => f.write_str("an old app, which cannot prove who it is, is refused (--strict)"),
-            Self::KeyChanged => f.write_str("the other side changed its key in mid-chat, which is refused (--strict)"),
+            Self::Unproven => f.write_str("an old app, which cannot prove who it is, is refused"),
+            Self::KeyChanged => f.write_str("the other side changed its key in mid-chat, which is refused"),
             Self::BadKey => f.write_str("the other side's key is not fit for use"),
             Self::BadDescription(unfit) => write!(
                 f,

@@ -147,19 +147,21 @@ pub enum NoRelayCause {
     Refused(u16),
 }
 
+impl NoRelayCause {
+    /// Whether the server has no room for another relay now.
+    pub fn is_full(self) -> bool {
+        matches!(self, Self::Refused(486 | 508))
+    }
+}
+
 impl fmt::Display for NoRelay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.cause {
             NoRelayCause::NoServer => {
-                return f.write_str(
-                    "only a relay may be used (--relay-only), and no TURN server is known: name one with --turn",
-                );
+                return f.write_str("only a relay may be used, and no TURN server is known");
             }
             NoRelayCause::NoneByProxy => {
-                return f.write_str(
-                    "nothing goes past the proxy, and no TURN server is known that it leads to: name one with --turn that is \
-                     reached over TCP (?transport=tcp) or TLS (turns:), or give --direct, by which peers see your address",
-                );
+                return f.write_str("nothing goes past the proxy, and no TURN server is known that it leads to");
             }
             NoRelayCause::NotFound => "cannot be found by its name".to_owned(),
             NoRelayCause::NoAnswer => "does not answer over UDP".to_owned(),
@@ -170,17 +172,14 @@ impl fmt::Display for NoRelay {
             NoRelayCause::Silent => "does not answer over TCP".to_owned(),
             NoRelayCause::HungUp => "breaks off the connection".to_owned(),
             NoRelayCause::Refused(401 | 441) => "does not take the user or the secret".to_owned(),
-            NoRelayCause::Refused(486 | 508) => {
+            cause if cause.is_full() => {
                 return f
                     .write_str("no connection came about: the TURN server has no room for another; try again later");
             }
             NoRelayCause::Refused(code) => format!("refuses to relay (error {code})"),
         };
-        let advice = match self.is_offered {
-            true => "tell whoever runs the chat server, which named it, or name another with --turn",
-            false => "look at what --turn says",
-        };
-        write!(f, "no connection came about: the TURN server {what}; {advice}")
+        let advice = if self.is_offered { "; tell whoever runs the chat server, which named it" } else { "" };
+        write!(f, "no connection came about: the TURN server {what}{advice}")
     }
 }
 

@@ -153,10 +153,10 @@ impl fmt::Display for Error {
         match self {
             Self::ServerUrl(error) => error.fmt(f),
             Self::Username => f.write_str("a username has 1 to 64 bytes and no control characters"),
-            Self::NoRelay => f.write_str("--relay-only needs a TURN server: name one with --turn"),
+            Self::NoRelay => f.write_str("only a relay may be used, and no TURN server is known"),
             Self::PastProxy => f.write_str(
                 "no proxy leads to a TURN server over UDP; name it with ?transport=tcp behind it or turns: in front, \
-                 which are reached by the proxy, or give --direct to go past the proxy",
+                 which are reached by the proxy",
             ),
             Self::Io(error) => write!(f, "cannot start: {error}"),
         }

@@ -1,8 +1,10 @@
 //! The WebSocket to the server: `ws` and `wss`, non-blocking on the peer's loop, found again with growing pauses when
 //! it is lost. Dialling, which may block, is done on a thread of its own.
 
+mod handshake;
+mod pause;
+
 use std::io::{self, ErrorKind};
-use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::thread;
@@ -11,14 +13,16 @@ use std::time::{Duration, Instant};
 use log::debug;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use tungstenite::client::IntoClientRequest;
-use tungstenite::http::HeaderValue;
-use tungstenite::protocol::WebSocketConfig;
 use tungstenite::stream::MaybeTlsStream;
-use tungstenite::{Connector, Error, HandshakeError, Message, WebSocket};
+use tungstenite::{Error, Message};
 
+pub use handshake::Dialled;
+use handshake::{NotDialled, Socket, dial};
+use pause::{Loss, as_asked, pause_after};
+
+use super::event::OfflineReason;
 use super::login::Login;
-use super::{dial, tls, unreached};
+use super::unreached;
 
 /// What came of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,33 +33,12 @@ pub enum Event {
     Text(String),
     /// It is out of reach.
     Offline {
-        /// Why, for people.
-        reason: String,
+        /// Why.
+        reason: OfflineReason,
         /// When it is tried again; `None` when it is not.
         retry_in: Option<Duration>,
     },
 }
-
-/// What a dialling thread brings back.
-pub type Dialled = Result<Box<Socket>, NotDialled>;
-
-/// Why there is no connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotDialled {
-    /// Why, for people.
-    pub reason: String,
-    /// How long the server wants to be left alone.
-    pub retry_after: Option<Duration>,
-}
-
-impl From<String> for NotDialled {
-    fn from(reason: String) -> Self {
-        Self { reason, retry_after: None }
-    }
-}
-
-/// A WebSocket to the server, in the clear or over TLS.
-pub type Socket = WebSocket<MaybeTlsStream<TcpStream>>;
 
 /// The connection to the server, or the search for it.
 pub struct Signaling {
@@ -67,7 +50,7 @@ pub struct Signaling {
     /// Failures since the server was last held for long.
     failures: u32,
     /// The last reason that was told, so that it is told once.
-    told: Option<String>,
+    told: Option<OfflineReason>,
     /// When the program has found last that it had stood still.
     woken: Option<Instant>,
 }
@@ -191,7 +174,7 @@ impl Signaling {
                                 events.extend(self.give_up(registry));
                                 return (events, false);
                             }
-                            break (reason, Loss::Servers);
+                            break (reason.into(), Loss::Servers);
                         }
                         _ => {}
                     }
@@ -235,14 +218,14 @@ impl Signaling {
         }
     }
 
-    fn lose(&mut self, reason: String, loss: Loss, now: Instant, registry: &Registry) -> Vec<Event> {
-        self.lose_for(reason, loss, Duration::ZERO, now, registry)
+    fn lose(&mut self, reason: impl Into<OfflineReason>, loss: Loss, now: Instant, registry: &Registry) -> Vec<Event> {
+        self.lose_for(reason.into(), loss, Duration::ZERO, now, registry)
     }
 
     /// Loses the server, for so long at least.
     fn lose_for(
         &mut self,
-        reason: String,
+        reason: OfflineReason,
         loss: Loss,
         at_least: Duration,
         now: Instant,
@@ -270,8 +253,7 @@ impl Signaling {
     fn give_up(&mut self, registry: &Registry) -> Option<Event> {
         self.disconnect(registry);
         self.state = State::Waiting(None);
-        let reason = "another program, perhaps of yours, has gone online under this name".to_owned();
-        Some(Event::Offline { reason, retry_in: None })
+        Some(Event::Offline { reason: OfflineReason::Replaced, retry_in: None })
     }
 
     fn disconnect(&mut self, registry: &Registry) {
@@ -279,77 +261,6 @@ impl Signaling {
             let _ = registry.deregister(&mut SourceFd(&descriptor(socket)));
         }
     }
-}
-
-/// Whose doing it is that an open connection to the server is lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Loss {
-    /// The server has ended it, or its machine has: then it has ended that of all others, too, who seek it at the same
-    /// moment.
-    Servers,
-    /// Our own network is gone, or nobody knows.
-    Ours,
-}
-
-impl Loss {
-    /// Whose doing it is to one who has heard of the server last at one time and stood still until another. What is
-    /// read at waking had come before.
-    fn seen(self, heard: Instant, woken: Option<Instant>) -> Self {
-        if woken.is_some_and(|woken| heard <= woken + WAKING) { Self::Ours } else { self }
-    }
-
-    fn of(error: &Error) -> Self {
-        let is_servers = match error {
-            Error::ConnectionClosed | Error::AlreadyClosed => true,
-            Error::Protocol(error) => matches!(error, tungstenite::error::ProtocolError::ResetWithoutClosingHandshake),
-            Error::Io(error) => matches!(
-                error.kind(),
-                ErrorKind::ConnectionReset
-                    | ErrorKind::UnexpectedEof
-                    | ErrorKind::BrokenPipe
-                    | ErrorKind::ConnectionAborted
-            ),
-            _ => false,
-        };
-        if is_servers { Self::Servers } else { Self::Ours }
-    }
-}
-
-/// Connects and shakes hands, with a time limit for each step.
-fn dial(login: &Login) -> Dialled {
-    let (host, port) = login.server.address();
-    let is_plain = login.server.is_plain();
-    let stream = dial::dial(login.proxy.as_ref().map(|proxy| (proxy, PROXY_TIME)), &host, port, DIAL_TIME)
-        .map_err(|error| error.to_string())?;
-    let socket = stream.try_clone().map_err(|error| unreached::io(&error))?;
-    let mut request = login
-        .server
-        .for_user(&login.username)
-        .into_client_request()
-        .map_err(|error| unreached::why(&error, is_plain))?;
-    let secret =
-        |value: &str| HeaderValue::from_str(value).map_err(|_| "a token has characters that no token has".to_owned());
-    request.headers_mut().insert("Lowkey-Token", secret(&login.name_token())?);
-    if let Some(token) = &login.access_token {
-        request.headers_mut().insert("Authorization", secret(&format!("Bearer {token}"))?);
-    }
-    let connector = if is_plain { Connector::Plain } else { Connector::Rustls(tls::config()) };
-    let config = WebSocketConfig::default()
-        .read_buffer_size(16 * 1024)
-        .write_buffer_size(0)
-        .max_write_buffer_size(MAX_UNSENT)
-        .max_message_size(Some(MAX_SIGNAL))
-        .max_frame_size(Some(MAX_SIGNAL));
-    let (websocket, _) = tungstenite::client_tls_with_config(request, stream, Some(config), Some(connector)).map_err(
-        |error| match error {
-            HandshakeError::Failure(error) => {
-                NotDialled { reason: unreached::why(&error, is_plain), retry_after: unreached::retry_after(&error) }
-            }
-            HandshakeError::Interrupted(_) => "the server does not answer; is the address right?".to_owned().into(),
-        },
-    )?;
-    socket.set_nonblocking(true).map_err(|error| unreached::io(&error))?;
-    Ok(Box::new(websocket))
 }
 
 fn descriptor(socket: &Socket) -> std::os::fd::RawFd {
@@ -370,44 +281,8 @@ fn is_pending(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
-/// The pause before the next try: it doubles with each failure, and a random part keeps the clients of a server that
-/// comes back from all arriving at once. `random` is from 0 to 1.
-fn pause(failures: u32, random: f64) -> Duration {
-    let longest = FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
-    longest.mul_f64(0.5 + random / 2.0)
-}
-
-/// The pause after a loss. To what the server ends again and again it is no use to come back soon.
-fn pause_after(loss: Loss, failures: u32, random: f64) -> Duration {
-    match loss {
-        Loss::Servers if failures > 1 => AFTER_SERVERS_END.mul_f64(random).max(pause(failures, random)),
-        Loss::Servers => AFTER_SERVERS_END.mul_f64(random),
-        Loss::Ours => pause(failures, random),
-    }
-}
-
-/// How long a server is left alone that asks for so long a time: no less, and up to half as much more, so that not all
-/// come back at the same moment; but there is a limit to what is granted.
-fn as_asked(asked: Duration, random: f64) -> Duration {
-    let shortest = asked.min(LONGEST_ASKED);
-    shortest + (shortest.mul_f64(1.5).min(LONGEST_ASKED) - shortest).mul_f64(random)
-}
-
 /// What the server says to a connection whose name has gone to a newer one (protocol 2.6).
 const REPLACED: &str = "replaced by new connection";
-
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// The longest pause after the end of a connection that the server has ended; the shortest is none. A server that
-/// starts anew is sought by all its clients, and has so long to take them.
-const AFTER_SERVERS_END: Duration = Duration::from_secs(5);
-
-/// The longest pause that a server can ask for.
-const LONGEST_ASKED: Duration = Duration::from_secs(60);
-
-/// So long after waking, what is read may still be what had come before.
-const WAKING: Duration = Duration::from_secs(1);
 
 /// A connection that was held this long counts as good: after its loss, pauses begin anew.
 const HELD: Duration = Duration::from_secs(10);
@@ -416,25 +291,17 @@ const HELD: Duration = Duration::from_secs(10);
 const PING_INTERVAL: Duration = Duration::from_secs(25);
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// How long each step of dialling may take.
-const DIAL_TIME: Duration = Duration::from_secs(10);
-
-/// How long a proxy may take to answer: one such as Tor finds its way only then.
-const PROXY_TIME: Duration = Duration::from_secs(60);
-
-/// The longest message that a server may send, and the most that may wait to be sent to it, in bytes.
-const MAX_SIGNAL: usize = 256 * 1024;
-const MAX_UNSENT: usize = 1024 * 1024;
-
 /// Messages of the server taken at once, before it is the others' turn.
 const READS_AT_ONCE: usize = 64;
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
+    use tungstenite::WebSocket;
     use tungstenite::protocol::Role;
 
+    use super::pause::{AFTER_SERVERS_END, LONGEST_PAUSE};
     use super::*;
 
     fn signaling(now: Instant) -> Signaling {
@@ -452,23 +319,6 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         Box::new(WebSocket::from_raw_socket(MaybeTlsStream::Plain(stream), Role::Client, None))
-    }
-
-    #[test]
-    fn pauses_grow_to_a_limit_and_are_spread() {
-        let milliseconds = |failures, random| pause(failures, random).as_millis();
-        assert_eq!((milliseconds(1, 0.0), milliseconds(1, 1.0)), (250, 500));
-        assert_eq!((milliseconds(3, 0.0), milliseconds(3, 1.0)), (1000, 2000));
-        assert_eq!((milliseconds(u32::MAX, 0.0), milliseconds(u32::MAX, 1.0)), (15_000, 30_000));
-    }
-
-    #[test]
-    fn a_server_that_ends_each_connection_is_sought_less_and_less() {
-        let milliseconds = |failures, random| pause_after(Loss::Servers, failures, random).as_millis();
-        assert_eq!((milliseconds(1, 0.0), milliseconds(1, 1.0)), (0, 5000));
-        assert_eq!((milliseconds(2, 0.0), milliseconds(2, 1.0)), (500, 5000));
-        assert_eq!((milliseconds(5, 0.0), milliseconds(5, 1.0)), (4000, 8000));
-        assert_eq!((milliseconds(9, 0.0), milliseconds(9, 1.0)), (15_000, 30_000));
     }
 
     #[test]
@@ -511,32 +361,12 @@ mod tests {
 
     #[test]
     fn a_server_that_asks_for_time_gets_it() {
-        let asked = |seconds, random| as_asked(Duration::from_secs(seconds), random).as_secs();
-        assert_eq!((asked(20, 0.0), asked(20, 1.0)), (20, 30));
-        assert_eq!((asked(50, 0.0), asked(50, 1.0)), (50, 60));
-        assert_eq!((asked(7200, 0.0), asked(7200, 1.0)), (60, 60));
         let now = Instant::now();
         let mut signaling = signaling(now);
         let registry = mio::Poll::new().unwrap();
-        let full = NotDialled { reason: "full".to_owned(), retry_after: Some(Duration::from_secs(20)) };
+        let full = NotDialled { reason: "full".to_owned().into(), retry_after: Some(Duration::from_secs(20)) };
         let lost = signaling.dialled(Err(full), now, registry.registry());
         let [Event::Offline { retry_in: Some(pause), .. }] = &lost[..] else { panic!("{lost:?}") };
         assert!((20..=30).contains(&pause.as_secs()), "{pause:?}");
-    }
-
-    #[test]
-    fn an_end_is_the_servers_or_our_own_networks() {
-        let io = |kind: ErrorKind| Loss::of(&Error::Io(kind.into()));
-        for kind in [ErrorKind::ConnectionReset, ErrorKind::UnexpectedEof, ErrorKind::BrokenPipe] {
-            assert_eq!(io(kind), Loss::Servers, "{kind:?}");
-        }
-        for kind in
-            [ErrorKind::TimedOut, ErrorKind::NetworkUnreachable, ErrorKind::HostUnreachable, ErrorKind::NetworkDown]
-        {
-            assert_eq!(io(kind), Loss::Ours, "{kind:?}");
-        }
-        assert_eq!(Loss::of(&Error::ConnectionClosed), Loss::Servers);
-        let reset = tungstenite::error::ProtocolError::ResetWithoutClosingHandshake;
-        assert_eq!(Loss::of(&Error::Protocol(reset)), Loss::Servers);
     }
 }

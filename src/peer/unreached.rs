@@ -9,8 +9,18 @@ use tungstenite::Error;
 use tungstenite::error::{ProtocolError, TlsError};
 use tungstenite::http::{Response, StatusCode, header};
 
+use super::event::OfflineReason;
+
 /// Why a connection to a server came to nothing, or ended. `is_plain`: it was tried without TLS.
-pub fn why(error: &Error, is_plain: bool) -> String {
+pub fn why(error: &Error, is_plain: bool) -> OfflineReason {
+    match error {
+        Error::Http(response) if response.status() == StatusCode::CONFLICT => OfflineReason::NameTaken,
+        Error::Http(response) if response.status() == StatusCode::UNAUTHORIZED => OfflineReason::AccessToken,
+        error => words(error, is_plain).into(),
+    }
+}
+
+fn words(error: &Error, is_plain: bool) -> String {
     match error {
         Error::ConnectionClosed | Error::AlreadyClosed => "the server closed the connection".to_owned(),
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
@@ -111,12 +121,14 @@ fn tls(error: &rustls::Error) -> String {
             "the server's certificate is for another name; is the address spelled right?"
         }
         CertificateError::UnknownIssuer => {
-            "the server's certificate was issued by nobody whom this machine trusts; if the server is your own, name its certificate, or its issuer's, by SSL_CERT_FILE=FILE, in PEM"
+            "the server's certificate was issued by nobody whom this machine trusts; if the server is your own, \
+             name its certificate, or its issuer's, by SSL_CERT_FILE=FILE, in PEM"
         }
         CertificateError::Revoked => "the server's certificate was taken back by its issuer; ask who runs it",
         // Most of all, a self-signed one that says that it is an issuer's.
         _ => {
-            "the server's certificate is not fit for a server; ask who runs it for one that an authority has issued; if the server is your own, make one without CA:TRUE, and name it by SSL_CERT_FILE=FILE, in PEM"
+            "the server's certificate is not fit for a server; ask who runs it for one that an authority has issued; \
+             if the server is your own, make one without CA:TRUE, and name it by SSL_CERT_FILE=FILE, in PEM"
         }
     }
     .to_owned()
@@ -129,8 +141,6 @@ fn answered(response: &Response<Option<Vec<u8>>>, is_plain: bool) -> String {
     let line = one_line(&String::from_utf8_lossy(&body[..body.len().min(MAX_WORDS)]));
     let said = if line.is_empty() || line.starts_with('<') { String::new() } else { format!(" ({line})") };
     match status {
-        StatusCode::CONFLICT => "the name is taken by somebody else; --name chooses another one".to_owned(),
-        StatusCode::UNAUTHORIZED => "the server is private, and does not know the access token; ask who runs it for one, and give it as access_token".to_owned(),
         StatusCode::FORBIDDEN => format!("the server, or a proxy before it, forbids it{said}; ask who runs it"),
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::UPGRADE_REQUIRED => {
             "a web server answers there, and no chat server; is the address right?".to_owned()
@@ -144,14 +154,18 @@ fn answered(response: &Response<Option<Vec<u8>>>, is_plain: bool) -> String {
         StatusCode::BAD_REQUEST if is_plain && line.is_empty() | line.starts_with('<') => {
             "what listens there does not understand; perhaps it wants TLS, which is wss://".to_owned()
         }
-        status if status.is_redirection() => match response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok()) {
-            Some(to) => format!("the server is elsewhere, at {}", one_line(to)),
-            None => "the server is elsewhere, and does not say where".to_owned(),
-        },
+        status if status.is_redirection() => {
+            match response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok()) {
+                Some(to) => format!("the server is elsewhere, at {}", one_line(to)),
+                None => "the server is elsewhere, and does not say where".to_owned(),
+            }
+        }
         status if status.is_success() => {
             "a web server answers there, and no chat server; is the address right?".to_owned()
         }
-        status if status.is_server_error() => format!("the server has an error of its own ({}){said}; ask who runs it", status.as_u16()),
+        status if status.is_server_error() => {
+            format!("the server has an error of its own ({}){said}; ask who runs it", status.as_u16())
+        }
         status => format!("the server refuses ({}){said}", status.as_u16()),
     }
 }

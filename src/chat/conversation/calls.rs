@@ -4,7 +4,7 @@ use super::{Chat, Conversation, Server, Stage};
 use crate::chat::effect::{Effect, calling, lines_go_to, lost, notice};
 use crate::chat::screen;
 use crate::chat::script::Failure;
-use crate::peer::trust::Link;
+use crate::peer::link::Link;
 use crate::protocol::is_username;
 
 impl Conversation {
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn who_is_called_while_the_server_is_away_is_called_when_it_is_back() {
         let mut chat = online();
-        let lost = |retry_in| Event::Offline { reason: "no route".to_owned(), retry_in };
+        let lost = |retry_in| Event::Offline { reason: "no route".to_owned().into(), retry_in };
         chat.happened(lost(Some(std::time::Duration::from_secs(1))));
         assert_eq!(typed(&mut chat, "/connect bob"), [calling("bob", true)]);
         typed(&mut chat, "hello");

@@ -9,7 +9,7 @@ use crate::chat::report::{ChatReport, ChatState, Report};
 use crate::chat::screen;
 use crate::chat::script::Failure;
 use crate::options::is_on;
-use crate::peer::trust::Link;
+use crate::peer::link::Link;
 use crate::profile::Username;
 
 impl Conversation {

@@ -147,7 +147,7 @@ mod tests {
         typed(&mut chat, "/connect bob");
         typed(&mut chat, "hello");
         assert_eq!(chat.finished(), []);
-        let lost = Event::Offline { reason: "no route".to_owned(), retry_in: None };
+        let lost = Event::Offline { reason: "no route".to_owned().into(), retry_in: None };
         let effects = chat.happened(lost);
         assert_eq!(not_sent(&effects), [("hello", false)]);
         assert_eq!(done(effects), [Effect::Quit]);
@@ -174,7 +174,8 @@ mod tests {
         let mut chat = start(Script::default());
         typed(&mut chat, "/connect bob");
         chat.finished();
-        let lost = Event::Offline { reason: "no route".to_owned(), retry_in: Some(std::time::Duration::from_secs(1)) };
+        let lost =
+            Event::Offline { reason: "no route".to_owned().into(), retry_in: Some(std::time::Duration::from_secs(1)) };
         assert_eq!(done(chat.happened(lost)), [Effect::Quit]);
         assert_eq!(chat.failure(), Some(Failure::NoServer));
     }

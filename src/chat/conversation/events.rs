@@ -8,6 +8,7 @@ use crate::chat::flood::SHOWN;
 use crate::chat::report::Report;
 use crate::chat::screen;
 use crate::chat::script::{Accepts, Failure, Until, cause};
+use crate::options::advice;
 use crate::peer::{CloseReason, Event, NotSentReason};
 use crate::protocol::ErrorCode;
 
@@ -34,6 +35,7 @@ impl Conversation {
                     self.script.until.get_or_insert(Until::Message);
                 }
                 let has_chats = self.chats.iter().any(Chat::is_open);
+                let reason = advice::on_loss(&reason);
                 vec![Effect::Show(Report::Offline { reason, retry_in, has_chats })]
             }
             Event::Request { peer } => self.request(peer, now),
@@ -216,7 +218,7 @@ mod tests {
 
     use super::super::tests::*;
     use super::*;
-    use crate::peer::trust::Link;
+    use crate::peer::link::Link;
 
     #[test]
     fn of_many_calls_five_are_told_and_all_can_be_answered() {
@@ -300,7 +302,7 @@ mod tests {
     fn who_is_not_who_they_were_hears_nothing_until_they_are_declined() {
         let mut chat = with_bob(Trust::New);
         let [own, identity] = [KeyPair::generate(), KeyPair::generate()].map(|pair| pair.public());
-        let known = Known { identity: own, is_verified: false, since: "2026-11-23".to_owned() };
+        let known = Known { identity: own, is_verified: false };
         let changed = CloseReason::IdentityChanged { own, known: Box::new(known), identity: Some(identity) };
         assert_eq!(done(typed(&mut chat, "/decline bob")), [], "not yet");
         let effects = chat.happened(closed("bob", changed));

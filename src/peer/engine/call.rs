@@ -241,7 +241,7 @@ impl Engine {
         self.judge(peer, introduced.identity)?;
         match self.chats.get(peer).and_then(|chat| chat.identity) {
             Some(before) if introduced.identity != Some(before) => {
-                let known = Known { identity: before, is_verified: false, since: String::new() };
+                let known = Known { identity: before, is_verified: false };
                 let (own, identity) = (self.setup.identity.public(), introduced.identity);
                 Err(CloseReason::IdentityChanged { own, known: Box::new(known), identity })
             }

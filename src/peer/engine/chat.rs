@@ -302,7 +302,7 @@ impl Engine {
         };
         if trust == Trust::New {
             // For as long as the program runs; who wants to know it longer keeps what the event says.
-            let known = Known { identity: other, is_verified: false, since: String::new() };
+            let known = Known { identity: other, is_verified: false };
             self.setup.known.insert(peer.clone(), known);
         }
         let lasting = place.map(|place| Lasting {
