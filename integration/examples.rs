@@ -30,7 +30,7 @@ fn a_reminder_on_tokio_waits_for_several_people_at_once() {
     let _reminder = example("reminder", &[&server.url()]);
     let mut alice = server.peer("alice");
     world::until("the reminder is online", || {
-        alice.peer.request("reminder");
+        alice.peer.call("reminder");
         alice.find("an answer", |event| match event {
             Event::Open { .. } => Some(Some(())),
             Event::Closed { reason: CloseReason::NotOnline, .. } => Some(None),
