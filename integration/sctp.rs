@@ -74,6 +74,8 @@ struct Side {
     last_sent: u32,
     taken: u64,
     now: Instant,
+    /// A packet that took too long.
+    longest: Option<(Duration, Vec<u8>)>,
 }
 
 impl Side {
@@ -82,8 +84,17 @@ impl Side {
         let config = Arc::new(EndpointConfig::new());
         let (guard, now) = (Guard::default(), Instant::now());
         let endpoint = Endpoint::new(address(), TransportProtocol::UDP, config, server);
-        let mut side =
-            Self { guard, endpoint, associations: vec![], tag: 0, sent: vec![], last_sent: 0, taken: 0, now };
+        let mut side = Self {
+            guard,
+            endpoint,
+            associations: vec![],
+            tag: 0,
+            sent: vec![],
+            last_sent: 0,
+            taken: 0,
+            now,
+            longest: None,
+        };
         if is_beginner {
             let association = side.endpoint.connect(now, ClientConfig::default(), address()).unwrap();
             side.associations.push(association);
@@ -105,7 +116,7 @@ impl Side {
         side
     }
 
-    /// Hands over a packet, if the guard lets it pass. It may not take long.
+    /// Hands over a packet, if the guard lets it pass, and notes whether it takes long.
     fn feed(&mut self, packet: &[u8]) {
         let before = processor_time();
         if self.guard.receive(packet).is_ok() {
@@ -124,7 +135,9 @@ impl Side {
             self.drive();
         }
         let took = processor_time() - before;
-        assert!(took <= LONGEST, "{took:?} for {packet:02x?}");
+        if took > LONGEST {
+            self.longest = Some((took, packet.to_vec()));
+        }
     }
 
     /// What the crate's layers above do after each packet.
@@ -190,8 +203,15 @@ fn processor_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
 }
 
-/// Makes packets of these bytes, most of them as an association may have them, and hands them over.
+/// Makes packets of these bytes, most of them as an association may have them, and hands them over. None may keep the processor for
+/// long; since a virtual machine's own pauses count as processor time, one that does is given a second and a third chance.
 pub fn play(bytes: &[u8]) {
+    let late: Vec<_> = std::iter::repeat_with(|| play_once(bytes)).take(3).map_while(|late| late).collect();
+    assert!(late.len() < 3, "{late:02x?}");
+}
+
+/// The same once: the last packet that took too long, and how long it took.
+fn play_once(bytes: &[u8]) -> Option<(Duration, Vec<u8>)> {
     let mut choices = Choices(bytes);
     let mut side = Side::new(choices.one_of(2) == 0);
     let mut data = Data { tsn: FIRST, stream: 0, ssns: [0; 20], is_underway: false, protocol: 51 };
@@ -221,6 +241,7 @@ pub fn play(bytes: &[u8]) {
         check(&mut packet);
         side.feed(&packet);
     }
+    side.longest
 }
 
 struct Data {
