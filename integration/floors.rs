@@ -1,65 +1,68 @@
-//! Reads `src/` and fails where a pure file names a socket, a clock, a thread or a logger, and where an import goes up.
+//! Holds `src/` to the map in `src/lib.rs`: a list of floors from top to bottom, on which each file stands once. A file imports what
+//! is below it, and nothing of its own floor or a higher one, so there is no circle. A file with a `*` does I/O; every other is pure.
+//! And no file and no function is longer than can be read in one go.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// Files that do I/O; every other file is pure.
-const IO: &[&str] = &[
-    "bin/lowkey-server.rs",
-    "bin/lowkey.rs",
-    "chat.rs",
-    "chat/client.rs",
-    "chat/console.rs",
-    "chat/editor.rs",
-    "chat/identity.rs",
-    "chat/input.rs",
-    "chat/notify.rs",
-    "chat/teletype.rs",
-    "chat/terminal.rs",
-    "chat/terminal/watch.rs",
-    "options.rs",
-    "options/start.rs",
-    "peer.rs",
-    "peer/clock.rs",
-    "peer/dial.rs",
-    "peer/driver.rs",
-    "peer/events.rs",
-    "peer/rtc.rs",
-    "peer/rtc/build.rs",
-    "peer/rtc/caught.rs",
-    "peer/rtc/channel.rs",
-    "peer/rtc/closing.rs",
-    "peer/rtc/command.rs",
-    "peer/rtc/connection.rs",
-    "peer/rtc/early.rs",
-    "peer/rtc/guarded.rs",
-    "peer/rtc/layer.rs",
-    "peer/rtc/pace.rs",
-    "peer/rtc/pulse.rs",
-    "peer/rtc/repeat.rs",
-    "peer/rtc/runtime.rs",
-    "peer/rtc/sieve.rs",
-    "peer/rtc/socket.rs",
-    "peer/rtc/turn.rs",
-    "peer/rtc/turn/stream.rs",
-    "peer/rtc/turn/tunnel.rs",
-    "peer/signaling.rs",
-    "peer/signaling/handshake.rs",
-    "peer/tls.rs",
-    "profile.rs",
-    "profile/files.rs",
-    "profile/permissions.rs",
-    "server.rs",
-    "server/check.rs",
-    "server/client.rs",
-    "server/clients.rs",
-    "server/clients/admission.rs",
-    "server/clients/timers.rs",
-    "server/listener.rs",
-    "server/secret_file.rs",
-    "signals.rs",
-    "stderr.rs",
+use crate::source::Source;
+
+/// Files that are longer than [`MOST_LINES`], and why.
+const LONG_FILES: &[(&str, &str)] = &[
+    ("chat", TO_BE_SPLIT),
+    ("chat/client", TO_BE_SPLIT),
+    ("chat/command", "a table of all commands, with what they are read from, and their completion"),
+    ("chat/people", TO_BE_SPLIT),
+    ("chat/screen", "a table: the words for each report"),
+    ("peer/cipher", TO_BE_SPLIT),
+    ("peer/engine", TO_BE_SPLIT),
+    ("peer/engine/chat", TO_BE_SPLIT),
+    ("server/clients", TO_BE_SPLIT),
+    ("server/hub", TO_BE_SPLIT),
 ];
+
+/// It is about to become two.
+const TO_BE_SPLIT: &str = "two subjects";
+
+/// Functions that are longer than [`MOST_LINES_OF_A_FUNCTION`], and why.
+const LONG_FUNCTIONS: &[(&str, &str, &str)] =
+    &[("chat", "chat", TO_BE_SPLIT), ("chat/screen", "words", "a table: the words for each report")];
+
+/// Imports that go up, and why they still do.
+const UPWARD: &[(&str, &str, &str)] = &[
+    ("chat/teletype", "chat/client", TO_BE_MOVED),
+    ("chat/terminal", "chat/client", TO_BE_MOVED),
+    ("chat/terminal/watch", "chat/terminal", TO_BE_MOVED),
+    ("options/config", "options", TO_BE_MOVED),
+    ("options/start", "options", TO_BE_MOVED),
+    ("peer/engine/call", "peer/engine", TO_BE_MOVED),
+    ("peer/engine/chat", "peer/engine", TO_BE_MOVED),
+    ("peer/engine/chat", "peer/engine/call", TO_BE_MOVED),
+    ("peer/engine/signals", "peer/engine", TO_BE_MOVED),
+    ("peer/engine/signals", "peer/engine/call", TO_BE_MOVED),
+    ("peer/sdp", "peer/description", TO_BE_MOVED),
+    ("server/config/secrets", "server/config", TO_BE_MOVED),
+    ("server/config/variables", "server/config", TO_BE_MOVED),
+    ("server/connection/frames", "server/connection", TO_BE_MOVED),
+    ("server/connection/head", "server/connection", TO_BE_MOVED),
+    ("server/connection/websocket", "server/connection", TO_BE_MOVED),
+    ("server/connection/websocket", "server/connection/frames", TO_BE_MOVED),
+    ("server/hub/calls", "server/hub", TO_BE_MOVED),
+];
+
+/// The rooms are being redrawn.
+const TO_BE_MOVED: &str = "what both need is to stand below both";
+
+/// What can be read in one sitting, with its tests.
+const MOST_LINES: usize = 450;
+
+/// What does one step. A table may be longer, and is named above.
+const MOST_LINES_OF_A_FUNCTION: usize = 80;
+
+/// The houses, from top to bottom. What is made for one is not known to those below.
+const HOUSES: [&str; 10] =
+    ["lib", "bin", "chat", "options", "profile", "peer", "server", "signals", "stderr", "protocol"];
 
 /// What no pure file names. A group such as `use std::{fs, thread}` would hide its items, so there is none.
 const IMPURE: &[&str] = &[
@@ -84,138 +87,273 @@ const IMPURE: &[&str] = &[
     "info!(",
 ];
 
-/// Which files may not name which modules: imports go down only.
-const NEVER: &[(&str, &[&str])] = &[
-    ("protocol.rs", &["crate::", "super::peer", "super::server"]),
-    ("server", &["crate::peer", "crate::chat", "crate::options"]),
-    ("peer", &["crate::server", "crate::chat", "crate::options"]),
-    ("server/deadlines.rs", &["crate::", "super::hub", "super::sessions", "super::connection"]),
-    ("server/sessions.rs", &["super::hub", "super::connection", "super::http"]),
-    ("server/hub.rs", &["super::connection", "super::http", "super::clients"]),
-    ("server/connection.rs", &["super::hub", "super::sessions", "super::clients"]),
-    ("server/http.rs", &["super::hub", "super::connection", "super::clients"]),
-    ("server/request.rs", &["super::http", "super::access", "super::hub"]),
-    ("server/response.rs", &["super::http", "super::hub"]),
-    ("server/access.rs", &["super::http", "super::hub", "super::clients"]),
-    ("server/ids.rs", &["super::hub", "crate::"]),
-    ("server/proxies.rs", &["super::", "crate::"]),
-    ("server/client.rs", &["super::clients", "super::listener", "mio::"]),
-    ("server/addresses.rs", &["super::hub", "super::connection", "super::clients", "crate::"]),
-    ("server/backlog.rs", &["super::connection", "super::clients", "crate::"]),
-    ("server/presence.rs", &["super::", "crate::"]),
-    ("server/contacts.rs", &["super::", "crate::"]),
-    ("server/misses.rs", &["super::hub", "super::clients"]),
-    ("server/strikes.rs", &["super::hub", "super::clients"]),
-    ("server/plain.rs", &["super::"]),
-    ("server/table.rs", &["super::", "crate::"]),
-    ("server/clients.rs", &["super::listener", "mio::"]),
-    ("server/limits.rs", &["super::", "crate::"]),
-    ("server/turn.rs", &["super::", "crate::peer"]),
-    ("server/metrics.rs", &["super::connection", "super::http"]),
-    ("chat/report.rs", &["super::"]),
-    ("chat/json.rs", &["super::conversation", "super::people", "super::screen"]),
-    ("peer/ice.rs", &["super::"]),
-    ("peer/candidate.rs", &["super::"]),
-    ("peer/description.rs", &["crate::", "super::engine", "super::event"]),
-    ("peer/sdp.rs", &["crate::", "super::engine", "super::event"]),
-    ("peer/keys.rs", &["super::", "crate::"]),
-    ("peer/guard", &["super::rtc", "super::signaling", "rtc::"]),
-    ("peer/cipher.rs", &["crate::", "super::engine", "super::event"]),
-    ("profile.rs", &["crate::options", "crate::chat"]),
-    ("peer/socks.rs", &["super::", "crate::"]),
-    ("options", &["crate::chat", "crate::server"]),
-    ("peer/frame.rs", &["super::", "crate::"]),
-    ("peer/texts.rs", &["super::", "crate::"]),
-    ("peer/engine", &["super::signaling", "super::rtc"]),
-    (
-        "chat/command.rs",
-        &["super::conversation", "super::people", "super::report", "super::screen", "crate::peer", "crate::profile"],
-    ),
-    ("chat/flood.rs", &["super::", "crate::"]),
-    ("chat/harmless.rs", &["super::", "crate::chat", "crate::peer", "crate::profile", "crate::protocol"]),
-    ("chat/callee.rs", &["super::command", "super::conversation", "crate::peer"]),
-    ("chat/screen.rs", &["super::conversation"]),
-    ("chat/effect.rs", &["super::people", "super::outbox", "super::conversation"]),
-    ("chat/people.rs", &["super::conversation"]),
-    ("chat/outbox.rs", &["super::people", "super::conversation"]),
-    ("chat/requests.rs", &["super::people", "super::conversation"]),
-    ("chat/script.rs", &["super::"]),
+/// Who does not know whom, although the floors would let it: files, or folders with all that is in them. `*` is all of ours.
+const STRANGERS: &[(&str, &[&str])] = &[
+    ("protocol", &["bin", "chat", "options", "profile", "peer", "server", "signals", "stderr"]),
+    ("server", &["peer", "chat", "options"]),
+    ("peer", &["server", "chat", "options"]),
+    ("server/deadlines", &["protocol", "server/hub", "server/sessions", "server/connection"]),
+    ("server/sessions", &["server/hub", "server/connection", "server/http"]),
+    ("server/hub", &["server/connection", "server/http", "server/clients"]),
+    ("server/connection", &["server/hub", "server/sessions", "server/clients"]),
+    ("server/http", &["server/hub", "server/connection", "server/clients"]),
+    ("server/request", &["server/http", "server/access", "server/hub"]),
+    ("server/response", &["server/http", "server/hub"]),
+    ("server/access", &["server/http", "server/hub", "server/clients"]),
+    ("server/ids", &["server/hub", "protocol"]),
+    ("server/proxies", &["*"]),
+    ("server/client", &["server/clients", "server/listener"]),
+    ("server/addresses", &["server/hub", "server/connection", "server/clients", "protocol"]),
+    ("server/backlog", &["server/connection", "server/clients", "protocol"]),
+    ("server/presence", &["*"]),
+    ("server/contacts", &["*"]),
+    ("server/misses", &["server/hub", "server/clients"]),
+    ("server/strikes", &["server/hub", "server/clients"]),
+    ("server/plain", &["server"]),
+    ("server/table", &["*"]),
+    ("server/clients", &["server/listener"]),
+    ("server/limits", &["*"]),
+    ("server/turn", &["server", "peer"]),
+    ("server/metrics", &["server/connection", "server/http"]),
+    ("chat/report", &["chat"]),
+    ("chat/json", &["chat/conversation", "chat/people", "chat/screen"]),
+    ("peer/ice", &["peer"]),
+    ("peer/candidate", &["peer"]),
+    ("peer/description", &["protocol", "peer/engine", "peer/event"]),
+    ("peer/sdp", &["protocol", "peer/engine", "peer/event"]),
+    ("peer/keys", &["*"]),
+    ("peer/guard", &["peer/rtc", "peer/signaling"]),
+    ("peer/cipher", &["protocol", "peer/engine", "peer/event"]),
+    ("profile", &["options", "chat"]),
+    ("peer/socks", &["*"]),
+    ("options", &["chat", "server"]),
+    ("peer/frame", &["*"]),
+    ("peer/texts", &["*"]),
+    ("peer/engine", &["peer/signaling", "peer/rtc"]),
+    ("chat/command", &["chat/conversation", "chat/people", "chat/report", "chat/screen", "peer", "profile"]),
+    ("chat/flood", &["*"]),
+    ("chat/harmless", &["chat", "peer", "profile", "protocol"]),
+    ("chat/callee", &["chat/command", "chat/conversation", "peer"]),
+    ("chat/screen", &["chat/conversation"]),
+    ("chat/effect", &["chat/people", "chat/outbox", "chat/conversation"]),
+    ("chat/people", &["chat/conversation"]),
+    ("chat/outbox", &["chat/people", "chat/conversation"]),
+    ("chat/requests", &["chat/people", "chat/conversation"]),
+    ("chat/script", &["chat"]),
 ];
 
-fn source() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
-}
+/// Files that leave a crate to others.
+const FOREIGN: &[(&str, &str)] = &[("server/client", "mio::"), ("server/clients", "mio::"), ("peer/guard", "rtc::")];
 
-/// Every Rust file below `src`, by its path there, with its code before the tests and without comments.
-fn files() -> Vec<(String, String)> {
-    let mut files = Vec::new();
-    let mut folders = vec![source()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(&path).unwrap();
-                let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
-                let code: String =
-                    code.lines().map(|line| line.split("//").next().unwrap().to_owned() + "\n").collect();
-                files.push((path.strip_prefix(source()).unwrap().to_str().unwrap().to_owned(), code));
-            }
-        }
-    }
+/// The floors of the map, from top to bottom: the files of each, and whether they do I/O.
+fn floors(map: &str) -> Vec<Vec<(String, bool)>> {
+    let block = map.split("//! ```text\n").nth(1).expect("lib.rs has the map").split("//! ```").next().unwrap();
+    let lines = block.lines().map(|line| line.trim_start_matches("//!").trim());
+    let files = lines.filter(|line| !line.starts_with("--")).map(str::split_whitespace);
     files
+        .map(|files| files.map(|file| (file.trim_end_matches('*').to_owned(), file.ends_with('*'))).collect())
+        .collect()
 }
 
-#[test]
-fn pure_files_know_no_socket_no_clock_no_thread_and_no_logger() {
-    let files = files();
-    assert!(IO.iter().all(|io| files.iter().any(|(path, _)| path == io)), "the list of I/O files is true");
-    for (path, code) in &files {
-        if !IO.contains(&path.as_str()) {
-            for name in IMPURE {
-                assert!(!code.contains(name), "{path} is pure, and names {name}");
+fn map() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap()
+}
+
+/// On which floor each file stands, counted from the top, and whether it does I/O.
+fn places(map: &str) -> BTreeMap<String, (usize, bool)> {
+    let mut places = BTreeMap::new();
+    for (floor, files) in floors(map).into_iter().enumerate() {
+        for (file, does_io) in files {
+            let before = places.insert(file.clone(), (floor, does_io));
+            assert!(before.is_none(), "{file} stands twice on the map in src/lib.rs");
+        }
+    }
+    places
+}
+
+/// What is wrong with the floors.
+fn faults(source: &Source, map: &str) -> Vec<String> {
+    let places = places(map);
+    let mut faults = Vec::new();
+    for name in source.0.keys() {
+        let Some((floor, _)) = places.get(name) else {
+            let imported: BTreeSet<String> = source.imports(name).into_keys().collect();
+            let importing = source.0.keys().filter(|other| source.imports(other).contains_key(name));
+            let lowest = importing.filter(|other| places.contains_key(*other)).max_by_key(|other| places[*other].0);
+            let highest =
+                imported.iter().filter(|other| places.contains_key(*other)).min_by_key(|other| places[*other].0);
+            let named = |other: Option<&String>| other.map_or("nothing", |other| other.as_str()).to_owned();
+            faults.push(format!(
+                "{name} is on no floor: it belongs below {} and above {}",
+                named(lowest),
+                named(highest)
+            ));
+            continue;
+        };
+        for (import, path) in source.imports(name) {
+            let is_known = UPWARD.iter().any(|(from, to, _)| (*from, *to) == (name.as_str(), import.as_str()));
+            if places.get(&import).is_some_and(|(below, _)| below <= floor) && !is_known {
+                faults.push(format!("{name} imports {import}, which is not below it ({path})"));
             }
         }
     }
+    let gone = places.keys().filter(|name| !source.0.contains_key(*name));
+    faults.extend(gone.map(|name| format!("{name} is on the map and not in src")));
+    faults
+}
+
+fn house(name: &str) -> &str {
+    name.split('/').next().unwrap()
 }
 
 #[test]
 fn imports_go_down_only() {
-    let files = files();
-    for (place, names) in NEVER {
-        let mut found = false;
-        for (path, code) in &files {
-            if path == place || path == &format!("{place}.rs") || path.starts_with(&format!("{place}/")) {
-                found = true;
-                for name in *names {
-                    assert!(!code.contains(name), "{path} must not name {name}");
-                }
-            }
-        }
-        assert!(found, "{place} is there");
+    let (source, map) = (Source::read(), map());
+    let faults = faults(&source, &map);
+    assert!(faults.is_empty(), "by the map in src/lib.rs:\n{}", faults.join("\n"));
+    for (from, to, reason) in UPWARD {
+        assert!(
+            source.imports(from).contains_key(*to),
+            "{from} does not import {to} any more ({reason}): take it off the list"
+        );
     }
 }
 
 #[test]
-fn only_one_file_knows_webrtc() {
-    for (path, code) in files() {
-        let names_it = code.contains("webrtc::") || code.contains("rtc::ice") || code.contains("tokio::spawn");
-        assert!(path.starts_with("peer/rtc") || !names_it, "{path}");
+fn houses_stand_on_each_other() {
+    let places = places(&map());
+    let place = |name: &str| HOUSES.iter().position(|part| *part == house(name)).unwrap_or_else(|| panic!("{name}"));
+    let mut names: Vec<&String> = places.keys().collect();
+    names.sort_by_key(|name| places[*name].0);
+    assert!(names.is_sorted_by_key(|name| place(name)), "a house ends where the next one begins");
+}
+
+#[test]
+fn an_import_to_the_same_floor_or_a_higher_one_is_found() {
+    let map = "//! ```text\n//! above*\n//!\n//! -- the rest\n//! same other\n//! below\n//! ```\n";
+    let source = |other: &str| {
+        let files = [
+            ("above", "use crate::same::Thing;"),
+            ("same", "pub use crate::below::Thing;"),
+            ("below", "pub struct Thing;"),
+        ];
+        let source = Source(BTreeMap::new());
+        files.into_iter().chain([("other", other)]).fold(source, |source, (name, text)| source.with(name, text))
+    };
+    let found = |other: &str| faults(&source(other), map);
+    // What is passed on is not an import of who does so, and a test may import what it likes.
+    for fine in [
+        "",
+        "use crate::below::Thing;",
+        "use std::fmt; fn f() { crate::below::g(); }",
+        "use crate::same::Thing;",
+        "#[cfg(test)]\nmod tests { use crate::above; }",
+        "#[cfg(test)]\nuse crate::above; fn f() {}",
+        "/// See `crate::above`.\nfn f() {}",
+    ] {
+        assert_eq!(found(fine), Vec::<String>::new(), "{fine}");
+    }
+    for (faulty, import, path) in [
+        ("use super::same;", "same", "super::same"),
+        ("use super::above::Window;", "above", "super::above::Window"),
+        ("use super::{below, above::{self, Door}};", "above", "super::above"),
+        ("pub(crate) use crate::above as attic;", "above", "crate::above"),
+        ("fn f() { crate::above::open() }", "above", "crate::above::open"),
+        ("fn f() -> Vec<super::above::Window> { Vec::new() }", "above", "super::above::Window"),
+        ("fn f() { assert!(crate::above::is_open()) }", "above", "crate::above::is_open"),
+    ] {
+        assert_eq!(found(faulty), [format!("other imports {import}, which is not below it ({path})")], "{faulty}");
+    }
+    let new = source("").with("new", "");
+    assert_eq!(faults(&new, map), ["new is on no floor: it belongs below nothing and above nothing"]);
+    // And so in the house itself: nobody below the hub may know it.
+    let source = Source::read();
+    let sessions = format!("use super::hub::Hub;\n{}", source.0["server/sessions"].text);
+    let found = faults(&source.with("server/sessions", &sessions), &self::map());
+    assert!(found.iter().any(|fault| fault.starts_with("server/sessions imports server/hub,")), "{found:?}");
+}
+
+#[test]
+fn who_is_no_business_of_anothers_is_not_imported() {
+    let source = Source::read();
+    let is_in =
+        |name: &str, place: &str| name == place || name.strip_prefix(place).is_some_and(|rest| rest.starts_with('/'));
+    for (place, strangers) in STRANGERS {
+        let names: Vec<&String> = source.0.keys().filter(|name| is_in(name, place)).collect();
+        assert!(!names.is_empty(), "{place} is there");
+        let missing =
+            strangers.iter().find(|stranger| **stranger != "*" && !source.0.keys().any(|name| is_in(name, stranger)));
+        assert_eq!(missing, None, "{place}: the strangers are there");
+        for name in names {
+            for (import, path) in source.imports(name) {
+                let is_strange = |stranger: &&str| *stranger == "*" || is_in(&import, stranger);
+                assert!(!strangers.iter().any(is_strange), "{name} must not know {import} ({path})");
+            }
+        }
+    }
+    for (place, name) in FOREIGN {
+        for file in source.0.values().filter(|file| is_in(&file.name, place)) {
+            assert!(!file.code.contains(name), "{} must not name {name}", file.name);
+        }
+    }
+}
+
+#[test]
+fn pure_files_know_no_socket_no_clock_no_thread_and_no_logger() {
+    let (source, places) = (Source::read(), places(&map()));
+    for file in source.0.values() {
+        let does_io = places.get(&file.name).is_some_and(|(_, does_io)| *does_io);
+        let named = IMPURE.iter().find(|name| file.code.contains(**name));
+        if !does_io {
+            assert_eq!(named, None, "{} is pure by the map in src/lib.rs, and names this", file.name);
+        }
+    }
+}
+
+#[test]
+fn files_and_functions_are_read_in_one_go() {
+    let source = Source::read();
+    let mut long_files = BTreeSet::new();
+    let mut long_functions = BTreeSet::new();
+    for file in source.0.values() {
+        let lines = file.text.lines().count();
+        if lines > MOST_LINES {
+            long_files.insert((file.name.as_str(), lines));
+        }
+        let long = file.functions.iter().filter(|(_, lines)| *lines > MOST_LINES_OF_A_FUNCTION);
+        long_functions.extend(long.map(|(function, lines)| (file.name.as_str(), function.as_str(), *lines)));
+    }
+    let names: Vec<&str> = LONG_FILES.iter().map(|(name, _)| *name).collect();
+    let unnamed: Vec<_> = long_files.iter().filter(|(name, _)| !names.contains(name)).collect();
+    assert!(unnamed.is_empty(), "longer than {MOST_LINES} lines, and without a reason: {unnamed:?}");
+    let short = names.iter().find(|name| !long_files.iter().any(|(long, _)| long == *name));
+    assert_eq!(short, None, "this file needs no exception any more");
+    let names: Vec<(&str, &str)> = LONG_FUNCTIONS.iter().map(|(file, name, _)| (*file, *name)).collect();
+    let unnamed: Vec<_> = long_functions.iter().filter(|(file, name, _)| !names.contains(&(file, name))).collect();
+    assert!(unnamed.is_empty(), "longer than {MOST_LINES_OF_A_FUNCTION} lines, and no table: {unnamed:?}");
+    let short = names.iter().find(|(file, name)| !long_functions.iter().any(|(f, n, _)| (f, n) == (file, name)));
+    assert_eq!(short, None, "this function needs no exception any more");
+}
+
+#[test]
+fn only_one_room_knows_webrtc() {
+    for file in Source::read().0.values() {
+        let names_it = ["webrtc::", "rtc::ice", "tokio::spawn"].iter().any(|name| file.code.contains(name));
+        assert!(file.name.starts_with("peer/rtc") || !names_it, "{}", file.name);
     }
 }
 
 #[test]
 fn nothing_is_printed_by_a_macro_that_panics_where_nobody_reads() {
-    let bot = fs::read_to_string(source().join("../bot/main.rs")).unwrap();
-    for (path, code) in files().into_iter().chain([("bot/main.rs".to_owned(), bot)]) {
-        assert!(!["println!", "print!", "dbg!"].iter().any(|name| code.contains(name)), "{path}");
+    let bot = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("bot/main.rs")).unwrap();
+    for file in Source::read().with("bot/main", &bot).0.values() {
+        assert!(!["println!", "print!", "dbg!"].iter().any(|name| file.code.contains(name)), "{}", file.name);
     }
 }
 
 #[test]
 fn there_is_no_unsafe_code_and_no_unwrap_outside_tests() {
-    for (path, code) in files() {
-        assert!(!code.contains("unsafe ") && !code.contains(".unwrap()"), "{path}");
+    for file in Source::read().0.values() {
+        assert!(!file.code.contains("unsafe ") && !file.code.contains(".unwrap()"), "{}", file.name);
     }
 }

@@ -46,6 +46,7 @@ mod secrets;
 mod server_settings;
 mod settings;
 mod soak;
+mod source;
 mod strangers;
 mod terminal;
 mod tls;

@@ -3,38 +3,115 @@
 //! A tiny server introduces two users to each other and relays their session keys and WebRTC signaling. Then the two
 //! talk directly over a WebRTC data channel, each message sealed with NaCl box.
 //!
-//! A program of one's own begins with [`peer`]. Who wants to work on Lowkey itself finds the map here, and below it how things go
-//! through the house.
+//! A program of one's own begins with [`peer`]. Who wants to work on Lowkey itself finds the map here, and below it how
+//! things go through the house.
 //!
 //! # The map
 //!
-//! Two libraries share one page of wire types; the terminal client stands on one of them.
-//!
-//! * [`protocol`]: the words on the wire. Pure.
-//! * [`server`]: the mio loop; beneath it all clients with their streams; and, pure: the hub, sessions, one client's
-//!   connection, HTTP, tables, timers, settings.
-//! * [`peer`]: the handle and its thread; beneath it, pure: the engine (what a peer does on every input), trust (who the other
-//!   side is), the cipher, and the guard (what of the other side's packets reaches WebRTC); and two rooms of I/O: the
-//!   connection to the server, and WebRTC with the ways to its relays.
-//! * [`options`]: what both programs of a peer take: each setting with its flag, its environment variable and its key in the
-//!   profile's file; beneath it the start, which reads all three.
-//! * `stderr`: what every program says there, and how much of it `RUST_LOG` wants.
-//! * [`profile`]: where these programs keep what outlives them.
-//! * [`chat`]: the terminal client on top of `peer`.
-//! * [`signals`]: which signals are the programs' own to handle.
-//!
-//! # Floors
+//! All files of `src`, from top to bottom. Each line is a floor: a file imports what stands on lines below it and nothing
+//! else, so there is no circle. A `*` marks what does I/O. Every other file is pure: it names no socket, no clock, no
+//! thread, no file and no logger; bytes, texts and the time come in, values come back, and one loop is the only caller.
+//! Server and peer never import each other. `integration/floors.rs` reads this map and holds us to it.
 //!
 //! ```text
-//! programs   bin/lowkey   bin/lowkey-server   bot/main   integration/*    only `pub` items of the library
-//! I/O        chat -> chat/{client, editor, input, notify, teletype, terminal}, options -> profile, peer -> peer/{signaling, rtc}        server -> server/listener, server/clients -> server/client
-//! pure       chat/{conversation -> people, outbox, requests, script -> effect -> screen -> wrap, json -> report, command, keyboard -> painter}    engine -> trust, cipher, ice   connection -> http -> access    hub -> sessions -> deadlines
-//! words      protocol (serde only)
-//! ```
+//! -- the crate
+//! lib
 //!
-//! Imports go down only; `server` and `peer` never import each other. A pure file names no socket, no clock, no thread,
-//! no file and no logger: bytes, text and the time come in, values come back, and one loop is the only caller.
-//! `integration/floors.rs` holds us to it.
+//! -- the programs
+//! bin/lowkey* bin/lowkey-server*
+//!
+//! -- the terminal client
+//! chat*
+//! chat/editor* chat/input*
+//! chat/client*
+//! chat/conversation/calls chat/conversation/commands chat/conversation/end chat/conversation/events
+//! chat/conversation/texts
+//! chat/conversation
+//! chat/identity*
+//! chat/console* chat/outbox chat/people
+//! chat/terminal*
+//! chat/terminal/watch*
+//! chat/effect chat/requests chat/teletype*
+//! chat/json
+//! chat/json/command
+//! chat/screen
+//! chat/command chat/keyboard chat/painter
+//! chat/callee chat/wrap
+//! chat/flood chat/harmless chat/notify* chat/report chat/script
+//!
+//! -- what both programs of a peer take
+//! options*
+//! options/start*
+//! options/config
+//! options/access options/advice options/chat options/manual options/servers options/switch
+//!
+//! -- what outlives them
+//! profile*
+//! profile/permissions*
+//! profile/files*
+//! profile/known_peers profile/transcript profile/trouble
+//!
+//! -- the library of a peer
+//! peer*
+//! peer/driver*
+//! peer/rtc*
+//! peer/rtc/connection*
+//! peer/rtc/closing*
+//! peer/rtc/channel*
+//! peer/rtc/build*
+//! peer/rtc/runtime*
+//! peer/rtc/turn/tunnel*
+//! peer/rtc/sieve* peer/rtc/turn/stream*
+//! peer/rtc/early* peer/rtc/guarded* peer/rtc/repeat* peer/rtc/socket* peer/rtc/turn*
+//! peer/rtc/aead peer/rtc/caught* peer/rtc/command* peer/rtc/flight peer/rtc/layer* peer/rtc/pace* peer/rtc/pulse*
+//! peer/rtc/stall peer/rtc/turn/framing peer/rtc/turn/stale
+//! peer/signaling*
+//! peer/signaling/handshake* peer/signaling/pause
+//! peer/dial* peer/events*
+//! peer/engine
+//! peer/engine/call
+//! peer/engine/signals
+//! peer/engine/chat peer/engine/pacing
+//! peer/unreached
+//! peer/guard
+//! peer/guard/data peer/guard/handshake
+//! peer/guard/chunk peer/guard/sources
+//! peer/event
+//! peer/description peer/settings
+//! peer/cipher peer/clock* peer/link peer/login peer/safety_number peer/sdp peer/trust
+//! peer/candidate peer/frame peer/ice peer/keys peer/socks peer/sync peer/texts peer/tls*
+//!
+//! -- the server
+//! server*
+//! server/listener*
+//! server/clients/admission* server/clients/timers*
+//! server/clients*
+//! server/client*
+//! server/connection
+//! server/connection/frames
+//! server/connection/buffers server/connection/head server/connection/websocket
+//! server/check* server/http
+//! server/config
+//! server/config/secrets
+//! server/config/duration server/config/origins server/config/variables
+//! server/metrics server/response
+//! server/hub
+//! server/hub/calls
+//! server/hub/output server/hub/user
+//! server/hub/counts server/hub/names server/hub/relay
+//! server/access server/backlog
+//! server/addresses server/ids server/misses server/request server/sessions server/strikes
+//! server/contacts server/deadlines server/limits server/plain server/presence server/proxies server/secret_file*
+//! server/table server/turn
+//!
+//! -- what all programs share
+//! signals*
+//! stderr*
+//!
+//! -- the words on the wire
+//! protocol
+//! protocol/ice
+//! ```
 //!
 //! # Features
 //!
