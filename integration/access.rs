@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use data_encoding::BASE64URL_NOPAD;
 
-use crate::proxy::Proxy;
+use crate::socks_proxy::Proxy;
 use crate::world::{Folder, Program};
 
 /// A place where somebody logs in, and is not answered.

@@ -13,7 +13,7 @@ use lowkey::server::hub::ConnId;
 use lowkey::server::limits::{Limits, Rate};
 use lowkey::server::presence::Presence;
 
-use crate::hostile::{close_code, frame, upgrade};
+use crate::websocket::{close_code, frame, upgrade};
 
 /// A client's end of a stream.
 #[derive(Clone, Default)]
@@ -66,7 +66,7 @@ impl Stream for Wire {
     }
 }
 
-struct World {
+struct ClientsInMemory {
     clients: Clients<Wire>,
     presence: Presence,
     start: Instant,
@@ -76,7 +76,7 @@ struct World {
 
 const ADDRESS: &str = "192.0.2.1";
 
-impl World {
+impl ClientsInMemory {
     fn new(limits: Limits) -> Self {
         let clients = Clients::new(Config { limits, ..Config::default() }, 0);
         let (wires, buffer) = (Vec::new(), vec![0; 32 * 1024]);
@@ -161,7 +161,7 @@ impl World {
 fn a_server_that_was_away_takes_it_for_nobodys_silence() {
     // Whenever it begins, and however long it lasts.
     for (begins, lasts) in [(49, 37), (24, 26), (26, 61), (30, 3600), (59, 24)] {
-        let mut world = World::new(Limits::default());
+        let mut world = ClientsInMemory::new(Limits::default());
         let start = world.start;
         let ids: Vec<usize> = (0..20).map(|number| world.user(start, &format!("user{number}"))).collect();
         let mut real = start;
@@ -195,7 +195,7 @@ fn a_server_that_was_away_takes_it_for_nobodys_silence() {
 
 #[test]
 fn who_is_silent_is_cut_all_the_same() {
-    let mut world = World::new(Limits::default());
+    let mut world = ClientsInMemory::new(Limits::default());
     let id = world.user(world.start, "dead");
     for seconds in 1..=60 {
         assert_eq!(close_code(&world.got(id)), None, "{seconds} s");
@@ -206,7 +206,7 @@ fn who_is_silent_is_cut_all_the_same() {
 
 #[test]
 fn who_does_not_go_on_with_what_the_server_holds_for_them_is_cut() {
-    let mut world = World::new(Limits::default());
+    let mut world = ClientsInMemory::new(Limits::default());
     let start = world.start;
     let [slow, steady, deaf, sender] = ["slow", "steady", "deaf", "sender"].map(|name| world.user(start, name));
     let message = frame(0x81, &vec![b'x'; 60_000]);
@@ -233,7 +233,7 @@ fn who_does_not_go_on_with_what_the_server_holds_for_them_is_cut() {
 
 #[test]
 fn beyond_the_budget_the_furthest_behind_goes_and_nobody_else() {
-    let mut world = World::new(Limits { held_bytes: 200_000, ..Limits::default() });
+    let mut world = ClientsInMemory::new(Limits { held_bytes: 200_000, ..Limits::default() });
     let start = world.start;
     let honest = world.user(start, "honest");
     let small = frame(0x81, br#"{"type":"session:create"}"#);
@@ -263,7 +263,7 @@ fn a_probe_is_answered_however_full_it_is_and_takes_nobodys_place() {
     const PROBE: &[u8] = b"GET /health HTTP/1.1\r\n\r\n";
     let slow = Some(Rate { amount: 1, per: Duration::from_secs(1), burst: 20 });
     let limits = Limits { clients: 900, clients_per_address: Some(8), arrivals: slow, ..Limits::default() };
-    let mut world = World::new(limits);
+    let mut world = ClientsInMemory::new(limits);
     let now = world.start;
     for number in 0..500 {
         let probe = world.client(now, PROBE);
@@ -281,7 +281,7 @@ fn a_probe_is_answered_however_full_it_is_and_takes_nobodys_place() {
     assert_eq!(world.status(world.wires.len() - 400), "429", "only so many wait beyond what may be");
     let probe = world.client(now, PROBE);
     assert_eq!((world.status(probe), world.status(silent[399])), ("200".to_owned(), String::new()));
-    let mut world = World::new(Limits { clients: 2, ..Limits::default() });
+    let mut world = ClientsInMemory::new(Limits { clients: 2, ..Limits::default() });
     world.user(now, "one");
     world.user(now, "two");
     let [probe, third] = [PROBE.to_vec(), upgrade("three").into_bytes()].map(|head| world.client(now, &head));

@@ -7,26 +7,48 @@ mod aead;
 #[path = "../src/peer/rtc/layer.rs"]
 mod layer;
 
+/// Somebody who means harm: what they are after stands above each test.
+mod attacks {
+    mod by_client;
+    mod by_packet;
+    mod by_peer;
+    mod by_server;
+    mod by_stranger;
+    mod in_memory;
+    mod in_the_middle;
+}
+
+/// What the tests stand on. No tests are in here.
+mod support {
+    pub mod attacker;
+    pub mod evil_server;
+    pub mod hop;
+    pub mod old_app;
+    pub mod sctp;
+    pub mod socks_proxy;
+    pub mod source;
+    pub mod tls_terminator;
+    pub mod websocket;
+    pub mod window;
+    pub mod world;
+}
+
+use support::{
+    attacker, evil_server, hop, old_app, sctp, socks_proxy, source, tls_terminator, websocket, window, world,
+};
+
 mod access;
-mod attack;
-mod attacker;
+mod apps;
 mod chat;
 mod clients;
 mod descriptions;
 mod echo;
 mod engine;
-mod evil;
-mod evil_server;
 mod examples;
 mod floors;
 mod fuzz;
-mod hop;
-mod hostile;
-mod hostile_peers;
 mod losses;
-mod middle;
 mod networks;
-mod old_app;
 mod options;
 mod ordinary;
 mod output;
@@ -41,19 +63,13 @@ mod relay;
 mod requests;
 mod resume;
 mod script;
-mod sctp;
 mod secrets;
 mod server_settings;
 mod settings;
 mod soak;
-mod source;
-mod strangers;
 mod terminal;
 mod tls;
 mod trials;
-mod tricks;
 mod trust;
 mod turn;
-mod window;
 mod wire;
-mod world;

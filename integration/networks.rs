@@ -10,7 +10,7 @@ fn chats_work(setup: &str, host: &str) {
     // How many are served at once is no question of the network.
     tests.extend(["--skip", "twenty_peers"]);
     // The tests' old app has no candidate but this one.
-    tests.extend((host == "127.0.0.1").then_some("old_app::"));
+    tests.extend((host == "127.0.0.1").then_some("apps::"));
     pass_in_namespace(in_namespace(setup, &tests).env("LOWKEY_TEST_HOST", host), 8);
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tungstenite::Message;
 
-use crate::hostile::{frame, rest, upgrade};
+use crate::websocket::{frame, rest, upgrade};
 use crate::world::{Client, Folder, Program, SOON, Server, until};
 
 fn raw(address: &str, bytes: &[u8]) -> TcpStream {

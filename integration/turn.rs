@@ -31,11 +31,11 @@ const LIFETIME: u32 = 4;
 
 struct Turn {
     socket: Arc<UdpSocket>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<Grants>>,
 }
 
 #[derive(Default)]
-struct State {
+struct Grants {
     relays: HashMap<SocketAddr, Relay>,
     /// The nonce of each transaction, once it was told that its own was stale.
     nonces: HashMap<TransactionId, String>,
@@ -131,7 +131,7 @@ impl Turn {
         }
     }
 
-    fn answer(&self, state: &mut State, from: SocketAddr, request: &mut Message) -> Vec<u8> {
+    fn answer(&self, state: &mut Grants, from: SocketAddr, request: &mut Message) -> Vec<u8> {
         let (id, method) = (request.transaction_id, request.typ.method);
         let refused = |code: [u8; 2], nonce: &str| {
             build(&[
@@ -188,7 +188,7 @@ impl Turn {
     }
 
     /// What is said of what is granted.
-    fn grant<'a>(&self, state: &mut State, from: SocketAddr, request: &Message) -> Option<Vec<Box<dyn Setter + 'a>>> {
+    fn grant<'a>(&self, state: &mut Grants, from: SocketAddr, request: &Message) -> Option<Vec<Box<dyn Setter + 'a>>> {
         let lifetime = Instant::now() + Duration::from_secs(LIFETIME.into());
         let told = |lifetime: u32| Box::new(Raw(ATTR_LIFETIME, lifetime.to_be_bytes().to_vec()));
         if request.typ.method == METHOD_ALLOCATE {
@@ -231,7 +231,7 @@ impl Turn {
 }
 
 /// Brings a client what comes to its relay, for as long as it has one.
-fn bring(relay: &UdpSocket, socket: &UdpSocket, client: SocketAddr, all: &Mutex<State>) {
+fn bring(relay: &UdpSocket, socket: &UdpSocket, client: SocketAddr, all: &Mutex<Grants>) {
     let mut datagram = [0; 65_536];
     relay.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     loop {

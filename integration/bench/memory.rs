@@ -58,7 +58,7 @@ impl Stream for Nothing {
 }
 
 /// Clients that nobody has to connect.
-struct World {
+struct ManyClients {
     clients: Clients<Nothing>,
     buffer: Vec<u8>,
     now: Instant,
@@ -66,7 +66,7 @@ struct World {
     longest: Duration,
 }
 
-impl World {
+impl ManyClients {
     fn new(count: usize) -> Self {
         // As many for each as with a million.
         let held_bytes = Limits::default().held_bytes / (1_000_000 / count).max(1);
@@ -138,14 +138,14 @@ const SESSION_TTL: Duration = Duration::from_secs(10);
 pub fn run(report: &mut Report, is_quick: bool) {
     let count = if is_quick { 100_000 } else { 1_000_000 };
     let relays = count;
-    let mut few = World::new(100);
+    let mut few = ManyClients::new(100);
     few.relay(200, relays / 10);
     let among_few = few.relay(200, relays);
     report.add("a relay of 200 B in memory, among 100", "ns", "clients", vec![among_few], None);
     report.add("a relay of 2.5 kB in memory, among 100", "ns", "clients", vec![few.relay(2500, relays)], None);
     drop(few);
     let before = resident(std::process::id());
-    let mut world = World::new(count);
+    let mut world = ManyClients::new(count);
     let taken = (resident(std::process::id()) - before) as f64;
     let name = |what: &str| format!("{what}, {count} clients in memory");
     report.add(&name("all of them"), "MB", "clients", vec![taken / 1e6], Some(Goal::Most(1000.0)));

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 
 #[allow(dead_code)]
-#[path = "../sctp.rs"]
+#[path = "../support/sctp.rs"]
 mod sctp;
 
 fuzz_target!(|bytes: &[u8]| sctp::play(bytes));

@@ -60,18 +60,18 @@
 //!
 //! ## What others may send
 //!
-//! * **FORWARD-TSN loops up to 2³¹ times.** In `guard`. `attack::forward_tsn_costs_nothing`. Goes when that passes
+//! * **FORWARD-TSN loops up to 2³¹ times.** In `guard`. `by_packet::forward_tsn_costs_nothing`. Goes when that passes
 //!   without it.
 //! * **Lengths in ERROR, ABORT and messages of data channels are sliced unchecked, which panics.** In `guard`.
-//!   `attack::malformed_packets_end_no_program`. Goes when that passes without it.
+//!   `by_packet::malformed_packets_end_no_program`. Goes when that passes without it.
 //! * **Reassembly, streams, resets and associations are not bounded.** In `guard`.
-//!   `attack::an_endless_message_takes_no_memory`, `attack::crumbs_take_no_memory`,
-//!   `attack::channels_without_end_take_no_memory`. Goes when all have limits that can be set.
+//!   `by_packet::an_endless_message_takes_no_memory`, `by_packet::crumbs_take_no_memory`,
+//!   `by_packet::channels_without_end_take_no_memory`. Goes when all have limits that can be set.
 //! * **DTLS joins the pieces of its handshake by calls within calls, which ends the program, and keeps records that
-//!   come before their key without bound.** In `guard` and [`sieve`]. `attack::crumbs_of_a_handshake_end_no_program`.
+//!   come before their key without bound.** In `guard` and [`sieve`]. `by_packet::crumbs_of_a_handshake_end_no_program`.
 //!   Goes when both have a bound.
 //! * **What is no STUN is handed to DTLS wherever it comes from, once there is a way.** In `guard` and [`sieve`].
-//!   `strangers::a_call_opens_and_a_chat_goes_on_while_a_stranger_writes_to_every_port`. Goes when other sources than
+//!   `by_stranger::a_call_opens_and_a_chat_goes_on_while_a_stranger_writes_to_every_port`. Goes when other sources than
 //!   that of the way are passed over.
 //! * **An ERROR chunk ends the association.** In `guard`, which drops it. `chunks_that_no_chat_needs_are_dropped`. Goes
 //!   when it is only noted (RFC 9260, section 6.10).

@@ -1,5 +1,5 @@
 //! A real server that lies, between real peers with real data channels: each trick by itself. The peers detect it and say so,
-//! show no false text, and their other chats go on ([`World`] sees to that). The same in memory, where time can be moved: `evil`.
+//! show no false text, and their other chats go on ([`World`] sees to that). The same in memory, where time can be moved: `in_memory`.
 
 use std::collections::HashMap;
 use std::thread;
@@ -31,6 +31,7 @@ fn not_proven() -> Outcome {
     Outcome::Closed(CloseReason::NotProven)
 }
 
+/// Goal: read along by a session key of the server's own, in place of a peer's.
 #[test]
 fn a_swapped_session_key_opens_no_chat_and_is_told() {
     each(FOOLED, |users| {
@@ -42,6 +43,7 @@ fn a_swapped_session_key_opens_no_chat_and_is_told() {
     });
 }
 
+/// Goal: pass for somebody by an identity of the server's own.
 #[test]
 fn a_swapped_identity_opens_no_chat_and_is_told() {
     each(FOOLED, |users| {
@@ -61,6 +63,7 @@ fn a_swapped_identity_opens_no_chat_and_is_told() {
     });
 }
 
+/// Goal: weaken a chat by taking away what the peers can do.
 #[test]
 fn changed_features_open_no_chat_and_are_told() {
     let features = [json!(["proof"]), json!(["proof", "seal", "x"]), json!(["seal", "proof"])];
@@ -76,6 +79,7 @@ fn changed_features_open_no_chat_and_are_told() {
     });
 }
 
+/// Goal: be the far end of the connection by a certificate of the server's own.
 #[test]
 fn a_swapped_certificate_opens_no_chat() {
     // Descriptions are sealed, so the server has to talk the peers out of that first.
@@ -103,6 +107,7 @@ fn strip(users: &'static [&'static str]) -> impl FnMut(Frame) -> Vec<Frame> + Se
     })
 }
 
+/// Goal: have no proof asked for, by passing a peer off as an old app.
 #[test]
 fn a_hidden_introduction_is_told_of_a_stranger_and_refused_of_one_who_is_known() {
     World::with(strip(FOOLED[2]), |world| {
@@ -122,6 +127,7 @@ fn a_hidden_introduction_is_told_of_a_stranger_and_refused_of_one_who_is_known()
     });
 }
 
+/// Goal: the same of one side only, so that the two disagree.
 #[test]
 fn an_introduction_that_is_hidden_from_one_side_opens_no_chat() {
     let cases = [false, true].into_iter().flat_map(|have_met| [FOOLED[0], FOOLED[1]].map(|users| (have_met, users)));
@@ -156,6 +162,7 @@ fn kind(frame: &Frame) -> &str {
     frame.message["type"].as_str().unwrap()
 }
 
+/// Goal: change a call by playing its signals back, to their author too.
 #[test]
 fn signals_that_come_twice_or_come_back_have_no_effect() {
     let trick = |frame: Frame| match kind(&frame) {
@@ -168,6 +175,7 @@ fn signals_that_come_twice_or_come_back_have_no_effect() {
     });
 }
 
+/// Goal: have a peer talk with itself, by giving it its own key.
 #[test]
 fn a_key_that_comes_back_is_refused() {
     let trick = |frame: Frame| match kind(&frame) {
@@ -180,6 +188,7 @@ fn a_key_that_comes_back_is_refused() {
     });
 }
 
+/// Goal: change a call by the order of its signals.
 #[test]
 fn signals_that_come_in_another_order_have_no_effect() {
     // A description behind the first candidate, for which the early ones wait.
@@ -201,6 +210,7 @@ fn signals_that_come_in_another_order_have_no_effect() {
     });
 }
 
+/// Goal: have somebody else answer under a name that is known.
 #[test]
 fn a_name_that_is_given_to_somebody_else_is_refused() {
     World::with(honest, |world| {
@@ -224,6 +234,7 @@ fn a_name_that_is_given_to_somebody_else_is_refused() {
     });
 }
 
+/// Goal: have somebody else answer a call by a link.
 #[test]
 fn somebody_else_than_the_link_names_is_refused() {
     World::with(honest, |world| {
@@ -237,6 +248,7 @@ fn somebody_else_than_the_link_names_is_refused() {
     });
 }
 
+/// Goal: have a peer gather addresses or answer before its user agreed.
 #[test]
 fn an_offer_before_consent_or_before_keys_moves_bob_to_nothing() {
     let offer = json!({"type": "signal:offer", "sender": "alice", "payload": {"sdp": "v=0\r\n", "type": "offer"}});
@@ -265,6 +277,7 @@ fn an_offer_before_consent_or_before_keys_moves_bob_to_nothing() {
     });
 }
 
+/// Goal: end a chat, or a program, by a flood.
 #[test]
 fn a_flood_of_candidates_and_errors_is_survived() {
     let junk = |other: &str, number: u32| {
@@ -296,6 +309,7 @@ fn a_flood_of_candidates_and_errors_is_survived() {
     });
 }
 
+/// Goal: come into an open chat, or end it, under anybody's name.
 #[test]
 fn a_third_user_in_mid_chat_gets_nothing_and_ends_nothing() {
     World::with(honest, |world| {

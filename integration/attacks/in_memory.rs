@@ -1,6 +1,6 @@
 //! A server that lies, and a network that does, where a test has to look into the peers, to stop at each step, or to change
 //! what nobody but the peers can: engines and a hub joined in memory; what lies is a function on what is on its way. What a
-//! server can do to real peers is in `tricks` and `middle`.
+//! server can do to real peers is in `by_server` and `in_the_middle`.
 
 use lowkey::peer::engine::{Engine, Input, Setup};
 use lowkey::peer::keys::KeyPair;
@@ -65,6 +65,7 @@ fn base64(bytes: [u8; 32]) -> String {
     data_encoding::BASE64.encode(&bytes)
 }
 
+/// Goal of none: what the attacks below are told apart from.
 #[test]
 fn honest_peers_prove_themselves_and_are_known_the_next_time() {
     let mut world = World::new();
@@ -79,6 +80,7 @@ fn honest_peers_prove_themselves_and_are_known_the_next_time() {
     assert_eq!(world.taken(BOB), [message("alice", "hello")]);
 }
 
+/// Goal: learn addresses and certificates by looking at signals.
 #[test]
 fn descriptions_and_candidates_are_sealed() {
     let mut world = World::new();
@@ -98,6 +100,7 @@ fn descriptions_and_candidates_are_sealed() {
     }
 }
 
+/// Goal: be told something under the name of somebody who is known.
 #[test]
 fn somebody_else_under_a_known_name_is_refused_before_anything_is_sent() {
     let mut world = World::new();
@@ -126,6 +129,7 @@ fn somebody_else_under_a_known_name_is_refused_before_anything_is_sent() {
     assert!(!sent.borrow().iter().any(|text| text.contains("key:exchange")), "bob sent nothing but a no");
 }
 
+/// Goal: talk without a proof to somebody who wants one.
 #[test]
 fn who_is_strict_takes_no_old_app() {
     let mut world = World::new();
@@ -139,6 +143,7 @@ fn who_is_strict_takes_no_old_app() {
     assert_eq!(bobs, [CloseReason::Unproven]);
 }
 
+/// Goal: pass for a peer by a proof that is old, forged, or the other side's own.
 #[test]
 fn a_false_late_or_reflected_proof_ends_the_chat() {
     let tricks: [fn(usize, String) -> Vec<String>; 4] = [
@@ -166,6 +171,7 @@ fn a_false_late_or_reflected_proof_ends_the_chat() {
     assert!(ends.iter().flatten().any(|reason| *reason == CloseReason::NotProven), "{ends:?}");
 }
 
+/// Goal: change a call by sealed signals that are not its own.
 #[test]
 fn sealed_signals_that_are_played_back_or_forged_have_no_effect() {
     let mut world = World::new();
@@ -192,6 +198,7 @@ fn sealed_signals_that_are_played_back_or_forged_have_no_effect() {
     assert_eq!(world.taken(BOB), [message("alice", "hello"), closed("alice", CloseReason::PeerLeft)]);
 }
 
+/// Goal: slip in a signal of one's own, in the clear.
 #[test]
 fn an_unsealed_signal_in_a_sealed_call_has_no_effect() {
     let mut world = World::new();
@@ -206,6 +213,7 @@ fn an_unsealed_signal_in_a_sealed_call_has_no_effect() {
     assert_eq!(world.added, [vec![], vec![CANDIDATE.to_owned()]], "bob has alice's, and there is no other");
 }
 
+/// Goal: keep the place of somebody whom the user now names by a link.
 #[test]
 fn who_is_named_by_a_link_takes_the_place_of_somebody_else_at_any_time() {
     let bob = Known { identity: KeyPair::generate().public(), is_verified: true };
@@ -246,6 +254,7 @@ fn ends_of_open(world: &mut World) -> [Vec<CloseReason>; 2] {
     })
 }
 
+/// Goal: be called under a name that nobody can have.
 #[test]
 fn a_name_that_nobody_can_have_calls_nobody() {
     let mut world = World::new();
@@ -256,6 +265,7 @@ fn a_name_that_nobody_can_have_calls_nobody() {
     assert_eq!(world.taken(ALICE), []);
 }
 
+/// Goal: pass for somebody by the identity of the one who is called.
 #[test]
 fn an_identity_of_our_own_is_refused() {
     let own = KeyPair::generate();

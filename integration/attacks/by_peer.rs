@@ -8,12 +8,13 @@ use serde_json::json;
 use crate::old_app::OldApp;
 use crate::world::{Program, Server};
 
-struct World {
+/// The bot at a server, which honest peers go on calling.
+struct AttackedBot {
     server: Server,
     _bot: Program,
 }
 
-impl World {
+impl AttackedBot {
     fn new() -> Self {
         let server = Server::start();
         let bot = server.bot();
@@ -29,9 +30,10 @@ impl World {
     }
 }
 
+/// Goal: have plaintext or forged texts shown, or the program busy with them for ever.
 #[test]
 fn texts_that_do_not_open_are_dropped_and_five_in_a_row_end_the_chat() {
-    let world = World::new();
+    let world = AttackedBot::new();
     let mut app = OldApp::call(&world.server, "mallory", "echo");
     let sealed = app.seal("true");
     let mut forged = BASE64.decode(sealed.as_bytes()).unwrap();
@@ -50,9 +52,10 @@ fn texts_that_do_not_open_are_dropped_and_five_in_a_row_end_the_chat() {
     world.still_serves("alice");
 }
 
+/// Goal: force a box that anybody can open, by a key that is none.
 #[test]
 fn a_key_that_is_not_fit_for_use_gets_no_chat() {
-    let world = World::new();
+    let world = AttackedBot::new();
     let points = [
         "0000000000000000000000000000000000000000000000000000000000000000",
         "0100000000000000000000000000000000000000000000000000000000000000",
@@ -92,9 +95,10 @@ fn is_declined(app: &mut OldApp) {
     says_no_more_than_a_key(app);
 }
 
+/// Goal: bring the program down by a description or a candidate.
 #[test]
 fn malformed_descriptions_and_candidates_are_survived() {
-    let world = World::new();
+    let world = AttackedBot::new();
     let sdps = [
         json!(""),
         json!("v=0"),
@@ -131,9 +135,10 @@ fn malformed_descriptions_and_candidates_are_survived() {
     apps.iter_mut().for_each(is_declined);
 }
 
+/// Goal: skip a step of the way to a chat.
 #[test]
 fn frames_out_of_order_have_no_effect() {
-    let world = World::new();
+    let world = AttackedBot::new();
     let mut app = OldApp::online(&world.server, "mallory");
     app.peer = "echo".to_owned();
     // Without a session, and before any key.

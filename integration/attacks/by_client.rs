@@ -8,15 +8,16 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tungstenite::Message;
 
+use crate::websocket::{close_code, frame, rest, upgrade};
 use crate::world::{Client, Program, SOON, Server, until};
 
 /// A server, and what it took when it was new.
-struct World {
+struct AttackedServer {
     server: Server,
     resident: usize,
 }
 
-impl World {
+impl AttackedServer {
     fn new(variables: &[(&str, &str)]) -> Self {
         let server = Server::start_with(variables);
         let world = Self { server, resident: 0 };
@@ -67,52 +68,10 @@ impl World {
     }
 }
 
-pub fn upgrade(name: &str) -> String {
-    format!(
-        "GET /ws?username={name} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
-}
-
-/// A client's frame with this first byte, masked.
-pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mask = [0x11, 0x22, 0x33, 0x44];
-    let mut frame = vec![first];
-    match payload.len() {
-        length @ 0..126 => frame.push(0x80 | length as u8),
-        length @ 126..0x1_0000 => {
-            frame.push(0x80 | 126);
-            frame.extend((length as u16).to_be_bytes());
-        }
-        length => {
-            frame.push(0x80 | 127);
-            frame.extend((length as u64).to_be_bytes());
-        }
-    }
-    frame.extend(mask);
-    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-    frame
-}
-
-/// Everything to the end of the stream.
-pub fn rest(stream: &mut TcpStream) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    match stream.read_to_end(&mut bytes) {
-        Ok(_) => bytes,
-        Err(error) => panic!("{error} after {bytes:?}"),
-    }
-}
-
-/// The code of the close frame that stands at the end of these bytes.
-pub fn close_code(bytes: &[u8]) -> Option<u16> {
-    let start = bytes.windows(2).rposition(|pair| pair[0] == 0x88 && pair[1] as usize >= 2)?;
-    let code = bytes.get(start + 2..start + 4)?;
-    Some(u16::from_be_bytes([code[0], code[1]]))
-}
-
+/// Goal: confuse the server about where a request's head ends.
 #[test]
 fn a_head_may_come_byte_by_byte_or_with_everything_behind_it() {
-    let world = World::new(&[]);
+    let world = AttackedServer::new(&[]);
     let mut slow = world.raw();
     for byte in upgrade("slow").bytes() {
         slow.write_all(&[byte]).unwrap();
@@ -135,9 +94,10 @@ fn a_head_may_come_byte_by_byte_or_with_everything_behind_it() {
     world.is_well();
 }
 
+/// Goal: hold connections and memory with request heads that never end.
 #[test]
 fn a_head_that_does_not_end_is_refused_in_time_and_size() {
-    let world = World::new(&[]);
+    let world = AttackedServer::new(&[]);
     let mut slow: Vec<TcpStream> = (0..50).map(|_| world.raw()).collect();
     for stream in &mut slow {
         stream.write_all(b"GET /ws?username=slow HTTP/1.1\r\n").unwrap();
@@ -155,10 +115,11 @@ fn a_head_that_does_not_end_is_refused_in_time_and_size() {
     world.is_well();
 }
 
+/// Goal: bring the server out of step by frames that are against the rules.
 /// RFC 6455, sections 5 to 7: each violation, and the close code that it calls for.
 #[test]
 fn each_violation_of_the_websocket_protocol_has_its_close_code() {
-    let world = World::new(&[]);
+    let world = AttackedServer::new(&[]);
     let too_long = vec![b'x'; 64 * 1024 + 1];
     let half_euro = [b'x', 0xe2, 0x82];
     let unmasked = vec![0x81, 0x01, b'x'];
@@ -219,9 +180,10 @@ fn each_violation_of_the_websocket_protocol_has_its_close_code() {
     world.is_well();
 }
 
+/// Goal: hold a name and a place for ever without being there.
 #[test]
 fn a_client_without_a_sign_of_life_is_cut_and_one_that_answers_pings_is_not() {
-    let world = World::new(&[("PING_INTERVAL", "100ms")]);
+    let world = AttackedServer::new(&[("PING_INTERVAL", "100ms")]);
     let started = Instant::now();
     let mut dead = world.upgraded("dead");
     let mut alive = world.server.client("alive");
@@ -240,9 +202,10 @@ fn a_client_without_a_sign_of_life_is_cut_and_one_that_answers_pings_is_not() {
     world.is_well();
 }
 
+/// Goal: fill the server's memory with what others send, by not reading it.
 #[test]
 fn who_does_not_read_is_cut_and_whoever_sent_to_it_is_told() {
-    let world = World::new(&[("RATE_LIMITS", "off")]);
+    let world = AttackedServer::new(&[("RATE_LIMITS", "off")]);
     let deaf = world.upgraded("deaf");
     let mut alice = world.server.client("alice");
     let text = json!({"type": "signal:ice", "target": "deaf", "payload": "x".repeat(60_000)}).to_string();
@@ -257,9 +220,10 @@ fn who_does_not_read_is_cut_and_whoever_sent_to_it_is_told() {
     world.is_well();
 }
 
+/// Goal: lose messages by reading slowly, which must not come about.
 #[test]
 fn who_reads_late_gets_all_of_it() {
-    let world = World::new(&[("RATE_LIMITS", "off"), ("METRICS", "loopback")]);
+    let world = AttackedServer::new(&[("RATE_LIMITS", "off"), ("METRICS", "loopback")]);
     let mut late = world.upgraded("late");
     let mut alice = world.server.client("alice");
     let payload = "x".repeat(60_000);
@@ -291,7 +255,7 @@ fn who_reads_late_gets_all_of_it() {
 }
 
 /// The bytes that the server has written without its metrics, and the messages that it has relayed.
-fn counts(world: &World, asked: &mut usize) -> (usize, usize) {
+fn counts(world: &AttackedServer, asked: &mut usize) -> (usize, usize) {
     let mut stream = world.raw();
     stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
     let text = String::from_utf8(rest(&mut stream)).unwrap();
@@ -304,9 +268,10 @@ fn counts(world: &World, asked: &mut usize) -> (usize, usize) {
     (written, number("lowkey_relays_total{type=\"signal:ice\"} "))
 }
 
+/// Goal: fill the server's memory with its own answers.
 #[test]
 fn who_pings_and_never_reads_is_cut() {
-    let world = World::new(&[("RATE_LIMITS", "off")]);
+    let world = AttackedServer::new(&[("RATE_LIMITS", "off")]);
     let mut deaf = world.upgraded("deaf");
     let pings = frame(0x89, &[b'x'; 125]).repeat(100);
     deaf.set_write_timeout(Some(SOON)).unwrap();
@@ -315,9 +280,10 @@ fn who_pings_and_never_reads_is_cut() {
     world.is_well();
 }
 
+/// Goal: leave half a connection behind, whose end stands behind more bytes than one read takes.
 #[test]
 fn an_end_behind_more_than_one_read_is_seen() {
-    let mut world = World::new(&[]);
+    let mut world = AttackedServer::new(&[]);
     let mut half = world.upgraded("half_open");
     // All of it is there before the server looks: more than it reads at once, and the end.
     world.server.program.signal("STOP");
@@ -331,9 +297,10 @@ fn an_end_behind_more_than_one_read_is_seen() {
     assert!(line.contains(" 0 users"), "{line}");
 }
 
+/// Goal: take the server's time from others by a flood of messages.
 #[test]
 fn floods_are_held_by_the_buckets_and_nobody_is_closed_for_one() {
-    let world = World::new(&[]);
+    let world = AttackedServer::new(&[]);
     let text = frame(0x81, br#"{"type":"signal:ice","target":"flooder","payload":1}"#);
     // Not to oneself: who reads late for a moment would be too far behind.
     let long = json!({"type": "session:create", "payload": "x".repeat(60_000)}).to_string();
@@ -359,9 +326,10 @@ fn floods_are_held_by_the_buckets_and_nobody_is_closed_for_one() {
     world.is_well();
 }
 
+/// Goal: take the server's time by messages that can be right for nobody.
 #[test]
 fn fifty_messages_that_mean_nothing_are_closed() {
-    let world = World::new(&[]);
+    let world = AttackedServer::new(&[]);
     let mut stream = world.upgraded("babbler");
     // In one piece, so that no strike fades between them.
     stream.write_all(&frame(0x81, b"garbage").repeat(50)).unwrap();
@@ -371,9 +339,10 @@ fn fifty_messages_that_mean_nothing_are_closed() {
     world.is_well();
 }
 
+/// Goal: take the name of somebody who holds it with a secret.
 #[test]
 fn a_name_with_a_token_is_not_given_away() {
-    let world = World::new(&[]);
+    let world = AttackedServer::new(&[]);
     let connect = |query: &str| Client::try_connect(world.address(), &format!("/ws?username=owner{query}"));
     let owner = connect("&token=mine").unwrap();
     for query in ["", "&token=yours"] {
@@ -392,9 +361,10 @@ fn a_name_with_a_token_is_not_given_away() {
     world.is_well();
 }
 
+/// Goal: have a name twice by asking for it twice in the same moment.
 #[test]
 fn the_same_name_twice_in_one_batch_of_events_has_one_holder() {
-    let world = World::new(&[]);
+    let world = AttackedServer::new(&[]);
     for _ in 0..20 {
         // All three stand before the server when it looks again.
         world.server.program.signal("STOP");
@@ -420,9 +390,10 @@ fn the_same_name_twice_in_one_batch_of_events_has_one_holder() {
     world.is_well();
 }
 
+/// Goal: hold a connection on after somebody else has the name.
 #[test]
 fn who_is_replaced_and_answers_the_close_is_let_go_at_once() {
-    let world = World::new(&[]);
+    let world = AttackedServer::new(&[]);
     let mut replaced = world.server.client("twice");
     let _successor = world.server.client("twice");
     let started = Instant::now();
@@ -432,9 +403,10 @@ fn who_is_replaced_and_answers_the_close_is_let_go_at_once() {
     world.is_well();
 }
 
+/// Goal: come in under a name, or with a token, that does harm elsewhere.
 #[test]
 fn names_and_tokens_have_their_bounds() {
-    let world = World::new(&[]);
+    let world = AttackedServer::new(&[]);
     let status = |query: &str| match Client::try_connect(world.address(), &format!("/ws?{query}")) {
         Ok(_) => "101".to_owned(),
         Err(error) => error.to_string(),
@@ -453,9 +425,10 @@ fn names_and_tokens_have_their_bounds() {
     world.is_well();
 }
 
+/// Goal: escape the bounds of a client by being a new one each time.
 #[test]
 fn who_comes_again_and_again_from_one_address_is_slowed_down() {
-    let world = World::new(&[]);
+    let world = AttackedServer::new(&[]);
     let come = || {
         let mut stream = world.raw();
         stream.write_all(upgrade("comer").replace("Host: x", "X-Forwarded-For: 192.0.2.7").as_bytes()).unwrap();
@@ -470,9 +443,10 @@ fn who_comes_again_and_again_from_one_address_is_slowed_down() {
     world.is_well();
 }
 
+/// Goal: find out who is online by asking for many names.
 #[test]
 fn who_asks_for_names_over_many_connections_of_one_address_is_slowed_down() {
-    let world = World::new(&[]);
+    let world = AttackedServer::new(&[]);
     let started = Instant::now();
     let ask = |names: Vec<String>| {
         let mut stream = world.raw();
@@ -492,18 +466,20 @@ fn who_asks_for_names_over_many_connections_of_one_address_is_slowed_down() {
     world.is_well();
 }
 
+/// Goal: take the server's time with fragments that cost no bytes.
 #[test]
 fn a_flood_of_empty_fragments_is_closed() {
-    let world = World::new(&[]);
+    let world = AttackedServer::new(&[]);
     let mut stream = world.upgraded("stutterer");
     stream.write_all(&[frame(0x01, b""), frame(0x00, b"").repeat(1000)].concat()).unwrap();
     assert_eq!(close_code(&rest(&mut stream)), Some(1008));
     world.is_well();
 }
 
+/// Goal: take all places, so that nobody else comes in.
 #[test]
 fn clients_are_bounded_in_all_and_by_address() {
-    let world = World::new(&[("MAX_CLIENTS", "3")]);
+    let world = AttackedServer::new(&[("MAX_CLIENTS", "3")]);
     let status = |stream: &mut TcpStream| String::from_utf8_lossy(&rest(stream)[9..12]).into_owned();
     until("the fresh pair has gone", || {
         let mut three: Vec<TcpStream> = (0..3).map(|_| world.raw()).collect();
@@ -512,7 +488,7 @@ fn clients_are_bounded_in_all_and_by_address() {
         three.clear();
         (status(&mut fourth) == "503").then_some(())
     });
-    let world = World::new(&[("MAX_CLIENTS_PER_ADDRESS", "2")]);
+    let world = AttackedServer::new(&[("MAX_CLIENTS_PER_ADDRESS", "2")]);
     let from = |address: &str| {
         let mut stream = world.raw();
         let head = upgrade("someone").replace("Host: x", &format!("X-Forwarded-For: 203.0.113.99, {address}"));
@@ -533,6 +509,7 @@ fn clients_are_bounded_in_all_and_by_address() {
     assert_eq!(many.len(), 10);
 }
 
+/// Goal: come into a private server without its token.
 #[test]
 fn a_private_server_lets_in_who_knows_the_token() {
     let server = Server::start_with(&[("ACCESS_TOKEN", "open-sesame")]);
@@ -557,9 +534,10 @@ fn a_private_server_lets_in_who_knows_the_token() {
     assert_eq!(chat.stdout.next(), "robot: hello");
 }
 
+/// Goal: learn who is online from what the server tells its operator.
 #[test]
 fn metrics_and_status_are_told_without_names() {
-    let mut world = World::new(&[("METRICS", "loopback")]);
+    let mut world = AttackedServer::new(&[("METRICS", "loopback")]);
     world.fresh_pair();
     let ask = |headers: &str| {
         let mut stream = world.raw();
@@ -593,9 +571,10 @@ fn metrics_and_status_are_told_without_names() {
     assert!(rest(&mut stream).starts_with(b"HTTP/1.1 404 "));
 }
 
+/// Goal: leave something behind on the server each time, until it is full.
 #[test]
 fn five_thousand_clients_come_and_go() {
-    let world = World::new(&[]);
+    let world = AttackedServer::new(&[]);
     let mut clients: Vec<TcpStream> = Vec::new();
     for number in 0..5000 {
         clients.push(world.upgraded(&format!("client{number}")));
@@ -605,12 +584,13 @@ fn five_thousand_clients_come_and_go() {
     world.is_well();
 }
 
+/// Goal: take all descriptors of the server.
 #[test]
 fn without_descriptors_it_neither_dies_nor_spins_nor_goes_deaf() {
     let mut program = Program::with_descriptors(64);
     let line = program.stderr.find("listening on ");
     let address = line.split_once("listening on ").unwrap().1.to_owned();
-    let mut world = World { server: Server { program, address }, resident: 0 };
+    let mut world = AttackedServer { server: Server { program, address }, resident: 0 };
     let callers: Vec<TcpStream> = (0..200).map(|_| world.raw()).collect();
     world.server.program.stderr.find("callers are turned away");
     let before = world.server.program.cpu_time();
@@ -623,9 +603,10 @@ fn without_descriptors_it_neither_dies_nor_spins_nor_goes_deaf() {
     world.fresh_pair();
 }
 
+/// Goal: keep the server from its end by being many who do not answer.
 #[test]
 fn a_signal_ends_a_server_with_a_thousand_clients_in_time() {
-    let mut world = World::new(&[]);
+    let mut world = AttackedServer::new(&[]);
     let mut clients: Vec<TcpStream> = (0..1000).map(|number| world.upgraded(&format!("client{number}"))).collect();
     world.server.program.signal("TERM");
     let started = Instant::now();
@@ -634,7 +615,7 @@ fn a_signal_ends_a_server_with_a_thousand_clients_in_time() {
     for client in &mut clients {
         assert_eq!(close_code(&rest(client)), Some(1001));
     }
-    let mut world = World::new(&[]);
+    let mut world = AttackedServer::new(&[]);
     let _client = world.upgraded("stubborn");
     let started = Instant::now();
     world.server.program.signal("TERM");
@@ -644,9 +625,10 @@ fn a_signal_ends_a_server_with_a_thousand_clients_in_time() {
     assert!(started.elapsed() < Duration::from_secs(2), "a second signal ends it at once");
 }
 
+/// Goal: hold up others by sending as fast as can be.
 #[test]
 fn one_that_sends_as_fast_as_it_can_does_not_hold_up_others() {
-    let world = World::new(&[("RATE_LIMITS", "off")]);
+    let world = AttackedServer::new(&[("RATE_LIMITS", "off")]);
     let mut flooder = world.upgraded("flooder");
     let mut drain = flooder.try_clone().unwrap();
     std::thread::spawn(move || std::io::copy(&mut drain, &mut std::io::sink()));
@@ -667,9 +649,10 @@ fn one_that_sends_as_fast_as_it_can_does_not_hold_up_others() {
     drop((alice, bob));
 }
 
+/// Goal: not hear of one's own end, by a buffer that is full.
 #[test]
 fn a_close_reaches_a_client_whose_buffer_is_full() {
-    let world = World::new(&[("RATE_LIMITS", "off")]);
+    let world = AttackedServer::new(&[("RATE_LIMITS", "off")]);
     let mut deaf = world.upgraded("deaf");
     let mut alice = world.server.client("alice");
     let text = json!({"type": "signal:ice", "target": "deaf", "payload": "x".repeat(60_000)}).to_string();

@@ -79,6 +79,7 @@ fn flood(scene: &mut Scene, count: u32, mut chunks: impl FnMut(u32) -> Vec<Vec<u
 const TEXT: u32 = 51;
 const CONTROL: u32 = 50;
 
+/// Goal: have the program loop two thousand million times by one packet.
 #[test]
 fn forward_tsn_costs_nothing() {
     let mut scene = Scene::new();
@@ -97,6 +98,7 @@ fn forward_tsn_costs_nothing() {
     scene.ends_on_a_signal();
 }
 
+/// Goal: bring the program down by packets that no program sends.
 #[test]
 fn malformed_packets_end_no_program() {
     let forward = chunk(192, 0, &[0x7f, 0, 0, 0]);
@@ -125,6 +127,7 @@ fn malformed_packets_end_no_program() {
     scene.ends_on_a_signal();
 }
 
+/// Goal: take the program's memory by a message without an end.
 #[test]
 fn an_endless_message_takes_no_memory() {
     let mut scene = Scene::new();
@@ -138,6 +141,7 @@ fn an_endless_message_takes_no_memory() {
     scene.ends_on_a_signal();
 }
 
+/// Goal: take the program's memory by pieces of which each is next to nothing.
 #[test]
 fn crumbs_take_no_memory() {
     let mut scene = Scene::new();
@@ -154,6 +158,7 @@ fn crumbs_take_no_memory() {
     scene.ends_on_a_signal();
 }
 
+/// Goal: take the program's memory by opening one channel after the other.
 #[test]
 fn channels_without_end_take_no_memory() {
     let mut scene = Scene::new();
@@ -166,6 +171,7 @@ fn channels_without_end_take_no_memory() {
     scene.ends_on_a_signal();
 }
 
+/// Goal: take memory or time before any proof, by a handshake in crumbs.
 #[test]
 fn crumbs_of_a_handshake_end_no_program() {
     let mut scene = Scene::new();
@@ -193,6 +199,7 @@ fn crumbs_of_a_handshake_end_no_program() {
     scene.ends_on_a_signal();
 }
 
+/// Goal: disturb the chats with others, and go on doing so unnoticed.
 #[test]
 fn who_breaks_the_rules_is_told_of_in_a_sentence() {
     let server = Server::start();

@@ -106,6 +106,7 @@ fn message(text: &str) -> Event {
     Event::Message { peer: "flutter".to_owned(), text: text.to_owned() }
 }
 
+/// Goal: have a text shown twice.
 #[test]
 fn a_text_of_an_app_that_is_played_back_is_shown_once() {
     World::with(honest, |world| {
@@ -123,6 +124,7 @@ fn a_text_of_an_app_that_is_played_back_is_shown_once() {
     });
 }
 
+/// Goal: have texts shown twice, or not at all, by their order.
 #[test]
 fn texts_of_an_app_in_another_order_are_each_shown_once() {
     World::with(honest, |world| {
@@ -136,6 +138,7 @@ fn texts_of_an_app_in_another_order_are_each_shown_once() {
     });
 }
 
+/// Goal: have somebody's own text shown to them as the other side's.
 #[test]
 fn a_text_of_ones_own_is_never_shown_as_the_apps() {
     World::with(honest, |world| {
@@ -169,6 +172,7 @@ fn a_text_of_ones_own_is_never_shown_as_the_apps() {
     });
 }
 
+/// Goal: slip a text of one's own into the chat of an old app.
 #[test]
 fn a_text_of_a_third_key_is_told_of_before_it_is_shown() {
     World::with(honest, |world| {
@@ -185,6 +189,7 @@ fn third_key(middle: &Middle) -> String {
     json!({"rk": BASE64.encode(&public), "ct": seal("false", &middle.caller.peer_key, &secret)}).to_string()
 }
 
+/// Goal: do so without the user's seeing it on the screen.
 #[test]
 fn lowkey_says_what_an_app_is_and_that_its_key_has_changed() {
     let server = EvilServer::start();
@@ -205,6 +210,7 @@ fn lowkey_says_what_an_app_is_and_that_its_key_has_changed() {
     assert_eq!(alice.stdout.next(), "flutter: false");
 }
 
+/// Goal: stand between two peers with everybody's true keys.
 #[test]
 fn data_channels_that_end_in_the_middle_open_no_chat_though_all_keys_are_true() {
     // With sealed descriptions nobody could come in between, so the server talks the peers out of that: the proofs, which are
@@ -253,6 +259,7 @@ impl Impostors {
     }
 }
 
+/// Goal: stand between two peers who know each other, with keys of one's own.
 #[test]
 fn somebody_in_the_middle_of_peers_who_know_each_other_is_refused_by_both() {
     World::with(honest, |world| {
@@ -269,6 +276,7 @@ fn somebody_in_the_middle_of_peers_who_know_each_other_is_refused_by_both() {
     });
 }
 
+/// Goal: stand there under the peers' own identities.
 #[test]
 fn somebody_in_the_middle_with_the_peers_own_identities_cannot_prove_them() {
     let identities = |users: &'static [&'static str], name: &str| {
@@ -287,6 +295,7 @@ fn somebody_in_the_middle_with_the_peers_own_identities_cannot_prove_them() {
     });
 }
 
+/// Goal: stand between strangers without its ever showing.
 #[test]
 fn somebody_in_the_middle_of_strangers_shows_in_the_safety_numbers() {
     let server = EvilServer::start();
@@ -317,6 +326,7 @@ fn somebody_in_the_middle_of_strangers_shows_in_the_safety_numbers() {
     assert_eq!(bob.stdout.next(), "alice: a secret");
 }
 
+/// Goal: stand between two users of the real program, who have met or use a link.
 #[test]
 fn lowkey_refuses_somebody_in_the_middle_of_a_call_by_link_and_of_one_who_is_known() {
     let server = EvilServer::start();

@@ -106,6 +106,7 @@ fn datagrams() -> Vec<Vec<u8>> {
 /// The port where names are asked for. Others ask there, too, and no call goes that way.
 const MULTICAST_DNS: u16 = 5353;
 
+/// Goal: end calls of others by writing to every port from outside.
 #[test]
 fn a_call_opens_and_a_chat_goes_on_while_a_stranger_writes_to_every_port() {
     let server = Server::start();

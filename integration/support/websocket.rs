@@ -1,0 +1,48 @@
+//! What a client of the server sends, by hand, and what of the answer tells how it ended.
+
+use std::io::Read;
+use std::net::TcpStream;
+
+/// The head of a request for a name.
+pub fn upgrade(name: &str) -> String {
+    format!(
+        "GET /ws?username={name} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+}
+
+/// A client's frame with this first byte, masked.
+pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mask = [0x11, 0x22, 0x33, 0x44];
+    let mut frame = vec![first];
+    match payload.len() {
+        length @ 0..126 => frame.push(0x80 | length as u8),
+        length @ 126..0x1_0000 => {
+            frame.push(0x80 | 126);
+            frame.extend((length as u16).to_be_bytes());
+        }
+        length => {
+            frame.push(0x80 | 127);
+            frame.extend((length as u64).to_be_bytes());
+        }
+    }
+    frame.extend(mask);
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}
+
+/// Everything to the end of the stream.
+pub fn rest(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match stream.read_to_end(&mut bytes) {
+        Ok(_) => bytes,
+        Err(error) => panic!("{error} after {bytes:?}"),
+    }
+}
+
+/// The code of the close frame that stands at the end of these bytes.
+pub fn close_code(bytes: &[u8]) -> Option<u16> {
+    let start = bytes.windows(2).rposition(|pair| pair[0] == 0x88 && pair[1] as usize >= 2)?;
+    let code = bytes.get(start + 2..start + 4)?;
+    Some(u16::from_be_bytes([code[0], code[1]]))
+}
