@@ -8,6 +8,7 @@ use lowkey::options::{self, PeerOptions, Start, advice};
 use lowkey::peer::{CloseReason, Event, Peer};
 use lowkey::signals::{end_row, wanted};
 use lowkey::stderr::say;
+use lowkey::trouble;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -42,7 +43,8 @@ fn main() -> ExitCode {
 
 fn run(Start { options, profile, token_home, .. }: &Start<Options>) -> Result<(), String> {
     let name = options.peer.name.as_ref().map_or(DEFAULT_NAME, |name| name.as_str());
-    let mut signals = Signals::new(wanted(&[SIGINT, SIGTERM, SIGHUP])).map_err(|error| error.to_string())?;
+    let mut signals = Signals::new(wanted(&[SIGINT, SIGTERM, SIGHUP]))
+        .map_err(|error| format!("signals cannot be watched: {}", trouble::lacking(&error)))?;
     let server = &options.peer.server;
     let mut settings = options.peer.settings(name, server, token_home, profile.as_ref().map_err(String::as_str))?;
     settings.max_requests = MAX_REQUESTS;

@@ -47,6 +47,7 @@ mod engine;
 mod examples;
 mod floors;
 mod fuzz;
+mod habits;
 mod losses;
 mod networks;
 mod options;

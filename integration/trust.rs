@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::old_app::OldApp;
-use crate::world::{Folder, Program, Server};
+use crate::world::{Folder, Program, Server, until};
 
 /// `lowkey` through pipes, with a home of its own.
 fn start(server: &Server, home: &Folder, name: &str, arguments: &[&str]) -> Program {
@@ -115,6 +115,64 @@ fn somebody_else_under_a_known_name_is_refused_until_the_number_is_typed_in() {
     call(&mut alice, &mut bob);
     alice.write("no secret");
     assert_eq!(bob.stdout.next(), "alice: no secret");
+}
+
+#[test]
+fn who_called_and_is_trusted_then_need_not_call_again() {
+    let server = Server::start();
+    let (home, other) = (Folder::new("trusted-alice"), Folder::new("trusted-bob"));
+    let (mut alice, mut bob) = (start(&server, &home, "alice", &[]), start(&server, &other, "bob", &[]));
+    call(&mut alice, &mut bob);
+    bob.write("/quit");
+    bob.wait();
+    alice.stderr.find("bob left");
+    fs::remove_file(other.0.join(".config/lowkey/identity-bob")).unwrap();
+    let mut bob = start(&server, &other, "bob", &[]);
+    bob.write("/connect alice");
+    alice.stderr.find("bob wants to talk to you");
+    alice.write("/accept");
+    let refused = std::time::Instant::now();
+    alice.stderr.find("bob IS NOT WHO THEY WERE");
+    let (old, new) = (number(&mut alice), number(&mut alice));
+    // It is said whose each half is.
+    let own = alice.stderr.find("is yours, and the other one theirs").split(' ').nth(10).unwrap().to_owned();
+    let has_it = |number: &str| [&number[..30], &number[30..]].iter().filter(|half| half.starts_with(&own)).count();
+    assert_eq!((has_it(&old), has_it(&new)), (1, 1), "{own}: {old} {new}");
+    until("the call of bob is no new one", || {
+        (refused.elapsed() > std::time::Duration::from_millis(1500)).then_some(())
+    });
+    alice.write(&format!("/trust bob {new}"));
+    alice.stderr.find("bob is trusted with the new number");
+    // He waits all the time, and may be impatient.
+    bob.write("/connect alice");
+    for program in [&mut alice, &mut bob] {
+        program.stderr.find("connected with");
+    }
+    bob.write("it is me");
+    assert_eq!(alice.stdout.next(), "bob: it is me");
+}
+
+#[test]
+fn who_is_not_answered_is_told_of_their_number_where_they_are_known() {
+    let server = Server::start();
+    let (home, other) = (Folder::new("unanswered-alice"), Folder::new("unanswered-bob"));
+    let (mut alice, mut bob) = (start(&server, &home, "alice", &[]), start(&server, &other, "bob", &[]));
+    call(&mut alice, &mut bob);
+    bob.write("/quit");
+    bob.wait();
+    fs::remove_file(other.0.join(".config/lowkey/identity-bob")).unwrap();
+    let mut bob = start(&server, &other, "bob", &[]);
+    bob.write("/connect alice");
+    alice.stderr.find("bob wants to talk to you");
+    alice.write("/accept bob");
+    alice.stderr.find("Now it would be");
+    let new = number(&mut alice);
+    // He sees what anybody sees whom nobody answers, after a minute.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(90);
+    let told = "* alice has not answered: they may be away, or know you by another key (a new device?)";
+    while bob.stderr.next_until(deadline).expect("he is told") != told {}
+    bob.stderr.find("read them your safety number with them");
+    assert_eq!(number(&mut bob), new);
 }
 
 #[test]

@@ -56,6 +56,7 @@ use crate::profile::transcript::Kept;
 use crate::profile::{Profile, Username};
 use crate::signals;
 use crate::stderr::say;
+use crate::trouble;
 use callee::Callee;
 use client::{Bells, Client, End, Mail, Memory, Screen};
 use command::Command;
@@ -175,11 +176,16 @@ impl Refusal {
     /// What was to be told could not be written.
     fn unwritable(error: &io::Error) -> Self {
         let kept = "what was not written was not taken, and comes again at the next start";
-        Self { code: 1, reason: format!("{}; {kept}", options::unwritable(error)) }
+        Self::other(format!("{}; {kept}", trouble::output(error)))
     }
 
-    fn system(error: impl std::fmt::Display) -> Self {
-        Self { code: 1, reason: error.to_string() }
+    /// The system does not give what is needed.
+    fn lacking(what: &str, error: &io::Error) -> Self {
+        Self::other(format!("{what}: {}", trouble::lacking(error)))
+    }
+
+    fn other(reason: impl Into<String>) -> Self {
+        Self { code: 1, reason: reason.into() }
     }
 }
 
@@ -189,12 +195,13 @@ fn run(start: Start<Options>) -> Result<ExitCode, Refusal> {
     if let Some(Task::Identity { task }) = &options.task {
         let profile = profile.map_err(Refusal::setting)?;
         let text = identity::run(task.as_ref(), &options.peer, &profile).map_err(Refusal::setting)?;
-        io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()).map_err(Refusal::system)?;
+        let written = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
+        written.map_err(|error| Refusal::other(trouble::output(&error)))?;
         return Ok(ExitCode::SUCCESS);
     }
     let is_script = options.json || options.task.is_some() || !options.execute.is_empty() || options.until.is_some();
     let is_interactive = !is_script && io::stdin().is_terminal() && io::stdout().is_terminal();
-    let console = Console::open(is_interactive).map_err(Refusal::system)?;
+    let console = Console::open(is_interactive).map_err(|error| Refusal::lacking(NO_TERMINAL, &error))?;
     let result = chat(options, profile, &token_home, is_server_given, &console);
     console.give_back();
     result
@@ -209,9 +216,13 @@ fn chat(
     console: &Console,
 ) -> Result<ExitCode, Refusal> {
     let (mail, mailbox) = mpsc::channel();
-    let is_serving = watch_signals(mail.clone(), console.clone()).map_err(Refusal::system)?;
+    let is_serving = watch_signals(mail.clone(), console.clone())
+        .map_err(|error| Refusal::lacking("signals cannot be watched", &error))?;
     let mut editor = match console {
-        Console::Terminal(terminal) => Some(LineEditor::new(terminal.clone()).map_err(Refusal::system)?),
+        Console::Terminal(terminal) => {
+            let editor = LineEditor::new(terminal.clone());
+            Some(editor.map_err(|error| Refusal::lacking(NO_TERMINAL, &error))?)
+        }
         Console::Teletype(_) | Console::None => None,
     };
     let name = match &options.peer.name {
@@ -259,8 +270,7 @@ fn chat(
     };
     let (first, source) = inputs(&options)?;
     let conversation = Conversation::new(people, memory.blocked().map_err(Refusal::setting)?, script.clone());
-    let (peer, events) = Peer::connect_with(server.clone(), name.as_str(), settings)
-        .map_err(|error| Refusal::system(advice::on_start(&error)))?;
+    let (peer, events) = connect(&server, &name, settings)?;
     is_serving.store(true, Ordering::SeqCst);
     let has_color = match options.chat.color {
         ColorOption::Auto => std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()),
@@ -313,7 +323,7 @@ fn chat(
         let history = kept.map(|history| (history, keeps == HistoryOption::All));
         // The first prompt already shows whom a line goes to.
         client.update_prompt();
-        editor.start(mail.clone(), history).map_err(Refusal::system)?;
+        editor.start(mail.clone(), history);
     } else {
         // Whoever listens does so for ever, if it is not said until when.
         let is_finite = !is_listening || options.until.is_some();
@@ -340,8 +350,7 @@ fn chat(
             Ok((people, memory, settings)) => {
                 let _ = client.end(&mailbox);
                 let blocked = memory.blocked().map_err(Refusal::setting)?;
-                let online = Peer::connect_with(server.clone(), name.as_str(), settings)
-                    .map_err(|error| Refusal::system(advice::on_start(&error)))?;
+                let online = connect(&server, &name, settings)?;
                 client.conversation = Conversation::new(people, blocked, script.clone());
                 client.memory = memory;
                 client.peer = online.0;
@@ -405,6 +414,11 @@ fn user(
     Ok((people, memory, settings))
 }
 
+fn connect(server: &ServerUrl, name: &Username, settings: Settings) -> Result<(Peer, Events), Refusal> {
+    Peer::connect_with(server.clone(), name.as_str(), settings)
+        .map_err(|error| Refusal::other(advice::on_start(&error)))
+}
+
 /// Passes the events of a peer on to the main thread, from a thread that waits for them.
 fn pass_on(mut events: Events, mail: Sender<Mail>) {
     thread::spawn(move || {
@@ -438,11 +452,11 @@ fn inputs(options: &Options) -> Result<(Vec<Command>, Source), Refusal> {
             commands.push(Command::text(text.join(" ")));
             Source::Nothing
         } else if input::is_in_background() {
-            return Err(Refusal::system("there is no text: a job in the background cannot read the terminal"));
+            return Err(Refusal::other("there is no text: a job in the background cannot read the terminal"));
         } else {
             let mut pieces = Pieces::new(BufReader::new(io::stdin()));
-            let first = pieces.next().map_err(Refusal::system)?;
-            commands.push(Command::text(first.ok_or(Refusal::system("there is nothing to send on standard input"))?));
+            let first = pieces.next().map_err(|error| Refusal::other(input::unreadable(&error)))?;
+            commands.push(Command::text(first.ok_or(Refusal::other("there is nothing to send on standard input"))?));
             Source::Pieces(pieces)
         };
     }
@@ -456,7 +470,8 @@ fn print_qr(people: &People, console: &Console) -> Result<ExitCode, Refusal> {
         say(format!("* {words}"));
     }
     let link = link.to_string();
-    let code = QrCode::new(&link).map_err(Refusal::system)?;
+    let code = QrCode::new(&link)
+        .map_err(|_| Refusal::other(format!("the link is too long for a QR code, so give it as it is: {link}")))?;
     let mut renderer = code.render::<unicode::Dense1x2>();
     let picture = renderer.dark_color(unicode::Dense1x2::Light).light_color(unicode::Dense1x2::Dark).build();
     let needed = wrap::width(picture.lines().next().unwrap_or_default());
@@ -478,7 +493,7 @@ fn print_qr(people: &People, console: &Console) -> Result<ExitCode, Refusal> {
         _ => {
             let mut out = io::stdout().lock();
             let written = write!(out, "{shown}").and_then(|()| out.flush());
-            written.map_err(|error| Refusal::system(options::unwritable(&error)))?;
+            written.map_err(|error| Refusal::other(trouble::output(&error)))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -506,7 +521,7 @@ fn chosen_name(
         match line.trim().parse::<Username>() {
             Ok(name) => {
                 let keep = |text: &str| config::change(text, &options::every_setting(), "name", &[name.to_string()]);
-                profile.change_config(keep).map_err(Refusal::system)?;
+                profile.change_config(keep).map_err(Refusal::other)?;
                 console.note(&format!("kept in {}; --name uses another one", profile.path().display()));
                 return Ok(name);
             }
@@ -541,6 +556,8 @@ fn watch_signals(mail: Sender<Mail>, console: Console) -> io::Result<Arc<AtomicB
     });
     Ok(is_serving)
 }
+
+const NO_TERMINAL: &str = "the terminal cannot be used";
 
 /// What is said of a word that is no name.
 const NO_NAME: &str = "a name in quotes is as it was shown, such as \"a%20b\"";

@@ -49,7 +49,7 @@
 //! profile*
 //! profile/permissions*
 //! profile/files*
-//! profile/known_peers profile/transcript profile/trouble
+//! profile/known_peers profile/transcript
 //!
 //! -- the library of a peer
 //! peer*
@@ -106,7 +106,7 @@
 //!
 //! -- what all programs share
 //! signals*
-//! stderr*
+//! stderr* trouble
 //!
 //! -- the words on the wire
 //! protocol
@@ -138,3 +138,5 @@ pub mod server;
 pub mod signals;
 #[cfg(any(feature = "server", feature = "chat"))]
 pub mod stderr;
+#[cfg(any(feature = "server", feature = "peer"))]
+pub mod trouble;

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, Args, Command, CommandFactory, Parser, ValueEnum};
 
 pub use chat::ChatOptions;
-pub use start::{Start, parse, start_log, unwritable};
+pub use start::{Start, parse, start_log};
 pub use switch::{ON_OR_OFF, is_on};
 
 use crate::peer::{Error, ProxyUrl, ServerUrl, Settings, TextFormat};

@@ -7,7 +7,6 @@ mod files;
 pub mod known_peers;
 pub mod permissions;
 pub mod transcript;
-pub mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,6 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::peer::keys::KeyPair;
 use crate::peer::new_token;
+use crate::trouble;
 use known_peers::KnownPeers;
 
 /// The folder of one user's settings.

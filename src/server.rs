@@ -45,6 +45,7 @@ use signal_hook_mio::v1_0::Signals;
 use socket2::SockRef;
 
 use crate::signals::wanted;
+use crate::trouble;
 use clients::{Clients, Stream};
 use config::MetricsAt;
 pub use config::{Config, ConfigError};
@@ -386,7 +387,7 @@ impl Stop {
 fn unbound(address: &str, variable: &str, error: &io::Error) -> io::Error {
     let is_taken = error.kind() == ErrorKind::AddrInUse;
     let advice = if is_taken { format!("; {variable} chooses another port") } else { String::new() };
-    io::Error::new(error.kind(), format!("cannot listen on {address}: {error}{advice}"))
+    io::Error::new(error.kind(), format!("cannot listen on {address}: {}{advice}", trouble::listening(error)))
 }
 
 const USERS: Token = Token(0);

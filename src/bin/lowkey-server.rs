@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use lowkey::server::{Config, ConfigError, Server, check, config, limits, secret_file};
 use lowkey::stderr::{self, LogLevels};
+use lowkey::trouble;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> =
@@ -38,12 +39,12 @@ fn serve() -> ExitCode {
     log::debug!("{descriptors} descriptors");
     let server = match Server::bind(config) {
         Ok(server) => server.reload_with(read_settings),
-        Err(error) => return fail(1, &error.to_string()),
+        Err(error) => return fail(1, &trouble::lacking(&error)),
     };
     stderr::say(format!("lowkey-server {}: listening on {}", env!("CARGO_PKG_VERSION"), server.local_addr()));
     match server.run() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(1, &format!("cannot wait for events: {error}")),
+        Err(error) => fail(1, &format!("cannot wait for what comes: {}", trouble::lacking(&error))),
     }
 }
 
@@ -130,7 +131,7 @@ fn help() -> String {
 fn print(text: &str) -> ExitCode {
     let mut output = std::io::stdout();
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => fail(1, &format!("standard output: {error}")),
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => fail(1, &trouble::output(&error)),
         _ => ExitCode::SUCCESS,
     }
 }

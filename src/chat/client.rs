@@ -171,6 +171,8 @@ impl Client {
                 Effect::Alias { alias, peer } => self.alias(&alias, peer),
                 Effect::Set { name, value } => self.set(name, value),
                 Effect::Show(report) => self.show(&report),
+                Effect::Record(report) if matches!(self.screen, Screen::Json) => self.show(&report),
+                Effect::Record(_) => {}
                 Effect::Quit => return true,
             }
         }
@@ -265,6 +267,7 @@ impl Client {
                     for effect in self.conversation.event(event, Instant::now()) {
                         match effect {
                             Effect::Show(report) if self.unwritable.get().is_none() => self.show(&report),
+                            Effect::Record(report) if matches!(self.screen, Screen::Json) => self.show(&report),
                             Effect::Remember { peer, known, replaces } => {
                                 self.remember(&peer, known, replaces);
                             }

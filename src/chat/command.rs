@@ -328,7 +328,7 @@ pub const COMMANDS: [Usage; 26] = [
     Usage {
         usage: "/trust NAME NUMBER",
         meaning: "take the new identity of somebody who was refused",
-        details: "NUMBER is the new safety number, as they read it to you by voice or in person.",
+        details: "NUMBER is the new safety number, as they read it to you by voice or in person. Then they are called.",
     },
     Usage { usage: "/peers", meaning: "say who was seen before, and who is here now", details: "At this server." },
     Usage {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::io::{self, ErrorKind};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,10 +33,15 @@ impl LineEditor {
     ///
     /// # Errors
     /// There is no terminal.
-    pub fn new(terminal: Terminal) -> rustyline::Result<Self> {
+    pub fn new(terminal: Terminal) -> io::Result<Self> {
         // What it paints is seen by nobody; the styles are the hooks by which we learn of it.
         let config = Config::builder().color_mode(ColorMode::Forced).completion_type(CompletionType::List).build();
-        let mut editor = Editor::with_history(config, MemHistory::new())?;
+        let editor = Editor::with_history(config, MemHistory::new()).map_err(|error| match error {
+            ReadlineError::Io(error) => error,
+            ReadlineError::Errno(number) => io::Error::from_raw_os_error(number as i32),
+            _ => ErrorKind::Unsupported.into(),
+        });
+        let mut editor = editor?;
         editor.set_helper(Some(Assistant::new(terminal.clone())));
         Ok(Self { editor, terminal })
     }
@@ -53,15 +59,12 @@ impl LineEditor {
 
     /// Begins to read lines. `history` is where lines of earlier starts are, and whether texts are kept there too, and not commands
     /// alone.
-    ///
-    /// # Errors
-    /// A line of the history could not be taken.
-    pub fn start(mut self, mail: Sender<Mail>, history: Option<(History, bool)>) -> rustyline::Result<()> {
+    pub fn start(mut self, mail: Sender<Mail>, history: Option<(History, bool)>) {
         for line in history.iter().flat_map(|(history, _)| history.lines()) {
-            self.editor.add_history_entry(line)?;
+            // It is in memory, where nothing fails.
+            let _ = self.editor.add_history_entry(line);
         }
         thread::spawn(move || self.read_lines(history, &mail));
-        Ok(())
     }
 
     fn read_lines(mut self, history: Option<(History, bool)>, mail: &Sender<Mail>) {

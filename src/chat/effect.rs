@@ -76,6 +76,8 @@ pub enum Effect {
     },
     /// Tell something.
     Show(Report),
+    /// Tell it to programs alone: people have heard of many like it.
+    Record(Report),
     /// End the program.
     Quit,
 }

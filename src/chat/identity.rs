@@ -11,8 +11,9 @@ use super::people;
 use crate::options::{self, PeerOptions, config};
 use crate::peer::keys::KeyPair;
 use crate::peer::link::Link;
-use crate::profile::{Profile, Username, trouble};
+use crate::profile::{Profile, Username};
 use crate::stderr::say;
+use crate::trouble;
 
 /// What to do with the identity.
 #[derive(Debug, clap::Subcommand)]
@@ -69,7 +70,8 @@ fn export(file: &Path, name: &Username, profile: &Profile) -> Result<String, Str
     let identity = profile.identity(name.as_str())?;
     let text = Zeroizing::new(format!("{name} {}\n", *identity.secret_to_base64()));
     if file == Path::new(STREAM) {
-        io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()).map_err(said)?;
+        let written = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
+        written.map_err(|error| trouble::output(&error))?;
         return Ok(String::new());
     }
     let mut new =

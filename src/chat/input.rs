@@ -15,6 +15,7 @@ use super::client::Mail;
 use super::command::Command;
 use super::json;
 use crate::peer::Peer;
+use crate::trouble;
 
 /// What is read from standard input, and what it means.
 pub enum Source {
@@ -64,16 +65,24 @@ pub fn read(mail: Sender<Mail>, peer: Peer, source: Source, is_finite: bool) {
                 let mut input = BufReader::new(Patient);
                 let limit = if reading == Reading::Json { MAX_JSON } else { MAX_LINE };
                 let _ = skip_mark(&mut input);
-                while let Ok(Some(line)) = read_line(&mut input, limit) {
-                    if !give(reading.command(&line)) {
+                while let Some(read) = read_line(&mut input, limit).transpose() {
+                    let is_broken = read.is_err();
+                    if !give(read.map_or_else(broken, |line| reading.command(&line))) {
                         return;
+                    }
+                    if is_broken {
+                        break;
                     }
                 }
             }
             Source::Pieces(mut pieces) => {
-                while let Ok(Some(piece)) = pieces.next() {
-                    if !give(Command::text(piece)) {
+                while let Some(read) = pieces.next().transpose() {
+                    let is_broken = read.is_err();
+                    if !give(read.map_or_else(broken, Command::text)) {
                         return;
+                    }
+                    if is_broken {
+                        break;
                     }
                 }
             }
@@ -82,6 +91,15 @@ pub fn read(mail: Sender<Mail>, peer: Peer, source: Source, is_finite: bool) {
             let _ = mail.send(Mail::EndOfInput);
         }
     });
+}
+
+/// What is said where standard input cannot be read.
+pub fn unreadable(error: &io::Error) -> String {
+    format!("standard input cannot be read: {}", trouble::why(error))
+}
+
+fn broken(error: io::Error) -> Command {
+    Command::Mistake(unreadable(&error))
 }
 
 /// Standard input, from which nothing is read while this program may not.

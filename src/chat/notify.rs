@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use crate::trouble;
+
 /// Runs commands beside the chat.
 #[derive(Debug, Default)]
 pub struct Notifier {
@@ -30,7 +32,7 @@ impl Notifier {
                     let _ = child.stdin.take().map(|mut stdin| stdin.write_all(event.as_bytes()));
                     let _ = child.wait();
                 }
-                Err(error) => log::warn!("the command of --notify: {error}"),
+                Err(error) => log::warn!("the command of --notify: {}", trouble::lacking(&error)),
             }
             running.fetch_sub(1, Ordering::SeqCst);
         });

@@ -266,10 +266,7 @@ impl People {
                 }
                 self.refused.remove(peer);
                 let known = KnownPeer { identity, is_verified: false, since: self.today.clone() };
-                vec![
-                    notice(&format!("{name} is trusted with the new number; /connect {name} calls them")),
-                    self.remember(peer, known, true),
-                ]
+                vec![notice(&format!("{name} is trusted with the new number")), self.remember(peer, known, true)]
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Who is calling, each by a number that is never used again; and how many calls are told one by one. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
 use super::flood::{Minute, SHOWN};
@@ -17,6 +17,8 @@ pub struct Requests {
     of_known: Minute,
     /// Whose request came among so many that it was not told.
     untold: BTreeSet<String>,
+    /// Whose call was taken without a word, among so many that people hear no more of it than its texts; the last of them.
+    quiet: VecDeque<String>,
 }
 
 impl Requests {
@@ -26,17 +28,40 @@ impl Requests {
         self.end(peer);
         self.last_number += 1;
         self.waiting.push((peer.to_owned(), self.last_number));
-        let count = if is_stranger { &mut self.of_strangers } else { &mut self.of_known }.count(now);
+        let count = self.count(is_stranger, now);
         if count > SHOWN {
             self.untold.insert(peer.to_owned());
         }
         (self.last_number, count)
     }
 
-    /// A request waits no longer; whether it was told that it came.
+    /// Somebody calls whose call is taken without asking anybody: how many have called like this within a minute.
+    pub fn take(&mut self, peer: &str, is_stranger: bool, now: Instant) -> u64 {
+        let count = self.count(is_stranger, now);
+        self.quiet.retain(|other| other != peer);
+        if count > SHOWN {
+            self.quiet.push_back(peer.to_owned());
+            if self.quiet.len() > MAX_QUIET {
+                self.quiet.pop_front();
+            }
+        }
+        count
+    }
+
+    /// Whether people hear no more of this peer's chat than its texts.
+    pub fn is_quiet(&self, peer: &str) -> bool {
+        self.quiet.iter().any(|quiet| quiet == peer)
+    }
+
+    fn count(&mut self, is_stranger: bool, now: Instant) -> u64 {
+        if is_stranger { &mut self.of_strangers } else { &mut self.of_known }.count(now)
+    }
+
+    /// A request waits no longer; whether it did, and it was told that it came.
     pub fn end(&mut self, peer: &str) -> bool {
+        let has_waited = self.has(peer);
         self.waiting.retain(|(caller, _)| caller != peer);
-        !self.untold.remove(peer)
+        !self.untold.remove(peer) && has_waited
     }
 
     /// Whether this peer waits for an answer.
@@ -74,3 +99,7 @@ impl Requests {
         }
     }
 }
+
+/// Peers of whom people hear no more than their texts. A server that lies makes up names without end; of those before
+/// these a line more is shown when they leave.
+const MAX_QUIET: usize = 1000;

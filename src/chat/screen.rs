@@ -299,13 +299,14 @@ fn changed(peer: &str, known: &KnownPeer, known_number: &SafetyNumber, number: O
     );
     let now = match number {
         Some(number) => format!(
-            "Now it would be:\n    {number}\n\
+            "Now it would be:\n    {number}\n{}\n\
              They may have a new device, or somebody, such as the server, stands in between.\n\
              They were not told. Ask them, not in this chat, and then:\n\
              \u{20}   /trust {peer} NUMBER   if this is the number that they read to you\n\
              \u{20}   /connect LINK   if they gave you their new link by a way that you trust\n\
              \u{20}   /forget {peer}   to meet them anew, as a stranger\n\
-             \u{20}   /decline {peer}   to let them know that you will not talk to them"
+             \u{20}   /decline {peer}   to let them know that you will not talk to them",
+            halves(known_number, number)
         ),
         None => format!(
             "Now they prove nothing at all, as an old app does, or as it looks when the server hides their proof.\n\
@@ -315,6 +316,19 @@ fn changed(peer: &str, known: &KnownPeer, known_number: &SafetyNumber, number: O
         ),
     };
     format!("{before}\n{now}\n{frame}")
+}
+
+/// Which half of two numbers with the same peer is the user's own. Both have it, first or second.
+fn halves(before: &SafetyNumber, now: &SafetyNumber) -> String {
+    let [before, now] = [before, now].map(|number| number.to_string().replace(' ', ""));
+    let halves = |number: &str| -> Vec<String> { vec![number[..HALF].to_owned(), number[HALF..].to_owned()] };
+    let (before, now) = (halves(&before), halves(&now));
+    let Some(own) = now.iter().find(|half| before.contains(half)) else { return String::new() };
+    // As many digits as tell it from the others.
+    let others: Vec<&String> = now.iter().chain(&before).filter(|half| *half != own).collect();
+    let is_enough = |length: &usize| !others.iter().any(|half| half.starts_with(&own[..*length]));
+    let length = (5..HALF).step_by(5).find(is_enough).unwrap_or(HALF);
+    format!("In both of them the half that begins with {} is yours, and the other one theirs.", &own[..length])
 }
 
 fn safety_number(peer: &str, trust: Option<Trust>, number: &SafetyNumber) -> String {
@@ -433,6 +447,9 @@ const NARROW: usize = 24;
 
 /// What stands before a safety number.
 const NUMBER_HEAD: &str = "*     ";
+
+/// Digits of the half of a safety number that is one side's.
+const HALF: usize = 30;
 
 /// Columns of what frames a warning. With the time they fit into 40.
 const FRAME: usize = 32;

@@ -106,6 +106,8 @@ impl Terminal {
             keys,
             // Not the descriptor itself, which programs that we start would inherit.
             editor: File::from(keyboard.master.try_clone()?),
+            held: Vec::new(),
+            is_ended: false,
             woken,
             stopped,
             _stop: stop,
@@ -331,7 +333,7 @@ fn breaks_rows_anew() -> bool {
 }
 
 /// Whether something can be read within this time.
-fn has_input(tty: &OwnedFd, time: Duration) -> bool {
+fn has_input(tty: &impl AsFd, time: Duration) -> bool {
     let mut fds = [PollFd::new(tty.as_fd(), PollFlags::POLLIN)];
     let _ = poll(&mut fds, PollTimeout::try_from(time).unwrap_or(PollTimeout::ZERO));
     // A terminal that is gone has nothing to read.

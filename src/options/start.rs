@@ -20,6 +20,7 @@ use super::{DEFAULT_SERVER, every_setting, settings, uniform};
 use crate::peer::{ServerUrl, ServerUrlError};
 use crate::profile::{Profile, ProfileName};
 use crate::stderr::{LogLevels, say};
+use crate::trouble;
 
 /// What a program begins with.
 pub struct Start<T> {
@@ -70,18 +71,9 @@ fn printed(program: &str, print: impl FnOnce() -> io::Result<()>) -> ExitCode {
         // Whoever has seen enough, as a pager's user, need not hear of it.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "{program}: {}", unwritable(&error));
+            let _ = writeln!(io::stderr(), "{program}: {}", trouble::output(&error));
             ExitCode::FAILURE
         }
-    }
-}
-
-/// What is said where standard output takes no more.
-pub fn unwritable(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::BrokenPipe => "whoever read standard output has closed it".to_owned(),
-        io::ErrorKind::StorageFull => "standard output cannot be written: there is no space left for it".to_owned(),
-        _ => format!("standard output cannot be written: {error}"),
     }
 }
 

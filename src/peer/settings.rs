@@ -158,7 +158,7 @@ impl fmt::Display for Error {
                 "no proxy leads to a TURN server over UDP; name it with ?transport=tcp behind it or turns: in front, \
                  which are reached by the proxy",
             ),
-            Self::Io(error) => write!(f, "cannot start: {error}"),
+            Self::Io(error) => write!(f, "cannot start: {}", crate::trouble::lacking(error)),
         }
     }
 }

@@ -93,7 +93,7 @@ pub fn io(error: &io::Error) -> String {
         | ErrorKind::BrokenPipe
         | ErrorKind::UnexpectedEof => "the connection broke off".to_owned(),
         ErrorKind::PermissionDenied => "this machine does not allow it; is there a firewall here?".to_owned(),
-        kind => kind.to_string(),
+        _ => crate::trouble::lacking(error),
     }
 }
 

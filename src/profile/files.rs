@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 
-use super::trouble::{self, A_FOLDER, NO_FILE};
+use crate::trouble::{self, A_FOLDER, NO_FILE};
 
 /// Whoever changes the same file at the same time waits as long as what comes back is held.
 pub fn lock(folder: &Path, name: &str) -> io::Result<File> {

@@ -10,8 +10,9 @@ use std::sync::{Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
-use super::{files, trouble};
+use super::files;
 use crate::stderr::say;
+use crate::trouble;
 
 /// The text of a regular file; `None` where there is none. It is not left in memory.
 ///

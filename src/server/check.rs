@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::Config;
+use crate::trouble;
 
 /// Asks the server that runs with these settings on this machine whether it is well. It takes [`PATIENCE`] at most,
 /// whatever listens there.
@@ -27,7 +28,7 @@ pub fn ask(config: &Config) -> Result<(), String> {
         match status(address, Instant::now() + PATIENCE / hosts.len() as u32) {
             Ok(status) if status.starts_with("HTTP/1.1 200 ") => return Ok(()),
             Ok(status) => reasons.push(format!("{address} is not well: {}", status.escape_debug())),
-            Err(error) => reasons.push(format!("no server answers at {address}: {error}")),
+            Err(error) => reasons.push(format!("no server answers at {address}: {}", trouble::answering(&error))),
         }
     }
     Err(reasons.join("; "))

@@ -6,19 +6,21 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 
+use crate::trouble;
+
 /// The text of the file.
 ///
 /// # Errors
 /// It cannot be read, or others could have written it; for people, as what comes behind "but".
 pub fn read(path: &str) -> Result<String, String> {
-    let mut file = File::open(path).map_err(|error| error.to_string())?;
-    let metadata = file.metadata().map_err(|error| error.to_string())?;
+    let mut file = File::open(path).map_err(|error| trouble::why(&error))?;
+    let metadata = file.metadata().map_err(|error| trouble::why(&error))?;
     // A pipe is whoever's opened it.
     if metadata.is_file() {
         judge(metadata.mode(), metadata.uid(), own_uid())?;
     }
     let mut text = String::new();
-    file.read_to_string(&mut text).map_err(|error| error.to_string())?;
+    file.read_to_string(&mut text).map_err(|error| trouble::why(&error))?;
     Ok(text)
 }
 

@@ -48,6 +48,15 @@ impl Conversation {
         }
     }
 
+    /// Takes the new identity of somebody who was refused, and calls them: they may have called and wait, or call again by now.
+    pub(super) fn trust(&mut self, peer: String, number: &str) -> Vec<Effect> {
+        let mut effects = self.noting_mistakes(|people| people.trust(&peer, number));
+        if effects.iter().any(|effect| matches!(effect, Effect::Remember { .. })) {
+            effects.extend(self.connect(peer));
+        }
+        effects
+    }
+
     /// Calls a peer, now or as soon as the server is there.
     pub(super) fn call(&mut self, peer: &str) -> Result<Vec<Effect>, Vec<Effect>> {
         if !is_username(peer) {

@@ -70,7 +70,7 @@ impl Conversation {
             Command::Verified { peer, number } => self.with(peer, |people, peer| people.verified(peer, &number)),
             Command::Compared { peer } => self.noting_mistakes(|people| people.compared(peer)),
             Command::Unverify { peer } => self.with(peer, |people, peer| people.unverify(peer)),
-            Command::Trust { peer, number } => self.noting_mistakes(|people| people.trust(&peer, &number)),
+            Command::Trust { peer, number } => self.trust(peer, &number),
             Command::Peers => self.people.peers(),
             Command::Alias { names: None } => self.people.all_aliases(),
             Command::Alias { names: Some((alias, peer)) } => {
@@ -183,7 +183,7 @@ impl Conversation {
     }
 
     /// A script wants to know that a line of it did nothing.
-    fn noting_mistakes(&mut self, act: impl FnOnce(&mut People) -> Vec<Effect>) -> Vec<Effect> {
+    pub(super) fn noting_mistakes(&mut self, act: impl FnOnce(&mut People) -> Vec<Effect>) -> Vec<Effect> {
         let effects = act(&mut self.people);
         if effects.iter().any(|effect| matches!(effect, Effect::Show(Report::Mistake(_)))) {
             self.progress.fail(Failure::Lost);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Chat, Conversation, Server, Stage};
 use crate::chat::effect::{Effect, Text, calling, lines_go_to, notice};
-use crate::chat::flood::SHOWN;
+use crate::chat::flood::{SHOWN, is_told};
 use crate::chat::report::Report;
 use crate::chat::screen;
 use crate::chat::script::{Accepts, Failure, Until, cause};
@@ -15,6 +15,15 @@ use crate::protocol::ErrorCode;
 impl Conversation {
     /// Takes what happened to the peer. What comes back has to be done before it is asked whether this was the end.
     pub fn event(&mut self, event: Event, now: Instant) -> Vec<Effect> {
+        let is_quiet = quiet_part(&event).is_some_and(|peer| self.requests.is_quiet(peer));
+        let record = |effect| match effect {
+            Effect::Show(report) if is_quiet => Effect::Record(report),
+            effect => effect,
+        };
+        self.take(event, now).into_iter().map(record).collect()
+    }
+
+    fn take(&mut self, event: Event, now: Instant) -> Vec<Effect> {
         match event {
             Event::Online => {
                 self.server = Server::Online;
@@ -51,9 +60,10 @@ impl Conversation {
             Event::Open { peer } => self.opened(peer),
             Event::Message { peer, text } => {
                 self.progress.has_message = true;
-                let is_current = self.current.as_ref() == Some(&peer);
+                // Without a prompt nobody turns to anybody: whatever comes is read as it comes.
+                let is_unread = self.script.has_person && self.current.as_ref() != Some(&peer);
                 let key = self.people.key(&peer);
-                self.chat_or_new(&peer).unread += usize::from(!is_current);
+                self.chat_or_new(&peer).unread += usize::from(is_unread);
                 vec![Effect::Show(Report::Message { peer, text, key })]
             }
             Event::Delivered { peer, id } => self.delivered(peer, id),
@@ -84,19 +94,10 @@ impl Conversation {
     }
 
     fn request(&mut self, peer: String, now: Instant) -> Vec<Effect> {
+        let is_stranger = !self.people.is_known(&peer) && !self.called.contains(&peer);
         let is_taken = match &self.script.accepts {
             _ if self.blocked.contains(&peer) => false,
-            Accepts::None => {
-                let is_stranger = !self.people.is_known(&peer) && !self.called.contains(&peer);
-                let (number, count) = self.requests.add(&peer, is_stranger, now);
-                let called = self.people.aliases.get(&peer).filter(|_| count <= SHOWN).map(|name| {
-                    let (alias, name) = (screen::name(&peer), screen::name(name));
-                    notice(&format!("{alias} is what you call {name}, but this is somebody else, whose name it is"))
-                });
-                let mut effects = vec![Effect::Show(Report::Request { peer, number, count })];
-                effects.extend(called);
-                return effects;
-            }
+            Accepts::None => return self.ring(peer, is_stranger, now),
             Accepts::All => true,
             Accepts::Only(peers) => peers.contains(&peer),
         };
@@ -107,7 +108,24 @@ impl Conversation {
             self.unnamed.insert(peer.clone());
         }
         self.set_stage(&peer, Stage::Calling);
-        vec![Effect::Accept(peer)]
+        let mut effects = match self.requests.take(&peer, is_stranger, now) {
+            SHOWN => vec![notice(&format!("{SHOWN} calls within a minute: of more of them only texts are shown"))],
+            count if count > SHOWN && is_told(count) => vec![notice(&format!("{count} calls within a minute"))],
+            _ => Vec::new(),
+        };
+        effects.push(Effect::Accept(peer));
+        effects
+    }
+
+    /// Asks the user whether to talk to somebody.
+    fn ring(&mut self, peer: String, is_stranger: bool, now: Instant) -> Vec<Effect> {
+        let (number, count) = self.requests.add(&peer, is_stranger, now);
+        let called = self.people.aliases.get(&peer).filter(|_| count <= SHOWN).map(|name| {
+            let (alias, name) = (screen::name(&peer), screen::name(name));
+            notice(&format!("{alias} is what you call {name}, but this is somebody else, whose name it is"))
+        });
+        let report = Report::Request { peer, number, count };
+        [Effect::Show(report)].into_iter().chain(called).collect()
     }
 
     fn opened(&mut self, peer: String) -> Vec<Effect> {
@@ -212,6 +230,22 @@ impl Conversation {
     }
 }
 
+/// Whose chat it is that comes about or ends here, without a text.
+fn quiet_part(event: &Event) -> Option<&str> {
+    match event {
+        Event::RequestEnded { peer }
+        | Event::KeysExchanged { peer }
+        | Event::Identified { peer, .. }
+        | Event::Open { peer }
+        | Event::Interrupted { peer }
+        | Event::Resumed { peer }
+        | Event::KeyChanged { peer }
+        | Event::Closed { peer, .. }
+        | Event::Refused { peer, .. } => Some(peer),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -254,6 +288,43 @@ mod tests {
         assert_eq!(done(typed(&mut chat, "/accept")), [Effect::Accept("late".to_owned())]);
         let later = now + std::time::Duration::from_secs(60);
         assert_eq!(told(&chat.event(Event::Request { peer: "carol".to_owned() }, later)).len(), 1);
+    }
+
+    #[test]
+    fn of_many_whose_calls_are_taken_only_texts_are_told() {
+        let now = Instant::now();
+        let mut chat = start(Script { accepts: Accepts::All, ..Script::default() });
+        chat.event(Event::Online, now);
+        let (mut lines, mut recorded) = (Vec::new(), 0);
+        for index in 0..1000 {
+            let peer = format!("stranger_{index}");
+            let text = Event::Message { peer: peer.clone(), text: "hi".to_owned() };
+            for event in [
+                Event::Request { peer: peer.clone() },
+                Event::RequestEnded { peer: peer.clone() },
+                Event::KeysExchanged { peer: peer.clone() },
+                text,
+                closed(&peer, CloseReason::Declined),
+            ] {
+                for effect in chat.event(event, now) {
+                    match effect {
+                        Effect::Show(report) => lines.extend(screen::line(&report, screen::Look::default(), "")),
+                        Effect::Record(_) => recorded += 1,
+                        Effect::Accept(accepted) => assert_eq!(accepted, peer),
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+        }
+        assert_eq!(lines.iter().filter(|line| line.is_message).count(), 1000, "no text is lost");
+        let notices: Vec<&str> = lines.iter().filter(|line| !line.is_message).map(|line| &*line.text).collect();
+        assert_eq!(notices.len(), 5 * 2 + 1 + 3, "{notices:?}");
+        assert_eq!(notices[notices.len() - 1], "* 1000 calls within a minute");
+        assert_eq!(recorded, 995 * 3, "programs hear of each");
+        // The next minute begins anew.
+        let later = now + std::time::Duration::from_secs(60);
+        chat.event(Event::Request { peer: bob() }, later);
+        assert!(matches!(chat.event(closed("bob", CloseReason::Declined), later)[..], [Effect::Show(_)]));
     }
 
     #[test]

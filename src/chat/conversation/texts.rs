@@ -149,6 +149,7 @@ mod tests {
     use super::super::tests::*;
     use super::*;
     use crate::chat::command::Command;
+    use crate::chat::script::Accepts;
 
     #[test]
     fn lines_go_to_the_chat_and_those_typed_ahead_wait_for_it() {
@@ -245,6 +246,7 @@ mod tests {
     #[test]
     fn texts_of_others_are_counted_until_the_user_turns_to_them() {
         let mut chat = with_bob(Trust::Known);
+        chat.script.has_person = true;
         chat.happened(open("carol"));
         for text in ["one", "two"] {
             chat.happened(Event::Message { peer: "carol".to_owned(), text: text.to_owned() });
@@ -254,6 +256,11 @@ mod tests {
         typed(&mut chat, "/to carol");
         assert_eq!((chat.prompt().peer, chat.prompt().unread), (Some("carol".to_owned()), 0));
         assert_eq!(chat.names()[0], "carol");
+        // Who has no prompt has read what was printed.
+        let mut listener = start(Script { accepts: Accepts::All, ..Script::default() });
+        listener.happened(open("carol"));
+        listener.happened(Event::Message { peer: "carol".to_owned(), text: "one".to_owned() });
+        assert_eq!(listener.prompt().unread, 0);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The thread that reads the keyboard of a terminal, stops and goes on with its job, and keeps an eye on the window.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
@@ -17,13 +17,17 @@ use signal_hook::low_level;
 
 use super::super::keyboard::{Key, Keyboard};
 use super::super::painter::Painter;
-use super::{PASTE_OFF, Terminal, can_stop, lock, size};
+use super::{PASTE_OFF, Terminal, can_stop, has_input, lock, size};
 
 /// What the thread works with.
 pub struct Watch {
     pub terminal: Terminal,
     pub keys: Keyboard,
     pub editor: File,
+    /// What was typed behind a key that may end the editor's line, until it has read that key.
+    pub held: Vec<u8>,
+    /// Such a key is the last that the editor has got.
+    pub is_ended: bool,
     pub woken: UnixStream,
     pub stopped: UnixStream,
     /// The other end, which is there also where no signal has it.
@@ -64,6 +68,7 @@ impl Watch {
             for key in keys {
                 self.take(key);
             }
+            self.hand_on();
             self.resize_when_due(now);
             if self.is_away {
                 self.come_and_go();
@@ -79,7 +84,8 @@ impl Watch {
     fn wait(&self) -> (bool, bool, bool) {
         let now = Instant::now();
         let away = self.is_away.then(|| now + AWAY_POLL);
-        let deadline = [self.keys.deadline(), self.resize_at, away].into_iter().flatten().min();
+        let held = (!self.held.is_empty()).then(|| now + HELD_POLL);
+        let deadline = [self.keys.deadline(), self.resize_at, away, held].into_iter().flatten().min();
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(now) + Duration::from_millis(1));
         let timeout = timeout.map_or(PollTimeout::NONE, |time| time.try_into().unwrap_or(PollTimeout::MAX));
         // Reading in the background would stop the program.
@@ -96,8 +102,7 @@ impl Watch {
 
     fn take(&mut self, key: Key) {
         match key {
-            // The editor may be busy; what is typed waits, and nothing else waits with it.
-            Key::Edit(bytes) => drop(self.editor.write_all(&bytes)),
+            Key::Edit(bytes) => self.held.extend(bytes),
             Key::Note(words) => self.terminal.note(&words),
             Key::Clear => self.terminal.shown().change(Painter::clear),
             // To all of the job, as the terminal itself would.
@@ -107,6 +112,21 @@ impl Watch {
             Key::Suspend => {}
             Key::Column(column) if self.is_asking => self.resize(Some(column)),
             Key::Column(_) => {}
+        }
+    }
+
+    /// Hands what was typed on to the editor, which may be busy: then it waits in the pseudo-terminal. With a line that does
+    /// not end by Enter, rustyline throws away what it has read behind it. So it gets the keys that can end one so as the
+    /// last, and what was typed behind them once it has read them.
+    fn hand_on(&mut self) {
+        while !self.held.is_empty() {
+            if self.is_ended && has_input(&io::stdin(), Duration::ZERO) {
+                return;
+            }
+            let end = self.held.iter().position(|byte| ENDS.contains(byte)).map_or(self.held.len(), |at| at + 1);
+            let part: Vec<u8> = self.held.drain(..end).collect();
+            self.is_ended = part.last().is_some_and(|byte| ENDS.contains(byte));
+            let _ = self.editor.write_all(&part);
         }
     }
 
@@ -192,6 +212,12 @@ const ANSWER_TIME: Duration = Duration::from_secs(2);
 
 /// A window that was drawn to another size keeps it for so long.
 const STEADY: Duration = Duration::from_millis(100);
+
+/// The keys by which rustyline ends a line without a result: Ctrl-C and Ctrl-D.
+const ENDS: [u8; 2] = [3, 4];
+
+/// How often is looked whether the editor has read a key that may end its line, while more is typed behind it.
+const HELD_POLL: Duration = Duration::from_millis(5);
 
 /// Columns below which nothing is painted.
 const NARROWEST: usize = 8;

@@ -1,6 +1,6 @@
 //! What the server and WebRTC say while a call is on its way: sessions, keys, descriptions and candidates.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -71,11 +71,13 @@ impl Engine {
             // Both have called at once, and this is the other's session. If it is a new call instead, a key follows
             // that says so.
             Some(call) => {
+                // Who calls at the same moment as we do has our key already.
+                let is_late = now + ANSWER_TIME > call.deadline + CROSSING_TIME;
                 let own = match &call.stage {
-                    Stage::AwaitingKey(own) if is_resuming && !is_ours => Some(own.clone()),
+                    Stage::AwaitingKey(own) if !is_ours && (is_resuming || is_late) => Some(own.clone()),
                     _ => None,
                 };
-                // The key may have gone to where nobody was; once more does no harm.
+                // The key may have gone to where nobody was, or took it; once more does no harm.
                 out.extend(own.map(|own| self.key_exchange(&peer, &own)));
                 self.announced.insert(peer, now + ANSWER_TIME);
             }
@@ -433,3 +435,6 @@ pub(super) fn refusal(peer: &str) -> Output {
 }
 
 const REFUSED_DESCRIPTION: &str = "description";
+
+/// Two calls that cross on their way are made within this time.
+const CROSSING_TIME: Duration = Duration::from_secs(1);
