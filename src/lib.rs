@@ -87,6 +87,7 @@
 //! server/clients/admission* server/clients/timers*
 //! server/clients*
 //! server/client*
+//! server/bounds
 //! server/connection
 //! server/connection/frames
 //! server/connection/buffers server/connection/head server/connection/websocket

@@ -27,7 +27,9 @@ use super::access::Access;
 use super::http::{self, Caller, Endpoints};
 use super::limits::Limits;
 pub use buffers::Buffers;
+pub(super) use frames::MAX_EMPTY_FRAGMENTS;
 use frames::{DataFrame, Frames, Whole};
+pub(super) use head::MAX_HEADERS;
 use websocket::{Memory, NOT_UTF8, PROTOCOL_ERROR, websocket};
 
 /// What a client did.
