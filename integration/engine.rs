@@ -151,7 +151,7 @@ impl World {
                             message.write(&mut text);
                             (to, String::from_utf8(text).unwrap())
                         }
-                        hub::Output::Close { .. } => panic!("{output:?}"),
+                        _ => panic!("{output:?}"),
                     };
                     let to = to.0 % 2;
                     self.to_engine[to].extend((self.server)(to, text));

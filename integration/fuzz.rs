@@ -246,6 +246,7 @@ fn any_messages_leave_the_hub_in_order() {
                         hub.disconnect(conn, Departure::Lost, now);
                         online.retain(|(other, _)| *other != conn);
                     }
+                    other => panic!("{other:?}, without a cluster"),
                 }
             }
             assert_eq!(hub.online(), online.len());

@@ -55,7 +55,7 @@ fn who_is_called_while_the_server_is_away_is_called_when_it_is_back() {
     let port = address.rsplit(':').next().unwrap();
     let mut program = Program::start("lowkey-server", &[], &[("HOST", "127.0.0.1"), ("PORT", port)]);
     program.stderr.find("listening on ");
-    let server = Server { program, address };
+    let server = Server::of(program, address);
     let mut bob = server.peer("bob");
     // Whoever comes back first may find nobody; the call that waits is not made before.
     bob.answer("alice");

@@ -21,6 +21,7 @@ mod attacks {
 /// What the tests stand on. No tests are in here.
 mod support {
     pub mod attacker;
+    pub mod engines;
     pub mod evil_server;
     pub mod hop;
     pub mod old_app;
@@ -34,13 +35,14 @@ mod support {
 }
 
 use support::{
-    attacker, evil_server, hop, old_app, sctp, socks_proxy, source, tls_terminator, websocket, window, world,
+    attacker, engines, evil_server, hop, old_app, sctp, socks_proxy, source, tls_terminator, websocket, window, world,
 };
 
 mod access;
 mod apps;
 mod chat;
 mod clients;
+mod cluster;
 mod descriptions;
 mod echo;
 mod engine;

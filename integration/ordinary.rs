@@ -69,7 +69,7 @@ fn probes_are_answered_while_the_server_is_full() {
     let mut program = Program::start("lowkey-server", &[], &variables);
     let own = program.stderr.find("metrics at ").split_once("metrics at ").unwrap().1.to_owned();
     let address = program.stderr.find("listening on ").split_once("listening on ").unwrap().1.to_owned();
-    let server = Server { program, address };
+    let server = Server::of(program, address);
     let _users = [server.client("one"), server.client("two")];
     let probe = || {
         assert!(ask(&server.address, "/health").starts_with("HTTP/1.1 200 "));

@@ -154,6 +154,7 @@ impl Crowd {
                     sent.push((to, String::from_utf8(text).unwrap()));
                 }
                 hub::Output::Close { .. } => is_cut = true,
+                other => panic!("{other:?}"),
             }
         }
         for (to, text) in sent {

@@ -7,8 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 
-use lowkey::server::bounds::{Bound, bounds};
-use lowkey::server::limits::Limits;
+use lowkey::server::limits;
 
 use crate::world::{Folder, Program, SOON, Server, command};
 
@@ -252,12 +251,12 @@ fn the_columns_of_the_help_stand_below_each_other() {
     let column = |row: &str, cell: &str| row.find(&format!("  {cell}")).map(|at| at + 2);
     let mut seconds = Vec::new();
     let mut thirds = Vec::new();
-    for Bound { what: bounded, limit, beyond, .. } in bounds(&Limits::default()) {
+    for (bounded, limit, _, beyond) in limits::TABLE {
         let row =
             help.lines().find(|row| row.starts_with(&format!("  {bounded}  "))).unwrap_or_else(|| panic!("{bounded}"));
         seconds.push(2 + bounded.len() + row[2 + bounded.len()..].find(|c| c != ' ').unwrap());
-        assert!(row[seconds[0]..].starts_with(&limit), "{row}");
-        thirds.extend((!beyond.is_empty()).then(|| column(row, &beyond).unwrap()));
+        assert!(row[seconds[0]..].starts_with(limit), "{row}");
+        thirds.extend((!beyond.is_empty()).then(|| column(row, beyond).unwrap()));
     }
     assert!(seconds.iter().all(|at| *at == seconds[0]) && thirds.iter().all(|at| *at == thirds[0]), "{help}");
 }

@@ -82,26 +82,35 @@
 //! peer/candidate peer/frame peer/ice peer/keys peer/socks peer/sync peer/texts peer/tls*
 //!
 //! -- the server
+//! server/together*
 //! server*
-//! server/listener*
-//! server/clients/admission* server/clients/timers*
+//! server/link* server/listener*
+//! server/clients/admission* server/clients/closing* server/clients/nodes* server/clients/timers*
 //! server/clients*
 //! server/client*
-//! server/bounds
+//! server/connection/control server/connection/request_head
 //! server/connection
 //! server/connection/frames
-//! server/connection/buffers server/connection/head server/connection/websocket
+//! server/connection/buffers server/connection/event server/connection/websocket
 //! server/check* server/http
 //! server/config
+//! server/config/cluster
 //! server/config/secrets
-//! server/config/duration server/config/origins server/config/variables
+//! server/config/variables
+//! server/config/duration server/config/error server/config/origins
+//! server/cluster/asks server/cluster/replies
+//! server/cluster
+//! server/cluster/keys server/cluster/resp server/cluster/scripts server/cluster/trouble server/cluster/url
+//! server/cluster/frame
 //! server/metrics server/response
+//! server/hub/calls server/hub/elsewhere server/hub/relaying
 //! server/hub
-//! server/hub/calls
-//! server/hub/output server/hub/user
+//! server/hub/remote server/hub/user
+//! server/hub/output
 //! server/hub/counts server/hub/names server/hub/relay
-//! server/access server/backlog
-//! server/addresses server/ids server/misses server/request server/sessions server/strikes
+//! server/access server/backlog server/nodes
+//! server/addresses server/misses server/request server/sessions server/stop server/strikes
+//! server/ids
 //! server/contacts server/deadlines server/limits server/plain server/presence server/proxies server/secret_file*
 //! server/table server/turn
 //!

@@ -7,10 +7,11 @@
 pub mod access;
 mod addresses;
 mod backlog;
-pub mod bounds;
 pub mod check;
 mod client;
 pub mod clients;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 pub mod config;
 pub mod connection;
 mod contacts;
@@ -19,9 +20,12 @@ pub mod http;
 pub mod hub;
 mod ids;
 pub mod limits;
+#[cfg(feature = "cluster")]
+mod link;
 mod listener;
 mod metrics;
 mod misses;
+mod nodes;
 pub mod plain;
 pub mod presence;
 mod proxies;
@@ -29,8 +33,10 @@ mod request;
 mod response;
 pub mod secret_file;
 mod sessions;
+mod stop;
 mod strikes;
 mod table;
+mod together;
 mod turn;
 
 use std::io::{self, ErrorKind};
@@ -54,6 +60,7 @@ use http::Endpoints;
 use hub::ConnId;
 use listener::{Listener, Waiting};
 use presence::Presence;
+use stop::Stop;
 
 /// A server that listens and is ready to [`run`](Self::run).
 pub struct Server {
@@ -74,24 +81,14 @@ pub struct Server {
     /// Once a signal has asked the server to stop.
     stop: Option<Stop>,
     reload: Reload,
+    /// The way to the other servers, where there are any.
+    #[cfg(feature = "cluster")]
+    link: Option<link::Link>,
     buffer: Vec<u8>,
 }
 
 /// Reads the settings anew, of which a running server takes the secrets.
 type Reload = Box<dyn Fn() -> Result<Config, ConfigError>>;
-
-/// The server's own end: who is still to be told of it, and when.
-struct Stop {
-    begun: Instant,
-    /// Everybody who was online when it began and has not been told. Some of them may have left.
-    untold: Vec<ConnId>,
-    /// How many they were.
-    count: usize,
-    /// How many of those who were there yet have been told.
-    told: usize,
-    /// When the last of them is cut.
-    end: Instant,
-}
 
 impl Stream for TcpStream {
     fn shut(&mut self) {
@@ -129,6 +126,14 @@ impl Server {
         let signals = wanted(&[SIGINT, SIGTERM, SIGQUIT, SIGUSR1]);
         let mut signals = Signals::new(signals.into_iter().chain([SIGHUP]))?;
         registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
+        #[cfg(feature = "cluster")]
+        let link = match config.cluster.clone() {
+            Some(settings) => {
+                let waker = std::sync::Arc::new(mio::Waker::new(registry, LOOKED_UP)?);
+                Some(link::Link::new(settings, ENGINE, waker, Instant::now()))
+            }
+            None => None,
+        };
         Ok(Self {
             poll,
             listeners,
@@ -143,6 +148,8 @@ impl Server {
                 let config = config.clone();
                 move || Ok(config.clone())
             }),
+            #[cfg(feature = "cluster")]
+            link,
             clients: Clients::new(config, FIRST_CLIENT),
             presence: Presence::default(),
             stop: None,
@@ -195,11 +202,17 @@ impl Server {
                             return Ok(());
                         }
                     }
+                    ENGINE => self.engine_is_ready(),
+                    LOOKED_UP => {}
                     Token(id) => self.serve(ConnId(id), event, now),
                 }
             }
             self.clients.tick(now);
             self.tell_of_stop(now);
+            // What goes to other servers goes first: it has the longer way.
+            self.exchange(started, now)?;
+            self.clients.flush(now);
+            self.exchange(started, now)?;
             self.clients.flush(now);
             // A descriptor may be free for which somebody waits.
             let has_room = self.is_in_want && self.clients.len() < connections;
@@ -210,6 +223,7 @@ impl Server {
             self.watch_blocked();
             let is_over = |stop: &Stop| now >= stop.end || stop.untold.is_empty() && self.clients.is_empty();
             if self.stop.as_ref().is_some_and(is_over) {
+                self.leave_cluster(started);
                 info!("stopped");
                 return Ok(());
             }
@@ -223,7 +237,8 @@ impl Server {
             return Some(Duration::ZERO);
         }
         let stop = self.stop.as_ref().map(|stop| stop.next_due(self.drain_time));
-        let next = [self.clients.next_deadline(), self.accept_again, stop].into_iter().flatten().min()?;
+        let engine = self.engine_deadline(Instant::now(), now);
+        let next = [self.clients.next_deadline(), self.accept_again, stop, engine].into_iter().flatten().min()?;
         if next <= now {
             return Some(Duration::ZERO);
         }
@@ -360,31 +375,6 @@ impl Server {
     }
 }
 
-impl Stop {
-    fn new(untold: Vec<ConnId>, now: Instant, drain_time: Duration, close_time: Duration) -> Self {
-        Self { begun: now, count: untold.len(), untold, told: 0, end: now + drain_time + close_time }
-    }
-
-    /// Somebody who is to be told of it by `now`. Who `is_here` no more takes no time of the others.
-    fn next(&mut self, now: Instant, drain_time: Duration, is_here: impl Fn(ConnId) -> bool) -> Option<ConnId> {
-        while self.untold.pop_if(|id| !is_here(*id)).is_some() {}
-        if self.next_due(drain_time) > now {
-            return None;
-        }
-        self.told += 1;
-        self.untold.pop()
-    }
-
-    /// When somebody is to be told next, or else all is over.
-    fn next_due(&self, drain_time: Duration) -> Instant {
-        if self.untold.is_empty() {
-            return self.end;
-        }
-        let told = (self.told + 1) as f64 / self.count as f64;
-        self.begun + drain_time.mul_f64(told.min(1.0))
-    }
-}
-
 fn unbound(address: &str, variable: &str, error: &io::Error) -> io::Error {
     let is_taken = error.kind() == ErrorKind::AddrInUse;
     let advice = if is_taken { format!("; {variable} chooses another port") } else { String::new() };
@@ -394,7 +384,9 @@ fn unbound(address: &str, variable: &str, error: &io::Error) -> io::Error {
 const USERS: Token = Token(0);
 const METRICS: Token = Token(1);
 const SIGNALS: Token = Token(2);
-const FIRST_CLIENT: usize = 3;
+const ENGINE: Token = Token(3);
+const LOOKED_UP: Token = Token(4);
+const FIRST_CLIENT: usize = 5;
 
 /// Events taken from one poll.
 const EVENTS: usize = 1024;
@@ -408,27 +400,3 @@ const ACCEPTS_PER_TURN: usize = 128;
 
 /// How long to wait after the system had nothing left for a caller, unless a client leaves before.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stop_is_spread_over_its_time_and_does_not_wait_for_who_has_left() {
-        let (start, drain) = (Instant::now(), Duration::from_secs(6));
-        let at = |milliseconds| start + Duration::from_millis(milliseconds);
-        let stop = |count| Stop::new((0..count).map(ConnId).collect(), start, drain, Duration::from_secs(3));
-        let told = |stop: &mut Stop, now, is_here: &dyn Fn(ConnId) -> bool| {
-            std::iter::from_fn(|| stop.next(now, drain, is_here)).count()
-        };
-        let mut all = stop(60);
-        assert_eq!([99, 101, 3001, 6000].map(|time| told(&mut all, at(time), &|_| true)), [0, 1, 29, 30]);
-        let mut gone = stop(60);
-        assert_eq!(told(&mut gone, at(200), &|_| false), 0);
-        assert!(gone.untold.is_empty() && gone.next_due(drain) == gone.end, "all have left");
-        let mut half = stop(60);
-        assert_eq!(told(&mut half, at(3001), &|id| id.0 % 2 == 0), 30, "at the pace of before, so in half of the time");
-        assert!(half.untold.is_empty());
-        assert_eq!(told(&mut stop(60), start + drain, &|_| true), 60);
-    }
-}

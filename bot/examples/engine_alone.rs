@@ -120,7 +120,8 @@ impl World {
                     message.write(&mut text);
                     (to, String::from_utf8(text).expect("messages are UTF-8"))
                 }
-                hub::Output::Close { .. } => continue,
+                // A close; all else is for a hub that is one of several.
+                _ => continue,
             };
             self.give(to.0, Input::Signal(text));
         }

@@ -561,7 +561,7 @@ fn metrics_and_status_are_told_without_names() {
     );
     let own = program.stderr.find("metrics at ").split_once("metrics at ").unwrap().1.to_owned();
     let address = program.stderr.find("listening on ").split_once("listening on ").unwrap().1.to_owned();
-    let server = Server { program, address };
+    let server = Server::of(program, address);
     assert!(Client::try_connect(&own, "/ws?username=alice").is_err());
     let mut stream = TcpStream::connect(&own).unwrap();
     stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
@@ -590,7 +590,7 @@ fn without_descriptors_it_neither_dies_nor_spins_nor_goes_deaf() {
     let mut program = Program::with_descriptors(64);
     let line = program.stderr.find("listening on ");
     let address = line.split_once("listening on ").unwrap().1.to_owned();
-    let mut world = AttackedServer { server: Server { program, address }, resident: 0 };
+    let mut world = AttackedServer { server: Server::of(program, address), resident: 0 };
     let callers: Vec<TcpStream> = (0..200).map(|_| world.raw()).collect();
     world.server.program.stderr.find("callers are turned away");
     let before = world.server.program.cpu_time();

@@ -24,6 +24,7 @@ fuzz_target!(|text: &str| {
                     message.write(&mut relayed);
                     assert!(lowkey::protocol::Envelope::parse(std::str::from_utf8(&relayed).unwrap()).is_ok());
                 }
+                other => panic!("{other:?}, without a cluster"),
             }
         }
     }

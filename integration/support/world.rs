@@ -16,6 +16,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Message, WebSocket};
 
+use crate::engines::{Balancer, Engine};
+
 /// How long anything may take that ought to happen soon. Only a test that fails waits this long.
 pub const SOON: Duration = Duration::from_secs(20);
 
@@ -206,9 +208,13 @@ impl Lines {
 }
 
 /// A server on a free port of loopback, or of the address in `LOWKEY_TEST_HOST`.
+///
+/// With `LOWKEY_TEST_CLUSTER=PROGRAM`, where that is a redis-server or a valkey-server, it is three nodes behind one
+/// address, each of which gets every third connection: so whoever chats does so across nodes.
 pub struct Server {
     pub program: Program,
     pub address: String,
+    _nodes: Option<(Vec<Server>, Engine, Balancer)>,
 }
 
 impl Server {
@@ -217,13 +223,48 @@ impl Server {
     }
 
     pub fn start_with(variables: &[(&str, &str)]) -> Self {
+        match std::env::var("LOWKEY_TEST_CLUSTER") {
+            Ok(engine) => Self::start_nodes(&engine, variables),
+            Err(_) => Self::start_one(variables),
+        }
+    }
+
+    /// Three nodes behind a balancer.
+    fn start_nodes(engine: &str, variables: &[(&str, &str)]) -> Self {
+        let engine = Engine::start(engine);
+        engine.has_no_grace();
+        let port = variables.iter().find(|(name, _)| *name == "PORT").map_or("0", |(_, port)| port);
+        let mut nodes: Vec<Server> = (0..3)
+            .map(|_| {
+                let mut all: Vec<(&str, &str)> = variables.to_vec();
+                all.retain(|(name, _)| *name != "PORT");
+                let url = engine.url();
+                all.push(("CLUSTER_URL", &url));
+                Self::start_one(&all)
+            })
+            .collect();
+        for node in &mut nodes {
+            node.program.stderr.find("can be asked");
+        }
+        let balancer = Balancer::start(port.parse().unwrap(), nodes.iter().map(|node| node.address.clone()).collect());
+        let Server { program, .. } = nodes.remove(0);
+        Self { program, address: balancer.address.clone(), _nodes: Some((nodes, engine, balancer)) }
+    }
+
+    /// One server and no others.
+    pub fn start_one(variables: &[(&str, &str)]) -> Self {
         let host = std::env::var("LOWKEY_TEST_HOST").unwrap_or("127.0.0.1".to_owned());
         let mut all = vec![("HOST", &*host), ("PORT", "0")];
         all.extend(variables);
         let mut program = Program::start("lowkey-server", &[], &all);
         let line = program.stderr.find("listening on ");
         let address = line.split_once("listening on ").unwrap().1.to_owned();
-        Self { program, address }
+        Self::of(program, address)
+    }
+
+    /// A server that was started another way.
+    pub fn of(program: Program, address: String) -> Self {
+        Self { program, address, _nodes: None }
     }
 
     pub fn url(&self) -> String {

@@ -5,9 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use lowkey::server::bounds::{Bound, bounds};
-use lowkey::server::limits::Limits;
-use lowkey::server::{Config, ConfigError, Server, check, config, secret_file};
+use lowkey::server::{Config, ConfigError, Server, check, config, limits, secret_file};
 use lowkey::stderr::{self, LogLevels};
 use lowkey::trouble;
 
@@ -46,6 +44,8 @@ fn serve() -> ExitCode {
     stderr::say(format!("lowkey-server {}: listening on {}", env!("CARGO_PKG_VERSION"), server.local_addr()));
     match server.run() {
         Ok(()) => ExitCode::SUCCESS,
+        // The engine of its cluster wants nothing of this server, which is a matter of settings.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => fail(2, &error.to_string()),
         Err(error) => fail(1, &format!("cannot wait for what comes: {}", trouble::lacking(&error))),
     }
 }
@@ -112,15 +112,14 @@ fn help() -> String {
         text += &format!("  {name:<0$}  {meaning} [default: {default}]\n", width(&names));
     }
     text += "\nWhat is bounded, and what happens beyond:\n";
-    let bounds = bounds(&Limits::default());
-    let limit = |bound: &Bound| match bound.variable {
-        "" => bound.limit.clone(),
-        variable => format!("{} ({variable})", bound.limit),
-    };
-    let first = width(&bounds.iter().map(|bound| bound.what.to_owned()).collect::<Vec<_>>());
-    let second = width(&bounds.iter().map(limit).collect::<Vec<_>>());
-    for bound in &bounds {
-        text += format!("  {:<first$}  {:<second$}  {}", bound.what, limit(bound), bound.beyond).trim_end();
+    let bounded = limits::TABLE.map(|(bounded, ..)| bounded.to_owned());
+    let limits = limits::TABLE.map(|(_, limit, variable, _)| match variable {
+        "" => limit.to_owned(),
+        variable => format!("{limit} ({variable})"),
+    });
+    for ((bounded_by, limit), (.., beyond)) in bounded.iter().zip(&limits).zip(limits::TABLE) {
+        let (first, second) = (width(&bounded), width(&limits));
+        text += format!("  {bounded_by:<first$}  {limit:<second$}  {beyond}").trim_end();
         text += "\n";
     }
     text += "\nEndpoints: GET /ws?username=NAME (WebSocket), GET /health, and GET /metrics where METRICS says.\n\

@@ -155,3 +155,6 @@ impl<S: Stream> Client<S> {
 }
 
 const TOO_MANY_REQUESTS: &str = "429 Too Many Requests";
+
+/// Why a client does not get its name.
+pub(super) const NAME_TAKEN: &str = "the name is taken";

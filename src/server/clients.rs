@@ -5,27 +5,28 @@
 //! without a socket.
 
 mod admission;
+mod closing;
+#[cfg(feature = "cluster")]
+mod nodes;
 mod timers;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::fmt::Display;
 use std::io::ErrorKind;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use log::debug;
 use uuid::Uuid;
 
 use super::access::AccessToken;
 use super::addresses::{Addresses, Caps, Role};
 use super::backlog::Backlog;
 pub use super::client::Stream;
-use super::client::{Client, End, Input, Origin};
+use super::client::{Client, End, Input, NAME_TAKEN, Origin};
 use super::config::Config;
 use super::connection::{Buffers, Event};
 use super::deadlines::Deadlines;
 use super::http;
-use super::hub::{ByConn, ConnId, GOING_AWAY, Hub, Output, POLICY};
+use super::hub::{ByConn, ConnId, Hub, Output, Refused};
 use super::metrics::Metrics;
 use super::turn::Turn;
 
@@ -58,15 +59,21 @@ pub struct Clients<S> {
     metrics: Metrics,
     /// It was said that a trusted proxy, or somebody beside it, does not tell whom it stands for. Once is enough.
     has_told_of_silence: bool,
+    /// The other servers could be asked once.
+    #[cfg(feature = "cluster")]
+    was_in_cluster: bool,
 }
 
 impl<S: Stream> Clients<S> {
     /// Nobody yet. Ids begin at `first_id`.
     pub fn new(config: Config, first_id: usize) -> Self {
         let limits = &config.limits;
+        let hub = Hub::new(config.session_ttl, limits.clone(), Uuid::new_v4).with_turn(config.turn.clone(), unix_time);
+        #[cfg(feature = "cluster")]
+        let hub = if config.cluster.is_some() { hub.in_cluster() } else { hub };
         let caps = Caps { address: limits.clients_per_address, network: limits.clients_per_network };
         Self {
-            hub: Hub::new(config.session_ttl, limits.clone(), Uuid::new_v4).with_turn(config.turn.clone(), unix_time),
+            hub,
             clients: ByConn::default(),
             ending: 0,
             addresses: Addresses::new(caps, limits.arrivals),
@@ -84,6 +91,8 @@ impl<S: Stream> Clients<S> {
             spare: Buffers::default(),
             metrics: Metrics::default(),
             has_told_of_silence: false,
+            #[cfg(feature = "cluster")]
+            was_in_cluster: false,
             config,
         }
     }
@@ -221,17 +230,6 @@ impl<S: Stream> Clients<S> {
         self.clients.get(&id).is_some_and(|client| client.connection.is_awaiting_head())
     }
 
-    /// Begins the end of a client because of the server's own. One whose request head has not come has nothing to
-    /// lose, and is not waited for.
-    pub fn dismiss(&mut self, id: ConnId, now: Instant) {
-        let Some(client) = self.clients.get_mut(&id) else { return };
-        if client.connection.is_awaiting_head() {
-            return self.drop(id, "the server stops", now);
-        }
-        client.connection.close(GOING_AWAY, "server is shutting down", &self.config.limits);
-        client.touch(id, &mut self.touched);
-    }
-
     /// Tells whoever asks from now on to come again after so many seconds.
     pub fn drain(&mut self, retry_after: u64) {
         self.config.access.retry_after = Some(retry_after);
@@ -307,6 +305,19 @@ impl<S: Stream> Clients<S> {
                         self.carry_out(&outputs, now);
                     }
                 }
+                Output::Deliver { to, message } => {
+                    if !self.send(*to, |output| output.extend_from_slice(&message.text)) {
+                        self.hub.not_taken(message);
+                    }
+                }
+                Output::Admit { conn } => {
+                    let mut rest = self.admit(*conn, now);
+                    self.serve(*conn, &mut rest, now);
+                }
+                Output::Refuse { conn, cause: Refused::Taken } => {
+                    self.send_away(*conn, http::refusal("409 Conflict", NAME_TAKEN));
+                }
+                Output::Refuse { conn, cause: Refused::Away } => self.send_away(*conn, http::come_again(AWAY)),
                 Output::Close { conn, code, reason } => self.close(*conn, *code, reason),
             }
         }
@@ -331,44 +342,6 @@ impl<S: Stream> Clients<S> {
         }
         client.has_taken |= written.is_ok_and(|count| count > 0);
         true
-    }
-
-    /// Begins the end of a client that keeps no measure.
-    fn cut(&mut self, id: ConnId, cause: &'static str) {
-        self.close(id, POLICY, cause);
-    }
-
-    /// Ends a client at once that makes the server hold what it gets nothing from. Where it does not take what is
-    /// there, it would not take the reason either.
-    fn expel(&mut self, id: ConnId, cause: &'static str, now: Instant) {
-        let Some(client) = self.clients.get_mut(&id) else { return self.backlog.remove(id) };
-        if client.connection.unsent() > 0 || client.connection.is_closing() {
-            client.stream.reset();
-            self.metrics.cut(cause);
-            return self.drop(id, cause, now);
-        }
-        if client.connection.is_awaiting_head() {
-            self.turn_away(id, "503 Service Unavailable", "the server has no room for this", cause);
-        } else if !client.is_cut {
-            debug!("{}: closed with {POLICY} ({cause})", id.0);
-            client.is_cut = true;
-            client.connection.expel(POLICY, cause, &self.config.limits);
-            client.touch(id, &mut self.touched);
-            self.metrics.cut(cause);
-        }
-        if let Some(client) = self.clients.get(&id) {
-            self.backlog.set(id, with_gaps(client.connection.unfinished()), 0, now);
-        }
-    }
-
-    fn close(&mut self, id: ConnId, code: u16, cause: &'static str) {
-        if let Some(client) = self.clients.get_mut(&id).filter(|client| !client.is_cut) {
-            debug!("{}: closed with {code} ({cause})", id.0);
-            client.connection.close(code, cause, &self.config.limits);
-            client.is_cut = true;
-            client.touch(id, &mut self.touched);
-            self.metrics.cut(cause);
-        }
     }
 
     fn flush_client(&mut self, id: ConnId, now: Instant) {
@@ -423,20 +396,6 @@ impl<S: Stream> Clients<S> {
             }
         }
     }
-
-    /// The one door out of the server. Closing the stream takes it out of the poll, too.
-    fn drop(&mut self, id: ConnId, cause: impl Display, now: Instant) {
-        let Some(mut client) = self.clients.remove(&id) else { return };
-        debug!("{}: gone ({cause})", id.0);
-        self.hub.disconnect(id, client.departure(), now);
-        if client.end != End::No {
-            self.ending -= 1;
-        }
-        if client.is_held {
-            self.backlog.remove(id);
-        }
-        client.count_out(&mut self.addresses, now);
-    }
 }
 
 /// What so many bytes take of the memory: pieces of many sizes that come and go leave gaps, a fifth of all when it
@@ -452,6 +411,9 @@ fn unix_time() -> u64 {
 
 /// Clients whose last bytes are sent and whose end is awaited, at once. Beyond these they are not waited for.
 const MAX_ENDING: usize = 1024;
+
+/// Why a client gets no name for the moment.
+const AWAY: &str = "the other servers cannot be asked right now; try again";
 
 /// Why a client is cut that does not read.
 const BEHIND: &str = "too far behind in reading";

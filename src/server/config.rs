@@ -1,12 +1,13 @@
 //! The server's settings, read from an environment that comes in as a lookup function.
 
+#[cfg(feature = "cluster")]
+mod cluster;
 mod duration;
+mod error;
 mod origins;
 mod secrets;
 mod variables;
 
-use std::borrow::Cow;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -14,7 +15,12 @@ pub use super::access::{Access, AccessToken, Cors};
 use super::limits::Limits;
 pub use super::proxies::Proxies;
 pub use super::turn::Turn;
+use duration::MAX_TTL;
+pub use error::ConfigError;
+use error::error;
 use secrets::{access_tokens, turn_servers};
+#[cfg(not(feature = "cluster"))]
+use variables::CLUSTER_VARIABLES;
 use variables::{FILES, check_presence};
 pub use variables::{REFUSED_EMPTY, VARIABLES};
 
@@ -39,6 +45,9 @@ pub struct Config {
     pub drain_time: Duration,
     /// What is bounded.
     pub limits: Limits,
+    /// The cluster that it is in.
+    #[cfg(feature = "cluster")]
+    pub cluster: Option<super::cluster::Settings>,
 }
 
 /// Where the metrics can be read.
@@ -65,6 +74,8 @@ impl Default for Config {
             turn: None,
             drain_time: Duration::ZERO,
             limits: Limits::default(),
+            #[cfg(feature = "cluster")]
+            cluster: None,
         }
     }
 }
@@ -136,6 +147,18 @@ impl Config {
         }
         config.turn = turn_servers(set, &read)?;
         config.limits = limits(set)?;
+        #[cfg(feature = "cluster")]
+        {
+            config.cluster = cluster::cluster((config.session_ttl, config.limits.reservation), set, &read)?;
+        }
+        #[cfg(not(feature = "cluster"))]
+        if let Some(variable) = CLUSTER_VARIABLES.into_iter().find(|variable| set(variable).is_some()) {
+            return Err(error(
+                variable,
+                "(not shown)",
+                "a server that was built with the feature cluster, and this is none",
+            ));
+        }
         Ok(config)
     }
 }
@@ -175,35 +198,12 @@ fn limits(set: impl Fn(&str) -> Option<String>) -> Result<Limits, ConfigError> {
     Ok(limits.with_addresses_of_all())
 }
 
-/// A variable whose value cannot be understood.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError {
-    variable: &'static str,
-    value: String,
-    expected: Cow<'static, str>,
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is {:?}; it takes {}", self.variable, self.value, self.expected)
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
-fn error(variable: &'static str, value: &str, expected: impl Into<Cow<'static, str>>) -> ConfigError {
-    ConfigError { variable, value: value.to_owned(), expected: expected.into() }
-}
-
 /// The least and the most that may lie between pings.
 const MIN_PING: Duration = Duration::from_millis(10);
 const MAX_PING: Duration = Duration::from_secs(3600);
 
 /// A stop that takes longer is one that somebody has forgotten.
 const MAX_DRAIN: Duration = Duration::from_secs(3600);
-
-/// Longer than any session is of use; it keeps sums of instants and durations far from overflow.
-const MAX_TTL: Duration = Duration::from_secs(366 * 24 * 3600);
 
 #[cfg(test)]
 mod tests {
@@ -266,6 +266,7 @@ mod tests {
                 cors: only(&["https://a.example", "http://b.example:8080"]),
                 tokens: vec![AccessToken::new("s3cret").unwrap()],
                 retry_after: None,
+                is_cut_off: false,
             },
             proxies: Proxies::parse("none").unwrap(),
             metrics: MetricsAt::Address("127.0.0.1:9090".parse().unwrap()),
@@ -281,6 +282,8 @@ mod tests {
                 held_bytes: 5_000_000,
                 ..Limits::default()
             },
+            #[cfg(feature = "cluster")]
+            cluster: None,
         };
         assert_eq!(set, Ok(expected));
         assert_eq!(config(&[("CORS_ORIGINS", "*")]), Ok(Config::default()));
@@ -322,6 +325,10 @@ mod tests {
             "TRUSTED_PROXIES",
             "TURN_SECRET",
             "TURN_SECRET_FILE",
+            "CLUSTER_URL",
+            "CLUSTER_URL_FILE",
+            "CLUSTER_SECRET",
+            "CLUSTER_SECRET_FILE",
         ];
         for name in VARIABLES.iter().map(|(name, ..)| *name).chain(FILES) {
             for empty in ["", " ", "\t"] {

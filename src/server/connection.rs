@@ -13,41 +13,23 @@
 //! themselves: the right one is ours to send.
 
 mod buffers;
+mod control;
+mod event;
 mod frames;
-mod head;
+mod request_head;
 mod websocket;
-
-use std::borrow::Cow;
 
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{CloseCode, Data};
 
 use super::access::Access;
-use super::http::{self, Caller, Endpoints};
+use super::http::{self, Endpoints};
 use super::limits::Limits;
 pub use buffers::Buffers;
-pub(super) use frames::MAX_EMPTY_FRAGMENTS;
+pub use event::Event;
 use frames::{DataFrame, Frames, Whole};
-pub(super) use head::MAX_HEADERS;
 use websocket::{Memory, NOT_UTF8, PROTOCOL_ERROR, websocket};
-
-/// What a client did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event<'a> {
-    /// It wants to come online. [`Connection::accept`] or [`Connection::refuse`] answers it.
-    Upgrade(Box<Caller>),
-    /// It wants to read the metrics. [`Connection::respond`] answers it.
-    Metrics,
-    /// It sent a text message.
-    Text(Cow<'a, str>),
-    /// It sent a binary message.
-    Binary,
-    /// It sent a part of a message that goes on.
-    Fragment,
-    /// It sent a ping, which is answered already, or a pong.
-    Control,
-}
 
 /// One client. What it has sent may hold secrets, so it has no `Debug`.
 pub struct Connection {
@@ -93,6 +75,11 @@ impl Connection {
                     return self.receive_head(head, limits, access);
                 }
                 Phase::Upgrading(upgrading) => {
+                    if upgrading.rest.len() + input.len() > MAX_EARLY_BYTES {
+                        *input = &mut [];
+                        self.refuse("400 Bad Request", "too much was sent before the answer");
+                        return None;
+                    }
                     upgrading.rest.extend_from_slice(input);
                     *input = &mut [];
                     return None;
@@ -265,7 +252,8 @@ impl Connection {
             Phase::Open(frames) => {
                 frames.partial.capacity() + frames.message.as_ref().map_or(0, |message| message.bytes.capacity())
             }
-            Phase::Upgrading(_) | Phase::Ending => 0,
+            Phase::Upgrading(upgrading) => upgrading.rest.capacity(),
+            Phase::Ending => 0,
         }
     }
 
@@ -280,8 +268,14 @@ impl Connection {
     }
 }
 
+/// What a client may have sent behind its request head before it is let in: as much as a message.
+const MAX_EARLY_BYTES: usize = 64 * 1024;
+
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
+    use super::super::http::Caller;
     use super::*;
 
     const UPGRADE: &[u8] = b"GET /ws?username=bob HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\

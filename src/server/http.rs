@@ -84,6 +84,16 @@ pub fn answer(request: &Request<'_, '_>, endpoints: Endpoints, access: &Access) 
             },
             _ => response("405 Method Not Allowed").header("Allow", "GET, HEAD, OPTIONS"),
         },
+        "/ready" => match method {
+            "GET" | "HEAD" => match access.retry_after {
+                Some(seconds) => draining(seconds).body("application/json", r#"{"status":"draining"}"#),
+                None if access.is_cut_off => {
+                    response("503 Service Unavailable").body("application/json", r#"{"status":"alone"}"#)
+                }
+                None => response("200 OK").body("application/json", r#"{"status":"ready"}"#),
+            },
+            _ => response("405 Method Not Allowed").header("Allow", "GET, HEAD, OPTIONS"),
+        },
         WEBSOCKET_PATH if endpoints.users => match method {
             "GET" => match access.retry_after {
                 Some(seconds) => draining(seconds).text("the server is about to stop"),
@@ -106,6 +116,12 @@ pub fn metrics(text: &str) -> Vec<u8> {
         .body("text/plain; version=0.0.4; charset=utf-8", text)
         .header("Connection", "close")
         .into_bytes()
+}
+
+/// The answer to a client that cannot be let in for the moment.
+pub fn come_again(reason: &str) -> Vec<u8> {
+    let response = Response::new("503 Service Unavailable").header("Retry-After", RETRY_SECONDS);
+    response.text(reason).header("Connection", "close").into_bytes()
 }
 
 /// The answer to a request that does not get as far as any of these.
@@ -172,6 +188,9 @@ fn accept_key(key: &str) -> String {
     BASE64.encode(&Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize())
 }
 
+/// When to come again where the other servers cannot be asked.
+const RETRY_SECONDS: &str = "2";
+
 const METRICS_PATH: &str = "/metrics";
 
 #[cfg(test)]
@@ -227,6 +246,8 @@ mod tests {
             ("DELETE /health HTTP/1.1\r\n", "", "405"),
             ("OPTIONS /anything HTTP/1.1\r\n", "", "204"),
             ("OPTIONS * HTTP/1.1\r\n", "", "204"),
+            ("GET /ready HTTP/1.1\r\n", "", "200"),
+            ("POST /ready HTTP/1.1\r\n", "", "405"),
             ("GET / HTTP/1.1\r\n", "", "404"),
             ("GET /ws/ HTTP/1.1\r\n", WS, "404"),
         ];

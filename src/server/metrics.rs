@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::hub::Hub;
+use super::nodes::Counts;
 use crate::protocol::{ErrorCode, MessageType};
 
 /// What the loop counts. What the hub counts stays with the hub.
@@ -19,6 +20,8 @@ pub struct Metrics {
     /// Bytes written to clients.
     pub bytes_out: u64,
     turns: Histogram,
+    /// How its cluster is, where it is in one.
+    pub cluster: Option<Counts>,
 }
 
 /// Durations of turns, in the classes of [`BOUNDS`].
@@ -79,8 +82,37 @@ impl Metrics {
         text.value("lowkey_turn_seconds_bucket", &[("le", "+Inf")], self.turns.count);
         text.value("lowkey_turn_seconds_sum", &[], self.turns.sum.as_secs_f64());
         text.value("lowkey_turn_seconds_count", &[], self.turns.count);
+        if let Some(counts) = &self.cluster {
+            render_cluster(&mut text, counts);
+        }
         text.0
     }
+}
+
+/// How the cluster is, as this node sees it.
+fn render_cluster(text: &mut Text, counts: &Counts) {
+    text.single("lowkey_cluster_up", "gauge", "Whether the engine can be asked.", counts.is_up.into());
+    text.single("lowkey_cluster_nodes", "gauge", "Nodes whose lease holds.", counts.nodes);
+    text.family("lowkey_cluster_asks_total", "counter", "Questions to the engine, by kind and result.");
+    for (kind, results) in Counts::ASKS.iter().zip(counts.asks) {
+        for (result, count) in ["answered", "away"].iter().zip(results) {
+            text.value("lowkey_cluster_asks_total", &[("kind", kind), ("result", result)], count);
+        }
+    }
+    text.family("lowkey_cluster_round_trip_seconds", "gauge", "Time of the last question to its answer.");
+    text.value("lowkey_cluster_round_trip_seconds", &[], counts.round_trip_micros as f64 / 1e6);
+    text.single("lowkey_cluster_unanswered", "gauge", "Questions without an answer now.", counts.unanswered);
+    text.single("lowkey_cluster_losses_total", "counter", "How often the engine was lost.", counts.losses);
+    text.family("lowkey_cluster_frames_total", "counter", "Messages from other nodes and to them.");
+    for (way, count) in ["in", "out"].iter().zip(counts.frames) {
+        text.value("lowkey_cluster_frames_total", &[("way", way)], count);
+    }
+    let strange = counts.strange_frames;
+    text.single("lowkey_cluster_strange_frames_total", "counter", "Messages that were not understood.", strange);
+    let conflicts = counts.conflicts;
+    text.single("lowkey_cluster_conflicts_total", "counter", "Names that another node held.", conflicts);
+    text.family("lowkey_cluster_sweep_seconds", "gauge", "Time that the last marking of all names took.");
+    text.value("lowkey_cluster_sweep_seconds", &[], counts.sweep_millis as f64 / 1e3);
 }
 
 #[derive(Default)]

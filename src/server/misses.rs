@@ -53,6 +53,13 @@ impl Misses {
         }
     }
 
+    /// Takes one back that was none.
+    pub fn give_back(&mut self, place: Option<IpAddr>) {
+        if let Some(bucket) = place.and_then(|place| self.places.get_mut(&place)) {
+            bucket.give_back(1, self.rate);
+        }
+    }
+
     /// Forgets the addresses whose buckets are full again, as many as one turn has time for.
     pub fn tick(&mut self, now: Instant) {
         for _ in 0..LOOKS_PER_TICK {

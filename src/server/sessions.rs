@@ -92,6 +92,13 @@ impl Sessions {
         Ok(session.creator.to_string())
     }
 
+    /// Ends a session that did not come about.
+    pub fn cancel(&mut self, id: Uuid) {
+        if let Some(session) = self.sessions.get(&id) {
+            self.end(id, session.expires);
+        }
+    }
+
     /// Ends sessions whose lease is over at `now`, as many as one turn has time for. While there are more,
     /// [`next_deadline`](Self::next_deadline) is in the past.
     pub fn tick(&mut self, now: Instant) {

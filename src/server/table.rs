@@ -102,6 +102,11 @@ impl<K: Spread + Hash + Eq, V, S: BuildHasher> Table<K, V, S> {
         self.parts.iter_mut().flatten()
     }
 
+    /// The keys of one part after the other, in no order; `None` behind the last.
+    pub fn part(&self, number: usize) -> Option<impl Iterator<Item = &K>> {
+        self.parts.get(number).map(HashMap::keys)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.len

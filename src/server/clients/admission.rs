@@ -7,8 +7,8 @@ use log::{debug, info};
 
 use super::{Clients, Stream};
 use crate::server::addresses::{self, Refusal, Role};
-use crate::server::client::{Client, No, Origin};
-use crate::server::http::{Caller, Endpoints};
+use crate::server::client::{Client, NAME_TAKEN, No, Origin};
+use crate::server::http::{self, Caller, Endpoints};
 use crate::server::ids::ConnId;
 
 impl<S: Stream> Clients<S> {
@@ -57,24 +57,47 @@ impl<S: Stream> Clients<S> {
             self.refuse(id, no);
             return Vec::new();
         }
-        let Some(client) = self.clients.get_mut(&id).filter(|client| !client.connection.is_closing()) else {
+        if self.clients.get(&id).is_none_or(|client| client.connection.is_closing()) {
             return Vec::new();
-        };
+        }
+        if self.hub.is_in_cluster() {
+            let outputs = self.hub.claim(id, &caller.username, caller.token.as_deref(), now);
+            self.carry_out(&outputs, now);
+            return Vec::new();
+        }
         match self.hub.connect(id, &caller.username, caller.token.as_deref(), now) {
             Ok(outputs) => {
-                debug!("{}: online", id.0);
-                let rest = client.connection.accept();
-                self.pings.set(id, now);
-                if let Origin::Uncounted(address) | Origin::Counted(address, _) = client.origin {
-                    self.hub.locate(id, addresses::place(address));
-                }
+                let rest = self.admit(id, now);
                 self.carry_out(&outputs, now);
                 rest
             }
             Err(_) => {
-                client.connection.refuse("409 Conflict", "the name is taken");
+                self.send_away(id, http::refusal("409 Conflict", NAME_TAKEN));
                 Vec::new()
             }
+        }
+    }
+
+    /// Lets a client in that has its name now; returns what it has sent already.
+    pub(super) fn admit(&mut self, id: ConnId, now: Instant) -> Vec<u8> {
+        let Some(client) = self.clients.get_mut(&id).filter(|client| !client.connection.is_closing()) else {
+            return Vec::new();
+        };
+        debug!("{}: online", id.0);
+        let rest = client.connection.accept();
+        client.touch(id, &mut self.touched);
+        self.pings.set(id, now);
+        if let Origin::Uncounted(address) | Origin::Counted(address, _) = client.origin {
+            self.hub.locate(id, addresses::place(address));
+        }
+        rest
+    }
+
+    /// Answers a client that does not get its name.
+    pub(super) fn send_away(&mut self, id: ConnId, response: Vec<u8>) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.connection.respond(response);
+            client.touch(id, &mut self.touched);
         }
     }
 

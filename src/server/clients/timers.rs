@@ -16,6 +16,10 @@ impl<S: Stream> Clients<S> {
         self.hub.tick(now);
         self.addresses.tick(now);
         for _ in 0..TIMERS_PER_TURN {
+            let Some(output) = self.hub.overdue_claim(now) else { break };
+            self.carry_out(&[output], now);
+        }
+        for _ in 0..TIMERS_PER_TURN {
             let Some(id) = self.heads.pop_due(now) else { break };
             if self.clients.get(&id).is_some_and(|client| client.connection.is_awaiting_head()) {
                 self.turn_away(id, "408 Request Timeout", "the request took too long", "slow head");

@@ -32,6 +32,9 @@ pub fn parse(text: &str) -> Option<Duration> {
     Some(total)
 }
 
+/// Longer than any session is of use; it keeps sums of instants and durations far from overflow.
+pub(super) const MAX_TTL: Duration = Duration::from_secs(366 * 24 * 3600);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
-use super::{AccessToken, ConfigError, MAX_TTL, Turn, duration, error};
-use crate::server::turn::{self, Secret};
+use super::duration::{self, MAX_TTL};
+use super::error::{ConfigError, error};
+use crate::server::access::AccessToken;
+use crate::server::turn::{self, Secret, Turn};
 
 /// The STUN and TURN servers, which come with their secret or not at all. It is never said in an error.
 pub(super) fn turn_servers(
@@ -43,6 +45,20 @@ pub(super) fn turn_servers(
         }
     };
     Ok(Some(Turn::new(parsed, secret, ttl)))
+}
+
+/// What stands in a file that holds one secret and nothing else.
+#[cfg(feature = "cluster")]
+pub(super) fn text_of_file(
+    variable: &'static str,
+    path: &str,
+    read: impl Fn(&str) -> Result<String, String>,
+) -> Result<String, ConfigError> {
+    let text = read(path).map_err(|why| unread(variable, path, &why))?;
+    match without_mark(&text).trim() {
+        "" => Err(error(variable, path, "a file that is not empty")),
+        text => Ok(text.to_owned()),
+    }
 }
 
 /// A file's text without the mark that some editors put in front (a byte order mark).

@@ -1,9 +1,9 @@
 //! The variables with their meaning, and what is refused in any of them. Pure.
 
-use super::{ConfigError, error};
+use super::error::{ConfigError, error};
 
 /// The variables, for people: the name, what it sets, and the default.
-pub const VARIABLES: [(&str, &str, &str); 19] = [
+pub const VARIABLES: [(&str, &str, &str); 22] = [
     ("HOST", "the IP address to listen on", "all addresses, IPv4 and IPv6"),
     ("PORT", "the TCP port to listen on; 0 takes a free one", "8080"),
     ("SESSION_TTL", "how long a session waits for its second user, such as 300ms or 1h15m", "10m"),
@@ -29,6 +29,17 @@ pub const VARIABLES: [(&str, &str, &str); 19] = [
     ("MAX_SESSIONS", "open sessions in all", "1000000"),
     ("MAX_HELD_BYTES", "bytes of unfinished and unsent messages in all", "268435456"),
     ("DRAIN_TIME", "over which time a stop is spread, such as 30s", "0s"),
+    (
+        "CLUSTER_URL",
+        "the Redis or Valkey that several servers share, redis://:PASSWORD@HOST; or CLUSTER_URL_FILE, a file with it",
+        "none: this server is alone",
+    ),
+    (
+        "CLUSTER_SECRET",
+        "what hides names in it, the same on all servers; or CLUSTER_SECRET_FILE, a file with it",
+        "the password in CLUSTER_URL",
+    ),
+    ("CLUSTER_LEASE", "how long the names of a server that has vanished count as online", "15s"),
     ("RATE_LIMITS", "off lifts the limits per client and per address", "on"),
     ("RUST_LOG", "how much to log: error, warn, info, debug or off", "info"),
 ];
@@ -50,15 +61,16 @@ pub(super) fn check_presence(name: &'static str, value: Option<String>) -> Resul
 }
 
 /// The variables beside those of [`VARIABLES`] that name a file.
-pub(super) const FILES: [&str; 2] = ["ACCESS_TOKEN_FILE", "TURN_SECRET_FILE"];
+pub(super) const FILES: [&str; 4] =
+    ["ACCESS_TOKEN_FILE", "TURN_SECRET_FILE", "CLUSTER_URL_FILE", "CLUSTER_SECRET_FILE"];
 
 /// Values that are never shown.
-pub(super) const SECRETS: [&str; 2] = ["ACCESS_TOKEN", "TURN_SECRET"];
+pub(super) const SECRETS: [&str; 4] = ["ACCESS_TOKEN", "TURN_SECRET", "CLUSTER_URL", "CLUSTER_SECRET"];
 
 /// The variables that are not to be set to nothing, and what would follow if they were passed over: each of them
 /// narrows who may come in or who is believed, and whoever writes one down wants that. All others keep their default,
 /// which is as safe as any value.
-pub const REFUSED_EMPTY: [(&str, &str); 7] = [
+pub const REFUSED_EMPTY: [(&str, &str); 11] = [
     ("HOST", "all addresses of this machine would be listened on"),
     ("CORS_ORIGINS", "browsers could come from everywhere"),
     ("ACCESS_TOKEN", "everybody could come in"),
@@ -66,4 +78,13 @@ pub const REFUSED_EMPTY: [(&str, &str); 7] = [
     ("TRUSTED_PROXIES", "all of this machine would be believed, where none is nobody"),
     ("TURN_SECRET", "nobody could be kept from the TURN server"),
     ("TURN_SECRET_FILE", "nobody could be kept from the TURN server"),
+    ("CLUSTER_URL", "this server would be alone"),
+    ("CLUSTER_URL_FILE", "this server would be alone"),
+    ("CLUSTER_SECRET", "names could be guessed from what the engine holds"),
+    ("CLUSTER_SECRET_FILE", "names could be guessed from what the engine holds"),
 ];
+
+/// The variables that only a server with the feature `cluster` takes.
+#[cfg(not(feature = "cluster"))]
+pub(super) const CLUSTER_VARIABLES: [&str; 5] =
+    ["CLUSTER_URL", "CLUSTER_URL_FILE", "CLUSTER_SECRET", "CLUSTER_SECRET_FILE", "CLUSTER_LEASE"];

@@ -8,7 +8,7 @@ use tungstenite::protocol::WebSocketContext;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 
-use super::Event;
+use super::event::Event;
 use super::websocket::{NOT_UTF8, TOO_LONG};
 use crate::server::limits::Limits;
 
@@ -234,7 +234,7 @@ const IN_TWO_BYTES: u8 = 126;
 
 /// Fragments of one message with nothing in them: some libraries begin or end with such a one, or send what a stream
 /// hands them, and more are only work.
-pub(in crate::server) const MAX_EMPTY_FRAGMENTS: usize = 16;
+const MAX_EMPTY_FRAGMENTS: usize = 16;
 
 const TOO_EMPTY: &str = "too many empty fragments";
 

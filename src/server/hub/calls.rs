@@ -9,6 +9,7 @@ use super::output::{only, send};
 use super::{Hub, Output, Outputs};
 use crate::protocol::{Created, ErrorCode, Joined, MessageType};
 use crate::server::ids::ConnId;
+use crate::server::nodes::Ask;
 
 impl Hub {
     pub(super) fn session_connect(&mut self, conn: ConnId, target: Option<&str>, now: Instant) -> Outputs<'static> {
@@ -30,6 +31,9 @@ impl Hub {
             return self.rate_limited(conn, Some(target), now);
         }
         let Some(other) = self.names.online_at(target) else {
+            if self.is_in_cluster() {
+                return self.connect_elsewhere(conn, &sender, target, place.is_some(), now);
+            }
             self.misses.note(place, now);
             return self.error(conn, ErrorCode::UserOffline, "the user is not online", Some(target), now);
         };
@@ -47,7 +51,16 @@ impl Hub {
         if !self.charge_call(conn, now) || self.sessions.create(id, &sender, now).is_err() {
             return self.rate_limited(conn, None, now);
         }
-        only(send(conn, MessageType::SessionCreated, &Created { session_id: id.to_string() }))
+        if self.is_in_cluster() {
+            self.ask(Ask::Create { conn, id, creator: sender });
+            return Outputs::new();
+        }
+        only(Self::created(conn, id))
+    }
+
+    /// Tells `conn` of the session that it has created.
+    pub(super) fn created(conn: ConnId, id: Uuid) -> Output<'static> {
+        send(conn, MessageType::SessionCreated, &Created { session_id: id.to_string() })
     }
 
     pub(super) fn session_join(&mut self, conn: ConnId, id: Option<&str>, now: Instant) -> Outputs<'static> {
@@ -61,6 +74,10 @@ impl Hub {
         let Ok(id) = Uuid::parse_str(id) else {
             return self.error(conn, ErrorCode::InvalidSessionId, "the sessionId is no UUID", None, now);
         };
+        if self.is_in_cluster() {
+            self.ask(Ask::Join { conn, id, joiner: sender });
+            return Outputs::new();
+        }
         match self.sessions.join(id, &sender, now) {
             Ok(creator) => {
                 let mut outputs = only(self.joined(conn, &sender, id, &creator));
@@ -76,13 +93,18 @@ impl Hub {
     }
 
     /// Makes two users contacts of each other.
-    fn introduce(&mut self, one: ConnId, other: ConnId, now: Instant) {
+    pub(super) fn introduce(&mut self, one: ConnId, other: ConnId, now: Instant) {
         for (conn, met) in [(one, other), (other, one)] {
-            if let Some(name) = self.users.get(&met).map(|user| user.name.clone())
-                && let Some(user) = self.users.get_mut(&conn)
-            {
-                user.contacts.joined_with(&name, self.meetings.set((conn, name.clone()), now));
+            if let Some(name) = self.name_of(met) {
+                self.meet(conn, &name, now);
             }
+        }
+    }
+
+    /// Makes a name a contact of the user of `conn`.
+    pub(super) fn meet(&mut self, conn: ConnId, name: &Rc<str>, now: Instant) {
+        if let Some(user) = self.users.get_mut(&conn) {
+            user.contacts.joined_with(name, self.meetings.set((conn, name.clone()), now));
         }
         while self.meetings.len() > self.limits.meetings
             && let Some((due, (conn, name))) = self.meetings.pop()
@@ -98,7 +120,7 @@ impl Hub {
     }
 
     /// Tells `username` at `to` of a session with `peer`.
-    fn joined(&self, to: ConnId, username: &str, id: Uuid, peer: &str) -> Output<'static> {
+    pub(super) fn joined(&self, to: ConnId, username: &str, id: Uuid, peer: &str) -> Output<'static> {
         let ice_servers = match &self.turn {
             Some((turn, unix_time)) => {
                 let place = self.users.get(&to).and_then(|user| user.place);

@@ -93,6 +93,18 @@ impl Names {
         Ok(replaced)
     }
 
+    /// Gives `name` to `conn` whoever holds it, and returns the connection that held it until now: others have decided.
+    pub(super) fn give(&mut self, name: &Rc<str>, conn: ConnId) -> Option<ConnId> {
+        let replaced = self.online_at(name);
+        self.names.insert(name.clone(), Holder { token: None, at: At::Online(conn) });
+        replaced
+    }
+
+    /// Frees a name at once.
+    pub(super) fn remove(&mut self, name: &str) {
+        self.names.remove(name);
+    }
+
     /// Takes a name from whoever holds it: its connection has ended.
     pub(super) fn leave(&mut self, name: Rc<str>, departure: Departure, now: Instant) {
         match self.names.get_mut(&*name) {

@@ -1,11 +1,14 @@
 //! What the hub has the loop do. Pure.
 
+use std::rc::Rc;
+
 use arrayvec::ArrayVec;
 use serde::Serialize;
 
 use super::relay::Relayed;
 use crate::protocol::{self, MessageType};
 use crate::server::ids::ConnId;
+use crate::server::nodes::Route;
 
 /// What is to be done for one input: two things at most.
 pub type Outputs<'a> = ArrayVec<Output<'a>, 2>;
@@ -30,6 +33,26 @@ pub enum Output<'a> {
         /// The message.
         message: Relayed<'a>,
     },
+    /// Send this text message of a user of another node. [`Hub::not_taken`](super::Hub::not_taken) tells where there was
+    /// no room.
+    Deliver {
+        /// To this connection.
+        to: ConnId,
+        /// The message.
+        message: Box<Arrived>,
+    },
+    /// Let somebody in who has waited for a name.
+    Admit {
+        /// This connection.
+        conn: ConnId,
+    },
+    /// Send somebody away who has waited for a name.
+    Refuse {
+        /// This connection.
+        conn: ConnId,
+        /// Why.
+        cause: Refused,
+    },
     /// Begin the close handshake.
     Close {
         /// Of this connection, to which nothing more is sent.
@@ -39,6 +62,31 @@ pub enum Output<'a> {
         /// The reason for people.
         reason: &'static str,
     },
+}
+
+/// A message of a user of another node.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// From whom.
+    pub from: Route,
+    /// To whom.
+    pub target: Rc<str>,
+    /// The message, which says from whom it is.
+    pub text: Vec<u8>,
+}
+
+/// Why somebody does not get a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// Somebody else has it.
+    Taken,
+    /// Those who know could not be asked.
+    Away,
+}
+
+/// Nothing is to be done.
+pub(super) fn no_outputs<'a>() -> Outputs<'a> {
+    Outputs::new()
 }
 
 pub(super) fn only(output: Output<'_>) -> Outputs<'_> {
@@ -59,6 +107,12 @@ pub(super) fn close(conn: ConnId, code: u16, reason: &'static str) -> Output<'st
 pub const GOING_AWAY: u16 = 1001;
 /// See [`GOING_AWAY`].
 pub const POLICY: u16 = 1008;
+
+/// Why a message goes to nobody.
+pub(super) const OFFLINE: &str = "the user is not online";
+
+/// Why a connection is closed whose name has gone to another one.
+pub(super) const REPLACED: &str = "replaced by new connection";
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use crate::protocol::{Envelope, MessageType};
+use crate::protocol::{Envelope, ErrorCode, MessageType};
 use crate::server::plain::Plain;
 
 /// What a client asks for.
@@ -53,6 +53,15 @@ impl Relayed<'_> {
             output.extend_from_slice(part.as_bytes());
         }
     }
+}
+
+/// Why a message goes to nobody here.
+pub(super) enum Unreached {
+    Because(ErrorCode),
+    /// Its target may be at another server. Nobody has paid for the answer yet if it is a stranger.
+    Elsewhere {
+        is_stranger: bool,
+    },
 }
 
 impl<'a> Request<'a> {

@@ -32,7 +32,7 @@ impl Connection {
 }
 
 /// More header lines than any browser or proxy sends.
-pub(in crate::server) const MAX_HEADERS: usize = 64;
+const MAX_HEADERS: usize = 64;
 
 #[cfg(test)]
 mod tests {

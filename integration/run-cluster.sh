@@ -1,0 +1,137 @@
+#!/bin/sh
+# An engine, three servers over it and an nginx in front of them, on this machine; all end together.
+# Usage: run-cluster.sh FOLDER-OF-LOWKEY-SERVER [FOLDER-OF-LOWKEY-AND-LOWKEY-BOT]
+# With the second folder it does not wait, but lets a chat at one server talk to the bot at another, and ends.
+# PORT (8080) is where nginx listens; ENGINE is the redis-server or valkey-server.
+set -eu
+cd "$(dirname "$0")/.."
+servers=$1 programs=${2:-}
+work=$(mktemp -d)
+processes=''
+export XDG_CONFIG_HOME="$work"
+finish() {
+    # Only what this script has started, the last of it first.
+    for process in $processes; do
+        kill "$process" 2>/dev/null || :
+        wait "$process" 2>/dev/null || :
+    done
+    rm -rf "$work"
+}
+trap finish EXIT
+trap 'exit 1' HUP INT TERM
+
+# Waits for a line in a log of a program that is still running, and prints what stands behind it there.
+await() {
+    tries=0
+    until grep -q "$2" "$1" 2>/dev/null; do
+        tries=$((tries + 1))
+        if [ "$tries" -gt 400 ] || ! kill -0 "$3" 2>/dev/null; then
+            cat "$1" >&2
+            exit 1
+        fi
+        sleep 0.05
+    done
+    sed -n "s/.*$2//p" "$1" | head -n 1
+}
+
+engine=${ENGINE:-$(command -v redis-server || command -v valkey-server || integration/engines.sh target/valkey | cut -d, -f1)}
+# It listens at a socket of this machine alone, and keeps nothing on disk.
+"$engine" --port 0 --unixsocket "$work/engine.sock" --save '' --appendonly no --dir "$work" >"$work/engine" 2>&1 &
+processes="$! $processes"
+await "$work/engine" 'eady to accept connections' "$!" >/dev/null
+
+upstream='' addresses=''
+for number in 1 2 3; do
+    # Its name tells this one from the others.
+    HOST=127.0.0.1 PORT=0 CLUSTER_URL="redis+unix://$work/engine.sock" CLUSTER_SECRET="$(basename "$work")" \
+        "$servers/lowkey-server" 2>"$work/server$number" &
+    process=$!
+    processes="$process $processes"
+    address=$(await "$work/server$number" 'listening on ' "$process")
+    await "$work/server$number" 'can be asked' "$process" >/dev/null
+    echo "server $number listens on $address"
+    upstream="$upstream server $address;" addresses="$addresses $address"
+done
+
+port=${PORT:-8080}
+if [ -z "$(command -v nginx || true)" ]; then
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends nginx-light
+fi
+cat >"$work/nginx.conf" <<CONF
+pid $work/nginx.pid;
+error_log $work/nginx.log;
+daemon off;
+worker_processes 1;
+events { worker_connections 4096; }
+http {
+    access_log off;
+    client_body_temp_path $work/body;
+    proxy_temp_path $work/proxy;
+    fastcgi_temp_path $work/fastcgi;
+    uwsgi_temp_path $work/uwsgi;
+    scgi_temp_path $work/scgi;
+    upstream lowkey { least_conn; $upstream }
+    server {
+        listen 127.0.0.1:$port;
+        location / {
+            proxy_pass http://lowkey;
+            # A server that stops or has lost the others says 503: then another one is asked.
+            proxy_next_upstream error timeout http_503;
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade \$http_upgrade;
+            proxy_set_header Connection "upgrade";
+            proxy_set_header Host \$http_host;
+            proxy_set_header X-Forwarded-For \$remote_addr;
+            proxy_read_timeout 120s;
+        }
+    }
+}
+CONF
+nginx -c "$work/nginx.conf" -p "$work" -e "$work/nginx.log" &
+processes="$! $processes"
+nginx=$!
+tries=0
+until [ -s "$work/nginx.pid" ]; do
+    tries=$((tries + 1))
+    if [ "$tries" -gt 200 ] || ! kill -0 "$nginx" 2>/dev/null; then
+        cat "$work/nginx.log" >&2
+        exit 1
+    fi
+    sleep 0.05
+done
+echo "nginx listens on 127.0.0.1:$port in front of them; lowkey --server ws://127.0.0.1:$port"
+
+if [ -z "$programs" ]; then
+    wait "$nginx"
+    exit
+fi
+# shellcheck disable=SC2086
+set -- $addresses
+"$programs/lowkey-bot" --server "ws://$1" --name echo 2>"$work/bot" &
+bot=$!
+processes="$bot $processes"
+# In a new cluster names are given out after three seconds.
+await "$work/bot" 'online as ' "$bot" >/dev/null
+echo "the bot is at $1, the chat at $2"
+if [ -t 0 ] && [ -t 1 ]; then
+    "$programs/lowkey" --server "ws://$2" --name you_demo echo
+    exit
+fi
+text=$(cat)
+[ -n "$text" ] || text='hello'
+mkfifo "$work/input"
+"$programs/lowkey" --server "ws://$2" --name you_demo --timeout 60 send --follow echo <"$work/input" >"$work/output" &
+chat=$!
+exec 3>"$work/input"
+printf '%s\n' "$text" >&3
+wanted=$(printf '%s\n' "$text" | wc -l)
+tries=0
+until [ "$(grep -c '^echo: ' "$work/output" || :)" -ge "$wanted" ] || ! kill -0 "$chat" 2>/dev/null; do
+    sleep 0.05
+    tries=$((tries + 1))
+    [ "$tries" -lt 1200 ] || break
+done
+exec 3>&-
+wait "$chat"
+cat "$work/output"
+[ "$(grep -c '^echo: ' "$work/output")" -eq "$wanted" ]

@@ -1,0 +1,179 @@
+//! Real engines of a cluster, Redis and Valkey, for the tests that need one, and a balancer in front of its nodes.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use crate::world::{Folder, Program, SOON, until};
+
+/// The engines of this machine: what `LOWKEY_ENGINES` names, or else what is on the path. Where there is none, the tests that
+/// need one say so and do nothing; `make test-cluster` installs both.
+pub fn engines() -> Vec<String> {
+    if let Ok(named) = std::env::var("LOWKEY_ENGINES") {
+        let named: Vec<String> = named.split(',').map(str::to_owned).collect();
+        assert!(
+            named.iter().all(|engine| Path::new(engine).exists()),
+            "LOWKEY_ENGINES names what is not there: {named:?}"
+        );
+        return named;
+    }
+    let path = std::env::var("PATH").unwrap_or_default();
+    let find =
+        |name: &str| path.split(':').map(|folder| format!("{folder}/{name}")).find(|file| Path::new(file).exists());
+    let found: Vec<String> = ["redis-server", "valkey-server"].into_iter().filter_map(find).collect();
+    if found.is_empty() {
+        eprintln!("skipped: there is no redis-server and no valkey-server here; make test-cluster installs both");
+    }
+    found
+}
+
+/// An engine on a free port of loopback, which keeps nothing on disk.
+pub struct Engine {
+    path: String,
+    pub program: Program,
+    pub port: u16,
+    folder: Folder,
+    options: Vec<String>,
+}
+
+impl Engine {
+    pub fn start(path: &str) -> Self {
+        Self::start_with(path, &[])
+    }
+
+    /// Starts it with further options, such as `--maxmemory 1mb`.
+    pub fn start_with(path: &str, options: &[&str]) -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let folder = Folder::new(&format!("engine-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        loop {
+            // Another program may take the port in between.
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            if let Some(program) = run(path, port, &folder, &options) {
+                return Self { path: path.to_owned(), program, port, folder, options };
+            }
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Kills it; what it knew is lost.
+    pub fn kill(&mut self) {
+        self.program.signal("KILL");
+        self.program.wait();
+    }
+
+    /// Starts it again on its port, after [`kill`](Self::kill).
+    pub fn start_again(&mut self) {
+        self.program = until("the engine is back", || run(&self.path, self.port, &self.folder, &self.options));
+    }
+
+    /// Says that all names are known, as after the first three seconds of a cluster: else each test would wait for that.
+    pub fn has_no_grace(&self) {
+        assert_eq!(self.ask(&["SET", "lk1:grace", "1"]), "+OK");
+    }
+
+    /// The reply to a command, in the form of RESP2, with a space for each line end.
+    pub fn ask(&self, parts: &[&str]) -> String {
+        self.ask_after("", parts)
+    }
+
+    /// The same after another command, whose reply is of one line.
+    pub fn ask_after(&self, first: &str, parts: &[&str]) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let mut command = format!("{first}*{}\r\n", parts.len());
+        parts.iter().for_each(|part| command += &format!("${}\r\n{part}\r\n", part.len()));
+        stream.write_all(command.as_bytes()).unwrap();
+        let mut stream = BufReader::new(stream);
+        if !first.is_empty() {
+            reply(&mut stream);
+        }
+        reply(&mut stream)
+    }
+}
+
+fn run(path: &str, port: u16, folder: &Folder, options: &[String]) -> Option<Program> {
+    let mut command = Command::new(path);
+    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+    command.args(["--dir", folder.path(), "--daemonize", "no", "--loglevel", "notice"]).args(options);
+    let mut program = Program::spawn(command);
+    loop {
+        let line = program.stdout.next_until(std::time::Instant::now() + SOON)?;
+        if line.contains("eady to accept connections") {
+            return Some(program);
+        }
+        if line.contains("Could not create server") || line.contains("Failed listening") {
+            return None;
+        }
+    }
+}
+
+fn reply(stream: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    stream.read_line(&mut line).unwrap();
+    let line = line.trim_end().to_owned();
+    match line.split_at_checked(1) {
+        Some(("$", length)) if length != "-1" => {
+            let mut bytes = vec![0; length.parse::<usize>().unwrap() + 2];
+            stream.read_exact(&mut bytes).unwrap();
+            String::from_utf8_lossy(&bytes[..bytes.len() - 2]).into_owned()
+        }
+        Some(("*", count)) => {
+            let items: Vec<String> = (0..count.parse().unwrap()).map(|_| reply(stream)).collect();
+            items.join(" ")
+        }
+        _ => line,
+    }
+}
+
+/// Hands each connection to the next of several addresses.
+pub struct Balancer {
+    pub address: String,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Balancer {
+    pub fn start(port: u16, nodes: Vec<String>) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let ending = is_over.clone();
+        thread::spawn(move || {
+            for (stream, node) in listener.incoming().zip(nodes.iter().cycle()) {
+                if ending.load(Ordering::Relaxed) {
+                    return;
+                }
+                if let (Ok(one), Ok(other)) = (stream, TcpStream::connect(node)) {
+                    join(&one, &other);
+                    join(&other, &one);
+                }
+            }
+        });
+        Self { address, is_over }
+    }
+}
+
+impl Drop for Balancer {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        // So that it sees that.
+        let _ = TcpStream::connect(&self.address);
+    }
+}
+
+fn join(from: &TcpStream, to: &TcpStream) {
+    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+    let _ = to.set_nodelay(true);
+    thread::spawn(move || {
+        let _ = std::io::copy(&mut from, &mut to);
+        let _ = to.shutdown(Shutdown::Write);
+        let _ = from.shutdown(Shutdown::Read);
+    });
+}

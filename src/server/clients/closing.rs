@@ -1,0 +1,76 @@
+//! How a client's end begins, and the one door out.
+
+use std::fmt::Display;
+use std::time::Instant;
+
+use log::debug;
+
+use super::{Clients, Stream, with_gaps};
+use crate::server::client::End;
+use crate::server::hub::{GOING_AWAY, POLICY};
+use crate::server::ids::ConnId;
+
+impl<S: Stream> Clients<S> {
+    /// Begins the end of a client because of the server's own. One whose request head has not come has nothing to
+    /// lose, and is not waited for.
+    pub fn dismiss(&mut self, id: ConnId, now: Instant) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        if client.connection.is_awaiting_head() {
+            return self.drop(id, "the server stops", now);
+        }
+        client.connection.close(GOING_AWAY, "server is shutting down", &self.config.limits);
+        client.touch(id, &mut self.touched);
+    }
+
+    /// Begins the end of a client that keeps no measure.
+    pub(super) fn cut(&mut self, id: ConnId, cause: &'static str) {
+        self.close(id, POLICY, cause);
+    }
+
+    /// Ends a client at once that makes the server hold what it gets nothing from. Where it does not take what is
+    /// there, it would not take the reason either.
+    pub(super) fn expel(&mut self, id: ConnId, cause: &'static str, now: Instant) {
+        let Some(client) = self.clients.get_mut(&id) else { return self.backlog.remove(id) };
+        if client.connection.unsent() > 0 || client.connection.is_closing() {
+            client.stream.reset();
+            self.metrics.cut(cause);
+            return self.drop(id, cause, now);
+        }
+        if client.connection.is_awaiting_head() {
+            self.turn_away(id, "503 Service Unavailable", "the server has no room for this", cause);
+        } else if !client.is_cut {
+            debug!("{}: closed with {POLICY} ({cause})", id.0);
+            client.is_cut = true;
+            client.connection.expel(POLICY, cause, &self.config.limits);
+            client.touch(id, &mut self.touched);
+            self.metrics.cut(cause);
+        }
+        if let Some(client) = self.clients.get(&id) {
+            self.backlog.set(id, with_gaps(client.connection.unfinished()), 0, now);
+        }
+    }
+
+    pub(super) fn close(&mut self, id: ConnId, code: u16, cause: &'static str) {
+        if let Some(client) = self.clients.get_mut(&id).filter(|client| !client.is_cut) {
+            debug!("{}: closed with {code} ({cause})", id.0);
+            client.connection.close(code, cause, &self.config.limits);
+            client.is_cut = true;
+            client.touch(id, &mut self.touched);
+            self.metrics.cut(cause);
+        }
+    }
+
+    /// The one door out of the server. Closing the stream takes it out of the poll, too.
+    pub(super) fn drop(&mut self, id: ConnId, cause: impl Display, now: Instant) {
+        let Some(mut client) = self.clients.remove(&id) else { return };
+        debug!("{}: gone ({cause})", id.0);
+        self.hub.disconnect(id, client.departure(), now);
+        if client.end != End::No {
+            self.ending -= 1;
+        }
+        if client.is_held {
+            self.backlog.remove(id);
+        }
+        client.count_out(&mut self.addresses, now);
+    }
+}

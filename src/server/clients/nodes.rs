@@ -1,0 +1,52 @@
+//! What comes of the cluster, for the hub and for those who are connected.
+
+use std::time::Instant;
+
+use super::{Clients, Stream};
+use crate::server::cluster::{Cluster, Event};
+
+impl<S: Stream> Clients<S> {
+    /// Asks for the hub what it has to ask, and takes what has come of the cluster. `real` is the time of the engine, by which
+    /// a lease ends, whatever this server does.
+    pub fn exchange(&mut self, cluster: &mut Cluster, real: Instant, now: Instant) {
+        loop {
+            while let Some(ask) = self.hub.next_ask() {
+                cluster.ask(ask, real);
+            }
+            let Some(event) = cluster.next_event() else { break };
+            self.take(event, now);
+        }
+        if cluster.room_for_marks() > 0 {
+            let has_more = self.hub.mark(cluster.room_for_marks());
+            while let Some(ask) = self.hub.next_ask() {
+                cluster.ask(ask, real);
+            }
+            if !has_more {
+                cluster.end_of_marks(real);
+            }
+        }
+        cluster.close_bundles(real);
+        self.config.access.is_cut_off = !self.was_in_cluster || self.hub.is_cut_off(now);
+        self.metrics.cluster = Some(cluster.counts());
+    }
+
+    fn take(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Answer(answer) => {
+                let outputs = self.hub.answered(answer, now);
+                self.carry_out(&outputs, now);
+            }
+            Event::Frame(frame) => {
+                let outputs = self.hub.arrived(frame, now);
+                self.carry_out(&outputs, now);
+            }
+            Event::Up => {
+                self.was_in_cluster = true;
+                self.hub.engine_is_back(now);
+            }
+            Event::Down => self.hub.engine_is_away(now),
+            Event::Sweep => self.hub.begin_marks(),
+            Event::Alive(nodes) => self.hub.nodes_are(&nodes),
+        }
+    }
+}

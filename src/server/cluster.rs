@@ -1,0 +1,438 @@
+//! One connection to the engine of a cluster, without the socket: what the hub asks goes out as commands, what comes back
+//! is answers to the hub and frames of other nodes. Pure; [`link`](super::link) does the I/O.
+//!
+//! All that goes to the engine goes in one stream, and so do its replies: two messages of one user stay in order without
+//! anybody's help, and what another node sends on learning of a session is behind the answer that told of it.
+//!
+//! A name is online while its record says so and the lease of its node, in the incarnation of then, has not ended. So a
+//! node renews one entry for a million names. After each loss of the connection it takes a new incarnation and marks all
+//! its names in that one (the sweep); the old one is renewed until then, and ends with all that was not marked.
+
+mod asks;
+mod frame;
+mod keys;
+mod replies;
+mod resp;
+mod scripts;
+mod trouble;
+pub mod url;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::ids::ConnId;
+use super::nodes::{Answer, Counts, Frame, Process, Seek};
+use crate::protocol::MessageType;
+use keys::Keys;
+use scripts::Script;
+pub use trouble::Loss;
+use trouble::loss;
+use url::ClusterUrl;
+
+/// What a node has to know of its cluster.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where the engine is.
+    pub url: ClusterUrl,
+    /// What makes the hashes in it.
+    pub secret: String,
+    /// How long the names of a node that is heard of no more are taken for online.
+    pub lease: Duration,
+    /// How long a session lives.
+    pub session_ttl: Duration,
+    /// How long a name with a token is kept for its owner.
+    pub reservation: Duration,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Settings {{ {:?}, lease {:?} }}", self.url, self.lease)
+    }
+}
+
+/// What has come of the cluster.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An answer to the hub.
+    Answer(Answer),
+    /// Word of another node.
+    Frame(Frame),
+    /// The engine can be asked, and all names are to be marked.
+    Up,
+    /// It cannot be asked any more.
+    Down,
+    /// All names are to be marked again.
+    Sweep,
+    /// These nodes are there.
+    Alive(Vec<Process>),
+}
+
+/// The connection.
+pub struct Cluster {
+    settings: Settings,
+    keys: Keys,
+    process: Process,
+    incarnation: u16,
+    /// The one before, while names are marked.
+    previous: Option<u16>,
+    state: State,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    /// Commands without a reply, the oldest first.
+    pending: VecDeque<Pending>,
+    /// How many of them, at the front, were answered for the engine.
+    overdue: usize,
+    /// Messages for the nodes of this turn.
+    bundles: Vec<Bundle>,
+    events: VecDeque<Event>,
+    sweep: Option<Sweep>,
+    next_sweep: Instant,
+    heard: Instant,
+    /// When the lease was last renewed.
+    renewed: Instant,
+    renew_at: Instant,
+    counts: Counts,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Down,
+    Greeting,
+    Up,
+}
+
+/// Names are being marked.
+struct Sweep {
+    began: Instant,
+    /// The engine may not know all names that are held: nobody takes an unknown one for the time being.
+    is_after_loss: bool,
+    /// The hub has given all its marks.
+    has_all: bool,
+    in_flight: usize,
+}
+
+struct Pending {
+    what: What,
+    asked: Instant,
+}
+
+/// What a reply is to.
+enum What {
+    /// A part of the greeting whose reply says nothing, unless it is an error.
+    Greeting,
+    Script(Script),
+    Check,
+    Subscribe,
+    Renew,
+    Ping,
+    Claim {
+        conn: ConnId,
+        name: Rc<str>,
+    },
+    Release,
+    Mark(ConnId),
+    Seek(Box<Seek>),
+    Bundle(Vec<Passed>),
+    Create {
+        conn: ConnId,
+        id: Uuid,
+    },
+    Join {
+        conn: ConnId,
+        id: Uuid,
+    },
+}
+
+struct Passed {
+    from: ConnId,
+    target: Rc<str>,
+    kind: MessageType,
+}
+
+/// All that goes to one node in a turn: one message of the engine, which is much cheaper than one for each.
+struct Bundle {
+    to: Process,
+    bytes: Vec<u8>,
+    passed: Vec<Passed>,
+}
+
+impl Cluster {
+    /// A node that has not reached its engine yet. `process` is random.
+    pub fn new(settings: Settings, process: [u8; 6], now: Instant) -> Self {
+        Self {
+            keys: Keys::new(&settings.secret),
+            settings,
+            process: Process(process),
+            incarnation: 0,
+            previous: None,
+            state: State::Down,
+            input: Vec::new(),
+            output: Vec::new(),
+            pending: VecDeque::new(),
+            overdue: 0,
+            bundles: Vec::new(),
+            events: VecDeque::new(),
+            sweep: None,
+            next_sweep: now,
+            heard: now,
+            renewed: now,
+            renew_at: now,
+            counts: Counts::default(),
+        }
+    }
+
+    /// How it is, and what was done.
+    pub fn counts(&self) -> Counts {
+        Counts { is_up: self.state == State::Up, unanswered: self.pending.len() as u64, ..self.counts.clone() }
+    }
+
+    /// Whether the engine can be asked.
+    pub fn is_up(&self) -> bool {
+        self.state == State::Up
+    }
+
+    /// There is a stream to the engine: greets it.
+    pub fn connect(&mut self, now: Instant) {
+        self.state = State::Greeting;
+        (self.heard, self.renewed) = (now, now);
+        if self.incarnation > 0 {
+            self.previous = Some(self.incarnation);
+        }
+        self.incarnation = self.incarnation.wrapping_add(1).max(1);
+        let name = format!("lowkey-{}", data_encoding::HEXLOWER.encode(&self.process.0));
+        let ClusterUrl { user, password, database, .. } = self.settings.url.clone();
+        let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
+        if let Some(password) = &password {
+            hello.extend([b"AUTH", user.as_deref().unwrap_or("default").as_bytes(), password.as_bytes()]);
+        }
+        hello.extend([b"SETNAME", name.as_bytes()]);
+        self.command(What::Greeting, &hello, now);
+        if database > 0 {
+            self.command(What::Greeting, &[b"SELECT", database.to_string().as_bytes()], now);
+        }
+        for script in Script::ALL {
+            self.command(What::Script(script), &[b"SCRIPT", b"LOAD", script.text().as_bytes()], now);
+        }
+        let (ttl, kept) = (self.settings.session_ttl.as_millis(), self.settings.reservation.as_millis());
+        let check = self.keys.check(&format!("1 {ttl} {kept}"));
+        self.command(What::Greeting, &[b"SET", keys::CHECK, &check, b"NX"], now);
+        self.command(What::Check, &[b"GET", keys::CHECK], now);
+        let channel = keys::channel(self.process);
+        self.command(What::Subscribe, &[b"SUBSCRIBE", &channel], now);
+        // What every ask will need is tried once, so that a right that is missing is told at the start.
+        self.command(What::Greeting, &[b"PUBLISH", &channel, b""], now);
+        self.renew(now, GRACE);
+    }
+
+    /// The stream has ended, or is of no use: what was asked is answered, and nothing of it is sent again.
+    pub fn lose(&mut self, now: Instant) {
+        let was_up = std::mem::replace(&mut self.state, State::Down) == State::Up;
+        self.counts.losses += u64::from(was_up);
+        self.input = Vec::new();
+        self.output = Vec::new();
+        self.sweep = None;
+        for bundle in std::mem::take(&mut self.bundles) {
+            self.passed(bundle.passed, None);
+        }
+        let overdue = std::mem::take(&mut self.overdue);
+        for Pending { what, .. } in std::mem::take(&mut self.pending).into_iter().skip(overdue) {
+            self.give_up(what);
+        }
+        if was_up {
+            self.events.push_back(Event::Down);
+        }
+        self.heard = now;
+    }
+
+    /// The bytes that wait to be sent.
+    pub fn output(&self) -> &[u8] {
+        &self.output
+    }
+
+    /// So many of them were sent.
+    pub fn sent(&mut self, count: usize) {
+        self.output.drain(..count);
+    }
+
+    /// What has come of it.
+    pub fn next_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Whether more names can be marked, and how many.
+    pub fn room_for_marks(&self) -> usize {
+        match &self.sweep {
+            Some(sweep) if !sweep.has_all && self.output.len() < MAX_OUTPUT_FOR_MARKS => {
+                MARKS_IN_FLIGHT.saturating_sub(sweep.in_flight).min(MARKS_PER_TURN)
+            }
+            _ => 0,
+        }
+    }
+
+    /// All names were given to be marked.
+    pub fn end_of_marks(&mut self, now: Instant) {
+        if let Some(sweep) = &mut self.sweep {
+            sweep.has_all = true;
+        }
+        self.finish_sweep(now);
+    }
+
+    /// Ends this node's lease: its names are kept for their owners, or free, from now on.
+    pub fn leave(&mut self, now: Instant) {
+        self.close_bundles(now);
+        if self.state == State::Up {
+            let members = self.members();
+            self.run_renew(&members, 0, Duration::ZERO, now);
+        }
+    }
+
+    /// Does what is due at `now`.
+    ///
+    /// # Errors
+    /// [`Loss`] where the engine is silent for too long.
+    pub fn tick(&mut self, now: Instant) -> Result<(), Loss> {
+        if self.state == State::Down {
+            return Ok(());
+        }
+        if now.saturating_duration_since(self.heard) >= SILENCE {
+            return Err(loss(format!("it has been silent for {} s", SILENCE.as_secs())));
+        }
+        while self.pending.get(self.overdue).is_some_and(|pending| pending.asked + ASK_TIME <= now) {
+            let what = std::mem::replace(&mut self.pending[self.overdue].what, What::Release);
+            match what {
+                // Whoever is told that a claim came to nothing may have the name all the same: the hub gives it back.
+                What::Claim { conn, name } => {
+                    self.pending[self.overdue].what = What::Claim { conn, name: name.clone() };
+                    self.give_up(What::Claim { conn, name });
+                }
+                What::Greeting | What::Script(_) | What::Check | What::Subscribe | What::Renew | What::Ping => {
+                    self.pending[self.overdue].what = what;
+                }
+                what => self.give_up(what),
+            }
+            self.overdue += 1;
+        }
+        if self.state == State::Up {
+            if self.renew_at <= now {
+                let extend = self
+                    .sweep
+                    .as_ref()
+                    .filter(|sweep| sweep.is_after_loss && now.saturating_duration_since(sweep.began) < LONGEST_GRACE);
+                self.renew(now, extend.map_or(Duration::ZERO, |_| GRACE));
+            }
+            if self.next_sweep <= now && self.sweep.is_none() {
+                self.previous = Some(self.incarnation);
+                self.incarnation = self.incarnation.wrapping_add(1).max(1);
+                self.renew(now, Duration::ZERO);
+                self.begin_sweep(false, now);
+                self.events.push_back(Event::Sweep);
+            }
+            if self.pending.is_empty() && self.heard + IDLE <= now {
+                self.command(What::Ping, &[b"PING"], now);
+            }
+        }
+        Ok(())
+    }
+
+    /// When the next [`tick`](Self::tick) has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let silent = self.heard + SILENCE;
+        match self.state {
+            State::Down => None,
+            State::Greeting => Some(silent),
+            State::Up => {
+                let idle = if self.pending.is_empty() { self.heard + IDLE } else { silent };
+                let ask = self.pending.get(self.overdue).map_or(silent, |pending| pending.asked + ASK_TIME);
+                let sweep = if self.sweep.is_none() { self.next_sweep } else { silent };
+                Some(idle.min(ask).min(self.renew_at).min(sweep))
+            }
+        }
+    }
+
+    fn members(&self) -> Vec<Vec<u8>> {
+        let incarnations = [Some(self.incarnation), self.previous].into_iter().flatten();
+        incarnations.map(|incarnation| keys::member(self.process, incarnation)).collect()
+    }
+
+    /// Renews the lease; nobody takes a name that the engine does not know for as long as `grace` says.
+    fn renew(&mut self, now: Instant, grace: Duration) {
+        self.run_renew(&self.members(), self.settings.lease.as_millis(), grace, now);
+        let pause = if grace.is_zero() { self.settings.lease / 3 } else { RENEW_IN_SWEEP.min(self.settings.lease / 3) };
+        self.renew_at = now + pause;
+    }
+
+    fn run_renew(&mut self, members: &[Vec<u8>], lease: u128, grace: Duration, now: Instant) {
+        let numbers = [lease, NODES_KEPT.as_millis(), grace.as_millis(), GRACE.as_millis()];
+        let numbers = numbers.map(|number| number.to_string());
+        let arguments: Vec<&[u8]> =
+            numbers.iter().map(|text| text.as_bytes()).chain(members.iter().map(|member| &member[..])).collect();
+        self.run(What::Renew, Script::Renew, &[keys::NODES, keys::GRACE], &arguments, now);
+    }
+
+    fn begin_sweep(&mut self, is_after_loss: bool, now: Instant) {
+        self.sweep = Some(Sweep { began: now, is_after_loss, has_all: false, in_flight: 0 });
+        self.next_sweep = now + SWEEP_INTERVAL;
+    }
+
+    fn finish_sweep(&mut self, now: Instant) {
+        if let Some(sweep) = &self.sweep
+            && sweep.has_all
+            && sweep.in_flight == 0
+        {
+            self.counts.sweep_millis = now.saturating_duration_since(sweep.began).as_millis() as u64;
+            self.sweep = None;
+            // What was not marked ends with its lease.
+            self.previous = None;
+            self.renew_at = now + self.settings.lease / 3;
+        }
+    }
+}
+
+/// How long an ask may take. Whoever waits for it is told then that the engine cannot be asked.
+pub const ASK_TIME: Duration = Duration::from_secs(2);
+
+/// The engine is asked for a sign of life when nothing was heard for this long.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// An engine that says nothing for this long is lost: it may be stopped while the system keeps its connections open.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// For this long after a node is back nobody takes a name that the engine does not know: it may be held by somebody whose
+/// node has not told of it yet.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// How long the grace is extended while a node marks its names: a million take some five seconds.
+const LONGEST_GRACE: Duration = Duration::from_secs(120);
+
+/// How often the lease is renewed while names are marked: well within the grace.
+const RENEW_IN_SWEEP: Duration = Duration::from_secs(1);
+
+/// All names are marked again after this long, so that none expires whose user stays.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// When the record of a name that nobody marks is thrown away.
+const NAME_TTL: Duration = Duration::from_secs(2 * 3600);
+
+/// How long the lease of a node is remembered after its end: far longer than any name is kept.
+const NODES_KEPT: Duration = Duration::from_secs(600);
+
+/// Marks whose answers are awaited, and those that one turn makes, at some three microseconds each.
+const MARKS_IN_FLIGHT: usize = 512;
+const MARKS_PER_TURN: usize = 128;
+
+/// Marks wait while the engine takes no more than this.
+const MAX_OUTPUT_FOR_MARKS: usize = 256 * 1024;
+
+/// What may wait for the engine, in bytes and in asks. Beyond, it counts as away.
+const MAX_OUTPUT: usize = 8 * 1024 * 1024;
+const MAX_PENDING: usize = 65_536;
+
+/// What the engine may have begun to say and not finished.
+const MAX_INPUT: usize = 8 * 1024 * 1024;
+
+/// A bundle that is as long as this goes out at once.
+const BUNDLE_BYTES: usize = 64 * 1024;

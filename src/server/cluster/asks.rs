@@ -1,0 +1,182 @@
+//! What the hub asks, as commands; and what it is answered where the engine does not. Pure.
+
+use std::time::Instant;
+
+use super::frame;
+use super::keys;
+use super::resp;
+use super::scripts::Script;
+use super::{
+    BUNDLE_BYTES, Bundle, Cluster, Event, GRACE, MAX_OUTPUT, MAX_PENDING, NAME_TTL, Passed, Pending, State, What,
+};
+use crate::server::nodes::{Answer, Ask, Found, NotJoined, Parcel, Process, Sender, Verdict};
+
+impl Cluster {
+    /// Asks the engine, or answers at once where it is away. What goes to one node in a turn is put together until
+    /// [`close_bundles`](Self::close_bundles).
+    pub fn ask(&mut self, ask: Ask, now: Instant) {
+        let is_full = self.output.len() > MAX_OUTPUT || self.pending.len() > MAX_PENDING;
+        if self.state != State::Up || is_full {
+            return self.refuse(ask);
+        }
+        match ask {
+            Ask::Pass { to, from, target, kind, text } => {
+                let parcel = Parcel::Message { kind, text };
+                let bytes = frame::parcel(self.process, Sender::Here(from), &target, &parcel).to(to.conn);
+                self.bundle(to.process, &bytes, Some(Passed { from, target, kind }), now);
+            }
+            Ask::Tell { to, target, reason } => {
+                let bytes = frame::undelivered(to.conn, &target, reason);
+                self.bundle(to.process, &bytes, None, now);
+            }
+            ask => {
+                // What was passed before has to be there before.
+                self.close_bundles(now);
+                self.ask_script(ask, now);
+            }
+        }
+    }
+
+    /// Sends what was put together for other nodes.
+    pub fn close_bundles(&mut self, now: Instant) {
+        for Bundle { to, bytes, passed } in std::mem::take(&mut self.bundles) {
+            self.command(What::Bundle(passed), &[b"PUBLISH", &keys::channel(to), &bytes], now);
+        }
+    }
+
+    fn bundle(&mut self, to: Process, bytes: &[u8], passed: Option<Passed>, now: Instant) {
+        self.counts.frames[1] += 1;
+        let place = self.bundles.iter().position(|bundle| bundle.to == to).unwrap_or_else(|| {
+            self.bundles.push(Bundle { to, bytes: Vec::new(), passed: Vec::new() });
+            self.bundles.len() - 1
+        });
+        let bundle = &mut self.bundles[place];
+        bundle.bytes.extend_from_slice(bytes);
+        bundle.passed.extend(passed);
+        if bundle.bytes.len() >= BUNDLE_BYTES {
+            self.close_bundles(now);
+        }
+    }
+
+    fn ask_script(&mut self, ask: Ask, now: Instant) {
+        let numbers = [NAME_TTL.as_millis(), self.settings.reservation.as_millis(), GRACE.as_millis()];
+        let [ttl, reservation, grace] = numbers.map(|number| number.to_string());
+        let (ttl, reservation, grace) = (ttl.as_bytes(), reservation.as_bytes(), grace.as_bytes());
+        let owner = |conn| keys::owner(self.process, self.incarnation, conn);
+        match ask {
+            Ask::Claim { conn, name, token } => {
+                let (key, owner, token) =
+                    (self.keys.name(&name), owner(conn), self.keys.token(&name, token.as_deref()));
+                let arguments = [&owner[..], &token, ttl, reservation, grace];
+                let keys = [&key[..], keys::NODES, keys::GRACE];
+                self.run(What::Claim { conn, name }, Script::Claim, &keys, &arguments, now);
+            }
+            Ask::Release { conn, name, is_free } => {
+                let (key, owner) = (self.keys.name(&name), owner(conn));
+                let reservation = if is_free { b"0" } else { reservation };
+                self.run(What::Release, Script::Release, &[&key], &[&owner, reservation], now);
+            }
+            Ask::Mark { conn, name, token, since } => {
+                let (key, owner, token) =
+                    (self.keys.name(&name), owner(conn), self.keys.token(&name, token.as_deref()));
+                let arguments = [&owner[..], &token, &since, ttl, reservation];
+                self.run(What::Mark(conn), Script::Mark, &[&key, keys::NODES], &arguments, now);
+                if let Some(sweep) = &mut self.sweep {
+                    sweep.in_flight += 1;
+                }
+            }
+            Ask::Seek(mut seek) => {
+                let frame::Split { head, tail } = frame::parcel(self.process, seek.from, &seek.target, &seek.parcel);
+                if let Parcel::Message { text, .. } = &mut seek.parcel {
+                    *text = Vec::new();
+                }
+                self.counts.frames[1] += 1;
+                let key = self.keys.name(&seek.target);
+                self.run(What::Seek(seek), Script::Seek, &[&key, keys::NODES], &[&head, &tail], now);
+            }
+            Ask::Create { conn, id, creator } => {
+                let value = [b"W", creator.as_bytes()].concat();
+                let ttl = self.settings.session_ttl.as_millis().to_string();
+                let key = keys::session(id);
+                self.command(What::Create { conn, id }, &[b"SET", &key, &value, b"PX", ttl.as_bytes(), b"NX"], now);
+            }
+            Ask::Join { conn, id, joiner } => {
+                let ttl = self.settings.session_ttl.as_millis().to_string();
+                let arguments = [joiner.as_bytes(), ttl.as_bytes()];
+                self.run(What::Join { conn, id }, Script::Join, &[&keys::session(id)], &arguments, now);
+            }
+            Ask::Pass { .. } | Ask::Tell { .. } => {}
+        }
+    }
+
+    pub(super) fn command(&mut self, what: What, parts: &[&[u8]], now: Instant) {
+        resp::command(&mut self.output, parts);
+        self.pending.push_back(Pending { what, asked: now });
+    }
+
+    pub(super) fn run(&mut self, what: What, script: Script, keys: &[&[u8]], arguments: &[&[u8]], now: Instant) {
+        let (hash, count) = (script.hash(), keys.len().to_string());
+        let mut parts: Vec<&[u8]> = vec![b"EVALSHA", hash.as_bytes(), count.as_bytes()];
+        parts.extend(keys);
+        parts.extend(arguments);
+        self.command(what, &parts, now);
+    }
+
+    /// Answers an ask that is not made.
+    fn refuse(&mut self, ask: Ask) {
+        match ask {
+            Ask::Claim { conn, name, .. } => self.give_up(What::Claim { conn, name }),
+            Ask::Release { .. } | Ask::Tell { .. } => {}
+            Ask::Mark { conn, .. } => self.give_up(What::Mark(conn)),
+            Ask::Seek(seek) => self.give_up(What::Seek(seek)),
+            Ask::Pass { from, target, kind, .. } => self.passed(vec![Passed { from, target, kind }], None),
+            Ask::Create { conn, id, .. } => self.give_up(What::Create { conn, id }),
+            Ask::Join { conn, id, .. } => self.give_up(What::Join { conn, id }),
+        }
+    }
+
+    /// Answers for the engine.
+    pub(super) fn give_up(&mut self, what: What) {
+        if let Some(kind) = what.kind() {
+            self.counts.asks[kind][1] += 1;
+        }
+        let answer = match what {
+            What::Claim { conn, name } => Answer::Claimed { conn, name, verdict: Verdict::Away },
+            What::Mark(conn) => {
+                if let Some(sweep) = &mut self.sweep {
+                    sweep.in_flight = sweep.in_flight.saturating_sub(1);
+                }
+                Answer::Marked { conn, is_ours: None }
+            }
+            What::Seek(seek) => Answer::Sought { seek, found: Found::Away },
+            What::Bundle(passed) => return self.passed(passed, None),
+            What::Create { conn, id } => Answer::Created { conn, id, is_there: false },
+            What::Join { conn, id } => Answer::Joined { conn, id, outcome: Err(NotJoined::Away) },
+            _ => return,
+        };
+        self.events.push_back(Event::Answer(answer));
+    }
+
+    /// Tells what has become of messages to another node.
+    pub(super) fn passed(&mut self, passed: Vec<Passed>, is_delivered: Option<bool>) {
+        for Passed { from, target, kind } in passed {
+            self.events.push_back(Event::Answer(Answer::Passed { from, target, kind, is_delivered }));
+        }
+    }
+}
+
+impl What {
+    /// Its place in [`Counts::ASKS`](crate::server::nodes::Counts::ASKS), if it is an ask of the hub.
+    pub(super) fn kind(&self) -> Option<usize> {
+        match self {
+            Self::Claim { .. } => Some(0),
+            Self::Release => Some(1),
+            Self::Mark(_) => Some(2),
+            Self::Seek(_) => Some(3),
+            Self::Bundle(_) => Some(4),
+            Self::Create { .. } => Some(5),
+            Self::Join { .. } => Some(6),
+            _ => None,
+        }
+    }
+}

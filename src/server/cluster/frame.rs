@@ -1,0 +1,285 @@
+//! What goes from node to node, as bytes: frames, one behind the other in one message of the engine.
+//!
+//! A frame is a length of four bytes, for all that follows, then its kind, the connection that it is for in six bytes, and
+//! what belongs to that kind. A kind that is not known is passed over, so that a node can be newer than another. Pure.
+
+use uuid::Uuid;
+
+use crate::protocol::{MAX_USERNAME_BYTES, MessageType};
+use crate::server::ids::ConnId;
+use crate::server::nodes::{Arrival, Frame, Parcel, Process, Route, Sender, Undelivered};
+
+/// A frame for a connection that only the engine knows: what stands before the connection, and what stands behind it.
+pub(super) struct Split {
+    /// The length and the kind.
+    pub(super) head: Vec<u8>,
+    /// The rest.
+    pub(super) tail: Vec<u8>,
+}
+
+/// Something for the user `target`, as this node sends it.
+pub(super) fn parcel(own: Process, from: Sender, target: &str, parcel: &Parcel) -> Split {
+    let (origin, is_sent_on) = match from {
+        Sender::Here(conn) => (Route { process: own, conn }, false),
+        Sender::There(route) => (route, true),
+    };
+    let mut tail = Vec::new();
+    put_route(&mut tail, origin);
+    tail.push(u8::from(is_sent_on));
+    put_name(&mut tail, target);
+    let kind = match parcel {
+        Parcel::Message { kind, text } => {
+            tail.push(number(*kind));
+            tail.extend_from_slice(text);
+            MESSAGE
+        }
+        Parcel::Joined { id, peer } => {
+            tail.extend_from_slice(id.as_bytes());
+            tail.extend_from_slice(peer.as_bytes());
+            JOINED
+        }
+    };
+    split(kind, tail)
+}
+
+/// Word to a sender that its message did not reach `target`.
+pub(super) fn undelivered(to: ConnId, target: &str, reason: Undelivered) -> Vec<u8> {
+    let reason = match reason {
+        Undelivered::Offline => 0,
+        Undelivered::Unread => 1,
+    };
+    let mut tail = vec![reason];
+    put_name(&mut tail, target);
+    split(UNDELIVERED, tail).to(to)
+}
+
+impl Split {
+    /// The frame, for this connection.
+    pub(super) fn to(self, conn: ConnId) -> Vec<u8> {
+        let Self { mut head, tail } = self;
+        put_conn(&mut head, conn);
+        head.extend_from_slice(&tail);
+        head
+    }
+}
+
+fn split(kind: u8, tail: Vec<u8>) -> Split {
+    let length = u32::try_from(1 + CONN_BYTES + tail.len()).expect("what goes into a frame is bounded");
+    let mut head = length.to_be_bytes().to_vec();
+    head.push(kind);
+    Split { head, tail }
+}
+
+/// Takes the next frame from the front of `bytes`: `Ok(None)` at the end.
+///
+/// # Errors
+/// [`Strange`] where it is none, or of a kind that is not known. What is behind it can be read all the same.
+pub(super) fn take(bytes: &mut &[u8]) -> Result<Option<Frame>, Strange> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let Some((length, rest)) = bytes.split_first_chunk::<4>() else {
+        *bytes = &[];
+        return Err(Strange);
+    };
+    let length = u32::from_be_bytes(*length) as usize;
+    if length > MAX_FRAME_BYTES || length > rest.len() {
+        *bytes = &[];
+        return Err(Strange);
+    }
+    let (frame, rest) = rest.split_at(length);
+    *bytes = rest;
+    read(frame).map(Some).ok_or(Strange)
+}
+
+/// Something that is no frame, or one that this version does not know.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Strange;
+
+fn read(frame: &[u8]) -> Option<Frame> {
+    let (kind, mut rest) = frame.split_first()?;
+    let to = take_conn(&mut rest)?;
+    match *kind {
+        kind @ (MESSAGE | JOINED) => {
+            let from = Route { process: Process(*take_array(&mut rest)?), conn: take_conn(&mut rest)? };
+            let is_sent_on = take_array::<1>(&mut rest)?[0] != 0;
+            let target = take_name(&mut rest)?.into();
+            let parcel = match kind {
+                MESSAGE => {
+                    let kind = message_type(take_array::<1>(&mut rest)?[0])?;
+                    let text = String::from_utf8(rest.to_vec()).ok()?.into_bytes();
+                    Parcel::Message { kind, text }
+                }
+                _ => {
+                    let id = Uuid::from_bytes(*take_array(&mut rest)?);
+                    Parcel::Joined { id, peer: name(rest)?.into() }
+                }
+            };
+            Some(Frame::Parcel(Arrival { to, from, is_sent_on, target, parcel }))
+        }
+        REPLACED => Some(Frame::Replaced(to)),
+        UNDELIVERED => {
+            let reason = match take_array::<1>(&mut rest)?[0] {
+                1 => Undelivered::Unread,
+                _ => Undelivered::Offline,
+            };
+            Some(Frame::Undelivered { to, target: take_name(&mut rest)?.into(), reason })
+        }
+        _ => None,
+    }
+}
+
+fn put_conn(bytes: &mut Vec<u8>, conn: ConnId) {
+    bytes.extend_from_slice(&conn_bytes(conn));
+}
+
+/// A connection in six bytes, which are enough for a million new ones each second for nine years.
+pub(super) fn conn_bytes(conn: ConnId) -> [u8; CONN_BYTES] {
+    let [_, _, bytes @ ..] = (conn.0 as u64).to_be_bytes();
+    bytes
+}
+
+/// The connection in six bytes.
+pub(super) fn conn(bytes: [u8; CONN_BYTES]) -> ConnId {
+    let [a, b, c, d, e, f] = bytes;
+    ConnId(u64::from_be_bytes([0, 0, a, b, c, d, e, f]) as usize)
+}
+
+fn put_route(bytes: &mut Vec<u8>, route: Route) {
+    bytes.extend_from_slice(&route.process.0);
+    put_conn(bytes, route.conn);
+}
+
+fn put_name(bytes: &mut Vec<u8>, name: &str) {
+    let name = &name.as_bytes()[..name.len().min(u8::MAX.into())];
+    bytes.push(name.len() as u8);
+    bytes.extend_from_slice(name);
+}
+
+fn take_array<'a, const N: usize>(bytes: &mut &'a [u8]) -> Option<&'a [u8; N]> {
+    let (array, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(array)
+}
+
+fn take_conn(bytes: &mut &[u8]) -> Option<ConnId> {
+    take_array(bytes).copied().map(conn)
+}
+
+fn take_name<'a>(bytes: &mut &'a [u8]) -> Option<&'a str> {
+    let length = take_array::<1>(bytes)?[0];
+    let (text, rest) = bytes.split_at_checked(length.into())?;
+    *bytes = rest;
+    name(text)
+}
+
+fn name(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok().filter(|name| !name.is_empty() && name.len() <= MAX_USERNAME_BYTES)
+}
+
+/// A type of message in one byte. These numbers are the wire: they never change, and none is used again.
+fn number(kind: MessageType) -> u8 {
+    RELAYED.iter().find(|(other, _)| *other == kind).map_or(0, |(_, number)| *number)
+}
+
+fn message_type(number: u8) -> Option<MessageType> {
+    RELAYED.iter().find(|(_, other)| *other == number).map(|(kind, _)| *kind)
+}
+
+const RELAYED: [(MessageType, u8); 6] = [
+    (MessageType::KeyExchange, 1),
+    (MessageType::SignalOffer, 2),
+    (MessageType::SignalAnswer, 3),
+    (MessageType::SignalIce, 4),
+    (MessageType::SessionAccept, 5),
+    (MessageType::SessionDecline, 6),
+];
+
+const MESSAGE: u8 = b'M';
+const JOINED: u8 = b'J';
+/// The scripts write this one, too.
+const REPLACED: u8 = b'R';
+const UNDELIVERED: u8 = b'N';
+
+const CONN_BYTES: usize = 6;
+
+/// The longest frame: the longest message of a client, with what the server adds, twice over.
+const MAX_FRAME_BYTES: usize = 128 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: Process = Process(*b"own123");
+    const OTHER: Route = Route { process: Process(*b"other1"), conn: ConnId(77) };
+
+    fn frames() -> Vec<(Vec<u8>, Frame)> {
+        let to = ConnId(0x0102_0304_0506);
+        let text = br#"{"type":"signal:ice"}"#.to_vec();
+        let message = || Parcel::Message { kind: MessageType::SignalIce, text: text.clone() };
+        let joined = || Parcel::Joined { id: Uuid::from_u128(42), peer: "alice".into() };
+        let arrival =
+            |from, is_sent_on, parcel| Frame::Parcel(Arrival { to, from, is_sent_on, target: "böb".into(), parcel });
+        let own = Route { process: OWN, conn: ConnId(5) };
+        vec![
+            (parcel(OWN, Sender::Here(ConnId(5)), "böb", &message()).to(to), arrival(own, false, message())),
+            (parcel(OWN, Sender::There(OTHER), "böb", &joined()).to(to), arrival(OTHER, true, joined())),
+            (b"\0\0\0\x07R\x01\x02\x03\x04\x05\x06".to_vec(), Frame::Replaced(to)),
+            (
+                undelivered(to, "böb", Undelivered::Unread),
+                Frame::Undelivered { to, target: "böb".into(), reason: Undelivered::Unread },
+            ),
+        ]
+    }
+
+    #[test]
+    fn a_frame_is_read_as_it_was_written_and_those_behind_it_too() {
+        let frames = frames();
+        let bundle: Vec<u8> = frames.iter().flat_map(|(bytes, _)| bytes.clone()).collect();
+        let mut bytes = &bundle[..];
+        for (_, frame) in &frames {
+            assert_eq!(take(&mut bytes).unwrap().as_ref(), Some(frame));
+        }
+        assert_eq!(take(&mut bytes), Ok(None));
+    }
+
+    #[test]
+    fn a_kind_of_a_later_version_is_passed_over() {
+        let mut bytes = &[b"\0\0\0\x09X123456??".to_vec(), frames().pop().unwrap().0].concat()[..];
+        assert_eq!(take(&mut bytes), Err(Strange));
+        assert_eq!(take(&mut bytes).unwrap(), Some(frames().pop().unwrap().1));
+    }
+
+    #[test]
+    fn every_relayed_type_has_a_number_of_its_own() {
+        for kind in MessageType::ALL.into_iter().filter(|kind| kind.is_relayed()) {
+            assert_eq!(message_type(number(kind)), Some(kind));
+        }
+    }
+
+    #[test]
+    fn whatever_comes_ends_and_panics_nowhere() {
+        for (whole, _) in frames() {
+            for end in 0..whole.len() {
+                let mut cut = &whole[..end];
+                assert!(!matches!(take(&mut cut), Ok(Some(_))), "{end} bytes");
+                let mut shorter = whole[..end].to_vec();
+                if end > 4 {
+                    shorter[..4].copy_from_slice(&(end as u32 - 4).to_be_bytes());
+                    let _ = take(&mut &shorter[..]);
+                }
+            }
+            for place in 0..whole.len() {
+                for byte in [0, 1, 0x7f, 0x80, 0xff] {
+                    let mut changed = whole.clone();
+                    changed[place] = byte;
+                    let mut bytes = &changed[..];
+                    for _ in 0..2 {
+                        let _ = take(&mut bytes);
+                    }
+                    assert!(bytes.is_empty());
+                }
+            }
+        }
+    }
+}

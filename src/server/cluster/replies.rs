@@ -1,0 +1,182 @@
+//! What the engine says: replies, each to the oldest command without one, and messages of other nodes. Pure.
+
+use std::time::Instant;
+
+use super::frame::{self, Strange};
+use super::keys;
+use super::resp::{self, Reply};
+use super::trouble::{Loss, loss, refusal};
+use super::{Cluster, Event, MAX_INPUT, Pending, State, What};
+use crate::server::nodes::{Answer, Found, NotJoined, Process, Verdict};
+
+impl Cluster {
+    /// Takes what the engine has said.
+    ///
+    /// # Errors
+    /// [`Loss`] where the connection is of no use any more.
+    pub fn receive(&mut self, bytes: &[u8], now: Instant) -> Result<(), Loss> {
+        if now.saturating_duration_since(self.renewed) > self.settings.lease {
+            // What the engine has kept for it is stale, and others may hold its names.
+            return Err(loss("this server was away for longer than its lease"));
+        }
+        self.heard = now;
+        let mut input = std::mem::take(&mut self.input);
+        input.extend_from_slice(bytes);
+        let mut rest = &input[..];
+        while let Some(reply) = resp::take(&mut rest).map_err(|_| loss("it does not speak the protocol of Redis"))? {
+            match reply {
+                Reply::Push(parts) => self.receive_push(&parts),
+                reply => self.receive_reply(reply, now)?,
+            }
+        }
+        let taken = input.len() - rest.len();
+        input.drain(..taken);
+        if input.len() > MAX_INPUT {
+            return Err(loss("it says more than may be"));
+        }
+        self.input = input;
+        Ok(())
+    }
+
+    fn receive_push(&mut self, parts: &[Reply]) {
+        match parts {
+            [Reply::Bytes(kind), _, Reply::Bytes(bytes)] if kind == b"message" => {
+                let mut bytes = &bytes[..];
+                loop {
+                    match frame::take(&mut bytes) {
+                        Ok(Some(frame)) => {
+                            self.counts.frames[0] += 1;
+                            self.events.push_back(Event::Frame(frame));
+                        }
+                        Ok(None) => break,
+                        Err(Strange) => self.counts.strange_frames += 1,
+                    }
+                }
+            }
+            [Reply::Bytes(kind), ..] if kind == b"subscribe" => {
+                // That is the reply to it.
+                if let Some(place) = self.pending.iter().position(|pending| matches!(pending.what, What::Subscribe)) {
+                    self.pending.remove(place);
+                    self.overdue -= usize::from(place < self.overdue);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn receive_reply(&mut self, reply: Reply, now: Instant) -> Result<(), Loss> {
+        let Some(Pending { what, asked }) = self.pending.pop_front() else {
+            return Err(loss("it answers what was not asked"));
+        };
+        let is_overdue = self.overdue > 0;
+        self.overdue -= usize::from(is_overdue);
+        if let Reply::Error(error) = &reply {
+            let reason = refusal(error);
+            // It was not answered before, and is now.
+            if !is_overdue {
+                self.give_up(what);
+            }
+            return Err(reason);
+        }
+        if let Some(kind) = what.kind().filter(|_| !is_overdue) {
+            self.counts.asks[kind][0] += 1;
+            self.counts.round_trip_micros = now.saturating_duration_since(asked).as_micros() as u64;
+        }
+        let number = match &reply {
+            Reply::Number(number) => Some(*number),
+            _ => None,
+        };
+        let answer = match what {
+            What::Script(script) => {
+                let is_known = matches!(&reply, Reply::Bytes(hash) if hash == script.hash().as_bytes());
+                return if is_known { Ok(()) } else { Err(loss("it does not keep scripts")) };
+            }
+            What::Check => return self.check(&reply),
+            What::Renew => return self.receive_renewal(reply, now),
+            What::Claim { conn, name } => {
+                let verdict = match (&reply, number) {
+                    (Reply::Bytes(since), _) => Verdict::Yes(since[..].try_into().unwrap_or_default()),
+                    (_, Some(2)) => Verdict::Later,
+                    _ => Verdict::Taken,
+                };
+                Answer::Claimed { conn, name, verdict }
+            }
+            What::Bundle(passed) => {
+                self.passed(passed, number.map(|receivers| receivers > 0));
+                return Ok(());
+            }
+            What::Mark(conn) => {
+                if let Some(sweep) = &mut self.sweep {
+                    sweep.in_flight = sweep.in_flight.saturating_sub(1);
+                }
+                self.finish_sweep(now);
+                self.counts.conflicts += u64::from(number != Some(1));
+                Answer::Marked { conn, is_ours: Some(number == Some(1)) }
+            }
+            What::Seek(seek) => {
+                let route = match &reply {
+                    Reply::Bytes(owner) => keys::route(owner),
+                    _ => None,
+                };
+                Answer::Sought { seek, found: route.map_or(Found::Nowhere, Found::At) }
+            }
+            What::Create { conn, id } => Answer::Created { conn, id, is_there: reply != Reply::Null },
+            What::Join { conn, id } => {
+                let outcome = match (reply, number) {
+                    (Reply::Bytes(creator), _) => Ok(String::from_utf8_lossy(&creator).into_owned()),
+                    (_, Some(1)) => Err(NotJoined::Full),
+                    (_, Some(2)) => Err(NotJoined::AlreadyIn),
+                    _ => Err(NotJoined::NotFound),
+                };
+                Answer::Joined { conn, id, outcome }
+            }
+            What::Greeting | What::Subscribe | What::Ping | What::Release => return Ok(()),
+        };
+        let is_claim = matches!(answer, Answer::Claimed { .. });
+        if !is_overdue || is_claim {
+            self.events.push_back(Event::Answer(answer));
+        }
+        Ok(())
+    }
+
+    /// Whether all nodes have the same in common.
+    fn check(&self, reply: &Reply) -> Result<(), Loss> {
+        let (ttl, kept) = (self.settings.session_ttl.as_millis(), self.settings.reservation.as_millis());
+        let own = self.keys.check(&format!("1 {ttl} {kept}"));
+        if *reply == Reply::Bytes(own) {
+            return Ok(());
+        }
+        let reason = "other servers of it have another CLUSTER_SECRET, SESSION_TTL or version: they have to be the same \
+                      (or delete lk1:check in the engine while no server runs)";
+        Err(Loss { reason: reason.to_owned(), is_refusal: true })
+    }
+
+    fn receive_renewal(&mut self, reply: Reply, now: Instant) -> Result<(), Loss> {
+        let Reply::List(items) = reply else { return Err(loss("it answers strangely")) };
+        let before = items.first().cloned();
+        if self.state == State::Up && before != Some(Reply::Number(0)) {
+            return Err(loss("it does not know this server's lease any more"));
+        }
+        self.renewed = now;
+        let mut alive: Vec<Process> = items
+            .iter()
+            .filter_map(|item| match item {
+                Reply::Bytes(member) => member.first_chunk::<6>().copied().map(Process),
+                _ => None,
+            })
+            .collect();
+        alive.sort_unstable();
+        alive.dedup();
+        self.counts.nodes = alive.len() as u64;
+        self.events.push_back(Event::Alive(alive));
+        if self.state == State::Greeting {
+            if self.pending.iter().any(|pending| matches!(pending.what, What::Subscribe)) {
+                return Err(loss("it does not let this server subscribe"));
+            }
+            self.state = State::Up;
+            self.begin_sweep(true, now);
+            self.events.push_back(Event::Up);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,38 @@
+//! Why the engine cannot be asked, for people. Pure.
+
+/// The connection to the engine is of no use any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// Why, for people.
+    pub reason: String,
+    /// The engine wants nothing of this node: it is not only away.
+    pub is_refusal: bool,
+}
+
+pub(super) fn loss(reason: impl Into<String>) -> Loss {
+    Loss { reason: reason.into(), is_refusal: false }
+}
+
+/// What an error of the engine means.
+pub(super) fn refusal(error: &str) -> Loss {
+    let code = error.split(' ').next().unwrap_or_default();
+    let is_refusal = matches!(code, "WRONGPASS" | "NOAUTH" | "NOPERM" | "NOPROTO") || error.contains("unknown command");
+    let reason = match code {
+        "WRONGPASS" | "NOAUTH" => "it wants another user name or password than CLUSTER_URL has".to_owned(),
+        "NOPERM" => format!("its ACL lacks a right that this server needs ({})", harmless(error)),
+        "NOPROTO" => "it is older than Redis 6".to_owned(),
+        "LOADING" => "it is starting".to_owned(),
+        "READONLY" => "it is a replica, which takes no names".to_owned(),
+        "OOM" => "its memory is full".to_owned(),
+        _ if is_refusal => format!("it is older than Redis 6, or lacks a command ({})", harmless(error)),
+        _ => format!("it says {}", harmless(error)),
+    };
+    Loss { reason, is_refusal }
+}
+
+/// An error of the engine as a log can hold it. It may name a user, a command or a key of the engine, and none of ours in clear.
+fn harmless(error: &str) -> String {
+    error.chars().filter(|character| !character.is_control()).take(MAX_ERROR_CHARS).collect()
+}
+
+const MAX_ERROR_CHARS: usize = 160;

@@ -1,0 +1,307 @@
+//! The socket to the engine of a cluster: looked up, connected, read and written, and connected again for ever once it is
+//! lost. What is said there is [`Cluster`]'s.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, TryRecvError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Token, Waker};
+use uuid::Uuid;
+
+use super::cluster::url::Place;
+use super::cluster::{Cluster, Loss, Settings};
+
+/// The way to the engine.
+pub struct Link {
+    /// What is said on it.
+    pub cluster: Cluster,
+    place: Place,
+    token: Token,
+    waker: Arc<Waker>,
+    state: State,
+    /// The stream may have more to read.
+    is_readable: bool,
+    /// How often it could not be connected in a row.
+    failures: u32,
+    /// The reason that was last told. The same is told once.
+    told: Option<String>,
+    /// The engine was reached once: from then on nothing ends the server.
+    was_up: bool,
+    /// It was told that it can be asked.
+    told_up: bool,
+    refusal: Option<String>,
+    buffer: Vec<u8>,
+}
+
+enum State {
+    /// Until then.
+    Down(Instant),
+    /// The name is being looked up, by a thread, since the system waits for the answer.
+    Resolving(Receiver<io::Result<SocketAddr>>),
+    /// The system connects, until then at the latest.
+    Connecting(Stream, Instant),
+    Open(Stream),
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Link {
+    /// A link that connects with its first [`tick`](Self::tick). The engine's events are to come with `token`; `waker` wakes
+    /// the loop when a name was looked up.
+    pub fn new(settings: Settings, token: Token, waker: Arc<Waker>, now: Instant) -> Self {
+        let place = settings.url.place.clone();
+        let process = *Uuid::new_v4().as_bytes().last_chunk().expect("a UUID has 16 bytes");
+        Self {
+            cluster: Cluster::new(settings, process, now),
+            place,
+            token,
+            waker,
+            state: State::Down(now),
+            is_readable: false,
+            failures: 0,
+            told: None,
+            was_up: false,
+            told_up: false,
+            refusal: None,
+            buffer: vec![0; READ_BYTES],
+        }
+    }
+
+    /// Why the engine wants nothing of this server, if it has said so before it was ever reached.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
+    }
+
+    /// The system says that the stream can be read or written.
+    pub fn ready(&mut self) {
+        self.is_readable = true;
+    }
+
+    /// Whether there is more to read than a turn's share.
+    pub fn has_unread(&self) -> bool {
+        self.is_readable && matches!(self.state, State::Open(_))
+    }
+
+    /// Goes on with whatever is due: connects, reads a turn's share, and lets time pass.
+    pub fn tick(&mut self, registry: &Registry, now: Instant) {
+        if let Err(loss) = self.try_tick(registry, now) {
+            self.lose(&loss, now);
+        }
+        if self.cluster.is_up() && !std::mem::replace(&mut self.told_up, true) {
+            info!("cluster: the engine at {} can be asked", self.place);
+            (self.was_up, self.failures, self.told) = (true, 0, None);
+        }
+    }
+
+    /// Writes what waits.
+    pub fn write(&mut self, now: Instant) {
+        let State::Open(stream) = &mut self.state else { return };
+        while !self.cluster.output().is_empty() {
+            match stream.write(self.cluster.output()) {
+                Ok(length) => self.cluster.sent(length),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return self.lose(&lost(&error), now),
+            }
+        }
+    }
+
+    /// When the next [`tick`](Self::tick) has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Down(until) | State::Connecting(_, until) => Some(*until),
+            State::Resolving(_) => None,
+            State::Open(_) => self.cluster.next_deadline(),
+        }
+    }
+
+    /// Ends this server's lease, and waits a moment for the engine to take that.
+    pub fn leave(&mut self, now: Instant) {
+        self.cluster.leave(now);
+        let end = now + LEAVE_TIME;
+        while !self.cluster.output().is_empty() && matches!(self.state, State::Open(_)) && Instant::now() < end {
+            self.write(now);
+            if !self.cluster.output().is_empty() {
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    fn try_tick(&mut self, registry: &Registry, now: Instant) -> Result<(), Loss> {
+        match &mut self.state {
+            State::Down(until) if *until <= now => self.look_up(registry, now)?,
+            State::Resolving(answer) => match answer.try_recv() {
+                Ok(address) => {
+                    let address = address.map_err(|error| lost(&error))?;
+                    self.connect(address, registry, now)?;
+                }
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => return Err(lost("its name cannot be looked up")),
+            },
+            State::Connecting(_, until) if *until <= now => return Err(lost("it does not answer")),
+            _ => {}
+        }
+        if let State::Connecting(stream, _) = &mut self.state
+            && stream.is_connected().map_err(|error| lost(&error))?
+        {
+            let State::Connecting(stream, _) = std::mem::replace(&mut self.state, State::Down(now)) else {
+                return Ok(());
+            };
+            self.state = State::Open(stream);
+            self.cluster.connect(now);
+        }
+        self.read(now)?;
+        self.cluster.tick(now)
+    }
+
+    fn look_up(&mut self, registry: &Registry, now: Instant) -> Result<(), Loss> {
+        match &self.place {
+            Place::Path(path) => {
+                let stream = UnixStream::connect(path).map_err(|error| lost(&error))?;
+                self.open(Stream::Unix(stream), registry, now)
+            }
+            Place::Host(host, port) => match host.parse::<IpAddr>() {
+                Ok(address) => self.connect(SocketAddr::new(address, *port), registry, now),
+                Err(_) => {
+                    let (answers, answer) = mpsc::channel();
+                    let (host, port, waker, turn) = (host.clone(), *port, self.waker.clone(), self.failures as usize);
+                    let look_up = move || {
+                        let addresses: io::Result<Vec<SocketAddr>> =
+                            (&*host, port).to_socket_addrs().map(Iterator::collect);
+                        // Each try takes another of its addresses.
+                        let address = addresses.and_then(|addresses| {
+                            let address = addresses.get(turn % addresses.len().max(1)).copied();
+                            address.ok_or_else(|| ErrorKind::NotFound.into())
+                        });
+                        // Nobody waits for it where the server has ended.
+                        let _ = answers.send(address);
+                        let _ = waker.wake();
+                    };
+                    let thread = thread::Builder::new().name("lowkey-look-up".to_owned());
+                    thread.spawn(look_up).map_err(|error| lost(&error))?;
+                    self.state = State::Resolving(answer);
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    fn connect(&mut self, address: SocketAddr, registry: &Registry, now: Instant) -> Result<(), Loss> {
+        let stream = TcpStream::connect(address).map_err(|error| lost(&error))?;
+        self.open(Stream::Tcp(stream), registry, now)
+    }
+
+    fn open(&mut self, mut stream: Stream, registry: &Registry, now: Instant) -> Result<(), Loss> {
+        let interests = Interest::READABLE | Interest::WRITABLE;
+        registry.register(stream.source(), self.token, interests).map_err(|error| lost(&error))?;
+        self.state = State::Connecting(stream, now + CONNECT_TIME);
+        Ok(())
+    }
+
+    fn read(&mut self, now: Instant) -> Result<(), Loss> {
+        let State::Open(stream) = &mut self.state else { return Ok(()) };
+        let mut left = READ_SHARE;
+        while self.is_readable && left > 0 {
+            match stream.read(&mut self.buffer) {
+                Ok(0) => return Err(lost("it has closed the connection")),
+                Ok(length) => {
+                    left = left.saturating_sub(length);
+                    self.cluster.receive(&self.buffer[..length], now)?;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.is_readable = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(lost(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the stream, tells why once, and tries again in a moment.
+    fn lose(&mut self, loss: &Loss, now: Instant) {
+        self.cluster.lose(now);
+        // Spread, so that the servers of a cluster do not all come back at once.
+        let pause = (FIRST_PAUSE * 2u32.saturating_pow(self.failures.min(6))).min(LONGEST_PAUSE);
+        let jitter = f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0;
+        self.state = State::Down(now + pause.mul_f64(0.5 + jitter / 2.0));
+        self.failures = self.failures.saturating_add(1);
+        self.told_up = false;
+        if self.told.as_deref() != Some(&loss.reason) {
+            warn!("cluster: the engine at {} cannot be asked: {}; trying again", self.place, loss.reason);
+            self.told = Some(loss.reason.clone());
+        }
+        if loss.is_refusal && !self.was_up {
+            self.refusal = Some(format!("CLUSTER_URL: the engine at {} refuses: {}", self.place, loss.reason));
+        }
+    }
+}
+
+fn lost(reason: impl ToString) -> Loss {
+    Loss { reason: reason.to_string(), is_refusal: false }
+}
+
+impl Stream {
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Self::Tcp(stream) => stream,
+            Self::Unix(stream) => stream,
+        }
+    }
+
+    /// Whether the system has connected it.
+    fn is_connected(&mut self) -> io::Result<bool> {
+        let Self::Tcp(stream) = self else { return Ok(true) };
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+        match stream.peer_addr() {
+            Ok(_) => stream.set_nodelay(true).map(|()| true),
+            Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buffer),
+            Self::Unix(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Bytes read at once, and a turn's share of the engine: after these it is the clients' turn.
+const READ_BYTES: usize = 64 * 1024;
+const READ_SHARE: usize = 256 * 1024;
+
+/// How long to wait before the first try to connect again, and at the most.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a connection may take.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+
+/// How long the server's end waits for the engine to be told of it.
+const LEAVE_TIME: Duration = Duration::from_millis(200);

@@ -1,0 +1,311 @@
+//! The words of a cluster, in which several servers, its nodes, serve one crowd: what the hub asks of the engine that they
+//! share, what it is answered, and what one node has to say to another. Pure; who carries it is
+//! [`cluster`](super::cluster).
+
+use std::rc::Rc;
+
+use uuid::Uuid;
+
+use super::ids::ConnId;
+use crate::protocol::MessageType;
+
+/// One run of a server: random, and never another's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Process(pub [u8; 6]);
+
+/// A connection of a node of the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Route {
+    /// The node.
+    pub process: Process,
+    /// The connection there.
+    pub conn: ConnId,
+}
+
+/// What the hub asks. Every ask but [`Release`](Self::Release) and [`Tell`](Self::Tell) gets one [`Answer`].
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// May this connection have the name? Whoever has to give way is told so.
+    Claim {
+        /// The connection.
+        conn: ConnId,
+        /// The name.
+        name: Rc<str>,
+        /// What it is to be held with.
+        token: Option<Rc<str>>,
+    },
+    /// The connection has the name no more.
+    Release {
+        /// The connection.
+        conn: ConnId,
+        /// The name.
+        name: Rc<str>,
+        /// The name is free at once, and not kept for its owner.
+        is_free: bool,
+    },
+    /// The connection has the name: it is to be known as long as this node lives.
+    Mark {
+        /// The connection.
+        conn: ConnId,
+        /// The name.
+        name: Rc<str>,
+        /// What it is held with.
+        token: Option<Rc<str>>,
+        /// Since when, as the claim was answered.
+        since: Since,
+    },
+    /// Look where the name is online, and send this there.
+    Seek(Box<Seek>),
+    /// Send this where the name was found a moment ago.
+    Pass {
+        /// Where that is.
+        to: Route,
+        /// From whom.
+        from: ConnId,
+        /// To whom.
+        target: Rc<str>,
+        /// What it is.
+        kind: MessageType,
+        /// The message, which says from whom it is.
+        text: Vec<u8>,
+    },
+    /// Tell a user of another node that a message did not reach its target.
+    Tell {
+        /// The sender of that message.
+        to: Route,
+        /// To whom it was.
+        target: Rc<str>,
+        /// Why.
+        reason: Undelivered,
+    },
+    /// Keep a session that waits for its second user.
+    Create {
+        /// Who has created it.
+        conn: ConnId,
+        /// The session.
+        id: Uuid,
+        /// The name of that user.
+        creator: Rc<str>,
+    },
+    /// Give this user the second place of a session.
+    Join {
+        /// Who wants to join.
+        conn: ConnId,
+        /// The session.
+        id: Uuid,
+        /// The name of that user.
+        joiner: Rc<str>,
+    },
+}
+
+/// What is to be sent to a name, wherever that is online.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Seek {
+    /// From whom: one of ours, or one of another node whose message did not find its target here any more.
+    pub from: Sender,
+    /// To whom.
+    pub target: Rc<str>,
+    /// Nobody who has met the target: that it is not online was not paid for yet.
+    pub is_stranger: bool,
+    /// It is a `session:connect`, whose sender waits for the answer.
+    pub is_call: bool,
+    /// What is sent.
+    pub parcel: Parcel,
+}
+
+/// Who sends something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    /// A user of this node.
+    Here(ConnId),
+    /// A user of another node.
+    There(Route),
+}
+
+/// What goes from node to node for a user.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Parcel {
+    /// A message that is relayed.
+    Message {
+        /// What it is.
+        kind: MessageType,
+        /// The message, which says from whom it is.
+        text: Vec<u8>,
+    },
+    /// Word of a session that both are in.
+    Joined {
+        /// The session.
+        id: Uuid,
+        /// The name of the other one.
+        peer: Rc<str>,
+    },
+}
+
+/// What the engine calls the time of a claim: milliseconds since 1970 by its clock.
+pub type Since = [u8; 6];
+
+/// What the hub asked, answered.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// To [`Ask::Claim`].
+    Claimed {
+        /// The connection.
+        conn: ConnId,
+        /// The name.
+        name: Rc<str>,
+        /// Whether it has it.
+        verdict: Verdict,
+    },
+    /// To [`Ask::Mark`].
+    Marked {
+        /// The connection.
+        conn: ConnId,
+        /// Whether it has the name. It does not where the other servers could not be asked: `None`.
+        is_ours: Option<bool>,
+    },
+    /// To [`Ask::Seek`].
+    Sought {
+        /// What was asked; its text is gone.
+        seek: Box<Seek>,
+        /// Where it went.
+        found: Found,
+    },
+    /// To [`Ask::Pass`].
+    Passed {
+        /// From whom.
+        from: ConnId,
+        /// To whom.
+        target: Rc<str>,
+        /// What it was.
+        kind: MessageType,
+        /// Whether the other node has it; `None` where that is not known.
+        is_delivered: Option<bool>,
+    },
+    /// To [`Ask::Create`].
+    Created {
+        /// Who has created it.
+        conn: ConnId,
+        /// The session.
+        id: Uuid,
+        /// Whether it is there.
+        is_there: bool,
+    },
+    /// To [`Ask::Join`].
+    Joined {
+        /// Who wanted to join.
+        conn: ConnId,
+        /// The session.
+        id: Uuid,
+        /// The creator's name, or why not.
+        outcome: Result<String, NotJoined>,
+    },
+}
+
+/// Whether a connection may have a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has it, since then.
+    Yes(Since),
+    /// Somebody holds it with another token.
+    Taken,
+    /// Nobody is known to hold it, but the engine does not know all names again yet.
+    Later,
+    /// The engine could not be asked.
+    Away,
+}
+
+/// Where something went that was sent to a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// There.
+    At(Route),
+    /// The name is not online.
+    Nowhere,
+    /// The engine could not be asked.
+    Away,
+}
+
+/// Why a session was not joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotJoined {
+    /// There is no such session, or it has expired.
+    NotFound,
+    /// Both places are taken.
+    Full,
+    /// The user already has one of its places.
+    AlreadyIn,
+    /// The engine could not be asked.
+    Away,
+}
+
+/// Why a message that another node had taken did not reach its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Undelivered {
+    /// The target is not online.
+    Offline,
+    /// The target does not read.
+    Unread,
+}
+
+/// What another node says.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// Something for a user.
+    Parcel(Arrival),
+    /// The name of this connection has gone to another one.
+    Replaced(ConnId),
+    /// A message of this connection did not reach its target.
+    Undelivered {
+        /// The connection.
+        to: ConnId,
+        /// To whom it was.
+        target: Rc<str>,
+        /// Why.
+        reason: Undelivered,
+    },
+}
+
+/// Something that another node has sent for a user.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// Where the user was.
+    pub to: ConnId,
+    /// From whom.
+    pub from: Route,
+    /// It was sent on once already, since the user was there no more.
+    pub is_sent_on: bool,
+    /// The name of the user.
+    pub target: Rc<str>,
+    /// What it is.
+    pub parcel: Parcel,
+}
+
+/// What the cluster has done and how it is, for the metrics.
+#[derive(Debug, Clone, Default)]
+pub struct Counts {
+    /// The engine can be asked.
+    pub is_up: bool,
+    /// Nodes whose lease holds.
+    pub nodes: u64,
+    /// Asks by kind (see [`ASKS`](Self::ASKS)): answered, and not answered.
+    pub asks: [[u64; 2]; Self::ASKS.len()],
+    /// The last time from an ask to its answer, in microseconds.
+    pub round_trip_micros: u64,
+    /// Asks that are not answered yet.
+    pub unanswered: u64,
+    /// How often the engine was lost.
+    pub losses: u64,
+    /// Frames that came from other nodes, and of those that went to them.
+    pub frames: [u64; 2],
+    /// Frames that could not be understood.
+    pub strange_frames: u64,
+    /// Names that another node held when they were marked here.
+    pub conflicts: u64,
+    /// How long the last sweep took, in milliseconds.
+    pub sweep_millis: u64,
+}
+
+impl Counts {
+    /// The kinds of asks.
+    pub const ASKS: [&'static str; 7] = ["claim", "release", "mark", "seek", "pass", "create", "join"];
+}

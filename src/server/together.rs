@@ -1,0 +1,60 @@
+//! The loop of a server that is one of several: it reads from the engine that they share, and writes to it.
+
+use std::io;
+#[cfg(feature = "cluster")]
+use std::io::ErrorKind;
+use std::time::Instant;
+
+use super::Server;
+
+/// The other servers, where there are any. The engine has its own time: a lease goes on while this server is away.
+#[cfg(feature = "cluster")]
+impl Server {
+    pub(super) fn engine_is_ready(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.ready();
+        }
+    }
+
+    /// When there is something to do, by the clock of `now`.
+    pub(super) fn engine_deadline(&self, real: Instant, now: Instant) -> Option<Instant> {
+        let link = self.link.as_ref()?;
+        if link.has_unread() {
+            return Some(now);
+        }
+        Some(now + link.next_deadline()?.saturating_duration_since(real))
+    }
+
+    /// Carries questions to the engine, and what comes of it to the clients.
+    pub(super) fn exchange(&mut self, real: Instant, now: Instant) -> io::Result<()> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        link.tick(self.poll.registry(), real);
+        if let Some(refusal) = link.refusal() {
+            return Err(io::Error::new(ErrorKind::PermissionDenied, refusal));
+        }
+        self.clients.exchange(&mut link.cluster, real, now);
+        link.write(real);
+        Ok(())
+    }
+
+    pub(super) fn leave_cluster(&mut self, real: Instant) {
+        if let Some(link) = &mut self.link {
+            link.leave(real);
+        }
+    }
+}
+
+#[cfg(not(feature = "cluster"))]
+impl Server {
+    pub(super) fn engine_is_ready(&mut self) {}
+
+    pub(super) fn engine_deadline(&self, _: Instant, _: Instant) -> Option<Instant> {
+        None
+    }
+
+    pub(super) fn exchange(&mut self, _: Instant, _: Instant) -> io::Result<()> {
+        Ok(())
+    }
+
+    pub(super) fn leave_cluster(&mut self, _: Instant) {}
+}
