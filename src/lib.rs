@@ -22,22 +22,21 @@
 //!
 //! -- the terminal client
 //! chat*
-//! chat/editor* chat/input*
-//! chat/client*
+//! chat/start*
+//! chat/plan* chat/qr*
+//! chat/arguments chat/client* chat/editor* chat/input* chat/leaving*
 //! chat/conversation/calls chat/conversation/commands chat/conversation/end chat/conversation/events
 //! chat/conversation/texts
 //! chat/conversation
-//! chat/identity*
-//! chat/console* chat/outbox chat/people
-//! chat/terminal*
-//! chat/terminal/watch*
-//! chat/effect chat/requests chat/teletype*
-//! chat/json
-//! chat/json/command
-//! chat/screen
+//! chat/console* chat/display* chat/identity*
+//! chat/mail chat/outbox chat/people/links chat/people/nicknames chat/people/numbers chat/terminal*
+//! chat/people chat/terminal/watch*
+//! chat/effect chat/requests chat/teletype* chat/terminal/handle*
+//! chat/json chat/screen
+//! chat/command/complete chat/json/command chat/words
 //! chat/command chat/keyboard chat/painter
-//! chat/callee chat/wrap
-//! chat/flood chat/harmless chat/notify* chat/report chat/script
+//! chat/callee chat/command/usage chat/look chat/records* chat/wrap
+//! chat/clock* chat/flood chat/harmless chat/notify* chat/refusal chat/report chat/script
 //!
 //! -- what both programs of a peer take
 //! options*

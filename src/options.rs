@@ -1,7 +1,7 @@
-//! What `lowkey` and `lowkey-bot` take: each setting is defined here once, and may be given by a flag, by an environment
-//! variable, or in the profile's `config.toml`, in this order. Beneath: [`start`] reads them all, [`config`] the file,
-//! [`manual`] has what is made of the definitions, [`servers`] the values that have a syntax of their own, and [`access`] says to
-//! which server an access token goes.
+//! What `lowkey` and `lowkey-bot` take: each setting is defined here once, and may be given by a flag, by an
+//! environment variable, or in the profile's `config.toml`, in this order. Beneath: [`start`] reads them all,
+//! [`config`] the file, [`manual`] has what is made of the definitions, [`servers`] the values that have a syntax of
+//! their own, and [`access`] says to which server an access token goes.
 
 pub mod access;
 pub mod advice;
@@ -38,13 +38,13 @@ pub struct PeerOptions {
     /// The username to be known by: 3 to 20 of a-z, A-Z, 0-9 and _
     #[arg(long, env = "LOWKEY_NAME")]
     pub name: Option<Username>,
-    /// A STUN server, which helps to find a way through NATs but learns of your calls; may be repeated. It is asked instead of
-    /// those that the server offers
+    /// A STUN server, which helps to find a way through NATs but learns of your calls; may be repeated. It is asked
+    /// instead of those that the server offers
     #[arg(long, env = "LOWKEY_STUN", value_name = "HOST[:PORT]", value_delimiter = ',')]
     pub stun: Vec<StunServer>,
-    /// A TURN server, which relays what cannot go directly; may be repeated. It is reached over UDP; with ?transport=tcp behind it
-    /// over TCP, and with turns: in front over TLS. It is used instead of those that the server offers. Others on this machine can
-    /// see your command line, so give the secret elsewhere where that matters
+    /// A TURN server, which relays what cannot go directly; may be repeated. It is reached over UDP; with
+    /// ?transport=tcp behind it over TCP, and with turns: in front over TLS. It is used instead of those that the
+    /// server offers. Others on this machine can see your command line, so give the secret elsewhere where that matters
     #[arg(
         long,
         env = "LOWKEY_TURN",
@@ -56,19 +56,19 @@ pub struct PeerOptions {
     /// Talk through a TURN server and no other way: who talks to you never learns your address
     #[arg(long, env = "LOWKEY_RELAY_ONLY")]
     pub relay_only: bool,
-    /// Use no STUN or TURN server that the signaling server offers. Those that are used learn who talks to whom by their
-    /// addresses, and no more
+    /// Use no STUN or TURN server that the signaling server offers. Those that are used learn who talks to whom by
+    /// their addresses, and no more
     #[arg(long, env = "LOWKEY_NO_SERVER_RELAYS")]
     pub no_server_relays: bool,
-    /// What a private server wants to know. Others on this machine can see your command line, so give it elsewhere where
-    /// that matters
+    /// What a private server wants to know. Others on this machine can see your command line, so give it elsewhere
+    /// where that matters
     #[arg(long, env = "LOWKEY_ACCESS_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub access_token: Option<AccessToken>,
     /// A file with what a private server wants to know
     #[arg(long, env = "LOWKEY_ACCESS_TOKEN_FILE", value_name = "FILE")]
     pub access_token_file: Option<PathBuf>,
-    /// A SOCKS5 proxy to reach the server by, which also looks up the server's name. Nothing goes past it: peers, who are not to see
-    /// your address, are reached by a TURN server over TCP or TLS, and that by the proxy too
+    /// A SOCKS5 proxy to reach the server by, which also looks up the server's name. Nothing goes past it: peers, who
+    /// are not to see your address, are reached by a TURN server over TCP or TLS, and that by the proxy too
     #[arg(long, env = "LOWKEY_PROXY", value_name = "socks5://[USER:SECRET@]HOST[:PORT]", hide_env_values = true)]
     pub proxy: Option<ProxyUrl>,
     /// Talk to peers directly although there is a proxy: they see your address, and so does what --stun and --turn name
@@ -89,9 +89,9 @@ pub struct PeerOptions {
 }
 
 impl PeerOptions {
-    /// The settings of a peer of this name at this server with these options. The secret that names are held with, and the identity,
-    /// are the profile's; where there is no place for them, they are this program's alone. The access token is told to nobody but
-    /// its `home`.
+    /// The settings of a peer of this name at this server with these options. The secret that names are held with, and
+    /// the identity, are the profile's; where there is no place for them, they are this program's alone. The access
+    /// token is told to nobody but its `home`.
     ///
     /// # Errors
     /// A file cannot be read or understood, or two options contradict each other.

@@ -1,7 +1,7 @@
 //! Where the programs keep what outlives them: the folder `lowkey` in the user's configuration folder
-//! (`$XDG_CONFIG_HOME`, else `~/.config`), and for a profile with a name its folder in `profiles` there. `config.toml` holds
-//! settings, `token` the secret that names are held with, `identity-NAME` the long-term key of a name, `known_peers` who was seen before, `blocked` who
-//! may not call, and `history` what was typed.
+//! (`$XDG_CONFIG_HOME`, else `~/.config`), and for a profile with a name its folder in `profiles` there. `config.toml`
+//! holds settings, `token` the secret that names are held with, `identity-NAME` the long-term key of a name,
+//! `known_peers` who was seen before, `blocked` who may not call, and `history` what was typed.
 
 mod files;
 pub mod known_peers;
@@ -83,8 +83,8 @@ impl Profile {
     /// person uses on one machine are strangers to each other.
     ///
     /// # Errors
-    /// The file cannot be read or understood, or not be written where it is missing. It is never replaced: that would make
-    /// a stranger of the user to everybody who knows them.
+    /// The file cannot be read or understood, or not be written where it is missing. It is never replaced: that would
+    /// make a stranger of the user to everybody who knows them.
     pub fn identity(&self, name: &str) -> Result<KeyPair, String> {
         let file = format!("identity-{name}");
         let path = self.folder.join(&file);
@@ -217,15 +217,16 @@ impl Profile {
         permissions::read(&self.folder.join(file), holds_secret)
     }
 
-    /// Looks at the folders, from the first that is ours down: whoever may put another in the place of one has all that is in it.
+    /// Looks at the folders, from the first that is ours down: whoever may put another in the place of one has all that
+    /// is in it.
     fn check_folders(&self) -> Result<(), String> {
         let mut folders: Vec<_> = self.folder.ancestors().take_while(|path| path.starts_with(&self.root)).collect();
         folders.reverse();
         folders.into_iter().try_for_each(|folder| permissions::check(folder, false))
     }
 
-    /// Looks at a file that is read in part or added to, with its folders. Where these are ours, nobody can put another in its
-    /// place in between.
+    /// Looks at a file that is read in part or added to, with its folders. Where these are ours, nobody can put another
+    /// in its place in between.
     fn check(&self, file: &str, holds_secret: bool) -> Result<(), String> {
         self.check_folders()?;
         permissions::check(&self.folder.join(file), holds_secret)

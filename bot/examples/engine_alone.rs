@@ -1,6 +1,6 @@
-//! Two engines and the server's hub, and nothing else: no socket, no thread, no WebRTC. From a call to a text that was sealed on
-//! one side and opened on the other, all in memory. It is where to begin for who brings a network, a runtime or a WebRTC of
-//! their own, and shows what the loop in `src/peer.rs` has to do for an engine.
+//! Two engines and the server's hub, and nothing else: no socket, no thread, no WebRTC. From a call to a text that was
+//! sealed on one side and opened on the other, all in memory. It is where to begin for who brings a network, a runtime
+//! or a WebRTC of their own, and shows what the loop in `src/peer.rs` has to do for an engine.
 //!
 //! ```sh
 //! cargo run --example engine_alone

@@ -1,5 +1,6 @@
-//! A peer in somebody else's event loop, such as that of a program with windows: one thread, one queue of what happens, and
-//! the peer wakes it as keys and timers do. Here the keys are lines on standard input; what a window would show is printed.
+//! A peer in somebody else's event loop, such as that of a program with windows: one thread, one queue of what happens,
+//! and the peer wakes it as keys and timers do. Here the keys are lines on standard input; what a window would show is
+//! printed.
 //!
 //! ```sh
 //! cargo run --example gui_loop -- ws://localhost:8080 alice echo

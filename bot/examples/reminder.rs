@@ -1,4 +1,5 @@
-//! A bot on tokio: whoever writes `30 call the dentist` gets that back after 30 seconds, and others are served meanwhile.
+//! A bot on tokio: whoever writes `30 call the dentist` gets that back after 30 seconds, and others are served
+//! meanwhile.
 //!
 //! ```sh
 //! cargo run --example reminder -- ws://localhost:8080

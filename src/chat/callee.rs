@@ -16,8 +16,8 @@ pub enum Callee {
 }
 
 impl Callee {
-    /// Reads a word that was typed, or that stands on the command line. What is in quotes is a name, whatever it says. `None`
-    /// where [`read_name`] finds none.
+    /// Reads a word that was typed, or that stands on the command line. What is in quotes is a name, whatever it says.
+    /// `None` where [`read_name`] finds none.
     pub fn read(word: &str) -> Option<Self> {
         let name = read_name(word)?;
         Some(if word.starts_with('"') { Self::Name(name) } else { Self::from(name) })

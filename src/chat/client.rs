@@ -1,40 +1,26 @@
 //! The main thread of the terminal client: it serves the mail of all others, and does what the conversation wants.
 
 use std::cell::{Cell, OnceCell};
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
-use std::os::fd::AsFd;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::command::{Command, SETTINGS};
+use super::clock::{local, timestamp};
+use super::command::usage::SETTINGS;
 use super::conversation::Conversation;
+use super::display::Display;
 use super::effect::Effect;
 use super::json;
+use super::mail::Mail;
 use super::notify::Notifier;
+use super::records::Records;
 use super::report::Report;
-use super::screen::{self, Line, Look};
-use super::teletype::Teletype;
-use super::terminal::Terminal;
+use super::screen::{self, Look};
 use crate::options::{ON_OR_OFF, is_on};
-use crate::peer::{Event, Peer, Receipt};
-use crate::profile::known_peers::{KnownPeer, KnownPeers};
+use crate::peer::Peer;
 use crate::profile::transcript::{Entry, Kept};
 use crate::profile::{Profile, Username};
-
-/// What reaches the main thread.
-pub enum Mail {
-    /// What the user asks for, and whom to tell that it was served and there is room for more.
-    Command(Command, Option<SyncSender<()>>),
-    /// An event, with the receipt of a text that is acknowledged, and whom to tell that it was served.
-    Event(Event, Option<Receipt>, SyncSender<()>),
-    /// No more commands will come.
-    EndOfInput,
-    /// The time that was given is over.
-    Timeout,
-    Signal,
-}
 
 /// How serving ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +35,8 @@ pub enum End {
 pub struct Client {
     pub conversation: Conversation,
     pub peer: Peer,
-    pub screen: Screen,
-    pub memory: Memory,
+    pub display: Display,
+    pub records: Records,
     pub look: Look,
     pub bells: Bells,
     /// Whose texts are kept in the log.
@@ -74,7 +60,7 @@ impl Client {
             let effects = match mail {
                 Mail::Command(command, taken) => {
                     held = taken;
-                    if let Screen::Teletype(teletype) = &self.screen {
+                    if let Display::Teletype(teletype) = &self.display {
                         teletype.enter();
                     }
                     self.conversation.command(command)
@@ -127,10 +113,10 @@ impl Client {
     }
 
     pub fn update_prompt(&self) {
-        match &self.screen {
-            Screen::Terminal(terminal) => terminal.update(self.conversation.prompt(), self.conversation.names()),
-            Screen::Teletype(teletype) => teletype.update(&self.conversation.prompt()),
-            Screen::Plain | Screen::Json => {}
+        match &self.display {
+            Display::Terminal(terminal) => terminal.update(self.conversation.prompt(), self.conversation.names()),
+            Display::Teletype(teletype) => teletype.update(&self.conversation.prompt()),
+            Display::Plain | Display::Json => {}
         }
     }
 
@@ -149,18 +135,18 @@ impl Client {
                 Effect::Leave(name) => self.peer.leave(&name),
                 Effect::Pin { peer: name, known } => self.peer.trust(&name, known.map(Into::into)),
                 Effect::Remember { peer: name, known, replaces } => {
-                    let other = self.remember(&name, known.clone(), replaces);
+                    let (other, kept) = self.records.remember(&name, known.clone(), replaces);
+                    self.note(UNKNOWN_NEXT_TIME, kept);
                     // Somebody else ends the chat, before a text goes out.
                     self.peer.trust(&name, Some(other.unwrap_or(known).into()));
                 }
                 Effect::Forget(name) => {
                     self.peer.trust(&name, None);
-                    let place = self.memory.place.clone();
-                    self.change_known_peers(|peers| {
-                        peers.remove(&name, &place);
-                    });
+                    self.note(UNKNOWN_NEXT_TIME, self.records.forget(&name));
                 }
-                Effect::Block { peer, is_blocked } => self.block(&peer, is_blocked),
+                Effect::Block { peer, is_blocked } => {
+                    self.note(NOT_KEPT, self.records.block(&peer, is_blocked));
+                }
                 Effect::GoOnline => self.peer.go_online(),
                 Effect::Rename(name) => {
                     self.renamed = Some(name);
@@ -168,10 +154,10 @@ impl Client {
                 }
                 Effect::Log { peer, is_on: None } => self.show_log(peer),
                 Effect::Log { peer, is_on: Some(is_on) } => self.switch_log(peer, is_on),
-                Effect::Alias { alias, peer } => self.alias(&alias, peer),
+                Effect::Alias { alias, peer } => self.note(NOT_KEPT, self.records.alias(&alias, peer)),
                 Effect::Set { name, value } => self.set(name, value),
                 Effect::Show(report) => self.show(&report),
-                Effect::Record(report) if matches!(self.screen, Screen::Json) => self.show(&report),
+                Effect::Record(report) if matches!(self.display, Display::Json) => self.show(&report),
                 Effect::Record(_) => {}
                 Effect::Quit => return true,
             }
@@ -180,7 +166,7 @@ impl Client {
     }
 
     pub fn show(&self, report: &Report) {
-        if let Err(error) = self.screen.show(report, self.look) {
+        if let Err(error) = self.display.show(report, self.look) {
             let _ = self.unwritable.set(error);
             return;
         }
@@ -189,7 +175,7 @@ impl Client {
         }
         if screen::is_news(report) {
             if self.bells.rings
-                && let Screen::Terminal(terminal) = &self.screen
+                && let Display::Terminal(terminal) = &self.display
             {
                 terminal.ring();
             }
@@ -200,14 +186,21 @@ impl Client {
         }
     }
 
+    /// Says what could not be done.
+    fn note(&self, what: &str, done: Result<(), String>) {
+        if let Err(error) = done {
+            self.show(&Report::Notice(format!("{what}: {error}")));
+        }
+    }
+
     /// Keeps a text that was sent or received, if its log is on.
     fn log(&self, peer: &str, sent: bool, text: &str) {
         if !self.logs.has(peer) {
             return;
         }
-        let (time, server) = (timestamp(), self.memory.place.clone());
+        let (time, server) = (timestamp(), self.records.place.clone());
         let entry = Entry { time, server, peer: peer.to_owned(), sent, text: text.to_owned() };
-        let kept = self.memory.profile.as_ref().map_or(Ok(()), |profile| profile.add_to_log(&entry));
+        let kept = self.records.profile.as_ref().map_or(Ok(()), |profile| profile.add_to_log(&entry));
         // It is said once, and again after it has gone well.
         let has_failed = self.has_log_failed.replace(kept.is_err());
         if let Err(error) = kept
@@ -218,7 +211,7 @@ impl Client {
     }
 
     fn switch_log(&mut self, peer: Option<String>, is_on: bool) {
-        let Some(profile) = &self.memory.profile else {
+        let Some(profile) = &self.records.profile else {
             return self.show(&Report::Mistake(
                 "there is no place for a log: neither HOME nor XDG_CONFIG_HOME is set".to_owned(),
             ));
@@ -236,10 +229,10 @@ impl Client {
     }
 
     fn show_log(&self, peer: Option<String>) {
-        match self.memory.profile.as_ref().map_or(Ok(String::new()), Profile::last_of_log) {
+        match self.records.profile.as_ref().map_or(Ok(String::new()), Profile::last_of_log) {
             Ok(lines) => {
-                let mut entries = Entry::last(&lines, &self.memory.place, peer.as_deref());
-                if !matches!(self.screen, Screen::Json) {
+                let mut entries = Entry::last(&lines, &self.records.place, peer.as_deref());
+                if !matches!(self.display, Display::Json) {
                     entries.iter_mut().for_each(|entry| entry.time = local(&entry.time));
                     if entries.is_empty() {
                         let is_on = peer.as_ref().is_some_and(|peer| self.logs.has(peer)) || self.logs.is_on();
@@ -253,8 +246,8 @@ impl Client {
         }
     }
 
-    /// Ends the chats in order, and says what it is waiting for where that takes its time. Whether all was read that was sent, and
-    /// whether there was time for it.
+    /// Ends the chats in order, and says what it is waiting for where that takes its time. Whether all was read that
+    /// was sent, and whether there was time for it.
     pub fn end(&mut self, mailbox: &Receiver<Mail>) -> (bool, End) {
         let (ending, is_stopped) = (self.peer.clone(), self.unwritable.get().is_some());
         let ended = thread::spawn(move || if is_stopped { ending.stop() } else { ending.shutdown() });
@@ -267,9 +260,10 @@ impl Client {
                     for effect in self.conversation.event(event, Instant::now()) {
                         match effect {
                             Effect::Show(report) if self.unwritable.get().is_none() => self.show(&report),
-                            Effect::Record(report) if matches!(self.screen, Screen::Json) => self.show(&report),
+                            Effect::Record(report) if matches!(self.display, Display::Json) => self.show(&report),
                             Effect::Remember { peer, known, replaces } => {
-                                self.remember(&peer, known, replaces);
+                                let (_, kept) = self.records.remember(&peer, known, replaces);
+                                self.note(UNKNOWN_NEXT_TIME, kept);
                             }
                             _ => {}
                         }
@@ -297,55 +291,6 @@ impl Client {
         (ended.join().unwrap_or(false), End::Wanted)
     }
 
-    /// Remembers a peer. Where another program has seen somebody else under that name, and this was not the user's wish, that
-    /// one stays known, and comes back.
-    fn remember(&self, name: &str, known: KnownPeer, replaces: bool) -> Option<KnownPeer> {
-        let mut other = None;
-        let place = &self.memory.place;
-        self.change_known_peers(|peers| match peers.get(name, place) {
-            Some(seen) if !replaces && seen.identity != known.identity => other = Some(seen.clone()),
-            Some(seen) if !replaces && seen.is_verified => {}
-            _ => peers.insert(name, place, known),
-        });
-        other
-    }
-
-    fn change_known_peers(&self, change: impl FnOnce(&mut KnownPeers)) {
-        // Without a profile it is remembered as long as the program runs.
-        let changed = self.memory.profile.as_ref().map_or(Ok(()), |profile| profile.change_known_peers(change));
-        if let Err(error) = changed {
-            self.show(&Report::Notice(format!("who this is could not be kept: {error}")));
-        }
-    }
-
-    fn alias(&self, alias: &str, peer: Option<String>) {
-        let place = &self.memory.place;
-        let changed = self.memory.profile.as_ref().map_or(Ok(()), |profile| {
-            profile.change_aliases(|aliases| match peer {
-                Some(peer) => {
-                    aliases.retain(|(_, at), name| at != place || *name != peer);
-                    aliases.insert((alias.to_owned(), place.clone()), peer);
-                }
-                None => drop(aliases.remove(&(alias.to_owned(), place.clone()))),
-            })
-        });
-        if let Err(error) = changed {
-            self.show(&Report::Notice(format!("that could not be kept: {error}")));
-        }
-    }
-
-    fn block(&self, name: &str, is_blocked: bool) {
-        let entry = format!("{name}@{}", self.memory.place);
-        let change = |blocked: &mut BTreeSet<String>| match is_blocked {
-            true => drop(blocked.insert(entry)),
-            false => drop(blocked.remove(&entry)),
-        };
-        let changed = self.memory.profile.as_ref().map_or(Ok(()), |profile| profile.change_blocked(change));
-        if let Err(error) = changed {
-            self.show(&Report::Notice(format!("that could not be kept: {error}")));
-        }
-    }
-
     /// Changes a setting, and shows it or all.
     fn set(&mut self, name: Option<String>, value: Option<String>) {
         let is_on = value.as_deref().and_then(is_on);
@@ -366,7 +311,7 @@ impl Client {
             }
             (None, _, _) => {}
         }
-        if let Screen::Terminal(terminal) = &self.screen {
+        if let Display::Terminal(terminal) = &self.display {
             terminal.set_look(self.look);
         }
         let switch = |is_on| if is_on { "on" } else { "off" }.to_owned();
@@ -389,108 +334,11 @@ pub struct Bells {
     pub notifier: Notifier,
 }
 
-/// Where it is kept who the peers are.
-pub struct Memory {
-    pub profile: Option<Profile>,
-    /// The server's place in the lists.
-    pub place: String,
-}
-
-impl Memory {
-    pub fn known_peers(&self) -> Result<KnownPeers, String> {
-        let known = self.profile.as_ref().map(Profile::known_peers).transpose()?;
-        Ok(known.unwrap_or_default())
-    }
-
-    /// What the user calls peers at this server.
-    pub fn aliases(&self) -> Result<BTreeMap<String, String>, String> {
-        let aliases = self.profile.as_ref().map(Profile::aliases).transpose()?.unwrap_or_default();
-        let at_this = aliases.into_iter().filter(|((_, place), _)| *place == self.place);
-        Ok(at_this.map(|((alias, _), name)| (alias, name)).collect())
-    }
-
-    /// The names of those who may not call at this server.
-    pub fn blocked(&self) -> Result<BTreeSet<String>, String> {
-        let blocked = self.profile.as_ref().map(Profile::blocked).transpose()?;
-        let at_this = |entry: String| {
-            let (name, place) = entry.rsplit_once('@')?;
-            (place == self.place).then(|| name.to_owned())
-        };
-        Ok(blocked.unwrap_or_default().into_iter().filter_map(at_this).collect())
-    }
-}
-
-/// Where reports are shown.
-pub enum Screen {
-    /// Messages on standard output, everything else on standard error.
-    Plain,
-    /// Everything on standard output, as JSON.
-    Json,
-    /// Above the prompt.
-    Terminal(Terminal),
-    /// Above a prompt that cannot be painted anew.
-    Teletype(Teletype),
-}
-
-impl Screen {
-    /// Shows a report, and returns once it is written.
-    ///
-    /// # Errors
-    /// Standard output takes no more. Standard error may fail: who closed it does not want to know.
-    fn show(&self, report: &Report, look: Look) -> io::Result<()> {
-        match self {
-            Self::Plain => match screen::line(report, Look::default(), "") {
-                Some(line) if matches!(report, Report::Message { .. }) => print(&in_window(&line, io::stdout()))?,
-                Some(line) => drop(writeln!(io::stderr(), "{}", in_window(&line, io::stderr()))),
-                None => {}
-            },
-            Self::Json => print(&json::line(&json::object(report, &timestamp(), true)))?,
-            Self::Terminal(terminal) => {
-                if let Some(line) = screen::line(report, look, &clock_time()) {
-                    terminal.print(&line);
-                }
-            }
-            Self::Teletype(teletype) => {
-                if let Some(line) = screen::line(report, look, &clock_time()) {
-                    teletype.print(&line, look);
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A line as it is written to this stream: in rows where that is a terminal, which would else break it where it likes.
-fn in_window(line: &Line, stream: impl AsFd) -> String {
-    match terminal_size::terminal_size_of(stream) {
-        Some((columns, _)) => screen::rows(line, Look::default(), columns.0.into()).trim_end_matches('\n').to_owned(),
-        None => line.text.clone(),
-    }
-}
-
-fn print(line: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush())
-}
-
-/// The time as people read it.
-pub fn clock_time() -> String {
-    jiff::Zoned::now().strftime("%H:%M").to_string()
-}
-
-/// A time of programs as it is here, where it is one.
-fn local(time: &str) -> String {
-    let zoned = time.parse::<jiff::Timestamp>().map(|time| time.to_zoned(jiff::tz::TimeZone::system()));
-    zoned.map_or(time.to_owned(), |time| time.strftime("%Y-%m-%dT%H:%M").to_string())
-}
-
-/// The time as programs read it (RFC 3339).
-fn timestamp() -> String {
-    jiff::Timestamp::now().to_string()
-}
-
 /// How often is looked whether all has ended.
 const END_POLL: Duration = Duration::from_millis(5);
 
 /// How long the end may take before a word is said of it.
 const QUIET_END: Duration = Duration::from_secs(1);
+
+const UNKNOWN_NEXT_TIME: &str = "who this is could not be kept";
+const NOT_KEPT: &str = "that could not be kept";

@@ -1,13 +1,18 @@
-//! What a user can ask for: a typed line, or the same as JSON, to a [`Command`]; and what the Tab key adds to a line. Pure.
+//! What a user can ask for: a typed line, or the same as JSON, to a [`Command`]. Beneath: [`usage`] is the table of all
+//! commands as they are typed, and [`complete`] what the Tab key adds to a line. Pure.
+
+pub mod complete;
+pub mod usage;
 
 use serde::Deserialize;
 
 use super::callee::Callee;
-use super::harmless::{YES, first_word, name, read_name};
+use super::harmless::{YES, first_word, read_name};
 use crate::options::switch::is_on;
+use usage::{ELSEWHERE, SYNONYMS, nearest, usage};
 
-/// What a line asks for. As JSON it is an object whose `command` is the name in lower case and whose other members are the fields here,
-/// as in `{"command":"send","peer":"bob","text":"hello"}`.
+/// What a line asks for. As JSON it is an object whose `command` is the name in lower case and whose other members are
+/// the fields here, as in `{"command":"send","peer":"bob","text":"hello"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Command {
@@ -257,221 +262,15 @@ impl Command {
     }
 }
 
-/// A command as the help shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Usage {
-    /// How it is typed.
-    pub usage: &'static str,
-    /// What it does, in a few words.
-    pub meaning: &'static str,
-    /// What else there is to know of it.
-    pub details: &'static str,
-}
-
-/// All commands, in the order in which help shows them.
-pub const COMMANDS: [Usage; 26] = [
-    Usage {
-        usage: "/connect NAME",
-        meaning: "call NAME, or turn to the open chat with them",
-        details: "NAME may be a link, as /link shows it: then nobody else is taken for them, and they count as verified. Lines typed before they answer go out as soon as they do.",
-    },
-    Usage {
-        usage: "/accept [NAME]",
-        meaning: "talk to who is calling, and write to them",
-        details: "Only needed where several are calling: their name, or the number of the call, as in /accept 2.",
-    },
-    Usage {
-        usage: "/decline [NAME]",
-        meaning: "do not talk to who is calling",
-        details: "The name, or the number of the call, as in /decline 2, is only needed where several are calling. Who was refused, since they are not who they were, is told so too. /block NAME declines all their calls to come.",
-    },
-    Usage {
-        usage: "/to NAME",
-        meaning: "write to NAME from now on",
-        details: "There has to be a chat with them; /connect NAME begins one.",
-    },
-    Usage {
-        usage: "/msg NAME TEXT",
-        meaning: "send one text to NAME, and stay where you are",
-        details: "They are called if there is no chat with them yet.",
-    },
-    Usage {
-        usage: "/retry [NAME]",
-        meaning: "send again what could not be sent",
-        details: "What could not be sent is kept as long as the program runs. It goes out by itself when somebody who is known comes back; /retry calls them, and also sends again what may have arrived.",
-    },
-    Usage {
-        usage: "/leave [NAME]",
-        meaning: "end the chat or the call",
-        details: "What was sent arrives before. What is kept for them is dropped.",
-    },
-    Usage {
-        usage: "/who",
-        meaning: "say whom you talk to, who they are, who is calling",
-        details: "Verified: you have compared the safety number, or called them by their link. Seen before: the same as the last time. New: never seen. Old app: cannot prove who they are.",
-    },
-    Usage {
-        usage: "/verify [NAME]",
-        meaning: "show the safety number, to be compared",
-        details: "Compare it by voice or in person. If both of you see the same number, nobody stands between you. Then /verify yes.",
-    },
-    Usage {
-        usage: "/verify yes",
-        meaning: "it is the same: they count as verified",
-        details: "That is for whose number was shown last; /verify NAME yes says whom you mean, and /verify NAME NUMBER compares it with what they read to you. It is remembered for the next times.",
-    },
-    Usage {
-        usage: "/unverify [NAME]",
-        meaning: "take that back: they count as seen before",
-        details: "That is remembered for the next times.",
-    },
-    Usage {
-        usage: "/trust NAME NUMBER",
-        meaning: "take the new identity of somebody who was refused",
-        details: "NUMBER is the new safety number, as they read it to you by voice or in person. Then they are called.",
-    },
-    Usage { usage: "/peers", meaning: "say who was seen before, and who is here now", details: "At this server." },
-    Usage {
-        usage: "/alias [NEW NAME]",
-        meaning: "call NAME by a name of yours; alone, list those",
-        details: "As in /alias bob-laptop bob. It stands in the prompt and can be typed in commands; nobody else sees it, and who they are is always told with their own name. The name of somebody whom you have met, or who is here, is refused. It is remembered for the next times.",
-    },
-    Usage { usage: "/unalias NEW", meaning: "call them by their own name again", details: "" },
-    Usage {
-        usage: "/forget NAME",
-        meaning: "forget them, so that they are new the next time",
-        details: "That also lets an old app in where an identity was known.",
-    },
-    Usage {
-        usage: "/block [NAME]",
-        meaning: "decline all calls of NAME; alone, list the blocked",
-        details: "An open chat with them ends. That is remembered for the next times.",
-    },
-    Usage { usage: "/unblock NAME", meaning: "let NAME call again", details: "" },
-    Usage {
-        usage: "/link",
-        meaning: "show your link, by which others reach only you",
-        details: "Give it to them on a way that you trust. lowkey --qr shows it as a QR code.",
-    },
-    Usage {
-        usage: "/log [NAME] [on|off]",
-        meaning: "show the last texts of the log, or keep one",
-        details: "Nothing is kept unless you say so: /log on keeps all texts from now on, /log NAME on those with NAME, in the file log of your profile, which only you may read. lowkey --log keeps it from the start.",
-    },
-    Usage {
-        usage: "/nick NAME",
-        meaning: "go by another name until the end",
-        details: "It has an identity of its own, so that nobody knows you by it yet; open chats end. lowkey config set name NAME keeps it for the next starts.",
-    },
-    Usage {
-        usage: "/online",
-        meaning: "go online again",
-        details: "Needed only where that was given up, as after another program of yours went online under your name. It takes the name back.",
-    },
-    Usage {
-        usage: "/set [NAME [VALUE]]",
-        meaning: "change a setting for as long as the program runs",
-        details: "bell on|off, color on|off, times on|off, notify COMMAND|off. Alone it shows them all. The settings file keeps them for good.",
-    },
-    Usage { usage: "/help [COMMAND]", meaning: "show this, or more of one command", details: "" },
-    Usage { usage: "/quit", meaning: "end the program", details: "So do Ctrl-D, and Ctrl-C twice." },
-    Usage {
-        usage: "//TEXT",
-        meaning: "send a text that begins with a slash",
-        details: "Anything else goes to the peer that the prompt names.",
-    },
-];
-
-/// Those that are told of where they are needed, so that the list fits a screen.
-pub const RARE: [&str; 4] = ["/nick NAME", "/online", "/unalias NEW", "/unverify [NAME]"];
-
-/// The settings that `/set` knows.
-pub const SETTINGS: [&str; 4] = ["bell", "color", "notify", "times"];
-
-/// What the same commands are called in other programs.
-const SYNONYMS: [(&str, &str); 11] = [
-    ("?", "help"),
-    ("bye", "quit"),
-    ("call", "connect"),
-    ("exit", "quit"),
-    ("h", "help"),
-    ("ignore", "block"),
-    ("names", "who"),
-    ("part", "leave"),
-    ("q", "quit"),
-    ("query", "connect"),
-    ("unignore", "unblock"),
-];
-
-/// Commands of other programs that there are not, and what there is.
-const ELSEWHERE: [(&str, &str); 6] = [
-    ("clear", "Ctrl-L clears the screen"),
-    ("join", "there are no rooms, only chats of two; /connect NAME calls somebody"),
-    ("list", "nobody can see who is online; /peers says whom you have met, /connect NAME calls somebody"),
-    ("me", "what you do is a text like any other"),
-    ("topic", "there are no rooms, only chats of two"),
-    ("whois", "/who says with whom you are talking and who they are, /verify NAME how to be sure of it"),
-];
-
-/// The name of each command, as it stands behind the slash.
-fn command_names() -> impl Iterator<Item = &'static str> {
-    COMMANDS
-        .iter()
-        .filter_map(|usage| usage.usage.split(' ').next()?.strip_prefix('/'))
-        .filter(|name| !name.starts_with('/'))
-}
-
-/// The command that was probably meant.
-fn nearest(name: &str) -> Option<&'static str> {
-    let distance = |other: &&str| strsim::damerau_levenshtein(name, other);
-    command_names().min_by_key(distance).filter(|near| distance(near) <= (near.len() / 3).max(1))
-}
-
 fn is_number(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit() || byte == b' ')
 }
 
-/// How a command is typed.
-fn usage(name: &str) -> Option<&'static str> {
-    let is_it = |usage: &&Usage| usage.usage.split(' ').next().and_then(|word| word.strip_prefix('/')) == Some(name);
-    COMMANDS.iter().find(is_it).map(|usage| usage.usage)
-}
-
-/// What the word before the cursor could be: where it begins, and what can stand there. `names` are those who can be named, the most
-/// likely first.
-pub fn complete(line: &str, names: &[String]) -> (usize, Vec<String>) {
-    let start = line.rfind(char::is_whitespace).map_or(0, |at| at + 1);
-    let word = &line[start..];
-    let before: Vec<&str> = line[..start].split_whitespace().collect();
-    let names: Vec<_> = names.iter().map(|peer| name(peer)).collect();
-    let fits = |candidates: &mut dyn Iterator<Item = &str>| -> Vec<String> {
-        candidates.filter(|candidate| candidate.starts_with(word)).map(|candidate| format!("{candidate} ")).collect()
-    };
-    let mut commands: Vec<String> = command_names().map(|name| format!("/{name}")).collect();
-    commands.dedup();
-    let candidates = match before[..] {
-        [] if word.starts_with('/') => fits(&mut commands.iter().map(String::as_str)),
-        [
-            "/connect" | "/accept" | "/decline" | "/to" | "/msg" | "/retry" | "/leave" | "/trust" | "/forget"
-            | "/block" | "/unblock" | "/unverify" | "/log" | "/alias" | "/unalias",
-        ] => fits(&mut names.iter().map(|name| &**name)),
-        ["/verify"] => fits(&mut names.iter().map(|name| &**name).chain([YES])),
-        ["/set"] => fits(&mut SETTINGS.into_iter()),
-        ["/set", "bell" | "color" | "times"] => fits(&mut ["on", "off"].into_iter()),
-        ["/help"] => fits(&mut commands.iter().map(|command| command.trim_start_matches('/'))),
-        // A name at the start of a text, as in "bob: ".
-        [] if !word.is_empty() => {
-            let names = names.into_iter().filter(|name| name.starts_with(word));
-            names.map(|name| format!("{name}: ")).collect()
-        }
-        _ => Vec::new(),
-    };
-    (start, candidates)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::usage::{SETTINGS, command_names};
     use super::*;
+    use crate::chat::harmless::{TASKS, name};
 
     #[test]
     fn lines_are_read_as_commands_and_texts() {
@@ -551,7 +350,7 @@ mod tests {
         }
         words.extend(["true", "false", "TRUE", "Yes", "ON", "12345678901234567890123", "0x10"].map(str::to_owned));
         words.extend(["/quit", "", "a b", "a\"b", "lowkey://h/b#k", "-rf", "b\u{f6}b", "%41"].map(str::to_owned));
-        words.extend(command_names().chain(SETTINGS).chain(super::super::harmless::TASKS).map(str::to_owned));
+        words.extend(command_names().chain(SETTINGS).chain(TASKS).map(str::to_owned));
         for word in words {
             let peer = || Some(word.clone());
             let given = || word.clone();
@@ -629,51 +428,6 @@ mod tests {
         // None of them hides a command.
         let taken = SYNONYMS.iter().chain(&ELSEWHERE).map(|(other, _)| other);
         assert_eq!(taken.filter(|other| usage(other).is_some()).count(), 0);
-    }
-
-    #[test]
-    fn the_help_fits_a_terminal_of_80_columns_and_24_rows() {
-        for Usage { usage, meaning, .. } in COMMANDS {
-            let line = format!("12:34 * {usage:<20} {meaning}");
-            assert!(line.chars().count() <= 80, "{line}");
-        }
-        assert!(COMMANDS.len() - RARE.len() < 24);
-        assert!(RARE.iter().all(|rare| COMMANDS.iter().any(|usage| usage.usage == *rare)));
-    }
-
-    #[test]
-    fn every_command_of_the_help_is_one() {
-        for Usage { usage, .. } in COMMANDS {
-            let line = usage
-                .replace("[NAME [VALUE]]", "bell off")
-                .replace("[NEW NAME]", "b bob")
-                .replace("[NAME]", "bob")
-                .replace("NAME", "bob")
-                .replace("[on|off]", "on");
-            let line = line.replace("NUMBER", "12345").replace("[COMMAND]", "msg");
-            let is_text = matches!(Command::parse(&line), Command::Send { peer: None, .. });
-            assert_eq!(is_text, usage.starts_with("//"), "{usage}");
-            assert!(!matches!(Command::parse(&line), Command::Mistake(_)), "{usage}");
-        }
-    }
-
-    #[test]
-    fn commands_names_and_settings_are_completed() {
-        let names = ["bob".to_owned(), "bobby".to_owned(), "carol".to_owned()];
-        let complete = |line: &str| complete(line, &names);
-        let strings = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
-        let odd = ["a b".to_owned()];
-        assert_eq!(super::complete("/decline ", &odd), (9, strings(&["\"a%20b\" "])), "as it can be read again");
-        assert_eq!(complete("/con"), (0, strings(&["/connect "])));
-        assert_eq!(complete("/ver"), (0, strings(&["/verify "])), "once, though the help has it twice");
-        assert_eq!(complete("/connect bo"), (9, strings(&["bob ", "bobby "])));
-        assert_eq!(complete("/msg "), (5, strings(&["bob ", "bobby ", "carol "])));
-        assert_eq!(complete("/set b"), (5, strings(&["bell "])));
-        assert_eq!(complete("/set bell o"), (10, strings(&["on ", "off "])));
-        assert_eq!(complete("/help qu"), (6, strings(&["quit "])));
-        assert_eq!(complete("ca"), (0, strings(&["carol: "])));
-        assert_eq!(complete("hello ca"), (6, Vec::new()));
-        assert_eq!(complete(""), (0, Vec::new()));
     }
 
     #[test]

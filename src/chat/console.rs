@@ -23,7 +23,7 @@ impl Console {
     /// The terminal cannot be used.
     pub fn open(is_interactive: bool) -> io::Result<Self> {
         Ok(match is_interactive {
-            true if terminal::is_capable() => Self::Terminal(Terminal::open()?),
+            true if terminal::is_capable() => Self::Terminal(terminal::open()?),
             true => Self::Teletype(Teletype::default()),
             false => Self::None,
         })

@@ -1,9 +1,9 @@
-//! What the terminal client does on each command and event: whom a line goes to, what is kept, and what is told. Pure: it
-//! knows neither the terminal nor the peer.
+//! What the terminal client does on each command and event: whom a line goes to, what is kept, and what is told. Pure:
+//! it knows neither the terminal nor the peer.
 //!
-//! Beneath: [`commands`] of the user and [`events`] of the peer; [`calls`] as the user wants them, [`texts`], and the [`end`].
-//! What each of them needs stands in rooms of its own: [`outbox`](super::outbox), [`requests`](super::requests),
-//! [`people`](super::people) and [`script`](super::script).
+//! Beneath: [`commands`] of the user and [`events`] of the peer; [`calls`] as the user wants them, [`texts`], and the
+//! [`end`]. What each of them needs stands in rooms of its own: [`outbox`](super::outbox),
+//! [`requests`](super::requests), [`people`](super::people) and [`script`](super::script).
 
 mod calls;
 mod commands;
@@ -32,7 +32,8 @@ pub struct Conversation {
     progress: Progress,
     /// Who may not call.
     blocked: BTreeSet<String>,
-    /// The peer that lines go to, in a chat that is open, on its way or at its end. Nobody becomes it but by the user's word.
+    /// The peer that lines go to, in a chat that is open, on its way or at its end. Nobody becomes it but by the user's
+    /// word.
     current: Option<String>,
     /// Whom lines went to before the user turned to the current one.
     before: Option<String>,

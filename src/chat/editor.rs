@@ -15,8 +15,8 @@ use rustyline::history::MemHistory;
 use rustyline::validate::Validator;
 use rustyline::{ColorMode, CompletionType, Config, Context, Editor, Helper};
 
-use super::client::Mail;
-use super::command::{self, Command};
+use super::command::{Command, complete::complete};
+use super::mail::Mail;
 use super::screen::harmless;
 use super::terminal::Terminal;
 use super::wrap::LINE_BREAK;
@@ -57,8 +57,8 @@ impl LineEditor {
         answer
     }
 
-    /// Begins to read lines. `history` is where lines of earlier starts are, and whether texts are kept there too, and not commands
-    /// alone.
+    /// Begins to read lines. `history` is where lines of earlier starts are, and whether texts are kept there too, and
+    /// not commands alone.
     pub fn start(mut self, mail: Sender<Mail>, history: Option<(History, bool)>) {
         for line in history.iter().flat_map(|(history, _)| history.lines()) {
             // It is in memory, where nothing fails.
@@ -113,8 +113,8 @@ impl LineEditor {
     }
 }
 
-/// Has a command served, so that the next prompt shows what it has changed; whether there is to be one. A screen that is behind does
-/// not keep the keyboard waiting.
+/// Has a command served, so that the next prompt shows what it has changed; whether there is to be one. A screen that
+/// is behind does not keep the keyboard waiting.
 fn give(mail: &Sender<Mail>, command: Command) -> bool {
     let (taken, served) = mpsc::sync_channel(1);
     let is_sent = mail.send(Mail::Command(command, Some(taken))).is_ok();
@@ -149,7 +149,7 @@ impl Completer for Assistant {
         let (start, candidates) = if line.starts_with(FILE_SETTING) && at >= FILE_SETTING.len() {
             self.files.complete_path(line, at)?
         } else {
-            let (start, candidates) = command::complete(&line[..at], &self.terminal.names());
+            let (start, candidates) = complete(&line[..at], &self.terminal.names());
             let pair = |candidate: String| Pair { display: candidate.trim_end().to_owned(), replacement: candidate };
             (start, candidates.into_iter().map(pair).collect())
         };

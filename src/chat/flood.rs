@@ -1,5 +1,5 @@
-//! What a server that lies, or strangers who come and go, can say without end is told a few times, and then counted. Pure: the
-//! time comes in.
+//! What a server that lies, or strangers who come and go, can say without end is told a few times, and then counted.
+//! Pure: the time comes in.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -11,8 +11,8 @@ pub struct Flood {
 }
 
 impl Flood {
-    /// One more of this kind: how many have come by now, if that is to be told. The first [`SHOWN`] are, and then every count that is
-    /// a power of ten. After a minute without any the count begins anew.
+    /// One more of this kind: how many have come by now, if that is to be told. The first [`SHOWN`] are, and then every
+    /// count that is a power of ten. After a minute without any the count begins anew.
     pub fn count(&mut self, kind: &'static str, now: Instant) -> Option<u64> {
         let (count, last) = self.kinds.entry(kind).or_insert((0, now));
         if now.saturating_duration_since(*last) >= QUIET {
@@ -23,8 +23,8 @@ impl Flood {
     }
 }
 
-/// Counts what comes within a minute. Unlike [`Flood`] it begins anew after each minute, so that nobody who goes on for ever
-/// hides for ever what others have to say.
+/// Counts what comes within a minute. Unlike [`Flood`] it begins anew after each minute, so that nobody who goes on for
+/// ever hides for ever what others have to say.
 #[derive(Debug, Default)]
 pub struct Minute {
     began: Option<Instant>,

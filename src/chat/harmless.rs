@@ -1,5 +1,5 @@
-//! What comes from others, made harmless: texts for a terminal, and names for a terminal, a shell and a command that is typed.
-//! Pure.
+//! What comes from others, made harmless: texts for a terminal, and names for a terminal, a shell and a command that is
+//! typed. Pure.
 
 use std::borrow::Cow;
 
@@ -7,11 +7,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use crate::options::switch::is_on;
 
-/// A username as one word, which can be typed back (see [`read_name`]) and means nothing to a shell: as it is where it is
-/// made of `A-Z`, `a-z`, `0-9` and `_`, and, but not at its start, `.` and `-`. Any other stands in quotes, with all else
-/// percent-encoded. So it has no space, line end, quote, backslash or dollar sign that a script could stumble over, no
-/// letter that only looks like another, and cannot pass for an option or for a line of the program. A word that some command
-/// reads as something else than a name stands in quotes too, for what is in quotes is always a name.
+/// A username as one word, which can be typed back (see [`read_name`]) and means nothing to a shell: as it is where it
+/// is made of `A-Z`, `a-z`, `0-9` and `_`, and, but not at its start, `.` and `-`. Any other stands in quotes, with all
+/// else percent-encoded. So it has no space, line end, quote, backslash or dollar sign that a script could stumble
+/// over, no letter that only looks like another, and cannot pass for an option or for a line of the program. A word
+/// that some command reads as something else than a name stands in quotes too, for what is in quotes is always a name.
 pub fn name(peer: &str) -> Cow<'_, str> {
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let is_plain = peer.bytes().all(|byte| is_letter(byte) || matches!(byte, b'.' | b'-'));
@@ -21,15 +21,16 @@ pub fn name(peer: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether some command reads a word as something else than a name: on or off in `/log on`, yes in `/verify yes`, the number of
-/// a call in `/accept 2`, what to do in `lowkey listen`.
+/// Whether some command reads a word as something else than a name: on or off in `/log on`, yes in `/verify yes`, the
+/// number of a call in `/accept 2`, what to do in `lowkey listen`.
 fn means_something_else(word: &str) -> bool {
     let is_number = word.bytes().all(|byte| byte.is_ascii_digit());
     is_number || is_on(word).is_some() || word.eq_ignore_ascii_case(YES) || TASKS.contains(&word)
 }
 
-/// Reads a name as [`name`] writes it, or as somebody types it: between quotes everything but a quote may stand for itself, and
-/// `%41` for an `A`. Without quotes it is what it is. `None` where the quotes do not close at its end, or hold no UTF-8.
+/// Reads a name as [`name`] writes it, or as somebody types it: between quotes everything but a quote may stand for
+/// itself, and `%41` for an `A`. Without quotes it is what it is. `None` where the quotes do not close at its end, or
+/// hold no UTF-8.
 pub fn read_name(word: &str) -> Option<String> {
     let Some(rest) = word.strip_prefix('"') else { return Some(word.to_owned()) };
     let quoted = rest.strip_suffix('"').filter(|quoted| !quoted.contains('"'))?;
@@ -45,8 +46,8 @@ pub fn first_word(text: &str) -> (&str, &str) {
 }
 
 /// A text without what could take over a terminal or deceive the eye: control and escape characters, bidirectional
-/// controls, invisible characters that carry text. Each becomes U+FFFD. A tab stays, and so do the tags of an emoji such as the
-/// flag of Scotland.
+/// controls, invisible characters that carry text. Each becomes U+FFFD. A tab stays, and so do the tags of an emoji
+/// such as the flag of Scotland.
 pub fn harmless(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_harmful) {
         return Cow::Borrowed(text);
@@ -69,8 +70,8 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// How many bytes of the beginning of `text` are an emoji with tags (UTS #51, ED-14a): they say which flag it is, in letters and
-/// digits, and are few, so that they carry no text that nobody sees.
+/// How many bytes of the beginning of `text` are an emoji with tags (UTS #51, ED-14a): they say which flag it is, in
+/// letters and digits, and are few, so that they carry no text that nobody sees.
 fn tagged_emoji(text: &str) -> Option<usize> {
     let mut rest = text.strip_prefix(|c| matches!(c, '\u{1f000}'..='\u{1faff}' | '\u{2600}'..='\u{27bf}'))?;
     rest = rest.strip_prefix(|c| matches!(c, '\u{fe0f}' | '\u{1f3fb}'..='\u{1f3ff}')).unwrap_or(rest);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::people;
+use super::people::links;
 use crate::options::{self, PeerOptions, config};
 use crate::peer::keys::KeyPair;
 use crate::peer::link::Link;
@@ -54,7 +54,7 @@ fn show(options: &PeerOptions, profile: &Profile) -> Result<String, String> {
         true => "none, since it has no place for the path of this server's URL".to_owned(),
         false => {
             let link = Link { host, is_plain, name: name.to_string(), identity };
-            people::local(&link).into_iter().for_each(|words| say(format!("* {words}")));
+            links::local(&link).into_iter().for_each(|words| say(format!("* {words}")));
             link.to_string()
         }
     };

@@ -11,9 +11,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{self, FlushArg};
 use nix::unistd;
 
-use super::client::Mail;
 use super::command::Command;
 use super::json;
+use super::mail::Mail;
 use crate::peer::Peer;
 use crate::trouble;
 
@@ -48,7 +48,8 @@ impl Reading {
     }
 }
 
-/// Starts to read from standard input, no faster than what is read goes out. That there is no more is told if that `is_finite`.
+/// Starts to read from standard input, no faster than what is read goes out. That there is no more is told if that
+/// `is_finite`.
 pub fn read(mail: Sender<Mail>, peer: Peer, source: Source, is_finite: bool) {
     thread::spawn(move || {
         let give = |command: Command| {
@@ -112,7 +113,8 @@ impl Read for Patient {
     }
 }
 
-/// Waits as long as standard input is a terminal that this program may not read, as one in the background: it would be stopped.
+/// Waits as long as standard input is a terminal that this program may not read, as one in the background: it would be
+/// stopped.
 fn wait_until_readable() -> io::Result<()> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
@@ -183,8 +185,8 @@ fn ends_within_character(bytes: &[u8]) -> bool {
     std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none())
 }
 
-/// Everything that comes, as texts that every peer takes, cut at ends of lines where there are some. The last line end is dropped,
-/// as with everything that is printed.
+/// Everything that comes, as texts that every peer takes, cut at ends of lines where there are some. The last line end
+/// is dropped, as with everything that is printed.
 pub struct Pieces<R> {
     input: R,
     /// What was read and is no text yet; it may end within a character.
@@ -250,8 +252,8 @@ const QUEUE_POLL: Duration = Duration::from_millis(5);
 /// How often is looked whether a job in the background has come to the front.
 const BACKGROUND_POLL: Duration = Duration::from_millis(500);
 
-/// The longest line taken from standard input at once, in bytes, but for the end of its last character. In either text format
-/// it fits into the 64 KiB that every WebRTC takes as a message (RFC 8841, section 6.1).
+/// The longest line taken from standard input at once, in bytes, but for the end of its last character. In either text
+/// format it fits into the 64 KiB that every WebRTC takes as a message (RFC 8841, section 6.1).
 const MAX_LINE: usize = 48_000;
 
 /// The longest line of JSON, in bytes: a text as long as any peer takes, with every character escaped.

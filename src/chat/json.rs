@@ -1,7 +1,8 @@
 //! What is told, as JSON for programs: one object a line; and commands from them. Pure.
 //!
-//! Each object has `v`, the version of this format, `event`, its name, and `time`, when it was told (RFC 3339). The paper beside
-//! this file has them all, field by field. Fields may be added in the same version; what is there keeps its meaning.
+//! Each object has `v`, the version of this format, `event`, its name, and `time`, when it was told (RFC 3339). The
+//! paper beside this file has them all, field by field. Fields may be added in the same version; what is there keeps
+//! its meaning.
 
 mod command;
 
@@ -29,8 +30,8 @@ pub fn object(report: &Report, time: &str, with_text: bool) -> Value {
     fields
 }
 
-/// An object as a line. What could take over a terminal or deceive the eye is written as `\u…`, which every reader of JSON undoes:
-/// the control characters beyond ASCII and DEL, bidirectional controls, and what cannot be seen.
+/// An object as a line. What could take over a terminal or deceive the eye is written as `\u…`, which every reader of
+/// JSON undoes: the control characters beyond ASCII and DEL, bidirectional controls, and what cannot be seen.
 pub fn line(object: &Value) -> String {
     let mut line = String::new();
     for c in object.to_string().chars() {

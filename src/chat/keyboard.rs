@@ -1,5 +1,5 @@
-//! What is typed and pasted, before the line editor sees it: bytes of the terminal in, bytes for the editor out, and what is ours
-//! to do. No terminal in here.
+//! What is typed and pasted, before the line editor sees it: bytes of the terminal in, bytes for the editor out, and
+//! what is ours to do. No terminal in here.
 //!
 //! The editor gets nothing but UTF-8, and a paste only when it is complete: it would read one without an end for ever.
 

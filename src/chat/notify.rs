@@ -15,8 +15,8 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// Runs `command` by the shell with `event` on its standard input. What it prints goes nowhere. While too many are running
-    /// already, an event is passed over: a flood of calls must not become a flood of processes.
+    /// Runs `command` by the shell with `event` on its standard input. What it prints goes nowhere. While too many are
+    /// running already, an event is passed over: a flood of calls must not become a flood of processes.
     pub fn run(&self, command: &str, event: &str) {
         if self.running.fetch_add(1, Ordering::SeqCst) >= MAX_RUNNING {
             self.running.fetch_sub(1, Ordering::SeqCst);

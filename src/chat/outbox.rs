@@ -1,5 +1,5 @@
-//! The texts for one peer until they have arrived: some wait for the chat to open, some could not be sent and are kept, and
-//! some are underway. Pure.
+//! The texts for one peer until they have arrived: some wait for the chat to open, some could not be sent and are kept,
+//! and some are underway. Pure.
 
 use std::collections::VecDeque;
 
@@ -77,8 +77,8 @@ impl Outbox {
         has_room
     }
 
-    /// The chat is open: what goes out now. What was kept is for whoever it was typed for, so it goes to nobody else than a
-    /// peer who `is_proven`, and before what was typed later.
+    /// The chat is open: what goes out now. What was kept is for whoever it was typed for, so it goes to nobody else
+    /// than a peer who `is_proven`, and before what was typed later.
     pub fn open(&mut self, is_proven: bool) -> Vec<Text> {
         let mut texts = Vec::new();
         if is_proven {
@@ -95,7 +95,8 @@ impl Outbox {
         self.kept.drain(..).map(|kept| kept.text).collect()
     }
 
-    /// The chat will not open: takes out what waited for it. A copy is kept if it `is_kept`, and then `needs_word` to go out.
+    /// The chat will not open: takes out what waited for it. A copy is kept if it `is_kept`, and then `needs_word` to
+    /// go out.
     pub fn give_back(&mut self, is_kept: bool, needs_word: bool) -> Vec<Text> {
         let waiting: Vec<Text> = self.waiting.drain(..).collect();
         if is_kept {
@@ -131,6 +132,6 @@ impl Outbox {
 /// Texts that may wait for a chat to open, and as many that may be kept for another time.
 const MAX_WAITING: usize = 1000;
 
-/// Bytes of texts that may wait for a chat to open before there is no room for another. All of them go out at once then, and
-/// have to fit into what may wait to be acknowledged.
+/// Bytes of texts that may wait for a chat to open before there is no room for another. All of them go out at once
+/// then, and have to fit into what may wait to be acknowledged.
 const MAX_WAITING_BYTES: usize = 1024 * 1024;

@@ -1,10 +1,11 @@
-//! What stands at the bottom of the screen: the prompt and the line that is being edited, painted, erased for lines above it,
-//! and found again when the window has another size. Bytes for the terminal come out; no terminal in here.
+//! What stands at the bottom of the screen: the prompt and the line that is being edited, painted, erased for lines
+//! above it, and found again when the window has another size. Bytes for the terminal come out; no terminal in here.
 //!
-//! Rows are broken by us, and while we write the terminal is told not to break any. So no row joins with the next where a window
-//! becomes wider. Where it becomes narrower, some terminals break rows that are too long now, and others cut them: which one it
-//! is shows in the column of the cursor, which the terminal is asked for. Where both would look alike, what is known of the
-//! terminal decides; where that is nothing, or it does not answer, rather a row too many stays than that one of the chat is erased.
+//! Rows are broken by us, and while we write the terminal is told not to break any. So no row joins with the next where
+//! a window becomes wider. Where it becomes narrower, some terminals break rows that are too long now, and others cut
+//! them: which one it is shows in the column of the cursor, which the terminal is asked for. Where both would look
+//! alike, what is known of the terminal decides; where that is nothing, or it does not answer, rather a row too many
+//! stays than that one of the chat is erased.
 
 use super::wrap;
 
@@ -60,8 +61,8 @@ enum State {
 }
 
 impl Painter {
-    /// Nothing is painted yet. `breaks_anew` is what is known of the terminal: whether it breaks rows that are too long when it
-    /// becomes narrower.
+    /// Nothing is painted yet. `breaks_anew` is what is known of the terminal: whether it breaks rows that are too long
+    /// when it becomes narrower.
     pub fn new(size: Size, breaks_anew: Option<bool>) -> Self {
         Self {
             size,
@@ -104,8 +105,8 @@ impl Painter {
         self.repaint()
     }
 
-    /// Shows rows, each ended by a line feed, above the prompt. What is wider than the window, such as a link that is to be copied in
-    /// one piece, is broken by the terminal.
+    /// Shows rows, each ended by a line feed, above the prompt. What is wider than the window, such as a link that is
+    /// to be copied in one piece, is broken by the terminal.
     pub fn print(&mut self, rows: &str) -> String {
         match self.state {
             State::Painting => {
@@ -207,8 +208,8 @@ impl Painter {
         self.print(&waiting)
     }
 
-    /// Where the cursor can be, below the first row of the prompt, in a window of so many columns: rows that have become too long
-    /// were cut, or broken. A cursor behind the last column is shown on it, or in the next row.
+    /// Where the cursor can be, below the first row of the prompt, in a window of so many columns: rows that have
+    /// become too long were cut, or broken. A cursor behind the last column is shown on it, or in the next row.
     fn places(&self, columns: usize) -> Vec<Place> {
         let Some(Standing { widths, cursor: (row, column) }) = &self.standing else {
             return vec![Place { rows: 0, column: 0, is_broken_anew: false }];

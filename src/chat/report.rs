@@ -1,4 +1,5 @@
-//! What the terminal client has to tell. [`screen`](super::screen) words it for people, [`json`](super::json) for programs. Pure.
+//! What the terminal client has to tell. [`screen`](super::screen) words it for people, [`json`](super::json) for
+//! programs. Pure.
 
 use std::time::Duration;
 

@@ -17,13 +17,14 @@ pub struct Requests {
     of_known: Minute,
     /// Whose request came among so many that it was not told.
     untold: BTreeSet<String>,
-    /// Whose call was taken without a word, among so many that people hear no more of it than its texts; the last of them.
+    /// Whose call was taken without a word, among so many that people hear no more of it than its texts; the last of
+    /// them.
     quiet: VecDeque<String>,
 }
 
 impl Requests {
-    /// Somebody calls: the number of the request, and how many have called like this within a minute. Who calls again has one
-    /// request, with a new number.
+    /// Somebody calls: the number of the request, and how many have called like this within a minute. Who calls again
+    /// has one request, with a new number.
     pub fn add(&mut self, peer: &str, is_stranger: bool, now: Instant) -> (u64, u64) {
         self.end(peer);
         self.last_number += 1;

@@ -1,4 +1,5 @@
-//! How a program without a person at it goes on and ends: what it waits for, and why it did not do all that it was to do. Pure.
+//! How a program without a person at it goes on and ends: what it waits for, and why it did not do all that it was to
+//! do. Pure.
 
 use crate::peer::CloseReason;
 

@@ -1,10 +1,10 @@
-//! The prompt on a terminal that can only write on, as `TERM=dumb` says: lines are typed with the terminal's own means, what comes
-//! in between is written below, and the prompt again below that.
+//! The prompt on a terminal that can only write on, as `TERM=dumb` says: lines are typed with the terminal's own means,
+//! what comes in between is written below, and the prompt again below that.
 
 use std::io::{self, BufRead, Write};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::client::clock_time;
+use super::clock::clock_time;
 use super::report::{Prompt, Report};
 use super::screen::{self, Line, Look};
 

@@ -1,289 +1,99 @@
-//! The prompt on a terminal: what is typed goes by way of the [`Keyboard`](super::keyboard) to rustyline, which edits the line,
-//! and what it shows comes by way of its highlighter to the [`Painter`](super::painter), which alone writes to the terminal.
+//! The prompt on a terminal: what is typed goes by way of the [`Keyboard`](super::keyboard) to rustyline, which edits
+//! the line, and what it shows comes by way of its highlighter to the [`Painter`](super::painter), which alone writes
+//! to the terminal.
 //!
-//! rustyline reads standard input and writes to standard output, whatever these are, and it has no other way to be given
-//! a terminal. So the terminal is put aside, and it gets a pseudo-terminal of ours to read from, in raw mode for good, and
-//! nothing to write to. Why not the terminal itself: it ends on a byte that is not UTF-8, it reads a paste in a loop of its own
-//! until the end mark comes, it erases lines of others where the terminal has broken rows anew, and it prints lines of others
-//! only when it waits for a plain key. With its reading, its painting and its signals out of the way, none of these can
-//! happen, and the prompt can change while a line is edited. What is left to it is what it does well: keys,
-//! editing, undoing, the history and the search in it.
+//! rustyline reads standard input and writes to standard output, whatever these are, and it has no other way to be
+//! given a terminal. So the terminal is put aside, and it gets a pseudo-terminal of ours to read from, in raw mode for
+//! good, and nothing to write to. Why not the terminal itself: it ends on a byte that is not UTF-8, it reads a paste in
+//! a loop of its own until the end mark comes, it erases lines of others where the terminal has broken rows anew, and
+//! it prints lines of others only when it waits for a plain key. With its reading, its painting and its signals out of
+//! the way, none of these can happen, and the prompt can change while a line is edited. What is left to it is what it
+//! does well: keys, editing, undoing, the history and the search in it.
 
+mod handle;
 mod watch;
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
-use nix::sys::termios::{
-    self, ControlFlags, FlushArg, InputFlags, LocalFlags, SetArg, SpecialCharacterIndices, Termios,
-};
+use nix::sys::termios::{self, ControlFlags, InputFlags, LocalFlags, SpecialCharacterIndices, Termios};
 use nix::unistd;
 use signal_hook::consts::{SIGCONT, SIGTSTP, SIGWINCH};
 use signal_hook::low_level;
 
-use super::client::clock_time;
 use super::keyboard::Keyboard;
-use super::painter::{Painter, Size};
-use super::report::{Prompt, Report};
-use super::screen::{self, Line, Look};
-use crate::signals;
-use watch::Watch;
+use super::painter::Painter;
+use super::report::Prompt;
+use super::screen::Look;
+pub use handle::Terminal;
+use handle::{Shared, Shown, size};
+use watch::{Watch, can_stop};
 
-/// Lines above the prompt, and what the prompt shows. All clones are of one terminal.
-#[derive(Clone)]
-pub struct Terminal(Arc<Shared>);
-
-struct Shared {
-    tty: OwnedFd,
-    /// As the terminal was at the start, and as we read it.
-    modes: Mutex<(Termios, Termios)>,
-    shown: Mutex<Shown>,
-    is_over: AtomicBool,
+/// Takes the terminal on standard input and output. What then stands there is nothing that anybody sees, and what is
+/// typed.
+///
+/// # Errors
+/// The terminal cannot be used.
+pub fn open() -> io::Result<Terminal> {
+    let tty = io::stdin().as_fd().try_clone_to_owned()?;
+    let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let before = termios::tcgetattr(&tty)?;
+    let raw = raw(&before);
+    let keyboard = openpty(None, &raw)?;
+    unistd::dup2_stdin(&keyboard.slave)?;
+    unistd::dup2_stdout(OpenOptions::new().write(true).open("/dev/null")?)?;
+    let (wake, woken) = UnixStream::pair()?;
+    wake.set_nonblocking(true)?;
+    let (stop, stopped) = UnixStream::pair()?;
+    for signal in [SIGWINCH, SIGCONT] {
+        low_level::pipe::register(signal, wake.try_clone()?)?;
+    }
+    // Where nobody could wake us again, the signal is nothing, as it is by default.
+    if can_stop() {
+        low_level::pipe::register(SIGTSTP, stop.try_clone()?)?;
+    }
+    let shown = Shown {
+        painter: Painter::new(size(&out), breaks_rows_anew().then_some(true)),
+        out,
+        prompt: Prompt::default(),
+        names: Vec::new(),
+        look: Look::default(),
+        day: None,
+        wake: wake.try_clone()?,
+    };
+    let control = |index: SpecialCharacterIndices| before.control_chars[index as usize];
+    let keys = Keyboard::new(control(SpecialCharacterIndices::VINTR), control(SpecialCharacterIndices::VSUSP));
+    let is_over = AtomicBool::new(false);
+    let shared = Shared { tty, modes: Mutex::new((before, raw)), shown: Mutex::new(shown), is_over };
+    let terminal = Terminal(Arc::new(shared));
+    terminal.take();
+    terminal.give_back_on_panic();
+    let watch = Watch {
+        terminal: terminal.clone(),
+        keys,
+        // Not the descriptor itself, which programs that we start would inherit.
+        editor: File::from(keyboard.master.try_clone()?),
+        held: Vec::new(),
+        is_ended: false,
+        woken,
+        stopped,
+        _stop: stop,
+        is_away: false,
+        resize_at: None,
+        is_asking: false,
+    };
+    thread::spawn(move || watch.run());
+    Ok(terminal)
 }
 
-/// What stands on the screen, and what the Tab key knows.
-struct Shown {
-    out: File,
-    painter: Painter,
-    prompt: Prompt,
-    names: Vec<String>,
-    look: Look,
-    /// The day of the last line.
-    day: Option<jiff::civil::Date>,
-    /// Wakes the thread of the keyboard.
-    wake: UnixStream,
-}
-
-impl Terminal {
-    /// Takes the terminal on standard input and output. What then stands there is nothing that anybody sees, and what is typed.
-    ///
-    /// # Errors
-    /// The terminal cannot be used.
-    pub fn open() -> io::Result<Self> {
-        let tty = io::stdin().as_fd().try_clone_to_owned()?;
-        let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-        let before = termios::tcgetattr(&tty)?;
-        let raw = raw(&before);
-        let keyboard = openpty(None, &raw)?;
-        unistd::dup2_stdin(&keyboard.slave)?;
-        unistd::dup2_stdout(OpenOptions::new().write(true).open("/dev/null")?)?;
-        let (wake, woken) = UnixStream::pair()?;
-        wake.set_nonblocking(true)?;
-        let (stop, stopped) = UnixStream::pair()?;
-        for signal in [SIGWINCH, SIGCONT] {
-            low_level::pipe::register(signal, wake.try_clone()?)?;
-        }
-        // Where nobody could wake us again, the signal is nothing, as it is by default.
-        if can_stop() {
-            low_level::pipe::register(SIGTSTP, stop.try_clone()?)?;
-        }
-        let shown = Shown {
-            painter: Painter::new(size(&out), breaks_rows_anew().then_some(true)),
-            out,
-            prompt: Prompt::default(),
-            names: Vec::new(),
-            look: Look::default(),
-            day: None,
-            wake: wake.try_clone()?,
-        };
-        let control = |index: SpecialCharacterIndices| before.control_chars[index as usize];
-        let keys = Keyboard::new(control(SpecialCharacterIndices::VINTR), control(SpecialCharacterIndices::VSUSP));
-        let is_over = AtomicBool::new(false);
-        let shared = Shared { tty, modes: Mutex::new((before, raw)), shown: Mutex::new(shown), is_over };
-        let terminal = Self(Arc::new(shared));
-        terminal.take();
-        terminal.give_back_on_panic();
-        let watch = Watch {
-            terminal: terminal.clone(),
-            keys,
-            // Not the descriptor itself, which programs that we start would inherit.
-            editor: File::from(keyboard.master.try_clone()?),
-            held: Vec::new(),
-            is_ended: false,
-            woken,
-            stopped,
-            _stop: stop,
-            is_away: false,
-            resize_at: None,
-            is_asking: false,
-        };
-        thread::spawn(move || watch.run());
-        Ok(terminal)
-    }
-
-    /// Shows a line above the prompt.
-    pub fn print(&self, line: &Line) {
-        let mut shown = self.shown();
-        let rows = shown.rows(line);
-        shown.change(|painter| painter.print(&rows));
-    }
-
-    /// Shows rows of one's own making, each ended by a line feed.
-    pub fn print_rows(&self, rows: &str) {
-        self.shown().change(|painter| painter.print(rows));
-    }
-
-    /// How wide the window is.
-    pub fn columns(&self) -> usize {
-        size(&self.shown().out).columns
-    }
-
-    /// Shows a word of the program's own above the prompt.
-    pub fn note(&self, words: &str) {
-        let look = self.shown().look;
-        if let Some(line) = screen::line(&Report::Notice(words.to_owned()), look, &clock_time()) {
-            self.print(&line);
-        }
-    }
-
-    /// Shows what has changed in the prompt.
-    pub fn update(&self, prompt: Prompt, names: Vec<String>) {
-        let mut shown = self.shown();
-        shown.names = names;
-        let words = screen::prompt(&prompt, shown.look);
-        shown.prompt = prompt;
-        shown.change(|painter| painter.set_prompt(words));
-    }
-
-    /// Asks something at the prompt.
-    pub fn set_question(&self, question: &str) {
-        self.shown().change(|painter| painter.set_prompt(question.to_owned()));
-    }
-
-    /// Rings the bell.
-    pub fn ring(&self) {
-        self.shown().change(|_| "\x07".to_owned());
-    }
-
-    /// Changes how things look from now on.
-    pub fn set_look(&self, look: Look) {
-        let mut shown = self.shown();
-        shown.look = look;
-        let words = screen::prompt(&shown.prompt, look);
-        shown.change(|painter| painter.set_prompt(words));
-    }
-
-    /// The names that the Tab key knows.
-    pub fn names(&self) -> Vec<String> {
-        self.shown().names.clone()
-    }
-
-    /// Shows the line that is being edited, with the cursor before the byte `at`, and in place of the prompt what the editor shows there.
-    pub fn edit(&self, search: Option<String>, line: &str, at: usize) {
-        self.shown().change(|painter| painter.edit(search, line, at));
-    }
-
-    /// The line that was edited is entered; a question has its answer.
-    pub fn enter(&self, line: &str, question: Option<&str>) {
-        let mut shown = self.shown();
-        let line = match question {
-            Some(question) => Line { is_message: false, text: format!("{question}{}", screen::harmless(line)) },
-            None => screen::entered(&shown.prompt, line, shown.look, &clock_time()),
-        };
-        let rows = shown.rows(&line);
-        shown.change(|painter| painter.enter(&rows));
-    }
-
-    /// The line that was edited is given up.
-    pub fn leave(&self) {
-        self.shown().change(Painter::leave);
-    }
-
-    /// Gives the terminal back as it was, once. What is typed or pasted while the program ends was meant for it and not for the
-    /// shell, which would run it: it is thrown away.
-    pub fn give_back(&self) {
-        if self.0.is_over.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        {
-            let mut shown = self.shown();
-            shown.change(|painter| painter.leave() + &painter.go_away() + PASTE_OFF);
-            shown.wake();
-        }
-        if !self.is_in_front() {
-            return;
-        }
-        let deadline = Instant::now() + LONGEST_PASTE;
-        while has_input(&self.0.tty, QUIET) && Instant::now() < deadline {
-            let _ = termios::tcflush(&self.0.tty, FlushArg::TCIFLUSH);
-        }
-        let modes = lock(&self.0.modes);
-        let _ = termios::tcsetattr(&self.0.tty, SetArg::TCSANOW, &modes.0);
-    }
-
-    /// A thread of the terminal that panics may do so in the middle of a line. The threads of the peer have names: what becomes of
-    /// theirs is told as an event, and the terminal goes on.
-    fn give_back_on_panic(&self) {
-        let (terminal, report) = (self.clone(), std::panic::take_hook());
-        std::panic::set_hook(Box::new(move |info| {
-            if !matches!(thread::current().name(), None | Some("main")) {
-                return log::error!("{info}");
-            }
-            if let (Ok(modes), false) = (terminal.0.modes.try_lock(), terminal.0.is_over.load(Ordering::SeqCst)) {
-                let _ = termios::tcsetattr(&terminal.0.tty, SetArg::TCSANOW, &modes.0);
-                let _ = terminal.0.shown.try_lock().map(|mut shown| shown.out.write_all(PASTE_OFF.as_bytes()));
-            }
-            report(info);
-        }));
-    }
-
-    /// Takes the terminal in raw mode.
-    fn take(&self) {
-        let modes = lock(&self.0.modes);
-        let _ = termios::tcsetattr(&self.0.tty, SetArg::TCSANOW, &modes.1);
-        drop(modes);
-        self.shown().change(|_| PASTE_ON.to_owned());
-    }
-
-    /// Whether no other job has the terminal. One that is no session's has none.
-    fn is_in_front(&self) -> bool {
-        unistd::tcgetpgrp(&self.0.tty).map_or(true, |group| group == unistd::getpgrp())
-    }
-
-    fn shown(&self) -> MutexGuard<'_, Shown> {
-        lock(&self.0.shown)
-    }
-}
-
-impl Shown {
-    /// A line in rows of the window, below the date where that has changed.
-    fn rows(&mut self, line: &Line) -> String {
-        let today = jiff::Zoned::now().date();
-        let before = self.day.replace(today);
-        let date = before.filter(|before| *before != today).map(|_| screen::date(&today.strftime(DATE).to_string()));
-        let columns = size(&self.out).columns;
-        let lines = [date.as_ref(), Some(line)].into_iter().flatten();
-        lines.map(|line| screen::rows(line, self.look, columns)).collect()
-    }
-
-    fn change(&mut self, paint: impl FnOnce(&mut Painter) -> String) {
-        // Where the window has another size by now, the thread of the keyboard finds out where the prompt stands.
-        if size(&self.out) != self.painter.size() && self.painter.start_resizing() {
-            self.wake();
-        }
-        let mut bytes = paint(&mut self.painter);
-        if self.painter.waiting() > MAX_WAITING {
-            bytes += &self.painter.resize(size(&self.out), None);
-        }
-        // A terminal that is gone says so to whoever reads from it.
-        let _ = self.out.write_all(bytes.as_bytes());
-    }
-
-    fn wake(&self) {
-        let _ = (&self.wake).write(&[0]);
-    }
-}
-
-/// The modes of a terminal that hands on every byte as it comes. What is written still begins in the first column after a line
-/// feed.
+/// The modes of a terminal that hands on every byte as it comes. What is written still begins in the first column after
+/// a line feed.
 fn raw(modes: &Termios) -> Termios {
     let mut raw = modes.clone();
     raw.input_flags &= !(InputFlags::BRKINT
@@ -298,21 +108,6 @@ fn raw(modes: &Termios) -> Termios {
     raw.control_chars[SpecialCharacterIndices::VMIN as usize] = 1;
     raw.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;
     raw
-}
-
-/// The window's size; where the terminal does not know it, the usual one.
-fn size(terminal: &impl AsFd) -> Size {
-    let size = terminal_size::terminal_size_of(terminal);
-    size.map_or(Size { columns: 80, rows: 24 }, |(columns, rows)| Size {
-        columns: columns.0.into(),
-        rows: rows.0.into(),
-    })
-}
-
-/// Whether there is a shell that would wake the program again: a job that its session began with has none (POSIX, orphaned
-/// process groups).
-fn can_stop() -> bool {
-    unistd::getsid(None).is_ok_and(|session| session != unistd::getpgrp()) && !signals::wanted(&[SIGTSTP]).is_empty()
 }
 
 /// Whether the cursor can be moved on this terminal.
@@ -331,29 +126,3 @@ fn breaks_rows_anew() -> bool {
         || programs.contains(&program.as_str())
         || ["VTE_VERSION", "KONSOLE_VERSION", "WT_SESSION"].iter().any(|name| !variable(name).is_empty())
 }
-
-/// Whether something can be read within this time.
-fn has_input(tty: &impl AsFd, time: Duration) -> bool {
-    let mut fds = [PollFd::new(tty.as_fd(), PollFlags::POLLIN)];
-    let _ = poll(&mut fds, PollTimeout::try_from(time).unwrap_or(PollTimeout::ZERO));
-    // A terminal that is gone has nothing to read.
-    fds[0].revents() == Some(PollFlags::POLLIN)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-/// The terminal puts marks around what is pasted (xterm, bracketed paste mode), or does so no more.
-const PASTE_ON: &str = "\x1b[?2004h";
-const PASTE_OFF: &str = "\x1b[?2004l";
-
-/// Bytes of lines that wait for a window to be wide enough. Beyond that, they are shown wherever they come to stand.
-const MAX_WAITING: usize = 1024 * 1024;
-
-/// A paste is over at the end when nothing comes for so long, and at the latest after [`LONGEST_PASTE`].
-const QUIET: Duration = Duration::from_millis(50);
-const LONGEST_PASTE: Duration = Duration::from_secs(2);
-
-/// How a day is said.
-const DATE: &str = "%A, %-d %B %Y";

@@ -1,8 +1,8 @@
-//! Lines in rows of a window's width, broken by us at words, so that the terminal never breaks one and no row begins with what
-//! the author of a text has chosen. Pure.
+//! Lines in rows of a window's width, broken by us at words, so that the terminal never breaks one and no row begins
+//! with what the author of a text has chosen. Pure.
 //!
-//! How wide a character is drawn differs between terminals. The width here is the widest that is common; where a terminal
-//! draws wider still, the row is cut at the edge, since the terminal is told not to break rows.
+//! How wide a character is drawn differs between terminals. The width here is the widest that is common; where a
+//! terminal draws wider still, the row is cut at the edge, since the terminal is told not to break rows.
 
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -14,8 +14,8 @@ pub fn width(text: &str) -> usize {
     pieces(text).map(|(_, width)| width).sum()
 }
 
-/// `line` in rows of at most `columns`, broken at spaces where there are some. Each row but the first begins with `mark`.
-/// A tab is as many spaces as lead to the next stop.
+/// `line` in rows of at most `columns`, broken at spaces where there are some. Each row but the first begins with
+/// `mark`. A tab is as many spaces as lead to the next stop.
 pub fn rows(line: &str, mark: &str, columns: usize) -> Vec<String> {
     // A mark with room for one character is the narrowest row.
     let columns = columns.max(width(mark) + WIDEST);
@@ -142,12 +142,12 @@ pub fn edited(prompt: &str, line: &str, at: usize, columns: usize) -> (Vec<Strin
     (rows, cursor)
 }
 
-/// What stands in an edited line where its writer began a new one. It is none of the characters that end a line, as a pasted line has them:
-/// lines that were pasted are asked about, and those that were written are not.
+/// What stands in an edited line where its writer began a new one. It is none of the characters that end a line, as a
+/// pasted line has them: lines that were pasted are asked about, and those that were written are not.
 pub const LINE_BREAK: &str = "\x0b";
 
-/// What is drawn as one, with its width: characters with all that combines with them, and styles (SGR sequences of ECMA-48),
-/// which take no room.
+/// What is drawn as one, with its width: characters with all that combines with them, and styles (SGR sequences of
+/// ECMA-48), which take no room.
 fn pieces(text: &str) -> impl Iterator<Item = (&str, usize)> {
     let mut rest = text;
     std::iter::from_fn(move || {

@@ -2,8 +2,8 @@
 
 use crate::peer::{ProxyUrl, ServerUrl};
 
-/// The server that an access token belongs to: that of the file where the token stands in the file, else that which the settings
-/// of this start name.
+/// The server that an access token belongs to: that of the file where the token stands in the file, else that which the
+/// settings of this start name.
 #[derive(Debug, Clone)]
 pub struct TokenHome {
     /// The server.

@@ -5,7 +5,8 @@ use clap::{Args, ValueEnum};
 /// The options of the terminal client.
 #[derive(Debug, Clone, Args)]
 pub struct ChatOptions {
-    /// A command for the shell to run when somebody writes or calls; what has happened stands on its standard input, as JSON
+    /// A command for the shell to run when somebody writes or calls; what has happened stands on its standard input, as
+    /// JSON
     #[arg(long, env = "LOWKEY_NOTIFY", value_name = "COMMAND")]
     pub notify: Option<String>,
     /// Give the texts themselves to that command too
@@ -26,8 +27,8 @@ pub struct ChatOptions {
     /// Show when each text came
     #[arg(long, env = "LOWKEY_TIMES", default_value = "true")]
     pub times: bool,
-    /// Keep a log of all texts that are sent and received, a JSON object a line, in the file log of the profile; /log shows its last
-    /// ones
+    /// Keep a log of all texts that are sent and received, a JSON object a line, in the file log of the profile; /log
+    /// shows its last ones
     #[arg(long, env = "LOWKEY_LOG")]
     pub log: bool,
     /// Which of the lines that you type are kept for the next start

@@ -1,5 +1,5 @@
-//! The file `config.toml`: a key for each setting, by the very definitions of the options. Pure: text comes in, and values,
-//! words or changed text come out.
+//! The file `config.toml`: a key for each setting, by the very definitions of the options. Pure: text comes in, and
+//! values, words or changed text come out.
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -143,8 +143,8 @@ fn texts(matches: &ArgMatches, setting: &Arg) -> Vec<String> {
     values.into_iter().flatten().map(|value| value.to_string_lossy().into_owned()).collect()
 }
 
-/// Every setting of `command` with its value and where that comes from, a line each, below the place of the file. Secrets are not
-/// shown.
+/// Every setting of `command` with its value and where that comes from, a line each, below the place of the file.
+/// Secrets are not shown.
 pub fn list(command: &Command, matches: &ArgMatches, file: &File, path: Option<&Path>) -> String {
     let rows: Vec<[String; 3]> = settings(command)
         .map(|setting| {
@@ -192,8 +192,9 @@ pub fn is_secret(option: &Arg) -> bool {
     option.is_hide_env_values_set()
 }
 
-/// The settings whose variable is not to be set to nothing, and what would follow if it were passed over: whoever writes one of them
-/// down wants to be hidden, kept apart or careful. Without the others a program is as careful as with them, or says what it lacks.
+/// The settings whose variable is not to be set to nothing, and what would follow if it were passed over: whoever
+/// writes one of them down wants to be hidden, kept apart or careful. Without the others a program is as careful as
+/// with them, or says what it lacks.
 pub const REFUSED_EMPTY: [(&str, &str); 6] = [
     ("profile", "your main profile would be used"),
     ("relay_only", "peers would see your address"),

@@ -1,5 +1,5 @@
-//! The start of a program: the command line, the environment and the profile's file become its options; help and the like is
-//! printed; and what is wrong is said in one line, with exit code 2.
+//! The start of a program: the command line, the environment and the profile's file become its options; help and the
+//! like is printed; and what is wrong is said in one line, with exit code 2.
 
 use std::error::Error as _;
 use std::ffi::OsString;
@@ -40,8 +40,8 @@ impl<T> Start<T> {
     }
 }
 
-/// Reads the options of a program from its command line, the environment and the file of its profile. Help, the version and
-/// the like are printed, and a mistake is said in one line.
+/// Reads the options of a program from its command line, the environment and the file of its profile. Help, the version
+/// and the like are printed, and a mistake is said in one line.
 ///
 /// # Errors
 /// The code to exit with.
@@ -340,8 +340,8 @@ fn reason(error: &clap::Error) -> Option<String> {
     Some(if is_number { "it takes a whole number, as 60".to_owned() } else { source.to_string() })
 }
 
-/// A program that crashes writes its memory nowhere, for there are secrets in it; nor can another program of the same user read it
-/// while it runs. Where the system refuses that, it is as it was.
+/// A program that crashes writes its memory nowhere, for there are secrets in it; nor can another program of the same
+/// user read it while it runs. Where the system refuses that, it is as it was.
 fn leave_no_dump() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_CORE) {
         let _ = setrlimit(Resource::RLIMIT_CORE, 0, hard);
@@ -350,8 +350,8 @@ fn leave_no_dump() {
     let _ = nix::sys::prctl::set_dumpable(false);
 }
 
-/// Logs to standard error where `RUST_LOG` asks for it; a value that says nothing is told of. What the crates beneath say of a
-/// healthy call looks like trouble, so they are only heard when they are named.
+/// Logs to standard error where `RUST_LOG` asks for it; a value that says nothing is told of. What the crates beneath
+/// say of a healthy call looks like trouble, so they are only heard when they are named.
 pub fn start_log() {
     let wish = std::env::var_os("RUST_LOG").unwrap_or_default();
     let levels = LogLevels::parse(&wish.to_string_lossy()).unwrap_or_else(|reason| {

@@ -1,4 +1,5 @@
-//! How the files of a profile are read and written: as a whole, by one program at a time, and readable by their user alone.
+//! How the files of a profile are read and written: as a whole, by one program at a time, and readable by their user
+//! alone.
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -20,8 +21,8 @@ pub fn lock(folder: &Path, name: &str) -> io::Result<File> {
     Ok(lock)
 }
 
-/// Writes beside the file and renames, so that nobody ever finds half of it. Where a link stands in its place, as some keep their
-/// settings elsewhere, the file is replaced that it leads to.
+/// Writes beside the file and renames, so that nobody ever finds half of it. Where a link stands in its place, as some
+/// keep their settings elsewhere, the file is replaced that it leads to.
 ///
 /// # Errors
 /// What is there is no regular file, such as a device, and must not be replaced; or it cannot be written.
@@ -70,12 +71,12 @@ pub fn read_end(path: &Path, length: u64) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Opens a regular file, without waiting for whoever is at the other end of a pipe. What is looked at is the open file, so that
-/// nobody can put another in its place in between.
+/// Opens a regular file, without waiting for whoever is at the other end of a pipe. What is looked at is the open file,
+/// so that nobody can put another in its place in between.
 ///
 /// # Errors
-/// It is something else: to read or write that could last for ever, or do something else than to read and write. The null
-/// device, which some lead a file to that they do not want, is let pass.
+/// It is something else: to read or write that could last for ever, or do something else than to read and write. The
+/// null device, which some lead a file to that they do not want, is let pass.
 pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let opened = options.custom_flags(OFlag::O_NONBLOCK.bits()).open(path);
     let metadata = match &opened {

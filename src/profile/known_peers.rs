@@ -24,8 +24,8 @@ impl From<KnownPeer> for Known {
     }
 }
 
-/// The peers that were seen before, by name and server: one line each, as `name@server key since seen|verified`. What in a name
-/// could be taken for something else is percent-encoded, since names come from others.
+/// The peers that were seen before, by name and server: one line each, as `name@server key since seen|verified`. What
+/// in a name could be taken for something else is percent-encoded, since names come from others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KnownPeers {
     peers: BTreeMap<String, KnownPeer>,

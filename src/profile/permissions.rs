@@ -1,5 +1,6 @@
-//! Whether others on this machine could have written a file that says who somebody is or what is a secret, or can read one, as
-//! ssh looks at its own. What is looked at is the open file, so that nobody can put another in its place in between.
+//! Whether others on this machine could have written a file that says who somebody is or what is a secret, or can read
+//! one, as ssh looks at its own. What is looked at is the open file, so that nobody can put another in its place in
+//! between.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -22,8 +23,8 @@ pub fn read(path: &Path, holds_secret: bool) -> Result<Option<Zeroizing<String>>
     read_opened(path, files::open(path, OpenOptions::new().read(true)), holds_secret)
 }
 
-/// As [`read`], and what is there may be a pipe, whose other end is waited for: the user has named it, as with a shell's
-/// `<(COMMAND)`.
+/// As [`read`], and what is there may be a pipe, whose other end is waited for: the user has named it, as with a
+/// shell's `<(COMMAND)`.
 ///
 /// # Errors
 /// It cannot be read, or others could have written it; for people.
@@ -87,8 +88,8 @@ enum Judgement {
     Refused(String),
 }
 
-/// What is to be thought of a file or folder with this mode and owner; `own` is the user of this program. In what is said, PATH
-/// stands for its path.
+/// What is to be thought of a file or folder with this mode and owner; `own` is the user of this program. In what is
+/// said, PATH stands for its path.
 fn judge(mode: u32, owner: u32, own: u32, holds_secret: bool) -> Judgement {
     if owner != own && owner != 0 {
         return Judgement::Refused(format!(

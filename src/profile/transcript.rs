@@ -1,4 +1,5 @@
-//! The log of texts, for who asks for one: which chats are kept, and an entry as a line of JSON. Pure: the [profile](super::Profile) has the file.
+//! The log of texts, for who asks for one: which chats are kept, and an entry as a line of JSON. Pure: the
+//! [profile](super::Profile) has the file.
 
 use std::collections::BTreeMap;
 
@@ -25,8 +26,8 @@ impl Entry {
         serde_json::to_string(self).expect("an entry has only texts") + "\n"
     }
 
-    /// The last entries among these lines, the oldest first: with this peer at this server, or with all peers there. A line that is
-    /// none is passed over.
+    /// The last entries among these lines, the oldest first: with this peer at this server, or with all peers there. A
+    /// line that is none is passed over.
     pub fn last(lines: &str, server: &str, peer: Option<&str>) -> Vec<Self> {
         let entries = lines.lines().rev().filter_map(|line| serde_json::from_str::<Self>(line).ok());
         let wanted = entries.filter(|entry| entry.server == server && peer.is_none_or(|peer| entry.peer == peer));

@@ -48,7 +48,8 @@ impl Conversation {
         }
     }
 
-    /// Takes the new identity of somebody who was refused, and calls them: they may have called and wait, or call again by now.
+    /// Takes the new identity of somebody who was refused, and calls them: they may have called and wait, or call again
+    /// by now.
     pub(super) fn trust(&mut self, peer: String, number: &str) -> Vec<Effect> {
         let mut effects = self.noting_mistakes(|people| people.trust(&peer, number));
         if effects.iter().any(|effect| matches!(effect, Effect::Remember { .. })) {
@@ -289,9 +290,10 @@ mod tests {
         // Where nobody seeks it any more, that is said, until the user wants it sought.
         chat.happened(closed("bob", CloseReason::PeerLeft));
         chat.happened(lost(None));
-        assert!(
-            matches!(&typed(&mut chat, "/connect bob")[..], [Effect::Show(Report::Mistake(words))] if words.contains("/online"))
-        );
+        assert!(matches!(
+            &typed(&mut chat, "/connect bob")[..],
+            [Effect::Show(Report::Mistake(words))] if words.contains("/online")
+        ));
         assert_eq!(done(typed(&mut chat, "/online")), [Effect::GoOnline]);
         assert_eq!(typed(&mut chat, "/connect bob"), [calling("bob", true)]);
         assert_eq!(done(chat.happened(Event::Online)), [Effect::Connect(bob())]);

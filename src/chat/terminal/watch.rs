@@ -15,9 +15,10 @@ use nix::unistd::{self, Pid};
 use signal_hook::consts::SIGTSTP;
 use signal_hook::low_level;
 
-use super::super::keyboard::{Key, Keyboard};
-use super::super::painter::Painter;
-use super::{PASTE_OFF, Terminal, can_stop, has_input, lock, size};
+use super::handle::{PASTE_OFF, Terminal, has_input, lock, size};
+use crate::chat::keyboard::{Key, Keyboard};
+use crate::chat::painter::Painter;
+use crate::signals;
 
 /// What the thread works with.
 pub struct Watch {
@@ -115,9 +116,9 @@ impl Watch {
         }
     }
 
-    /// Hands what was typed on to the editor, which may be busy: then it waits in the pseudo-terminal. With a line that does
-    /// not end by Enter, rustyline throws away what it has read behind it. So it gets the keys that can end one so as the
-    /// last, and what was typed behind them once it has read them.
+    /// Hands what was typed on to the editor, which may be busy: then it waits in the pseudo-terminal. With a line that
+    /// does not end by Enter, rustyline throws away what it has read behind it. So it gets the keys that can end one so
+    /// as the last, and what was typed behind them once it has read them.
     fn hand_on(&mut self) {
         while !self.held.is_empty() {
             if self.is_ended && has_input(&io::stdin(), Duration::ZERO) {
@@ -143,8 +144,8 @@ impl Watch {
         self.come_and_go();
     }
 
-    /// Takes the terminal where it is ours again, and leaves it to others where it is not. A window of another size is painted
-    /// once it keeps its size for a moment.
+    /// Takes the terminal where it is ours again, and leaves it to others where it is not. A window of another size is
+    /// painted once it keeps its size for a moment.
     fn come_and_go(&mut self) {
         if self.terminal.0.is_over.load(Ordering::SeqCst) {
             return;
@@ -204,10 +205,17 @@ impl Watch {
     }
 }
 
+/// Whether there is a shell that would wake the program again: a job that its session began with has none (POSIX,
+/// orphaned process groups).
+pub fn can_stop() -> bool {
+    unistd::getsid(None).is_ok_and(|session| session != unistd::getpgrp()) && !signals::wanted(&[SIGTSTP]).is_empty()
+}
+
 /// Asks the terminal where the cursor is (ECMA-48, DSR).
 const ASK_COLUMN: &str = "\x1b[6n";
 
-/// How long the terminal has to answer, over a slow line too. Until then lines wait; every terminal that people use answers.
+/// How long the terminal has to answer, over a slow line too. Until then lines wait; every terminal that people use
+/// answers.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
 
 /// A window that was drawn to another size keeps it for so long.

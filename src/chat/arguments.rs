@@ -1,0 +1,144 @@
+//! The command line of `lowkey`.
+
+use clap::Parser;
+
+use super::callee::Callee;
+use super::harmless;
+use super::identity::IdentityTask;
+use super::script::{Accepts, Script, Until};
+use crate::options::{ChatOptions, PeerOptions};
+
+/// Private chat from peer to peer, in a terminal.
+///
+/// On the first start it asks for a username and keeps it. Type /help for what can be typed then. Without a terminal it
+/// reads lines from standard input, writes messages to standard output, and everything else to standard error.
+#[derive(Debug, Parser)]
+#[command(name = "lowkey", version, max_term_width = 100, subcommand_precedence_over_arg = true)]
+#[command(after_help = EXIT_CODES)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub peer: PeerOptions,
+    #[command(flatten)]
+    pub chat: ChatOptions,
+    /// Speak JSON: an object a line, events to standard output and commands from standard input
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Run this command, or send this text, instead of reading standard input; may be repeated
+    #[arg(short = 'e', long = "execute", value_name = "LINE")]
+    pub execute: Vec<String>,
+    /// End when this has happened and there is nothing more to read
+    #[arg(long, value_enum, global = true)]
+    pub until: Option<Until>,
+    /// Give up after so many seconds, with exit code 6
+    #[arg(long, value_name = "SECONDS", global = true)]
+    pub timeout: Option<u64>,
+    /// Print your link, and the same as a QR code for whoever stands beside you, and end
+    #[arg(long)]
+    pub qr: bool,
+    /// Call this user at once, by name or by a link, which names the server too
+    #[arg(value_name = "PEER", value_parser = callee)]
+    pub call: Option<Callee>,
+    #[command(subcommand)]
+    pub task: Option<Task>,
+}
+
+/// What to do other than to chat.
+#[derive(Debug, clap::Subcommand)]
+pub enum Task {
+    /// Send a text and end when it has arrived
+    Send {
+        /// Send each line of standard input as a text, as soon as it comes: none is a command. It ends with the input,
+        /// or with the chat
+        #[arg(short, long)]
+        follow: bool,
+        /// To this user, by name or by a link
+        #[arg(value_parser = callee)]
+        peer: Callee,
+        /// The text; without it, all of standard input
+        #[arg(conflicts_with = "follow")]
+        text: Vec<String>,
+    },
+    /// Take calls without asking, print what comes, and do what is read
+    Listen {
+        /// Only take calls of this user; may be repeated
+        #[arg(long, value_name = "PEER", value_parser = peer_name)]
+        from: Vec<String>,
+    },
+    /// Show your name, its long-term key, where that is kept, and your link
+    #[command(disable_help_subcommand = true)]
+    Identity {
+        /// What is to be done with it instead
+        #[command(subcommand)]
+        task: Option<IdentityTask>,
+    },
+}
+
+/// A name as it is printed, so that a script can hand it on.
+fn peer_name(word: &str) -> Result<String, &'static str> {
+    harmless::read_name(word).ok_or(NO_NAME)
+}
+
+/// A name in the same form, or a link.
+fn callee(word: &str) -> Result<Callee, &'static str> {
+    Callee::read(word).ok_or(NO_NAME)
+}
+
+impl Arguments {
+    /// Whether a program runs it and no person, whatever it runs on.
+    pub fn is_script(&self) -> bool {
+        self.json || self.task.is_some() || !self.execute.is_empty() || self.until.is_some()
+    }
+
+    /// Who is called at once.
+    pub fn called(&self) -> Option<&Callee> {
+        match &self.task {
+            Some(Task::Send { peer, .. }) => Some(peer),
+            _ => self.call.as_ref(),
+        }
+    }
+
+    /// How the program goes on and ends.
+    pub fn script(&self, has_person: bool) -> Script {
+        let is_sending = matches!(self.task, Some(Task::Send { .. }));
+        Script {
+            has_person,
+            ends_with_chat: matches!(self.task, Some(Task::Send { follow: true, .. })),
+            until: self.until.or(is_sending.then_some(Until::Delivered)),
+            accepts: match &self.task {
+                Some(Task::Listen { from }) if from.is_empty() => Accepts::All,
+                Some(Task::Listen { from }) => Accepts::Only(from.clone()),
+                _ => Accepts::None,
+            },
+        }
+    }
+}
+
+/// What is said of a word that is no name.
+const NO_NAME: &str = "a name in quotes is as it was shown, such as \"a%20b\"";
+
+/// What exit codes mean.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  all done
+  1  something was not sent, may not have arrived, or could not be done; or standard output takes no more
+  2  a wrong option or setting
+  3  no server
+  4  the other side could not be reached, or did not want to talk
+  5  the other side is not who it was, or did not prove who it is
+  6  --timeout is over";
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Subcommand};
+
+    use super::*;
+    use crate::options;
+
+    #[test]
+    fn no_name_that_was_shown_is_a_command_on_the_command_line() {
+        let command = options::manual::About::augment_subcommands(Arguments::command());
+        let tasks: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        assert!(tasks.contains(&"listen") && tasks.contains(&"config"), "{tasks:?}");
+        assert!(tasks.iter().all(|task| harmless::name(task).starts_with('"')), "{tasks:?}");
+    }
+}

@@ -1,0 +1,65 @@
+//! Where reports are shown: on a terminal above the prompt, or on standard output and standard error, in words or in
+//! JSON.
+
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+
+use super::clock::{clock_time, timestamp};
+use super::json;
+use super::report::Report;
+use super::screen::{self, Line, Look};
+use super::teletype::Teletype;
+use super::terminal::Terminal;
+
+/// Where reports are shown.
+pub enum Display {
+    /// Messages on standard output, everything else on standard error.
+    Plain,
+    /// Everything on standard output, as JSON.
+    Json,
+    /// Above the prompt.
+    Terminal(Terminal),
+    /// Above a prompt that cannot be painted anew.
+    Teletype(Teletype),
+}
+
+impl Display {
+    /// Shows a report, and returns once it is written.
+    ///
+    /// # Errors
+    /// Standard output takes no more. Standard error may fail: who closed it does not want to know.
+    pub fn show(&self, report: &Report, look: Look) -> io::Result<()> {
+        match self {
+            Self::Plain => match screen::line(report, Look::default(), "") {
+                Some(line) if matches!(report, Report::Message { .. }) => print(&in_window(&line, io::stdout()))?,
+                Some(line) => drop(writeln!(io::stderr(), "{}", in_window(&line, io::stderr()))),
+                None => {}
+            },
+            Self::Json => print(&json::line(&json::object(report, &timestamp(), true)))?,
+            Self::Terminal(terminal) => {
+                if let Some(line) = screen::line(report, look, &clock_time()) {
+                    terminal.print(&line);
+                }
+            }
+            Self::Teletype(teletype) => {
+                if let Some(line) = screen::line(report, look, &clock_time()) {
+                    teletype.print(&line, look);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A line as it is written to this stream: in rows where that is a terminal, which would else break it where it likes.
+fn in_window(line: &Line, stream: impl AsFd) -> String {
+    match terminal_size::terminal_size_of(stream) {
+        Some((columns, _)) => screen::rows(line, Look::default(), columns.0.into()).trim_end_matches('\n').to_owned(),
+        None => line.text.clone(),
+    }
+}
+
+fn print(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush())
+}

@@ -1,0 +1,129 @@
+//! What the command line, the settings and the profile come to: who the user is, at which server, and what is read.
+
+use std::io::{self, BufReader};
+
+use super::arguments::{Arguments, Task};
+use super::callee::Callee;
+use super::command::Command;
+use super::console::Console;
+use super::editor::LineEditor;
+use super::input::{self, Pieces, Reading, Source};
+use super::json;
+use super::people::People;
+use super::records::Records;
+use super::refusal::Refusal;
+use crate::options::access::TokenHome;
+use crate::options::{self, Start, config};
+use crate::peer::link::Link;
+use crate::peer::{ServerUrl, ServerUrlError, Settings};
+use crate::profile::{Profile, Username};
+
+/// What is to be done, by whom, at which server.
+pub struct Plan {
+    pub arguments: Arguments,
+    pub profile: Result<Profile, String>,
+    token_home: TokenHome,
+    /// The server of the link that is called, else that of the settings.
+    pub server: ServerUrl,
+}
+
+impl Plan {
+    /// Who is called by a link is called at the link's server.
+    pub fn new(start: Start<Arguments>) -> Result<Self, Refusal> {
+        let is_server_given = start.is_given("server");
+        let Start { options: arguments, profile, token_home, .. } = start;
+        let link = match arguments.called() {
+            Some(Callee::Link(link)) => Some(link.parse::<Link>().map_err(Refusal::setting)?),
+            Some(Callee::Name(_)) | None => None,
+        };
+        let given = &arguments.peer.server;
+        let server = match link {
+            Some(link) => link.server().parse().map_err(|error: ServerUrlError| Refusal::setting(error.to_string()))?,
+            None => given.clone(),
+        };
+        if is_server_given && server != *given {
+            return Err(Refusal::setting(format!("the link is for {server}, and --server says {given}; leave it out")));
+        }
+        Ok(Self { arguments, profile, token_home, server })
+    }
+
+    /// What a user of this name has: who is known to them, where that is kept, and how their peer behaves.
+    pub fn user(&self, name: &Username) -> Result<(People, Records, Settings), Refusal> {
+        let profile = self.profile.as_ref().map_err(String::as_str);
+        let settings = self.arguments.peer.settings(name.as_str(), &self.server, &self.token_home, profile);
+        let mut settings = settings.map_err(Refusal::setting)?;
+        let records = Records { profile: self.profile.clone().ok(), place: self.server.place() };
+        let known = records.known_peers().map_err(Refusal::setting)?;
+        settings.known = known.at(&records.place).map(|(name, known)| (name, known.clone().into())).collect();
+        let identity = settings.identity.as_ref().map(|identity| identity.public());
+        let today = jiff::Zoned::now().date().to_string();
+        let is_plain = self.server.is_plain();
+        let mut people = People::new(name.as_str(), identity, &records.place, is_plain, known, &today);
+        // A program names its peers as they are.
+        if !self.arguments.json {
+            people.aliases = records.aliases().map_err(Refusal::setting)?;
+        }
+        Ok((people, records, settings))
+    }
+}
+
+/// What is to be done before anything is read, and what is read then.
+pub fn inputs(arguments: &Arguments) -> Result<(Vec<Command>, Source), Refusal> {
+    let mut commands: Vec<Command> = Vec::new();
+    commands.extend(arguments.call.clone().map(|peer| Command::Connect { peer }));
+    let read = if arguments.json { json::command } else { Command::parse };
+    commands.extend(arguments.execute.iter().map(|line| read(line)));
+    let mut source = match (arguments.execute.is_empty(), arguments.json) {
+        (false, _) => Source::Nothing,
+        (true, true) => Source::Lines(Reading::Json),
+        (true, false) => Source::Lines(Reading::Commands),
+    };
+    if let Some(Task::Send { peer, text, follow }) = &arguments.task {
+        commands.push(Command::Connect { peer: peer.clone() });
+        source = if *follow {
+            Source::Lines(Reading::Texts)
+        } else if !text.is_empty() {
+            commands.push(Command::text(text.join(" ")));
+            Source::Nothing
+        } else if input::is_in_background() {
+            return Err(Refusal::other("there is no text: a job in the background cannot read the terminal"));
+        } else {
+            let mut pieces = Pieces::new(BufReader::new(io::stdin()));
+            let first = pieces.next().map_err(|error| Refusal::other(input::unreadable(&error)))?;
+            commands.push(Command::text(first.ok_or(Refusal::other("there is nothing to send on standard input"))?));
+            Source::Pieces(pieces)
+        };
+    }
+    Ok((commands, source))
+}
+
+/// The username that the user chooses now, and that is kept.
+pub fn chosen_name(
+    editor: Option<&mut LineEditor>,
+    console: &Console,
+    profile: &Result<Profile, String>,
+) -> Result<Username, Refusal> {
+    let profile = profile.as_ref().map_err(|error| Refusal::setting(error.clone()))?;
+    if !console.is_interactive() {
+        return Err(Refusal::setting("no username yet; give one with --name or LOWKEY_NAME"));
+    }
+    let mut editor = editor;
+    let mut ask = |question| match (editor.as_deref_mut(), console) {
+        (Some(editor), _) => editor.ask(question),
+        (None, Console::Teletype(teletype)) => teletype.ask(question),
+        (None, _) => None,
+    };
+    loop {
+        let answer = ask("Choose a username (3 to 20 of a-z, A-Z, 0-9 and _): ");
+        let line = answer.ok_or_else(|| Refusal::setting("no username was chosen"))?;
+        match line.trim().parse::<Username>() {
+            Ok(name) => {
+                let keep = |text: &str| config::change(text, &options::every_setting(), "name", &[name.to_string()]);
+                profile.change_config(keep).map_err(Refusal::other)?;
+                console.note(&format!("kept in {}; --name uses another one", profile.path().display()));
+                return Ok(name);
+            }
+            Err(reason) => console.note(reason),
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The program from its start to its end: what it talks to is put together, it serves, and it says how that has ended.
+
+use std::cell::{Cell, OnceCell};
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+use std::time::Duration;
+
+use super::arguments::{Arguments, Task};
+use super::client::{Bells, Client, End};
+use super::console::Console;
+use super::conversation::Conversation;
+use super::display::Display;
+use super::editor::LineEditor;
+use super::identity;
+use super::input::{self, Source};
+use super::leaving::watch_signals;
+use super::mail::Mail;
+use super::notify::Notifier;
+use super::people::People;
+use super::plan::{Plan, chosen_name, inputs};
+use super::qr;
+use super::records::Records;
+use super::refusal::Refusal;
+use super::report::Report;
+use super::screen::Look;
+use super::script::Failure;
+use crate::options::chat::{ColorOption, HistoryOption};
+use crate::options::{Start, advice};
+use crate::peer::{Events, Peer, ServerUrl, Settings};
+use crate::profile::transcript::Kept;
+use crate::profile::{Profile, Username};
+use crate::trouble;
+
+/// Does what the command line says.
+///
+/// # Errors
+/// Why that cannot be begun, or gone on with.
+pub fn run(start: Start<Arguments>) -> Result<ExitCode, Refusal> {
+    if let Some(Task::Identity { task }) = &start.options.task {
+        let profile = start.profile.map_err(Refusal::setting)?;
+        let text = identity::run(task.as_ref(), &start.options.peer, &profile).map_err(Refusal::setting)?;
+        let written = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
+        written.map_err(|error| Refusal::other(trouble::output(&error)))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let is_interactive = !start.options.is_script() && io::stdin().is_terminal() && io::stdout().is_terminal();
+    let console = Console::open(is_interactive).map_err(|error| Refusal::lacking(NO_TERMINAL, &error))?;
+    let result = chat(start, &console);
+    console.give_back();
+    result
+}
+
+/// Chats, on a terminal or without one.
+fn chat(start: Start<Arguments>, console: &Console) -> Result<ExitCode, Refusal> {
+    let (mail, mailbox) = mpsc::channel();
+    let is_serving = watch_signals(mail.clone(), console.clone())
+        .map_err(|error| Refusal::lacking("signals cannot be watched", &error))?;
+    let mut editor = match console {
+        Console::Terminal(terminal) => {
+            let editor = LineEditor::new(terminal.clone());
+            Some(editor.map_err(|error| Refusal::lacking(NO_TERMINAL, &error))?)
+        }
+        Console::Teletype(_) | Console::None => None,
+    };
+    let name = match &start.options.peer.name {
+        Some(name) => name.clone(),
+        None => chosen_name(editor.as_mut(), console, &start.profile)?,
+    };
+    let plan = Plan::new(start)?;
+    let (people, records, settings) = plan.user(&name)?;
+    if plan.arguments.qr {
+        return qr::print(&people, console).map(|()| ExitCode::SUCCESS);
+    }
+    let (first, source) = inputs(&plan.arguments)?;
+    let conversation = converse(&plan, people, &records, console)?;
+    let (peer, events) = connect(&plan.server, &name, settings)?;
+    is_serving.store(true, Ordering::SeqCst);
+    let mut client = client(&plan.arguments, conversation, peer, records, console);
+    if console.is_interactive() || plan.arguments.json {
+        client.show(&Report::Started { name: name.to_string() });
+    }
+    let is_ending = first.into_iter().any(|command| {
+        let effects = client.conversation.command(command);
+        client.carry_out(effects)
+    });
+    let is_read_by_us = editor.is_none() && !matches!(source, Source::Nothing);
+    read(&plan.arguments, &client, editor, source, &mail);
+    pass_on(events, mail.clone());
+    let served = serve(&plan, &mut client, console, is_ending, (&mail, &mailbox))?;
+    console.give_back();
+    if is_read_by_us {
+        input::discard();
+    }
+    let (is_all_read, ended) = client.end(&mailbox);
+    let is_timed_out = [served, ended].contains(&End::Timeout);
+    exit_code(&client, console, is_all_read, is_timed_out)
+}
+
+/// The beginning of a conversation of these people.
+fn converse(plan: &Plan, people: People, records: &Records, console: &Console) -> Result<Conversation, Refusal> {
+    let blocked = records.blocked().map_err(Refusal::setting)?;
+    Ok(Conversation::new(people, blocked, plan.arguments.script(console.is_interactive())))
+}
+
+fn connect(server: &ServerUrl, name: &Username, settings: Settings) -> Result<(Peer, Events), Refusal> {
+    Peer::connect_with(server.clone(), name.as_str(), settings)
+        .map_err(|error| Refusal::other(advice::on_start(&error)))
+}
+
+/// The main thread's, with the display that fits what a person sits at.
+fn client(
+    arguments: &Arguments,
+    conversation: Conversation,
+    peer: Peer,
+    records: Records,
+    console: &Console,
+) -> Client {
+    let has_color = match arguments.chat.color {
+        ColorOption::Auto => std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()),
+        ColorOption::Always => true,
+        ColorOption::Never => false,
+    };
+    // What can only write on has no colours, but if they are wanted.
+    let is_plain = matches!((console, arguments.chat.color), (Console::Teletype(_), ColorOption::Auto));
+    let look = Look { has_times: arguments.chat.times, has_color: has_color && !is_plain };
+    let display = match console {
+        Console::Terminal(terminal) => {
+            terminal.set_look(look);
+            Display::Terminal(terminal.clone())
+        }
+        Console::Teletype(teletype) => Display::Teletype(teletype.clone()),
+        Console::None if arguments.json => Display::Json,
+        Console::None => Display::Plain,
+    };
+    let bells = Bells {
+        rings: arguments.chat.bell,
+        command: arguments.chat.notify.clone(),
+        with_text: arguments.chat.notify_text,
+        notifier: Notifier::default(),
+    };
+    Client {
+        conversation,
+        peer,
+        display,
+        records,
+        look,
+        bells,
+        logs: Kept::new(arguments.chat.log),
+        has_log_failed: Cell::default(),
+        unwritable: OnceCell::new(),
+        renamed: None,
+        postponed: Vec::new(),
+    }
+}
+
+/// Begins to read what the user has to say, and to look at the time that `--timeout` gives.
+fn read(arguments: &Arguments, client: &Client, editor: Option<LineEditor>, source: Source, mail: &Sender<Mail>) {
+    if let Some(editor) = editor {
+        let keeps = arguments.chat.history;
+        let kept = client.records.profile.as_ref().filter(|_| keeps != HistoryOption::None).map(Profile::history);
+        let history = kept.map(|history| (history, keeps == HistoryOption::All));
+        // The first prompt already shows whom a line goes to.
+        client.update_prompt();
+        editor.start(mail.clone(), history);
+    } else {
+        // Whoever listens does so for ever, if it is not said until when.
+        let is_finite = !matches!(arguments.task, Some(Task::Listen { .. })) || arguments.until.is_some();
+        input::read(mail.clone(), client.peer.clone(), source, is_finite);
+    }
+    if let Some(seconds) = arguments.timeout {
+        let mail = mail.clone();
+        thread::spawn(move || {
+            thread::sleep(Duration::from_secs(seconds));
+            let _ = mail.send(Mail::Timeout);
+        });
+    }
+}
+
+/// Passes the events of a peer on to the main thread, from a thread that waits for them.
+fn pass_on(mut events: Events, mail: Sender<Mail>) {
+    thread::spawn(move || {
+        while let Some(event) = events.next() {
+            let receipt = events.receipt();
+            // Waits while the screen is behind, and with it the peer and in the end whoever sends.
+            let (taken, done) = mpsc::sync_channel(0);
+            if mail.send(Mail::Event(event, receipt, taken)).is_err() || done.recv().is_err() {
+                break;
+            }
+        }
+    });
+}
+
+/// Serves until the end. Under another name the user is somebody else to everybody, with an identity and chats of their
+/// own; the terminal stays.
+fn serve(
+    plan: &Plan,
+    client: &mut Client,
+    console: &Console,
+    is_ending: bool,
+    (mail, mailbox): (&Sender<Mail>, &Receiver<Mail>),
+) -> Result<End, Refusal> {
+    loop {
+        let served = match client.unwritable.get() {
+            Some(_) => End::Unwritable,
+            None if is_ending => End::Wanted,
+            None => client.serve(mailbox),
+        };
+        let Some(name) = client.renamed.clone().filter(|_| served == End::Wanted) else { return Ok(served) };
+        match plan.user(&name) {
+            Ok((people, records, settings)) => {
+                let _ = client.end(mailbox);
+                let conversation = converse(plan, people, &records, console)?;
+                let (peer, events) = connect(&plan.server, &name, settings)?;
+                (client.conversation, client.records, client.peer) = (conversation, records, peer);
+                pass_on(events, mail.clone());
+                client.show(&Report::Started { name: name.to_string() });
+            }
+            Err(Refusal { reason, .. }) => client.show(&Report::Mistake(reason)),
+        }
+        client.renamed = None;
+        for postponed in client.postponed.drain(..) {
+            let _ = mail.send(postponed);
+        }
+    }
+}
+
+/// How it has ended. A script wants to know whether all was sent and read; a person has seen it.
+fn exit_code(client: &Client, console: &Console, is_all_read: bool, is_timed_out: bool) -> Result<ExitCode, Refusal> {
+    if let Some(error) = client.unwritable.get() {
+        return Err(Refusal::unwritable(error));
+    }
+    if console.is_interactive() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if is_timed_out {
+        client.show(&Report::Notice("the time that --timeout gave is over".to_owned()));
+    }
+    if !is_all_read {
+        client.show(&Report::Notice("what was sent last may not have been read".to_owned()));
+    }
+    Ok(match client.conversation.failure() {
+        _ if is_timed_out => ExitCode::from(6),
+        Some(Failure::Lost) => ExitCode::from(1),
+        Some(Failure::NoServer) => ExitCode::from(3),
+        Some(Failure::Unreached) => ExitCode::from(4),
+        Some(Failure::Untrusted) => ExitCode::from(5),
+        None if !is_all_read => ExitCode::from(1),
+        None => ExitCode::SUCCESS,
+    })
+}
+
+const NO_TERMINAL: &str = "the terminal cannot be used";

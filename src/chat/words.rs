@@ -1,0 +1,338 @@
+//! The words for each report. Pure.
+
+use super::command::usage::{COMMANDS, RARE, Usage};
+use super::flood::{SHOWN, is_told};
+use super::harmless::{harmless, name};
+use super::look::{Look, MARK};
+use super::report::{ChatReport, ChatState, PeerReport, Report};
+use crate::options::advice;
+use crate::peer::safety_number::SafetyNumber;
+use crate::peer::{CloseReason, NotSentReason, Trust};
+use crate::profile::known_peers::KnownPeer;
+use crate::profile::transcript::Entry;
+
+/// What is said of a report; nothing where it has nothing to say to people.
+pub fn words(report: &Report, look: Look) -> Option<String> {
+    Some(match report {
+        Report::Started { name: own } => {
+            format!("you are {own}; /connect NAME calls somebody, /help lists what can be typed")
+        }
+        Report::Message { peer, text, key } => message(&look.name(peer, *key), text),
+        Report::Online => "online; you can call and be called".to_owned(),
+        Report::Offline { reason, retry_in, has_chats } => {
+            let what = match retry_in {
+                Some(_) => format!("no server ({}); trying again", harmless(reason)),
+                None => format!("no server any more: {}; /online goes back there", harmless(reason)),
+            };
+            if *has_chats { format!("{what}; open chats go on") } else { what }
+        }
+        Report::Calling { peer, is_waiting: false } => format!("calling {}", name(peer)),
+        Report::Calling { peer, is_waiting: true } => {
+            format!("{} is called as soon as the server is there", name(peer))
+        }
+        Report::Request { count, .. } if *count > SHOWN => {
+            return is_told(*count).then(|| format!("{count} calls within a minute; /who lists who is calling"));
+        }
+        Report::Request { peer, number, count } => {
+            // What is easier to type than a name in quotes.
+            let word = name(peer);
+            let word = if word.starts_with('"') { number.to_string().into() } else { word };
+            let more = match *count {
+                SHOWN => "; more calls in this minute are only counted, /who lists who is calling",
+                _ => "",
+            };
+            format!("{} wants to talk to you (call {number}): /accept {word} or /decline {word}{more}", name(peer))
+        }
+        Report::RequestEnded { is_told: false, .. } => return None,
+        Report::RequestEnded { peer, .. } => format!("{} is no longer calling", name(peer)),
+        Report::KeysExchanged { peer } => format!("connecting with {}", name(peer)),
+        Report::Identified { peer, trust, .. } => match trust {
+            Trust::Verified => format!("{} is verified", name(peer)),
+            Trust::Known => return None,
+            Trust::New => {
+                let peer = name(peer);
+                format!(
+                    "{peer} is new here: should somebody else come by that name later, you will be told; \
+                     /verify {peer} tells how to be sure of them now"
+                )
+            }
+            Trust::Unproven => format!(
+                "{0} uses an old app, which cannot prove who they are: the server could be listening; /verify {0} \
+                    tells how to be sure",
+                name(peer)
+            ),
+        },
+        Report::Open { peer, is_current: true } => format!("connected with {}", name(peer)),
+        Report::Open { peer, is_current: false } => {
+            let peer = name(peer);
+            format!("connected with {peer}; /to {peer} to write to them")
+        }
+        // The prompt shows it.
+        Report::Delivered { .. } => return None,
+        Report::Interrupted { peer } => format!("the connection to {} was lost; it is sought again", name(peer)),
+        Report::Resumed { peer } => format!("{} is back; the chat goes on", name(peer)),
+        Report::KeyChanged { peer } => format!("{} has changed its key in mid-chat", name(peer)),
+        Report::NotSent { peer, text, reason, is_kept, .. } => {
+            let to = peer.as_ref().map(|peer| format!(" to {}", name(peer))).unwrap_or_default();
+            let kept = if *is_kept { "; kept, /retry sends it again" } else { "" };
+            match reason {
+                NotSentReason::Unconfirmed => {
+                    format!("the chat ended before it was known whether this was read{to}{kept}: {}", excerpt(text))
+                }
+                reason => format!("not sent{to} ({reason}{kept}): {}", excerpt(text)),
+            }
+        }
+        Report::Closed { reason: CloseReason::IdentityChanged { .. }, .. }
+        | Report::Refused { reason: CloseReason::IdentityChanged { .. }, .. } => return None,
+        Report::Closed { peer, reason } | Report::Refused { peer, reason } => closed(&name(peer), reason),
+        Report::IdentityChanged { peer, known, known_number, number } => {
+            changed(&name(peer), known, known_number, number.as_ref())
+        }
+        Report::SafetyNumber { peer, trust, number } => safety_number(&name(peer), *trust, number),
+        Report::Peers(peers) if peers.is_empty() => "nobody was seen before at this server".to_owned(),
+        Report::Peers(peers) => peers.iter().map(peer_line).collect::<Vec<_>>().join("\n"),
+        Report::Blocked(peers) if peers.is_empty() => "nobody is blocked".to_owned(),
+        Report::Blocked(peers) => format!("blocked: {}", list(peers)),
+        Report::Log { entries, .. } => entries.iter().map(logged).collect::<Vec<_>>().join("\n"),
+        Report::Link(link) => {
+            format!("{link}\nwhoever calls you with /connect and this link talks to you and to nobody else")
+        }
+        Report::Who { current, chats, requests } => who(current.as_deref(), chats, requests),
+        Report::Settings(settings) => {
+            let line = |(setting, value): &(&str, String)| format!("{setting:<8} {}", harmless(value));
+            settings.iter().map(line).collect::<Vec<_>>().join("\n")
+        }
+        Report::Help(about) => help(about.as_deref(), look),
+        Report::ServerError { code, message, count } => {
+            let more = match *count {
+                ..SHOWN => String::new(),
+                SHOWN => "; what comes more of this kind is only counted".to_owned(),
+                count => format!("; {count} of this kind by now"),
+            };
+            format!("the server says: {} ({}){more}", harmless(message), harmless(code))
+        }
+        Report::Mistake(text) | Report::Notice(text) => text.split('\n').map(harmless).collect::<Vec<_>>().join("\n"),
+    })
+}
+
+fn peer_line(report: &PeerReport) -> String {
+    let mut line = format!("{:<20}", name(&report.peer));
+    line += &match &report.known {
+        Some(known) if known.is_verified => format!(" verified since {}", harmless(&known.since)),
+        Some(known) => format!(" seen since {}", harmless(&known.since)),
+        None => " not known for longer than this chat".to_owned(),
+    };
+    if report.is_here {
+        line += ", in a chat with you now";
+    }
+    if let Some(alias) = &report.alias {
+        line += &format!("; you call them {}", name(alias));
+    }
+    line
+}
+
+fn closed(peer: &str, reason: &CloseReason) -> String {
+    match reason {
+        CloseReason::Left => format!("left {peer}"),
+        CloseReason::PeerLeft => format!("{peer} left"),
+        CloseReason::Replaced => format!("the chat with {peer} starts anew"),
+        CloseReason::NotOnline => format!("{peer} is not online"),
+        CloseReason::Declined => format!("{peer} declined"),
+        CloseReason::NoAnswer => {
+            format!("{peer} has not answered: they may be away, or know you by another key (a new device?)")
+        }
+        CloseReason::Oneself => "that is you".to_owned(),
+        CloseReason::NotCalling => format!("{peer} is no longer calling"),
+        reason => format!("no chat with {peer}: {}", harmless(&advice::on_close(reason))),
+    }
+}
+
+/// A block that cannot be overlooked.
+fn changed(peer: &str, known: &KnownPeer, known_number: &SafetyNumber, number: Option<&SafetyNumber>) -> String {
+    let frame = "@".repeat(FRAME);
+    let since = if known.since.is_empty() { "the start of this program".into() } else { harmless(&known.since) };
+    let state = if known.is_verified { "verified" } else { "known" };
+    let before = format!(
+        "{frame}\n{peer} IS NOT WHO THEY WERE. No text was sent to them.\n\
+         They are {state} here since {since} with this safety number:\n    {known_number}"
+    );
+    let now = match number {
+        Some(number) => format!(
+            "Now it would be:\n    {number}\n{}\n\
+             They may have a new device, or somebody, such as the server, stands in between.\n\
+             They were not told. Ask them, not in this chat, and then:\n\
+             \u{20}   /trust {peer} NUMBER   if this is the number that they read to you\n\
+             \u{20}   /connect LINK   if they gave you their new link by a way that you trust\n\
+             \u{20}   /forget {peer}   to meet them anew, as a stranger\n\
+             \u{20}   /decline {peer}   to let them know that you will not talk to them",
+            halves(known_number, number)
+        ),
+        None => format!(
+            "Now they prove nothing at all, as an old app does, or as it looks when the server hides their proof.\n\
+             They were not told. Ask them, not in this chat, and then:\n\
+             \u{20}   /forget {peer}   if they do use an old app now, and call again\n\
+             \u{20}   /decline {peer}   to let them know that you will not talk to them"
+        ),
+    };
+    format!("{before}\n{now}\n{frame}")
+}
+
+/// Which half of two numbers with the same peer is the user's own. Both have it, first or second.
+fn halves(before: &SafetyNumber, now: &SafetyNumber) -> String {
+    let [before, now] = [before, now].map(|number| number.to_string().replace(' ', ""));
+    let halves = |number: &str| -> Vec<String> { vec![number[..HALF].to_owned(), number[HALF..].to_owned()] };
+    let (before, now) = (halves(&before), halves(&now));
+    let Some(own) = now.iter().find(|half| before.contains(half)) else { return String::new() };
+    // As many digits as tell it from the others.
+    let others: Vec<&String> = now.iter().chain(&before).filter(|half| *half != own).collect();
+    let is_enough = |length: &usize| !others.iter().any(|half| half.starts_with(&own[..*length]));
+    let length = (5..HALF).step_by(5).find(is_enough).unwrap_or(HALF);
+    format!("In both of them the half that begins with {} is yours, and the other one theirs.", &own[..length])
+}
+
+fn safety_number(peer: &str, trust: Option<Trust>, number: &SafetyNumber) -> String {
+    let number = number.to_string();
+    let (first, second) = number.split_at(number.len() / 2);
+    let number = format!("    {}\n    {}", first.trim(), second.trim());
+    let Some(trust) = trust else { return format!("your safety number with {peer}, as you know them:\n{number}") };
+    let hint = match trust {
+        Trust::Unproven => "It is good for this chat only, since the old app has no identity to keep.",
+        _ => &format!("Then /verify {peer} yes, and they count as verified from now on."),
+    };
+    format!(
+        "your safety number with {peer}, {trust}:\n{number}\n\
+         Read it to each other by voice or in person. If it is the same, nobody stands between you.\n{hint}"
+    )
+}
+
+fn who(current: Option<&str>, chats: &[ChatReport], requests: &[(String, u64)]) -> String {
+    let mut lines = Vec::new();
+    match current {
+        Some(peer) => lines.push(format!("you are writing to {}", name(peer))),
+        None => lines.push("you are writing to nobody".to_owned()),
+    }
+    for chat in chats {
+        let state = match (chat.state, chat.trust) {
+            (ChatState::Closed, _) => "not connected".to_owned(),
+            (ChatState::Calling, _) => "being called".to_owned(),
+            (ChatState::Interrupted, _) => "connection lost, sought again".to_owned(),
+            (ChatState::Open, Some(trust)) => trust.to_string(),
+            (ChatState::Open, None) => "open".to_owned(),
+        };
+        let mut line = format!("{:<20} {state}", name(&chat.peer));
+        for (count, what) in [(chat.unread, "unread"), (chat.underway, "on the way"), (chat.kept, "not sent")] {
+            if count > 0 {
+                line += &format!(", {count} {what}");
+            }
+        }
+        lines.push(line);
+    }
+    if !requests.is_empty() {
+        let request = |(peer, number): &(String, u64)| format!("{} (call {number})", name(peer));
+        lines.push(format!("calling you: {}", requests.iter().map(request).collect::<Vec<_>>().join(", ")));
+    }
+    lines.join("\n")
+}
+
+/// What can be typed, a line for each command; or more of one.
+fn help(about: Option<&str>, look: Look) -> String {
+    let is_about = |usage: &&Usage| {
+        about
+            .is_none_or(|about| usage.usage.split(' ').next().is_some_and(|word| word[1..].eq_ignore_ascii_case(about)))
+    };
+    let line = |usage: &Usage| {
+        let padding = " ".repeat(20_usize.saturating_sub(usage.usage.len()));
+        let first = format!("{}{padding} {}", look.styled("1", usage.usage), usage.meaning);
+        match about.is_some() && !usage.details.is_empty() {
+            true => format!("{first}\n{}", usage.details),
+            false => first,
+        }
+    };
+    let is_shown = |usage: &&Usage| about.is_some() || !RARE.contains(&usage.usage);
+    let lines: Vec<String> = COMMANDS.iter().filter(is_about).filter(is_shown).map(line).collect();
+    match (lines.is_empty(), about) {
+        (false, None) => {
+            let names = RARE.map(|rare| rare.split(' ').next().unwrap_or_default());
+            let keys = format!("{:<20} new line; more: {}", "Alt-Enter", names.join(" "));
+            format!("{}\n{keys}", lines.join("\n"))
+        }
+        (true, Some(about)) => format!("there is no command /{}", harmless(about)),
+        _ => lines.join("\n"),
+    }
+}
+
+fn list(peers: &[String]) -> String {
+    peers.iter().map(|peer| name(peer)).collect::<Vec<_>>().join(", ")
+}
+
+/// A text with its author in front. Further lines are set in, so that none of them passes for another's.
+fn message(author: &str, text: &str) -> String {
+    let mut lines = text.split('\n').map(|line| harmless(line.strip_suffix('\r').unwrap_or(line)));
+    let mut message = format!("{author}: {}", lines.next().unwrap_or_default());
+    for line in lines {
+        message += "\n";
+        message += MARK;
+        message += &line;
+    }
+    message
+}
+
+/// A text of the log, with its time to the minute.
+fn logged(entry: &Entry) -> String {
+    let time = harmless(entry.time.get(..16).unwrap_or(&entry.time)).replace('T', " ");
+    let peer = name(&entry.peer);
+    let author = if entry.sent { format!("you to {peer}") } else { peer.into_owned() };
+    format!("{time} {}", message(&author, &entry.text))
+}
+
+/// As much of a text as shows which one it is.
+fn excerpt(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let end = line.char_indices().nth(EXCERPT).map_or(line.len(), |(end, _)| end);
+    match end == text.len() {
+        true => harmless(text).into_owned(),
+        false => format!("{}… ({} bytes)", harmless(&line[..end]), text.len()),
+    }
+}
+
+/// Characters of a text that are shown where it is only to be known by them.
+const EXCERPT: usize = 100;
+
+/// Digits of the half of a safety number that is one side's.
+const HALF: usize = 30;
+
+/// Columns of what frames a warning. With the time they fit into 40.
+const FRAME: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(report: &Report) -> String {
+        words(report, Look::default()).unwrap()
+    }
+
+    #[test]
+    fn of_a_long_text_that_was_not_sent_the_beginning_is_shown() {
+        assert_eq!(excerpt("a short one"), "a short one");
+        assert_eq!(excerpt(&"ö".repeat(100)), "ö".repeat(100));
+        assert_eq!(excerpt(&"ö".repeat(101)), format!("{}… (202 bytes)", "ö".repeat(100)));
+        assert_eq!(excerpt("a title\r\nand more"), "a title… (17 bytes)");
+    }
+
+    #[test]
+    fn a_call_is_told_with_its_number_and_how_to_answer_it() {
+        let request = |peer: &str| shown(&Report::Request { peer: peer.into(), number: 7, count: 1 });
+        assert_eq!(request("bob"), "bob wants to talk to you (call 7): /accept bob or /decline bob");
+        assert_eq!(request("b b"), "\"b%20b\" wants to talk to you (call 7): /accept 7 or /decline 7");
+        assert_eq!(request("2"), "\"2\" wants to talk to you (call 7): /accept 7 or /decline 7", "2 is another call");
+    }
+
+    #[test]
+    fn a_failed_call_is_said_with_its_reason() {
+        let closed = |reason| shown(&Report::Closed { peer: "bob".into(), reason });
+        assert_eq!(closed(CloseReason::NotOnline), "bob is not online");
+        let unanswered = "bob has not answered: they may be away, or know you by another key (a new device?)";
+        assert_eq!(closed(CloseReason::NoAnswer), unanswered);
+    }
+}
