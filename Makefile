@@ -97,8 +97,8 @@ test-relay: ## STUN and TURN with a real coturn, between networks made of namesp
 trials: ## 300 calls on a network that loses much, and chats through a relay for MINUTES (40) (installs Debian packages)
 	TRIAL_MINUTES=$(or $(MINUTES),40) CARGO='$(CARGO)' integration/relay.sh --release trials::
 
-fuzz: ## a million random cases for each pure part that reads what clients send (FUZZ_SEED, FUZZ_CASES)
-	$(CARGO) test --locked --release --test integration -- --ignored --nocapture fuzz::
+fuzz: ## random cases, CASES (a million) of each, for the pure parts that read what clients send
+	PROPTEST_CASES=$(or $(CASES),1000000) $(CARGO) test --locked --release --test integration -- fuzz::
 
 cargo-fuzz: ## let libFuzzer choose the cases for TARGET (connection, hub, engine, guard), for SECONDS (60); installs cargo-fuzz
 	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz

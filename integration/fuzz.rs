@@ -1,8 +1,6 @@
-//! A seeded generator against the head parser, the frame path, the hub and the guard: `make fuzz`. What fails is printed with the seed
-//! of its case, and `FUZZ_SEED=… FUZZ_CASES=1 make fuzz` plays it again.
+//! What clients send, against the pure parts that read it: the head parser, the frame path, the hub and the guard (proptest, which
+//! prints the smallest case that fails). `make fuzz` runs a million cases of each, and `make cargo-fuzz` has libFuzzer choose them.
 
-use std::fmt::Debug;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use lowkey::protocol::{Envelope, Text};
@@ -12,99 +10,82 @@ use lowkey::server::http::Endpoints;
 use lowkey::server::hub::{ConnId, Departure, Hub, Output, Outputs};
 use lowkey::server::limits::{Limits, Rate};
 use lowkey::server::plain::Plain;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::sctp;
 
-/// A small generator (xorshift64*): the same seed gives the same case everywhere.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % end.max(1)
-    }
-
-    pub fn pick<'a, T: ?Sized>(&mut self, choices: &[&'a T]) -> &'a T {
-        choices[self.below(choices.len())]
-    }
-
-    fn bytes(&mut self, most: usize) -> Vec<u8> {
-        (0..self.below(most + 1)).map(|_| self.below(256) as u8).collect()
-    }
-}
-
-/// Runs as many cases as the environment asks for, each from a seed of its own.
-fn cases(case: impl Fn(&mut Random)) {
-    let number = |name, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
-    let first: u64 = number("FUZZ_SEED", 0);
-    for seed in first..first + number("FUZZ_CASES", 1_000_000) {
-        let outcome = catch_unwind(AssertUnwindSafe(|| case(&mut Random::new(seed))));
-        assert!(outcome.is_ok(), "failed: FUZZ_SEED={seed} FUZZ_CASES=1 make fuzz");
-    }
-}
-
-fn head(random: &mut Random) -> Vec<u8> {
-    let method = random.pick(&["GET", "GET", "GET", "HEAD", "OPTIONS", "POST", "", "G\0T"]);
-    let target =
-        random.pick(&["/ws?username=bob", "/ws?username=%", "/ws?username=%00", "/ws", "/health", "/", "*", "//"]);
-    let version = random.pick(&["HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/2", ""]);
-    let mut head = format!("{method} {target} {version}\r\n").into_bytes();
-    for _ in 0..random.below(9) {
-        let line: &[u8] = random.pick(&[
-            b"Connection: Upgrade\r\n".as_slice(),
-            b"Upgrade: websocket\r\n",
-            b"Sec-WebSocket-Version: 13\r\n",
-            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
-            b"Origin: https://a.example\r\n",
-            b"Lowkey-Token: x\r\n",
-            b"X-Forwarded-For: 1.2.3.4, ::1\r\n",
-            b"Authorization: Bearer x\r\n",
-            b"X: \xff\xfe\r\n",
-            b"\x00: y\r\n",
-        ]);
-        head.extend_from_slice(line);
-    }
-    head.extend_from_slice(random.pick(&[b"\r\n".as_slice(), b"\r\n", b"\n", b""]));
-    head
+fn head() -> impl Strategy<Value = Vec<u8>> {
+    let methods = vec!["GET", "GET", "GET", "HEAD", "OPTIONS", "POST", "", "G\0T"];
+    let targets = vec!["/ws?username=bob", "/ws?username=%", "/ws?username=%00", "/ws", "/health", "/", "*", "//"];
+    let versions = vec!["HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/2", ""];
+    let lines: Vec<&[u8]> = vec![
+        b"Connection: Upgrade\r\n",
+        b"Upgrade: websocket\r\n",
+        b"Sec-WebSocket-Version: 13\r\n",
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+        b"Origin: https://a.example\r\n",
+        b"Lowkey-Token: x\r\n",
+        b"X-Forwarded-For: 1.2.3.4, ::1\r\n",
+        b"Authorization: Bearer x\r\n",
+        b"X: \xff\xfe\r\n",
+        b"\x00: y\r\n",
+    ];
+    let ends: Vec<&[u8]> = vec![b"\r\n", b"\r\n", b"\n", b""];
+    let first = (select(methods), select(targets), select(versions));
+    (first, prop::collection::vec(select(lines), 0..9), select(ends)).prop_map(
+        |((method, target, version), lines, end)| {
+            [format!("{method} {target} {version}\r\n").as_bytes(), &lines.concat(), end].concat()
+        },
+    )
 }
 
 const UPGRADE: &[u8] = b"GET /ws?username=bob HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-fn frames(random: &mut Random) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for _ in 0..random.below(6) {
-        let opcode =
-            random.pick(&[&0x81u8, &0x81, &0x01, &0x80, &0x00, &0x82, &0x89, &0x8a, &0x88, &0xc1, &0x8f, &0x83]);
-        let length = *random.pick(&[&0usize, &1, &2, &5, &125, &126, &300, &70_000]);
-        bytes.push(*opcode);
-        let masked = if random.below(20) == 0 { 0 } else { 0x80 };
-        match length {
-            0..126 => bytes.push(masked | length as u8),
-            126..0x1_0000 => {
-                bytes.push(masked | 126);
-                bytes.extend((length as u16).to_be_bytes());
+fn frame() -> impl Strategy<Value = Vec<u8>> {
+    let opcodes = vec![0x81u8, 0x81, 0x01, 0x80, 0x00, 0x82, 0x89, 0x8a, 0x88, 0xc1, 0x8f, 0x83];
+    let lengths = vec![0usize, 1, 2, 5, 125, 126, 300, 70_000];
+    let masked = prop_oneof![19 => Just(0x80u8), 1 => Just(0)];
+    let letter = prop_oneof![9 => Just(b'x'), 1 => Just(0xff)];
+    (select(opcodes), select(lengths), masked, letter, any::<bool>()).prop_map(
+        |(opcode, length, masked, letter, high)| {
+            let mut bytes = vec![opcode];
+            match length {
+                0..126 => bytes.push(masked | length as u8),
+                126..0x1_0000 => {
+                    bytes.push(masked | 126);
+                    bytes.extend((length as u16).to_be_bytes());
+                }
+                _ => {
+                    bytes.push(masked | 127);
+                    bytes.extend((length as u64 | u64::from(high) << 63).to_be_bytes());
+                }
             }
-            _ => {
-                bytes.push(masked | 127);
-                bytes.extend((length as u64 | (random.below(2) as u64) << 63).to_be_bytes());
+            if masked != 0 {
+                bytes.extend([0; 4]);
             }
+            bytes.extend(std::iter::repeat_n(letter, length));
+            bytes
+        },
+    )
+}
+
+/// A head, mostly a good one, with frames behind it, and sometimes one bit that is wrong.
+fn stream() -> impl Strategy<Value = Vec<u8>> {
+    let head = prop_oneof![2 => Just(UPGRADE.to_vec()), 1 => head()];
+    let rest = prop::collection::vec(any::<u8>(), 0..=8);
+    let flipped = prop::option::weighted(0.25, (any::<Index>(), 0u8..8));
+    (head, prop::collection::vec(frame(), 0..6), rest, flipped).prop_map(|(head, frames, rest, flipped)| {
+        let mut bytes = [head, frames.concat(), rest].concat();
+        if let Some((place, bit)) = flipped.filter(|_| !bytes.is_empty()) {
+            let place = place.index(bytes.len());
+            bytes[place] ^= 1u8 << bit;
         }
-        if masked != 0 {
-            bytes.extend([0; 4]);
-        }
-        let letter = if random.below(10) == 0 { 0xff } else { b'x' };
-        bytes.extend(std::iter::repeat_n(letter, length));
-    }
-    bytes.extend(random.bytes(8));
-    bytes
+        bytes
+    })
 }
 
 /// All that a connection makes of these pieces: its events, and what it says.
@@ -133,167 +114,213 @@ fn outcome<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>,
     (events, connection.output().to_vec(), connection.is_closing())
 }
 
-fn same<T: PartialEq + Debug>(whole: &T, pieces: &T) {
-    assert!(whole == pieces, "in one piece {whole:?}\nin pieces {pieces:?}");
+/// What happens to a hub; an index chooses among those that there are by then.
+#[derive(Debug, Clone)]
+enum Happening {
+    Connect(&'static str, Option<&'static str>),
+    Disconnect(Index, Departure),
+    Pass(u64),
+    Binary(Index),
+    Control(Index),
+    Bytes(Index, usize),
+    Text { from: Index, kind: &'static str, target: &'static str, with_payload: bool, cut: Option<Index> },
 }
 
-#[test]
-#[ignore = "a run of its own: make fuzz"]
-fn any_bytes_mean_the_same_in_whatever_pieces_they_come() {
-    cases(|random| {
-        let mut bytes = if random.below(3) == 0 { head(random) } else { UPGRADE.to_vec() };
-        bytes.extend(frames(random));
-        if random.below(4) == 0 && !bytes.is_empty() {
-            let place = random.below(bytes.len());
-            bytes[place] ^= 1 << random.below(8);
-        }
-        let whole = outcome(std::iter::once(&bytes[..]));
-        let mut cuts: Vec<usize> = (0..random.below(6)).map(|_| random.below(bytes.len() + 1)).collect();
-        cuts.extend([0, bytes.len()]);
-        cuts.sort_unstable();
-        same(&whole, &outcome(cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]])));
-    });
+fn happening() -> impl Strategy<Value = Happening> {
+    let name = select(vec!["alice", "bob", "carol", "dave"]);
+    let token = select(vec![None, Some("a"), Some("b")]);
+    let departure = select(vec![Departure::Left, Departure::Lost]);
+    let kind = select(vec!["session:connect", "session:create", "session:join", "session:accept", "signal:ice"]);
+    let target = select(vec!["alice", "bob", "nobody", "", "\\ud800"]);
+    let cut = prop::option::weighted(0.1, any::<Index>());
+    let text = (any::<Index>(), kind, target, prop::bool::weighted(0.33), cut);
+    prop_oneof![
+        12 => (name, token).prop_map(|(name, token)| Happening::Connect(name, token)),
+        12 => (any::<Index>(), departure).prop_map(|(who, departure)| Happening::Disconnect(who, departure)),
+        12 => (0u64..40).prop_map(Happening::Pass),
+        5 => any::<Index>().prop_map(Happening::Binary),
+        5 => any::<Index>().prop_map(Happening::Control),
+        5 => (any::<Index>(), 0usize..5 << 20).prop_map(|(from, count)| Happening::Bytes(from, count)),
+        45 => text.prop_map(|(from, kind, target, with_payload, cut)| {
+            Happening::Text { from, kind, target, with_payload, cut }
+        }),
+    ]
 }
 
-#[test]
-#[ignore = "a run of its own: make fuzz"]
-fn any_messages_leave_the_hub_in_order() {
-    const NAMES: [&str; 4] = ["alice", "bob", "carol", "dave"];
-    let ttl = Duration::from_secs(60);
-    cases(|random| {
-        let mut now = Instant::now();
+/// A hub with who is online at it, by what it said.
+struct Watched {
+    hub: Hub,
+    online: Vec<(ConnId, &'static str)>,
+    /// How many connections there have been.
+    count: usize,
+    /// The newest session.
+    session: String,
+    now: Instant,
+}
+
+impl Watched {
+    fn new() -> Self {
         let few = Rate { amount: 1, per: Duration::from_secs(1), burst: 5 };
         let limits = Limits { strikes: few, sessions: 8, sessions_per_name: 3, reservations: 2, ..Limits::default() };
-        let mut hub = Hub::new(ttl, limits, Uuid::new_v4);
-        let mut online: Vec<(ConnId, &str)> = Vec::new();
-        let mut next = 0;
-        let mut session = Uuid::nil().to_string();
-        for _ in 0..random.below(40) {
-            let mut text;
-            let outputs = match random.below(8) {
-                0 => {
-                    let conn = ConnId(next);
-                    next += 1;
-                    let token = *random.pick(&[&None, &Some("a"), &Some("b")]);
-                    let name = random.pick(&NAMES);
-                    match hub.connect(conn, name, token, now) {
-                        Ok(outputs) => {
-                            online.push((conn, name));
-                            outputs
-                        }
-                        Err(_) => Outputs::new(),
+        let hub = Hub::new(TTL, limits, Uuid::new_v4);
+        Self { hub, online: Vec::new(), count: 0, session: Uuid::nil().to_string(), now: Instant::now() }
+    }
+
+    fn handle(&mut self, happening: &Happening, is_delivered: bool) {
+        let Self { now, count, .. } = *self;
+        // One more than there are: that one is nobody.
+        let conn = |index: &Index| ConnId(index.index(count + 1));
+        let mut text;
+        let outputs = match happening {
+            Happening::Connect(name, token) => {
+                self.count += 1;
+                match self.hub.connect(ConnId(count), name, *token, now) {
+                    Ok(outputs) => {
+                        self.online.push((ConnId(count), name));
+                        outputs
                     }
-                }
-                1 if !online.is_empty() => {
-                    let departure = *random.pick(&[&Departure::Left, &Departure::Lost]);
-                    hub.disconnect(online.swap_remove(random.below(online.len())).0, departure, now);
-                    Outputs::new()
-                }
-                2 => {
-                    now += Duration::from_secs(random.below(40) as u64);
-                    hub.tick(now);
-                    assert!(hub.next_deadline().is_none_or(|deadline| deadline > now), "what is due is done");
-                    Outputs::new()
-                }
-                _ => {
-                    let conn = ConnId(random.below(next + 1));
-                    let kind = random.pick(&[
-                        "session:connect",
-                        "session:create",
-                        "session:join",
-                        "session:accept",
-                        "signal:ice",
-                    ]);
-                    let target = random.pick(&["alice", "bob", "nobody", "", "\\ud800"]);
-                    text = match random.below(3) {
-                        0 => format!(r#"{{"type":"{kind}","target":"{target}","payload":{{"sdpMLineIndex":0}}}}"#),
-                        _ => format!(r#"{{"type":"{kind}","target":"{target}","sessionId":"{session}"}}"#),
-                    };
-                    if random.below(10) == 0 {
-                        text.truncate(random.below(text.len()));
-                    }
-                    match random.below(12) {
-                        0 => hub.receive_binary(conn, now),
-                        1 => hub.receive_control(conn, now),
-                        2 => hub.receive_bytes(conn, random.below(5 << 20), now),
-                        _ => hub.receive(conn, &text, now),
-                    }
-                }
-            };
-            for output in outputs {
-                match output {
-                    Output::Send { to, text } => {
-                        assert!(online.iter().any(|(conn, _)| *conn == to), "only who is online is told");
-                        let message: serde_json::Value = serde_json::from_str(&text).unwrap();
-                        if let Some(id) = message["payload"]["sessionId"].as_str() {
-                            session = id.to_owned();
-                        }
-                    }
-                    Output::Relay { from, to, message } => {
-                        let mut text = Vec::new();
-                        message.write(&mut text);
-                        let relayed: serde_json::Value = serde_json::from_slice(&text).unwrap();
-                        let is_at =
-                            |conn, field| online.iter().any(|(at, name)| *at == conn && relayed[field] == *name);
-                        assert!(is_at(from, "sender") && is_at(to, "target"), "from whom it is, to whom it is for");
-                        if random.below(2) == 0 {
-                            hub.delivered(&message);
-                        } else {
-                            hub.undelivered(from, to, now);
-                        }
-                    }
-                    Output::Close { conn, .. } => {
-                        hub.disconnect(conn, Departure::Lost, now);
-                        online.retain(|(other, _)| *other != conn);
-                    }
-                    other => panic!("{other:?}, without a cluster"),
+                    Err(_) => Outputs::new(),
                 }
             }
-            assert_eq!(hub.online(), online.len());
+            Happening::Disconnect(who, departure) if !self.online.is_empty() => {
+                let (conn, _) = self.online.swap_remove(who.index(self.online.len()));
+                self.hub.disconnect(conn, *departure, now);
+                Outputs::new()
+            }
+            Happening::Disconnect(..) => Outputs::new(),
+            Happening::Pass(seconds) => {
+                self.now += Duration::from_secs(*seconds);
+                self.hub.tick(self.now);
+                assert!(self.hub.next_deadline().is_none_or(|deadline| deadline > self.now), "what is due is done");
+                Outputs::new()
+            }
+            Happening::Binary(from) => self.hub.receive_binary(conn(from), now),
+            Happening::Control(from) => self.hub.receive_control(conn(from), now),
+            Happening::Bytes(from, bytes) => self.hub.receive_bytes(conn(from), *bytes, now),
+            Happening::Text { from, kind, target, with_payload, cut } => {
+                text = match with_payload {
+                    true => format!(r#"{{"type":"{kind}","target":"{target}","payload":{{"sdpMLineIndex":0}}}}"#),
+                    false => format!(r#"{{"type":"{kind}","target":"{target}","sessionId":"{}"}}"#, self.session),
+                };
+                if let Some(cut) = cut {
+                    text.truncate(cut.index(text.len()));
+                }
+                self.hub.receive(conn(from), &text, now)
+            }
+        };
+        for output in outputs {
+            match output {
+                Output::Send { to, text } => {
+                    assert!(self.online.iter().any(|(conn, _)| *conn == to), "only who is online is told");
+                    let message: Value = serde_json::from_str(&text).unwrap();
+                    if let Some(id) = message["payload"]["sessionId"].as_str() {
+                        self.session = id.to_owned();
+                    }
+                }
+                Output::Relay { from, to, message } => {
+                    let mut text = Vec::new();
+                    message.write(&mut text);
+                    let relayed: Value = serde_json::from_slice(&text).unwrap();
+                    let is_at =
+                        |conn, field| self.online.iter().any(|(at, name)| *at == conn && relayed[field] == *name);
+                    assert!(is_at(from, "sender") && is_at(to, "target"), "from whom it is, to whom it is for");
+                    if is_delivered {
+                        self.hub.delivered(&message);
+                    } else {
+                        self.hub.undelivered(from, to, now);
+                    }
+                }
+                Output::Close { conn, .. } => {
+                    self.hub.disconnect(conn, Departure::Lost, now);
+                    self.online.retain(|(other, _)| *other != conn);
+                }
+                other => panic!("{other:?}, without a cluster"),
+            }
         }
-        for (conn, _) in online {
-            hub.disconnect(conn, Departure::Lost, now);
+        assert_eq!(self.hub.online(), self.online.len());
+    }
+
+    /// Everybody leaves, and all times pass.
+    fn end(mut self) {
+        for (conn, _) in self.online {
+            self.hub.disconnect(conn, Departure::Lost, self.now);
         }
-        hub.tick(now + ttl + ttl);
-        assert_eq!((hub.online(), hub.names(), hub.sessions()), (0, 0, 0), "nothing is left over");
-    });
+        self.hub.tick(self.now + TTL + TTL);
+        let left = (self.hub.online(), self.hub.names(), self.hub.sessions());
+        assert_eq!(left, (0, 0, 0), "nothing is left over");
+    }
 }
 
-#[test]
-#[ignore = "a run of its own: make fuzz"]
-fn what_is_plain_is_the_same_to_serde() {
-    const LETTERS: &[&str] = &[
+const TTL: Duration = Duration::from_secs(60);
+
+/// Pieces of JSON, in any order.
+fn letters(most: usize) -> impl Strategy<Value = String> {
+    let letters = vec![
         "\"", "\\", "{", "}", "[", "]", ",", ":", "0", "1", "-", ".", "e", "null", "true", "\\n", "\\u00e9", " ", "\n",
         "ö",
     ];
-    cases(|random| {
-        let payload: String = (0..random.below(12)).map(|_| random.pick(LETTERS)).collect();
+    prop::collection::vec(select(letters), 0..most).prop_map(|letters| letters.concat())
+}
+
+proptest! {
+    // How many cases there are comes from the environment (PROPTEST_CASES).
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_mean_the_same_in_whatever_pieces_they_come(
+        bytes in stream(),
+        cuts in prop::collection::vec(any::<Index>(), 0..6),
+    ) {
+        let whole = outcome(std::iter::once(&bytes[..]));
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+        cuts.extend([0, bytes.len()]);
+        cuts.sort_unstable();
+        prop_assert_eq!(outcome(cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]])), whole);
+    }
+
+    #[test]
+    fn any_messages_leave_the_hub_in_order(
+        happenings in prop::collection::vec((happening(), any::<bool>()), 0..40),
+    ) {
+        let mut watched = Watched::new();
+        for (happening, is_delivered) in &happenings {
+            watched.handle(happening, *is_delivered);
+        }
+        watched.end();
+    }
+
+    #[test]
+    fn what_is_plain_is_the_same_to_serde(
+        payload in letters(12),
+        inserted in prop::collection::vec((any::<Index>(), letters(2)), 0..3),
+    ) {
         let mut text = format!(r#"{{"type":"signal:ice","target":"bob","payload":{payload}}}"#);
-        for _ in 0..random.below(3) {
-            let at = random.below(text.len() + 1);
+        for (at, letters) in inserted {
+            let at = at.index(text.len() + 1);
             if text.is_char_boundary(at) {
-                text.insert_str(at, random.pick(LETTERS));
+                text.insert_str(at, &letters);
             }
         }
-        let Some(plain) = Plain::read(&text) else { return };
-        let envelope = Envelope::parse(&text).unwrap();
-        assert!(envelope.session_id.is_none() && envelope.sender.is_none());
-        assert_eq!(envelope.kind, plain.kind.name());
-        assert_eq!(envelope.target, Some(Text::from(plain.target)));
-        let payload = format!(r#","payload":{}}}"#, envelope.payload.unwrap());
-        assert_eq!((plain.head.to_owned() + plain.tail, plain.tail), (text.clone(), &*payload));
-    });
+        if let Some(plain) = Plain::read(&text) {
+            let envelope = Envelope::parse(&text).unwrap();
+            prop_assert!(envelope.session_id.is_none() && envelope.sender.is_none());
+            prop_assert_eq!(&envelope.kind, plain.kind.name());
+            prop_assert_eq!(envelope.target, Some(Text::from(plain.target)));
+            let payload = format!(r#","payload":{}}}"#, envelope.payload.unwrap());
+            prop_assert_eq!((plain.head.to_owned() + plain.tail, plain.tail), (text.clone(), &*payload));
+        }
+    }
 }
 
-#[test]
-#[ignore = "a run of its own: make fuzz"]
-fn what_passes_the_guard_does_not_harm_the_crate() {
-    cases(|random| sctp::play(&random.bytes(800)));
-}
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        cases: ProptestConfig::default().cases.max(1000),
+        ..ProptestConfig::default()
+    })]
 
-#[test]
-fn a_thousand_cases_pass_the_guard_and_do_not_harm_the_crate() {
-    for seed in 0..1000 {
-        sctp::play(&Random::new(seed).bytes(800));
+    #[test]
+    fn what_passes_the_guard_does_not_harm_the_crate(bytes in prop::collection::vec(any::<u8>(), 0..=800)) {
+        sctp::play(&bytes);
     }
 }

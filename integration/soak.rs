@@ -6,9 +6,9 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fastrand::Rng;
 use serde_json::json;
 
-use crate::fuzz::Random;
 use crate::world::{Client, SOON, Server, until};
 
 #[test]
@@ -68,15 +68,15 @@ fn metrics(server: &Server) -> String {
 
 /// Up to 500 clients at a time, until `end`; how many there were in all.
 fn crowd(address: &str, seed: u64, end: Instant) -> usize {
-    let mut random = Random::new(seed);
+    let mut random = Rng::with_seed(seed);
     let mut clients: Vec<Client> = Vec::new();
     let mut raw: Vec<TcpStream> = Vec::new();
     let mut count = 0;
     while Instant::now() < end {
-        match random.below(12) {
+        match random.usize(..12) {
             0..=3 if clients.len() < 500 => {
                 count += 1;
-                let target = format!("/ws?username=user{}&token={}", random.below(2000), random.below(3));
+                let target = format!("/ws?username=user{}&token={}", random.usize(..2000), random.usize(..3));
                 // The name may be somebody's who has another token.
                 if let Ok(client) = Client::try_connect(address, &target) {
                     client.socket.get_ref().set_read_timeout(Some(Duration::from_micros(1))).unwrap();
@@ -85,8 +85,8 @@ fn crowd(address: &str, seed: u64, end: Instant) -> usize {
             }
             // Vanishes, with or without a word.
             4 if !clients.is_empty() => {
-                let mut client = clients.swap_remove(random.below(clients.len()));
-                if random.below(2) == 0 {
+                let mut client = clients.swap_remove(random.usize(..clients.len()));
+                if random.usize(..2) == 0 {
                     let _ = client.socket.close(None);
                 }
             }
@@ -94,30 +94,29 @@ fn crowd(address: &str, seed: u64, end: Instant) -> usize {
             5 => {
                 count += 1;
                 let mut stream = TcpStream::connect(address).unwrap();
-                let _ = stream.write_all(random.pick(&[
-                    b"".as_slice(),
-                    b"GET /w",
-                    b"\x16\x03",
-                    b"GET /health HTTP/1.1\r\n\r\n",
-                ]));
+                let _ = stream.write_all(
+                    random.choice([b"".as_slice(), b"GET /w", b"\x16\x03", b"GET /health HTTP/1.1\r\n\r\n"]).unwrap(),
+                );
                 raw.push(stream);
                 if raw.len() > 50 {
-                    raw.swap_remove(random.below(50));
+                    raw.swap_remove(random.usize(..50));
                 }
             }
             6 if !clients.is_empty() => {
-                let place = random.below(clients.len());
+                let place = random.usize(..clients.len());
                 let _ = clients[place].socket.get_mut().write_all(&[0xff; 32]);
             }
             // Talks, and may not read what comes back.
             _ if !clients.is_empty() => {
-                let place = random.below(clients.len());
-                let target = format!("user{}", random.below(2000));
-                let kind = random.pick(&["session:connect", "session:create", "signal:ice", "key:exchange", "dance"]);
-                let size = *random.pick(&[&10, &100, &3000, &60_000]);
+                let place = random.usize(..clients.len());
+                let target = format!("user{}", random.usize(..2000));
+                let kind = random
+                    .choice(["session:connect", "session:create", "signal:ice", "key:exchange", "dance"])
+                    .unwrap();
+                let size = random.choice([10, 100, 3000, 60_000]).unwrap();
                 let text = json!({"type": kind, "target": target, "payload": "x".repeat(size)}).to_string();
                 let is_gone = clients[place].socket.send(tungstenite::Message::text(text)).is_err();
-                if is_gone || random.below(3) > 0 && reads_to_its_end(&mut clients[place]) {
+                if is_gone || random.usize(..3) > 0 && reads_to_its_end(&mut clients[place]) {
                     clients.swap_remove(place);
                 }
             }
