@@ -20,8 +20,6 @@ const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[("chat/words", "words", "a table
 
 /// Imports that go up, and why they still do.
 const UPWARD: &[(&str, &str, &str)] = &[
-    ("options/config", "options", TO_BE_MOVED),
-    ("options/start", "options", TO_BE_MOVED),
     ("peer/engine/call", "peer/engine", TO_BE_MOVED),
     ("peer/engine/chat", "peer/engine", TO_BE_MOVED),
     ("peer/engine/chat", "peer/engine/call", TO_BE_MOVED),

@@ -39,9 +39,11 @@
 //! chat/clock* chat/flood chat/harmless chat/notify* chat/refusal chat/report chat/script
 //!
 //! -- what both programs of a peer take
-//! options*
+//! options
 //! options/start*
 //! options/config
+//! options/definitions
+//! options/peer*
 //! options/access options/advice options/chat options/manual options/servers options/switch
 //!
 //! -- what outlives them

@@ -1,5 +1,9 @@
-//! What the terminal client has to tell. [`screen`](super::screen) words it for people, [`json`](super::json) for
-//! programs. Pure.
+//! What the terminal client has to tell. [`words`](super::words) says it to people, [`json`](super::json) to programs.
+//! Pure.
+//!
+//! Some reports say no more than the event of the peer that they come from. They are reports of their own all the same:
+//! each has words and a name in JSON, so that what is told is a closed list, to which a new event adds nothing by
+//! itself.
 
 use std::time::Duration;
 

@@ -12,7 +12,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use toml_edit::{Array, Document, DocumentMut, Item, TomlError, Value};
 
-use super::{ON_OR_OFF, is_on, is_switch, settings};
+use super::definitions::{is_switch, settings};
+use super::switch::{ON_OR_OFF, is_on};
 
 /// What the file says: the values of each setting that stands in it, as they would be written on a command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

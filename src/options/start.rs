@@ -15,8 +15,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::access::TokenHome;
 use super::config::{self, File};
+use super::definitions::{every_setting, settings, uniform};
 use super::manual::{About, ConfigTask};
-use super::{DEFAULT_SERVER, every_setting, settings, uniform};
+use super::peer::DEFAULT_SERVER;
 use crate::peer::{ServerUrl, ServerUrlError};
 use crate::profile::{Profile, ProfileName};
 use crate::stderr::{LogLevels, say};

@@ -93,8 +93,8 @@ enum Judgement {
 fn judge(mode: u32, owner: u32, own: u32, holds_secret: bool) -> Judgement {
     if owner != own && owner != 0 {
         return Judgement::Refused(format!(
-            "PATH belongs to another user of this machine (uid {owner}), who could change it; if it is yours, make it so: \
-             chown {own} PATH"
+            "PATH belongs to another user of this machine (uid {owner}), who could change it; if it is yours, make it \
+             so: chown {own} PATH"
         ));
     }
     if mode & 0o002 != 0 {
