@@ -4,7 +4,7 @@
 use std::net::{TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
-use lowkey::peer::description::Unfit;
+use lowkey::peer::Unfit;
 use lowkey::peer::{CloseReason, Event};
 use serde_json::json;
 

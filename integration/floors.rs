@@ -25,7 +25,6 @@ const UPWARD: &[(&str, &str, &str)] = &[
     ("peer/engine/chat", "peer/engine/call", TO_BE_MOVED),
     ("peer/engine/signals", "peer/engine", TO_BE_MOVED),
     ("peer/engine/signals", "peer/engine/call", TO_BE_MOVED),
-    ("peer/sdp", "peer/description", TO_BE_MOVED),
 ];
 
 /// The rooms are being redrawn.

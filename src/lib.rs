@@ -80,7 +80,7 @@
 //! peer/event
 //! peer/description peer/settings
 //! peer/cipher peer/clock* peer/link peer/login peer/safety_number peer/sdp peer/trust
-//! peer/candidate peer/frame peer/ice peer/keys peer/socks peer/sync peer/texts peer/tls*
+//! peer/candidate peer/frame peer/ice peer/keys peer/socks peer/sync peer/texts peer/tls* peer/unfit
 //!
 //! -- the server
 //! server/together*

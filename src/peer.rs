@@ -131,6 +131,7 @@ mod sync;
 mod texts;
 mod tls;
 pub mod trust;
+mod unfit;
 mod unreached;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -138,7 +139,6 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 pub use cipher::TextFormat;
-pub use description::Unfit;
 use driver::{Mail, Shared};
 use engine::Input;
 pub use engine::Receipt;
@@ -152,6 +152,7 @@ pub use settings::{Error, Settings, Wake, new_token};
 pub use socks::ProxyUrl;
 use sync::lock;
 pub use trust::{Known, Trust};
+pub use unfit::Unfit;
 
 /// A user who is online at a server and chats with others. Clones are cheap and stand for the same user; when the last
 /// one is dropped, chats end in order. No call blocks, but for [`shutdown`](Self::shutdown) and [`stop`](Self::stop).

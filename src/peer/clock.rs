@@ -9,10 +9,10 @@ use super::sync::lock;
 
 /// A clock that whoever waits tells how long it is going to.
 #[derive(Debug, Default)]
-pub struct Clock(Mutex<State>);
+pub struct Clock(Mutex<Absence>);
 
 #[derive(Debug, Default)]
-struct State {
+struct Absence {
     /// When the one who waits is due.
     due: Option<Instant>,
     /// How long the program has stood still, in all.
@@ -38,7 +38,7 @@ impl Clock {
     }
 }
 
-impl State {
+impl Absence {
     fn now(&mut self, real: Instant) -> Instant {
         // Whoever looks is awake; what was to be waited for has come, or something else.
         if let Some(due) = self.due.take() {
@@ -76,7 +76,7 @@ mod tests {
     fn a_sleep_of_the_program_or_of_the_machine_is_seen_once() {
         let (start, wall) = (Instant::now(), SystemTime::now());
         let seconds = Duration::from_secs;
-        let mut clock = State::default();
+        let mut clock = Absence::default();
         assert!(!clock.has_slept(start, wall));
         assert!(!clock.has_slept(start + seconds(60), wall + seconds(60)), "nobody said how long it waits");
         clock.waits(seconds(1), start + seconds(60));
@@ -92,7 +92,7 @@ mod tests {
     fn time_stands_still_while_the_program_does_and_at_no_other_time() {
         let start = Instant::now();
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
-        let mut clock = State::default();
+        let mut clock = Absence::default();
         assert_eq!(clock.now(at(5000)), at(5000), "who has not said how long it waits is never late");
         clock.waits(Duration::from_millis(2000), at(5000));
         assert_eq!(clock.now(at(5500)), at(5500), "woken earlier");

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::description::Unfit;
 use super::ice::NoRelay;
 use super::keys::PublicKey;
 use super::trust::{Known, Trust};
+use super::unfit::Unfit;
 
 /// Something that happened to a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]

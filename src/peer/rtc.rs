@@ -136,7 +136,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use caught::{Caught, Panicked};
-use command::{Beginning, Waiting};
+use command::{Beginning, Queued};
 pub use command::{Command, Config, InputSender};
 use connection::live;
 use pulse::{Pulse, Watcher};
@@ -272,7 +272,7 @@ impl Rtc {
     pub fn transmit(&self, id: ConnectionId, text: String, is_kept: bool) {
         if let Some(queue) = self.queues.get(&id) {
             let gauges = if is_kept { vec![] } else { vec![queue.clone(), self.queued.clone()] };
-            let waiting = Waiting::new(text.len(), gauges);
+            let waiting = Queued::new(text.len(), gauges);
             self.command(id, Command::Transmit(text, waiting));
         }
     }

@@ -2,7 +2,7 @@
 //! is passed over.
 
 use super::candidate::is_token;
-use super::description::Unfit;
+use super::unfit::Unfit;
 
 /// A description's lines by their places: first those for all of it, then those of each section, which begin with its
 /// `m=`.

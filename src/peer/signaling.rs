@@ -46,7 +46,7 @@ pub struct Signaling {
     /// Posts what a dialling thread brings back to the loop.
     post: Arc<dyn Fn(Dialled) + Send + Sync>,
     token: Token,
-    state: State,
+    phase: Phase,
     /// Failures since the server was last held for long.
     failures: u32,
     /// The last reason that was told, so that it is told once.
@@ -55,7 +55,7 @@ pub struct Signaling {
     woken: Option<Instant>,
 }
 
-enum State {
+enum Phase {
     /// Dial at this time; `None` is never.
     Waiting(Option<Instant>),
     Dialling,
@@ -70,13 +70,13 @@ enum State {
 impl Signaling {
     /// Seeks the server from the next [`tick`](Self::tick) on.
     pub fn new(login: Login, token: Token, now: Instant, post: impl Fn(Dialled) + Send + Sync + 'static) -> Self {
-        let state = State::Waiting(Some(now));
-        Self { login, post: Arc::new(post), token, state, failures: 0, told: None, woken: None }
+        let phase = Phase::Waiting(Some(now));
+        Self { login, post: Arc::new(post), token, phase, failures: 0, told: None, woken: None }
     }
 
     /// Dials at the next [`tick`](Self::tick), if the server is not there.
     pub fn seek(&mut self, now: Instant) {
-        if let State::Waiting(at) = &mut self.state {
+        if let Phase::Waiting(at) = &mut self.phase {
             (*at, self.told) = (Some(now), None);
         }
     }
@@ -89,18 +89,18 @@ impl Signaling {
 
     /// When the next [`tick`](Self::tick) has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        match &self.state {
-            State::Waiting(at) => *at,
-            State::Dialling => None,
-            State::Online { heard, ping, .. } => Some((*heard + SILENCE).min(*ping)),
+        match &self.phase {
+            Phase::Waiting(at) => *at,
+            Phase::Dialling => None,
+            Phase::Online { heard, ping, .. } => Some((*heard + SILENCE).min(*ping)),
         }
     }
 
     /// Dials, pings or gives up, whatever is due.
     pub fn tick(&mut self, now: Instant, registry: &Registry) -> Vec<Event> {
-        match &mut self.state {
-            State::Waiting(Some(at)) if *at <= now => {
-                self.state = State::Dialling;
+        match &mut self.phase {
+            Phase::Waiting(Some(at)) if *at <= now => {
+                self.phase = Phase::Dialling;
                 let (login, post) = (self.login.clone(), self.post.clone());
                 let dialling = thread::Builder::new().name("lowkey-dial".to_owned()).spawn(move || {
                     post(dial(&login));
@@ -115,10 +115,10 @@ impl Signaling {
                     ),
                 }
             }
-            State::Online { heard, .. } if *heard + SILENCE <= now => {
+            Phase::Online { heard, .. } if *heard + SILENCE <= now => {
                 self.lose("the server has fallen silent".to_owned(), Loss::Ours, now, registry)
             }
-            State::Online { ping, .. } if *ping <= now => {
+            Phase::Online { ping, .. } if *ping <= now => {
                 *ping = now + PING_INTERVAL;
                 self.write(Message::Ping(Vec::new().into()), now, registry)
             }
@@ -146,14 +146,14 @@ impl Signaling {
             );
         }
         self.told = None;
-        self.state = State::Online { socket, since: now, heard: now, ping: now + PING_INTERVAL };
+        self.phase = Phase::Online { socket, since: now, heard: now, ping: now + PING_INTERVAL };
         vec![Event::Online]
     }
 
     /// Reads and writes what can be, after the socket was said to be ready. There is a limit to how much is read at
     /// once; the second value says that there may be more, of which there will be no other word.
     pub fn ready(&mut self, now: Instant, registry: &Registry) -> (Vec<Event>, bool) {
-        let State::Online { socket, heard, .. } = &mut self.state else { return (Vec::new(), false) };
+        let Phase::Online { socket, heard, .. } = &mut self.phase else { return (Vec::new(), false) };
         let mut events = Vec::new();
         let (reason, loss) = loop {
             if events.len() >= READS_AT_ONCE {
@@ -199,15 +199,15 @@ impl Signaling {
 
     /// Says good-bye to the server.
     pub fn close(&mut self) {
-        if let State::Online { socket, .. } = &mut self.state {
+        if let Phase::Online { socket, .. } = &mut self.phase {
             let _ = socket.close(None);
             let _ = socket.flush();
         }
-        self.state = State::Waiting(None);
+        self.phase = Phase::Waiting(None);
     }
 
     fn write(&mut self, message: Message, now: Instant, registry: &Registry) -> Vec<Event> {
-        let State::Online { socket, .. } = &mut self.state else { return Vec::new() };
+        let Phase::Online { socket, .. } = &mut self.phase else { return Vec::new() };
         match socket.send(message) {
             Ok(()) => Vec::new(),
             // It is queued, and goes out as soon as the socket is ready.
@@ -231,17 +231,17 @@ impl Signaling {
         now: Instant,
         registry: &Registry,
     ) -> Vec<Event> {
-        self.failures = match &self.state {
-            State::Online { since, .. } if now.saturating_duration_since(*since) >= HELD => 1,
+        self.failures = match &self.phase {
+            Phase::Online { since, .. } if now.saturating_duration_since(*since) >= HELD => 1,
             _ => self.failures.saturating_add(1),
         };
-        let loss = match &self.state {
-            State::Online { heard, .. } => loss.seen(*heard, self.woken),
+        let loss = match &self.phase {
+            Phase::Online { heard, .. } => loss.seen(*heard, self.woken),
             _ => Loss::Ours,
         };
         let pause = pause_after(loss, self.failures, fastrand::f64()).max(at_least);
         self.disconnect(registry);
-        self.state = State::Waiting(Some(now + pause));
+        self.phase = Phase::Waiting(Some(now + pause));
         debug!("server lost: {reason}; next try in {pause:?}");
         if self.told.as_ref() == Some(&reason) {
             return Vec::new();
@@ -252,12 +252,12 @@ impl Signaling {
 
     fn give_up(&mut self, registry: &Registry) -> Option<Event> {
         self.disconnect(registry);
-        self.state = State::Waiting(None);
+        self.phase = Phase::Waiting(None);
         Some(Event::Offline { reason: OfflineReason::Replaced, retry_in: None })
     }
 
     fn disconnect(&mut self, registry: &Registry) {
-        if let State::Online { socket, .. } = &self.state {
+        if let Phase::Online { socket, .. } = &self.phase {
             let _ = registry.deregister(&mut SourceFd(&descriptor(socket)));
         }
     }
@@ -332,7 +332,7 @@ mod tests {
         assert_eq!(Loss::Ours.seen(at(15), Some(at(10))), Loss::Ours);
         let mut signaling = signaling(start);
         let registry = mio::Poll::new().unwrap();
-        signaling.state = State::Online { socket: socket(), since: start, heard: at(20), ping: at(25) };
+        signaling.phase = Phase::Online { socket: socket(), since: start, heard: at(20), ping: at(25) };
         signaling.wake(at(21));
         let lost = signaling.lose("ended".to_owned(), Loss::Servers, at(21), registry.registry());
         let [Event::Offline { retry_in: Some(pause), .. }] = &lost[..] else { panic!("{lost:?}") };
@@ -346,10 +346,10 @@ mod tests {
         let mut signaling = signaling(start);
         let registry = mio::Poll::new().unwrap();
         let mut lose = |since, now| {
-            signaling.state = State::Online { socket: socket(), since, heard: now, ping: now };
+            signaling.phase = Phase::Online { socket: socket(), since, heard: now, ping: now };
             signaling.lose("ended".to_owned(), Loss::Servers, now, registry.registry());
-            match signaling.state {
-                State::Waiting(Some(until)) => until - now,
+            match signaling.phase {
+                Phase::Waiting(Some(until)) => until - now,
                 _ => panic!("it is sought"),
             }
         };

@@ -13,7 +13,7 @@ use webrtc::error::Error;
 
 use super::build::{NARROW_MTU, Note};
 use super::caught::{Caught, Panicked};
-use super::command::{InputSender, Waiting};
+use super::command::{InputSender, Queued};
 use super::guarded::Watch;
 use super::pace::Pace;
 use super::stall::Stall;
@@ -40,7 +40,7 @@ pub struct Tasks {
 /// The task that sends texts, one after another, as fast as the other side takes them.
 pub struct Writer {
     /// Where texts are queued; the task ends once this is gone and all are sent.
-    pub texts: UnboundedSender<(String, Waiting)>,
+    pub texts: UnboundedSender<(String, Queued)>,
     /// The task.
     pub task: JoinHandle<()>,
 }
@@ -96,10 +96,10 @@ impl Tasks {
         let _ = self.notes.send(Note::Ended(CloseReason::PeerLeft));
     }
 
-    async fn write_all(&self, channel: Arc<dyn DataChannel>, mut queued: UnboundedReceiver<(String, Waiting)>) {
+    async fn write_all(&self, channel: Arc<dyn DataChannel>, mut queued: UnboundedReceiver<(String, Queued)>) {
         let mut watch: Option<JoinHandle<()>> = None;
         let sent = Arc::new(AtomicUsize::new(0));
-        while let Some((text, _waiting)) = queued.recv().await {
+        while let Some((text, _queued)) = queued.recv().await {
             self.pace.active();
             if text.len() > SHORT && watch.as_ref().is_none_or(JoinHandle::is_finished) {
                 let (tasks, channel, sent) = (self.clone(), channel.clone(), sent.clone());

@@ -47,7 +47,7 @@ pub enum Command {
     /// Take a candidate of the peer.
     AddCandidate(Candidate),
     /// Send a text message.
-    Transmit(String, Waiting),
+    Transmit(String, Queued),
     /// End, once what is to be waited for has come.
     Close(Parting),
     /// Say that the thread stands still, and let it, until the other end is gone.
@@ -71,12 +71,12 @@ pub struct Beginning {
 
 /// Bytes that wait to be sent, counted for as long as this lives.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct Queued {
     bytes: usize,
     gauges: Vec<Gauge>,
 }
 
-impl Waiting {
+impl Queued {
     /// Counts so many bytes by these gauges.
     pub fn new(bytes: usize, gauges: Vec<Gauge>) -> Self {
         gauges.iter().for_each(|gauge| gauge.add(bytes));
@@ -84,7 +84,7 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for Queued {
     fn drop(&mut self) {
         self.gauges.iter().for_each(|gauge| gauge.subtract(self.bytes));
     }

@@ -15,10 +15,10 @@ use crate::peer::sync::lock;
 
 /// Whether one connection has found its way, known to all of its sockets.
 #[derive(Debug, Clone, Default)]
-pub struct Early(Arc<State>);
+pub struct Early(Arc<Opening>);
 
 #[derive(Debug, Default)]
-struct State {
+struct Opening {
     has_way: AtomicBool,
     /// Who reads each socket where something is held.
     readers: Mutex<HashMap<Option<SocketAddr>, Waker>>,

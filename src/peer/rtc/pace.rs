@@ -8,10 +8,10 @@ use crate::peer::sync::lock;
 
 /// How far a connection is, as its sleeps go.
 #[derive(Debug)]
-pub struct Pace(Mutex<State>);
+pub struct Pace(Mutex<Rhythm>);
 
 #[derive(Debug)]
-struct State {
+struct Rhythm {
     stage: Stage,
     /// When something came from the network last.
     heard: Option<Instant>,
@@ -31,7 +31,7 @@ impl Pace {
     /// A connection that is about to be opened, and that counts as lost when nothing was heard for `lost_after`.
     pub fn opening(lost_after: Duration) -> Self {
         let silent_sleep = (lost_after / 3).min(SILENT_SLEEP);
-        Self(Mutex::new(State { stage: Stage::Opening(Instant::now() + PROMPT_TIME), heard: None, silent_sleep }))
+        Self(Mutex::new(Rhythm { stage: Stage::Opening(Instant::now() + PROMPT_TIME), heard: None, silent_sleep }))
     }
 
     /// Takes note that the connection is open, and that something is said over it.
@@ -68,12 +68,12 @@ impl Pace {
         self.state().sleep(duration, Instant::now())
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Rhythm> {
         lock(&self.0)
     }
 }
 
-impl State {
+impl Rhythm {
     fn hear(&mut self, datagram: &[u8], now: Instant) {
         self.heard = Some(now);
         // It is to be acknowledged in time.
@@ -139,16 +139,16 @@ mod tests {
         start + Duration::from_millis(milliseconds)
     }
 
-    fn open(start: Instant, lost_after: u64) -> State {
+    fn open(start: Instant, lost_after: u64) -> Rhythm {
         let pace = Pace::opening(Duration::from_secs(lost_after));
-        State { stage: Stage::Open(start), ..pace.0.into_inner().unwrap() }
+        Rhythm { stage: Stage::Open(start), ..pace.0.into_inner().unwrap() }
     }
 
     #[test]
     fn sleeps_are_short_while_a_connection_opens_and_long_while_nothing_is_said() {
         let start = Instant::now();
-        let opening = State { stage: Stage::Opening(after(start, 15_000)), ..open(start, 15) };
-        let sleeps = |state: &State, times: &[u64]| -> Vec<u128> {
+        let opening = Rhythm { stage: Stage::Opening(after(start, 15_000)), ..open(start, 15) };
+        let sleeps = |state: &Rhythm, times: &[u64]| -> Vec<u128> {
             times.iter().map(|&time| state.sleep(TICK, after(start, time)).as_millis()).collect()
         };
         assert_eq!(sleeps(&opening, &[0, 14_999, 15_000]), [2, 2, 200]);
@@ -175,7 +175,7 @@ mod tests {
             assert_eq!(open.sleep(TICK, silent).as_millis(), sleep, "{datagram:?}");
         }
         // What belongs to the handshake does not open it.
-        let mut opening = State { stage: Stage::Opening(after(start, 15_000)), ..open(start, 15) };
+        let mut opening = Rhythm { stage: Stage::Opening(after(start, 15_000)), ..open(start, 15) };
         opening.hear(RECORD, start);
         assert!(matches!(opening.stage, Stage::Opening(_)));
     }

@@ -19,13 +19,13 @@ use crate::peer::sync::lock;
 /// A socket that repeats what a handshake may have lost.
 pub struct Repeating {
     below: Arc<dyn AsyncUdpSocket>,
-    state: Mutex<State>,
+    state: Mutex<Repetition>,
     /// The handshake is over, and all that goes on is let through.
     is_over: AtomicBool,
 }
 
 #[derive(Default)]
-struct State {
+struct Repetition {
     flight: Flight,
     timer: Option<Pin<Box<Sleep>>>,
     /// Whoever reads the socket is woken when there is a new time to wait for.
@@ -41,7 +41,7 @@ impl Repeating {
     /// Repeats what is due, and sees to it that the reader is woken for the next time.
     fn poll_timer(&self, cx: &mut Context<'_>) {
         let mut state = lock(&self.state);
-        let State { flight, timer, reader } = &mut *state;
+        let Repetition { flight, timer, reader } = &mut *state;
         while let Some(due) = flight.due() {
             let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.into())));
             if timer.deadline() != due.into() {
@@ -66,7 +66,7 @@ impl Repeating {
         let mut state = lock(&self.state);
         state.flight.received(datagram);
         if state.flight.is_over() {
-            *state = State::default();
+            *state = Repetition::default();
             self.is_over.store(true, Ordering::Relaxed);
         }
     }

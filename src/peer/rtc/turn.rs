@@ -31,10 +31,10 @@ use stale::Requests;
 
 /// What is known of the relay of one connection, and what is to be done about it.
 #[derive(Debug, Clone, Default)]
-pub struct Turn(Arc<State>);
+pub struct Turn(Arc<Relaying>);
 
 #[derive(Debug, Default)]
-struct State {
+struct Relaying {
     /// The last trouble with a TURN server.
     trouble: Mutex<Option<NoRelayCause>>,
     /// A TURN server has granted a relay.
@@ -60,7 +60,7 @@ impl Turn {
     /// The relay of a connection that may use these servers.
     pub fn new(servers: &[IceServer]) -> Self {
         let servers = servers.iter().filter(|server| server.is_turn()).cloned().collect();
-        Self(Arc::new(State { servers, ..State::default() }))
+        Self(Arc::new(Relaying { servers, ..Relaying::default() }))
     }
 
     /// Takes note of trouble with a TURN server. A refusal, such as of a wrong secret, says more than whatever comes

@@ -28,10 +28,10 @@ use crate::protocol::ice::{IceScheme, IceUrl};
 
 /// The TURN servers of one connection that are reached by a stream.
 #[derive(Debug, Clone)]
-pub struct Tunnels(Arc<State>);
+pub struct Tunnels(Arc<Reach>);
 
 #[derive(Debug)]
-struct State {
+struct Reach {
     urls: Vec<String>,
     /// Those of which nobody has asked anything yet, and how long to wait for a better way. One stream is enough for
     /// all networks that this machine is in, so only the first socket that asks gets it.
@@ -62,7 +62,7 @@ impl Tunnels {
         };
         let (urls, servers) = servers.iter().filter_map(tunnel).unzip();
         let (servers, streams) = (Mutex::new(servers), Mutex::default());
-        Self(Arc::new(State { urls, servers, streams, turn, is_only_way }))
+        Self(Arc::new(Reach { urls, servers, streams, turn, is_only_way }))
     }
 
     /// Whether nothing goes any other way.
