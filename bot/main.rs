@@ -69,7 +69,7 @@ fn run(Start { options, profile, token_home, .. }: &Start<Options>) -> Result<()
             }
             Event::Online => say(format!("lowkey-bot: online as {name} at {}", options.peer.server)),
             Event::Offline { reason, retry_in: Some(_) } => {
-                say(format!("lowkey-bot: no server ({}); trying again", advice::on_loss(&reason)))
+                say(format!("lowkey-bot: offline: {}; trying again", advice::on_loss(&reason)))
             }
             Event::Offline { reason, retry_in: None } => {
                 me.shutdown();

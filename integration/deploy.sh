@@ -73,6 +73,6 @@ ok 'the server is reached by a real SOCKS5 proxy'
 # Stopping, still under the filter.
 kill -TERM "${processes[0]}"
 wait "${processes[0]}" || fail 'the server did not end in order'
-await "$work/bot.log" 'no server'
+await "$work/bot.log" 'offline: '
 ok 'the server ends in order'
 echo "$passed passed, 0 failed"

@@ -117,7 +117,7 @@ fn the_bot_waits_for_a_server_that_is_not_there_yet() {
     let port = address.rsplit_once(':').unwrap().1.to_owned();
     drop(server);
     let mut bot = Program::start("lowkey-bot", &["--server", &format!("ws://{address}")], &[]);
-    bot.stderr.find("no server");
+    bot.stderr.find("offline: ");
     let server = Server::start_with(&[("PORT", &port)]);
     bot.stderr.find("online as echo");
 

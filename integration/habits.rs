@@ -47,7 +47,7 @@ fn who_is_called_while_the_server_is_away_is_called_when_it_is_back() {
     let mut terminal = Terminal::start(&home, &["--server", &server.url(), "--name", "alice"]);
     terminal.shows("online; you can call");
     drop(server);
-    terminal.shows("* no server");
+    terminal.shows("* offline: ");
     terminal.type_keys("/connect bob\r");
     terminal.shows("* bob is called as soon as the server is there");
     terminal.last_line("bob>");

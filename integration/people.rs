@@ -51,6 +51,11 @@ fn an_identity_moves_to_another_device_and_replaces_none() {
     let (code, _, errors) = run(&other, &["--name", "bob", "identity", "import", path]);
     assert!(code == 2 && errors[0].contains("the identity of alice, and not of bob"), "{errors:?}");
     assert_eq!(run(&other, &["--name", "bob", "identity", "import", kept.to_str().unwrap()]).0, 0);
+    // An editor may have put a mark in front.
+    let marked = home.0.join("marked.identity");
+    fs::write(&marked, format!("\u{feff}{}", fs::read_to_string(&file).unwrap())).unwrap();
+    let (code, out, _) = run(&Folder::new("identity-marked"), &["identity", "import", marked.to_str().unwrap()]);
+    assert!(code == 0 && out[0].starts_with("You are alice here"), "{out:?}");
     fs::write(&file, "alice nonsense\n").unwrap();
     let (code, _, errors) = run(&Folder::new("identity-none"), &["identity", "import", path]);
     assert!(code == 2 && errors[0].contains("this is no identity"), "{errors:?}");

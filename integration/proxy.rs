@@ -62,7 +62,7 @@ fn a_proxy_that_cannot_be_used_is_told_of_and_never_passed_by() {
         (nothing.replace("ws:", "socks5:"), &nothing, "the proxy".to_owned()),
     ] {
         let mut bot = Program::start("lowkey-bot", &["--server", url, "--proxy", &proxy, "--direct"], &[]);
-        let line = bot.stderr.find("no server");
+        let line = bot.stderr.find("offline: ");
         assert!(line.contains(&reason) && !line.contains("hunter"), "{proxy}: {line}");
     }
 }
@@ -163,7 +163,7 @@ fn a_turn_server_over_udp_is_refused_beside_a_proxy_and_the_ways_out_are_named()
                 let said = program.stderr.find("TURN");
                 assert!(["?transport=tcp", "turns:", "--direct"].iter().all(|way| said.contains(way)), "{said}");
             } else {
-                program.stderr.find("no server (");
+                program.stderr.find("offline: ");
             }
         }
     }
@@ -206,6 +206,6 @@ fn a_proxied_user_without_any_relay_is_told_to_name_one() {
     let mut alice = start(&[]);
     assert_eq!(alice.wait().code(), Some(2));
     alice.stderr.find("--proxy without --direct with --no-server-relays needs a TURN server: name one with --turn");
-    start(&["--direct"]).stderr.find("no server (");
-    start(&["--turn", "turns:user:secret@127.0.0.1"]).stderr.find("no server (");
+    start(&["--direct"]).stderr.find("offline: ");
+    start(&["--turn", "turns:user:secret@127.0.0.1"]).stderr.find("offline: ");
 }

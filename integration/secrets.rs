@@ -363,7 +363,7 @@ fn an_access_token_in_a_file_that_all_may_write_is_not_used() {
         let arguments = ["--server", "ws://127.0.0.1:1", "--access-token-file", file.to_str().unwrap()];
         Program::start("lowkey-bot", &arguments, &[]).stderr.find(said);
     };
-    start(0o600, "no server");
+    start(0o600, "offline: ");
     start(0o644, "chmod 600 ");
     start(0o646, "chmod go-w ");
 }

@@ -298,7 +298,7 @@ fn losing_the_server_and_finding_it_again_is_said() {
     let home = Folder::new("server-lost");
     let (mut terminal, mut bob) = chat(&server, &home);
     drop(server);
-    terminal.shows("* no server (");
+    terminal.shows("* offline: ");
     terminal.type_keys("still here\r");
     assert_eq!(bob.message().1, "still here");
     let _server = Server::start_with(&[("PORT", &port)]);
@@ -358,7 +358,7 @@ fn who_was_replaced_by_a_second_start_comes_back() {
     first.shows("online; you can call");
     let second = Terminal::start(&home, &arguments);
     second.shows("online; you can call");
-    first.shows("this name; /online goes back there");
+    first.shows("has gone online under this name;");
     first.type_keys("/connect bob\r");
     first.shows("you are offline, and the server is not sought");
     let mut bob = server.peer("bob");

@@ -519,7 +519,7 @@ fn a_private_server_lets_in_who_knows_the_token() {
     let url = server.url();
     let arguments = ["--server", &*url, "--name", "robot"];
     let mut stranger = Program::start("lowkey-bot", &arguments, &[]);
-    assert!(stranger.stderr.find("no server").contains("does not know the access token"));
+    assert!(stranger.stderr.find("offline: ").contains("does not know the access token"));
     let mut bot = Program::start("lowkey-bot", &arguments, &[("LOWKEY_ACCESS_TOKEN", "open-sesame")]);
     bot.stderr.find("online as robot");
     let folder = crate::world::Folder::new("access-token");

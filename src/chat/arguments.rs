@@ -122,7 +122,7 @@ Exit codes:
   0  all done
   1  something was not sent, may not have arrived, or could not be done; or standard output takes no more
   2  a wrong option or setting
-  3  no server
+  3  no server, or none that lets you in
   4  the other side could not be reached, or did not want to talk
   5  the other side is not who it was, or did not prove who it is
   6  --timeout is over";

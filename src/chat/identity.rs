@@ -95,7 +95,7 @@ fn import(file: &Path, options: &PeerOptions, profile: &Profile) -> Result<Strin
     };
     read.map_err(|error| trouble::said(file, &error))?;
     let no_identity = || format!("{}: this is no identity that was exported", file.display());
-    let words: Vec<&str> = text.split_whitespace().collect();
+    let words: Vec<&str> = text.trim_start_matches(BYTE_ORDER_MARK).split_whitespace().collect();
     // A file that lowkey keeps has the key alone.
     let (named, key) = match words[..] {
         [key] => (None, key),
@@ -118,6 +118,9 @@ fn import(file: &Path, options: &PeerOptions, profile: &Profile) -> Result<Strin
     }
     Ok(format!("You are {name} here, with the key {}.\n", identity.public().to_base64()))
 }
+
+/// What some programs put in front of a text, so that others know it for UTF-8.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// What stands for standard input and output.
 const STREAM: &str = "-";

@@ -21,8 +21,8 @@ pub fn words(report: &Report, look: Look) -> Option<String> {
         Report::Online => "online; you can call and be called".to_owned(),
         Report::Offline { reason, retry_in, has_chats } => {
             let what = match retry_in {
-                Some(_) => format!("no server ({}); trying again", harmless(reason)),
-                None => format!("no server any more: {}; /online goes back there", harmless(reason)),
+                Some(_) => format!("offline: {}; trying again", harmless(reason)),
+                None => format!("offline: {}; /online goes back there", harmless(reason)),
             };
             if *has_chats { format!("{what}; open chats go on") } else { what }
         }
