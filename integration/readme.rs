@@ -219,3 +219,18 @@ fn what_comments_cite_of_the_protocol_stands_there() {
     }
     assert!(cited > 20, "only {cited} places cite it");
 }
+
+#[test]
+fn the_packages_take_the_papers_along() {
+    let manifest = read("Cargo.toml");
+    let assets = manifest.lines().filter_map(|line| line.trim().strip_prefix("[\"")?.split("\", \"").next());
+    // What lies below target is made before.
+    let assets: Vec<&str> = assets.filter(|asset| !asset.starts_with("target/")).collect();
+    for asset in &assets {
+        let place = root().join(asset.trim_end_matches('*'));
+        assert!(place.exists(), "{asset} is not there");
+    }
+    for paper in PAPERS {
+        assert!(assets.contains(&paper), "no package has {paper}");
+    }
+}

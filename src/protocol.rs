@@ -16,13 +16,15 @@ use serde_json::value::RawValue;
 /// The path on which the server takes WebSocket upgrades.
 pub const WEBSOCKET_PATH: &str = "/ws";
 
-/// Whether a user can have this name: 1 to 64 bytes of UTF-8 without control characters, which do not begin as a link does.
+/// Whether a user can have this name: 1 to 64 bytes of UTF-8 without control characters, which do not begin as a link
+/// does.
 pub fn is_username(name: &str) -> bool {
     let is_link = name.starts_with(LINK_SCHEME);
     (1..=MAX_USERNAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control) && !is_link
 }
 
-/// How a link to a user begins. It says at which server they are, so it must not be taken for a name, nor a name for it.
+/// How a link to a user begins. It says at which server they are, so it must not be taken for a name, nor a name for
+/// it.
 pub const LINK_SCHEME: &str = "lowkey://";
 
 /// The longest username, in bytes.
@@ -143,7 +145,8 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// Reads a JSON object. serde would take an array for a struct's fields in their order, which is none of the protocol's.
+/// Reads a JSON object. serde would take an array for a struct's fields in their order, which is none of the
+/// protocol's.
 ///
 /// # Errors
 /// Says why `text` is no such object.
@@ -281,8 +284,8 @@ pub struct ErrorPayload {
     pub code: String,
     /// A sentence for people.
     pub message: String,
-    /// The `target` of the message that failed, where it had one (protocol 2.9): it is what tells a client with several calls
-    /// under way which one was meant.
+    /// The `target` of the message that failed, where it had one (protocol 2.9): it is what tells a client with several
+    /// calls under way which one was meant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
 }

@@ -5,8 +5,8 @@ use std::io::{self, IsTerminal};
 
 use crate::stderr::say;
 
-/// Those of `signals` that whoever started this program does not want ignored: `nohup` does with SIGHUP, and a shell without job
-/// control with SIGINT for what it runs in the background. A handler of ours would undo that.
+/// Those of `signals` that whoever started this program does not want ignored: `nohup` does with SIGHUP, and a shell
+/// without job control with SIGINT for what it runs in the background. A handler of ours would undo that.
 ///
 /// Where the system does not tell what is ignored (`/proc` of Linux does), all of them.
 pub fn wanted(signals: &[i32]) -> Vec<i32> {
@@ -15,7 +15,8 @@ pub fn wanted(signals: &[i32]) -> Vec<i32> {
     signals.iter().copied().filter(|signal| !(1..=64).contains(signal) || ignored >> (signal - 1) & 1 == 0).collect()
 }
 
-/// Ends the row in which the terminal has shown `^C`, where `signal` came from there, so that the shell's prompt gets one of its own.
+/// Ends the row in which the terminal has shown `^C`, where `signal` came from there, so that the shell's prompt gets
+/// one of its own.
 pub fn end_row(signal: i32) {
     if signal == SIGINT && io::stderr().is_terminal() {
         say("");

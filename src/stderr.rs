@@ -1,7 +1,7 @@
-//! Standard error, as all our programs write to it: a line that cannot be written, since the disk is full or nobody reads any more,
-//! is lost and nothing else happens. The macros of the standard library panic there. And `RUST_LOG`, which says how much of the log
-//! goes there: it is read here and not by the logger's own crate, which takes a word that is no level for the name of a module, and
-//! then logs nothing but that module, without a word.
+//! Standard error, as all our programs write to it: a line that cannot be written, since the disk is full or nobody
+//! reads any more, is lost and nothing else happens. The macros of the standard library panic there. And `RUST_LOG`,
+//! which says how much of the log goes there: it is read here and not by the logger's own crate, which takes a word
+//! that is no level for the name of a module, and then logs nothing but that module, without a word.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -15,8 +15,8 @@ pub fn say(line: impl Display) {
     let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Whether systemd's journal reads it: `JOURNAL_STREAM` holds the device and inode of the stream that a service was started with
-/// (systemd.exec(5)). A program that a service starts inherits the variable, but not always the stream.
+/// Whether systemd's journal reads it: `JOURNAL_STREAM` holds the device and inode of the stream that a service was
+/// started with (systemd.exec(5)). A program that a service starts inherits the variable, but not always the stream.
 pub fn is_journal() -> bool {
     let Some(stream) = std::env::var("JOURNAL_STREAM").ok() else { return false };
     let Ok(descriptor) = io::stderr().as_fd().try_clone_to_owned() else { return false };
@@ -34,7 +34,8 @@ pub struct LogLevels {
 }
 
 impl LogLevels {
-    /// Reads a comma list of levels and `MODULE=LEVEL`; a module of ours alone is logged in full. An empty one says nothing.
+    /// Reads a comma list of levels and `MODULE=LEVEL`; a module of ours alone is logged in full. An empty one says
+    /// nothing.
     ///
     /// # Errors
     /// The value and what it may be, for people.
@@ -60,8 +61,8 @@ impl LogLevels {
         Ok(levels)
     }
 
-    /// A logger to standard error of these levels, with `level` where they say nothing, and nothing of `quiet` crates that they do
-    /// not name.
+    /// A logger to standard error of these levels, with `level` where they say nothing, and nothing of `quiet` crates
+    /// that they do not name.
     pub fn logger(&self, level: LevelFilter, quiet: &[&str]) -> env_logger::Builder {
         let mut logger = env_logger::Builder::new();
         logger.filter_level(self.level.unwrap_or(level));

@@ -1,5 +1,5 @@
-//! What the system refuses, in words for people and with what to do next: never a library's, nor a number of the system's.
-//! Pure.
+//! What the system refuses, in words for people and with what to do next: never a library's, nor a number of the
+//! system's. Pure.
 
 use std::io::{self, ErrorKind};
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! The servers that help two peers to reach each other: STUN tells a peer its address, TURN relays for it. They are written as
-//! the W3C's `RTCIceServer` writes them, with URLs after RFC 7064 and RFC 7065. Types and serde only.
+//! The servers that help two peers to reach each other: STUN tells a peer its address, TURN relays for it. They are
+//! written as the W3C's `RTCIceServer` writes them, with URLs after RFC 7064 and RFC 7065. Types and serde only.
 
 use std::fmt;
 use std::net::Ipv6Addr;
