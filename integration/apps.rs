@@ -76,7 +76,7 @@ fn chats_with_lowkey(alice: &mut Program, app: &mut OldApp, is_v2: bool) {
             alice.write("followed");
             assert_eq!(app.text_v2(), "followed");
         }
-        alice.stderr.find("flutter has changed its key in mid-chat");
+        alice.stderr.find("flutter has another key from now on");
     }
     alice.write("/leave");
     app.closed();

@@ -206,7 +206,7 @@ fn lowkey_says_what_an_app_is_and_that_its_key_has_changed() {
     middle.caller.send_raw(&text);
     assert_eq!(alice.stdout.next(), "flutter: true");
     middle.caller.send_raw(&third_key(&middle));
-    alice.stderr.find("flutter has changed its key in mid-chat");
+    alice.stderr.find("flutter has another key from now on");
     assert_eq!(alice.stdout.next(), "flutter: false");
 }
 

@@ -58,7 +58,7 @@ pub fn words(report: &Report, look: Look) -> Option<String> {
             }
             Trust::Unproven => format!(
                 "{0} uses an old app, which cannot prove who they are: the server could be listening; /verify {0} \
-                    tells how to be sure",
+                 tells how to be sure",
                 name(peer)
             ),
         },
@@ -71,7 +71,11 @@ pub fn words(report: &Report, look: Look) -> Option<String> {
         Report::Delivered { .. } => return None,
         Report::Interrupted { peer } => format!("the connection to {} was lost; it is sought again", name(peer)),
         Report::Resumed { peer } => format!("{} is back; the chat goes on", name(peer)),
-        Report::KeyChanged { peer } => format!("{} has changed its key in mid-chat", name(peer)),
+        Report::KeyChanged { peer } => format!(
+            "{0} has another key from now on, as an old app may do; it could be somebody else: /verify {0} \
+             tells how to be sure",
+            name(peer)
+        ),
         Report::NotSent { peer, text, reason, is_kept, .. } => {
             let to = peer.as_ref().map(|peer| format!(" to {}", name(peer))).unwrap_or_default();
             let kept = if *is_kept { "; kept, /retry sends it again" } else { "" };

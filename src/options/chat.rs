@@ -5,8 +5,8 @@ use clap::{Args, ValueEnum};
 /// The options of the terminal client.
 #[derive(Debug, Clone, Args)]
 pub struct ChatOptions {
-    /// A command for the shell to run when somebody writes or calls; what has happened stands on its standard input, as
-    /// JSON
+    /// A command for the shell to run when somebody writes or calls; it reads what has happened from its standard input,
+    /// as JSON
     #[arg(long, env = "LOWKEY_NOTIFY", value_name = "COMMAND")]
     pub notify: Option<String>,
     /// Give the texts themselves to that command too

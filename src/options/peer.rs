@@ -45,21 +45,23 @@ pub struct PeerOptions {
     /// their addresses, and no more
     #[arg(long, env = "LOWKEY_NO_SERVER_RELAYS")]
     pub no_server_relays: bool,
-    /// What a private server wants to know. Others on this machine can see your command line, so give it elsewhere
+    /// The token that a private server asks for. Others on this machine can see your command line, so give it elsewhere
     /// where that matters
     #[arg(long, env = "LOWKEY_ACCESS_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub access_token: Option<AccessToken>,
-    /// A file with what a private server wants to know
+    /// A file with the token that a private server asks for
     #[arg(long, env = "LOWKEY_ACCESS_TOKEN_FILE", value_name = "FILE")]
     pub access_token_file: Option<PathBuf>,
     /// A SOCKS5 proxy to reach the server by, which also looks up the server's name. Nothing goes past it: peers, who
     /// are not to see your address, are reached by a TURN server over TCP or TLS, and that by the proxy too
     #[arg(long, env = "LOWKEY_PROXY", value_name = "socks5://[USER:SECRET@]HOST[:PORT]", hide_env_values = true)]
     pub proxy: Option<ProxyUrl>,
-    /// Talk to peers directly although there is a proxy: they see your address, and so does what --stun and --turn name
+    /// Talk to peers directly although there is a proxy: they see your address, and so do the servers that --stun
+    /// and --turn name
     #[arg(long, env = "LOWKEY_DIRECT")]
     pub direct: bool,
-    /// Refuse peers that cannot prove who they are, as old apps, and such as change their key in mid-chat
+    /// Refuse peers who cannot prove who they are, such as old apps, and those who change their key in the middle of a
+    /// chat
     #[arg(long, env = "LOWKEY_STRICT")]
     pub strict: bool,
     /// How texts are written at first to apps that say nothing of themselves
