@@ -121,19 +121,66 @@ fn hangup_reads_the_secrets_anew_and_cuts_nobody() {
     assert!(come("carol", "carol-3").is_err());
     std::fs::write(&file, "bob-2\n\ncarol-3\n").unwrap();
     server.program.signal("HUP");
-    server.program.stderr.find("secrets read anew");
+    server.program.stderr.find("access tokens read anew: 2");
     assert!(come("alice_again", "alice-1").err().unwrap().to_string().contains("401"));
     let _friends = [come("bob_again", "bob-2").unwrap(), come("carol", "carol-3").unwrap()];
     // A file that is wrong changes nothing.
     for wrong in ["two words\n", "\n"] {
         std::fs::write(&file, wrong).unwrap();
         server.program.signal("HUP");
-        let line = server.program.stderr.find("secrets are as before");
+        let line = server.program.stderr.find("access tokens are as before");
         assert!(line.contains("ACCESS_TOKEN_FILE") && !line.contains("words\""), "{line}");
         come("carol", "carol-3").unwrap();
     }
+    // Nor is a pipe waited for, which nobody writes to.
+    std::fs::remove_file(&file).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+    server.program.signal("HUP");
+    assert!(server.program.stderr.find("access tokens are as before").contains("no regular file"));
     alice.send(r#"{"type":"session:create"}"#);
     assert_eq!(alice.json()["type"], "session:created", "she was let in, and stays");
+}
+
+#[test]
+fn a_fault_in_one_secret_keeps_nobody_in_whom_the_other_lets_go() {
+    let folder = Folder::new("two_secrets");
+    let [tokens, turn] = ["tokens", "turn"].map(|name| folder.0.join(name));
+    std::fs::write(&tokens, "alice-1\nbob-2\n").unwrap();
+    std::fs::write(&turn, "north\n").unwrap();
+    let mut server = Server::start_with(&[
+        ("ACCESS_TOKEN_FILE", tokens.to_str().unwrap()),
+        ("TURN_URLS", "turn:turn.example"),
+        ("TURN_SECRET_FILE", turn.to_str().unwrap()),
+        ("RUST_LOG", "info"),
+    ]);
+    let address = server.address.clone();
+    let come = |token: &str| Client::try_connect(&address, &format!("/ws?username=alice&access_token={token}"));
+    come("alice-1").unwrap();
+    std::fs::write(&tokens, "bob-2\n").unwrap();
+    std::fs::write(&turn, "two words\n").unwrap();
+    server.program.signal("HUP");
+    server.program.stderr.find("access tokens read anew: 1");
+    assert!(server.program.stderr.find("TURN servers is as before").contains("TURN_SECRET_FILE"));
+    assert!(come("alice-1").err().unwrap().to_string().contains("401"));
+}
+
+#[test]
+fn a_server_whose_descriptors_are_in_use_refuses_in_words_and_is_well() {
+    let mut program = Program::with_descriptors(64);
+    assert!(program.stderr.find("room for").contains("room for 32 users: this process may open 64 files"));
+    let address = program.stderr.find("listening on ").split_once("listening on ").unwrap().1.to_owned();
+    let come = |number: usize| Client::try_connect(&address, &format!("/ws?username=user{number}"));
+    let _users: Vec<Client> = (0..32).map(|number| come(number).unwrap()).collect();
+    for number in 32..64 {
+        assert!(come(number).err().unwrap().to_string().contains("503"));
+    }
+    let port = address.rsplit_once(':').unwrap().1;
+    let check = crate::world::command("lowkey-server")
+        .arg("--check")
+        .envs([("HOST", "127.0.0.1"), ("PORT", port)])
+        .output()
+        .unwrap();
+    assert_eq!((check.status.code(), check.stderr.len()), (Some(0), 0), "{check:?}");
 }
 
 #[test]

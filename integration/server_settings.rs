@@ -46,6 +46,9 @@ fn a_setting_that_protects_nobody_stops_the_start_with_its_name() {
         ("ACCESS_TOKEN_FILE", "", "everybody could come in"),
         ("ACCESS_TOKEN", "\"s3cret\"", "without quotes"),
         ("HOST", " ", "all addresses"),
+        ("HOST", "224.0.0.1", "of this machine"),
+        ("HOST", "255.255.255.255", "of this machine"),
+        ("METRICS", "[ff02::1]:9000", "of this machine"),
         ("TRUSTED_PROXIES", "", "none is nobody"),
         ("TRUSTED_PROXIES", "10.0.0.1,unix:", "\"unix:\" is no address"),
         ("CORS_ORIGINS", "", "from everywhere"),
@@ -191,16 +194,23 @@ fn a_check_says_whether_the_server_of_these_settings_is_well() {
     assert_eq!(refused(&["--check", "--help"], &[]).0, Some(1));
     assert_eq!(refused(&["--check"], &[("PORT", "0")]).0, Some(1));
     // Something else is there.
-    let other = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = other.local_addr().unwrap().port().to_string();
-    let answering = std::thread::spawn(move || {
-        let (mut stream, _) = other.accept().unwrap();
-        stream.write_all(b"HTTP/1.1 503 Service Unavailable\r\n\r\n").unwrap();
-        let _ = stream.read(&mut [0; 1024]);
-    });
-    let (code, error) = refused(&["--check"], &[("HOST", "127.0.0.1"), ("PORT", &port)]);
-    assert!(code == Some(1) && error.contains("is not well: HTTP/1.1 503"), "{error}");
-    answering.join().unwrap();
+    for (answer, words) in [
+        ("HTTP/1.1 503 Service Unavailable\r\n\r\n", "is not well: HTTP/1.1 503 Service Unavailable"),
+        ("HTTP/1.1 200 OK\r\n\r\n<h1>Log in</h1>", "what answers there is not lowkey-server"),
+        ("HTTP/1.1 200 ", "what answers there is not lowkey-server"),
+        ("", "it closed the connection without an answer"),
+    ] {
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = other.local_addr().unwrap().port().to_string();
+        let answering = std::thread::spawn(move || {
+            let (mut stream, _) = other.accept().unwrap();
+            let _ = stream.read(&mut [0; 1024]);
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        let (code, error) = refused(&["--check"], &[("HOST", "127.0.0.1"), ("PORT", &port)]);
+        assert!(code == Some(1) && error.contains(words), "{error}");
+        answering.join().unwrap();
+    }
 }
 
 #[test]

@@ -93,7 +93,8 @@
 //! server/connection
 //! server/connection/frames
 //! server/connection/buffers server/connection/event server/connection/websocket
-//! server/check* server/http
+//! server/check*
+//! server/http
 //! server/config
 //! server/config/cluster
 //! server/config/secrets

@@ -43,7 +43,7 @@ use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
-use log::{info, warn};
+use log::{error, info, warn};
 use mio::event::Event as Readiness;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
@@ -54,8 +54,8 @@ use socket2::SockRef;
 use crate::signals::wanted;
 use crate::trouble;
 use clients::{Clients, Stream};
-use config::MetricsAt;
 pub use config::{Config, ConfigError};
+use config::{MetricsAt, Secrets};
 use http::Endpoints;
 use hub::ConnId;
 use listener::{Listener, Waiting};
@@ -87,8 +87,8 @@ pub struct Server {
     buffer: Vec<u8>,
 }
 
-/// Reads the settings anew, of which a running server takes the secrets.
-type Reload = Box<dyn Fn() -> Result<Config, ConfigError>>;
+/// Reads the secrets anew.
+type Reload = Box<dyn Fn() -> Secrets>;
 
 impl Stream for TcpStream {
     fn shut(&mut self) {
@@ -145,8 +145,8 @@ impl Server {
             close_time: config.limits.close_time,
             drain_time: config.drain_time,
             reload: Box::new({
-                let config = config.clone();
-                move || Ok(config.clone())
+                let (tokens, turn) = (config.access.tokens.clone(), config.turn.clone());
+                move || Secrets { tokens: Ok(tokens.clone()), turn: Ok(turn.clone()) }
             }),
             #[cfg(feature = "cluster")]
             link,
@@ -157,9 +157,9 @@ impl Server {
         })
     }
 
-    /// Has SIGHUP read the settings anew with `reload`. Who may come in and the secret of the TURN server are taken
-    /// from there; nothing else changes, and nobody is cut.
-    pub fn reload_with(self, reload: impl Fn() -> Result<Config, ConfigError> + 'static) -> Self {
+    /// Has SIGHUP read the secrets anew with `reload`: who may come in, and the secret of the TURN server. Nothing else
+    /// changes, and nobody is cut.
+    pub fn reload_with(self, reload: impl Fn() -> Secrets + 'static) -> Self {
         Self { reload: Box::new(reload), ..self }
     }
 
@@ -333,14 +333,22 @@ impl Server {
         false
     }
 
-    /// Reads the secrets anew. Where that fails, those that there are go on.
+    /// Reads the secrets anew. Where that fails with one, it stays as it is.
     fn reload(&mut self) {
-        match (self.reload)() {
-            Ok(config) => {
-                info!("secrets read anew");
-                self.clients.renew(config.access.tokens, config.turn);
+        let Secrets { tokens, turn } = (self.reload)();
+        match tokens {
+            Ok(tokens) => {
+                info!("access tokens read anew: {}", tokens.len());
+                self.clients.renew_access(tokens);
             }
-            Err(error) => warn!("secrets are as before: {error}"),
+            Err(error) => error!("access tokens are as before, and nobody is let go: {error}"),
+        }
+        match turn {
+            Ok(turn) => {
+                info!("secret of the TURN servers read anew");
+                self.clients.renew_turn(turn);
+            }
+            Err(error) => error!("the secret of the TURN servers is as before: {error}"),
         }
     }
 

@@ -78,7 +78,7 @@ impl LogLevels {
 }
 
 fn is_module(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_:-".contains(&byte))
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_:".contains(&byte))
 }
 
 fn is_ours(name: &str) -> bool {
@@ -127,6 +127,7 @@ mod tests {
             "info/regex",
             "\"info\"",
             "a b=info",
+            "lowkey-server=debug",
         ] {
             let error = LogLevels::parse(&format!("warn,{text}")).unwrap_err();
             assert!(error.ends_with(&format!("and {text:?} is none")) && !error.contains('\n'), "{error}");

@@ -5,7 +5,8 @@ use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use lowkey::server::{Config, ConfigError, Server, check, config, limits, secret_file};
+use lowkey::server::config::Secrets;
+use lowkey::server::{Config, Server, check, config, limits, secret_file};
 use lowkey::stderr::{self, LogLevels};
 use lowkey::trouble;
 
@@ -30,17 +31,22 @@ fn serve() -> ExitCode {
         Ok(levels) => start_log(&levels),
         Err(reason) => return fail(2, &reason),
     }
-    let config = match read_settings().map_err(|error| fail(2, &error.to_string())) {
+    let mut config = match Config::from_env(lookup, secret_file::read) {
         Ok(config) => config,
-        Err(code) => return code,
+        Err(error) => return fail(2, &error.to_string()),
     };
-    // A connection is a descriptor. Where the limit cannot be raised, the one that there is has to do.
-    let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap_or_default();
-    log::debug!("{descriptors} descriptors");
+    // A connection is a descriptor. Where the limit cannot be raised, the one that there is has to do, and what is kept
+    // of it for probes and files is not for users.
+    let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(u64::MAX);
+    let (asked, room) = (config.limits.clients, limits::clients_of(descriptors));
+    config.limits.clients = asked.min(room);
     let server = match Server::bind(config) {
-        Ok(server) => server.reload_with(read_settings),
+        Ok(server) => server.reload_with(|| Secrets::from_env(lookup, secret_file::read_again)),
         Err(error) => return fail(1, &trouble::lacking(&error)),
     };
+    if room < asked {
+        log::info!("room for {room} users: this process may open {descriptors} files (LimitNOFILE, ulimit -n)");
+    }
     stderr::say(format!("lowkey-server {}: listening on {}", env!("CARGO_PKG_VERSION"), server.local_addr()));
     match server.run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -59,11 +65,6 @@ fn check() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => fail(1, &reason),
     }
-}
-
-/// The settings from the environment, and from the files that it names.
-fn read_settings() -> Result<Config, ConfigError> {
-    Config::from_env(lookup, secret_file::read)
 }
 
 /// A variable's value. One that is not UTF-8 is passed on with its faults, to be named in an error.

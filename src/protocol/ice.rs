@@ -2,7 +2,7 @@
 //! written as the W3C's `RTCIceServer` writes them, with URLs after RFC 7064 and RFC 7065. Types and serde only.
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -87,8 +87,8 @@ impl<'a> IceUrl<'a> {
         };
         let is_tcp = match (scheme, query) {
             (_, None) => scheme == IceScheme::Turns,
-            (IceScheme::Turn | IceScheme::Turns, Some("transport=tcp")) => true,
-            (IceScheme::Turn, Some("transport=udp")) => false,
+            (IceScheme::Turn | IceScheme::Turns, Some(query)) if query.eq_ignore_ascii_case("transport=tcp") => true,
+            (IceScheme::Turn, Some(query)) if query.eq_ignore_ascii_case("transport=udp") => false,
             _ => return Err("nothing but ?transport=udp or ?transport=tcp may follow the address of a TURN server"),
         };
         check_address(address)?;
@@ -122,10 +122,24 @@ fn check_address(address: &str) -> Result<(), &'static str> {
     let is_host = match host.strip_prefix('[') {
         Some(rest) => rest.strip_suffix(']').is_some_and(|literal| literal.parse::<Ipv6Addr>().is_ok()),
         None => {
-            (1..=MAX_HOST).contains(&host.len())
-                && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+            let is_label = |label: &str| {
+                (1..=MAX_LABEL).contains(&label.len())
+                    && label.bytes().all(is_plain)
+                    && !label.starts_with('-')
+                    && !label.ends_with('-')
+            };
+            // A name may end in the dot of the root.
+            host.len() <= MAX_HOST && host.strip_suffix('.').unwrap_or(host).split('.').all(is_label)
         }
     };
+    if host
+        .trim_matches(['[', ']'])
+        .parse::<IpAddr>()
+        .is_ok_and(|address| address.is_unspecified() || address.is_multicast())
+    {
+        return Err("no server has this address");
+    }
     if !is_host {
         return Err("an address is HOST or HOST:PORT");
     }
@@ -149,6 +163,9 @@ const TLS_PORT: u16 = 5349;
 
 /// The longest name that the domain name system has, in bytes (RFC 1035, section 2.3.4).
 const MAX_HOST: usize = 253;
+
+/// The longest part of one, between dots.
+const MAX_LABEL: usize = 63;
 
 #[cfg(test)]
 mod tests {
@@ -182,13 +199,20 @@ mod tests {
             "turn:a b",
             "turn://x",
             "turn:ü",
+            "turn:-",
+            "turn:a..b",
+            "turn:.a",
+            "turn:0.0.0.0",
+            "turn:[::]",
+            "turn:224.0.0.1:3478",
             "turn:u@x",
             "turn:x/y",
             "turns:x?transport=udp",
         ] {
             assert!(IceUrl::parse(bad).is_err(), "{bad}");
         }
-        assert!(IceUrl::parse(&format!("stun:{}", "x".repeat(254))).is_err());
+        assert!(IceUrl::parse(&format!("stun:{}", "x".repeat(64))).is_err());
+        assert!(IceUrl::parse(&format!("stun:{}", ["x"; 128].join("."))).is_err());
     }
 
     #[test]

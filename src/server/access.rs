@@ -33,9 +33,9 @@ impl Default for Access {
 pub struct AccessToken(String);
 
 impl AccessToken {
-    /// Takes the token, if it is one: not empty, and such as a header can carry.
+    /// Takes the token, if it is one: not empty, such as a header can carry, and with room beside it in a request head.
     pub fn new(token: &str) -> Option<Self> {
-        let is_fit = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+        let is_fit = (1..=MAX_TOKEN_BYTES).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic());
         is_fit.then(|| Self(token.to_owned()))
     }
 
@@ -75,6 +75,9 @@ impl Access {
             || given_access_token(request, query).is_some_and(|given| self.tokens.iter().any(|token| token.is(&given)))
     }
 }
+
+/// The longest access token. Three times as much, as an address carries it if need be, still fits in a request head.
+pub const MAX_TOKEN_BYTES: usize = 4096;
 
 fn given_access_token(request: &Request<'_, '_>, query: &str) -> Option<String> {
     let bearer = header(request, "authorization").and_then(|value| {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::Config;
+use super::http::WELL;
 use crate::trouble;
 
 /// Asks the server that runs with these settings on this machine whether it is well. It takes [`PATIENCE`] at most,
@@ -25,23 +26,32 @@ pub fn ask(config: &Config) -> Result<(), String> {
     let mut reasons = Vec::new();
     for host in hosts {
         let address = SocketAddr::new(*host, config.port);
-        match status(address, Instant::now() + PATIENCE / hosts.len() as u32) {
-            Ok(status) if status.starts_with("HTTP/1.1 200 ") => return Ok(()),
-            Ok(status) => reasons.push(format!("{address} is not well: {}", status.escape_debug())),
+        match ask_at(address, Instant::now() + PATIENCE / hosts.len() as u32) {
+            Ok(answer) if answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(WELL) => return Ok(()),
+            Ok(answer) => reasons.push(format!("{address} is not well: {}", unwell(&answer))),
             Err(error) => reasons.push(format!("no server answers at {address}: {}", trouble::answering(&error))),
         }
     }
     Err(reasons.join("; "))
 }
 
-/// The first line of the answer, if it is there by `end`.
-fn status(address: SocketAddr, end: Instant) -> io::Result<String> {
+/// What is wrong with this answer, for people.
+fn unwell(answer: &str) -> String {
+    match answer.lines().next().unwrap_or_default() {
+        "" => "it closed the connection without an answer".to_owned(),
+        line if line.starts_with("HTTP/1.1 200 ") => "what answers there is not lowkey-server".to_owned(),
+        line => line.escape_debug().to_string(),
+    }
+}
+
+/// The whole answer, if it is there by `end`.
+fn ask_at(address: SocketAddr, end: Instant) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, left(end)?)?;
     stream.set_write_timeout(Some(left(end)?))?;
     stream.write_all(format!("GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();
     let mut part = [0; 512];
-    while answer.len() < MAX_ANSWER_BYTES && !answer.contains(&b'\n') {
+    while answer.len() < MAX_ANSWER_BYTES {
         stream.set_read_timeout(Some(left(end)?))?;
         match stream.read(&mut part) {
             Ok(0) => break,
@@ -52,7 +62,7 @@ fn status(address: SocketAddr, end: Instant) -> io::Result<String> {
             Err(error) => return Err(error),
         }
     }
-    Ok(String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned())
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 /// How long there is until `end`, if any time is left.

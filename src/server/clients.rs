@@ -235,9 +235,13 @@ impl<S: Stream> Clients<S> {
         self.config.access.retry_after = Some(retry_after);
     }
 
-    /// Takes what may change while the server runs: who may come in, and the secret of the TURN server. Nobody is cut.
-    pub fn renew(&mut self, tokens: Vec<AccessToken>, turn: Option<Turn>) {
+    /// Takes what who comes in has to know from now on. Nobody is cut.
+    pub fn renew_access(&mut self, tokens: Vec<AccessToken>) {
         self.config.access.tokens = tokens;
+    }
+
+    /// Takes the STUN and TURN servers that users are told of from now on.
+    pub fn renew_turn(&mut self, turn: Option<Turn>) {
         self.hub.set_turn(turn, unix_time);
     }
 

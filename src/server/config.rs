@@ -8,7 +8,7 @@ mod origins;
 mod secrets;
 mod variables;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 pub use super::access::{Access, AccessToken, Cors};
@@ -18,7 +18,7 @@ pub use super::turn::Turn;
 use duration::MAX_TTL;
 pub use error::ConfigError;
 use error::error;
-use secrets::{access_tokens, turn_servers};
+pub use secrets::Secrets;
 #[cfg(not(feature = "cluster"))]
 use variables::CLUSTER_VARIABLES;
 use variables::{FILES, check_presence};
@@ -99,11 +99,10 @@ impl Config {
             .try_for_each(|name| check_presence(name, lookup(name)))?;
         let set = |name: &str| lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
         if let Some(value) = set("HOST") {
-            let bracketed = value.strip_prefix('[').and_then(|value| value.strip_suffix(']'));
-            // Brackets stand around an address of IPv6, both or none.
-            let host = bracketed.map_or_else(|| value.parse(), |value| value.parse().map(IpAddr::V6));
-            let host = host.map_err(|_| error("HOST", &value, "an IP address, such as 127.0.0.1 or ::1"))?;
-            config.host = Some(host.to_canonical());
+            let host = host(&value);
+            config.host = Some(
+                host.ok_or_else(|| error("HOST", &value, "an IP address of this machine, such as 127.0.0.1 or ::1"))?,
+            );
         }
         if let Some(value) = set("PORT") {
             config.port = value.parse().map_err(|_| error("PORT", &value, "a port from 0 (any free one) to 65535"))?;
@@ -119,7 +118,8 @@ impl Config {
             })?;
             config.access.cors = origins.map_or(Cors::Any, Cors::Only);
         }
-        config.access.tokens = access_tokens(set("ACCESS_TOKEN"), set("ACCESS_TOKEN_FILE"), &read)?;
+        let secrets = Secrets::from_env(set, &read);
+        config.access.tokens = secrets.tokens?;
         if let Some(value) = set("TRUSTED_PROXIES") {
             config.proxies = Proxies::parse(&value).map_err(|reason| {
                 error(
@@ -134,9 +134,13 @@ impl Config {
                 "off" => MetricsAt::Nowhere,
                 "loopback" => MetricsAt::Loopback,
                 address => {
-                    let address: Result<SocketAddr, _> = address.parse();
-                    let address = address.map_err(|_| error("METRICS", &value, "off, loopback or ADDRESS:PORT"))?;
-                    MetricsAt::Address(SocketAddr::new(address.ip().to_canonical(), address.port()))
+                    let address = address.parse().ok();
+                    let address = address.map(|at: SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port()));
+                    let address = address.filter(|address| can_be_ours(address.ip()));
+                    MetricsAt::Address(
+                        address
+                            .ok_or_else(|| error("METRICS", &value, "off, loopback or ADDRESS:PORT of this machine"))?,
+                    )
                 }
             };
         }
@@ -145,7 +149,7 @@ impl Config {
             config.drain_time =
                 time.ok_or_else(|| error("DRAIN_TIME", &value, "a duration of at most 1h, such as 30s"))?;
         }
-        config.turn = turn_servers(set, &read)?;
+        config.turn = secrets.turn?;
         config.limits = limits(set)?;
         #[cfg(feature = "cluster")]
         {
@@ -164,6 +168,18 @@ impl Config {
 }
 
 /// The settings that bound something.
+/// An address to listen at. Brackets stand around one of IPv6, both or none.
+fn host(value: &str) -> Option<IpAddr> {
+    let bracketed = value.strip_prefix('[').and_then(|value| value.strip_suffix(']'));
+    let host = bracketed.map_or_else(|| value.parse(), |value| value.parse().map(IpAddr::V6));
+    host.ok().map(|host| host.to_canonical()).filter(|host| can_be_ours(*host))
+}
+
+/// Whether a caller can reach a machine at this address. The system lets a program listen at those of groups too.
+fn can_be_ours(address: IpAddr) -> bool {
+    !address.is_multicast() && address != IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
 fn limits(set: impl Fn(&str) -> Option<String>) -> Result<Limits, ConfigError> {
     let mut limits = Limits::default();
     if let Some(value) = set("PING_INTERVAL") {

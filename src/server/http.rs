@@ -80,7 +80,7 @@ pub fn answer(request: &Request<'_, '_>, endpoints: Endpoints, access: &Access) 
         "/health" => match method {
             "GET" | "HEAD" => match access.retry_after {
                 Some(seconds) => draining(seconds).body("application/json", r#"{"status":"draining"}"#),
-                None => response("200 OK").body("application/json", r#"{"status":"ok"}"#),
+                None => response("200 OK").body("application/json", WELL),
             },
             _ => response("405 Method Not Allowed").header("Allow", "GET, HEAD, OPTIONS"),
         },
@@ -192,6 +192,9 @@ fn accept_key(key: &str) -> String {
 const RETRY_SECONDS: &str = "2";
 
 const METRICS_PATH: &str = "/metrics";
+
+/// What a server that is well says of itself.
+pub(super) const WELL: &str = r#"{"status":"ok"}"#;
 
 #[cfg(test)]
 mod tests {

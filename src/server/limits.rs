@@ -239,6 +239,16 @@ impl Bucket {
     }
 }
 
+/// How many clients a process has room for that may open so many files. What it keeps is for those who ask for its
+/// health while it is full, for callers who have not said yet what they want, and for files; where there are few, half.
+pub fn clients_of(descriptors: u64) -> usize {
+    let kept = KEPT_DESCRIPTORS.min(descriptors / 2);
+    usize::try_from(descriptors - kept).unwrap_or(usize::MAX)
+}
+
+/// Twice as many as one turn takes in before it looks at what they want, and what the server itself has open.
+const KEPT_DESCRIPTORS: u64 = 320;
+
 #[cfg(test)]
 mod tests {
     use super::*;

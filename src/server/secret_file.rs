@@ -3,7 +3,7 @@
 //! file.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 
 use crate::trouble;
@@ -11,17 +11,38 @@ use crate::trouble;
 /// The text of the file.
 ///
 /// # Errors
-/// It cannot be read, or others could have written it; for people, as what comes behind "but".
+/// It cannot be read, is too large, or others could have written it; for people, as what comes behind "but".
 pub fn read(path: &str) -> Result<String, String> {
-    let mut file = File::open(path).map_err(|error| trouble::why(&error))?;
+    let file = File::open(path).map_err(|error| trouble::why(&error))?;
+    text_of(file)
+}
+
+/// The same while the server runs. To open a pipe is to wait for whoever writes to it, and all users with it, so it has
+/// to be a file.
+///
+/// # Errors
+/// As of [`read`], or it is no file.
+pub fn read_again(path: &str) -> Result<String, String> {
+    let metadata = fs::metadata(path).map_err(|error| trouble::why(&error))?;
+    if !metadata.is_file() {
+        return Err("it is no regular file, and a server that runs waits for no pipe".to_owned());
+    }
+    read(path)
+}
+
+fn text_of(file: File) -> Result<String, String> {
     let metadata = file.metadata().map_err(|error| trouble::why(&error))?;
     // A pipe is whoever's opened it.
     if metadata.is_file() {
         judge(metadata.mode(), metadata.uid(), own_uid())?;
     }
-    let mut text = String::new();
-    file.read_to_string(&mut text).map_err(|error| trouble::why(&error))?;
-    Ok(text)
+    let mut bytes = Vec::new();
+    let mut start = file.take(MAX_BYTES + 1);
+    let length = start.read_to_end(&mut bytes).map_err(|error| trouble::why(&error))?;
+    if length as u64 > MAX_BYTES {
+        return Err(format!("it has more than {MAX_BYTES} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|_| trouble::why(&io::ErrorKind::InvalidData.into()))
 }
 
 /// Whether only this user, `own`, and root could have written a file with this mode and owner. A group that may is
@@ -49,9 +70,20 @@ fn own_uid() -> Option<u32> {
     line.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
+/// More is no list of secrets, but the wrong file, perhaps one without an end: a megabyte holds thousands of tokens.
+const MAX_BYTES: u64 = 1024 * 1024;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_without_an_end_is_none_and_a_pipe_is_waited_for_at_the_start_alone() {
+        assert!(read("/dev/zero").unwrap_err().contains("more than 1048576 bytes"));
+        for no_file in ["/dev/zero", "/dev/stdin", "/proc"] {
+            assert!(read_again(no_file).is_err(), "{no_file}");
+        }
+    }
 
     #[test]
     fn what_others_could_have_written_is_refused() {

@@ -65,12 +65,20 @@ impl Turn {
 }
 
 /// Reads a comma list of URLs, eight at most, with a TURN server among them.
-pub fn parse_urls(list: &str) -> Option<Vec<String>> {
+///
+/// # Errors
+/// Says for people what is wrong with the list, and names the entry.
+pub fn parse_urls(list: &str) -> Result<Vec<String>, String> {
     let urls: Vec<&str> = list.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
-    let parsed: Vec<IceUrl<'_>> = urls.iter().map(|url| IceUrl::parse(url).ok()).collect::<Option<_>>()?;
-    let is_turn = |url: &IceUrl<'_>| url.scheme != IceScheme::Stun;
-    let is_fit = parsed.len() <= MAX_URLS && parsed.iter().any(is_turn);
-    is_fit.then(|| urls.into_iter().map(str::to_owned).collect())
+    let parsed = urls.iter().map(|url| IceUrl::parse(url).map_err(|why| format!("of {url:?}: {why}")));
+    let parsed: Vec<IceUrl<'_>> = parsed.collect::<Result<_, String>>()?;
+    if parsed.len() > MAX_URLS {
+        return Err(format!("there are {}", parsed.len()));
+    }
+    if !parsed.iter().any(|url| url.scheme != IceScheme::Stun) {
+        return Err("there is no TURN server among them".to_owned());
+    }
+    Ok(urls.into_iter().map(str::to_owned).collect())
 }
 
 /// URLs that a session is told of. Peers of ours take no more either.
@@ -106,13 +114,14 @@ mod tests {
     #[test]
     fn urls_are_a_list_with_a_turn_server_in_it() {
         let urls = |list: &str| parse_urls(list).map(|urls| urls.join(" "));
-        assert_eq!(urls("turn:a").as_deref(), Some("turn:a"));
+        assert_eq!(urls("turn:a").as_deref(), Ok("turn:a"));
         assert_eq!(
             urls("stun:a, turn:a:3478?transport=tcp,turns:a,").as_deref(),
-            Some("stun:a turn:a:3478?transport=tcp turns:a")
+            Ok("stun:a turn:a:3478?transport=tcp turns:a")
         );
         for bad in ["", ",", "a", "stun:a", "turn:a turn:b", "turn:a,http:b", &["turn:a"; 9].join(",")] {
-            assert_eq!(urls(bad), None, "{bad}");
+            assert!(urls(bad).is_err(), "{bad}");
         }
+        assert!(urls("turn:a,stuns:b").unwrap_err().contains("\"stuns:b\": an address begins with"));
     }
 }

@@ -113,7 +113,7 @@ impl<S: Stream> Clients<S> {
         if is_silent && is_trusted && !std::mem::replace(&mut self.has_told_of_silence, true) {
             info!(
                 "somebody came from {peer} without X-Forwarded-For: right for a program there; a proxy has to send it, or all \
-                 of its users count as one"
+                 who come by it count as one"
             );
         }
         let address = self.config.proxies.client_behind(peer, &caller.forwarded_for, caller.real_ip);

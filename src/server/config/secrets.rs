@@ -5,11 +5,30 @@ use std::time::Duration;
 
 use super::duration::{self, MAX_TTL};
 use super::error::{ConfigError, error};
+use super::variables::is_quoted;
 use crate::server::access::AccessToken;
 use crate::server::turn::{self, Secret, Turn};
 
+/// What a running server reads anew, each for itself: a fault in one keeps nobody in whom the other lets go.
+#[derive(Debug)]
+pub struct Secrets {
+    /// What a client of a private server has to know: one of these.
+    pub tokens: Result<Vec<AccessToken>, ConfigError>,
+    /// The STUN and TURN servers that users are told of.
+    pub turn: Result<Option<Turn>, ConfigError>,
+}
+
+impl Secrets {
+    /// Reads the variables that `lookup` finds, and the files that they name with `read`.
+    pub fn from_env(lookup: impl Fn(&str) -> Option<String>, read: impl Fn(&str) -> Result<String, String>) -> Self {
+        let set = |name: &str| lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+        let tokens = access_tokens(set("ACCESS_TOKEN"), set("ACCESS_TOKEN_FILE"), &read);
+        Self { tokens, turn: turn_servers(set, &read) }
+    }
+}
+
 /// The STUN and TURN servers, which come with their secret or not at all. It is never said in an error.
-pub(super) fn turn_servers(
+fn turn_servers(
     set: impl Fn(&str) -> Option<String>,
     read: impl Fn(&str) -> Result<String, String>,
 ) -> Result<Option<Turn>, ConfigError> {
@@ -20,8 +39,8 @@ pub(super) fn turn_servers(
         }
     }
     let Some(urls) = urls else { return Ok(None) };
-    let parsed = turn::parse_urls(&urls)
-        .ok_or_else(|| error("TURN_URLS", &urls, "up to 8 such as turn:turn.example:3478,stun:turn.example:3478"))?;
+    let expected = "up to 8 such as turn:turn.example:3478,stun:turn.example:3478, with a TURN server among them";
+    let parsed = turn::parse_urls(&urls).map_err(|why| error("TURN_URLS", &urls, format!("{expected}, but {why}")))?;
     let secret = match (set("TURN_SECRET"), set("TURN_SECRET_FILE")) {
         (None, None) => return Err(error("TURN_URLS", &urls, "TURN_SECRET or TURN_SECRET_FILE beside it")),
         (Some(_), Some(path)) => return Err(error("TURN_SECRET_FILE", &path, "nothing where TURN_SECRET is set")),
@@ -68,7 +87,7 @@ fn without_mark(text: &str) -> &str {
 
 /// The access tokens: one from its variable, or those of a file, one a line, but for lines that begin with #, which
 /// are notes. They are never said in an error.
-pub(super) fn access_tokens(
+fn access_tokens(
     token: Option<String>,
     file: Option<String>,
     read: impl Fn(&str) -> Result<String, String>,
@@ -78,14 +97,15 @@ pub(super) fn access_tokens(
         (Some(_), Some(path)) => Err(error("ACCESS_TOKEN_FILE", &path, "nothing where ACCESS_TOKEN is set")),
         (Some(token), None) => match AccessToken::new(&token) {
             Some(token) => Ok(vec![token]),
-            None => Err(error("ACCESS_TOKEN", "(not shown)", "a token without spaces")),
+            None => Err(error("ACCESS_TOKEN", "(not shown)", format!("a token {FIT}"))),
         },
         (None, Some(path)) => {
             let text = read(&path).map_err(|why| unread("ACCESS_TOKEN_FILE", &path, &why))?;
             let lines = without_mark(&text).lines().map(str::trim).zip(1..);
             let tokens = lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#')).map(|(line, number)| {
-                let expected = "a file with tokens without spaces, one a line";
+                let expected = format!("a file with tokens {FIT}, one a line");
                 AccessToken::new(line)
+                    .filter(|_| !is_quoted(line))
                     .ok_or_else(|| error("ACCESS_TOKEN_FILE", &path, format!("{expected}, but line {number} is none")))
             });
             match tokens.collect::<Result<Vec<AccessToken>, ConfigError>>()? {
@@ -102,6 +122,9 @@ pub(super) fn access_tokens(
 fn unread(variable: &'static str, path: &str, why: &str) -> ConfigError {
     error(variable, path, format!("a file that can be read and trusted, but {why}"))
 }
+
+/// What a token has to be.
+const FIT: &str = "without spaces and quotes, of at most 4096 bytes";
 
 /// How long TURN credentials last: a day, as the draft suggests. They are needed when a relay is asked for; what is
 /// relayed already goes on beyond. The least leaves time for a call.

@@ -52,12 +52,17 @@ pub(super) fn check_presence(name: &'static str, value: Option<String>) -> Resul
     if let (true, Some((_, then))) = (value.is_empty(), REFUSED_EMPTY.iter().find(|(refused, _)| *refused == name)) {
         return Err(error(name, value, format!("a value, since without one {then}; leave it out if that is wanted")));
     }
-    let is_quoted = |quote| value.len() > 1 && value.starts_with(quote) && value.ends_with(quote);
-    if is_quoted('"') || is_quoted('\'') {
+    if is_quoted(value) {
         let shown = if SECRETS.contains(&name) { "(not shown)" } else { value };
         return Err(error(name, shown, "a value without quotes around it"));
     }
     Ok(())
+}
+
+/// Whether there are quotes around it.
+pub(super) fn is_quoted(value: &str) -> bool {
+    let is_within = |quote| value.len() > 1 && value.starts_with(quote) && value.ends_with(quote);
+    is_within('"') || is_within('\'')
 }
 
 /// The variables beside those of [`VARIABLES`] that name a file.
