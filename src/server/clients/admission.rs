@@ -112,7 +112,7 @@ impl<S: Stream> Clients<S> {
         let is_trusted = self.config.proxies.contains(peer);
         if is_silent && is_trusted && !std::mem::replace(&mut self.has_told_of_silence, true) {
             info!(
-                "somebody came from {peer} without X-Forwarded-For: right for a program there; a proxy has to send it, or all \
+                "somebody came from a trusted address without X-Forwarded-For: right for a program there; a proxy has to send it, or all \
                  who come by it count as one"
             );
         }
