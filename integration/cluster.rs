@@ -9,18 +9,23 @@ use crate::engines::{Engine, engines};
 use crate::world::{Client, Program, Server, until};
 
 /// Nodes over one engine.
-struct Cluster {
-    engine: Engine,
-    nodes: Vec<Server>,
+pub struct Cluster {
+    pub engine: Engine,
+    pub nodes: Vec<Server>,
 }
 
 impl Cluster {
-    fn start(engine: &str, nodes: usize) -> Self {
+    pub fn start(engine: &str, nodes: usize) -> Self {
         Self::start_with(engine, nodes, &[])
     }
 
-    fn start_with(engine: &str, nodes: usize, variables: &[(&str, &str)]) -> Self {
-        let engine = Engine::start(engine);
+    pub fn start_with(engine: &str, nodes: usize, variables: &[(&str, &str)]) -> Self {
+        Self::start_with_engine(engine, &[], nodes, variables)
+    }
+
+    /// Nodes over an engine that has these options.
+    pub fn start_with_engine(engine: &str, options: &[&str], nodes: usize, variables: &[(&str, &str)]) -> Self {
+        let engine = Engine::start_with(engine, options);
         engine.has_no_grace();
         let mut cluster = Self { engine, nodes: Vec::new() };
         for _ in 0..nodes {
@@ -30,28 +35,45 @@ impl Cluster {
     }
 
     /// One more node, once it has reached the engine.
-    fn add(&mut self, variables: &[(&str, &str)]) {
-        let url = self.engine.url();
-        let mut node = Server::start_one(&[&[("CLUSTER_URL", &*url), ("CLUSTER_LEASE", "1s")], variables].concat());
-        node.program.stderr.find("can be asked");
+    pub fn add(&mut self, variables: &[(&str, &str)]) {
+        self.add_by(self.engine.port, variables);
+    }
+
+    /// The same by another way to the engine.
+    pub fn add_by(&mut self, port: u16, variables: &[(&str, &str)]) {
+        let node = node(port, variables);
         self.nodes.push(node);
     }
 
-    fn client(&self, node: usize, name: &str) -> Client {
+    /// Starts a node again, where it has ended, at its port.
+    pub fn start_anew(&mut self, number: usize, port: &str) {
+        self.nodes[number] = node(self.engine.port, &[("PORT", port)]);
+    }
+
+    pub fn client(&self, node: usize, name: &str) -> Client {
         self.nodes[node].client(name)
     }
 
-    fn with_token(&self, node: usize, name: &str, token: &str) -> Option<Client> {
+    pub fn with_token(&self, node: usize, name: &str, token: &str) -> Option<Client> {
         Client::try_connect(&self.nodes[node].address, &format!("/ws?username={name}&token={token}")).ok()
     }
 }
 
-fn ice(target: &str, number: usize) -> String {
+fn node(port: u16, variables: &[(&str, &str)]) -> Server {
+    let url = format!("redis://127.0.0.1:{port}");
+    let own = [("CLUSTER_URL", &*url), ("CLUSTER_LEASE", "1s"), ("METRICS", "loopback")];
+    // What comes later wins.
+    let mut node = Server::start_one(&[&own, variables].concat());
+    node.program.stderr.find("can be asked");
+    node
+}
+
+pub fn ice(target: &str, number: usize) -> String {
     json!({"type": "signal:ice", "target": target, "payload": {"number": number}}).to_string()
 }
 
 /// The code of the error that comes next.
-fn code(client: &mut Client) -> String {
+pub fn code(client: &mut Client) -> String {
     client.json()["payload"]["code"].as_str().unwrap_or_default().to_owned()
 }
 
@@ -258,6 +280,48 @@ fn a_server_whose_engine_refuses_it_says_why_and_does_not_start() {
         );
         assert_eq!(other.wait().code(), Some(2));
         other.stderr.find("another CLUSTER_SECRET");
+    }
+}
+
+#[test]
+fn the_engine_of_the_guide_lets_servers_do_all_they_need_and_nothing_else() {
+    let conf = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/lowkey-engine.conf")).unwrap();
+    // Where it listens is the test's matter, and who it tells that it is ready.
+    let ours = |line: &&str| !["bind ", "port ", "supervised "].iter().any(|name| line.starts_with(name));
+    let conf: String = conf.lines().filter(ours).map(|line| line.replace("PASSWORD", "secret") + "\n").collect();
+    for engine in engines() {
+        let engine = Engine::start_by(&engine, &conf);
+        let url = format!("redis://lowkey:secret@127.0.0.1:{}", engine.port);
+        let nodes: Vec<Server> = (0..2)
+            .map(|_| {
+                let mut node = Server::start_one(&[("CLUSTER_URL", &url), ("CLUSTER_LEASE", "1s")]);
+                node.program.stderr.find("can be asked");
+                node
+            })
+            .collect();
+        // The first name of a new cluster waits for three seconds.
+        let (mut alice, mut bob) = (nodes[0].client("alice"), nodes[1].client("bob"));
+        alice.send(r#"{"type":"session:connect","target":"bob"}"#);
+        assert_eq!((&alice.json()["type"], &bob.json()["type"]), (&json!("session:joined"), &json!("session:joined")));
+        alice.send(r#"{"type":"session:create"}"#);
+        let join = json!({"type": "session:join", "sessionId": alice.json()["payload"]["sessionId"]}).to_string();
+        bob.send(join);
+        assert_eq!(bob.json()["payload"]["peer"], "alice");
+        alice.json();
+        drop(bob);
+        until("bob's end is told", || {
+            alice.send(r#"{"type":"session:connect","target":"bob"}"#);
+            (alice.json()["payload"]["code"] == "USER_OFFLINE").then_some(())
+        });
+        let login = "*3\r\n$4\r\nAUTH\r\n$6\r\nlowkey\r\n$6\r\nsecret\r\n";
+        for refused in
+            [&["KEYS", "*"][..], &["CONFIG", "GET", "*"], &["FLUSHALL"], &["GET", "other"], &["PUBLISH", "x", "y"]]
+        {
+            let reply = engine.ask_after(login, refused);
+            assert!(reply.starts_with("-NOPERM"), "{refused:?}: {reply}");
+        }
+        assert!(engine.ask(&["PING"]).starts_with("-NOAUTH"));
+        assert!(engine.has_no_files(), "nothing is on disk");
     }
 }
 

@@ -43,6 +43,7 @@ mod apps;
 mod chat;
 mod clients;
 mod cluster;
+mod cluster_faults;
 mod descriptions;
 mod echo;
 mod engine;

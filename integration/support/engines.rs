@@ -38,6 +38,7 @@ pub struct Engine {
     pub port: u16,
     folder: Folder,
     options: Vec<String>,
+    conf: Option<Folder>,
 }
 
 impl Engine {
@@ -54,9 +55,26 @@ impl Engine {
             // Another program may take the port in between.
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             if let Some(program) = run(path, port, &folder, &options) {
-                return Self { path: path.to_owned(), program, port, folder, options };
+                return Self { path: path.to_owned(), program, port, folder, options, conf: None };
             }
         }
+    }
+
+    /// Starts it with these settings.
+    pub fn start_by(path: &str, conf: &str) -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let folder = Folder::new(&format!("engine-conf-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+        let file = format!("{}/engine.conf", folder.path());
+        std::fs::write(&file, conf).unwrap();
+        // They stand before all others.
+        let mut engine = Self::start_with(path, &[&file]);
+        engine.conf = Some(folder);
+        engine
+    }
+
+    /// Whether it has left nothing on disk.
+    pub fn has_no_files(&self) -> bool {
+        std::fs::read_dir(self.folder.path()).unwrap().count() == 0
     }
 
     pub fn url(&self) -> String {
@@ -101,7 +119,9 @@ impl Engine {
 
 fn run(path: &str, port: u16, folder: &Folder, options: &[String]) -> Option<Program> {
     let mut command = Command::new(path);
-    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+    // A file of settings comes first.
+    let (files, options): (Vec<&String>, Vec<&String>) = options.iter().partition(|option| option.starts_with('/'));
+    command.args(files).args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
     command.args(["--dir", folder.path(), "--daemonize", "no", "--loglevel", "notice"]).args(options);
     let mut program = Program::spawn(command);
     loop {
@@ -175,5 +195,67 @@ fn join(from: &TcpStream, to: &TcpStream) {
         let _ = std::io::copy(&mut from, &mut to);
         let _ = to.shutdown(Shutdown::Write);
         let _ = from.shutdown(Shutdown::Read);
+    });
+}
+
+/// A way to an engine that can be cut: what goes through it is passed on, or swallowed without a word.
+pub struct Way {
+    pub port: u16,
+    is_cut: Arc<AtomicBool>,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Way {
+    /// A way to this port of loopback.
+    pub fn to(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let own = listener.local_addr().unwrap().port();
+        let (is_cut, is_over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (cut, over) = (is_cut.clone(), is_over.clone());
+        thread::spawn(move || {
+            // What is swallowed keeps its sockets: nobody sees an end.
+            let mut kept = Vec::new();
+            for stream in listener.incoming().map_while(Result::ok) {
+                if over.load(Ordering::Relaxed) {
+                    return;
+                }
+                if let Ok(engine) = TcpStream::connect(("127.0.0.1", port)) {
+                    for (from, to) in [(&stream, &engine), (&engine, &stream)] {
+                        pass_on(from.try_clone().unwrap(), to.try_clone().unwrap(), cut.clone());
+                    }
+                    kept.push((stream, engine));
+                }
+            }
+        });
+        Self { port: own, is_cut, is_over }
+    }
+
+    /// From now on it swallows everything, or nothing any more.
+    pub fn cut(&self, is_cut: bool) {
+        self.is_cut.store(is_cut, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Way {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+    }
+}
+
+fn pass_on(mut from: TcpStream, mut to: TcpStream, is_cut: Arc<AtomicBool>) {
+    thread::spawn(move || {
+        let mut buffer = [0; 16 * 1024];
+        let mut was_cut = false;
+        while let Ok(length @ 1..) = std::io::Read::read(&mut from, &mut buffer) {
+            was_cut |= is_cut.load(Ordering::Relaxed);
+            // A stream that lost something goes on being of no use.
+            if !was_cut && to.write_all(&buffer[..length]).is_err() {
+                break;
+            }
+        }
+        if !was_cut {
+            let _ = to.shutdown(Shutdown::Both);
+        }
     });
 }

@@ -225,7 +225,8 @@ impl Cluster {
         self.command(What::Subscribe, &[b"SUBSCRIBE", &channel], now);
         // What every ask will need is tried once, so that a right that is missing is told at the start.
         self.command(What::Greeting, &[b"PUBLISH", &channel, b""], now);
-        self.renew(now, GRACE);
+        // Who has just begun holds no name that others would have to wait for.
+        self.renew(now, if self.previous.is_some() { GRACE } else { Duration::ZERO });
     }
 
     /// The stream has ended, or is of no use: what was asked is answered, and nothing of it is sent again.

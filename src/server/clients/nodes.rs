@@ -42,7 +42,7 @@ impl<S: Stream> Clients<S> {
             }
             Event::Up => {
                 self.was_in_cluster = true;
-                self.hub.engine_is_back(now);
+                self.hub.engine_is_back();
             }
             Event::Down => self.hub.engine_is_away(now),
             Event::Sweep => self.hub.begin_marks(),

@@ -180,3 +180,134 @@ impl What {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::url::ClusterUrl;
+    use super::super::{ASK_TIME, SILENCE, Settings};
+    use super::*;
+    use crate::protocol::MessageType;
+    use crate::server::ids::ConnId;
+    use crate::server::nodes::{Frame, Route};
+
+    /// A node that has greeted its engine at this time.
+    fn up(now: Instant) -> Cluster {
+        let settings = Settings {
+            url: ClusterUrl::parse("redis://:secret@h").unwrap(),
+            secret: "secret".to_owned(),
+            lease: Duration::from_secs(15),
+            session_ttl: Duration::from_secs(600),
+            reservation: Duration::from_secs(60),
+        };
+        let mut cluster = Cluster::new(settings, *b"own123", now);
+        cluster.connect(now);
+        let mut replies = b"%0\r\n".to_vec();
+        for script in Script::ALL {
+            replies.extend(format!("$40\r\n{}\r\n", script.hash()).bytes());
+        }
+        replies.extend(b"_\r\n$16\r\n");
+        replies.extend(cluster.keys.check("1 600000 60000"));
+        replies.extend(b"\r\n>3\r\n$9\r\nsubscribe\r\n$1\r\nx\r\n:1\r\n:1\r\n*2\r\n:2\r\n$8\r\nown123\0\x01\r\n");
+        for byte in replies {
+            cluster.receive(&[byte], now).unwrap();
+        }
+        assert!(cluster.is_up());
+        cluster.end_of_marks(now);
+        assert_eq!(events(&mut cluster), [Event::Alive(vec![Process(*b"own123")]), Event::Up]);
+        take_output(&mut cluster);
+        cluster
+    }
+
+    fn events(cluster: &mut Cluster) -> Vec<Event> {
+        std::iter::from_fn(|| cluster.next_event()).collect()
+    }
+
+    fn take_output(cluster: &mut Cluster) -> String {
+        let output = String::from_utf8_lossy(cluster.output()).into_owned();
+        cluster.sent(cluster.output().len());
+        output
+    }
+
+    fn claim() -> Ask {
+        Ask::Claim { conn: ConnId(5), name: "alice".into(), token: None }
+    }
+
+    fn claimed(verdict: Verdict) -> Event {
+        Event::Answer(Answer::Claimed { conn: ConnId(5), name: "alice".into(), verdict })
+    }
+
+    fn pass(number: usize) -> Ask {
+        let to = Route { process: Process(*b"other1"), conn: ConnId(7) };
+        let text = format!("text{number}").into_bytes();
+        Ask::Pass { to, from: ConnId(number), target: "bob".into(), kind: MessageType::SignalIce, text }
+    }
+
+    fn passed(number: usize, is_delivered: Option<bool>) -> Event {
+        let (target, kind) = ("bob".into(), MessageType::SignalIce);
+        Event::Answer(Answer::Passed { from: ConnId(number), target, kind, is_delivered })
+    }
+
+    #[test]
+    fn what_goes_to_one_node_in_a_turn_is_one_message_and_nothing_overtakes_it() {
+        let now = Instant::now();
+        let mut cluster = up(now);
+        cluster.ask(pass(1), now);
+        cluster.ask(pass(2), now);
+        assert!(cluster.output().is_empty(), "the turn is not over");
+        cluster.ask(claim(), now);
+        let output = take_output(&mut cluster);
+        let places = ["PUBLISH", "text1", "text2", "EVALSHA"].map(|part| output.find(part).expect(part));
+        assert!(places.is_sorted() && output.matches("PUBLISH").count() == 1, "{output}");
+        cluster.receive(b":0\r\n$6\r\n123456\r\n", now).unwrap();
+        let (one, two) = (passed(1, Some(false)), passed(2, Some(false)));
+        assert_eq!(events(&mut cluster), [one, two, claimed(Verdict::Yes(*b"123456"))]);
+    }
+
+    #[test]
+    fn an_ask_is_given_up_after_its_time_and_only_a_claim_is_answered_late() {
+        let start = Instant::now();
+        let mut cluster = up(start);
+        cluster.ask(pass(1), start);
+        cluster.ask(claim(), start);
+        let late = start + ASK_TIME;
+        cluster.tick(late).unwrap();
+        assert_eq!(events(&mut cluster), [passed(1, None), claimed(Verdict::Away)]);
+        cluster.ask(pass(2), late);
+        cluster.close_bundles(late);
+        cluster.receive(b":1\r\n$6\r\n123456\r\n:1\r\n", late).unwrap();
+        assert_eq!(events(&mut cluster), [claimed(Verdict::Yes(*b"123456")), passed(2, Some(true))]);
+    }
+
+    #[test]
+    fn an_engine_that_is_silent_or_says_no_is_lost_and_everybody_is_told() {
+        let start = Instant::now();
+        let mut cluster = up(start);
+        cluster.ask(pass(1), start);
+        cluster.close_bundles(start);
+        let reason = cluster.tick(start + SILENCE).unwrap_err().reason;
+        assert!(reason.contains("silent"), "{reason}");
+        cluster.lose(start + SILENCE);
+        assert_eq!(events(&mut cluster), [passed(1, None), Event::Down]);
+        cluster.ask(pass(2), start);
+        assert_eq!(events(&mut cluster), [passed(2, None)], "at once");
+        for (error, part) in [("OOM x", "full"), ("NOPERM x", "right"), ("WRONGPASS x", "password"), ("X\ty", "Xy")] {
+            let mut cluster = up(start);
+            cluster.ask(claim(), start);
+            let loss = cluster.receive(format!("-{error}\r\n").as_bytes(), start).unwrap_err();
+            assert!(loss.reason.contains(part), "{error}: {loss:?}");
+        }
+    }
+
+    #[test]
+    fn what_came_while_this_node_slept_is_not_read() {
+        let start = Instant::now();
+        let mut cluster = up(start);
+        let push = b">3\r\n$7\r\nmessage\r\n$1\r\nx\r\n$11\r\n\0\0\0\x07R\0\0\0\0\0\x05\r\n";
+        cluster.receive(push, start + Duration::from_secs(15)).unwrap();
+        assert_eq!(events(&mut cluster), [Event::Frame(Frame::Replaced(ConnId(5)))]);
+        assert!(cluster.receive(push, start + Duration::from_secs(16)).is_err());
+        assert_eq!(events(&mut cluster), []);
+    }
+}

@@ -174,7 +174,7 @@ impl Cluster {
                 return Err(loss("it does not let this server subscribe"));
             }
             self.state = State::Up;
-            self.begin_sweep(true, now);
+            self.begin_sweep(self.previous.is_some(), now);
             self.events.push_back(Event::Up);
         }
         Ok(())

@@ -46,7 +46,7 @@ impl Hub {
         let claim = Claim { name: username.into(), token: token.map(Rc::from), is_asked: false };
         remote.claims.insert(conn, claim);
         remote.ends.set(conn, now);
-        remote.ask_claim(conn, now);
+        remote.ask_claim(conn);
         no_outputs()
     }
 
@@ -54,7 +54,7 @@ impl Hub {
     pub fn overdue_claim(&mut self, now: Instant) -> Option<Output<'static>> {
         let remote = self.remote_mut()?;
         while let Some(conn) = remote.retries.pop_due(now) {
-            remote.ask_claim(conn, now);
+            remote.ask_claim(conn);
         }
         while let Some(conn) = remote.ends.pop_due(now) {
             if remote.claims.remove(&conn).is_some() {
@@ -65,11 +65,11 @@ impl Hub {
     }
 
     /// The engine can be asked again. All names are to be marked.
-    pub fn engine_is_back(&mut self, now: Instant) {
+    pub fn engine_is_back(&mut self) {
         let Some(remote) = self.remote_mut() else { return };
         remote.away_since = None;
         let waiting: Vec<ConnId> = remote.claims.iter_mut().map(|(conn, _)| *conn).collect();
-        waiting.into_iter().for_each(|conn| remote.ask_claim(conn, now));
+        waiting.into_iter().for_each(|conn| remote.ask_claim(conn));
         self.begin_marks();
     }
 

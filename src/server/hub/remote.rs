@@ -100,12 +100,11 @@ impl Remote {
         self.routes.remove(&conn);
     }
 
-    pub(super) fn ask_claim(&mut self, conn: ConnId, now: Instant) {
+    pub(super) fn ask_claim(&mut self, conn: ConnId) {
         if let Some(claim) = self.claims.get_mut(&conn).filter(|claim| !claim.is_asked) {
             claim.is_asked = true;
             let (name, token) = (claim.name.clone(), claim.token.clone());
             self.asks.push_back(Ask::Claim { conn, name, token });
-            self.retries.set(conn, now);
         }
     }
 }
@@ -118,3 +117,118 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// The targets of one user that are found without being looked for.
 const ROUTES: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::super::output::only;
+    use super::super::tests::{ALICE, CAROL, codes, hub_with};
+    use super::super::{Departure, Hub, Output, Outputs, Refused};
+    use super::*;
+    use crate::server::limits::Limits;
+    use crate::server::nodes::{Answer, Found, Process, Verdict};
+
+    const THERE: Route = Route { process: Process(*b"other1"), conn: ConnId(77) };
+    const SINCE: Since = *b"123456";
+
+    fn asks(hub: &mut Hub) -> Vec<Ask> {
+        std::iter::from_fn(|| hub.next_ask()).collect()
+    }
+
+    fn claimed(verdict: Verdict) -> Answer {
+        Answer::Claimed { conn: CAROL, name: "carol".into(), verdict }
+    }
+
+    fn claim() -> Ask {
+        Ask::Claim { conn: CAROL, name: "carol".into(), token: Some("secret".into()) }
+    }
+
+    #[test]
+    fn a_claim_is_made_again_until_it_is_answered_or_its_time_is_over() {
+        let mut hub = hub_with(Limits::default()).in_cluster();
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        assert_eq!(hub.claim(CAROL, "carol", Some("secret"), start), Outputs::new());
+        assert_eq!(asks(&mut hub), [claim()]);
+        for (verdict, answered) in [(Verdict::Later, 10), (Verdict::Away, 400)] {
+            assert_eq!(hub.answered(claimed(verdict), at(answered)), Outputs::new());
+            assert_eq!((hub.overdue_claim(at(answered + 200)), asks(&mut hub)), (None, vec![]), "not at once");
+            assert_eq!((hub.overdue_claim(at(answered + 300)), asks(&mut hub)), (None, vec![claim()]));
+        }
+        let refused = Output::Refuse { conn: CAROL, cause: Refused::Away };
+        assert_eq!(hub.overdue_claim(at(4999)), None);
+        assert_eq!(hub.overdue_claim(at(5000)), Some(refused));
+        asks(&mut hub);
+        // The engine may have given it the name all the same.
+        assert_eq!(hub.answered(claimed(Verdict::Yes(SINCE)), at(5001)), Outputs::new());
+        assert_eq!(asks(&mut hub), [Ask::Release { conn: CAROL, name: "carol".into(), is_free: false }]);
+    }
+
+    #[test]
+    fn who_has_its_name_is_let_in_marked_and_released() {
+        let mut hub = hub_with(Limits::default()).in_cluster();
+        let now = Instant::now();
+        hub.claim(CAROL, "carol", Some("secret"), now);
+        asks(&mut hub);
+        assert_eq!(hub.answered(claimed(Verdict::Yes(SINCE)), now), only(Output::Admit { conn: CAROL }));
+        hub.engine_is_back();
+        assert!(!hub.mark(10));
+        let token = Some("secret".into());
+        assert_eq!(asks(&mut hub), [Ask::Mark { conn: CAROL, name: "carol".into(), token, since: SINCE }]);
+        hub.disconnect(CAROL, Departure::Lost, now);
+        assert_eq!(asks(&mut hub), [Ask::Release { conn: CAROL, name: "carol".into(), is_free: false }]);
+        assert_eq!((hub.online(), hub.names()), (2, 2));
+    }
+
+    /// Alice sends to strangers, of whom each is found so; what she is told.
+    fn told(found: Option<Found>) -> (usize, usize) {
+        let mut hub = hub_with(Limits::default()).in_cluster();
+        let now = Instant::now();
+        let (mut asked, mut refused) = (0, 0);
+        for number in 0..200 {
+            let text = format!(r#"{{"type":"signal:ice","target":"name{number}"}}"#);
+            refused += usize::from(codes(&hub.receive(ALICE, &text, now)) == ["RATE_LIMITED"]);
+            for ask in asks(&mut hub) {
+                let Ask::Seek(seek) = ask else { panic!("{ask:?}") };
+                asked += 1;
+                if let Some(found) = found {
+                    hub.answered(Answer::Sought { seek, found }, now);
+                }
+            }
+        }
+        (asked, refused)
+    }
+
+    #[test]
+    fn a_stranger_elsewhere_costs_a_call_until_it_is_known_to_be_there() {
+        assert_eq!(told(Some(Found::At(THERE))), (200, 0));
+        assert_eq!(told(Some(Found::Away)), (200, 0), "trouble with the engine is nobody's fault");
+        assert_eq!(told(Some(Found::Nowhere)), (60, 140));
+        assert_eq!(told(None), (60, 140), "nor can it be got round by asking fast");
+    }
+
+    #[test]
+    fn a_route_is_used_until_it_leads_nowhere_or_its_node_is_gone() {
+        let mut hub = hub_with(Limits::default()).in_cluster();
+        let now = Instant::now();
+        let send = |hub: &mut Hub| {
+            assert_eq!(hub.receive(ALICE, r#"{"type":"signal:ice","target":"dave"}"#, now)[..], []);
+            match asks(hub).pop() {
+                Some(Ask::Seek(seek)) => {
+                    hub.answered(Answer::Sought { seek, found: Found::At(THERE) }, now);
+                    "sought"
+                }
+                Some(Ask::Pass { to: THERE, .. }) => "passed",
+                ask => panic!("{ask:?}"),
+            }
+        };
+        assert_eq!([send(&mut hub), send(&mut hub), send(&mut hub)], ["sought", "passed", "passed"]);
+        let kind = crate::protocol::MessageType::SignalIce;
+        let lost = Answer::Passed { from: ALICE, target: "dave".into(), kind, is_delivered: Some(false) };
+        assert_eq!(codes(&hub.answered(lost, now)), ["RELAY_FAILED"]);
+        assert_eq!([send(&mut hub), send(&mut hub)], ["sought", "passed"]);
+        hub.nodes_are(&[THERE.process]);
+        assert_eq!(send(&mut hub), "passed");
+        hub.nodes_are(&[Process(*b"other2")]);
+        assert_eq!(send(&mut hub), "sought");
+    }
+}
