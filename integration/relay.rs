@@ -25,7 +25,7 @@ use crate::world::{Folder, Program, Server, in_namespace, pass_in_namespace, unt
 #[ignore = "needs coturn and network namespaces: make test-relay"]
 fn relays_and_nats() {
     let inside = ["--ignored", "relay::inside::", "relay::streams::"];
-    let passed = pass_in_namespace(&mut in_namespace("", &inside), 18);
+    let passed = pass_in_namespace(&mut in_namespace("", &inside), 19);
     println!("{passed} passed inside");
 }
 
@@ -403,6 +403,31 @@ mod inside {
         alice.stderr.find("is back; the chat goes on");
         assert!(alice.stdout.next() == format!("robot: {long}"), "all of it");
         // From now on at once.
+        let begin = Instant::now();
+        alice.write(&long);
+        assert!(alice.stdout.next() == format!("robot: {long}"), "all of it");
+        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    }
+
+    /// The handshake, and what tells of channels, pass only in short datagrams too.
+    #[test]
+    #[ignore = "run by relays_and_nats"]
+    fn long_texts_arrive_through_a_relay_to_which_only_576_bytes_pass() {
+        let network = Network::new("narrow-relay", false);
+        let _coturn = network.coturn(STATIC);
+        for home in [ALICE, BOB] {
+            network.homes[home].run(|| shell("ip link set eth gso_max_segs 1"));
+            network.shut(home, "meta l4proto udp ip length > 576");
+        }
+        let server = network.server(&[]);
+        let only = [&TURN[..], &["--relay-only"]].concat();
+        let mut programs = network.programs(&server.url(), &only, &only);
+        let alice = &mut programs[0];
+        alice.write("short");
+        assert_eq!(alice.stdout.next(), "robot: short");
+        let long = "0123456789".repeat(2_000);
+        alice.write(&long);
+        assert!(alice.stdout.next() == format!("robot: {long}"), "all of it");
         let begin = Instant::now();
         alice.write(&long);
         assert!(alice.stdout.next() == format!("robot: {long}"), "all of it");

@@ -1,13 +1,14 @@
 //! What is statistical or takes long, and so is no part of the tests: `make trials`.
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use lowkey::peer::{Event, Settings};
 
 use crate::hop::Hop;
-use crate::world::{User, in_namespace};
+use crate::world::{Server, User, in_namespace, until};
 
 /// How many calls go on at once, each between two users of its own.
 const PAIRS: usize = 8;
@@ -78,6 +79,67 @@ fn calls_come_about_where_much_is_lost() {
         }
     }
 }
+
+/// Run by `make trials`: how quick long texts are, on loopback and where one datagram of ten is lost.
+#[test]
+#[ignore = "takes long: make trials"]
+fn long_texts_go_through_as_fast_as_is_printed() {
+    let server = Server::start();
+    let mut rates: Vec<f64> = (0..5)
+        .map(|round| {
+            let [alice, mut bob] = open_chat(&server.url(), &format!("quick{round}"));
+            let (text, to, begin) = ("x".repeat(LONG), format!("quick{round}_bob"), Instant::now());
+            thread::scope(|scope| {
+                scope.spawn(|| (0..LONG_TEXTS).for_each(|_| assert_eq!(bob.message().1.len(), LONG)));
+                for _ in 0..LONG_TEXTS {
+                    until("there is room", || (alice.peer.queued_bytes() < ROOM).then_some(()));
+                    alice.peer.send(&to, &text);
+                }
+            });
+            (LONG * LONG_TEXTS) as f64 / 1e6 / begin.elapsed().as_secs_f64()
+        })
+        .collect();
+    rates.sort_by(f64::total_cmp);
+    println!("texts of {LONG} bytes on loopback: {:.0} MB/s ({:.0} to {:.0})", rates[2], rates[0], rates[4]);
+    let is_lossy = Arc::new(AtomicBool::new(false));
+    let loses = is_lossy.clone();
+    let hop = Hop::new(DELAY, move |_, _| !loses.load(Ordering::Relaxed) || fastrand::f64() >= 0.1);
+    let mut times: Vec<f64> = (0..10)
+        .map(|round| {
+            is_lossy.store(false, Ordering::Relaxed);
+            let [alice, mut bob] = open_chat(&hop.server.url(), &format!("lossy{round}"));
+            is_lossy.store(true, Ordering::Relaxed);
+            let begin = Instant::now();
+            // Toward an old app, as which each sees the other on this way, such a text is sent in two.
+            for _ in 0..2 {
+                alice.peer.send(&format!("lossy{round}_bob"), &"x".repeat(HALF));
+            }
+            let came = std::iter::from_fn(|| bob.events.next_timeout(PATIENCE));
+            came.filter(|event| matches!(event, Event::Message { .. })).nth(1).expect("both have come");
+            begin.elapsed().as_secs_f64()
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    println!("100 kB at 10 % loss and 60 ms: {:.1} s ({:.1} to {:.1})", times[5], times[0], times[9]);
+}
+
+/// Two users of these names in an open chat.
+fn open_chat(url: &str, name: &str) -> [User; 2] {
+    let names = [name.to_owned(), format!("{name}_bob")];
+    let [mut alice, mut bob] = names.each_ref().map(|name| User::online(url, name, Settings::default()));
+    alice.peer.call(&names[1]);
+    bob.answer(name);
+    alice.wait(&Event::Open { peer: names[1].clone() });
+    [alice, bob]
+}
+
+/// Bytes of a long text, how many of them are sent, and how many bytes may wait meanwhile.
+const LONG: usize = 196_000;
+const LONG_TEXTS: usize = 200;
+const ROOM: usize = 2_000_000;
+
+/// Bytes of each of two texts that are 100 kB together.
+const HALF: usize = 48_000;
 
 /// Run by `make trials`: four chats by each way to a relay for `TRIAL_MINUTES`.
 #[test]

@@ -31,6 +31,8 @@ done
 
 status=0
 ../network.sh node test.js "$programs" || status=1
+# Each of them, and Chromium where it is there.
+../network.sh node losses.js "$programs" "$environments" || status=1
 for environment in "$environments"/aiortc-*; do
     PYTHONDONTWRITEBYTECODE=1 ../network.sh "$environment/bin/python" versions.py "$programs" || status=1
 done

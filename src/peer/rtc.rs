@@ -37,7 +37,8 @@
 //! * **What comes of a handshake before there is a way is dropped, and comes again after a second.** In [`early`].
 //!   `make test-stacks`. Goes when libdatachannel's calls open within half a second without it.
 //! * **A handshake that has lost a datagram waits for ever once a record has come that is of no use.** In [`repeat`],
-//!   which sends the last [`flight`] again. `losses::any_one_datagram_of_a_handshake_may_be_lost`. Goes when that timer
+//!   which sends the last [`flight`] again. `losses::any_one_datagram_of_a_handshake_may_be_lost`, and with
+//!   libdatachannel, aiortc and Chromium `integration/stacks/losses.js`. Goes when that timer
 //!   goes on.
 //! * **The driver is not woken between the steps of opening, and waits for its next tick of 200 ms.** In [`pace`].
 //!   `pace::sleeps_are_short_while_a_connection_opens_and_long_while_nothing_is_said`. Goes when a call on loopback

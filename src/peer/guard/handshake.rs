@@ -9,6 +9,7 @@ use super::sources::{DATA, attribute};
 #[derive(Debug, Default)]
 pub struct Handshake {
     pieces: usize,
+    crumbs: usize,
     early: usize,
 }
 
@@ -60,8 +61,9 @@ impl Handshake {
                 |at: usize| usize::from(head[at]) << 16 | usize::from(head[at + 1]) << 8 | usize::from(head[at + 2]);
             let (length, start, piece) = (number(1), number(6), number(9));
             let is_last = start + piece == length;
-            let is_sound = length <= MAX_HANDSHAKE && (is_last || piece >= MIN_PIECE && start + piece < length);
-            if !is_sound || !self.count() {
+            let is_sound = length <= MAX_HANDSHAKE && (is_last || piece > 0 && start + piece < length);
+            let is_crumb = !is_last && piece < SMALL_PIECE;
+            if !is_sound || !self.count() || is_crumb && !self.count_crumb() {
                 return false;
             }
             rest = rest.get(PIECE_HEADER + piece..).unwrap_or_default();
@@ -74,6 +76,11 @@ impl Handshake {
         self.pieces <= MAX_PIECES
     }
 
+    fn count_crumb(&mut self) -> bool {
+        self.crumbs += 1;
+        self.crumbs <= MAX_CRUMBS
+    }
+
     fn early(&mut self) -> bool {
         self.early += 1;
         self.early <= MAX_EARLY
@@ -83,8 +90,10 @@ impl Handshake {
 /// The longest message of a handshake, in bytes. A certificate of WebRTC has some hundred.
 const MAX_HANDSHAKE: usize = 16_384;
 
-/// The shortest piece of such a message but for its last: no network's packets are as small.
-const MIN_PIECE: usize = 128;
+/// A piece that is no last one and shorter than this is what was left of the room in a datagram, which OpenSSL fills up with the
+/// beginning of the next message. A flight has one or two of them, and is repeated a dozen times at most.
+const SMALL_PIECE: usize = 128;
+const MAX_CRUMBS: usize = 64;
 
 /// The most pieces, in the lifetime of a connection. A handshake has a dozen, and repeats them a dozen times at most.
 const MAX_PIECES: usize = 512;
@@ -133,19 +142,30 @@ mod tests {
     }
 
     #[test]
-    fn crumbs_of_a_handshake_and_media_are_dropped_through_a_relay_too() {
+    fn a_message_may_begin_in_the_little_room_that_is_left_of_a_datagram() {
+        // So aiortc sends its CertificateVerify behind its certificate.
+        let [first, last] = [piece(76, 0, &[7; 28]), piece(76, 28, &[7; 48])].map(|piece| record(22, 0, &piece));
+        assert!(admits(&[first, last].concat()));
+    }
+
+    #[test]
+    fn many_crumbs_of_a_handshake_and_media_are_dropped_through_a_relay_too() {
         let crumb = record(22, 0, &piece(9000, 5, &[7]));
         let channel = [&[0x40, 0, 0, crumb.len() as u8], &crumb[..]].concat();
         let head =
             [&[0, 0x17, 0, 0][..], &[0; 16], &[0, 0x12, 0, 2, 9, 9, 0, 0], &[0, 0x13, 0, crumb.len() as u8]].concat();
         let indication = [&head[..], &crumb].concat();
-        for datagram in
-            [crumb.clone(), channel, indication, record(22, 0, &piece(1 << 20, 0, &[7; 900])), vec![0x80, 0]]
-        {
+        let whole_and_crumb = record(22, 0, &[piece(3, 0, &[7; 3]), piece(9000, 5, &[7])].concat());
+        let mut handshake = Handshake::default();
+        assert_eq!((0..1000).filter(|_| handshake.admits(&crumb, false)).count(), MAX_CRUMBS);
+        for datagram in [crumb, channel, indication, whole_and_crumb] {
+            assert!(!handshake.admits(&datagram, false), "{datagram:02x?}");
+        }
+        let nothing = record(22, 0, &piece(9000, 5, &[]));
+        let beyond = record(22, 0, &piece(200, 100, &[7; 150]));
+        for datagram in [record(22, 0, &piece(1 << 20, 0, &[7; 900])), vec![0x80, 0], nothing, beyond] {
             assert!(!admits(&datagram), "{datagram:02x?}");
         }
-        assert!(!admits(&record(22, 0, &[piece(3, 0, &[7; 3]), piece(9000, 5, &[7])].concat())));
-        assert!(!admits(&record(22, 0, &piece(200, 100, &[7; 150]))));
     }
 
     #[test]

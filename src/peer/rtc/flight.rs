@@ -77,10 +77,7 @@ impl Flight {
         } else {
             self.due = Some(now + WAITS[self.round.min(WAITS.len() - 1)]);
         }
-        let split = |(to, datagram): &Datagram| {
-            let records = if datagram.len() > SHORT { records(datagram) } else { vec![&**datagram] };
-            records.into_iter().map(|record| (*to, record.to_vec())).collect::<Vec<_>>()
-        };
+        let split = |(to, datagram): &Datagram| split(datagram).into_iter().map(|part| (*to, part)).collect::<Vec<_>>();
         self.datagrams.iter().flat_map(split).collect()
     }
 
@@ -112,6 +109,42 @@ impl Record {
     }
 }
 
+/// The parts in which a datagram is repeated: each record of one that is long, through a relay too.
+fn split(datagram: &[u8]) -> Vec<Vec<u8>> {
+    if datagram.len() <= SHORT {
+        return vec![datagram.to_vec()];
+    }
+    match (datagram, relayed(datagram)) {
+        (&[first, second, ..], Some(data)) if first >= 64 => {
+            let channel_data = |record: &[u8]| {
+                let length = (record.len() as u16).to_be_bytes();
+                [&[first, second][..], &length, record].concat()
+            };
+            records(data).into_iter().map(channel_data).collect()
+        }
+        (_, Some(data)) => records(data).into_iter().filter_map(|record| indication(datagram, record)).collect(),
+        (_, None) => records(datagram).into_iter().map(<[u8]>::to_vec).collect(),
+    }
+}
+
+/// The same indication with other data. It goes without its fingerprint, which it need not have (RFC 8489, section 14.7).
+fn indication(datagram: &[u8], data: &[u8]) -> Option<Vec<u8>> {
+    let (head, mut rest) = datagram.split_at_checked(STUN_HEADER)?;
+    let mut attributes = Vec::new();
+    while let &[kind_high, kind_low, length_high, length_low, ..] = rest {
+        let length = usize::from(u16::from_be_bytes([length_high, length_low])).next_multiple_of(4);
+        let (attribute, others) = rest.split_at_checked(4 + length)?;
+        if ![DATA, FINGERPRINT].contains(&[kind_high, kind_low]) {
+            attributes.extend(attribute);
+        }
+        rest = others;
+    }
+    attributes.extend([&DATA[..], &(data.len() as u16).to_be_bytes(), data].concat());
+    attributes.resize(attributes.len().next_multiple_of(4), 0);
+    let length = (attributes.len() as u16).to_be_bytes();
+    Some([&head[..2], &length, &head[4..], &attributes].concat())
+}
+
 /// The records of a datagram, of which each may go by itself (RFC 6347, section 4.1.1); the whole of it where it is
 /// none of DTLS.
 fn records(datagram: &[u8]) -> Vec<&[u8]> {
@@ -129,9 +162,10 @@ fn records(datagram: &[u8]) -> Vec<&[u8]> {
 /// 12.4).
 pub fn relayed(datagram: &[u8]) -> Option<&[u8]> {
     match datagram {
-        [64..=79, _, _, _, data @ ..] => Some(data),
+        // Behind the data there may be padding.
+        [64..=79, _, high, low, data @ ..] => data.get(..usize::from(u16::from_be_bytes([*high, *low]))),
         [0, 0x16 | 0x17, ..] => {
-            let mut attributes = datagram.get(20..)?;
+            let mut attributes = datagram.get(STUN_HEADER..)?;
             while let &[kind_high, kind_low, length_high, length_low, ref rest @ ..] = attributes {
                 let length = usize::from(u16::from_be_bytes([length_high, length_low]));
                 if [kind_high, kind_low] == DATA {
@@ -147,6 +181,12 @@ pub fn relayed(datagram: &[u8]) -> Option<&[u8]> {
 
 /// The attribute of an indication that holds the data (RFC 8656, section 18.4).
 const DATA: [u8; 2] = [0, 0x13];
+
+/// The attribute with a checksum of the whole (RFC 8489, section 14.7).
+const FINGERPRINT: [u8; 2] = [0x80, 0x28];
+
+/// Bytes of the head of an indication (RFC 8489, section 5).
+const STUN_HEADER: usize = 20;
 
 /// Bytes of a datagram that any way passes: 576 of IPv4 without its head and UDP's (RFC 791, section 3.1).
 const SHORT: usize = 576 - 20 - 8;
@@ -282,6 +322,24 @@ mod tests {
         assert_eq!(repeated(&short), std::slice::from_ref(&short));
         let cut = &whole[..620];
         assert_eq!(repeated(cut), [cut.to_vec()]);
+        // Through a relay each is wrapped by itself, whichever way that is done.
+        let channel_data = |data: &[u8]| [&[0x40, 7][..], &(data.len() as u16).to_be_bytes(), data].concat();
+        let records = [long(1, 400), long(2, 200), long(3, 0)];
+        let padded = [&channel_data(&whole)[..], &[0; 3]].concat();
+        assert_eq!(repeated(&padded), records.clone().map(|record| channel_data(&record)));
+        let indication = |data: &[u8], fingerprint: &[u8]| {
+            let padding = vec![0; data.len().next_multiple_of(4) - data.len()];
+            let peer = [0, 0x12, 0, 8, 0, 1, 1, 2, 3, 4, 5, 6];
+            let data = [&[0, 0x13], &(data.len() as u16).to_be_bytes()[..], data, &padding].concat();
+            let length = (peer.len() + data.len() + fingerprint.len()) as u16;
+            [&[0, 0x16], &length.to_be_bytes()[..], &[0x21, 0x12, 0xa4, 0x42], &[9; 12], &peer, &data, fingerprint]
+                .concat()
+        };
+        let sent = indication(&whole, &[0x80, 0x28, 0, 4, 1, 2, 3, 4]);
+        assert_eq!(relayed(&sent), Some(&*whole));
+        let parts = repeated(&sent);
+        assert_eq!(parts.iter().map(|part| relayed(part).unwrap()).collect::<Vec<_>>(), records);
+        assert_eq!(parts, records.map(|record| indication(&record, &[])));
     }
 
     #[test]
