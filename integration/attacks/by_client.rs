@@ -293,7 +293,7 @@ fn an_end_behind_more_than_one_read_is_seen() {
     half.set_read_timeout(Some(SOON)).unwrap();
     rest(&mut half);
     world.server.program.signal("USR1");
-    let line = world.server.program.stderr.find(" users");
+    let line = world.server.program.stderr.find(" users, ");
     assert!(line.contains(" 0 users"), "{line}");
 }
 
