@@ -56,6 +56,7 @@ fn run(Start { options, profile, token_home, .. }: &Start<Options>) -> Result<()
             stopper.shutdown();
         }
     });
+    let mut unsent: u64 = 0;
     for event in events {
         match event {
             Event::Request { peer, .. } => me.accept(&peer),
@@ -66,6 +67,14 @@ fn run(Start { options, profile, token_home, .. }: &Start<Options>) -> Result<()
             }
             Event::Closed { peer, reason: reason @ (CloseReason::RulesBroken { .. } | CloseReason::Crashed) } => {
                 say(format!("lowkey-bot: no chat with {}: {reason}", peer.escape_debug()));
+            }
+            Event::NotSent { peer, reason, .. } => {
+                unsent += 1;
+                // Whoever calls can cause it without end.
+                if unsent <= TOLD || unsent.is_power_of_two() {
+                    let peer = peer.escape_debug();
+                    say(format!("lowkey-bot: an answer to {peer} was not sent ({unsent} so far): {reason}"));
+                }
             }
             Event::Online => say(format!("lowkey-bot: online as {name} at {}", options.peer.server)),
             Event::Offline { reason, retry_in: Some(_) } => {
@@ -83,6 +92,9 @@ fn run(Start { options, profile, token_home, .. }: &Start<Options>) -> Result<()
 
 /// Calls that may come in one moment, before the bot has seen them.
 const MAX_REQUESTS: usize = 1000;
+
+/// Answers that were not sent of which each is told; of more, each power of two.
+const TOLD: u64 = 5;
 
 /// What the bot is called where nobody says otherwise.
 const DEFAULT_NAME: &str = "echo";

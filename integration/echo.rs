@@ -126,3 +126,18 @@ fn the_bot_waits_for_a_server_that_is_not_there_yet() {
     alice.peer.send("echo", "x");
     assert_eq!(alice.message().1, "x");
 }
+
+#[test]
+fn the_bot_opens_as_many_files_as_the_system_lets_it() {
+    let server = Server::start();
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "ulimit -S -n 200 && exec \"$@\"", "sh", crate::world::path("lowkey-bot"), "--server"]);
+    shell.arg(server.url()).env_clear();
+    let mut bot = Program::spawn(shell);
+    bot.stderr.find("online as echo");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", bot.id())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words[3], words[4], "{line}");
+    assert_ne!(words[3], "200");
+}

@@ -50,7 +50,7 @@
 //! profile*
 //! profile/permissions*
 //! profile/files*
-//! profile/known_peers profile/transcript
+//! profile/known_peers profile/names profile/transcript
 //!
 //! -- the library of a peer
 //! peer*

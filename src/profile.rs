@@ -5,14 +5,14 @@
 
 mod files;
 pub mod known_peers;
+mod names;
 pub mod permissions;
 pub mod transcript;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::ffi::OsStr;
 use std::io;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use zeroize::Zeroizing;
 
@@ -20,6 +20,7 @@ use crate::peer::keys::KeyPair;
 use crate::peer::new_token;
 use crate::trouble;
 use known_peers::KnownPeers;
+pub use names::{ProfileName, Username};
 
 /// The folder of one user's settings.
 #[derive(Debug, Clone)]
@@ -34,14 +35,17 @@ impl Profile {
     ///
     /// # Errors
     /// Neither `XDG_CONFIG_HOME` nor `HOME` says where it is.
-    pub fn find(lookup: impl Fn(&str) -> Option<String>, name: Option<&ProfileName>) -> Result<Self, String> {
-        let set = |name| lookup(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    pub fn find<T: AsRef<OsStr>>(
+        lookup: impl Fn(&str) -> Option<T>,
+        name: Option<&ProfileName>,
+    ) -> Result<Self, String> {
+        let set = |name| lookup(name).filter(|value| !value.as_ref().is_empty()).map(|value| value.as_ref().into());
         // A relative path is to be ignored (XDG Base Directory Specification).
-        let folder = set("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
+        let folder: Option<PathBuf> = set("XDG_CONFIG_HOME").filter(|path: &PathBuf| path.is_absolute());
         let folder = folder.or_else(|| set("HOME").map(|home| home.join(".config")));
         let folder = folder.ok_or("neither XDG_CONFIG_HOME nor HOME is set, so there is no place for settings")?;
         let root = folder.join("lowkey");
-        let folder = name.map_or(root.clone(), |name| root.join("profiles").join(&name.0));
+        let folder = name.map_or(root.clone(), |name| root.join("profiles").join(name.as_str()));
         Ok(Self { root, folder })
     }
 
@@ -149,13 +153,18 @@ impl Profile {
         files::write(&self.folder, KNOWN_PEERS, &peers.to_string()).map_err(said)
     }
 
-    /// Who may not call, as `NAME@SERVER`, a line each.
+    /// Who may not call, as [`known_peers::place`] writes them, a line each.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn blocked(&self) -> Result<BTreeSet<String>, String> {
         let text = self.read(BLOCKED, false)?.unwrap_or_default();
-        Ok(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
+        let place = |line: &str| match known_peers::read_place(line) {
+            // However it was written: by hand, or by an earlier version, which left names as they are.
+            Some((name, server)) => known_peers::place(&name, server),
+            None => line.to_owned(),
+        };
+        Ok(text.lines().filter(|line| !line.is_empty()).map(place).collect())
     }
 
     /// What the user calls peers: by alias and server, their names.
@@ -248,7 +257,7 @@ impl Profile {
         // It is there now, be it by another program that was quicker.
         self.read(file, true)?
             .filter(is_there)
-            .ok_or_else(|| format!("{}: it was made, and is not there", path.display()))
+            .ok_or_else(|| format!("{}: there is nothing in it; remove it to get a new one", path.display()))
     }
 
     /// Whether there is something of this name, be it a link that leads nowhere.
@@ -312,51 +321,6 @@ impl History {
     }
 }
 
-/// A username as the app lets people choose one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Username(String);
-
-impl Username {
-    /// The name itself.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Username {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let is_fit = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        match is_fit && (3..=20).contains(&text.len()) {
-            true => Ok(Self(text.to_owned())),
-            false => Err("a username is 3 to 20 of a-z, A-Z, 0-9 and _"),
-        }
-    }
-}
-
-impl fmt::Display for Username {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// The name of a profile, which is also that of its folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProfileName(String);
-
-impl FromStr for ProfileName {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let is_fit = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
-        match is_fit && (1..=32).contains(&text.len()) && !text.starts_with(['-', '.']) {
-            true => Ok(Self(text.to_owned())),
-            false => Err("the name of a profile is 1 to 32 of a-z, A-Z, 0-9, _, - and ., without - or . at its start"),
-        }
-    }
-}
-
 const CONFIG: &str = "config.toml";
 const TOKEN: &str = "token";
 const KNOWN_PEERS: &str = "known_peers";
@@ -376,13 +340,48 @@ mod tests {
     use super::*;
 
     #[test]
-    fn usernames_are_those_of_the_app() {
-        for good in ["abc", "A_9", "abcdefghijklmnopqrst"] {
-            assert!(good.parse::<Username>().is_ok(), "{good}");
+    fn a_home_is_found_whatever_its_name() {
+        use std::os::unix::ffi::OsStrExt;
+        let odd = OsStr::from_bytes(b"/home/\xff");
+        for (variable, path) in [
+            ("HOME", "/home/\u{fffd}/.config/lowkey/config.toml"),
+            ("XDG_CONFIG_HOME", "/home/\u{fffd}/lowkey/config.toml"),
+        ] {
+            let profile = Profile::find(|name| (name == variable).then_some(odd), None).unwrap();
+            assert!(profile.path().as_os_str().as_bytes().starts_with(odd.as_bytes()));
+            assert_eq!(profile.path().to_string_lossy(), path);
         }
-        for bad in ["", "ab", "abcdefghijklmnopqrstu", "a b", "bob!", "böb"] {
-            assert!(bad.parse::<Username>().is_err(), "{bad}");
+    }
+
+    #[test]
+    fn a_token_file_with_nothing_in_it_is_told_of() {
+        let folder = std::env::temp_dir().join(format!("lowkey-token-{:016x}", fastrand::u64(..)));
+        let profile = Profile::find(|name| (name == "XDG_CONFIG_HOME").then_some(&folder), None).unwrap();
+        let token = profile.token().unwrap();
+        for nothing in ["\u{feff}", "\r\n"] {
+            std::fs::write(folder.join("lowkey/token"), nothing).unwrap();
+            let error = profile.token().unwrap_err();
+            assert!(error.ends_with("there is nothing in it; remove it to get a new one"), "{error}");
         }
+        std::fs::write(folder.join("lowkey/token"), "").unwrap();
+        assert_ne!(profile.token().unwrap(), token);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn whoever_is_blocked_is_so_again_at_the_next_start_and_nobody_else() {
+        let folder = std::env::temp_dir().join(format!("lowkey-blocked-{:016x}", fastrand::u64(..)));
+        let profile = Profile::find(|name| (name == "XDG_CONFIG_HOME").then_some(&folder), None).unwrap();
+        for name in ["\u{feff}spam", "a\nbob", " bob", "b@b", "a%62", "b\u{f6}b", "#bob", ""] {
+            let place = known_peers::place(name, "chat.example");
+            profile.change_blocked(|blocked| *blocked = BTreeSet::from([place.clone()])).unwrap();
+            assert_eq!(profile.blocked().unwrap(), BTreeSet::from([place.clone()]), "{name:?}");
+            assert_eq!(known_peers::read_place(&place), Some((name.to_owned(), "chat.example")));
+        }
+        // As earlier versions have written it.
+        std::fs::write(folder.join("lowkey/blocked"), "b\u{f6}b@chat.example\n").unwrap();
+        assert_eq!(profile.blocked().unwrap(), BTreeSet::from([known_peers::place("b\u{f6}b", "chat.example")]));
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::profile::Profile;
-use crate::profile::known_peers::{KnownPeer, KnownPeers};
+use crate::profile::known_peers::{KnownPeer, KnownPeers, place, read_place};
 
 /// Where it is kept who the peers are.
 pub struct Records {
@@ -29,8 +29,8 @@ impl Records {
     pub fn blocked(&self) -> Result<BTreeSet<String>, String> {
         let blocked = self.profile.as_ref().map(Profile::blocked).transpose()?;
         let at_this = |entry: String| {
-            let (name, place) = entry.rsplit_once('@')?;
-            (place == self.place).then(|| name.to_owned())
+            let (name, place) = read_place(&entry)?;
+            (place == self.place).then_some(name)
         };
         Ok(blocked.unwrap_or_default().into_iter().filter_map(at_this).collect())
     }
@@ -87,7 +87,7 @@ impl Records {
     /// # Errors
     /// It could not be kept; for people.
     pub fn block(&self, name: &str, is_blocked: bool) -> Result<(), String> {
-        let entry = format!("{name}@{}", self.place);
+        let entry = place(name, &self.place);
         let change = |blocked: &mut BTreeSet<String>| match is_blocked {
             true => drop(blocked.insert(entry)),
             false => drop(blocked.remove(&entry)),

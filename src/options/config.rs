@@ -193,6 +193,12 @@ pub fn is_secret(option: &Arg) -> bool {
     option.is_hide_env_values_set()
 }
 
+/// Whether a value is not to be repeated although the option is no secret: somebody may have put a password into a URL,
+/// where none belongs.
+pub fn holds_password(value: &str) -> bool {
+    value.rsplit_once('@').is_some_and(|(before, _)| before.contains(':'))
+}
+
 /// The settings whose variable is not to be set to nothing, and what would follow if it were passed over: whoever
 /// writes one of them down wants to be hidden, kept apart or careful. Without the others a program is as careful as
 /// with them, or says what it lacks.
@@ -265,7 +271,7 @@ fn check(setting: &Arg, value: &str) -> Result<(), String> {
         Some(reason) => reason.to_string(),
         None => format!("one of {}", possible.join(", ")),
     };
-    match is_secret(setting) {
+    match is_secret(setting) || holds_password(value) {
         true => Err(format!("{}: {reason}", key(setting))),
         false => Err(format!("{} = {value:?}: {reason}", key(setting))),
     }
@@ -273,4 +279,22 @@ fn check(setting: &Arg, value: &str) -> Result<(), String> {
 
 fn expected(setting: &Arg, what: &str) -> String {
     format!("{} takes {what}", key(setting))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::every_setting;
+
+    #[test]
+    fn a_password_in_a_url_is_not_repeated() {
+        for value in ["ws://bob:hunter2@chat.example", "wss://hunter2@chat.example", "bob:hunter2@chat.example"] {
+            let error = change("", &every_setting(), "server", &[value.to_owned()]).unwrap_err();
+            assert!(error.starts_with("server: ") && !error.contains("hunter2"), "{error}");
+            let error = File::parse(&format!("server = \"{value}\""), &every_setting()).unwrap_err();
+            assert!(error.starts_with("line 1: server: ") && !error.contains("hunter2"), "{error}");
+        }
+        let error = change("", &every_setting(), "server", &["http://chat.example".to_owned()]).unwrap_err();
+        assert!(error.contains("http://chat.example"), "any other mistake is shown: {error}");
+    }
 }

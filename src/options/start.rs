@@ -48,6 +48,7 @@ impl<T> Start<T> {
 /// The code to exit with.
 pub fn parse<T: Parser>() -> Result<Start<T>, ExitCode> {
     leave_no_dump();
+    raise_descriptors();
     let program = T::command();
     let (about, long_about) = (program.get_about().cloned(), program.get_long_about().cloned());
     // The commands bring words of their own along, which are not the program's.
@@ -115,7 +116,7 @@ fn read<T: Parser>(command: &Command, arguments: Vec<OsString>) -> Result<Start<
     }
     warn_of_unknown_variables(command.get_name());
     let profile_name = matches.get_one::<ProfileName>("profile");
-    let profile = Profile::find(lookup, profile_name);
+    let profile = Profile::find(|name| std::env::var_os(name), profile_name);
     if let (Some(_), Err(error)) = (profile_name, &profile) {
         return Err(Stop::Wrong(error.clone()));
     }
@@ -243,10 +244,6 @@ fn warn_of_unknown_variables(program: &str) {
     }
 }
 
-fn lookup(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
 /// What is wrong, in one line: the first paragraph of clap's words. A secret is not repeated.
 fn wrong(command: &Command, error: &clap::Error) -> Stop {
     let name = command.get_name();
@@ -284,7 +281,10 @@ fn in_words(command: &Command, error: &clap::Error, argument: &str) -> String {
     match error.kind() {
         ErrorKind::ValueValidation => {
             let reason = reason(error).unwrap_or_else(|| "it is not fit for use".to_owned());
-            format!("{argument} is not to be {value:?}: {reason}")
+            match config::holds_password(value) {
+                true => format!("{argument} is not to be that (not shown): {reason}"),
+                false => format!("{argument} is not to be {value:?}: {reason}"),
+            }
         }
         ErrorKind::InvalidValue if value.is_empty() => format!("{argument} lacks its value"),
         ErrorKind::InvalidValue => meant(&format!("{argument} is not to be {value:?}"), value, possible),
@@ -349,6 +349,14 @@ fn leave_no_dump() {
     }
     #[cfg(target_os = "linux")]
     let _ = nix::sys::prctl::set_dumpable(false);
+}
+
+/// Each chat takes some descriptors, of which a service may have more than it gets at first (systemd.exec(5),
+/// `LimitNOFILE`). Where the system refuses that, it is as it was.
+fn raise_descriptors() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }
 
 /// Logs to standard error where `RUST_LOG` asks for it; a value that says nothing is told of. What the crates beneath

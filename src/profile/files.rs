@@ -3,7 +3,7 @@
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
@@ -29,8 +29,8 @@ pub fn lock(folder: &Path, name: &str) -> io::Result<File> {
 pub fn write(folder: &Path, name: &str, text: &str) -> io::Result<()> {
     create_folder(folder)?;
     let path = target(&folder.join(name))?;
-    let beside = path.with_file_name(format!("{name}.{}", std::process::id()));
-    let written = write_new(&beside, text).and_then(|()| fs::rename(&beside, &path));
+    let beside = write_beside(&path, name, text)?;
+    let written = fs::rename(&beside, &path);
     if written.is_err() {
         let _ = fs::remove_file(&beside);
     }
@@ -40,23 +40,29 @@ pub fn write(folder: &Path, name: &str, text: &str) -> io::Result<()> {
 /// Writes a file that is not there, or is empty; one that another program has made in the meantime stays.
 pub fn create(folder: &Path, name: &str, text: &str) -> io::Result<()> {
     create_folder(folder)?;
-    let (path, beside) = (folder.join(name), folder.join(format!("{name}.{}", std::process::id())));
+    let path = folder.join(name);
     if fs::metadata(&path).is_ok_and(|metadata| metadata.len() == 0) {
         fs::remove_file(&path)?;
     }
-    let created = write_new(&beside, text).and_then(|()| match fs::hard_link(&beside, &path) {
+    let beside = write_beside(&path, name, text)?;
+    let created = match fs::hard_link(&beside, &path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         linked => linked,
-    });
+    };
     let _ = fs::remove_file(&beside);
     created
 }
 
-/// Appends to a file, which is made if it is not there.
-pub fn append(folder: &Path, name: &str, text: &str) -> io::Result<()> {
+/// Appends a line to a file, which is made if it is not there. Where somebody was ended in the middle of a line, or the
+/// disk was full, that line is ended first, so that no other is lost with it.
+pub fn append(folder: &Path, name: &str, line: &str) -> io::Result<()> {
     create_folder(folder)?;
-    let mut file = open(&folder.join(name), OpenOptions::new().create(true).append(true).mode(0o600))?;
-    file.write_all(text.as_bytes())
+    let mut file = open(&folder.join(name), OpenOptions::new().create(true).read(true).append(true).mode(0o600))?;
+    let mut last = [0];
+    let length = file.metadata()?.len();
+    let is_broken = length > 0 && file.read_at(&mut last, length - 1)? == 1 && last != *b"\n";
+    // In one piece, since others may append too.
+    file.write_all(format!("{}{line}", if is_broken { "\n" } else { "" }).as_bytes())
 }
 
 /// The end of a file, of so many bytes at most; nothing where there is none. It may begin within a line.
@@ -120,8 +126,57 @@ fn target(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+/// Writes a new file beside the one at `path`, and returns where. What somebody has left there who was ended too early
+/// is in nobody's way.
+fn write_beside(path: &Path, name: &str, text: &str) -> io::Result<PathBuf> {
+    loop {
+        let beside = path.with_file_name(format!("{name}.{:016x}", fastrand::u64(..)));
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+            opened => {
+                let mut file = opened?;
+                let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+                if written.is_err() {
+                    let _ = fs::remove_file(&beside);
+                }
+                return written.map(|()| beside);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_last_line_takes_no_other_with_it() {
+        let folder = std::env::temp_dir().join(format!("lowkey-append-{:016x}", fastrand::u64(..)));
+        for (before, after) in [(None, "new\n"), (Some("old\n"), "old\nnew\n"), (Some("bro"), "bro\nnew\n")] {
+            let path = folder.join("log");
+            before.into_iter().for_each(|text| fs::write(&path, text).unwrap());
+            append(&folder, "log", "new\n").unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), after);
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn what_was_left_beside_a_file_is_in_nobodys_way() {
+        let folder = std::env::temp_dir().join(format!("lowkey-beside-{:016x}", fastrand::u64(..)));
+        create_folder(&folder).unwrap();
+        // As a program with our number would have left it, and one that was lucky in its guess.
+        fastrand::seed(7);
+        let guess = format!("new.{:016x}", fastrand::u64(..));
+        for name in [format!("new.{}", std::process::id()), guess] {
+            fs::write(folder.join(name), "half").unwrap();
+        }
+        fastrand::seed(7);
+        create(&folder, "new", "one").unwrap();
+        fastrand::seed(7);
+        write(&folder, "new", "two").unwrap();
+        assert_eq!(fs::read_to_string(folder.join("new")).unwrap(), "two");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 3, "nothing more is left");
+        fs::remove_dir_all(folder).unwrap();
+    }
 }

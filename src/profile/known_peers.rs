@@ -78,9 +78,8 @@ impl KnownPeers {
     /// The peers at a server, by name.
     pub fn at<'a>(&'a self, server: &'a str) -> impl Iterator<Item = (String, &'a KnownPeer)> {
         self.peers.iter().filter_map(move |(place, known)| {
-            let (name, at) = place.split_once('@')?;
-            let name = percent_encoding::percent_decode_str(name).decode_utf8().ok()?;
-            (at == server).then(|| (name.into_owned(), known))
+            let (name, at) = read_place(place)?;
+            (at == server).then_some((name, known))
         })
     }
 }
@@ -99,9 +98,15 @@ impl fmt::Display for KnownPeers {
     }
 }
 
-/// How a peer at a server is called in the file.
-fn place(name: &str, server: &str) -> String {
+/// How a peer at a server is called in files: whatever the name is, it is one word and no other's.
+pub fn place(name: &str, server: &str) -> String {
     format!("{}@{server}", percent_encoding::utf8_percent_encode(name, link::NAME))
+}
+
+/// The name and the server that [`place`] was made of.
+pub fn read_place(place: &str) -> Option<(String, &str)> {
+    let (name, server) = place.rsplit_once('@')?;
+    Some((percent_encoding::percent_decode_str(name).decode_utf8().ok()?.into_owned(), server))
 }
 
 #[cfg(test)]

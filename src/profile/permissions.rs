@@ -7,7 +7,10 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -20,21 +23,37 @@ use crate::trouble;
 /// # Errors
 /// It is something else, cannot be read, or others could have written it; for people.
 pub fn read(path: &Path, holds_secret: bool) -> Result<Option<Zeroizing<String>>, String> {
-    read_opened(path, files::open(path, OpenOptions::new().read(true)), holds_secret)
+    read_opened(path, files::open(path, OpenOptions::new().read(true)), holds_secret, u64::MAX)
 }
 
 /// As [`read`], and what is there may be a pipe, whose other end is waited for: the user has named it, as with a
 /// shell's `<(COMMAND)`.
 ///
 /// # Errors
-/// It cannot be read, or others could have written it; for people.
+/// It cannot be read, is longer than [`MAX_NAMED`], or others could have written it; for people.
 pub fn read_any(path: &Path, holds_secret: bool) -> Result<Option<Zeroizing<String>>, String> {
-    read_opened(path, File::open(path), holds_secret)
+    let is_read = Arc::new(AtomicBool::new(false));
+    let (has_come, named) = (is_read.clone(), path.to_owned());
+    thread::spawn(move || {
+        thread::sleep(PATIENCE);
+        if !has_come.load(Ordering::SeqCst) {
+            say(format!("* waiting for what comes from {}", named.display()));
+        }
+    });
+    let read = read_opened(path, File::open(path), holds_secret, MAX_NAMED);
+    is_read.store(true, Ordering::SeqCst);
+    read
 }
 
-fn read_opened(path: &Path, opened: io::Result<File>, holds_secret: bool) -> Result<Option<Zeroizing<String>>, String> {
+/// Reads a file that was opened, of so many bytes at most.
+fn read_opened(
+    path: &Path,
+    opened: io::Result<File>,
+    holds_secret: bool,
+    limit: u64,
+) -> Result<Option<Zeroizing<String>>, String> {
     let said = |error: io::Error| trouble::said(path, &error);
-    let mut file = match opened {
+    let file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound && fs::symlink_metadata(path).is_ok() => {
             let advice = "remove the link, or make the file that it is to lead to";
@@ -50,7 +69,10 @@ fn read_opened(path: &Path, opened: io::Result<File>, holds_secret: bool) -> Res
     }
     // With room for all of it, no part is left behind where the text has grown out of its place.
     let mut text = Zeroizing::new(String::with_capacity(metadata.len() as usize + 1));
-    file.read_to_string(&mut text).map_err(said)?;
+    file.take(limit.saturating_add(1)).read_to_string(&mut text).map_err(said)?;
+    if text.len() as u64 > limit {
+        return Err(format!("{}: it is longer than {limit} bytes; is it the right file?", path.display()));
+    }
     if text.starts_with(BYTE_ORDER_MARK) {
         text.drain(..BYTE_ORDER_MARK.len_utf8());
     }
@@ -118,6 +140,12 @@ fn warn_once(path: &Path, words: &str) {
     }
 }
 
+/// The longest file that is read from wherever the user has named, in bytes: a device may have no end.
+const MAX_NAMED: u64 = 64 * 1024;
+
+/// How long is waited for a pipe before a word is said of it.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// What some editors put in front of a text, so that others know it for Unicode. It is no part of it.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
@@ -127,6 +155,12 @@ static WARNED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_without_an_end_is_not_read_for_ever() {
+        let error = read_any(Path::new("/dev/zero"), true).unwrap_err();
+        assert_eq!(error, "/dev/zero: it is longer than 65536 bytes; is it the right file?");
+    }
 
     #[test]
     fn what_others_may_write_or_own_is_refused_and_what_they_may_read_is_warned_of() {
