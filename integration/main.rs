@@ -46,6 +46,7 @@ mod cluster;
 mod cluster_faults;
 mod descriptions;
 mod echo;
+mod endings;
 mod engine;
 mod examples;
 mod floors;

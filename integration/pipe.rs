@@ -6,7 +6,7 @@ use lowkey::peer::{CloseReason, Event};
 
 use crate::world::{Folder, Program, Server, command};
 
-fn chat(server: &Server, name: &str, arguments: &[&str]) -> Program {
+pub fn chat(server: &Server, name: &str, arguments: &[&str]) -> Program {
     let url = server.url();
     let mut all = vec!["--server", &url, "--name", name];
     all.extend(arguments);
@@ -103,7 +103,7 @@ fn a_signal_ends_the_program_in_order() {
 }
 
 /// Bob, who listens with this as his standard output, in a home of his own.
-fn listening(server: &Server, home: &Folder, output: &str, arguments: &[&str]) -> Program {
+pub fn listening(server: &Server, home: &Folder, output: &str, arguments: &[&str]) -> Program {
     let mut shell = std::process::Command::new("sh");
     shell.arg("-c").arg(format!("exec \"$@\" >'{output}'")).args(["sh", crate::world::path("lowkey")]);
     shell.args(["--server", &server.url(), "--name", "bob"]).args(arguments);

@@ -23,6 +23,7 @@ mod input;
 mod json;
 mod keyboard;
 mod leaving;
+mod lines;
 mod look;
 mod mail;
 mod notify;

@@ -24,12 +24,13 @@
 //! chat*
 //! chat/start*
 //! chat/plan* chat/qr*
-//! chat/arguments chat/client* chat/editor* chat/input* chat/leaving*
+//! chat/client*
+//! chat/arguments chat/editor* chat/input* chat/leaving*
 //! chat/conversation/calls chat/conversation/commands chat/conversation/end chat/conversation/events
 //! chat/conversation/texts
 //! chat/conversation
 //! chat/console* chat/display* chat/identity*
-//! chat/mail chat/outbox chat/people/links chat/people/nicknames chat/people/numbers chat/terminal*
+//! chat/lines chat/mail chat/outbox chat/people/links chat/people/nicknames chat/people/numbers chat/terminal*
 //! chat/people chat/terminal/watch*
 //! chat/effect chat/requests chat/teletype* chat/terminal/handle*
 //! chat/json chat/screen

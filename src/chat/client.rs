@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, OnceCell};
 use std::io::{self, Write};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,14 +11,16 @@ use super::command::usage::SETTINGS;
 use super::conversation::Conversation;
 use super::display::Display;
 use super::effect::Effect;
+use super::input::Stdin;
 use super::json;
+use super::leaving::Pulse;
 use super::mail::Mail;
 use super::notify::Notifier;
 use super::records::Records;
 use super::report::Report;
 use super::screen::{self, Look};
 use crate::options::{ON_OR_OFF, is_on};
-use crate::peer::Peer;
+use crate::peer::{Event, Peer};
 use crate::profile::transcript::{Entry, Kept};
 use crate::profile::{Profile, Username};
 
@@ -48,6 +50,12 @@ pub struct Client {
     pub postponed: Vec<Mail>,
     /// Why standard output takes no more.
     pub unwritable: OnceCell<io::Error>,
+    /// Where commands are read, if not at a prompt.
+    pub stdin: Stdin,
+    /// The user has ended it, and wants nothing else of what was read.
+    pub has_quit: bool,
+    /// The main thread goes on.
+    pub pulse: Pulse,
 }
 
 impl Client {
@@ -55,6 +63,8 @@ impl Client {
         let mut held = None;
         self.update_prompt();
         for mail in mailbox {
+            self.pulse.beat();
+            let is_command = matches!(mail, Mail::Command(..));
             let mut served = None;
             let mut receipt = None;
             let effects = match mail {
@@ -79,7 +89,9 @@ impl Client {
                     return if matches!(mail, Mail::Timeout) { End::Timeout } else { End::Wanted };
                 }
             };
-            let is_end = self.carry_out(effects) || {
+            let is_quit = self.carry_out(effects);
+            self.has_quit |= is_quit && is_command;
+            let is_end = is_quit || {
                 let effects = self.conversation.end_if_finished();
                 self.carry_out(effects)
             };
@@ -248,47 +260,67 @@ impl Client {
 
     /// Ends the chats in order, and says what it is waiting for where that takes its time. Whether all was read that
     /// was sent, and whether there was time for it.
-    pub fn end(&mut self, mailbox: &Receiver<Mail>) -> (bool, End) {
+    pub fn end(&mut self, mailbox: &Receiver<Mail>, served: End) -> (bool, End) {
         let (ending, is_stopped) = (self.peer.clone(), self.unwritable.get().is_some());
         let ended = thread::spawn(move || if is_stopped { ending.stop() } else { ending.shutdown() });
         let started = Instant::now();
-        let mut is_said = false;
-        while !ended.is_finished() {
+        let (mut is_said, mut early) = (false, None);
+        if self.renamed.is_none() {
+            self.stdin.stop();
+        }
+        loop {
+            self.pulse.beat();
+            let is_late = started.elapsed() > LAST_WORDS;
             // What still happens is still told: a text that came, or one that could not be sent.
             match mailbox.recv_timeout(END_POLL) {
                 Ok(Mail::Event(event, receipt, taken)) => {
-                    for effect in self.conversation.event(event, Instant::now()) {
-                        match effect {
-                            Effect::Show(report) if self.unwritable.get().is_none() => self.show(&report),
-                            Effect::Record(report) if matches!(self.display, Display::Json) => self.show(&report),
-                            Effect::Remember { peer, known, replaces } => {
-                                let (_, kept) = self.records.remember(&peer, known, replaces);
-                                self.note(UNKNOWN_NEXT_TIME, kept);
-                            }
-                            _ => {}
-                        }
-                    }
+                    self.last_event(event);
                     if self.unwritable.get().is_none() {
                         receipt.into_iter().for_each(|receipt| self.peer.taken(receipt));
                     }
                     let _ = taken.send(());
                 }
-                Ok(Mail::Timeout) => return (false, End::Timeout),
-                Ok(Mail::Signal) => return (false, End::Wanted),
+                Ok(Mail::Timeout) => early = Some(End::Timeout),
+                Ok(Mail::Signal) => early = Some(End::Wanted),
                 Ok(mail @ (Mail::Command(..) | Mail::EndOfInput)) if self.renamed.is_some() => {
                     self.postponed.push(mail)
                 }
+                Ok(Mail::Command(command, _)) if !self.has_quit => {
+                    let told = self.conversation.too_late(command);
+                    self.carry_out(vec![told]);
+                }
                 Ok(Mail::Command(..) | Mail::EndOfInput) => {}
-                // Nobody sends any more.
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) if !is_said && started.elapsed() > QUIET_END => {
+                Err(_) if is_late && served == End::Timeout && early.is_none() => early = Some(served),
+                Err(_) if (early.is_some() || ended.is_finished()) && (is_late || self.stdin.is_handed_on()) => {
+                    break;
+                }
+                Err(_) if !is_said && is_late => {
                     is_said = true;
                     let _ = writeln!(io::stderr(), "* waiting until what was sent is read; Ctrl-C ends at once");
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(_) => {}
             }
         }
-        (ended.join().unwrap_or(false), End::Wanted)
+        if self.renamed.is_none() && !self.has_quit && self.stdin.is_left() {
+            let told = self.conversation.unread();
+            self.carry_out(vec![told]);
+        }
+        early.map_or_else(|| (ended.join().unwrap_or(false), End::Wanted), |end| (false, end))
+    }
+
+    /// What happens at the end is told and remembered, and nothing else is done.
+    fn last_event(&mut self, event: Event) {
+        for effect in self.conversation.event(event, Instant::now()) {
+            match effect {
+                Effect::Show(report) if self.unwritable.get().is_none() => self.show(&report),
+                Effect::Record(report) if matches!(self.display, Display::Json) => self.show(&report),
+                Effect::Remember { peer, known, replaces } => {
+                    let (_, kept) = self.records.remember(&peer, known, replaces);
+                    self.note(UNKNOWN_NEXT_TIME, kept);
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Changes a setting, and shows it or all.
@@ -337,8 +369,8 @@ pub struct Bells {
 /// How often is looked whether all has ended.
 const END_POLL: Duration = Duration::from_millis(5);
 
-/// How long the end may take before a word is said of it.
-const QUIET_END: Duration = Duration::from_secs(1);
+/// How long the end may take before a word is said of it, and how long it may take once `--timeout` is over.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 const UNKNOWN_NEXT_TIME: &str = "who this is could not be kept";
 const NOT_KEPT: &str = "that could not be kept";

@@ -38,12 +38,12 @@ impl Display {
             Self::Json => print(&json::line(&json::object(report, &timestamp(), true)))?,
             Self::Terminal(terminal) => {
                 if let Some(line) = screen::line(report, look, &clock_time()) {
-                    terminal.print(&line);
+                    terminal.print(&line)?;
                 }
             }
             Self::Teletype(teletype) => {
                 if let Some(line) = screen::line(report, look, &clock_time()) {
-                    teletype.print(&line, look);
+                    teletype.print(&line, look)?;
                 }
             }
         }

@@ -1,10 +1,13 @@
-//! What ends the program from outside: a signal.
+//! What ends the program from outside: a signal, or that its time is over. The main thread ends it in order; where that
+//! is stuck, as in writing to somebody who does not read, it is ended all the same.
 
 use std::io;
+use std::process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::thread;
+use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -13,30 +16,116 @@ use signal_hook::iterator::Signals;
 use super::console::Console;
 use super::mail::Mail;
 use crate::signals;
+use crate::stderr::say;
 
-/// A first signal ends the program in order, a second one at once. Until the flag that comes back is set there is
-/// nothing to end in order.
-pub fn watch_signals(mail: Sender<Mail>, console: Console) -> io::Result<Arc<AtomicBool>> {
-    let is_second = Arc::new(AtomicBool::new(false));
-    let wanted = signals::wanted(&[SIGINT, SIGTERM, SIGHUP]);
-    for &signal in &wanted {
-        flag::register_conditional_shutdown(signal, 1, is_second.clone())?;
-        flag::register(signal, is_second.clone())?;
+/// Whether the main thread goes on. All clones are of one.
+#[derive(Clone, Default)]
+pub struct Pulse(Arc<AtomicU64>);
+
+impl Pulse {
+    /// It does.
+    pub fn beat(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
     }
-    let mut signals = Signals::new(wanted)?;
-    let is_serving = Arc::new(AtomicBool::new(false));
-    let serving = is_serving.clone();
-    thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            if !console.is_interactive() {
-                signals::end_row(signal);
+
+    /// Waits until it does not go on for so long, although it has something to do.
+    fn wait_until_stuck(&self) {
+        let count = || self.0.load(Ordering::SeqCst);
+        let mut before = count();
+        loop {
+            thread::sleep(STUCK);
+            if before == count() {
+                return;
             }
-            if !serving.load(Ordering::SeqCst) {
-                console.give_back();
-                std::process::exit(1);
-            }
-            let _ = mail.send(Mail::Signal);
+            before = count();
         }
-    });
-    Ok(is_serving)
+    }
 }
+
+/// What there is to end.
+#[derive(Clone)]
+pub struct Leaving {
+    mail: Sender<Mail>,
+    console: Console,
+    pulse: Pulse,
+    /// Without it there is nothing to end in order.
+    is_serving: Arc<AtomicBool>,
+}
+
+impl Leaving {
+    pub fn new(mail: Sender<Mail>, console: Console) -> Self {
+        Self { mail, console, pulse: Pulse::default(), is_serving: Arc::default() }
+    }
+
+    /// From now on the main thread takes its mail, and shows that it goes on by what comes back.
+    pub fn serve(&self) -> Pulse {
+        self.is_serving.store(true, Ordering::SeqCst);
+        self.pulse.clone()
+    }
+
+    /// A first signal ends the program in order, a second one at once.
+    pub fn watch_signals(&self) -> io::Result<()> {
+        let is_second = Arc::new(AtomicBool::new(false));
+        let wanted = signals::wanted(&[SIGINT, SIGTERM, SIGHUP]);
+        for &signal in &wanted {
+            flag::register_conditional_shutdown(signal, 1, is_second.clone())?;
+            flag::register(signal, is_second.clone())?;
+        }
+        let mut signals = Signals::new(wanted)?;
+        let leaving = self.clone();
+        thread::spawn(move || {
+            if let Some(signal) = signals.forever().next() {
+                if !leaving.console.is_interactive() {
+                    signals::end_row(signal);
+                }
+                if !leaving.is_serving.load(Ordering::SeqCst) {
+                    leaving.console.give_back();
+                    process::exit(1);
+                }
+                let _ = leaving.mail.send(Mail::Signal);
+                leaving.pulse.wait_until_stuck();
+                leaving.end_at_once(1, NOT_READ);
+            }
+        });
+        Ok(())
+    }
+
+    /// Ends the program after so long, in order where that is soon done.
+    pub fn watch_time(&self, time: Duration) {
+        let leaving = self.clone();
+        thread::spawn(move || {
+            thread::sleep(time);
+            if !leaving.is_serving.load(Ordering::SeqCst) {
+                leaving.end_at_once(6, TIME_IS_OVER);
+            }
+            let _ = leaving.mail.send(Mail::Timeout);
+            thread::sleep(STUCK);
+            leaving.end_at_once(6, &format!("{TIME_IS_OVER}; {NOT_READ}"));
+        });
+    }
+
+    /// Ends the program now. What there is to say has its chance: standard error may lead to the same reader.
+    fn end_at_once(&self, code: u8, why: &str) -> ! {
+        let (console, why) = (self.console.clone(), why.to_owned());
+        let saying = thread::spawn(move || {
+            console.give_back();
+            say(format!("* {why}"));
+        });
+        for _ in 0..10 {
+            if !saying.is_finished() {
+                thread::sleep(LAST_CHANCE / 10);
+            }
+        }
+        process::exit(code.into())
+    }
+}
+
+/// How long the main thread may be at one thing when it is to end.
+const STUCK: Duration = Duration::from_secs(3);
+
+const LAST_CHANCE: Duration = Duration::from_millis(200);
+
+pub const TIME_IS_OVER: &str = "the time that --timeout gave is over";
+
+const NOT_READ: &str = "whoever is to read what is written here does not; what was not written was not taken, and comes \
+                        again at the next start";

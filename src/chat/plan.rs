@@ -1,14 +1,15 @@
 //! What the command line, the settings and the profile come to: who the user is, at which server, and what is read.
 
-use std::io::{self, BufReader};
+use std::io::BufReader;
 
 use super::arguments::{Arguments, Task};
 use super::callee::Callee;
 use super::command::Command;
 use super::console::Console;
 use super::editor::LineEditor;
-use super::input::{self, Pieces, Reading, Source};
+use super::input::{self, Source, Stdin};
 use super::json;
+use super::lines::{Pieces, Reading};
 use super::people::People;
 use super::records::Records;
 use super::refusal::Refusal;
@@ -68,7 +69,7 @@ impl Plan {
 }
 
 /// What is to be done before anything is read, and what is read then.
-pub fn inputs(arguments: &Arguments) -> Result<(Vec<Command>, Source), Refusal> {
+pub fn inputs(arguments: &Arguments, stdin: &Stdin) -> Result<(Vec<Command>, Source), Refusal> {
     let mut commands: Vec<Command> = Vec::new();
     commands.extend(arguments.call.clone().map(|peer| Command::Connect { peer }));
     let read = if arguments.json { json::command } else { Command::parse };
@@ -88,7 +89,7 @@ pub fn inputs(arguments: &Arguments) -> Result<(Vec<Command>, Source), Refusal> 
         } else if input::is_in_background() {
             return Err(Refusal::other("there is no text: a job in the background cannot read the terminal"));
         } else {
-            let mut pieces = Pieces::new(BufReader::new(io::stdin()));
+            let mut pieces = Pieces::new(BufReader::new(stdin.clone()));
             let first = pieces.next().map_err(|error| Refusal::other(input::unreadable(&error)))?;
             commands.push(Command::text(first.ok_or(Refusal::other("there is nothing to send on standard input"))?));
             Source::Pieces(pieces)

@@ -37,13 +37,12 @@ pub fn print(people: &People, console: &Console) -> Result<(), Refusal> {
         }
         _ => format!("{picture}\n{link}\n"),
     };
-    match console {
+    let written = match console {
         Console::Terminal(terminal) => terminal.print_rows(&shown),
         _ => {
             let mut out = io::stdout().lock();
-            let written = write!(out, "{shown}").and_then(|()| out.flush());
-            written.map_err(|error| Refusal::other(trouble::output(&error)))?;
+            write!(out, "{shown}").and_then(|()| out.flush())
         }
-    }
-    Ok(())
+    };
+    written.map_err(|error| Refusal::other(trouble::output(&error)))
 }

@@ -3,7 +3,6 @@
 use std::cell::{Cell, OnceCell};
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
@@ -15,8 +14,8 @@ use super::conversation::Conversation;
 use super::display::Display;
 use super::editor::LineEditor;
 use super::identity;
-use super::input::{self, Source};
-use super::leaving::watch_signals;
+use super::input::{self, Source, Stdin};
+use super::leaving::{Leaving, Pulse, TIME_IS_OVER};
 use super::mail::Mail;
 use super::notify::Notifier;
 use super::people::People;
@@ -56,8 +55,9 @@ pub fn run(start: Start<Arguments>) -> Result<ExitCode, Refusal> {
 /// Chats, on a terminal or without one.
 fn chat(start: Start<Arguments>, console: &Console) -> Result<ExitCode, Refusal> {
     let (mail, mailbox) = mpsc::channel();
-    let is_serving = watch_signals(mail.clone(), console.clone())
-        .map_err(|error| Refusal::lacking("signals cannot be watched", &error))?;
+    let leaving = Leaving::new(mail.clone(), console.clone());
+    leaving.watch_signals().map_err(|error| Refusal::lacking("signals cannot be watched", &error))?;
+    start.options.timeout.into_iter().for_each(|seconds| leaving.watch_time(Duration::from_secs(seconds)));
     let mut editor = match console {
         Console::Terminal(terminal) => {
             let editor = LineEditor::new(terminal.clone());
@@ -74,11 +74,12 @@ fn chat(start: Start<Arguments>, console: &Console) -> Result<ExitCode, Refusal>
     if plan.arguments.qr {
         return qr::print(&people, console).map(|()| ExitCode::SUCCESS);
     }
-    let (first, source) = inputs(&plan.arguments)?;
+    let stdin = Stdin::default();
+    let (first, source) = inputs(&plan.arguments, &stdin)?;
     let conversation = converse(&plan, people, &records, console)?;
     let (peer, events) = connect(&plan.server, &name, settings)?;
-    is_serving.store(true, Ordering::SeqCst);
     let mut client = client(&plan.arguments, conversation, peer, records, console);
+    (client.stdin, client.pulse) = (stdin, leaving.serve());
     if console.is_interactive() || plan.arguments.json {
         client.show(&Report::Started { name: name.to_string() });
     }
@@ -94,7 +95,7 @@ fn chat(start: Start<Arguments>, console: &Console) -> Result<ExitCode, Refusal>
     if is_read_by_us {
         input::discard();
     }
-    let (is_all_read, ended) = client.end(&mailbox);
+    let (is_all_read, ended) = client.end(&mailbox, served);
     let is_timed_out = [served, ended].contains(&End::Timeout);
     exit_code(&client, console, is_all_read, is_timed_out)
 }
@@ -153,10 +154,13 @@ fn client(
         unwritable: OnceCell::new(),
         renamed: None,
         postponed: Vec::new(),
+        stdin: Stdin::default(),
+        has_quit: false,
+        pulse: Pulse::default(),
     }
 }
 
-/// Begins to read what the user has to say, and to look at the time that `--timeout` gives.
+/// Begins to read what the user has to say.
 fn read(arguments: &Arguments, client: &Client, editor: Option<LineEditor>, source: Source, mail: &Sender<Mail>) {
     if let Some(editor) = editor {
         let keeps = arguments.chat.history;
@@ -168,14 +172,7 @@ fn read(arguments: &Arguments, client: &Client, editor: Option<LineEditor>, sour
     } else {
         // Whoever listens does so for ever, if it is not said until when.
         let is_finite = !matches!(arguments.task, Some(Task::Listen { .. })) || arguments.until.is_some();
-        input::read(mail.clone(), client.peer.clone(), source, is_finite);
-    }
-    if let Some(seconds) = arguments.timeout {
-        let mail = mail.clone();
-        thread::spawn(move || {
-            thread::sleep(Duration::from_secs(seconds));
-            let _ = mail.send(Mail::Timeout);
-        });
+        input::read(mail.clone(), client.peer.clone(), client.stdin.clone(), source, is_finite);
     }
 }
 
@@ -211,7 +208,7 @@ fn serve(
         let Some(name) = client.renamed.clone().filter(|_| served == End::Wanted) else { return Ok(served) };
         match plan.user(&name) {
             Ok((people, records, settings)) => {
-                let _ = client.end(mailbox);
+                let _ = client.end(mailbox, served);
                 let conversation = converse(plan, people, &records, console)?;
                 let (peer, events) = connect(&plan.server, &name, settings)?;
                 (client.conversation, client.records, client.peer) = (conversation, records, peer);
@@ -236,7 +233,7 @@ fn exit_code(client: &Client, console: &Console, is_all_read: bool, is_timed_out
         return Ok(ExitCode::SUCCESS);
     }
     if is_timed_out {
-        client.show(&Report::Notice("the time that --timeout gave is over".to_owned()));
+        client.show(&Report::Notice(TIME_IS_OVER.to_owned()));
     }
     if !is_all_read {
         client.show(&Report::Notice("what was sent last may not have been read".to_owned()));

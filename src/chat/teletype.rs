@@ -21,17 +21,20 @@ struct Shown {
 
 impl Teletype {
     /// Writes a line.
-    pub fn print(&self, line: &Line, look: Look) {
+    ///
+    /// # Errors
+    /// The terminal is gone, and nobody has seen it.
+    pub fn print(&self, line: &Line, look: Look) -> io::Result<()> {
         let columns = terminal_size::terminal_size_of(io::stdout()).map_or(80, |(columns, _)| columns.0.into());
         let mut shown = self.shown();
         shown.begin_row();
-        write(&screen::rows(line, look, columns));
+        write(&screen::rows(line, look, columns))
     }
 
     /// Writes a word of the program's own.
     pub fn note(&self, words: &str) {
         if let Some(line) = screen::line(&Report::Notice(words.to_owned()), Look::default(), &clock_time()) {
-            self.print(&line, Look::default());
+            let _ = self.print(&line, Look::default());
         }
     }
 
@@ -48,7 +51,7 @@ impl Teletype {
             return;
         }
         shown.begin_row();
-        write(&words);
+        let _ = write(&words);
         shown.prompt = Some(words);
         shown.is_standing = true;
     }
@@ -66,7 +69,7 @@ impl Teletype {
     /// Asks a question; nothing where there will be no answer.
     pub fn ask(&self, question: &str) -> Option<String> {
         let mut bytes = Vec::new();
-        write(question);
+        let _ = write(question);
         let count = io::stdin().lock().read_until(b'\n', &mut bytes).unwrap_or(0);
         (count > 0).then(|| String::from_utf8_lossy(&bytes).trim_end().to_owned())
     }
@@ -79,13 +82,13 @@ impl Teletype {
 impl Shown {
     fn begin_row(&mut self) {
         if std::mem::take(&mut self.is_standing) {
-            write("\n");
+            let _ = write("\n");
         }
     }
 }
 
-/// A terminal that is gone says so to whoever reads from it.
-fn write(text: &str) {
+/// A terminal that is gone says so to whoever reads from it, too.
+fn write(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
 }

@@ -1,8 +1,11 @@
 //! The end: of the input, of what a script waits for, and of the program.
 
 use super::{Conversation, Server, Stage};
-use crate::chat::effect::{Effect, lost};
+use crate::chat::command::Command;
+use crate::chat::effect::{Effect, lost, mistake, notice};
+use crate::chat::report::Report;
 use crate::chat::script::{Accepts, Failure, Left};
+use crate::peer::NotSentReason;
 
 impl Conversation {
     /// There will be no more input. What waits for a chat still goes out, if there is a server to find it.
@@ -23,6 +26,23 @@ impl Conversation {
         }
         effects.push(Effect::Quit);
         effects
+    }
+
+    /// A command was read, and the end had come already.
+    pub fn too_late(&mut self, command: Command) -> Effect {
+        let Command::Send { peer, text, id } = command else {
+            self.progress.fail(Failure::Lost);
+            return mistake("a command that was read is not done, since the end came before it");
+        };
+        self.progress.fail_to_send();
+        let peer = peer.or_else(|| self.current.clone());
+        Effect::Show(Report::NotSent { peer, text, id, reason: NotSentReason::NotOpen, is_kept: false })
+    }
+
+    /// The end has come before that of the input: what is left of it will never be read.
+    pub fn unread(&mut self) -> Effect {
+        self.progress.fail(Failure::Lost);
+        notice("the end came before that of standard input: what was left of it was not sent")
     }
 
     /// Ends the program once nothing is left to be done and to be read.
@@ -58,6 +78,27 @@ impl Conversation {
 mod tests {
     use super::super::tests::*;
     use super::*;
+
+    #[test]
+    fn what_was_read_when_the_end_had_come_is_told_and_fails() {
+        let mut chat = with_bob(Trust::Known);
+        let late = |peer: Option<&str>| Command::Send {
+            peer: peer.map(str::to_owned),
+            text: "late".to_owned(),
+            id: Some("7".to_owned()),
+        };
+        for (named, told) in [(None, "bob"), (Some("carol"), "carol")] {
+            let Effect::Show(Report::NotSent { peer, text, id, is_kept: false, .. }) = chat.too_late(late(named))
+            else {
+                panic!("{named:?}");
+            };
+            assert_eq!((peer.as_deref(), &*text, id.as_deref()), (Some(told), "late", Some("7")));
+        }
+        assert_eq!(chat.failure(), Some(Failure::Lost));
+        let mut chat = online();
+        assert!(matches!(chat.too_late(Command::Who), Effect::Show(Report::Mistake(_))));
+        assert_eq!(chat.failure(), Some(Failure::Lost));
+    }
 
     #[test]
     fn the_end_of_input_waits_for_lines_that_wait() {

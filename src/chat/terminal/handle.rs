@@ -1,7 +1,7 @@
 //! The terminal as all threads share it: lines above the prompt, what the prompt shows, and the way back to how it was.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,15 +45,21 @@ pub(super) struct Shown {
 
 impl Terminal {
     /// Shows a line above the prompt.
-    pub fn print(&self, line: &Line) {
+    ///
+    /// # Errors
+    /// The terminal is gone, and nobody has seen it.
+    pub fn print(&self, line: &Line) -> io::Result<()> {
         let mut shown = self.shown();
         let rows = shown.rows(line);
-        shown.change(|painter| painter.print(&rows));
+        shown.paint(|painter| painter.print(&rows))
     }
 
     /// Shows rows of one's own making, each ended by a line feed.
-    pub fn print_rows(&self, rows: &str) {
-        self.shown().change(|painter| painter.print(rows));
+    ///
+    /// # Errors
+    /// The terminal is gone.
+    pub fn print_rows(&self, rows: &str) -> io::Result<()> {
+        self.shown().paint(|painter| painter.print(rows))
     }
 
     /// How wide the window is.
@@ -65,7 +71,7 @@ impl Terminal {
     pub fn note(&self, words: &str) {
         let look = self.shown().look;
         if let Some(line) = screen::line(&Report::Notice(words.to_owned()), look, &clock_time()) {
-            self.print(&line);
+            let _ = self.print(&line);
         }
     }
 
@@ -190,7 +196,12 @@ impl Shown {
         lines.map(|line| screen::rows(line, self.look, columns)).collect()
     }
 
+    /// A terminal that is gone says so to whoever reads from it, and to whoever has a text to show.
     pub(super) fn change(&mut self, paint: impl FnOnce(&mut Painter) -> String) {
+        let _ = self.paint(paint);
+    }
+
+    fn paint(&mut self, paint: impl FnOnce(&mut Painter) -> String) -> io::Result<()> {
         // Where the window has another size by now, the thread of the keyboard finds out where the prompt stands.
         if size(&self.out) != self.painter.size() && self.painter.start_resizing() {
             self.wake();
@@ -199,13 +210,28 @@ impl Shown {
         if self.painter.waiting() > MAX_WAITING {
             bytes += &self.painter.resize(size(&self.out), None);
         }
-        // A terminal that is gone says so to whoever reads from it.
-        let _ = self.out.write_all(bytes.as_bytes());
+        write_all(&mut self.out, bytes.as_bytes())
     }
 
     fn wake(&self) {
         let _ = (&self.wake).write(&[0]);
     }
+}
+
+/// Writes all of it, also where some other program on this terminal has had it so that nobody waits for it.
+fn write_all(out: &mut File, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match out.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let _ = poll(&mut [PollFd::new(out.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// The window's size; where the terminal does not know it, the usual one.
@@ -242,3 +268,26 @@ const LONGEST_PASTE: Duration = Duration::from_secs(2);
 
 /// How a day is said.
 const DATE: &str = "%A, %-d %B %Y";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_that_is_gone_does_not_show_is_told() {
+        let pair = nix::pty::openpty(None, None).unwrap();
+        let (wake, _) = UnixStream::pair().unwrap();
+        let mut shown = Shown {
+            painter: Painter::new(Size { columns: 80, rows: 24 }, None),
+            out: File::from(pair.slave),
+            prompt: Prompt::default(),
+            names: Vec::new(),
+            look: Look::default(),
+            day: None,
+            wake,
+        };
+        assert!(shown.paint(|painter| painter.print("bob: seen\n")).is_ok());
+        drop(pair.master);
+        assert!(shown.paint(|painter| painter.print("bob: unseen\n")).is_err());
+    }
+}
