@@ -121,7 +121,11 @@ impl fmt::Display for ServerUrl {
 
 impl fmt::Display for ServerUrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is no server; give {}", self.url, self.expected)
+        // In front of an @ there may stand a password, which nobody else is to see.
+        match self.url.contains('@') {
+            true => write!(f, "a URL with an @ is no server; give {}", self.expected),
+            false => write!(f, "{:?} is no server; give {}", self.url, self.expected),
+        }
     }
 }
 
