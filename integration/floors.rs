@@ -16,7 +16,10 @@ const LONG_FILES: &[(&str, &str)] =
 const TO_BE_SPLIT: &str = "two subjects";
 
 /// Functions that are longer than [`MOST_LINES_OF_A_FUNCTION`], and why.
-const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[("chat/words", "words", "a table: the words for each report")];
+const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[
+    ("server/bounds", "bounds", "a table: each bound in words"),
+    ("chat/words", "words", "a table: the words for each report"),
+];
 
 /// Imports that go up, and why they still do.
 const UPWARD: &[(&str, &str, &str)] = &[

@@ -7,7 +7,8 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 
-use lowkey::server::limits;
+use lowkey::server::bounds::{Bound, bounds};
+use lowkey::server::limits::Limits;
 
 use crate::world::{Folder, Program, SOON, Server, command};
 
@@ -261,12 +262,12 @@ fn the_columns_of_the_help_stand_below_each_other() {
     let column = |row: &str, cell: &str| row.find(&format!("  {cell}")).map(|at| at + 2);
     let mut seconds = Vec::new();
     let mut thirds = Vec::new();
-    for (bounded, limit, _, beyond) in limits::TABLE {
+    for Bound { what: bounded, limit, beyond, .. } in bounds(&Limits::default()) {
         let row =
             help.lines().find(|row| row.starts_with(&format!("  {bounded}  "))).unwrap_or_else(|| panic!("{bounded}"));
         seconds.push(2 + bounded.len() + row[2 + bounded.len()..].find(|c| c != ' ').unwrap());
-        assert!(row[seconds[0]..].starts_with(limit), "{row}");
-        thirds.extend((!beyond.is_empty()).then(|| column(row, beyond).unwrap()));
+        assert!(row[seconds[0]..].starts_with(&limit), "{row}");
+        thirds.extend((!beyond.is_empty()).then(|| column(row, &beyond).unwrap()));
     }
     assert!(seconds.iter().all(|at| *at == seconds[0]) && thirds.iter().all(|at| *at == thirds[0]), "{help}");
 }

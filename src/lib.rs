@@ -90,6 +90,7 @@
 //! server/clients/admission* server/clients/closing* server/clients/nodes* server/clients/timers*
 //! server/clients*
 //! server/client*
+//! server/bounds
 //! server/connection/control server/connection/request_head
 //! server/connection
 //! server/connection/frames

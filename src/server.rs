@@ -7,6 +7,7 @@
 pub mod access;
 mod addresses;
 mod backlog;
+pub mod bounds;
 pub mod check;
 mod client;
 pub mod clients;

@@ -52,6 +52,8 @@ impl File {
         let mut at = 0;
         while at < tokens.len() {
             match &tokens[at] {
+                // `pub(super)` imports nothing.
+                TokenTree::Ident(word) if *word == "pub" && is_visibility(tokens.get(at + 1)) => at += 2,
                 TokenTree::Group(group) => {
                     if group.stream().to_string() == "cfg (test)" {
                         at = end_of_item(&tokens, at + 1);
@@ -129,6 +131,12 @@ fn end_of_item(tokens: &[TokenTree], from: usize) -> usize {
     end.map_or(tokens.len(), |end| from + end + 1)
 }
 
+fn is_visibility(token: Option<&TokenTree>) -> bool {
+    let Some(TokenTree::Group(group)) = token else { return false };
+    let first = group.stream().into_iter().next();
+    first.is_some_and(|first| ["crate", "in", "self", "super"].contains(&first.to_string().as_str()))
+}
+
 fn is_semicolon(token: Option<&TokenTree>) -> bool {
     matches!(token, Some(TokenTree::Punct(punct)) if punct.as_char() == ';')
 }
@@ -185,10 +193,6 @@ impl Source {
         let file = &self.0[name];
         let mut imports = Imports::new();
         for path in &file.paths {
-            // `pub(super)` imports nothing.
-            if path.iter().all(|word| ["crate", "self", "super"].contains(&word.as_str())) {
-                continue;
-            }
             if let Some(target) = self.absolute(file, path, 0).and_then(|path| self.target(path, 0))
                 && target != file.name
             {

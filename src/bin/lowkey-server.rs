@@ -5,8 +5,10 @@ use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
+use lowkey::server::bounds::{Bound, bounds};
 use lowkey::server::config::Secrets;
-use lowkey::server::{Config, Server, check, config, limits, secret_file};
+use lowkey::server::limits::{self, Limits};
+use lowkey::server::{Config, Server, check, config, secret_file};
 use lowkey::stderr::{self, LogLevels};
 use lowkey::trouble;
 
@@ -113,14 +115,15 @@ fn help() -> String {
         text += &format!("  {name:<0$}  {meaning} [default: {default}]\n", width(&names));
     }
     text += "\nWhat is bounded, and what happens beyond:\n";
-    let bounded = limits::TABLE.map(|(bounded, ..)| bounded.to_owned());
-    let limits = limits::TABLE.map(|(_, limit, variable, _)| match variable {
-        "" => limit.to_owned(),
-        variable => format!("{limit} ({variable})"),
-    });
-    for ((bounded_by, limit), (.., beyond)) in bounded.iter().zip(&limits).zip(limits::TABLE) {
-        let (first, second) = (width(&bounded), width(&limits));
-        text += format!("  {bounded_by:<first$}  {limit:<second$}  {beyond}").trim_end();
+    let bounds = bounds(&Limits::default());
+    let limit = |bound: &Bound| match bound.variable {
+        "" => bound.limit.clone(),
+        variable => format!("{} ({variable})", bound.limit),
+    };
+    let first = width(&bounds.iter().map(|bound| bound.what.to_owned()).collect::<Vec<_>>());
+    let second = width(&bounds.iter().map(limit).collect::<Vec<_>>());
+    for bound in &bounds {
+        text += format!("  {:<first$}  {:<second$}  {}", bound.what, limit(bound), bound.beyond).trim_end();
         text += "\n";
     }
     text += "\nEndpoints: GET /ws?username=NAME (WebSocket), GET /health, and GET /metrics where METRICS says.\n\

@@ -28,6 +28,7 @@ use super::http::{self, Endpoints};
 use super::limits::Limits;
 pub use buffers::Buffers;
 pub use event::Event;
+pub(super) use frames::MAX_EMPTY_FRAGMENTS;
 use frames::{DataFrame, Frames, Whole};
 use websocket::{Memory, NOT_UTF8, PROTOCOL_ERROR, websocket};
 
@@ -269,7 +270,10 @@ impl Connection {
 }
 
 /// What a client may have sent behind its request head before it is let in: as much as a message.
-const MAX_EARLY_BYTES: usize = 64 * 1024;
+pub(super) const MAX_EARLY_BYTES: usize = 64 * 1024;
+
+/// More header lines than any browser or proxy sends.
+pub(super) const MAX_HEADERS: usize = 64;
 
 #[cfg(test)]
 mod tests {

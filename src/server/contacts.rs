@@ -66,7 +66,7 @@ impl Contacts {
 
 /// Last names that are remembered of each client: as many calls as anybody has under way at once, and too few to go
 /// through a list of names with.
-const MAX_CONTACTS: usize = 8;
+pub(super) const MAX_CONTACTS: usize = 8;
 
 #[cfg(test)]
 mod tests {

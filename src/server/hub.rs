@@ -278,7 +278,7 @@ impl Hub {
 
 /// How long everybody who was joined with a client stays a contact of it: long enough for a busy one to get to its
 /// answer.
-const MEETING: Duration = Duration::from_secs(60);
+pub(super) const MEETING: Duration = Duration::from_secs(60);
 
 /// Meetings that one tick ends.
 const MEETINGS_PER_TICK: usize = 400;

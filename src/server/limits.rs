@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// How much the server holds for its clients, how much it takes from each, and how long it waits for them.
 ///
-/// [`TABLE`] says the same for people.
+/// [`bounds`](super::bounds) says the same for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// The longest message, in bytes of payload. A longer one ends the connection with 1009.
@@ -133,60 +133,6 @@ pub struct Pace {
     /// so many bytes at least of a message that is not finished, and takes one byte at least of what waits for it.
     pub bytes: usize,
 }
-
-/// The limits for people: what is bounded, the default, the variable that changes it, and what happens beyond.
-pub const TABLE: [(&str, &str, &str, &str); 30] = [
-    ("a message", "64 KiB", "", "closed with 1009"),
-    ("a request head", "16 KiB", "", "431"),
-    ("bytes behind a request head, before its answer", "64 KiB", "", "400"),
-    ("time for the request head", "10 s", "", "408"),
-    ("time between pings", "25 s", "PING_INTERVAL", ""),
-    ("time without a byte", "2.4 pings: 60 s", "PING_INTERVAL", "closed with 1008"),
-    ("a client with an unfinished message", "sends 2 KiB in 30 s", "", "closed with 1008"),
-    ("a client for whom something waits", "takes a byte in 30 s", "", "closed with 1008"),
-    ("unfinished and unsent bytes of all clients", "256 MiB", "MAX_HELD_BYTES", "the furthest behind is cut"),
-    ("bytes that wait for one client", "256 KiB", "", "closed with 1008; the sender gets RELAY_FAILED"),
-    ("time for the close handshake", "3 s", "", "cut"),
-    (
-        "messages, their fragments, pings and pongs of a client",
-        "200/s, 2,000 at once",
-        "RATE_LIMITS=off",
-        "RATE_LIMITED, not delivered",
-    ),
-    ("empty fragments of a message", "16", "", "closed with 1008"),
-    ("bytes of a client", "256 KiB/s, 4 MiB at once", "RATE_LIMITS=off", "RATE_LIMITED, not delivered"),
-    ("connect, create, join of a client", "60/min, 60 at once", "RATE_LIMITS=off", "RATE_LIMITED"),
-    (
-        "a message to who is neither there nor met lately",
-        "as connect",
-        "RATE_LIMITS=off",
-        "RATE_LIMITED, who is there too",
-    ),
-    (
-        "the same and calls to who is not there, of an address",
-        "10/s, 600 at once; more with a higher cap",
-        "RATE_LIMITS=off",
-        "as above; loopback is not counted",
-    ),
-    ("users met lately, of all clients", "60 s, 1,000,000", "", "the oldest is forgotten; 8 of each client stay"),
-    ("answers RATE_LIMITED to a client", "50/s, 1,000 at once", "", "dropped without a word"),
-    ("messages of a client that can be right for nobody", "50, one fades each second", "", "closed with 1008"),
-    ("clients", "1,000,000", "MAX_CLIENTS", "503; /health and /metrics are answered"),
-    ("clients of an address (IPv6: a /64)", "256", "MAX_CLIENTS_PER_ADDRESS", "429; loopback is not capped"),
-    ("clients of an IPv6 /48", "16,384", "MAX_CLIENTS_PER_NETWORK", "429"),
-    (
-        "new clients of an address",
-        "5/s, 512 or twice the cap at once",
-        "RATE_LIMITS=off",
-        "429; loopback is not counted",
-    ),
-    ("header lines of a request", "64", "", "431"),
-    ("open sessions", "1,000,000", "MAX_SESSIONS", "the oldest ends"),
-    ("open sessions begun by one name", "1,000", "", "RATE_LIMITED"),
-    ("names kept for who was lost", "60 s, 100,000 names", "", "the oldest is free"),
-    ("the token of a name", "128 bytes", "", "400"),
-    ("a username", "1 to 64 bytes", "", "400; so for control characters, and where it begins with `lowkey://`"),
-];
 
 /// An amount per time, and how much of it may come at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -102,4 +102,4 @@ pub(super) fn token(request: &Request<'_, '_>, query: &str) -> Result<Option<Str
 }
 
 /// The longest token for a name, in bytes.
-const MAX_TOKEN_BYTES: usize = 128;
+pub(super) const MAX_TOKEN_BYTES: usize = 128;

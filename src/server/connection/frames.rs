@@ -234,7 +234,7 @@ const IN_TWO_BYTES: u8 = 126;
 
 /// Fragments of one message with nothing in them: some libraries begin or end with such a one, or send what a stream
 /// hands them, and more are only work.
-const MAX_EMPTY_FRAGMENTS: usize = 16;
+pub(in crate::server) const MAX_EMPTY_FRAGMENTS: usize = 16;
 
 const TOO_EMPTY: &str = "too many empty fragments";
 

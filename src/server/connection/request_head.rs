@@ -2,7 +2,7 @@
 
 use httparse::{Request, Status};
 
-use super::{Connection, Event, Phase, Upgrading};
+use super::{Connection, Event, MAX_HEADERS, Phase, Upgrading};
 use crate::server::access::Access;
 use crate::server::http::{self, Answer};
 use crate::server::limits::Limits;
@@ -30,9 +30,6 @@ impl Connection {
         None
     }
 }
-
-/// More header lines than any browser or proxy sends.
-const MAX_HEADERS: usize = 64;
 
 #[cfg(test)]
 mod tests {
