@@ -94,7 +94,8 @@ test-stacks: ## the programs and libdatachannel, werift and two versions of aior
 test-relay: ## STUN and TURN with a real coturn, between networks made of namespaces (installs Debian packages)
 	@CARGO='$(CARGO)' integration/relay.sh
 
-trials: ## 300 calls on a network that loses much, how fast long texts are, and chats through a relay for MINUTES (40) (installs Debian packages)
+trials: ## 300 calls on a network that loses much, how fast long texts are, chats through a relay for MINUTES (40), and the long search of the handshake (installs Debian packages)
+	$(CARGO) test --locked --release --lib -- --ignored --nocapture search::
 	TRIAL_MINUTES=$(or $(MINUTES),40) CARGO='$(CARGO)' integration/relay.sh --release trials::
 
 fuzz: ## random cases, CASES (a million) of each, for the pure parts that read what clients send

@@ -1,6 +1,6 @@
 //! The original app and its newest successor ([`OldApp`]) with our bot, our library and `lowkey`.
 
-use crate::old_app::OldApp;
+use crate::old_app::{OldApp, talk_to_app};
 use crate::world::{Folder, Program, Server};
 
 #[test]
@@ -34,7 +34,7 @@ fn an_old_app_is_called_and_answers() {
     let server = Server::start();
     let mut alice = server.peer("alice");
     let caller = alice.peer.clone();
-    let mut app = OldApp::answer(&server, "flutter", || caller.call("flutter"));
+    let mut app = OldApp::answer(&server, "flutter", || caller.call("flutter"), || alice.talk_to_app("flutter"));
     alice.wait(&lowkey::peer::Event::Open { peer: "flutter".to_owned() });
     app.send("from the app");
     assert_eq!(alice.message(), ("flutter".to_owned(), "from the app".to_owned()));
@@ -102,7 +102,9 @@ fn apps_of_both_formats_are_called_by_lowkey() {
     for is_v2 in [false, true] {
         let (server, home) = (Server::start(), Folder::new("calls-app"));
         let mut alice = lowkey(&server, &home);
-        let mut app = OldApp::answer(&server, "flutter", || alice.write("/connect flutter"));
+        let mut app = OldApp::online(&server, "flutter");
+        alice.write("/connect flutter");
+        app.take_call(|| talk_to_app(&mut alice));
         chats_with_lowkey(&mut alice, &mut app, is_v2);
     }
 }

@@ -31,7 +31,7 @@ fn a_call_tells_each_step_and_texts_go_both_ways() {
     let server = Server::start();
     let (mut alice, mut bob) = (server.peer("alice"), server.peer("bob"));
     alice.peer.call("bob");
-    bob.expect(&Event::Request { peer: "alice".to_owned() });
+    bob.asked_next_by("alice");
     bob.peer.accept("alice");
     for (user, other) in [(&mut alice, "bob"), (&mut bob, "alice")] {
         user.expect(&Event::KeysExchanged { peer: other.to_owned() });
@@ -161,7 +161,7 @@ fn format_v2_may_be_chosen_from_the_start_toward_an_old_app() {
     settings.text_format = TextFormat::V2;
     let mut alice = User::online(&server.url(), "alice", settings);
     let caller = alice.peer.clone();
-    let mut app = OldApp::answer(&server, "flutter", || caller.call("flutter"));
+    let mut app = OldApp::answer(&server, "flutter", || caller.call("flutter"), || alice.talk_to_app("flutter"));
     alice.wait(&Event::Open { peer: "flutter".to_owned() });
     alice.peer.send("flutter", "in v2");
     assert_eq!(app.text_v2(), "in v2");
@@ -180,7 +180,7 @@ fn both_may_call_at_once() {
         let open = |user: &mut User, other: &str| {
             let peer = user.peer.clone();
             user.find(&format!("round {round}: open with {other}"), |event| match event {
-                Event::Request { peer: caller } => {
+                Event::Request { peer: caller, .. } => {
                     peer.accept(caller);
                     None
                 }
@@ -201,11 +201,11 @@ fn a_call_is_declined_not_answered_or_to_nobody() {
     let server = Server::start();
     let (mut alice, mut bob) = (server.peer("alice"), server.peer("bob"));
     alice.peer.call("bob");
-    bob.expect(&Event::Request { peer: "alice".to_owned() });
+    bob.asked_next_by("alice");
     bob.peer.decline("alice");
     alice.expect(&closed("bob", CloseReason::Declined));
     alice.peer.call("bob");
-    bob.expect(&Event::Request { peer: "alice".to_owned() });
+    bob.asked_next_by("alice");
     alice.peer.leave("bob");
     bob.expect(&Event::RequestEnded { peer: "alice".to_owned() });
     alice.expect(&closed("bob", CloseReason::Left));
@@ -224,7 +224,7 @@ fn nothing_is_sent_before_consent() {
     assert_eq!(caller.json()["type"], "session:joined");
     caller.send(r#"{"type":"key:exchange","target":"bob","payload":{"publicKey":"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="}}"#);
     caller.send(r#"{"type":"signal:offer","target":"bob","payload":{"sdp":"v=0","type":"offer"}}"#);
-    bob.expect(&Event::Request { peer: "alice".to_owned() });
+    bob.asked_next_by("alice");
     caller.socket.get_ref().set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     assert!(caller.socket.read().is_err(), "bob has said nothing");
     bob.peer.accept("alice");
@@ -240,9 +240,12 @@ fn three_requests_wait_and_a_fourth_is_dropped() {
     for caller in &mut callers {
         caller.send(r#"{"type":"session:connect","target":"bob"}"#);
         assert_eq!(caller.json()["type"], "session:joined");
+        let key = lowkey::peer::keys::KeyPair::generate().public().to_base64();
+        let payload = serde_json::json!({ "publicKey": key });
+        caller.send(serde_json::json!({ "type": "key:exchange", "target": "bob", "payload": payload }).to_string());
     }
     for number in 0..3 {
-        bob.expect(&Event::Request { peer: format!("caller{number}") });
+        bob.asked_next_by(&format!("caller{number}"));
     }
     bob.peer.call("nobody");
     bob.expect(&closed("nobody", CloseReason::NotOnline));
@@ -271,9 +274,9 @@ fn a_text_that_is_too_long_or_has_no_chat_comes_back() {
     let (mut alice, mut bob) = pair(&server);
     let text = "x".repeat(300_000);
     let id = alice.peer.send("bob", &text);
-    let reason = NotSentReason::TooLong { max_bytes: 196_551 };
+    let reason = NotSentReason::TooLong { max_bytes: 196_547 };
     alice.expect(&Event::NotSent { peer: "bob".to_owned(), id, text, reason });
-    says(&alice, "bob", &mut bob, &"x".repeat(196_551), "alice");
+    says(&alice, "bob", &mut bob, &"x".repeat(196_547), "alice");
     let id = alice.peer.send("carol", "hello");
     let reason = NotSentReason::NotOpen;
     alice.expect(&Event::NotSent { peer: "carol".to_owned(), id, text: "hello".to_owned(), reason });
@@ -324,7 +327,7 @@ fn a_call_of_a_program_that_was_started_anew_carries_the_chat_on() {
     let mut again = server.peer("alice");
     again.peer.call("bob");
     // Bob sees no loss yet, so he is asked.
-    bob.expect(&Event::Request { peer: "alice".to_owned() });
+    bob.asked_next_by("alice");
     bob.peer.accept("alice");
     again.wait(&Event::Open { peer: "bob".to_owned() });
     bob.expect(&Event::Interrupted { peer: "alice".to_owned() });

@@ -108,7 +108,7 @@ fn answers_of_others_open_a_chat() {
         let mut app = OldApp::online(&server, &name);
         app.rewrite = Box::new(rewrite);
         alice.peer.call(&name);
-        app.take_call();
+        app.take_call(|| alice.talk_to_app(&name));
         alice.wait(&Event::Open { peer: name.clone() });
         app.send("hello");
         assert_eq!(alice.message(), (name.clone(), "hello".to_owned()), "{what}");
@@ -130,7 +130,7 @@ fn what_cannot_be_answered_is_declined_at_once_and_both_users_are_told() {
             if is_offer {
                 app.connect("alice");
                 app.send_key();
-                alice.wait(&Event::Request { peer: name.clone() });
+                alice.asked_by(&name);
                 alice.peer.accept(&name);
                 app.await_key();
                 app.offer();
@@ -139,6 +139,7 @@ fn what_cannot_be_answered_is_declined_at_once_and_both_users_are_told() {
                 app.be_called();
                 app.send_key();
                 app.await_key();
+                alice.talk_to_app(&name);
                 app.accept_offer();
             }
             let asked = Instant::now();
@@ -160,6 +161,7 @@ fn who_is_not_understood_is_told_so() {
     app.be_called();
     app.send_key();
     app.await_key();
+    alice.talk_to_app("app");
     app.find("signal:offer");
     app.signal("session:decline", &json!({"refused": "description"}));
     alice.wait(&Event::Closed { peer: "app".to_owned(), reason: CloseReason::NotUnderstood });
@@ -178,7 +180,7 @@ fn what_we_promise_to_take_is_taken_whatever_the_other_side_takes() {
         let mut app = OldApp::online(&server, name);
         app.rewrite = Box::new(rewrite);
         alice.peer.call(name);
-        app.take_call();
+        app.take_call(|| alice.talk_to_app(name));
         alice.wait(&Event::Open { peer: name.to_owned() });
         // Sealed, these are 65,540 bytes and as many as we take.
         for length in [49_115, 196_568] {

@@ -83,7 +83,7 @@ fn of_lines_that_were_read_each_is_sent_or_told_of() {
     let all: BTreeSet<String> = (0..3000).map(|number| format!("line {number:04}")).collect();
     all.iter().for_each(|line| writeln!(lines, "{line}").unwrap());
     let mut alice = reading(&server, &fifo, &["send", "--follow", "bob"]);
-    bob.wait(&lowkey::peer::Event::Request { peer: "alice".to_owned() });
+    bob.asked_by("alice");
     bob.peer.decline("alice");
     assert_eq!(alice.wait().code(), Some(4));
     let told = told(&mut alice);

@@ -5,8 +5,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use lowkey::peer::engine::{ConnectionId, Engine, Input, Output, Receipt, Setup};
+use lowkey::peer::frame::Place;
 use lowkey::peer::keys::KeyPair;
-use lowkey::peer::{CloseReason, Event};
+use lowkey::peer::{CloseReason, Event, Trust};
 use lowkey::protocol::Candidate;
 use lowkey::server::hub::{self, ConnId, Hub};
 use lowkey::server::limits::Limits;
@@ -276,12 +277,32 @@ impl World {
 
     pub fn open() -> Self {
         let mut world = Self::new();
-        world.command(ALICE, |peer| Input::Connect { peer });
+        world.command(ALICE, |peer| Input::Call { peer });
         world.settle();
         world.command(BOB, |peer| Input::Accept { peer });
         world.settle();
         assert!(world.taken(ALICE).contains(&open("bob")) && world.taken(BOB).contains(&open("alice")));
         world
+    }
+
+    /// What a user is told of a call of the other one, who was not seen before.
+    pub fn request_to(&self, user: usize) -> Event {
+        self.request_of(user, Trust::New)
+    }
+
+    /// The same, of one of whom so much is known.
+    pub fn request_of(&self, user: usize, trust: Trust) -> Event {
+        let identity = Some(self.identities[1 - user].public());
+        Event::Request { peer: NAMES[1 - user].to_owned(), trust, identity }
+    }
+
+    pub fn identity(&self, user: usize) -> KeyPair {
+        self.identities[user].clone()
+    }
+
+    /// What a user would say of the chat in a call that carries it on.
+    pub fn place_of(&self, user: usize) -> Place {
+        self.engines[user].place(NAMES[1 - user]).unwrap()
     }
 
     pub fn now(&self) -> Instant {
@@ -359,12 +380,12 @@ fn both_calling_at_once_end_in_one_open_chat_in_any_order_of_events() {
             random as usize
         };
         let mut world = World::new();
-        world.command(ALICE, |peer| Input::Connect { peer });
+        world.command(ALICE, |peer| Input::Call { peer });
         // The other call comes somewhere in the course of the first one.
         for _ in 0..choose() % 6 {
             world.step(choose());
         }
-        world.command(BOB, |peer| Input::Connect { peer });
+        world.command(BOB, |peer| Input::Call { peer });
         while world.step(choose()) {}
         // Whoever was asked, because its own call had come to an end before, says yes.
         for user in [ALICE, BOB] {
@@ -390,9 +411,9 @@ fn both_calling_at_once_end_in_one_open_chat_in_any_order_of_events() {
 #[test]
 fn a_request_and_a_call_are_over_after_a_minute() {
     let mut world = World::new();
-    world.command(ALICE, |peer| Input::Connect { peer });
+    world.command(ALICE, |peer| Input::Call { peer });
     world.settle();
-    assert_eq!(world.taken(BOB), [Event::Request { peer: "alice".to_owned() }]);
+    assert_eq!(world.taken(BOB), [world.request_to(BOB)]);
     world.pass(59);
     assert_eq!((world.taken(ALICE), world.taken(BOB)), (vec![], vec![]));
     world.pass(1);
@@ -407,16 +428,15 @@ fn a_request_and_a_call_are_over_after_a_minute() {
 #[test]
 fn a_call_that_is_left_before_the_server_has_answered_stops_ringing() {
     let mut world = World::new();
-    world.command(ALICE, |peer| Input::Connect { peer });
+    world.command(ALICE, |peer| Input::Call { peer });
     world.command(ALICE, |peer| Input::Leave { peer });
     world.settle();
     assert_eq!(world.taken(ALICE), [closed("bob", CloseReason::Left)]);
-    let peer = || "alice".to_owned();
-    assert_eq!(world.taken(BOB), [Event::Request { peer: peer() }, Event::RequestEnded { peer: peer() }]);
+    assert_eq!(world.taken(BOB), [], "it never rang");
     // And a new call is a new call.
-    world.command(ALICE, |peer| Input::Connect { peer });
+    world.command(ALICE, |peer| Input::Call { peer });
     world.command(ALICE, |peer| Input::Leave { peer });
-    world.command(ALICE, |peer| Input::Connect { peer });
+    world.command(ALICE, |peer| Input::Call { peer });
     world.settle();
     world.command(BOB, |peer| Input::Accept { peer });
     world.settle();
@@ -427,7 +447,7 @@ fn a_call_that_is_left_before_the_server_has_answered_stops_ringing() {
 #[test]
 fn a_negotiation_that_comes_to_nothing_is_given_up() {
     let mut world = World::new();
-    world.command(ALICE, |peer| Input::Connect { peer });
+    world.command(ALICE, |peer| Input::Call { peer });
     world.settle();
     world.command(BOB, |peer| Input::Accept { peer });
     while world.to_server[BOB].front().is_none_or(|text| !text.contains("signal:answer")) {
@@ -443,7 +463,7 @@ fn a_negotiation_that_comes_to_nothing_is_given_up() {
 #[test]
 fn a_connection_that_never_came_about_was_not_lost() {
     let mut world = World::new();
-    world.command(ALICE, |peer| Input::Connect { peer });
+    world.command(ALICE, |peer| Input::Call { peer });
     world.settle();
     world.command(BOB, |peer| Input::Accept { peer });
     while world.from_webrtc[ALICE].is_empty() {
@@ -458,15 +478,16 @@ fn a_connection_that_never_came_about_was_not_lost() {
 fn a_caller_that_repeats_itself_gets_no_more_time() {
     let mut world = World::new();
     for _ in 0..3 {
-        world.command(ALICE, |peer| Input::Connect { peer });
+        world.command(ALICE, |peer| Input::Call { peer });
         world.settle();
         world.pass(25);
         // Left without a word: a program that was killed.
-        world.engines[ALICE] = Engine::new("alice", Setup::default());
+        let identity = world.identities[ALICE].clone();
+        world.engines[ALICE] = Engine::new("alice", Setup { identity, ..Setup::default() });
         world.handle(ALICE, Input::Online);
     }
     let peer = || "alice".to_owned();
-    assert_eq!(world.taken(BOB), [Event::Request { peer: peer() }, Event::RequestEnded { peer: peer() }]);
+    assert_eq!(world.taken(BOB), [world.request_to(BOB), Event::RequestEnded { peer: peer() }]);
 }
 
 #[test]
@@ -508,82 +529,73 @@ fn stun_and_turn_servers_that_the_server_names_are_used_and_hostile_ones_do_no_h
 
 #[test]
 fn a_new_call_that_meets_the_end_of_the_old_chat_is_not_lost() {
-    let mut bob = Engine::new("bob", Setup::default());
-    let now = Instant::now();
-    let mut handle = |input| bob.handle(input, now);
-    let joined = r#"{"type":"session:joined","payload":{"sessionId":"x","peer":"alice"}}"#;
-    let key = |letter: &str| {
-        let payload = format!(r#"{{"publicKey":"{}="}}"#, letter.repeat(43));
-        Input::Signal(format!(r#"{{"type":"key:exchange","sender":"alice","payload":{payload}}}"#))
-    };
-    let request = Output::Event(Event::Request { peer: "alice".to_owned() });
-    assert_eq!(handle(Input::Signal(joined.to_owned())), std::slice::from_ref(&request));
-    handle(Input::Accept { peer: "alice".to_owned() });
-    handle(key("4"));
-    // She leaves and calls again; the end of the old connection is seen between her session and her key.
-    handle(Input::Signal(joined.to_owned()));
-    handle(Input::Closed { id: ConnectionId(0), reason: CloseReason::PeerLeft });
-    assert_eq!(handle(key("8")), [request]);
-    assert_eq!(handle(key("c")), [], "once only");
+    let mut world = World::open();
+    // She leaves and calls again; the end of the old connection is seen somewhere in the course of the new call.
+    for steps in 0..12 {
+        world.command(ALICE, |peer| Input::Leave { peer });
+        let farewells: Vec<Input> = world.from_webrtc[BOB].drain(..).collect();
+        world.command(ALICE, |peer| Input::Call { peer });
+        for _ in 0..steps {
+            world.step(0);
+        }
+        for input in farewells {
+            world.handle(BOB, input);
+        }
+        world.settle();
+        let told = world.taken(BOB);
+        assert!(told.contains(&world.request_of(BOB, Trust::Known)), "{steps}: {told:?}");
+        world.command(BOB, |peer| Input::Accept { peer });
+        world.settle();
+        assert_eq!(world.taken(BOB).last(), Some(&open("alice")), "{steps}");
+        assert_eq!(world.taken(ALICE).last(), Some(&open("bob")), "{steps}");
+    }
+}
+
+/// A session that somebody has opened with bob, as the server says.
+fn joined(peer: &str) -> Input {
+    Input::Signal(format!(r#"{{"type":"session:joined","payload":{{"sessionId":"x","peer":"{peer}"}}}}"#))
+}
+
+/// The key of an old app under alice's name.
+fn key_of_app(letter: &str) -> Input {
+    let payload = format!(r#"{{"publicKey":"{}="}}"#, letter.repeat(43));
+    Input::Signal(format!(r#"{{"type":"key:exchange","target":"bob","sender":"alice","payload":{payload}}}"#))
 }
 
 #[test]
-fn who_is_accepted_before_their_key_has_come_hears_nothing_until_they_are_judged() {
+fn a_key_of_an_old_app_under_a_name_that_has_proven_an_identity_is_refused_and_told() {
     let mut world = World::open();
     world.command(ALICE, |peer| Input::Leave { peer });
     world.settle();
     world.taken(BOB);
-    let joined = r#"{"type":"session:joined","payload":{"sessionId":"x","peer":"alice"}}"#.to_owned();
-    let key = format!(r#"{{"publicKey":"{}="}}"#, "4".repeat(43));
-    let key = format!(r#"{{"type":"key:exchange","sender":"alice","payload":{key}}}"#);
-    let decline = r#"{"type":"session:decline","sender":"alice"}"#.to_owned();
-    let refused = |reason| Event::Refused { peer: "alice".to_owned(), reason };
-    type End = (fn(&mut World, String), String, Option<CloseReason>);
-    let ends: [End; 4] = [
-        (|world, key| world.handle(BOB, Input::Signal(key)), key, None),
-        (|world, decline| world.handle(BOB, Input::Signal(decline)), decline, Some(CloseReason::Declined)),
-        (|world, _| world.pass(60), String::new(), Some(CloseReason::NoAnswer)),
-        (|world, peer| world.handle(BOB, Input::Decline { peer }), "alice".to_owned(), Some(CloseReason::Left)),
-    ];
-    for (end, argument, reason) in ends {
-        world.handle(BOB, Input::Signal(joined.clone()));
-        world.command(BOB, |peer| Input::Accept { peer });
-        assert_eq!(world.taken(BOB), [Event::Request { peer: "alice".to_owned() }]);
-        assert!(world.to_server[BOB].is_empty(), "not a word");
-        end(&mut world, argument);
-        let taken = world.taken(BOB);
-        match reason {
-            Some(reason) => assert_eq!(taken, [refused(reason)]),
-            None => assert!(
-                matches!(&taken[..], [Event::Refused { reason: CloseReason::IdentityChanged { .. }, .. }]),
-                "{taken:?}"
-            ),
-        }
-        assert!(!world.to_server[BOB].iter().any(|text| text.contains("key:exchange")));
-        world.to_server[BOB].clear();
-    }
+    world.handle(BOB, key_of_app("4"));
+    assert_eq!(world.taken(BOB), [], "without a session it is nothing");
+    world.handle(BOB, joined("alice"));
+    world.handle(BOB, key_of_app("4"));
+    let told = world.taken(BOB);
+    assert!(
+        matches!(&told[..], [Event::Refused { reason: CloseReason::IdentityChanged { identity: None, .. }, .. }]),
+        "{told:?}"
+    );
+    assert!(world.to_server[BOB].is_empty(), "not a word");
+    world.command(BOB, |peer| Input::Decline { peer });
+    assert!(world.to_server[BOB].pop_front().unwrap().contains("session:decline"), "until the user says so");
+    world.command(BOB, |peer| Input::Decline { peer });
+    assert!(world.to_server[BOB].is_empty(), "once");
 }
 
 #[test]
-fn another_key_in_mid_chat_is_a_new_request_and_the_chat_goes_on() {
+fn another_key_in_mid_chat_ends_nothing() {
     let mut world = World::open();
-    let key = |letter: &str| {
-        let payload = format!(r#"{{"publicKey":"{}="}}"#, letter.repeat(43));
-        Input::Signal(format!(r#"{{"type":"key:exchange","target":"bob","sender":"alice","payload":{payload}}}"#))
-    };
-    world.handle(BOB, key("A"));
+    world.handle(BOB, key_of_app("A"));
     assert_eq!(world.taken(BOB), [], "a key of low order is none");
-    world.handle(BOB, key("4"));
-    assert_eq!(world.taken(BOB), [Event::Request { peer: "alice".to_owned() }]);
-    world.command(ALICE, text);
-    world.settle();
-    assert_eq!(world.taken(BOB), [message("alice", "hello")]);
+    world.handle(BOB, joined("alice"));
+    world.handle(BOB, key_of_app("4"));
     // Whoever it is has not the identity of the alice that he talks to.
-    world.command(BOB, |peer| Input::Accept { peer });
-    let refused = world.taken(BOB);
+    let told = world.taken(BOB);
     assert!(
-        matches!(&refused[..], [Event::Refused { reason: CloseReason::IdentityChanged { identity: None, .. }, .. }]),
-        "{refused:?}"
+        matches!(&told[..], [Event::Refused { reason: CloseReason::IdentityChanged { identity: None, .. }, .. }]),
+        "{told:?}"
     );
     world.command(ALICE, text);
     world.settle();
@@ -675,7 +687,7 @@ fn errors_of_a_server_that_names_no_target_end_the_right_call() {
     let error =
         |code: &str| Input::Signal(format!(r#"{{"type":"error","payload":{{"code":"{code}","message":"no"}}}}"#));
     for peer in ["one", "two"] {
-        world.handle(ALICE, Input::Connect { peer: peer.to_owned() });
+        world.handle(ALICE, Input::Call { peer: peer.to_owned() });
     }
     world.handle(ALICE, error("USER_OFFLINE"));
     assert_eq!(world.taken(ALICE), [closed("one", CloseReason::NotOnline)]);

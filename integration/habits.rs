@@ -6,7 +6,7 @@ use std::io::Write;
 use lowkey::peer::{CloseReason, Event};
 use serde_json::json;
 
-use crate::evil_server::EvilServer;
+use crate::evil_server::{EvilServer, fresh_key};
 use crate::window::{Terminal, chat};
 use crate::world::{Folder, Program, Server, until};
 
@@ -134,12 +134,14 @@ fn a_listener_has_read_what_it_has_printed() {
 #[test]
 fn strangers_without_number_are_a_few_lines_to_a_listener() {
     let server = EvilServer::start();
-    let mut alice = lowkey(&server.url(), "alice", &["listen"]);
+    let mut alice = lowkey(&server.url(), "alice", &["--old-apps", "listen"]);
     alice.stderr.find("online");
     for number in 0.. {
         let sender = format!("stranger_{number}");
         let session = json!({ "sessionId": "x", "peer": sender });
         server.inject("alice", json!({ "type": "session:joined", "payload": session }));
+        let key = json!({ "publicKey": fresh_key() });
+        server.inject("alice", json!({ "type": "key:exchange", "sender": sender, "payload": key }));
         server.inject("alice", json!({ "type": "session:decline", "sender": sender, "payload": {} }));
         // An engine that is behind takes no more, so she is to come along.
         alice.write("/who");

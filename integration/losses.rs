@@ -19,7 +19,10 @@ fn call(hop: &Hop) -> Duration {
     let [mut alice, mut bob] = NAMES.map(|name| User::online(&hop.server.url(), name, Settings::default()));
     let begin = Instant::now();
     alice.peer.call("bob");
-    bob.answer("alice");
+    bob.asked_by("alice");
+    bob.peer.accept("alice");
+    alice.talk_to_app("bob");
+    bob.wait(&Event::Open { peer: "alice".to_owned() });
     alice.wait(&Event::Open { peer: "bob".to_owned() });
     let took = begin.elapsed();
     alice.peer.send("bob", "hello");
@@ -32,10 +35,11 @@ fn call(hop: &Hop) -> Duration {
 #[test]
 fn who_finds_a_way_and_no_connection_on_it_is_told_so() {
     let hop = Hop::new(Duration::ZERO, |_, datagram| !is_handshake(datagram));
-    let [alice, mut bob] = NAMES.map(|name| User::online(&hop.server.url(), name, Settings::default()));
+    let [mut alice, mut bob] = NAMES.map(|name| User::online(&hop.server.url(), name, Settings::default()));
     alice.peer.call("bob");
-    bob.wait(&Event::Request { peer: "alice".to_owned() });
+    bob.asked_by("alice");
     bob.peer.accept("alice");
+    alice.talk_to_app("bob");
     for (mut user, peer) in [(alice, "bob"), (bob, "alice")] {
         // It takes half a minute until a call is given up.
         let reason = std::iter::from_fn(|| user.events.next_timeout(2 * SOON)).find_map(|event| match event {

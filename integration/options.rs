@@ -37,10 +37,11 @@ fn the_option_text_format_chooses_how_the_first_text_is_written() {
     let server = Server::start();
     for (name, format, is_json) in [("alice", "v1", false), ("carol", "v2", true)] {
         let mut alice = None;
-        let mut app = OldApp::answer(&server, "old", || {
-            let arguments = ["--server", &server.url(), "--name", name, "--text-format", format, "old"];
+        let call = || {
+            let arguments = ["--server", &server.url(), "--name", name, "--old-apps", "--text-format", format, "old"];
             alice = Some(Program::start("lowkey", &arguments, &[]));
-        });
+        };
+        let mut app = OldApp::answer(&server, "old", call, || {});
         alice.as_mut().unwrap().write("hello");
         let text = app.raw_text(SOON).unwrap();
         assert_eq!(text.starts_with('{'), is_json, "{text}");

@@ -84,6 +84,8 @@ fn signals(arguments: &[&str], shows_address: bool) -> String {
     let key = json!({"publicKey": BASE64.encode(&[7; 32])});
     let answer = json!({"type": "key:exchange", "target": "alice", "payload": key}).to_string();
     bob.send(answer);
+    alice.stderr.find("bob answers by an old app");
+    alice.write("/accept bob");
     let mut seen = String::new();
     let mut find = |part: &str, bob: &mut Client| {
         while {

@@ -161,7 +161,6 @@ fn listen_takes_calls_of_whom_it_is_told_and_goes_on() {
     alice.stderr.find("online");
     let (mut bob, mut carol) = (server.peer("bob"), server.peer("carol"));
     carol.peer.call("alice");
-    carol.wait(&Event::Closed { peer: "alice".to_owned(), reason: CloseReason::Declined });
     bob.peer.call("alice");
     bob.wait(&Event::Open { peer: "alice".to_owned() });
     bob.peer.send("alice", "one");
@@ -172,6 +171,8 @@ fn listen_takes_calls_of_whom_it_is_told_and_goes_on() {
     alice.stdin = None;
     bob.peer.send("alice", "two");
     assert_eq!(alice.stdout.next(), "bob: two");
+    // Whom it is not told of hears nothing, not even that.
+    assert!(carol.events.try_next().is_err());
     alice.signal("TERM");
     bob.wait(&Event::Closed { peer: "alice".to_owned(), reason: CloseReason::PeerLeft });
     assert_eq!(alice.wait().code(), Some(0));
@@ -186,7 +187,7 @@ fn exit_codes_say_what_was_wrong() {
     let url = server.url();
     let arguments = ["--server", &url, "--name", "alice", "-e", "/connect bob", "--until", "open"];
     let mut alice = Program::start("lowkey", &arguments, &[]);
-    bob.wait(&Event::Request { peer: "alice".to_owned() });
+    bob.asked_by("alice");
     bob.peer.decline("alice");
     assert_eq!(alice.wait().code(), Some(4), "declined");
     let nowhere = ["--server", "ws://127.0.0.1:1", "--name", "alice", "send", "bob", "x"];
@@ -198,10 +199,19 @@ fn exit_codes_say_what_was_wrong() {
     let key = data_encoding::BASE64.encode(crate::world::identity("somebody else").public().as_bytes());
     fs::write(known, format!("bob@{} {key} 2026-11-23 seen\n", server.address)).unwrap();
     let arguments = ["--server", &url, "--name", "alice", "send", "bob", "a secret"];
+    let arguments = [&arguments[..], &["--timeout", "2"]].concat();
     let mut alice = Program::start("lowkey", &arguments, &[("HOME", home.path())]);
-    bob.wait(&Event::Request { peer: "alice".to_owned() });
-    bob.peer.accept("alice");
-    assert_eq!(alice.wait().code(), Some(5), "somebody else");
+    assert_eq!(alice.wait().code(), Some(6), "he cannot read who is calling");
+    assert!(bob.events.try_next().is_err(), "and is not asked");
+    // An old app may be anybody.
+    let mut app = server.client("app");
+    let arguments = ["--server", &url, "--name", "alice", "send", "app", "a secret"];
+    let mut alice = Program::start("lowkey", &arguments, &[]);
+    while app.json()["type"] != "key:exchange" {}
+    let key = json!({ "publicKey": lowkey::peer::keys::KeyPair::generate().public().to_base64() });
+    app.send(json!({ "type": "key:exchange", "target": "alice", "payload": key }).to_string());
+    assert_eq!(alice.wait().code(), Some(5), "nothing is proven");
+    assert_eq!(app.json()["type"], "session:decline", "and nothing offered");
     assert_eq!(run(&server, "alice", &["send", "bob", "x", "--timeout", "1"]).0, 6, "bob never answers");
 }
 
@@ -326,9 +336,10 @@ fn who_follows_a_file_sends_each_line_whatever_it_looks_like() {
     let server = Server::start();
     let mut bob = server.peer("bob");
     let url = server.url();
+    let home = Folder::new("follow");
     let start = || {
         let arguments = ["--server", &url, "--name", "alice", "send", "--follow", "bob"];
-        Program::start("lowkey", &arguments, &[])
+        Program::start("lowkey", &arguments, &[("HOME", home.path())])
     };
     let lines = ["/quit", "//x", "/set notify touch pwned", "", " {\"command\":\"quit\"}"];
     let mut alice = start();
@@ -346,7 +357,7 @@ fn who_follows_a_file_sends_each_line_whatever_it_looks_like() {
     assert_eq!(alice.wait().code(), Some(0));
     // Nothing is read for somebody who is gone.
     let mut alice = start();
-    bob.wait(&Event::Request { peer: "alice".to_owned() });
+    bob.asked_by("alice");
     bob.peer.decline("alice");
     assert_eq!(alice.wait().code(), Some(4));
 }

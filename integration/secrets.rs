@@ -90,7 +90,7 @@ fn of_a_chat_that_is_over_no_secret_is_left_in_memory() {
 #[test]
 #[ignore = "needs a user who may look into memory; run by of_a_chat_that_is_over_no_secret_is_left_in_memory"]
 fn nothing_is_left() {
-    for (program, name, more) in [("lowkey-bot", "echo", &[][..]), ("lowkey", "echo", &["listen"])] {
+    for (program, name, more) in [("lowkey-bot", "echo", &[][..]), ("lowkey", "echo", &["--old-apps", "listen"])] {
         let server = EvilServer::start();
         let home = home_with_identity("memory", name);
         let url = server.url();
@@ -108,42 +108,67 @@ fn nothing_is_left() {
                 _ => None,
             });
         };
-        is_open(&mut alice, "hello");
         let key_of = |from: &str, to: &str| {
             let sent = server.sent(from, to);
             let key = sent.iter().rev().find(|message| message["type"] == "key:exchange").unwrap();
             BASE64.decode(key["payload"]["publicKey"].as_str().unwrap().as_bytes()).unwrap()
         };
-        let (theirs, ours) = (key_of(name, "alice"), key_of("alice", name));
-        let secret = until("the session's secret is found while the chat is open", || {
-            find_secret(&memory(program.id()).unwrap(), &theirs)
-        });
-        let scalar = SecretKey::from_bytes(secret).to_scalar().to_bytes();
-        let identity = BASE64.decode(identity(name).secret_to_base64().as_bytes()).unwrap();
-        let ours = PublicKey::from_bytes(ours.try_into().unwrap());
-        // What both share, as X25519 and then HSalsa20 give it.
-        let shared = dryoc::classic::crypto_box::crypto_box_beforenm(ours.as_bytes(), &secret).unwrap();
-        let base64 = [&secret[..], &identity].map(|bytes| BASE64.encode(bytes));
-        let left = |program: &Program| {
+        let left = |secret: &[u8; 32]| {
+            let identity = BASE64.decode(identity(name).secret_to_base64().as_bytes()).unwrap();
+            let scalar = SecretKey::from_bytes(*secret).to_scalar().to_bytes();
+            let ours = PublicKey::from_bytes(key_of("alice", name).try_into().unwrap());
+            // What both share, as X25519 and then HSalsa20 give it.
+            let shared = dryoc::classic::crypto_box::crypto_box_beforenm(ours.as_bytes(), secret).unwrap();
+            let base64 = [&secret[..], &identity].map(|bytes| BASE64.encode(bytes));
             let memory = memory(program.id()).unwrap();
             let session =
                 [&secret[1..31], &scalar, &shared[..], base64[0].as_bytes()].map(|bytes| count(&memory, bytes));
-            let identity = [&identity[1..31], base64[1].as_bytes()].map(|bytes| count(&memory, bytes));
-            (session, identity)
+            (session, [&identity[1..31], base64[1].as_bytes()].map(|bytes| count(&memory, bytes)))
         };
-        let open = left(&program);
-        assert_eq!(open.0[0], 1, "the session's secret is in one place: {open:?}");
-        assert!(open.0[2] >= 1, "the shared key is found: {open:?}");
+        // With a peer of ours the session's secret is gone once the keys are made, while the chat is open.
+        is_open(&mut alice, "hello");
+        let theirs = key_of(name, "alice");
+        until_gone(|| find_secret(&memory(program.id()).unwrap(), &theirs).is_none())
+            .expect("the session's secret is left while the chat is open");
         alice.peer.leave(name);
         alice.wait(&Event::Closed { peer: name.to_owned(), reason: lowkey::peer::CloseReason::Left });
+        // With an old app it is needed to the end.
+        server.play(|mut frame| {
+            if let Some(payload) = frame.message["payload"].as_object_mut() {
+                payload.remove("lowkey");
+            }
+            vec![frame]
+        });
+        let mut settings = lowkey::peer::Settings::default();
+        settings.identity = Some(identity("app"));
+        let mut app = User::online(&server.url(), "app", settings);
+        app.peer.call(name);
+        app.talk_to_app(name);
+        app.wait(&Event::Open { peer: name.to_owned() });
+        let theirs = key_of(name, "app");
+        let secret = until("the session's secret is found while the chat is open", || {
+            find_secret(&memory(program.id()).unwrap(), &theirs)
+        });
+        let ours_of_app = PublicKey::from_bytes(key_of("app", name).try_into().unwrap());
+        let shared = dryoc::classic::crypto_box::crypto_box_beforenm(ours_of_app.as_bytes(), &secret).unwrap();
+        let counted = || {
+            let (session, identity) = left(&secret);
+            (session, count(&memory(program.id()).unwrap(), &shared), identity)
+        };
+        let open = counted();
+        assert_eq!(open.0[0], 1, "the session's secret is in one place: {open:?}");
+        assert!(open.1 >= 1, "the shared key is found: {open:?}");
+        app.peer.leave(name);
+        app.wait(&Event::Closed { peer: name.to_owned(), reason: lowkey::peer::CloseReason::Left });
         // Another chat begins and ends, and one call comes to nothing.
+        server.play(crate::evil_server::honest);
         is_open(&mut alice, "again");
         alice.peer.leave(name);
         let mut last = open;
         until_gone(|| {
-            last = left(&program);
+            last = counted();
             // The identity is needed in one place, as long as the program runs.
-            last == ([0; 4], [1, 0])
+            last == ([0; 4], 0, [1, 0])
         })
         .unwrap_or_else(|| {
             panic!("left of the session's secret, its scalar, the shared key, its base64; identity: {last:?}")

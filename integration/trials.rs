@@ -49,8 +49,10 @@ fn call(url: &str, number: usize) -> Option<Duration> {
     let [mut alice, mut bob] = names.each_ref().map(|name| User::online(url, name, Settings::default()));
     let begin = Instant::now();
     alice.peer.call(&names[1]);
-    bob.wait(&Event::Request { peer: names[0].clone() });
+    bob.asked_by(&names[0]);
     bob.peer.accept(&names[0]);
+    // The hop makes an old app of each.
+    alice.talk_to_app(&names[1]);
     let mut opened = [&mut alice, &mut bob].map(|user| {
         loop {
             match user.events.next_timeout((begin + PATIENCE).saturating_duration_since(Instant::now())) {

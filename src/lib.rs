@@ -1,7 +1,7 @@
 //! Lowkey: private chat from peer to peer.
 //!
 //! A tiny server introduces two users to each other and relays their session keys and WebRTC signaling. Then the two
-//! talk directly over a WebRTC data channel, each message sealed with NaCl box.
+//! talk directly over a WebRTC data channel, each message sealed with NaCl.
 //!
 //! A program of one's own begins with [`peer`]. Who wants to work on Lowkey itself finds the map here, and below it how
 //! things go through the house.
@@ -27,6 +27,7 @@
 //! chat/client*
 //! chat/arguments chat/editor* chat/input* chat/leaving*
 //! chat/conversation/calls chat/conversation/commands chat/conversation/end chat/conversation/events
+//! chat/conversation/ringing
 //! chat/conversation/texts
 //! chat/conversation
 //! chat/console* chat/display* chat/identity*
@@ -71,17 +72,23 @@
 //! peer/signaling/handshake* peer/signaling/pause
 //! peer/dial* peer/events*
 //! peer/engine
-//! peer/engine/call
-//! peer/engine/signals
-//! peer/engine/chat peer/engine/pacing
+//! peer/engine/search
+//! peer/engine/calls peer/engine/chats peer/engine/requests peer/engine/resume peer/engine/signals
+//! peer/engine/contacts
+//! peer/engine/call peer/engine/chat peer/engine/request
+//! peer/engine/channel peer/engine/proof
+//! peer/engine/interface peer/engine/pacing
 //! peer/unreached
 //! peer/guard
 //! peer/guard/data peer/guard/handshake
 //! peer/guard/chunk peer/guard/sources
 //! peer/event
-//! peer/description peer/settings
+//! peer/description peer/hello peer/settings
+//! peer/agreement
+//! peer/boxes
+//! peer/primitives
 //! peer/cipher peer/clock* peer/link peer/login peer/safety_number peer/sdp peer/trust
-//! peer/candidate peer/frame peer/ice peer/keys peer/socks peer/sync peer/texts peer/tls* peer/unfit
+//! peer/candidate peer/frame peer/ice peer/keys peer/planted peer/socks peer/sync peer/texts peer/tls* peer/unfit
 //!
 //! -- the server
 //! server/together*

@@ -106,6 +106,8 @@
 //! are bounded too, and while they wait nothing more is taken from WebRTC. The user's own commands are not bounded, which is
 //! what keeps a bot that answers each message from locking itself up.
 
+pub mod agreement;
+pub mod boxes;
 pub mod candidate;
 pub mod cipher;
 mod clock;
@@ -115,12 +117,15 @@ mod driver;
 pub mod engine;
 mod event;
 mod events;
-mod frame;
+pub mod frame;
 pub mod guard;
+pub mod hello;
 mod ice;
 pub mod keys;
 pub mod link;
 mod login;
+mod planted;
+mod primitives;
 mod rtc;
 pub mod safety_number;
 mod sdp;
@@ -200,12 +205,18 @@ impl Peer {
 
     /// Calls `peer`, or accepts its request if it is calling. Comes to an [`Event::Open`] or an [`Event::Closed`].
     pub fn call(&self, peer: &str) {
-        self.post(Input::Connect { peer: peer.to_owned() });
+        self.post(Input::Call { peer: peer.to_owned() });
     }
 
-    /// Takes the request of `peer`. A chat that is open with it makes room for the new one.
+    /// Takes the request of `peer`, or the chat with the [old app](Event::OldApp) that it turned out to use. A chat that
+    /// is open with it makes room for the new one.
     pub fn accept(&self, peer: &str) {
         self.post(Input::Accept { peer: peer.to_owned() });
+    }
+
+    /// Forgets the request of `peer`, which hears nothing of that: it is as if nobody were there.
+    pub fn ignore(&self, peer: &str) {
+        self.post(Input::Ignore { peer: peer.to_owned() });
     }
 
     /// Turns the request of `peer` down.

@@ -214,23 +214,9 @@ pub struct KeyExchange {
     /// The session's X25519 public key: standard base64, with padding, of 32 bytes.
     #[serde(rename = "publicKey")]
     pub public_key: String,
-    /// What the sender says of itself (protocol 2.1). The original app says nothing.
+    /// What a peer of ours says beside it (protocol 2.1), which others ignore. The original app says nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lowkey: Option<Introduction>,
-}
-
-/// What a Lowkey peer says of itself. That it says anything tells that it follows our rules of both calling at once.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Introduction {
-    /// Its long-term X25519 public key: standard base64, with padding, of 32 bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub identity: Option<String>,
-    /// What it can do; a name that is not known is ignored.
-    #[serde(default)]
-    pub features: Vec<String>,
-    /// It calls to carry on a chat whose connection it has lost (protocol 2.8).
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub resumes: bool,
+    pub lowkey: Option<serde_json::Value>,
 }
 
 /// The payload of a signal whose content the server is not to see (protocol 2.2).
@@ -238,13 +224,6 @@ pub struct Introduction {
 pub struct Sealed {
     /// The base64 of nonce and box, which holds the payload's JSON.
     pub sealed: String,
-}
-
-/// The first text of a data channel between peers that prove who they are (protocol 2.3).
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Proof {
-    /// The base64 of nonce and box.
-    pub proof: String,
 }
 
 /// The payload of a `signal:offer` or `signal:answer`: an SDP session description.

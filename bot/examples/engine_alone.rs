@@ -19,7 +19,7 @@ const NAMES: [&str; 2] = ["alice", "bob"];
 
 fn main() {
     let mut world = World::new();
-    world.give(0, Input::Connect { peer: "bob".to_owned() });
+    world.give(0, Input::Call { peer: "bob".to_owned() });
     world.run();
 }
 
@@ -102,7 +102,7 @@ impl World {
     /// What the users do.
     fn answer(&mut self, user: usize, event: Event) {
         match event {
-            Event::Request { peer } => self.give(user, Input::Accept { peer }),
+            Event::Request { peer, .. } => self.give(user, Input::Accept { peer }),
             Event::Open { peer } if user == 0 => {
                 self.give(user, Input::Send { peer, id: 1, text: "hello, all in memory".to_owned() });
             }

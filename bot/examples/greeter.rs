@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (me, events) = Peer::connect(&server, "greeter")?;
     for event in events {
         match event {
-            Event::Request { peer } => me.accept(&peer),
+            Event::Request { peer, .. } => me.accept(&peer),
             Event::Open { peer } => {
                 me.send(&peer, "welcome");
             }

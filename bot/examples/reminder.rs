@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (me, mut events) = Peer::connect_with(server.parse()?, "reminder", settings)?;
     loop {
         match events.try_next() {
-            Ok(Event::Request { peer }) => me.accept(&peer),
+            Ok(Event::Request { peer, .. }) => me.accept(&peer),
             Ok(Event::Message { peer, text }) => drop(tokio::spawn(remind(me.clone(), peer, text))),
             Ok(Event::Offline { reason, retry_in: None }) => return Err(reason.into()),
             Ok(_) => {}

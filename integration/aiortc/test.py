@@ -4,6 +4,7 @@ Usage: test.py FOLDER-OF-THE-PROGRAMS [PART-OF-A-CASE'S-NAME]
 """
 
 import asyncio
+import base64
 import json
 import os
 import sys
@@ -12,6 +13,9 @@ import traceback
 from pathlib import Path
 from unittest.mock import patch
 
+from nacl.public import PrivateKey
+
+import handshake
 from lowkey import Lowkey, NoChat
 
 LONG = "ein langer Text, 長い文章 👩🏽‍🚀; " * 700
@@ -79,8 +83,9 @@ class World:
         for program in self.programs:
             await program.end()
 
-    async def user(self, name: str, text_format: str = "v1") -> Lowkey:
-        user = await Lowkey.connect(self.url, name, text_format)
+    async def user(self, name: str, text_format: str = "v1", identity: PrivateKey | None = None) -> Lowkey:
+        """An old app, or with an identity a peer of ours."""
+        user = await Lowkey.connect(self.url, name, text_format, identity)
         self.users.append(user)
         return user
 
@@ -150,7 +155,7 @@ async def it_writes_v2_and_is_answered_in_v2(world: World) -> None:
 
 async def a_change_of_key_in_mid_chat_is_followed(world: World) -> None:
     snake = await world.user("snake", "v2")
-    alice = await world.lowkey("alice", "snake")
+    alice = await world.lowkey("alice", "--old-apps", "snake")
     chat = await (await snake.request()).accept()
     for round in range(3):
         chat.send(f"before {round}")
@@ -161,7 +166,7 @@ async def a_change_of_key_in_mid_chat_is_followed(world: World) -> None:
         # It crosses with the change, or follows it; both open.
         alice.write(f"answer {round}")
         equal(await chat.text(), f"answer {round}")
-    await alice.find("snake has changed its key in mid-chat")
+    await alice.find("snake has another key from now on")
 
 
 async def it_calls_a_user_of_lowkey(world: World) -> None:
@@ -177,7 +182,7 @@ async def it_calls_a_user_of_lowkey(world: World) -> None:
 async def a_user_of_lowkey_calls_it(world: World) -> None:
     for text_format in ["v1", "v2"]:
         snake = await world.user(f"snake_{text_format}")
-        alice = await world.lowkey(f"alice_{text_format}", "--text-format", text_format, snake.name)
+        alice = await world.lowkey(f"alice_{text_format}", "--text-format", text_format, "--old-apps", snake.name)
         chat = await (await snake.request()).accept()
         await alice.find(f"{snake.name} uses an old app")
         await talk(chat, snake.name, alice)
@@ -186,7 +191,7 @@ async def a_user_of_lowkey_calls_it(world: World) -> None:
 
 async def it_leaves_and_all_that_it_sent_arrives(world: World) -> None:
     snake = await world.user("snake")
-    alice = await world.lowkey("alice", "snake")
+    alice = await world.lowkey("alice", "--old-apps", "snake")
     chat = await (await snake.request()).accept()
     for number in range(300):
         chat.send(f"line {number}")
@@ -198,7 +203,7 @@ async def it_leaves_and_all_that_it_sent_arrives(world: World) -> None:
 
 async def what_a_script_pipes_to_it_arrives_to_the_last_line(world: World) -> None:
     snake = await world.user("snake")
-    script = await world.lowkey("script", "snake")
+    script = await world.lowkey("script", "--old-apps", "snake")
     for number in range(300):
         script.write(f"line {number}")
     script.process.stdin.close()
@@ -213,7 +218,7 @@ async def what_a_script_pipes_to_it_arrives_to_the_last_line(world: World) -> No
 async def a_line_that_it_could_not_take_whole_comes_in_several_texts(world: World) -> None:
     for text_format in ["v1", "v2"]:
         snake = await world.user(f"snake_{text_format}")
-        script = await world.lowkey(f"script_{text_format}", "--text-format", text_format, snake.name)
+        script = await world.lowkey(f"script_{text_format}", "--text-format", text_format, "--old-apps", snake.name)
         line = "1é2世3👩🏽‍🚀4" * 6_000
         script.write(line)
         chat = await (await snake.request()).accept()
@@ -245,7 +250,8 @@ async def it_is_declined_declines_and_finds_nobody(world: World) -> None:
     alice.write("/decline")
     await refused(calling)
     alice.write("/connect snake")
-    await (await snake.request()).decline()
+    request = await snake.request()
+    await request.decline()
     await alice.find("* snake declined")
     await refused(snake.call("nobody"))
 
@@ -254,10 +260,113 @@ async def a_strict_user_refuses_it(world: World) -> None:
     alice = await world.lowkey("alice", "--strict")
     snake = await world.user("snake")
     calling = asyncio.create_task(snake.call("alice"))
-    await alice.find("wants to talk")
-    alice.write("/accept")
     await alice.find("an old app, which cannot prove who it is, is refused")
+    # It hears nothing of that.
+    calling.cancel()
+
+
+async def a_user_of_lowkey_is_asked_before_it_talks_to_it(world: World) -> None:
+    alice = await world.lowkey("alice")
+    snake = await world.user("snake")
+    alice.write("/connect snake")
+    alice.write("hello")
+    answering = asyncio.create_task((await snake.request()).accept())
+    await alice.find("* snake answers by an old app")
+    # Nothing goes out before she says yes, not even what she has typed already.
+    assert not answering.done()
+    alice.write("/accept snake")
+    chat = await answering
+    equal(await chat.text(), "hello")
+
+
+async def two_of_ours_chat_and_are_proven(world: World) -> None:
+    snake = await world.user("snake", identity=PrivateKey.generate())
+    python = await world.user("python", identity=PrivateKey.generate())
+    calling = asyncio.create_task(snake.call("python"))
+    request = await python.request()
+    equal(request.identity, bytes(snake.identity.public_key))
+    theirs, ours = await request.accept(), await calling
+    equal(ours.identity, bytes(python.identity.public_key))
+    for text in TEXTS:
+        ours.send(text)
+        equal(await theirs.text(), text)
+        theirs.send(text)
+        equal(await ours.text(), text)
+
+
+async def a_proven_one_calls_a_user_of_lowkey(world: World) -> None:
+    alice = await world.lowkey("alice")
+    snake = await world.user("snake", identity=PrivateKey.generate())
+    calling = asyncio.create_task(snake.call("alice"))
+    await alice.find("* snake wants to talk to you (call 1; new here)")
+    alice.write("/accept")
+    await alice.find("snake is new here")
+    chat = await calling
+    # The next time it has to be the same one.
+    snake.known["alice"] = chat.identity
+    await talk(chat, "snake", alice)
+    calling = asyncio.create_task(snake.call("alice"))
+    await alice.find("* snake wants to talk to you (call 2; seen before)")
+    alice.write("/accept")
+    await talk(await calling, "snake", alice)
+
+
+async def a_user_of_lowkey_calls_a_proven_one_by_its_link(world: World) -> None:
+    snake = await world.user("snake", identity=PrivateKey.generate())
+    key = base64.urlsafe_b64encode(bytes(snake.identity.public_key)).decode().rstrip("=")
+    alice = await world.lowkey("alice", f"lowkey://{world.url.removeprefix('ws://')}/snake?plain#{key}")
+    chat = await (await snake.request()).accept()
+    await alice.find("snake is verified")
+    await talk(chat, "snake", alice)
+
+
+async def the_bot_answers_a_proven_one(world: World) -> None:
+    await world.bot()
+    snake = await world.user("snake", identity=PrivateKey.generate())
+    chat = await snake.call("echo")
+    for text in TEXTS:
+        chat.send(text)
+        equal(await chat.text(), text)
+    await chat.close()
+    equal(chat.frames.acknowledged, len(TEXTS))
+
+
+async def who_has_another_identity_or_a_false_proof_is_not_asked_about(world: World) -> None:
+    alice = await world.lowkey("alice")
+    snake = await world.user("snake", identity=PrivateKey.generate())
+    calling = asyncio.create_task(snake.call("alice"))
+    await alice.find("* snake wants to talk to you")
+    alice.write("/accept")
+    await (await calling).close()
+    await alice.find("* snake left")
+    snake.identity = PrivateKey.generate()
+    calling = asyncio.create_task(snake.call("alice"))
+    await alice.find("snake IS NOT WHO THEY WERE")
+    alice.write("/decline snake")
     await refused(calling)
+    # Whoever calls by that name, and shows the identity of somebody else, is not even told of.
+    mallory = await world.user("mallory", identity=PrivateKey.generate())
+    true_proof = handshake.Agreement._proof
+    with patch.object(handshake.Agreement, "_proof", lambda *args: true_proof(*args)[::-1]):
+        calling = asyncio.create_task(mallory.call("alice"))
+        await asyncio.wait([calling], timeout=1)
+    assert not calling.done()
+    calling.cancel()
+    other = await world.user("other", identity=PrivateKey.generate())
+    asyncio.create_task(other.call("alice"))
+    equal(await alice.find("wants to talk to you"), "* other wants to talk to you (call 2; new here): /accept other or /decline other")
+
+
+async def a_proven_one_declines_and_is_declined(world: World) -> None:
+    alice = await world.lowkey("alice")
+    snake = await world.user("snake", identity=PrivateKey.generate())
+    calling = asyncio.create_task(snake.call("alice"))
+    await alice.find("wants to talk")
+    alice.write("/decline")
+    await refused(calling)
+    alice.write("/connect snake")
+    await (await snake.request()).decline()
+    await alice.find("* snake declined")
 
 
 async def refused(calling) -> None:
@@ -280,6 +389,13 @@ CASES = [
     the_longest_text_goes_both_ways,
     it_is_declined_declines_and_finds_nobody,
     a_strict_user_refuses_it,
+    a_user_of_lowkey_is_asked_before_it_talks_to_it,
+    two_of_ours_chat_and_are_proven,
+    a_proven_one_calls_a_user_of_lowkey,
+    a_user_of_lowkey_calls_a_proven_one_by_its_link,
+    the_bot_answers_a_proven_one,
+    who_has_another_identity_or_a_false_proof_is_not_asked_about,
+    a_proven_one_declines_and_is_declined,
 ]
 
 

@@ -204,7 +204,7 @@ fn crumbs_of_a_handshake_end_no_program() {
 fn who_breaks_the_rules_is_told_of_in_a_sentence() {
     let server = Server::start();
     let url = server.url();
-    let mut lowkey = Program::start("lowkey", &["--server", &url, "--name", "victim", "listen"], &[]);
+    let mut lowkey = Program::start("lowkey", &["--server", &url, "--name", "victim", "--old-apps", "listen"], &[]);
     lowkey.stderr.find("online");
     let mallory = Attacker::default();
     let mut app = OldApp::online(&server, "mallory");

@@ -2,10 +2,14 @@
 //! what nobody but the peers can: engines and a hub joined in memory; what lies is a function on what is on its way. What a
 //! server can do to real peers is in `by_server` and `in_the_middle`.
 
-use lowkey::peer::engine::{Engine, Input, Setup};
-use lowkey::peer::keys::KeyPair;
+use lowkey::peer::agreement::{self, Agreement, Names, OwnKeys};
+use lowkey::peer::engine::{Engine, Input, Output, Setup};
+use lowkey::peer::frame::Place;
+use lowkey::peer::hello::{self, Hello, Refusal, Said};
+use lowkey::peer::keys::{KeyPair, PublicKey};
 use lowkey::peer::trust::{Known, Trust};
 use lowkey::peer::{CloseReason, Event};
+use lowkey::protocol::KeyExchange;
 use serde_json::{Value, json};
 
 use crate::engine::{ALICE, BOB, CANDIDATE, NAMES, World, closed, message, open, text};
@@ -27,7 +31,7 @@ fn change(
 
 /// Alice calls and bob accepts.
 fn call(world: &mut World) {
-    world.command(ALICE, |peer| Input::Connect { peer });
+    world.command(ALICE, |peer| Input::Call { peer });
     world.settle();
     world.command(BOB, |peer| Input::Accept { peer });
     world.settle();
@@ -98,11 +102,13 @@ fn descriptions_and_candidates_are_sealed() {
     for text in signals {
         assert!(text.contains("sealed") && !text.contains("fingerprint") && !text.contains("candidate"), "{text}");
     }
+    let identities = [ALICE, BOB].map(|user| world.identity(user).public().to_base64());
+    assert!(!seen.iter().any(|text| identities.iter().any(|identity| text.contains(identity))), "nor who they are");
 }
 
 /// Goal: be told something under the name of somebody who is known.
 #[test]
-fn somebody_else_under_a_known_name_is_refused_before_anything_is_sent() {
+fn somebody_else_under_a_known_name_is_refused_without_a_question_and_hears_nothing() {
     let mut world = World::new();
     call(&mut world);
     world.command(ALICE, |peer| Input::Leave { peer });
@@ -112,21 +118,34 @@ fn somebody_else_under_a_known_name_is_refused_before_anything_is_sent() {
     // The server gives alice's name to another.
     world.engines[ALICE] = Engine::new("alice", Setup::default());
     world.handle(ALICE, Input::Online);
-    let sent = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
-    let to_alice = sent.clone();
+    let seen = record(&mut world);
+    world.command(ALICE, |peer| Input::Call { peer });
+    world.settle();
+    let told = world.taken(BOB);
+    let [Event::Refused { reason: CloseReason::IdentityChanged { identity: Some(_), known, .. }, .. }] = &told[..]
+    else {
+        panic!("{told:?}")
+    };
+    assert!(!known.is_verified);
+    assert!(
+        !seen.borrow().iter().any(|(user, text)| *user == ALICE && text.contains("signal:")),
+        "no word but the program's"
+    );
+    // Only if bob says so, they learn that he knows alice by another identity.
+    world.command(BOB, |peer| Input::Decline { peer });
+    world.settle();
+    assert_eq!(world.taken(ALICE), [closed("bob", CloseReason::NotRecognized)]);
+}
+
+/// All that users receive of the server from now on.
+fn record(world: &mut World) -> std::rc::Rc<std::cell::RefCell<Vec<(usize, String)>>> {
+    let seen = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let all = seen.clone();
     world.server = Box::new(move |user, text| {
-        if user == ALICE {
-            to_alice.borrow_mut().push(text.clone());
-        }
+        all.borrow_mut().push((user, text.clone()));
         vec![text]
     });
-    call(&mut world);
-    let [_, bobs] = ends(&mut world);
-    assert!(
-        matches!(&bobs[..], [CloseReason::IdentityChanged { identity: Some(_), known, .. }] if !known.is_verified),
-        "{bobs:?}"
-    );
-    assert!(!sent.borrow().iter().any(|text| text.contains("key:exchange")), "bob sent nothing but a no");
+    seen
 }
 
 /// Goal: talk without a proof to somebody who wants one.
@@ -135,40 +154,317 @@ fn who_is_strict_takes_no_old_app() {
     let mut world = World::new();
     world.engines[BOB] = Engine::new("bob", Setup { is_strict: true, ..Setup::default() });
     world.handle(BOB, Input::Online);
-    world.server = change("key:exchange", &[ALICE, BOB], |payload| {
+    world.server = strip(&[ALICE, BOB]);
+    world.command(ALICE, |peer| Input::Call { peer });
+    world.settle();
+    let reason = CloseReason::Unproven;
+    assert_eq!(world.taken(BOB), [Event::Refused { peer: "alice".to_owned(), reason: reason.clone() }]);
+    // Nor as one who answers.
+    world.command(ALICE, |peer| Input::Leave { peer });
+    world.command(BOB, |peer| Input::Call { peer });
+    world.settle();
+    world.command(ALICE, |peer| Input::Accept { peer });
+    world.settle();
+    assert_eq!(world.taken(BOB).last(), Some(&closed("alice", reason)));
+}
+
+/// The server makes peers of ours look like old apps to these users.
+fn strip(users: &'static [usize]) -> Box<dyn FnMut(usize, String) -> Vec<String>> {
+    change("key:exchange", users, |payload| {
         payload.as_object_mut().unwrap().remove("lowkey");
-    });
-    call(&mut world);
-    let [_, bobs] = ends(&mut world);
-    assert_eq!(bobs, [CloseReason::Unproven]);
+    })
 }
 
 /// Goal: pass for a peer by a proof that is old, forged, or the other side's own.
 #[test]
-fn a_false_late_or_reflected_proof_ends_the_chat() {
-    let tricks: [fn(usize, String) -> Vec<String>; 4] = [
-        |_, _| vec![json!({"proof": base64([7; 32])}).to_string()],
-        |_, _| vec!["a text before the proof".to_owned()],
-        |_, _| Vec::new(),
-        |_, text| vec![text.replacen(['A', 'B', 'C', 'D', 'E', 'F', 'G'], "+", 1)],
-    ];
-    for trick in tricks {
+fn who_is_made_to_look_like_an_old_app_is_talked_to_only_if_both_users_say_so() {
+    for (users, is_known) in [(&[][..], false), (&[ALICE], false), (&[BOB], false), (&[ALICE, BOB], false)]
+        .into_iter()
+        .chain([(&[ALICE][..], true), (&[BOB], true), (&[ALICE, BOB], true)])
+    {
         let mut world = World::new();
-        world.network = Box::new(trick);
-        call(&mut world);
-        let ends = ends(&mut world);
-        assert!(ends.iter().flatten().any(|reason| *reason == CloseReason::NotProven), "{ends:?}");
+        if is_known {
+            call(&mut world);
+            world.command(ALICE, |peer| Input::Leave { peer });
+            world.settle();
+            world.taken(ALICE);
+            world.taken(BOB);
+        }
+        world.added = Default::default();
+        world.server = strip(users);
+        world.command(ALICE, |peer| Input::Call { peer });
+        world.settle();
+        let asked = |events: &[Event]| {
+            events.iter().find_map(|event| match event {
+                Event::Request { trust, .. } => Some(*trust),
+                Event::OldApp { .. } => Some(Trust::Unproven),
+                _ => None,
+            })
+        };
+        let bobs = asked(&world.taken(BOB));
+        let is_stripped = |user| users.contains(&user);
+        let expected = match (is_stripped(BOB), is_stripped(ALICE)) {
+            (true, _) if is_known => None,
+            (true, _) => Some(Trust::Unproven),
+            // Alice drops out before she has said who she is.
+            (false, true) => None,
+            (false, false) => Some(Trust::New),
+        };
+        assert_eq!(bobs, expected, "{users:?} {is_known}");
+        world.command(BOB, |peer| Input::Accept { peer });
+        world.settle();
+        let told = world.taken(ALICE);
+        let alices = asked(&told);
+        assert_eq!(alices.is_some(), !users.is_empty() && !is_known, "{users:?} {told:?}");
+        assert!(world.added.iter().all(Vec::is_empty) || users.is_empty(), "no address before she has said yes");
+        world.command(ALICE, |peer| Input::Accept { peer });
+        world.settle();
+        // Where bob has taken her for an old app, too, the two are connected.
+        let trusts = [is_open(&mut world, ALICE, "bob"), is_open(&mut world, BOB, "alice")];
+        let both = match (is_stripped(BOB), users.is_empty()) {
+            (true, _) if !is_known => [Some(Trust::Unproven); 2],
+            (_, true) => continue,
+            _ => [None; 2],
+        };
+        assert_eq!(trusts, both, "{users:?} {is_known}");
     }
-    // Each side is played its own proof.
+}
+
+/// What may be done on the way to what a caller says first, or to what is answered.
+type Change = Box<dyn Fn(&mut Value)>;
+
+fn changes(user: usize) -> Vec<(String, Change)> {
+    let mut changes: Vec<(String, Change)> = Vec::new();
+    let mut add = |name: &str, change: Change| changes.push((name.to_owned(), change));
+    let field = |pointer: &'static str, value: Value| -> Change {
+        Box::new(move |payload: &mut Value| *payload.pointer_mut(pointer).unwrap() = value.clone())
+    };
+    let key = || json!(KeyPair::generate().public().to_base64());
+    let names = Names { caller: "alice", called: "bob" };
+    let own = OwnKeys::generate();
+    let greeting = serde_json::to_value(hello::write_greeting(&own.greeting())).unwrap();
+    let (answer, _) = agreement::answer(&own.greeting(), names).unwrap();
+    let answer = serde_json::to_value(hello::write_answer(&answer)).unwrap();
+    add("another key", field("/publicKey", key()));
+    add("a key of low order", field("/publicKey", json!(base64([0; 32]))));
+    add("no key", field("/publicKey", json!("")));
+    for version in [json!(1), json!(3), json!("2"), json!(2.5), json!(null), json!(-2)] {
+        add(&format!("version {version}"), field("/lowkey/version", version));
+    }
+    add("no object", field("/lowkey", json!([2])));
+    add("nothing in it", field("/lowkey", json!({})));
+    add("what an old one said", field("/lowkey", json!({"identity": key(), "features": ["proof"]})));
+    let fields: Vec<(&'static str, Value)> = match user {
+        BOB => vec![("/lowkey/kem", greeting.clone())],
+        _ => vec![("/lowkey/ciphertext", answer.clone()), ("/lowkey/answers", answer.clone())],
+    };
+    for (pointer, other) in fields {
+        add(&format!("another {pointer}"), field(pointer, other.pointer(pointer).unwrap().clone()));
+        add(
+            &format!("half {pointer}"),
+            Box::new(move |payload: &mut Value| {
+                let value = payload.pointer_mut(pointer).unwrap();
+                *value = json!(value.as_str().unwrap()[4..].to_owned());
+            }),
+        );
+        add(
+            &format!("one bit of {pointer}"),
+            Box::new(move |payload: &mut Value| {
+                let value = payload.pointer_mut(pointer).unwrap();
+                let mut bytes = data_encoding::BASE64.decode(value.as_str().unwrap().as_bytes()).unwrap();
+                bytes[7] ^= 1;
+                *value = json!(data_encoding::BASE64.encode(&bytes));
+            }),
+        );
+    }
+    add(
+        "both",
+        Box::new(move |payload: &mut Value| {
+            for field in ["kem", "ciphertext", "answers"] {
+                let value = greeting["lowkey"].get(field).or(answer["lowkey"].get(field)).unwrap();
+                payload["lowkey"][field] = value.clone();
+            }
+        }),
+    );
+    // Coefficients beyond the modulus are no key (FIPS 203, section 7.2).
+    add(
+        "no kem",
+        Box::new(|payload: &mut Value| {
+            if payload["lowkey"]["kem"].is_string() {
+                payload["lowkey"]["kem"] = json!(data_encoding::BASE64.encode(&[0xff; 1216]));
+            } else {
+                payload["lowkey"].as_object_mut().unwrap().remove("answers");
+            }
+        }),
+    );
+    changes
+}
+
+#[test]
+fn whatever_of_greeting_and_answer_is_changed_no_chat_opens_and_nothing_of_the_network_is_told() {
+    for user in [ALICE, BOB] {
+        for (what, changed) in changes(user) {
+            let mut world = World::new();
+            let seen = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+            let all = seen.clone();
+            world.server = Box::new(move |to, text| {
+                let mut message: Value = serde_json::from_str(&text).unwrap();
+                if message["type"] == "key:exchange" && to == user {
+                    changed(&mut message["payload"]);
+                }
+                all.borrow_mut().push(message["type"].as_str().unwrap().to_owned());
+                vec![message.to_string()]
+            });
+            call(&mut world);
+            let [_, bobs] = ends(&mut world);
+            assert_eq!(bobs, [CloseReason::NotCalling], "bob is not asked: {what} to {user}");
+            let seen = seen.borrow();
+            assert!(
+                !seen.iter().any(|kind| kind == "signal:offer" || kind == "signal:answer"),
+                "{what} to {user}: {seen:?}"
+            );
+            // At most alice's hello, which nobody can read.
+            assert!(seen.iter().filter(|kind| *kind == "signal:ice").count() <= 1, "{what} to {user}: {seen:?}");
+            assert!(world.engines.iter().all(|engine| engine.is_idle()), "{what} to {user}");
+        }
+    }
+}
+
+/// Somebody who calls bob with a program of their own.
+struct Liar {
+    name: &'static str,
+    agreement: Agreement,
+}
+
+impl Liar {
+    /// Greets bob, who answers.
+    fn greet(world: &mut World, name: &'static str) -> Self {
+        let own = OwnKeys::generate();
+        world.handle(
+            BOB,
+            Input::Signal(json!({"type": "session:joined", "payload": {"sessionId": "x", "peer": name}}).to_string()),
+        );
+        let payload = serde_json::to_value(hello::write_greeting(&own.greeting())).unwrap();
+        let greeting = json!({"type": "key:exchange", "sender": name, "payload": payload});
+        let outputs = world.engines[BOB].handle(Input::Signal(greeting.to_string()), world.now());
+        let answer = outputs.iter().find_map(|output| match output {
+            Output::Signal(text) => Some(text),
+            _ => None,
+        });
+        let answer: Value = serde_json::from_str(answer.expect("an answer")).unwrap();
+        assert_eq!((&answer["target"], &answer["type"]), (&json!(name), &json!("key:exchange")));
+        let exchange: KeyExchange = serde_json::from_value(answer["payload"].clone()).unwrap();
+        let Said::Answer(answer) = Said::read(&exchange) else { panic!("{exchange:?}") };
+        Self { name, agreement: own.agree(&answer, Names { caller: name, called: "bob" }) }
+    }
+
+    /// A true hello with this identity.
+    fn hello(&self, identity: &KeyPair, place: Option<Place>) -> Hello {
+        let proof = self.agreement.prove(identity, &[]);
+        Hello { identity: identity.public(), proof, features: Vec::new(), place }
+    }
+
+    /// Says something sealed: what bob does.
+    fn say(&self, world: &mut World, kind: &str, sealed: String) -> Vec<Output> {
+        let message = json!({"type": kind, "sender": self.name, "payload": {"sealed": sealed}}).to_string();
+        world.engines[BOB].handle(Input::Signal(message), world.now())
+    }
+}
+
+#[test]
+fn a_caller_that_proves_nothing_is_not_asked_about_and_hears_nothing() {
     let mut world = World::new();
-    let own = std::cell::RefCell::new([const { None }; 2]);
-    world.network = Box::new(move |user, text| {
-        own.borrow_mut()[1 - user] = Some(text);
-        own.borrow()[user].clone().into_iter().collect()
-    });
-    call(&mut world);
-    let ends = ends(&mut world);
-    assert!(ends.iter().flatten().any(|reason| *reason == CloseReason::NotProven), "{ends:?}");
+    let bob = KeyPair::generate();
+    world.engines[BOB] = Engine::new("bob", Setup { identity: bob.clone(), ..Setup::default() });
+    world.handle(BOB, Input::Online);
+    let mallory = KeyPair::generate();
+    type Lie = fn(&Liar, &KeyPair, &KeyPair) -> Vec<u8>;
+    let lies: [(&str, Lie); 9] = [
+        ("a false proof", |liar, mallory, _| {
+            let mut hello = liar.hello(mallory, None);
+            hello.proof[0] ^= 1;
+            hello.write()
+        }),
+        ("somebody else's identity", |liar, mallory, _| {
+            Hello { identity: KeyPair::generate().public(), ..liar.hello(mallory, None) }.write()
+        }),
+        ("bob's own identity", |liar, _, bob| liar.hello(bob, None).write()),
+        ("no feature", |liar, mallory, _| {
+            Hello { features: vec!["A B".to_owned()], ..liar.hello(mallory, None) }.write()
+        }),
+        ("too many features", |liar, mallory, _| {
+            Hello { features: vec!["a".to_owned(); 33], ..liar.hello(mallory, None) }.write()
+        }),
+        ("half a hello", |liar, mallory, _| liar.hello(mallory, None).write()[..100].to_vec()),
+        ("too long a hello", |liar, mallory, _| {
+            let mut bytes = liar.hello(mallory, None).write();
+            bytes.resize(16 * 1024 + 1, b' ');
+            bytes
+        }),
+        ("a refusal", |_, _, _| Refusal::Declined.write()),
+        ("a candidate", |_, _, _| json!({"candidate": CANDIDATE}).to_string().into_bytes()),
+    ];
+    for (what, lie) in lies {
+        for known in [None, Some(bob.public())] {
+            let liar = Liar::greet(&mut world, "mallory");
+            let sealed = liar.agreement.seal_first(&lie(&liar, &mallory, &bob), known);
+            assert_eq!(liar.say(&mut world, "signal:ice", sealed), [], "{what}");
+            world.pass(10);
+        }
+    }
+    // And what is true is asked about, once, and only as what it is.
+    for known in [None, Some(bob.public())] {
+        let liar = Liar::greet(&mut world, "mallory");
+        let sealed = liar.agreement.seal_first(&liar.hello(&mallory, None).write(), known);
+        assert_eq!(liar.say(&mut world, "signal:offer", sealed.clone()), [], "out of place");
+        let identity = Some(mallory.public());
+        let request = Event::Request { peer: "mallory".to_owned(), trust: Trust::New, identity };
+        assert_eq!(liar.say(&mut world, "signal:ice", sealed.clone()), [Output::Event(request)]);
+        assert_eq!(liar.say(&mut world, "signal:ice", sealed), [], "once");
+        world.handle(BOB, Input::Ignore { peer: "mallory".to_owned() });
+    }
+    assert!(world.engines[BOB].peers().is_empty());
+}
+
+/// What bob does about a caller with alice's identity, who says this of the chat that there is: whether he answers unasked.
+fn resumes(world: &mut World, alice: &KeyPair, place: Option<Place>, known: Option<PublicKey>) -> bool {
+    let liar = Liar::greet(world, "alice");
+    let sealed = liar.agreement.seal_first(&liar.hello(alice, place).write(), known);
+    let outputs = liar.say(world, "signal:ice", sealed);
+    match &outputs[..] {
+        [Output::Signal(text)] if text.contains("signal:ice") => true,
+        [Output::Event(Event::Request { trust: Trust::Known, .. })] => {
+            world.handle(BOB, Input::Ignore { peer: "alice".to_owned() });
+            false
+        }
+        [] => false,
+        _ => panic!("{outputs:?}"),
+    }
+}
+
+#[test]
+fn a_chat_is_carried_on_unasked_only_for_who_knows_us_and_names_our_side_of_it_and_not_too_often() {
+    let mut world = World::open();
+    let [alice, bob] = [ALICE, BOB].map(|user| world.identity(user));
+    // What the true alice would say.
+    let place = world.place_of(ALICE);
+    let known = Some(bob.public());
+    assert!(!resumes(&mut world, &alice, Some(place), None), "whoever poses as bob could have heard that");
+    assert!(!resumes(&mut world, &alice, None, known));
+    assert!(!resumes(&mut world, &alice, Some(Place::nowhere()), known));
+    assert!(!resumes(&mut world, &alice, Some(Place { other: place.instance, ..place }), known));
+    assert!(resumes(&mut world, &alice, Some(place), known));
+    // The chat itself has gone on all the time.
+    world.command(ALICE, text);
+    world.settle();
+    assert_eq!(world.taken(BOB).last(), Some(&message("alice", "hello")));
+    // The newest call that comes too early waits.
+    for _ in 0..3 {
+        assert!(!resumes(&mut world, &alice, Some(place), known), "not so often");
+    }
+    let outputs = world.engines[BOB].handle(Input::Tick, world.now() + std::time::Duration::from_secs(5));
+    let answers = outputs.iter().filter(|output| matches!(output, Output::Signal(text) if text.contains("signal:ice")));
+    assert_eq!(answers.count(), 1, "{outputs:?}");
 }
 
 /// Goal: change a call by sealed signals that are not its own.
@@ -230,7 +526,7 @@ fn who_is_named_by_a_link_takes_the_place_of_somebody_else_at_any_time() {
     // After any number of steps of a call that is still on its way.
     for steps in 0..30 {
         let mut world = World::new();
-        world.command(ALICE, |peer| Input::Connect { peer });
+        world.command(ALICE, |peer| Input::Call { peer });
         world.settle();
         world.command(BOB, |peer| Input::Accept { peer });
         for _ in 0..steps {
@@ -238,8 +534,11 @@ fn who_is_named_by_a_link_takes_the_place_of_somebody_else_at_any_time() {
         }
         world.handle(ALICE, trust.clone());
         world.settle();
+        world.pass(60);
         let [alices, _] = ends_of_open(&mut world);
-        assert!(matches!(&alices[..], [CloseReason::IdentityChanged { .. }]), "{steps}: {alices:?}");
+        // Before she has said who she is, nobody but the one whom the link names can read it.
+        let is_refused = matches!(&alices[..], [CloseReason::IdentityChanged { .. } | CloseReason::NoHello]);
+        assert!(is_refused, "{steps}: {alices:?}");
     }
 }
 
@@ -269,13 +568,11 @@ fn a_name_that_nobody_can_have_calls_nobody() {
 #[test]
 fn an_identity_of_our_own_is_refused() {
     let own = KeyPair::generate();
-    let identity = own.public().to_base64();
     let mut world = World::new();
-    world.engines[BOB] = Engine::new("bob", Setup { identity: own, ..Setup::default() });
-    world.handle(BOB, Input::Online);
-    world.server = change("key:exchange", &[BOB], move |payload| payload["lowkey"]["identity"] = json!(identity));
-    world.command(ALICE, |peer| Input::Connect { peer });
-    world.settle();
-    let events = world.taken(BOB);
-    assert!(matches!(&events[..], [Event::Request { .. }, Event::RequestEnded { .. }]), "{events:?}");
+    for (user, name) in [(ALICE, "alice"), (BOB, "bob")] {
+        world.engines[user] = Engine::new(name, Setup { identity: own.clone(), ..Setup::default() });
+        world.handle(user, Input::Online);
+    }
+    call(&mut world);
+    assert_eq!(world.taken(BOB), [closed("alice", CloseReason::NotCalling)], "nobody is asked about");
 }

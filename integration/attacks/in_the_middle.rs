@@ -1,6 +1,6 @@
 //! A man in the middle: the server gives each of two peers somebody of its own under the other's name, and that somebody is the
 //! far end of both data channels. With keys of its own it is a peer like any other, so it is one of ours that plays it; with
-//! the true keys, whose secrets it has not, it passes texts on, and may change them on the way.
+//! the true keys of an old app, whose secrets it has not, it passes texts on, and may change them on the way.
 
 use std::thread::{self, JoinHandle};
 
@@ -9,9 +9,9 @@ use dryoc::classic::crypto_box::crypto_box_keypair;
 use lowkey::peer::{CloseReason, Event};
 use serde_json::{Value, json};
 
-use crate::evil_server::{EvilServer, Outcome, World, change, honest, known, user};
-use crate::old_app::{OldApp, seal};
-use crate::world::{Client, Folder, Program, SOON, User, identity};
+use crate::evil_server::{EvilServer, World, honest, known, user};
+use crate::old_app::{OldApp, seal, talk_to_app};
+use crate::world::{Client, Folder, Program, SOON, User, identity, until};
 
 /// The far ends of both data channels, with the true keys.
 struct Middle {
@@ -22,28 +22,20 @@ struct Middle {
 }
 
 impl Middle {
-    /// Comes between two users. `call` makes the first call the second, `consent` makes the second agree, and `change` changes what
-    /// they say of themselves.
-    fn between(
-        server: &EvilServer,
-        [one, other]: [&str; 2],
-        call: impl FnOnce(),
-        consent: impl FnOnce(),
-        change: impl Fn(&mut Value),
-    ) -> Self {
+    /// Comes between two users. `call` makes the first call the second, which is the original app, and `agree` makes it talk to an
+    /// old app.
+    fn between(server: &EvilServer, [one, other]: [&str; 2], call: impl FnOnce(), agree: impl FnOnce()) -> Self {
         let [to_one, to_other] = server.come_between(one, other);
         let mut caller = OldApp::with(Client::connect(&to_one, other));
         let mut called = OldApp::with(Client::connect(&to_other, one));
         call();
         caller.be_called();
         called.introduction = caller.await_key();
-        change(&mut called.introduction);
         called.connect(other);
         called.send_key();
-        consent();
         caller.introduction = called.await_key();
-        change(&mut caller.introduction);
         caller.send_key();
+        agree();
         caller.accept_offer();
         caller.negotiate();
         called.offer();
@@ -73,7 +65,8 @@ impl WithApp {
         let app = take_call(&world.server);
         let alice = world.alice.peer.clone();
         let call = || alice.call("flutter");
-        let middle = Middle::between(&world.server, ["alice", "flutter"], call, || {}, |_| {});
+        let agree = || world.alice.talk_to_app("flutter");
+        let middle = Middle::between(&world.server, ["alice", "flutter"], call, agree);
         world.alice.wait(&Event::Open { peer: "flutter".to_owned() });
         Self { middle, app: app.join().unwrap() }
     }
@@ -97,7 +90,7 @@ impl WithApp {
 fn take_call(server: &EvilServer) -> JoinHandle<OldApp> {
     let mut app = OldApp::with(Client::connect(&server.address, "flutter"));
     thread::spawn(move || {
-        app.take_call();
+        app.take_call(|| {});
         app
     })
 }
@@ -196,8 +189,9 @@ fn lowkey_says_what_an_app_is_and_that_its_key_has_changed() {
     let home = Folder::new("middle-app");
     let mut alice = lowkey(&server, &home, "alice");
     let app = take_call(&server);
-    let call = || alice.write("/connect flutter");
-    let mut middle = Middle::between(&server, ["alice", "flutter"], call, || {}, |_| {});
+    alice.write("/connect flutter");
+    let agree = || talk_to_app(&mut alice);
+    let mut middle = Middle::between(&server, ["alice", "flutter"], || {}, agree);
     let app = app.join().unwrap();
     alice.stderr.find("flutter uses an old app, which cannot prove who they are: the server could be listening");
     alice.stderr.find("connected with flutter");
@@ -208,32 +202,6 @@ fn lowkey_says_what_an_app_is_and_that_its_key_has_changed() {
     middle.caller.send_raw(&third_key(&middle));
     alice.stderr.find("flutter has another key from now on");
     assert_eq!(alice.stdout.next(), "flutter: false");
-}
-
-/// Goal: stand between two peers with everybody's true keys.
-#[test]
-fn data_channels_that_end_in_the_middle_open_no_chat_though_all_keys_are_true() {
-    // With sealed descriptions nobody could come in between, so the server talks the peers out of that: the proofs, which are
-    // over features and certificates, then fit in neither. That each alone is enough is shown beside them, in `trust.rs`.
-    World::with(honest, |world| {
-        let alice = world.alice.peer.clone();
-        let mut middle = Middle::between(
-            &world.server,
-            ["alice", "bob"],
-            || alice.call("bob"),
-            || {
-                world.bob.wait(&Event::Request { peer: "alice".to_owned() });
-                world.bob.peer.accept("alice");
-            },
-            |introduction| introduction["lowkey"]["features"] = json!(["proof"]),
-        );
-        // Both proofs go on to where they belong.
-        let proofs = [middle.of_caller(), middle.of_called()];
-        middle.called.send_raw(&proofs[0]);
-        middle.caller.send_raw(&proofs[1]);
-        let not_proven = Outcome::Closed(CloseReason::NotProven);
-        assert_eq!(world.answer(), [not_proven.clone(), not_proven]);
-    });
 }
 
 /// Somebody with keys of their own on both sides of alice's call to bob, who pass on what they are told.
@@ -253,7 +221,7 @@ impl Impostors {
 
     /// Takes alice's call, and calls bob.
     fn take_call(&mut self) {
-        self.of_bob.wait(&Event::Request { peer: "alice".to_owned() });
+        self.of_bob.asked_by("alice");
         self.of_alice.peer.call("bob");
         self.of_bob.peer.accept("alice");
     }
@@ -261,37 +229,28 @@ impl Impostors {
 
 /// Goal: stand between two peers who know each other, with keys of one's own.
 #[test]
-fn somebody_in_the_middle_of_peers_who_know_each_other_is_refused_by_both() {
+fn somebody_in_the_middle_of_peers_who_know_each_other_learns_nothing_and_is_refused() {
     World::with(honest, |world| {
         world.have_met();
         let mut impostors = Impostors::between(&world.server);
         world.alice.peer.call("bob");
-        impostors.take_call();
-        let mallory = Some(identity("mallory").public());
-        for (outcome, [own, other]) in world.answer().into_iter().zip([["alice", "bob"], ["bob", "alice"]]) {
-            let known = Box::new(known(identity(other).public(), false));
-            let own = identity(own).public();
-            assert_eq!(outcome, Outcome::Closed(CloseReason::IdentityChanged { own, known, identity: mallory }));
-        }
-    });
-}
-
-/// Goal: stand there under the peers' own identities.
-#[test]
-fn somebody_in_the_middle_with_the_peers_own_identities_cannot_prove_them() {
-    let identities = |users: &'static [&'static str], name: &str| {
-        let identity = json!(identity(name).public().to_base64());
-        change("key:exchange", users, move |payload| payload["lowkey"]["identity"] = identity.clone())
-    };
-    let (mut to_alice, mut to_bob) = (identities(&["alice"], "bob"), identities(&["bob"], "alice"));
-    let trick = move |frame| to_alice(frame).into_iter().flat_map(&mut to_bob).collect();
-    World::with(trick, |world| {
-        world.have_met();
-        let mut impostors = Impostors::between(&world.server);
-        world.alice.peer.call("bob");
-        impostors.take_call();
-        let not_proven = Outcome::Closed(CloseReason::NotProven);
-        assert_eq!(world.answer(), [not_proven.clone(), not_proven]);
+        // Nobody but bob can read who calls, so the impostor has nobody to ask about.
+        until("alice has said who she is", || {
+            let hello = |message: &Value| message["type"] == "signal:ice";
+            world.server.sent("alice", "bob").iter().any(hello).then_some(())
+        });
+        impostors.of_alice.peer.call("bob");
+        let reason = world.bob.find("a refusal", |event| match event {
+            Event::Refused { peer, reason } if peer == "alice" => Some(reason.clone()),
+            _ => None,
+        });
+        let known = Box::new(known(identity("alice").public(), false));
+        let [own, mallorys] = ["bob", "mallory"].map(|name| identity(name).public());
+        assert_eq!(reason, CloseReason::IdentityChanged { own, known, identity: Some(mallorys) });
+        world.hear_nothing();
+        assert!(impostors.of_bob.events.try_next().is_err());
+        world.alice.peer.leave("bob");
+        world.alice.wait(&Event::Closed { peer: "bob".to_owned(), reason: CloseReason::Left });
     });
 }
 
@@ -340,17 +299,17 @@ fn lowkey_refuses_somebody_in_the_middle_of_a_call_by_link_and_of_one_who_is_kno
     bob.stderr.find("carol wants to talk to you");
     bob.write("/accept");
     carol.stderr.find("connected with bob");
-    // Alice has only the link, and then has met him.
+    // Alice has only the link.
     let mut impostors = Impostors::between(&server);
     alice.write(&format!("/connect {link}"));
     alice.write("a secret");
-    impostors.of_bob.wait(&Event::Request { peer: "alice".to_owned() });
-    impostors.of_bob.peer.accept("alice");
-    alice.stderr.find("bob IS NOT THE ONE THAT THE LINK NAMES. No text was sent to them in this call.");
+    until("alice has said who she is", || {
+        let hello = |message: &Value| message["type"] == "signal:ice";
+        server.sent("alice", "bob").iter().any(hello).then_some(())
+    });
+    alice.write("/leave");
     alice.stderr.find("not sent to bob (no chat is open; kept, /retry sends it again): a secret");
-    let reason = CloseReason::Declined;
-    alice.write("/decline bob");
-    impostors.of_bob.wait(&Event::Closed { peer: "alice".to_owned(), reason });
+    assert!(impostors.of_bob.events.try_next().is_err(), "nobody was asked");
     // Carol knows him, and her chat with him goes on, until the server comes between them as well.
     carol.write("still there?");
     assert_eq!(bob.stdout.next(), "carol: still there?");
@@ -359,16 +318,12 @@ fn lowkey_refuses_somebody_in_the_middle_of_a_call_by_link_and_of_one_who_is_kno
     drop(impostors);
     let [to_carol, _] = server.come_between("carol", "bob").map(|address| format!("ws://{address}"));
     let mut impostor = user(&to_carol, "bob", identity("mallory"));
-    carol.write("/connect bob");
-    carol.write("another secret");
-    impostor.wait(&Event::Request { peer: "carol".to_owned() });
-    impostor.peer.accept("carol");
+    impostor.peer.call("carol");
     carol.stderr.find("bob IS NOT WHO THEY WERE. No text was sent to them.");
-    carol.stderr.find("not sent to bob (no chat is open; kept, /retry sends it again): another secret");
     carol.write("/decline bob");
     assert_eq!(
         impostor.find("an end", |event| matches!(event, Event::Closed { .. }).then(|| event.clone())),
-        Event::Closed { peer: "carol".to_owned(), reason: CloseReason::Declined }
+        Event::Closed { peer: "carol".to_owned(), reason: CloseReason::NotRecognized }
     );
 }
 

@@ -31,7 +31,7 @@ class World {
     }
 
     async lowkey(name, ...args) {
-        const program = this.#program('lowkey', ['--server', this.url, '--name', name, ...args]);
+        const program = this.#program('lowkey', ['--server', this.url, '--name', name, '--old-apps', ...args]);
         await program.stderr.find('online');
         return program;
     }
@@ -245,11 +245,9 @@ const cases = {
     async 'a strict user refuses a page'(world) {
         const alice = await world.lowkey('alice', '--strict');
         const page = await world.user('page');
-        const calling = assert.rejects(page.call('alice'), /declined/);
-        await alice.stderr.find('wants to talk');
-        alice.write('/accept');
+        // It hears nothing of that.
+        page.call('alice').catch(() => {});
         await alice.stderr.find('old app');
-        await calling;
     },
 
     async 'a page and a user of lowkey call each other at once'(world) {

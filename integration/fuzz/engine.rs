@@ -13,7 +13,7 @@ fuzz_target!(|text: &str| {
     for line in text.lines() {
         now += Duration::from_millis(100);
         for output in engine.handle(Input::Signal(line.to_owned()), now) {
-            if let Output::Event(lowkey::peer::Event::Request { peer }) = output {
+            if let Output::Event(lowkey::peer::Event::Request { peer, .. }) = output {
                 engine.handle(Input::Accept { peer }, now);
             }
         }

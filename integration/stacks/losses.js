@@ -91,7 +91,7 @@ async function call(start, isCalled, arrives) {
         running.push(user);
         const begin = performance.now();
         if (isCalled) {
-            const alice = program('lowkey', ['--server', url, '--name', 'alice', 'user'], {});
+            const alice = program('lowkey', ['--server', url, '--name', 'alice', '--old-apps', 'user'], {});
             await Promise.all([user.accept(), alice.stderr.find('connected with')]);
         } else {
             await user.call();

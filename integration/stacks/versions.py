@@ -36,7 +36,7 @@ async def calls(world: World) -> float:
 
 async def is_called(world: World) -> float:
     snake = await world.user("snake")
-    alice = await world.lowkey("alice", "snake")
+    alice = await world.lowkey("alice", "--old-apps", "snake")
     request = await snake.request()
     begin = time.monotonic()
     chat = await request.accept()
@@ -47,7 +47,7 @@ async def is_called(world: World) -> float:
 
 async def is_called_in_vain(world: World) -> float:
     snake = await world.user("snake")
-    alice = await world.lowkey("alice", "snake")
+    alice = await world.lowkey("alice", "--old-apps", "snake")
     begin = time.monotonic()
     accepting = asyncio.create_task((await snake.request()).accept())
     await alice.find("* no chat with snake: ")

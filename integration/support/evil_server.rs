@@ -1,5 +1,6 @@
-//! A server that lies, for real: a WebSocket server on loopback with ours behind it. Clients log in at it as at any other, and
-//! whatever ours has for them goes through a trick first: a function from a message to messages, to whomever.
+//! A server that lies, for real: a WebSocket server on loopback with ours behind it. Clients log in at it as at any
+//! other, and whatever ours has for them goes through a trick first: a function from a message to messages, to
+//! whomever.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -86,8 +87,8 @@ impl EvilServer {
         messages.map(|(_, message)| message.clone()).collect()
     }
 
-    /// Comes between two users: each sees somebody else under the other's name. Returns the addresses where that somebody logs
-    /// in, for the first user to see as the second, and for the second as the first.
+    /// Comes between two users: each sees somebody else under the other's name. Returns the addresses where that
+    /// somebody logs in, for the first user to see as the second, and for the second as the first.
     pub fn come_between(&self, one: &str, other: &str) -> [String; 2] {
         [(one, other), (other, one)].map(|(fooled, seen)| {
             let real = format!("mallory_as_{seen}");
@@ -248,8 +249,8 @@ pub enum Outcome {
 }
 
 impl World {
-    /// Runs a test against a trick. At its end carol's chats still go on, and all that alice and bob were shown in the meantime
-    /// was taken by the test.
+    /// Runs a test against a trick. At its end carol's chats still go on, and all that alice and bob were shown in the
+    /// meantime was taken by the test.
     pub fn with(trick: impl FnMut(Frame) -> Vec<Frame> + Send + 'static, test: impl FnOnce(&mut Self)) {
         let server = EvilServer::start();
         let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| user(&server.url(), name, identity(name)));
@@ -286,7 +287,9 @@ impl World {
             let users = [(&mut self.alice, "bob", &mut alices), (&mut self.bob, "alice", &mut bobs)];
             for ((user, other, outcome), trust) in users.into_iter().zip(&mut trusts) {
                 match user.events.next_timeout(Duration::from_millis(5)) {
-                    Some(Event::Request { peer }) if peer == other => user.peer.accept(other),
+                    Some(Event::Request { peer, .. } | Event::OldApp { peer }) if peer == other => {
+                        user.peer.accept(other)
+                    }
                     Some(Event::Identified { peer, trust: told, .. }) if peer == other => *trust = Some(told),
                     Some(Event::Open { peer }) if peer == other => *outcome = trust.map(Outcome::Open),
                     Some(Event::Closed { peer, reason } | Event::Refused { peer, reason }) if peer == other => {
@@ -303,6 +306,15 @@ impl World {
             }
         }
         [alices.unwrap(), bobs.unwrap()]
+    }
+
+    /// Nothing more has happened to alice and bob when all has come that is on its way.
+    pub fn hear_nothing(&mut self) {
+        for (user, name) in [(&mut self.alice, "alice"), (&mut self.bob, "bob")] {
+            let payload = json!({"code": "X", "message": "the last"});
+            self.server.inject(name, json!({"type": "error", "payload": payload}));
+            assert_eq!(user.next(), Event::ServerError { code: "X".to_owned(), message: "the last".to_owned() });
+        }
     }
 
     /// A text goes from alice to bob, and one from bob to alice.
@@ -332,5 +344,6 @@ pub fn known(identity: PublicKey, is_verified: bool) -> Known {
     Known { identity, is_verified }
 }
 
-/// How long a call may take that comes to nothing: half a minute for two peers that do not find each other, and the beginning.
+/// How long a call may take that comes to nothing: half a minute for two peers that do not find each other, and the
+/// beginning.
 const LATE: Duration = Duration::from_secs(50);

@@ -1,6 +1,6 @@
-//! The original app and its newest successor, frozen: peers that say nothing of themselves and write texts in v1, or in v2 with
-//! one secret (protocol part 1). They are written on the `webrtc` crate and on `dryoc`, a NaCl of its own down to the curve, and
-//! share no code with the library; and a test can make them say anything at any stage.
+//! The original app and its newest successor, frozen: peers that say nothing of themselves and write texts in v1, or in
+//! v2 with one secret (protocol part 1). They are written on the `webrtc` crate and on `dryoc`, a NaCl of its own down
+//! to the curve, and share no code with the library; and a test can make them say anything at any stage.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -21,7 +21,7 @@ use webrtc::peer_connection::{
 };
 
 use crate::attacker::Attacker;
-use crate::world::{Client, SOON, Server, until};
+use crate::world::{Client, Program, SOON, Server, until};
 
 /// A user of the original app.
 pub struct OldApp {
@@ -115,10 +115,11 @@ impl OldApp {
     }
 
     /// Waits for a call, and answers it up to an open chat, consenting at once as the old app does.
-    pub fn answer(server: &Server, name: &str, online: impl FnOnce()) -> Self {
+    /// `call` makes the other side call, and `consent` makes its user agree to talk to an old app.
+    pub fn answer(server: &Server, name: &str, call: impl FnOnce(), consent: impl FnOnce()) -> Self {
         let mut app = Self::online(server, name);
-        online();
-        app.take_call();
+        call();
+        app.take_call(consent);
         app
     }
 
@@ -129,11 +130,12 @@ impl OldApp {
         self.negotiate();
     }
 
-    /// Waits for a call, and answers it up to an open chat.
-    pub fn take_call(&mut self) {
+    /// Waits for a call, and answers it up to an open chat. `consent` makes the caller agree to talk to an old app.
+    pub fn take_call(&mut self, consent: impl FnOnce()) {
         self.be_called();
         self.send_key();
         self.await_key();
+        consent();
         self.accept_offer();
         self.negotiate();
     }
@@ -383,4 +385,10 @@ fn open(message: &str, sender: &PublicKey, receiver: &SecretKey) -> String {
 
 fn key(base64: &Value) -> PublicKey {
     BASE64.decode(base64.as_str().unwrap().as_bytes()).unwrap().try_into().unwrap()
+}
+
+/// Whoever types at `lowkey` is asked about the app that answers, and agrees.
+pub fn talk_to_app(program: &mut Program) {
+    program.stderr.find("flutter answers by an old app, which cannot prove who they are");
+    program.write("/accept flutter");
 }

@@ -125,8 +125,8 @@ impl Drop for Program {
     }
 }
 
-/// Where signals are ignored that end programs, as they are below `nohup` and in a script's background, the programs under test would
-/// ignore them too. What is handled here has its default there again.
+/// Where signals are ignored that end programs, as they are below `nohup` and in a script's background, the programs
+/// under test would ignore them too. What is handled here has its default there again.
 fn heed_signals() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -292,7 +292,8 @@ impl Server {
     }
 }
 
-/// This very test binary with these arguments, in a network namespace of its own, behind `setup`: what a shell does there first.
+/// This very test binary with these arguments, in a network namespace of its own, behind `setup`: what a shell does
+/// there first.
 pub fn in_namespace(setup: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("unshare");
     let script = format!("set -eu\n{setup}\nexec \"$0\" \"$@\"");
@@ -362,6 +363,24 @@ impl User {
         self.find(&format!("{event:?}"), |other| (other == event).then_some(()));
     }
 
+    /// Waits until somebody calls, whatever comes before it.
+    pub fn asked_by(&mut self, peer: &str) {
+        let is_it = |event: &Event| matches!(event, Event::Request { peer: caller, .. } if caller == peer);
+        self.find(&format!("a call of {peer}"), |event| is_it(event).then_some(()));
+    }
+
+    /// The next event, which has to be somebody's call.
+    pub fn asked_next_by(&mut self, peer: &str) {
+        let event = self.next();
+        assert!(matches!(&event, Event::Request { peer: caller, .. } if caller == peer), "{event:?} and not {peer}");
+    }
+
+    /// Waits to be told that who was called uses an old app, and agrees to talk to it.
+    pub fn talk_to_app(&mut self, peer: &str) {
+        self.wait(&Event::OldApp { peer: peer.to_owned() });
+        self.peer.accept(peer);
+    }
+
     /// Calls `peer` and waits for the open chat.
     pub fn call(&mut self, peer: &str) {
         self.peer.call(peer);
@@ -370,7 +389,7 @@ impl User {
 
     /// Waits for a call of `peer`, takes it, and waits for the open chat.
     pub fn answer(&mut self, peer: &str) {
-        self.wait(&Event::Request { peer: peer.to_owned() });
+        self.asked_by(peer);
         self.peer.accept(peer);
         self.wait(&Event::Open { peer: peer.to_owned() });
     }

@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
 """Writes box.json, the vectors of NaCl box that src/peer/cipher.rs is tested with: `pip install pynacl`, then run this.
-It also writes sealed.json, the vectors of sealed signals: the payloads of one call between fixed session keys.
 
 PyNaCl is libsodium's binding, so every line below is libsodium's word. Keys, nonces and texts are chosen by SHA-256 of
 a counter, so that the file comes out the same on every machine.
@@ -40,24 +39,3 @@ def write(name, what):
 
 
 write("box.json", {"vectors": vectors})
-
-# The initiator's secret session key is 00 01 ... 1f, the responder's 20 21 ... 3f; the nonces are 24 times 01, 02 and so on.
-initiator, responder = PrivateKey(bytes(range(0x20))), PrivateKey(bytes(range(0x20, 0x40)))
-payloads = [
-    ("initiator", '{"sdp":"v=0\\r\\n","type":"offer"}'),
-    ("responder", '{"sdp":"v=0\\r\\n","type":"answer"}'),
-    ("initiator", '{"candidate":"candidate:1 1 udp 1 192.0.2.1 9 typ host","sdpMid":"0","sdpMLineIndex":0}'),
-    ("responder", '{"candidate":"","sdpMid":null,"sdpMLineIndex":null}'),
-]
-signals = []
-for number, (sender, payload) in enumerate(payloads, 1):
-    own, other = (initiator, responder) if sender == "initiator" else (responder, initiator)
-    sealed = Box(own, other.public_key).encrypt(payload.encode(), bytes([number]) * 24)
-    signals.append({"sender": sender, "payload": payload, "sealed": base64.b64encode(bytes(sealed)).decode()})
-write("sealed.json", {
-    "initiator_secret": bytes(initiator).hex(),
-    "initiator_public": bytes(initiator.public_key).hex(),
-    "responder_secret": bytes(responder).hex(),
-    "responder_public": bytes(responder.public_key).hex(),
-    "signals": signals,
-})

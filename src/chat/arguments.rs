@@ -5,7 +5,7 @@ use clap::Parser;
 use super::callee::Callee;
 use super::harmless;
 use super::identity::IdentityTask;
-use super::script::{Accepts, Script, Until};
+use super::script::{Accepts, OldApps, Script, Until};
 use crate::options::{ChatOptions, PeerOptions};
 
 /// Private chat from peer to peer, in a terminal.
@@ -108,6 +108,11 @@ impl Arguments {
                 Some(Task::Listen { from }) if from.is_empty() => Accepts::All,
                 Some(Task::Listen { from }) => Accepts::Only(from.clone()),
                 _ => Accepts::None,
+            },
+            old_apps: match &self.task {
+                _ if self.chat.old_apps => OldApps::Take,
+                Some(Task::Send { .. } | Task::Listen { .. }) => OldApps::Refuse,
+                _ => OldApps::Ask,
             },
         }
     }

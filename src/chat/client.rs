@@ -139,6 +139,7 @@ impl Client {
                 Effect::Connect(name) => self.peer.call(&name),
                 Effect::Accept(name) => self.peer.accept(&name),
                 Effect::Decline(name) => self.peer.decline(&name),
+                Effect::Ignore(name) => self.peer.ignore(&name),
                 Effect::Send { peer, text } => {
                     let number = self.peer.send(&peer, &text.text);
                     self.log(&peer, true, &text.text);

@@ -9,6 +9,7 @@ mod calls;
 mod commands;
 mod end;
 mod events;
+mod ringing;
 mod texts;
 
 use std::collections::BTreeSet;
@@ -260,6 +261,12 @@ mod tests {
         let mut chat = start(Script::default());
         chat.happened(Event::Online);
         chat
+    }
+
+    /// Somebody new calls.
+    pub(super) fn request(peer: impl Into<String>) -> Event {
+        let identity = Some(KeyPair::generate().public());
+        Event::Request { peer: peer.into(), trust: Trust::New, identity }
     }
 
     pub(super) fn bob() -> String {

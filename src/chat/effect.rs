@@ -15,6 +15,8 @@ pub enum Effect {
     Accept(String),
     /// Turn its request down.
     Decline(String),
+    /// Leave its request unanswered, as if nobody were there.
+    Ignore(String),
     /// Send a text, and say with [`Conversation::sent`](super::conversation::Conversation::sent) what number it got.
     Send {
         /// To this peer.

@@ -52,7 +52,10 @@ fn fields(report: &Report) -> (&'static str, Value) {
             ("offline", json!({ "reason": reason, "retry_seconds": retry_in.map(|time| time.as_secs_f64()) }))
         }
         Report::Calling { peer, is_waiting } => ("calling", json!({ "peer": peer, "waiting": is_waiting })),
-        Report::Request { peer, number, .. } => ("request", json!({ "peer": peer, "number": number })),
+        Report::Request { peer, number, trust, .. } => {
+            ("request", json!({ "peer": peer, "number": number, "trust": trust_name(*trust) }))
+        }
+        Report::OldApp { peer, number } => ("old_app", json!({ "peer": peer, "number": number })),
         Report::RequestEnded { peer, .. } => ("request_ended", json!({ "peer": peer })),
         Report::KeysExchanged { peer } => ("keys_exchanged", json!({ "peer": peer })),
         Report::Identified { peer, trust, number } => {
@@ -154,6 +157,8 @@ fn reason_name(reason: &CloseReason) -> &'static str {
         CloseReason::NotOnline => "not_online",
         CloseReason::Declined => "declined",
         CloseReason::NoAnswer => "no_answer",
+        CloseReason::NoHello => "no_hello",
+        CloseReason::NotRecognized => "not_recognized",
         CloseReason::NoConnection => "no_connection",
         CloseReason::NoCandidates => "no_candidates",
         CloseReason::LocalOnly => "local_only",
@@ -251,7 +256,8 @@ mod tests {
             Report::Online,
             Report::Offline { reason: text(), retry_in: None, has_chats: false },
             Report::Calling { peer: bob(), is_waiting: false },
-            Report::Request { peer: bob(), number: 1, count: 1 },
+            Report::Request { peer: bob(), number: 1, count: 1, trust: Trust::Known },
+            Report::OldApp { peer: bob(), number: 2 },
             Report::RequestEnded { peer: bob(), is_told: true },
             Report::KeysExchanged { peer: bob() },
             Report::Identified { peer: bob(), trust: Trust::New, number: number() },

@@ -119,6 +119,23 @@ impl People {
         effects
     }
 
+    /// A call by a link has come to nothing, since nobody has proven to be whom it names: what was known before holds
+    /// again.
+    pub fn link_led_nowhere(&mut self, peer: &str) -> Vec<Effect> {
+        if self.pinned.remove(peer).is_none() {
+            return Vec::new();
+        }
+        let before = match self.known.get(peer, &self.server) {
+            Some(known) => Effect::Pin { peer: peer.to_owned(), known: Some(known.clone()) },
+            None => Effect::Forget(peer.to_owned()),
+        };
+        let line = format!(
+            "nobody has proven to be whom the link names: {} may be away, or the link be wrong",
+            screen::name(peer)
+        );
+        vec![notice(&line), before]
+    }
+
     /// Somebody is not who it was, and was refused.
     pub fn changed(&mut self, peer: &str, own: PublicKey, known: &Known, identity: Option<PublicKey>) -> Vec<Effect> {
         let name = screen::name(peer);
@@ -186,6 +203,11 @@ impl People {
         others.sort();
         peers.extend(others.into_iter().map(|peer| report(peer, None)));
         vec![Effect::Show(Report::Peers(peers))]
+    }
+
+    /// The identity of somebody who was seen before at this server.
+    pub fn known_identity(&self, peer: &str) -> Option<PublicKey> {
+        self.known.get(peer, &self.server).map(|known| known.identity)
     }
 
     /// The names of who was seen before at this server.

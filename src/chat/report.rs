@@ -47,6 +47,15 @@ pub enum Report {
         number: u64,
         /// How many have called within a minute. People are not told of each of many.
         count: u64,
+        /// What is known of who it is.
+        trust: Trust,
+    },
+    /// Whom we have called uses an old app, and the user is asked whether to talk to it.
+    OldApp {
+        /// Who.
+        peer: String,
+        /// By which number that can be answered. It is never used again.
+        number: u64,
     },
     /// A request is over.
     RequestEnded {

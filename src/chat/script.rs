@@ -14,6 +14,8 @@ pub struct Script {
     pub until: Option<Until>,
     /// Whose calls are taken without asking.
     pub accepts: Accepts,
+    /// Whether old apps are talked to, which cannot prove who they are.
+    pub old_apps: OldApps,
 }
 
 /// What ends a program that has no more commands.
@@ -39,6 +41,18 @@ pub enum Accepts {
     All,
     /// Those of these peers; others are declined.
     Only(Vec<String>),
+}
+
+/// Whether old apps are talked to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OldApps {
+    /// If whoever types says so.
+    #[default]
+    Ask,
+    /// Always.
+    Take,
+    /// Never.
+    Refuse,
 }
 
 /// Why a script did not do all that it was to do.
@@ -126,6 +140,7 @@ pub fn cause(reason: &CloseReason) -> Option<Failure> {
         CloseReason::ServerLost => Some(Failure::NoServer),
         CloseReason::IdentityChanged { .. }
         | CloseReason::NotProven
+        | CloseReason::NotRecognized
         | CloseReason::Unproven
         | CloseReason::KeyChanged
         | CloseReason::BadKey => Some(Failure::Untrusted),

@@ -33,7 +33,7 @@ pub fn words(report: &Report, look: Look) -> Option<String> {
         Report::Request { count, .. } if *count > SHOWN => {
             return is_told(*count).then(|| format!("{count} calls within a minute; /who lists who is calling"));
         }
-        Report::Request { peer, number, count } => {
+        Report::Request { peer, number, count, trust } => {
             // What is easier to type than a name in quotes.
             let word = name(peer);
             let word = if word.starts_with('"') { number.to_string().into() } else { word };
@@ -41,7 +41,24 @@ pub fn words(report: &Report, look: Look) -> Option<String> {
                 SHOWN => "; more calls in this minute are only counted, /who lists who is calling",
                 _ => "",
             };
-            format!("{} wants to talk to you (call {number}): /accept {word} or /decline {word}{more}", name(peer))
+            let sure = match trust {
+                Trust::Verified => "verified",
+                Trust::Known => "seen before",
+                Trust::New => "new here",
+                Trust::Unproven => "an old app, which cannot prove who they are: the server could be listening",
+            };
+            let peer = name(peer);
+            format!("{peer} wants to talk to you (call {number}; {sure}): /accept {word} or /decline {word}{more}")
+        }
+        Report::OldApp { peer, number } => {
+            let word = name(peer);
+            let word = if word.starts_with('"') { number.to_string().into() } else { word };
+            format!(
+                "{} answers by an old app, which cannot prove who they are: the server could be listening, or be \
+                 the one who answers. Nothing was sent to them: /accept {word} to talk to them nevertheless, or \
+                 /decline {word} (call {number})",
+                name(peer)
+            )
         }
         Report::RequestEnded { is_told: false, .. } => return None,
         Report::RequestEnded { peer, .. } => format!("{} is no longer calling", name(peer)),
@@ -143,7 +160,14 @@ fn closed(peer: &str, reason: &CloseReason) -> String {
         CloseReason::NotOnline => format!("{peer} is not online"),
         CloseReason::Declined => format!("{peer} declined"),
         CloseReason::NoAnswer => {
-            format!("{peer} has not answered: they may be away, or know you by another key (a new device?)")
+            format!("{peer} has not answered: they may be away")
+        }
+        CloseReason::NoHello => format!(
+            "{peer} has not answered, though a program is there: they may be away, or be somebody else; \
+             or one of you has another key than before (a new device?)"
+        ),
+        CloseReason::NotRecognized => {
+            format!("{peer} knows you by another identity, and refuses this one (a new device?)")
         }
         CloseReason::Oneself => "that is you".to_owned(),
         CloseReason::NotCalling => format!("{peer} is no longer calling"),
@@ -326,17 +350,22 @@ mod tests {
 
     #[test]
     fn a_call_is_told_with_its_number_and_how_to_answer_it() {
-        let request = |peer: &str| shown(&Report::Request { peer: peer.into(), number: 7, count: 1 });
-        assert_eq!(request("bob"), "bob wants to talk to you (call 7): /accept bob or /decline bob");
-        assert_eq!(request("b b"), "\"b%20b\" wants to talk to you (call 7): /accept 7 or /decline 7");
-        assert_eq!(request("2"), "\"2\" wants to talk to you (call 7): /accept 7 or /decline 7", "2 is another call");
+        let request =
+            |peer: &str| shown(&Report::Request { peer: peer.into(), number: 7, count: 1, trust: Trust::New });
+        assert_eq!(request("bob"), "bob wants to talk to you (call 7; new here): /accept bob or /decline bob");
+        assert_eq!(request("b b"), "\"b%20b\" wants to talk to you (call 7; new here): /accept 7 or /decline 7");
+        assert_eq!(
+            request("2"),
+            "\"2\" wants to talk to you (call 7; new here): /accept 7 or /decline 7",
+            "2 is another call"
+        );
     }
 
     #[test]
     fn a_failed_call_is_said_with_its_reason() {
         let closed = |reason| shown(&Report::Closed { peer: "bob".into(), reason });
         assert_eq!(closed(CloseReason::NotOnline), "bob is not online");
-        let unanswered = "bob has not answered: they may be away, or know you by another key (a new device?)";
+        let unanswered = "bob has not answered: they may be away";
         assert_eq!(closed(CloseReason::NoAnswer), unanswered);
     }
 }

@@ -5,6 +5,10 @@ use clap::{Args, ValueEnum};
 /// The options of the terminal client.
 #[derive(Debug, Clone, Args)]
 pub struct ChatOptions {
+    /// Talk to old apps without asking, though they cannot prove who they are and the server could be listening; send
+    /// and listen take none without it
+    #[arg(long, env = "LOWKEY_OLD_APPS")]
+    pub old_apps: bool,
     /// A command for the shell to run when somebody writes or calls; it reads what has happened from its standard input,
     /// as JSON
     #[arg(long, env = "LOWKEY_NOTIFY", value_name = "COMMAND")]

@@ -1,4 +1,4 @@
-//! NaCl box for one chat: both text formats of protocol 1.4, and the memory of nonces. Pure but
+//! NaCl box for one chat with an old app: both text formats of protocol 1.4, and the memory of nonces. Pure but
 //! for the randomness that keys and nonces are made of.
 
 use std::collections::{HashSet, VecDeque};
@@ -23,7 +23,7 @@ pub enum TextFormat {
 /// A message that was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opened {
-    /// What the peer sealed: a text, or a frame.
+    /// The text that the peer sealed.
     pub bytes: Vec<u8>,
     /// The peer has changed its key in mid-chat, for the first time. The box of any fresh key opens, so by itself this
     /// proves nothing.
@@ -48,6 +48,7 @@ pub enum OpenError {
 pub struct Exhausted;
 
 /// The cipher of one chat.
+#[cfg_attr(test, derive(Clone))]
 pub struct Cipher {
     /// Own pairs: the current one first, then the older ones that a crossing text may still be sealed for.
     own: VecDeque<KeyPair>,
@@ -85,7 +86,7 @@ impl Cipher {
         })
     }
 
-    /// Seals a text or a frame into one message of the data channel.
+    /// Seals a text into one message of the data channel.
     ///
     /// # Errors
     /// [`Exhausted`] when the chat has had [`MAX_TEXTS`].
@@ -196,42 +197,6 @@ impl fmt::Debug for Cipher {
     }
 }
 
-/// What the signals of one chat are sealed with (protocol 2.2): the session keys, whatever becomes of the texts' keys.
-/// `integration/vectors/sealed.json` has vectors, by libsodium.
-pub struct Sealer {
-    shared: Shared,
-    /// The nonces that were sent and taken: the box is symmetric, so what we sent could be played back to us.
-    seen: HashSet<u64>,
-}
-
-impl Sealer {
-    /// Seals between our session pair and the peer's session key.
-    pub fn new(own: &KeyPair, peer: PublicKey) -> Self {
-        Self { shared: own.shared_with(peer), seen: HashSet::new() }
-    }
-
-    /// Seals a payload's JSON: the base64 of nonce and box.
-    pub fn seal(&mut self, json: &str) -> String {
-        let (nonce, sealed) = keys::seal(&self.shared, json.as_bytes());
-        self.seen.insert(prefix(&nonce));
-        sealed
-    }
-
-    /// Opens what the peer sealed. `None` for what is forged, or was seen before; nothing has changed then.
-    pub fn open(&mut self, sealed: &str) -> Option<String> {
-        let (nonce, opened) = keys::open(&self.shared, sealed)?;
-        let json = String::from_utf8(opened).ok()?;
-        let is_new = self.seen.len() < MAX_SIGNALS && self.seen.insert(prefix(&nonce));
-        is_new.then_some(json)
-    }
-}
-
-impl fmt::Debug for Sealer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Sealer(..)")
-    }
-}
-
 /// A text of format v2.
 #[derive(Serialize, Deserialize)]
 struct V2 {
@@ -246,9 +211,6 @@ fn prefix(nonce: &Nonce) -> u64 {
 /// Texts of one chat, both ways together. The memory of nonces ends here, at some 20 MB, and with it the chat; a new
 /// one has fresh keys.
 pub const MAX_TEXTS: usize = 1_000_000;
-
-/// Signals of one chat: descriptions and candidates, of which there are some dozens.
-const MAX_SIGNALS: usize = 10_000;
 
 /// Own pairs that are kept: as many as can be behind by texts that cross with changes of key (protocol 1.4).
 const KEPT_PAIRS: usize = 4;
@@ -319,40 +281,6 @@ mod tests {
             assert_eq!(keys::seal_under(&nonce, &shared, vector.text.as_bytes()), vector.message);
             let mut cipher = Cipher::new(receiver, sender.public(), TextFormat::V1).unwrap();
             assert_eq!(cipher.open(&vector.message), opened(&vector.text));
-        }
-    }
-
-    #[test]
-    fn sealed_signals_are_libsodiums_both_ways() {
-        #[derive(Deserialize)]
-        struct File {
-            initiator_secret: String,
-            initiator_public: String,
-            responder_secret: String,
-            responder_public: String,
-            signals: Vec<Signal>,
-        }
-        #[derive(Deserialize)]
-        struct Signal {
-            sender: String,
-            payload: String,
-            sealed: String,
-        }
-        let file: File = serde_json::from_str(include_str!("../../integration/vectors/sealed.json")).unwrap();
-        let initiator = key_pair(&file.initiator_secret, &file.initiator_public);
-        let responder = key_pair(&file.responder_secret, &file.responder_public);
-        let sealer = |own: &KeyPair, other: &KeyPair| Sealer::new(own, other.public());
-        let (mut of_initiator, mut of_responder) = (sealer(&initiator, &responder), sealer(&responder, &initiator));
-        assert_eq!(file.signals.len(), 4);
-        for Signal { sender, payload, sealed } in file.signals {
-            let (sender, receiver) = match &*sender {
-                "initiator" => (&of_initiator, &mut of_responder),
-                _ => (&of_responder, &mut of_initiator),
-            };
-            let nonce = *Nonce::from_slice(&BASE64.decode(sealed.as_bytes()).unwrap()[..NONCE_BYTES]);
-            assert_eq!(keys::seal_under(&nonce, &sender.shared, payload.as_bytes()), sealed);
-            assert_eq!(receiver.open(&sealed), Some(payload));
-            assert_eq!(receiver.open(&sealed), None, "once only");
         }
     }
 

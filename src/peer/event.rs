@@ -21,18 +21,29 @@ pub enum Event {
         /// After which time it is tried again; `None` when it is not.
         retry_in: Option<Duration>,
     },
-    /// Somebody calls. Answer with [`accept`](super::Peer::accept) or [`decline`](super::Peer::decline) within a
-    /// minute.
+    /// Somebody calls. Answer with [`accept`](super::Peer::accept), [`decline`](super::Peer::decline) or
+    /// [`ignore`](super::Peer::ignore) within a minute.
     Request {
         /// Who.
         peer: String,
+        /// What is known of who it is, which a peer of ours has proven.
+        trust: Trust,
+        /// The identity that it has proven; `None` of an old app.
+        identity: Option<PublicKey>,
     },
     /// A request is over: the caller gave up, the minute has passed, or the server was lost.
     RequestEnded {
         /// Whose.
         peer: String,
     },
-    /// Both session keys are known; a direct connection is being sought.
+    /// Whom we have called uses an old app, by all that can be known, and the server may be listening. Nothing is sent
+    /// to them until [`accept`](super::Peer::accept) is said within a minute; [`leave`](super::Peer::leave) ends the
+    /// call.
+    OldApp {
+        /// Who was called.
+        peer: String,
+    },
+    /// Both sides want to talk and know who they are; a direct connection is being sought.
     KeysExchanged {
         /// With whom.
         peer: String,
@@ -102,8 +113,8 @@ pub enum Event {
         /// Why.
         reason: CloseReason,
     },
-    /// A request was accepted and yet came to nothing: the caller is not who it was, cannot prove who it is, or is
-    /// gone. A chat that is open with the peer goes on.
+    /// Somebody who calls was refused without a question, since it is not who it was or cannot prove who it is; or a
+    /// request was accepted and yet came to nothing. A chat that is open with the peer goes on.
     Refused {
         /// Whose request.
         peer: String,
@@ -191,9 +202,13 @@ pub enum CloseReason {
     NotOnline,
     /// The other side does not want to talk.
     Declined,
-    /// The other side did not answer within a minute: nobody is there, or we are not who we were to them, and were
-    /// refused without a word.
+    /// The other side did not answer within a minute: nobody is there, or does not want to talk.
     NoAnswer,
+    /// Somebody who is known did not answer within a minute, though a program is there under their name: they may be
+    /// away, it may be somebody else's, and they may have another identity, or know us by another.
+    NoHello,
+    /// The other side knows us by another identity, and refuses this one.
+    NotRecognized,
     /// No connection came about, though both sides may be reached from outside.
     NoConnection,
     /// No connection came about: this machine has found no network address of its own to offer.
@@ -283,7 +298,14 @@ impl fmt::Display for CloseReason {
             Self::ConnectionLost => f.write_str("the connection was lost"),
             Self::NotOnline => f.write_str("not online"),
             Self::Declined => f.write_str("declined"),
-            Self::NoAnswer => f.write_str("no answer: they may be away, or know you by another key (a new device?)"),
+            Self::NoAnswer => f.write_str("no answer: they may be away"),
+            Self::NoHello => f.write_str(
+                "no answer, though a program is there under that name: they may be away, it may be somebody else's, \
+                 or one of you has another identity than before (a new device?)",
+            ),
+            Self::NotRecognized => {
+                f.write_str("they know you by another identity, and refuse this one (a new device?)")
+            }
             Self::NoConnection => f.write_str(
                 "no connection came about; where NATs or firewalls stand between you, each side needs a TURN server",
             ),

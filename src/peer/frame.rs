@@ -1,18 +1,19 @@
-//! What is inside the box between two peers that both have the feature `ack`: frames instead of bare texts (protocol 2.7), and
-//! what a proof says of the chat beside its hash (protocol 2.8). Numbers are big-endian.
+//! What is inside the box between two peers of ours: frames instead of bare texts (protocol 2.7), and what a hello says
+//! of the chat. Numbers are big-endian.
 //!
 //! | frame | bytes |
 //! |---|---|
-//! | text | `01`, taken (8), number (8), the text as UTF-8 |
+//! | text | `01`, taken (8), number (8), length (4), the text as UTF-8, zeros |
 //! | taken | `02`, taken (8) |
 //! | leave | `03`, taken (8) |
 //! | stop | `04`, taken (8) |
 //!
 //! `taken` is the number of the last of the receiver's texts that the sender's program has taken, so every frame
-//! acknowledges. Texts are numbered from 1 in each direction. A frame of another kind or length, and a text that is not UTF-8, is
-//! malformed, and counts as a text that does not open.
+//! acknowledges. Texts are numbered from 1 in each direction. So many zeros stand behind a text that the length of the
+//! whole tells little. A frame of another kind or length, a text that is not UTF-8, and anything but zeros behind one
+//! is malformed, and counts as a text that does not open.
 //!
-//! Behind the 64 bytes of its hash, the box of a proof holds the [`Place`]: instance (16), other (16), received (8).
+//! `resume` in a hello is a [`Place`]: instance (16), other (16), received (8).
 
 use crypto_box::aead::OsRng;
 use crypto_box::aead::rand_core::RngCore;
@@ -35,15 +36,23 @@ pub enum Body {
     Taken,
     /// The sender ends the chat, and not by accident.
     Leave,
-    /// The sender's program can take no more, and has taken nothing beyond what the frame acknowledges: the rest is to be sent to
-    /// the next program that carries the chat on.
+    /// The sender's program can take no more, and has taken nothing beyond what the frame acknowledges: the rest is to
+    /// be sent to the next program that carries the chat on.
     Stop,
 }
 
 impl Frame {
-    /// The bytes of a text.
-    pub fn text(taken: u64, number: u64, text: &str) -> Vec<u8> {
-        [&[TEXT], &taken.to_be_bytes()[..], &number.to_be_bytes(), text.as_bytes()].concat()
+    /// The bytes of a text, of which a channel takes at most `largest`.
+    pub fn text(taken: u64, number: u64, text: &str, largest: usize) -> Vec<u8> {
+        let length = TEXT_EXTRA_BYTES + text.len();
+        let mut bytes = Vec::with_capacity(padded(length, largest));
+        bytes.push(TEXT);
+        bytes.extend(taken.to_be_bytes());
+        bytes.extend(number.to_be_bytes());
+        bytes.extend((text.len() as u32).to_be_bytes());
+        bytes.extend(text.as_bytes());
+        bytes.resize(padded(length, largest), 0);
+        bytes
     }
 
     /// The bytes of an acknowledgement.
@@ -67,7 +76,10 @@ impl Frame {
         let (taken, rest) = number(rest)?;
         let body = match kind {
             TEXT => {
-                let (number, text) = number(rest)?;
+                let (number, rest) = number(rest)?;
+                let (length, rest) = rest.split_first_chunk()?;
+                let (text, zeros) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+                zeros.iter().all(|byte| *byte == 0).then_some(())?;
                 Body::Text(number, str::from_utf8(text).ok()?.to_owned())
             }
             TAKEN if rest.is_empty() => Body::Taken,
@@ -77,6 +89,12 @@ impl Frame {
         };
         Some(Self { taken, body })
     }
+}
+
+/// How long a text frame of `length` bytes is made where a channel takes at most `largest`.
+fn padded(length: usize, largest: usize) -> usize {
+    let padded = if length <= STEP { length.next_power_of_two() } else { length.next_multiple_of(STEP) };
+    padded.max(SHORTEST).min(largest).max(length)
 }
 
 fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
@@ -97,7 +115,7 @@ impl Instance {
     }
 }
 
-/// Where one side is in a chat, as its proof says. A chat goes on where both sides name the same two instances.
+/// Where one side is in a chat, as its hello says. A chat goes on where both sides name the same two instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     /// The sender's instance.
@@ -109,7 +127,12 @@ pub struct Place {
 }
 
 impl Place {
-    /// The place as it stands in a proof.
+    /// Where somebody is that has said nothing of it, and carries nothing on.
+    pub fn nowhere() -> Self {
+        Self { instance: Instance::default(), other: Instance::default(), received: 0 }
+    }
+
+    /// The place as it stands in a hello.
     pub fn to_bytes(self) -> Vec<u8> {
         [&self.instance.0[..], &self.other.0, &self.received.to_be_bytes()].concat()
     }
@@ -123,8 +146,13 @@ impl Place {
     }
 }
 
-/// How many bytes a frame adds to a text.
-pub const TEXT_EXTRA_BYTES: usize = 17;
+/// How many bytes a frame adds to a text, at least.
+pub const TEXT_EXTRA_BYTES: usize = 21;
+
+/// How long text frames are: so many bytes at least, then a power of two, and from the second of these on multiples of
+/// it.
+const SHORTEST: usize = 256;
+const STEP: usize = 4096;
 
 const TEXT: u8 = 1;
 const TAKEN: u8 = 2;
@@ -141,9 +169,9 @@ mod tests {
 
     #[test]
     fn frames_are_those_of_the_protocol() {
-        let text = Frame::text(3, 258, "hé");
-        assert_eq!(hex(&text), "010000000000000003000000000000010268c3a9");
-        assert_eq!(text.len(), "hé".len() + TEXT_EXTRA_BYTES);
+        let text = Frame::text(3, 258, "hé", 1000);
+        let expected = format!("010000000000000003000000000000010200000003{}{}", "68c3a9", "00".repeat(256 - 24));
+        assert_eq!(hex(&text), expected);
         assert_eq!(Frame::read(text), Some(Frame { taken: 3, body: Body::Text(258, "hé".to_owned()) }));
         assert_eq!(hex(&Frame::taken(u64::MAX)), "02ffffffffffffffff");
         assert_eq!(Frame::read(Frame::taken(u64::MAX)), Some(Frame { taken: u64::MAX, body: Body::Taken }));
@@ -155,16 +183,41 @@ mod tests {
 
     #[test]
     fn what_is_no_frame_is_refused() {
+        let head = format!("01{}{}", "00".repeat(7) + "01", "00".repeat(7) + "02");
+        let text = |rest: &str| head.clone() + rest;
         let malformed = ["", "00", "01", "0100000000000000", "01000000000000000300000000000001", "0200000000000000"];
+        // A length that is cut off, beyond the frame, short of the text, in the middle of a character.
+        let lengths =
+            ["", "000000", "00000001", "0000000278", "ffffffff78", "000000017879", "00000001c3a9", "0000000078"];
+        let malformed = malformed.map(str::to_owned).into_iter().chain(lengths.map(text));
         for bytes in malformed {
             assert_eq!(Frame::read(data_encoding::HEXLOWER.decode(bytes.as_bytes()).unwrap()), None, "{bytes}");
         }
+        assert!(Frame::read(data_encoding::HEXLOWER.decode(text("00000001780000").as_bytes()).unwrap()).is_some());
         for (frame, more) in
-            [(Frame::taken(1), 0), (Frame::leave(1), 0), (Frame::stop(1), 0), (Frame::text(1, 1, ""), 0xff)]
+            [(Frame::taken(1), 0), (Frame::leave(1), 0), (Frame::stop(1), 0), (Frame::text(1, 1, "", 1000), 0xff)]
         {
             assert_eq!(Frame::read([frame, vec![more]].concat()), None);
         }
         assert_eq!(Frame::read([&[5][..], &[0; 8]].concat()), None, "a kind that nobody knows");
+    }
+
+    #[test]
+    fn the_length_of_a_text_frame_tells_little_and_is_no_more_than_the_channel_takes() {
+        let length = |bytes: usize, largest: usize| Frame::text(1, 1, &"x".repeat(bytes), largest).len();
+        for (bytes, expected) in [(0, 256), (235, 256), (236, 512), (491, 512), (492, 1024), (4000, 4096), (4075, 4096)]
+        {
+            assert_eq!(length(bytes, 196_568), expected, "{bytes}");
+        }
+        for (bytes, expected) in [(4076, 8192), (9000, 12288), (60_000, 61_440)] {
+            assert_eq!(length(bytes, 196_568), expected, "{bytes}");
+        }
+        assert_eq!([length(60_000, 60_100), length(60_000, 0)], [60_100, 60_021], "as much as there is room for");
+        for bytes in [0, 1, 235, 236, 5000] {
+            let text = "x".repeat(bytes);
+            let read = Frame::read(Frame::text(7, 9, &text, 196_568)).unwrap();
+            assert_eq!(read, Frame { taken: 7, body: Body::Text(9, text) });
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! Keys of X25519, and the checks that NaCl leaves to its users (protocol 1.5). Pure but for the randomness of fresh pairs.
+//! Keys of X25519, and the checks that NaCl leaves to its users (protocol 1.5). Pure but for the randomness of fresh
+//! pairs.
 //!
-//! A secret is in memory once, on the heap, and is overwritten there when its last user drops it. `crypto_box` is given it for
-//! one calculation at a time, since its own type for a secret key leaves the bytes behind when it is dropped; and the stack that
-//! a calculation has used is overwritten after it.
+//! A secret is in memory once, on the heap, and is overwritten there when its last user drops it. `crypto_box` is given
+//! it for one calculation at a time, since its own type for a secret key leaves the bytes behind when it is dropped;
+//! and the stack that a calculation has used is overwritten after it.
 
 use std::fmt;
 use std::hint::black_box;
@@ -138,21 +139,30 @@ impl KeyPair {
         Ok(Self { secret, public: PublicKey(public) })
     }
 
+    /// X25519 (RFC 7748, section 6.1): what only the two of them can calculate, as bytes that keys are derived from.
+    pub(super) fn agree(&self, peer: PublicKey) -> Zeroizing<[u8; KEY_BYTES]> {
+        on_clean_stack::<STACK_OF_CURVE, _>(|| {
+            let secret = x25519_dalek::StaticSecret::from(**self.secret);
+            Zeroizing::new(secret.diffie_hellman(&x25519_dalek::PublicKey::from(peer.0)).to_bytes())
+        })
+    }
+
     /// What only the two of them know, made ready for sealing and opening.
     pub(super) fn shared_with(&self, peer: PublicKey) -> Shared {
         on_clean_stack::<STACK_OF_CURVE, _>(|| {
             let secret = crypto_box::SecretKey::from_bytes(**self.secret);
-            Shared(Box::new(SalsaBox::new(&crypto_box::PublicKey::from_bytes(peer.0), &secret)))
+            Shared(Arc::new(SalsaBox::new(&crypto_box::PublicKey::from_bytes(peer.0), &secret)))
         })
     }
 }
 
 /// The key that two pairs share. It stays where it is until it is dropped, and is overwritten then.
-pub(super) struct Shared(Box<SalsaBox>);
+#[cfg_attr(test, derive(Clone))]
+pub(super) struct Shared(Arc<SalsaBox>);
 
-/// Does something with a secret, and overwrites so much of the stack beneath: what was calculated with stands there, in copies
-/// that nobody drops.
-fn on_clean_stack<const WORDS: usize, T>(work: impl FnOnce() -> T) -> T {
+/// Does something with a secret, and overwrites so much of the stack beneath: what was calculated with stands there, in
+/// copies that nobody drops.
+pub(super) fn on_clean_stack<const WORDS: usize, T>(work: impl FnOnce() -> T) -> T {
     #[inline(never)]
     fn apart<T>(work: impl FnOnce() -> T) -> T {
         work()
@@ -191,22 +201,14 @@ pub(super) fn open_under(nonce: &Nonce, shared: &Shared, sealed: &[u8]) -> Optio
     on_clean_stack::<STACK_OF_BOX, _>(|| shared.0.decrypt(nonce, sealed).ok())
 }
 
-/// Opens what [`seal`] made: the nonce, and the bytes.
-pub(super) fn open(shared: &Shared, text: &str) -> Option<(Nonce, Vec<u8>)> {
-    let bytes = BASE64.decode(text.as_bytes()).ok()?;
-    let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>()?;
-    let nonce = Nonce::from(*nonce);
-    let opened = open_under(&nonce, shared, sealed)?;
-    Some((nonce, opened))
-}
-
 /// How long a nonce is, in bytes.
 pub(super) const NONCE_BYTES: usize = 24;
 
-/// How much of the stack is overwritten, in words of 8 bytes, after a calculation on the curve, whose tables have some thousand
-/// bytes, and after a box was sealed or opened, which needs some hundred. What compilers leave there differs, so it is not asked.
+/// How much of the stack is overwritten, in words of 8 bytes, after a calculation on the curve, whose tables have some
+/// thousand bytes, and after a box was sealed or opened, which needs some hundred. What compilers leave there differs,
+/// so it is not asked.
 const STACK_OF_CURVE: usize = 4096;
-const STACK_OF_BOX: usize = 512;
+pub(super) const STACK_OF_BOX: usize = 512;
 
 /// The points of order 1, 2, 4 and 8 of Curve25519 and of its twist, as their coordinates with bit 255 cleared:
 /// 0, 1, two of order 8, p - 1, p and p + 1.

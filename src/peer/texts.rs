@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 /// The texts of one chat, in both directions.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Texts {
     /// Our texts that are not acknowledged, oldest first; the first has the number after [`Self::acknowledged`].
     kept: VecDeque<Kept>,

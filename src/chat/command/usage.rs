@@ -96,7 +96,7 @@ pub const COMMANDS: [Usage; 26] = [
     },
     Usage {
         usage: "/block [NAME]",
-        meaning: "decline all calls of NAME; alone, list the blocked",
+        meaning: "answer no calls of NAME; alone, list the blocked",
         details: "An open chat with them ends. That is remembered for the next times.",
     },
     Usage { usage: "/unblock NAME", meaning: "let NAME call again", details: "" },

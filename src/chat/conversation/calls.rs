@@ -161,7 +161,7 @@ impl Conversation {
         let mut effects = vec![notice(&format!("{} is blocked", screen::name(&peer)))];
         if self.requests.has(&peer) {
             self.requests.end(&peer);
-            effects.push(Effect::Decline(peer.clone()));
+            effects.push(Effect::Ignore(peer.clone()));
         }
         if self.chat(&peer).is_some_and(|chat| chat.stage != Stage::Closed) {
             effects.extend(self.leave(Some(peer.clone())));
@@ -180,13 +180,13 @@ mod tests {
     fn a_request_is_accepted_or_declined_by_name_or_as_the_only_one() {
         let mut chat = online();
         assert_eq!(typed(&mut chat, "/accept"), [mistake("nobody is calling")]);
-        chat.happened(Event::Request { peer: bob() });
+        chat.happened(request(bob()));
         assert_eq!(done(typed(&mut chat, "/accept carol")), []);
         assert_eq!(done(typed(&mut chat, "/accept")), [Effect::Accept(bob())]);
         assert_eq!(typed(&mut chat, "early"), []);
         assert_eq!(done(chat.happened(open("bob"))), [send("early")]);
-        chat.happened(Event::Request { peer: "carol".to_owned() });
-        chat.happened(Event::Request { peer: "dave".to_owned() });
+        chat.happened(request("carol".to_owned()));
+        chat.happened(request("dave".to_owned()));
         let several = "several are calling, so say whom: carol (call 2), dave (call 3)";
         assert_eq!(typed(&mut chat, "/decline"), [mistake(several)]);
         assert_eq!(done(typed(&mut chat, "/decline carol")), [Effect::Decline("carol".to_owned())]);
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn a_hint_that_is_followed_means_whom_it_names() {
         let mut chat = online();
-        let called = |peer: &str| Event::Request { peer: peer.to_owned() };
+        let called = |peer: &str| request(peer.to_owned());
         for peer in ["other", "1", "yes"] {
             chat.happened(called(peer));
         }
@@ -218,10 +218,10 @@ mod tests {
     #[test]
     fn a_request_is_answered_by_its_number_which_is_never_used_again() {
         let mut chat = online();
-        let call = |chat: &mut Conversation, peer: &str| chat.happened(Event::Request { peer: peer.to_owned() });
+        let call = |chat: &mut Conversation, peer: &str| chat.happened(request(peer.to_owned()));
         let decline = |peer: &str| [Effect::Decline(peer.to_owned())];
         for (number, peer) in [(1, "bob"), (2, "a b"), (3, "2")] {
-            let report = Report::Request { peer: peer.to_owned(), number, count: number };
+            let report = Report::Request { peer: peer.to_owned(), number, count: number, trust: Trust::New };
             assert_eq!(call(&mut chat, peer), [Effect::Show(report)]);
         }
         assert_eq!(done(typed(&mut chat, "/decline 2")), decline("a b"), "the number goes before a name of digits");
@@ -241,15 +241,15 @@ mod tests {
     }
 
     #[test]
-    fn who_is_blocked_is_declined_without_a_word() {
+    fn who_is_blocked_is_not_told_so() {
         let mut chat = with_bob(Trust::Known);
         let block = Effect::Block { peer: bob(), is_blocked: true };
         assert_eq!(done(typed(&mut chat, "/block bob")), [Effect::Leave(bob()), block]);
         chat.happened(closed("bob", CloseReason::Left));
-        assert_eq!(chat.happened(Event::Request { peer: bob() }), [Effect::Decline(bob())]);
+        assert_eq!(chat.happened(request(bob())), [Effect::Ignore(bob())]);
         assert_eq!(typed(&mut chat, "/block"), [Effect::Show(Report::Blocked(vec![bob()]))]);
         typed(&mut chat, "/unblock bob");
-        assert_eq!(done(chat.happened(Event::Request { peer: bob() })), []);
+        assert_eq!(done(chat.happened(request(bob()))), []);
         assert_eq!(done(typed(&mut chat, "/accept")), [Effect::Accept(bob())]);
     }
 

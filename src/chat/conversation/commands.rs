@@ -274,7 +274,7 @@ mod tests {
         assert_eq!(typed(&mut chat, "/leave bob-laptop"), [Effect::Leave(bob())]);
         assert_eq!(done(typed(&mut chat, "/msg bob-laptop hello")), [send("hello")]);
         // Names of the wire, seen or here, stand for themselves.
-        chat.happened(Event::Request { peer: "carol".to_owned() });
+        chat.happened(request("carol".to_owned()));
         for line in [
             "/alias carol bob",
             "/alias 7 bob",
@@ -286,7 +286,7 @@ mod tests {
         ] {
             assert!(refused(typed(&mut chat, line)), "{line}");
         }
-        let effects = chat.happened(Event::Request { peer: "bob-laptop".to_owned() });
+        let effects = chat.happened(request("bob-laptop".to_owned()));
         assert_eq!(effects.len(), 2, "{effects:?}");
         assert!(refused(typed(&mut chat, "/accept bob-laptop")), "it is not said who is meant");
         assert_eq!(done(typed(&mut chat, "/decline 2")), [Effect::Decline("bob-laptop".to_owned())]);

@@ -160,11 +160,11 @@ mod tests {
     fn who_listens_takes_calls_of_those_who_may() {
         let mut all = start(Script { accepts: Accepts::All, ..Script::default() });
         all.happened(Event::Online);
-        assert_eq!(all.happened(Event::Request { peer: bob() }), [Effect::Accept(bob())]);
+        assert_eq!(all.happened(request(bob())), [Effect::Accept(bob())]);
         let mut only = start(Script { accepts: Accepts::Only(vec![bob()]), ..Script::default() });
-        assert_eq!(only.happened(Event::Request { peer: bob() }), [Effect::Accept(bob())]);
+        assert_eq!(only.happened(request(bob())), [Effect::Accept(bob())]);
         let carol = "carol".to_owned();
-        assert_eq!(only.happened(Event::Request { peer: carol.clone() }), [Effect::Decline(carol)]);
+        assert_eq!(only.happened(request(carol.clone())), [Effect::Ignore(carol)]);
     }
 
     #[test]

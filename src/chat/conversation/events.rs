@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use super::{Chat, Conversation, Server, Stage};
 use crate::chat::effect::{Effect, Text, calling, lines_go_to, notice};
-use crate::chat::flood::{SHOWN, is_told};
 use crate::chat::report::Report;
 use crate::chat::screen;
 use crate::chat::script::{Accepts, Failure, Until, cause};
@@ -47,7 +46,8 @@ impl Conversation {
                 let reason = advice::on_loss(&reason);
                 vec![Effect::Show(Report::Offline { reason, retry_in, has_chats })]
             }
-            Event::Request { peer } => self.request(peer, now),
+            Event::Request { peer, trust, identity } => self.request(peer, trust, identity, now),
+            Event::OldApp { peer } => self.old_app(peer, now),
             Event::RequestEnded { peer } => {
                 let is_told = self.requests.end(&peer);
                 vec![Effect::Show(Report::RequestEnded { peer, is_told })]
@@ -93,41 +93,6 @@ impl Conversation {
         }
     }
 
-    fn request(&mut self, peer: String, now: Instant) -> Vec<Effect> {
-        let is_stranger = !self.people.is_known(&peer) && !self.called.contains(&peer);
-        let is_taken = match &self.script.accepts {
-            _ if self.blocked.contains(&peer) => false,
-            Accepts::None => return self.ring(peer, is_stranger, now),
-            Accepts::All => true,
-            Accepts::Only(peers) => peers.contains(&peer),
-        };
-        if !is_taken {
-            return vec![Effect::Decline(peer)];
-        }
-        if self.script.accepts == Accepts::All && !self.called.contains(&peer) {
-            self.unnamed.insert(peer.clone());
-        }
-        self.set_stage(&peer, Stage::Calling);
-        let mut effects = match self.requests.take(&peer, is_stranger, now) {
-            SHOWN => vec![notice(&format!("{SHOWN} calls within a minute: of more of them only texts are shown"))],
-            count if count > SHOWN && is_told(count) => vec![notice(&format!("{count} calls within a minute"))],
-            _ => Vec::new(),
-        };
-        effects.push(Effect::Accept(peer));
-        effects
-    }
-
-    /// Asks the user whether to talk to somebody.
-    fn ring(&mut self, peer: String, is_stranger: bool, now: Instant) -> Vec<Effect> {
-        let (number, count) = self.requests.add(&peer, is_stranger, now);
-        let called = self.people.aliases.get(&peer).filter(|_| count <= SHOWN).map(|name| {
-            let (alias, name) = (screen::name(&peer), screen::name(name));
-            notice(&format!("{alias} is what you call {name}, but this is somebody else, whose name it is"))
-        });
-        let report = Report::Request { peer, number, count };
-        [Effect::Show(report)].into_iter().chain(called).collect()
-    }
-
     fn opened(&mut self, peer: String) -> Vec<Effect> {
         self.progress.has_opened = true;
         let is_current = self.current.as_ref() == Some(&peer);
@@ -163,7 +128,12 @@ impl Conversation {
         if let CloseReason::IdentityChanged { own, known, identity } = &reason {
             effects.extend(self.people.changed(&peer, *own, known, *identity));
         }
-        if reason == CloseReason::NoAnswer {
+        if matches!(reason, CloseReason::NoHello | CloseReason::Left) && !self.people.is_present(&peer) {
+            effects.extend(self.people.link_led_nowhere(&peer));
+        }
+        // The question whether to talk to an old app is over with the call.
+        self.requests.end(&peer);
+        if matches!(reason, CloseReason::NoHello | CloseReason::NotRecognized) {
             effects.extend(self.people.unanswered(&peer));
         }
         // Lines go on to a chat that takes the place of this one.
@@ -220,6 +190,10 @@ impl Conversation {
         if let CloseReason::IdentityChanged { own, known, identity } = &reason {
             effects.extend(self.people.changed(&peer, *own, known, *identity));
         }
+        // Of whom the user had not accepted, nothing changes.
+        if self.chat(&peer).is_none_or(|chat| chat.stage != Stage::Calling) {
+            return effects;
+        }
         self.progress.ended(cause(&reason));
         let stage = if self.people.is_present(&peer) { Stage::Open } else { Stage::Closed };
         self.set_stage(&peer, stage);
@@ -270,7 +244,7 @@ mod tests {
         let (mut lines, mut news) = (Vec::new(), 0);
         for index in 0..3000 {
             let peer = format!("stranger_{}", index % 7);
-            let effects = chat.event(Event::Request { peer: peer.clone() }, now);
+            let effects = chat.event(request(peer.clone()), now);
             news += effects.iter().filter(|effect| is_news(effect)).count();
             lines.extend(told(&effects));
             lines.extend(told(&chat.event(Event::RequestEnded { peer }, now)));
@@ -280,14 +254,14 @@ mod tests {
         assert!(lines[8].contains("more calls in this minute are only counted"), "{}", lines[8]);
         assert_eq!(lines[12], "* 1000 calls within a minute; /who lists who is calling");
         // Who is known is still heard of.
-        assert_eq!(told(&chat.event(Event::Request { peer: bob() }, now)).len(), 1);
+        assert_eq!(told(&chat.event(request(bob()), now)).len(), 1);
         chat.event(Event::RequestEnded { peer: bob() }, now);
-        assert_eq!(told(&chat.event(Event::Request { peer: "late".to_owned() }, now)), [""; 0]);
+        assert_eq!(told(&chat.event(request("late".to_owned()), now)), [""; 0]);
         let who = told(&typed(&mut chat, "/who"));
         assert!(who[0].contains("calling you: late"), "{who:?}");
         assert_eq!(done(typed(&mut chat, "/accept")), [Effect::Accept("late".to_owned())]);
         let later = now + std::time::Duration::from_secs(60);
-        assert_eq!(told(&chat.event(Event::Request { peer: "carol".to_owned() }, later)).len(), 1);
+        assert_eq!(told(&chat.event(request("carol".to_owned()), later)).len(), 1);
     }
 
     #[test]
@@ -300,7 +274,7 @@ mod tests {
             let peer = format!("stranger_{index}");
             let text = Event::Message { peer: peer.clone(), text: "hi".to_owned() };
             for event in [
-                Event::Request { peer: peer.clone() },
+                request(peer.clone()),
                 Event::RequestEnded { peer: peer.clone() },
                 Event::KeysExchanged { peer: peer.clone() },
                 text,
@@ -323,7 +297,7 @@ mod tests {
         assert_eq!(recorded, 995 * 3, "programs hear of each");
         // The next minute begins anew.
         let later = now + std::time::Duration::from_secs(60);
-        chat.event(Event::Request { peer: bob() }, later);
+        chat.event(request(bob()), later);
         assert!(matches!(chat.event(closed("bob", CloseReason::Declined), later)[..], [Effect::Show(_)]));
     }
 
@@ -337,18 +311,18 @@ mod tests {
         let script = |accepts| Script { accepts, ..Script::default() };
         let mut all = start(script(Accepts::All));
         all.happened(Event::Online);
-        all.happened(Event::Request { peer: bob() });
+        all.happened(request(bob()));
         assert!(!identified(&mut all, "bob"));
         // Whom the script calls by name is kept, and so is who calls back.
         typed(&mut all, "/msg carol hello");
         assert!(identified(&mut all, "carol"));
         typed(&mut all, "/msg dave hello");
         all.happened(closed("dave", CloseReason::NotOnline));
-        all.happened(Event::Request { peer: "dave".to_owned() });
+        all.happened(request("dave".to_owned()));
         assert!(identified(&mut all, "dave"));
         let mut only = start(script(Accepts::Only(vec![bob()])));
         only.happened(Event::Online);
-        only.happened(Event::Request { peer: bob() });
+        only.happened(request(bob()));
         assert!(identified(&mut only, "bob"));
     }
 
@@ -408,7 +382,7 @@ mod tests {
         chat.happened(Event::Online);
         let unanswered = |chat: &mut Conversation, peer: &str| {
             typed(chat, &format!("/connect {peer}"));
-            chat.happened(closed(peer, CloseReason::NoAnswer)).len()
+            chat.happened(closed(peer, CloseReason::NoHello)).len()
         };
         assert_eq!(unanswered(&mut chat, "bob"), 1, "of a stranger there is no number");
         typed(&mut chat, "/connect bob");

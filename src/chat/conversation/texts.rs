@@ -189,7 +189,7 @@ mod tests {
         chat.happened(closed("bob", CloseReason::ConnectionLost));
         assert_eq!(not_sent(&typed(&mut chat, "kept")), [("kept", true)]);
         assert_eq!(chat.prompt().mark, Mark::Closed);
-        chat.happened(Event::Request { peer: bob() });
+        chat.happened(request(bob()));
         typed(&mut chat, "/accept");
         typed(&mut chat, "newer");
         let [own, other] = [KeyPair::generate(), KeyPair::generate()].map(|pair| pair.public());
@@ -202,7 +202,7 @@ mod tests {
         let mut chat = with_bob(Trust::Unproven);
         chat.happened(closed("bob", CloseReason::PeerLeft));
         typed(&mut chat, "for the bob of before");
-        chat.happened(Event::Request { peer: bob() });
+        chat.happened(request(bob()));
         typed(&mut chat, "/accept");
         assert_eq!(done(chat.happened(open("bob"))), []);
         assert_eq!(typed(&mut chat, "/retry"), [send("for the bob of before")]);

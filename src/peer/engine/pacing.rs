@@ -1,11 +1,12 @@
-//! When calls go out. A server takes so many of one connection in a minute and refuses the rest, so all calls of a peer stand in
-//! one queue that stays below that: those of the user first, of them the newest, and then those that carry interrupted chats on,
-//! which leave room for the user's. A server that takes fewer makes the queue slower. Pure.
+//! When calls go out. A server takes so many of one connection in a minute and refuses the rest, so all calls of a peer
+//! stand in one queue that stays below that: those of the user first, of them the newest, and then those that carry
+//! interrupted chats on, which leave room for the user's. A server that takes fewer makes the queue slower. Pure.
 
 use std::time::{Duration, Instant};
 
 /// The queue of calls, and how much of each kind there has been of late.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Pacing {
     all: Bucket,
     /// Those that carry chats on.
@@ -85,7 +86,8 @@ impl Pacing {
         self.waiting.clear();
     }
 
-    /// The server has refused a call, since there were too many. What it refuses of those that were on their way says no more.
+    /// The server has refused a call, since there were too many. What it refuses of those that were on their way says
+    /// no more.
     pub(super) fn slow_down(&mut self, now: Instant) {
         if self.held_until.is_none_or(|held| held <= now) {
             self.slowness = (self.slowness + 1).min(SLOWEST);
@@ -108,6 +110,7 @@ impl Pacing {
 
 /// A token bucket, kept as the instant when it will be full again: the generic cell rate algorithm (ITU-T I.371).
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 struct Bucket(Option<Instant>);
 
 impl Bucket {
@@ -122,8 +125,8 @@ impl Bucket {
     }
 }
 
-/// Calls of all kinds: 50 at once and 54 in a minute. Our server takes 60 and 60, and refuses no less when they come closer together
-/// than they were sent.
+/// Calls of all kinds: 50 at once and 54 in a minute. Our server takes 60 and 60, and refuses no less when they come
+/// closer together than they were sent.
 const ALL_AT_ONCE: u32 = 50;
 const ALL_PAUSE: Duration = Duration::from_millis(1111);
 
@@ -134,7 +137,8 @@ const SEEK_PAUSE: Duration = Duration::from_millis(1500);
 /// So many of all are kept for the user's.
 const KEPT_FOR_OWN: u32 = 20;
 
-/// How long no call goes out after the server has refused one, and how long it may refuse none until there are more again.
+/// How long no call goes out after the server has refused one, and how long it may refuse none until there are more
+/// again.
 const HOLD: Duration = Duration::from_secs(5);
 const EASE: Duration = Duration::from_secs(300);
 

@@ -1,0 +1,87 @@
+//! Somebody calls, or who was called turns out to use an old app: whether the user is asked, and what is done without a
+//! question.
+
+use std::time::Instant;
+
+use super::{Conversation, Stage};
+use crate::chat::effect::{Effect, notice};
+use crate::chat::flood::{SHOWN, is_told};
+use crate::chat::report::Report;
+use crate::chat::screen;
+use crate::chat::script::{Accepts, Failure, OldApps};
+use crate::peer::Trust;
+use crate::peer::keys::PublicKey;
+
+impl Conversation {
+    pub(super) fn request(
+        &mut self,
+        peer: String,
+        trust: Trust,
+        identity: Option<PublicKey>,
+        now: Instant,
+    ) -> Vec<Effect> {
+        let is_stranger = !trust.is_known() && !self.called.contains(&peer);
+        let is_taken = match &self.script.accepts {
+            _ if self.is_blocked(&peer, identity) => false,
+            _ if trust == Trust::Unproven && self.script.old_apps == OldApps::Refuse => {
+                let name = screen::name(&peer);
+                let line = format!("{name} calls by an old app, which cannot prove who they are, and is not answered");
+                return vec![notice(&line), Effect::Ignore(peer)];
+            }
+            Accepts::None => return self.ring(peer, trust, is_stranger, now),
+            Accepts::All => true,
+            Accepts::Only(peers) => peers.contains(&peer),
+        };
+        // Whoever is not wanted hears nothing, and does not learn that.
+        if !is_taken {
+            return vec![Effect::Ignore(peer)];
+        }
+        if self.script.accepts == Accepts::All && !self.called.contains(&peer) {
+            self.unnamed.insert(peer.clone());
+        }
+        self.set_stage(&peer, Stage::Calling);
+        let mut effects = match self.requests.take(&peer, is_stranger, now) {
+            SHOWN => vec![notice(&format!("{SHOWN} calls within a minute: of more of them only texts are shown"))],
+            count if count > SHOWN && is_told(count) => vec![notice(&format!("{count} calls within a minute"))],
+            _ => Vec::new(),
+        };
+        effects.push(Effect::Accept(peer));
+        effects
+    }
+
+    /// Asks the user whether to talk to somebody.
+    fn ring(&mut self, peer: String, trust: Trust, is_stranger: bool, now: Instant) -> Vec<Effect> {
+        let (number, count) = self.requests.add(&peer, is_stranger, now);
+        let called = self.people.aliases.get(&peer).filter(|_| count <= SHOWN).map(|name| {
+            let (alias, name) = (screen::name(&peer), screen::name(name));
+            notice(&format!("{alias} is what you call {name}, but this is somebody else, whose name it is"))
+        });
+        let report = Report::Request { peer, number, count, trust };
+        [Effect::Show(report)].into_iter().chain(called).collect()
+    }
+
+    /// Whether nobody of this name, or with the identity of somebody who is blocked, may call.
+    fn is_blocked(&self, peer: &str, identity: Option<PublicKey>) -> bool {
+        let is_same = |name: &String| identity.is_some() && self.people.known_identity(name) == identity;
+        self.blocked.contains(peer) || self.blocked.iter().any(is_same)
+    }
+
+    /// Whom the user has called uses an old app.
+    pub(super) fn old_app(&mut self, peer: String, now: Instant) -> Vec<Effect> {
+        match self.script.old_apps {
+            OldApps::Ask => {
+                let (number, _) = self.requests.add(&peer, false, now);
+                vec![Effect::Show(Report::OldApp { peer, number })]
+            }
+            OldApps::Take => vec![Effect::Accept(peer)],
+            OldApps::Refuse => {
+                self.progress.fail(Failure::Untrusted);
+                let line = format!(
+                    "{} uses an old app, which cannot prove who they are: nothing is sent to it",
+                    screen::name(&peer)
+                );
+                vec![notice(&line), Effect::Leave(peer)]
+            }
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! What is done about calls on their way to an open chat: greeting, answer and hellos (protocol 2.1), or the key of an
+//! old app (1.3), and then the connection. Nothing of the network is told, and nothing gathered, before both have
+//! proven who they are and agreed.
+
+use std::time::{Duration, Instant};
+
+use super::super::agreement::{Answer, Names, OwnKeys, Side};
+use super::super::candidate::Candidates;
+use super::super::cipher::Cipher;
+use super::super::event::{CloseReason, Event};
+use super::super::frame::{Frame, Instance};
+use super::super::hello::{self, Hello, Refusal};
+use super::super::keys::{KeyPair, PublicKey};
+use super::super::planted::{self, Fault};
+use super::call::{ANSWER_TIME, Call, Farewell, HELLO_TIME, SEEK_TIME, Stage, too_many_calls};
+use super::channel::{Link, Negotiation};
+use super::contacts::Contacts;
+use super::interface::{ConnectionId, Output, Parting, Turn};
+use super::proof::{self, Guest};
+use crate::protocol::{KeyExchange, MessageType};
+
+impl Contacts {
+    /// The user calls.
+    pub(super) fn call(&mut self, peer: String, turn: &mut Turn<'_>) {
+        if self.takes_request_by_calling(&peer, turn) {
+            return self.accept(peer, turn);
+        }
+        match self.calls.get(&peer) {
+            Some(call) if call.farewell.is_none() => return,
+            Some(_) => drop(self.drop_call(&peer, turn)),
+            None => {}
+        }
+        if let Some(chat) = self.chats.get_mut(&peer) {
+            if chat.is_interrupted() {
+                return self.seek(&peer, true, turn);
+            }
+            if !chat.is_leaving() {
+                return;
+            }
+            // It is called anew, so the old chat is not waited for any longer.
+            self.finish(&peer, CloseReason::Left, turn);
+        }
+        let reason = if peer == turn.username {
+            CloseReason::Oneself
+        } else if peer.is_empty() {
+            CloseReason::NotOnline
+        } else if !self.is_online {
+            CloseReason::ServerLost
+        } else {
+            return self.place_call(peer, true, turn);
+        };
+        turn.tell(Event::Closed { peer, reason });
+    }
+
+    /// Calls `peer`, for the user as soon as there is room, and else only if there is. Whose greeting is answered
+    /// already is not called: that we want to talk is the consent to it.
+    pub(super) fn place_call(&mut self, peer: String, is_own: bool, turn: &mut Turn<'_>) {
+        if let Some(agreement) = self.take_approach(&peer) {
+            let stage = Stage::Greeted { agreement, calls_then: true };
+            self.add_call(peer, Side::Called, stage, turn.now + HELLO_TIME);
+            return;
+        }
+        let is_free = if is_own { self.pacing.take_own(turn.now) } else { self.pacing.take_seek(turn.now) };
+        if !is_free && !is_own {
+            return;
+        }
+        // The time that it may wait for room; the server's begins when it is asked.
+        self.add_call(peer.clone(), Side::Caller, Stage::Calling, turn.now + ANSWER_TIME);
+        match is_free {
+            true => self.ask(&peer, turn),
+            false => self.pacing.wait(&peer),
+        }
+    }
+
+    /// Asks the server for a session with `peer`.
+    pub(super) fn ask(&mut self, peer: &str, turn: &mut Turn<'_>) {
+        let time = if self.chats.contains_key(peer) { SEEK_TIME } else { ANSWER_TIME };
+        if let Some(call) = self.calls.get_mut(peer) {
+            call.deadline = turn.now + time;
+        }
+        if let Some(chat) = self.chats.get_mut(peer) {
+            chat.was_sought(turn.now);
+        }
+        turn.signal(MessageType::SessionConnect, peer, None::<&()>);
+        self.unanswered.push_back(peer.to_owned());
+    }
+
+    /// The server has opened the session: greets whom we call, or does so once more, where the first time it may have
+    /// gone to where nobody was, or took it. An old app that calls at the same moment would take a second key for a
+    /// second call.
+    pub(super) fn greet(&mut self, peer: &str, is_again: bool, turn: &mut Turn<'_>) {
+        let is_resuming = self.chats.contains_key(peer);
+        let is_ours = self.known_identity(peer, turn).is_some();
+        let Some(call) = self.calls.get_mut(peer) else { return };
+        // Who calls at the same moment as we do has our greeting already.
+        let is_late = turn.now + ANSWER_TIME > call.deadline + CROSSING_TIME;
+        match &call.stage {
+            Stage::Calling => {
+                let own = OwnKeys::generate();
+                turn.signal(MessageType::KeyExchange, peer, Some(&hello::write_greeting(&own.greeting())));
+                call.stage = Stage::Greeting(own);
+                call.deadline = turn.now + if is_resuming { SEEK_TIME } else { ANSWER_TIME };
+            }
+            Stage::Greeting(own) if is_again && (is_ours || is_late) => {
+                turn.signal(MessageType::KeyExchange, peer, Some(&hello::write_greeting(&own.greeting())));
+            }
+            _ => {}
+        }
+    }
+
+    /// Our greeting is answered (S1): says who we are (C2), to the one whom we know if there is one. An answer to
+    /// another greeting belongs to an earlier call.
+    pub(super) fn answered(&mut self, peer: &str, answer: &Answer, turn: &mut Turn<'_>) -> Option<()> {
+        let known = self.known_identity(peer, turn);
+        let call = self.calls.get_mut(peer)?;
+        let Stage::Greeting(own) = &mut call.stage else { return None };
+        if answer.answers != own.key() && !planted::has(Fault::AnyAnswer) {
+            return None;
+        }
+        if answer.key == own.key() {
+            self.fail(peer, CloseReason::BadKey, turn);
+            return Some(());
+        }
+        let Stage::Greeting(own) = std::mem::replace(&mut call.stage, Stage::Calling) else { return None };
+        let mut agreement = own.agree(answer, Names { caller: turn.username, called: peer });
+        let farewell = call.farewell.take();
+        let (known, place) = match &farewell {
+            Some(Farewell { identity, place }) => (Some(*identity), *place),
+            None => (known, self.place(peer, Instance::generate())),
+        };
+        let first = proof::own_hello(&agreement, &[], place, turn);
+        turn.sealed(MessageType::SignalIce, peer, Ok(agreement.seal_first(&first, known)));
+        if farewell.is_some() {
+            turn.sealed(MessageType::SignalIce, peer, agreement.signals().seal(&Refusal::Declined.write()));
+            self.drop_call(peer, turn);
+            return Some(());
+        }
+        let call = self.calls.get_mut(peer)?;
+        call.stage = Stage::AwaitingHello { agreement, first, instance: place.instance };
+        call.deadline = turn.now + ANSWER_TIME;
+        Some(())
+    }
+
+    /// Whom we have called says who it is (S2).
+    pub(super) fn receive_second(&mut self, peer: &str, bytes: &[u8], hello: &Hello, turn: &mut Turn<'_>) {
+        let Some(Call { stage: Stage::AwaitingHello { agreement, first, .. }, .. }) = self.calls.get(peer) else {
+            return;
+        };
+        let refused = match proof::is_true(agreement, first, hello, turn) {
+            false => Some((Refusal::Proof, CloseReason::NotProven)),
+            true => {
+                let judged = self.judge_called(peer, Some(hello.identity), turn);
+                judged.err().map(|reason| (Refusal::Identity, reason))
+            }
+        };
+        let Some(call) = self.calls.get_mut(peer) else { return };
+        let Stage::AwaitingHello { agreement, .. } = &mut call.stage else { return };
+        if let Some((refusal, reason)) = refused {
+            turn.sealed(MessageType::SignalIce, peer, agreement.signals().seal(&refusal.write()));
+            return self.fail(peer, reason, turn);
+        }
+        let stage = std::mem::replace(&mut call.stage, Stage::Calling);
+        let Stage::AwaitingHello { agreement, first, instance } = stage else { return };
+        let negotiation = Negotiation::with_ours(hello.identity, agreement, [&first, bytes], (instance, hello.place));
+        call.stage = Stage::Negotiating(negotiation);
+        self.offer(peer, turn);
+    }
+
+    /// Somebody who calls has proven who it is, and is to be talked to: says who we are (S2).
+    pub(super) fn answer_guest(&mut self, peer: &str, guest: Guest, turn: &mut Turn<'_>) {
+        self.drop_call(peer, turn);
+        let Guest { mut agreement, first, identity, place, .. } = guest;
+        let own = match self.carries_on(peer, Some(identity)) {
+            true => self.place(peer, Instance::generate()),
+            false => self.fresh_place(),
+        };
+        let second = proof::own_hello(&agreement, &first, own, turn);
+        turn.sealed(MessageType::SignalIce, peer, agreement.signals().seal(&second));
+        let negotiation = Negotiation::with_ours(identity, agreement, [&first, &second], (own.instance, place));
+        self.add_call(peer.to_owned(), Side::Called, Stage::Negotiating(negotiation), turn.now + NEGOTIATION_TIME);
+        self.negotiates(peer, turn);
+    }
+
+    /// An old app that calls is to be talked to: sends it our key.
+    pub(super) fn answer_app(&mut self, peer: &str, key: PublicKey, early: Candidates, turn: &mut Turn<'_>) {
+        self.drop_call(peer, turn);
+        let own = KeyPair::generate();
+        let Some(negotiation) = negotiation_with_app(own.clone(), key, early, turn) else {
+            return turn.tell(Event::Refused { peer: peer.to_owned(), reason: CloseReason::BadKey });
+        };
+        let exchange = KeyExchange { public_key: own.public().to_base64(), lowkey: None };
+        turn.signal(MessageType::KeyExchange, peer, Some(&exchange));
+        self.add_call(peer.to_owned(), Side::Called, Stage::Negotiating(negotiation), turn.now + NEGOTIATION_TIME);
+        self.negotiates(peer, turn);
+    }
+
+    /// Whom we have called answers as an old app does. The server may have made it look so, so our user is asked.
+    pub(super) fn answered_by_app(&mut self, peer: &str, key: PublicKey, turn: &mut Turn<'_>) -> Option<()> {
+        let Stage::Greeting(_) = self.calls.get(peer)?.stage else { return None };
+        if let Err(reason) = self.judge_called(peer, None, turn) {
+            // Who is not who they were hears nothing, until our user says so.
+            match reason {
+                CloseReason::IdentityChanged { .. } => self.turn_away_app(peer, turn),
+                _ => turn.decline(peer),
+            }
+            self.fail(peer, reason, turn);
+            return Some(());
+        }
+        let call = self.calls.get_mut(peer)?;
+        let Stage::Greeting(own) = std::mem::replace(&mut call.stage, Stage::Calling) else { return None };
+        let Some(negotiation) = negotiation_with_app(own.into_pair(), key, Candidates::default(), turn) else {
+            self.fail(peer, CloseReason::BadKey, turn);
+            return Some(());
+        };
+        call.stage = Stage::OldApp(negotiation, None);
+        call.deadline = turn.now + ANSWER_TIME;
+        turn.tell(Event::OldApp { peer: peer.to_owned() });
+        Some(())
+    }
+
+    /// Our user says that the call with an old app may go on; whether there is one.
+    pub(super) fn accept_app(&mut self, peer: &str, turn: &mut Turn<'_>) -> bool {
+        let Some(call) = self.calls.get_mut(peer) else { return false };
+        if !matches!(call.stage, Stage::OldApp(..)) {
+            return false;
+        }
+        let Stage::OldApp(negotiation, offer) = std::mem::replace(&mut call.stage, Stage::Calling) else {
+            return false;
+        };
+        call.stage = Stage::Negotiating(negotiation);
+        match offer {
+            Some(offer) => {
+                call.deadline = turn.now + NEGOTIATION_TIME;
+                self.negotiates(peer, turn);
+                // What is of no use has been answered.
+                let _ = self.receive_offer(peer, &offer, turn);
+            }
+            None => self.offer(peer, turn),
+        }
+        true
+    }
+
+    /// Begins to seek a connection, as the side that has called.
+    fn offer(&mut self, peer: &str, turn: &mut Turn<'_>) {
+        let Some(call) = self.calls.get_mut(peer) else { return };
+        call.deadline = turn.now + NEGOTIATION_TIME;
+        let id = call.id;
+        self.negotiates(peer, turn);
+        turn.out.extend(self.narrow.contains(peer).then_some(Output::Narrow { id }));
+        turn.out.push(Output::Offer { id });
+    }
+
+    fn negotiates(&self, peer: &str, turn: &mut Turn<'_>) {
+        if !self.chats.contains_key(peer) {
+            turn.tell(Event::KeysExchanged { peer: peer.to_owned() });
+        }
+    }
+
+    /// WebRTC has found a way to the other side.
+    pub(super) fn way_found(&mut self, id: ConnectionId) {
+        let call = self.connections.get(&id).and_then(|peer| self.calls.get_mut(peer));
+        if let Some(Call { stage: Stage::Negotiating(negotiation), .. }) = call.filter(|call| call.id == id) {
+            negotiation.has_way = true;
+        }
+    }
+
+    /// The data channel is open. A chat that there is goes on by it only once a frame has opened that came over it.
+    pub(super) fn opened(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
+        let Some(peer) = self.connections.get(&id).cloned() else { return };
+        let is_due = |call: &&Call| call.id == id && matches!(call.stage, Stage::Negotiating(_));
+        if self.calls.get(&peer).filter(is_due).is_none() {
+            return;
+        }
+        let Some(call) = self.calls.remove(&peer) else { return };
+        let Stage::Negotiating(negotiation) = call.stage else { return };
+        let mut link = Link::new(id, negotiation);
+        if link.place.is_some() {
+            let taken = self.taken_by_us(&peer, &link);
+            link.transmit(&Frame::taken(taken), turn);
+        }
+        if planted::has(Fault::HastyChange) && self.carries_on(&peer, link.other.identity) {
+            return self.carry_on(&peer, link, turn);
+        }
+        if self.carries_on(&peer, link.other.identity) && self.judge(&peer, link.other.identity, turn).is_ok() {
+            let (stage, deadline) = (Stage::Confirming(link), turn.now + HELLO_TIME);
+            self.calls.insert(peer, Call { stage, deadline, ..call });
+        } else {
+            self.begin(peer, link, turn);
+        }
+    }
+
+    /// The user leaves a chat, or a call that is not one yet.
+    pub(super) fn leave(&mut self, peer: String, turn: &mut Turn<'_>) {
+        let has_chat = self.chats.contains_key(&peer);
+        let is_call = self.calls.get(&peer).is_some_and(|call| call.farewell.is_none());
+        self.leave_request(&peer, turn);
+        if !is_call && !has_chat {
+            return;
+        }
+        if self.chats.get(&peer).is_some_and(|chat| chat.is_interrupted()) {
+            return self.leave_interrupted(&peer, turn);
+        }
+        if let Some(call) = self.calls.get_mut(&peer) {
+            call.decline(&peer, turn);
+        }
+        self.part_early(&peer, turn);
+        self.drop_call(&peer, turn);
+        if has_chat {
+            self.part(&peer, turn);
+        } else {
+            turn.tell(Event::Closed { peer, reason: CloseReason::Left });
+        }
+    }
+
+    pub(super) fn add_call(&mut self, peer: String, side: Side, stage: Stage, deadline: Instant) -> &mut Call {
+        let id = ConnectionId(self.next_id);
+        self.next_id += 1;
+        self.connections.insert(id, peer.clone());
+        let call = Call { id, side, stage, deadline, farewell: None };
+        self.calls.entry(peer).insert_entry(call).into_mut()
+    }
+
+    /// Ends a call without a word; whether there was one that the user knows of.
+    pub(super) fn drop_call(&mut self, peer: &str, turn: &mut Turn<'_>) -> bool {
+        let Some(call) = self.calls.remove(peer) else { return false };
+        self.connections.remove(&call.id);
+        if matches!(call.stage, Stage::Negotiating(_) | Stage::Confirming(_)) {
+            turn.out.push(Output::Close { id: call.id, parting: Parting::AtOnce });
+        }
+        call.farewell.is_none()
+    }
+
+    /// The one door out for a call that comes to nothing: its keys go with it.
+    pub(super) fn fail(&mut self, peer: &str, reason: CloseReason, turn: &mut Turn<'_>) {
+        if self.drop_call(peer, turn) {
+            self.failed(peer, reason, turn);
+        }
+    }
+
+    /// A call is over that was to be a chat, or to carry one on, which it never ends.
+    pub(super) fn failed(&mut self, peer: &str, reason: CloseReason, turn: &mut Turn<'_>) {
+        match self.chats.get_mut(peer) {
+            Some(chat) => chat.seek_again(&reason, turn.now),
+            None => turn.tell(Event::Closed { peer: peer.to_owned(), reason }),
+        }
+    }
+
+    /// A call's time is up.
+    pub(super) fn call_is_overdue(&mut self, peer: &str, turn: &mut Turn<'_>) {
+        let (is_resuming, is_known) = (self.chats.contains_key(peer), self.known_identity(peer, turn).is_some());
+        let Some(call) = self.calls.get_mut(peer) else { return };
+        let reason = call.overdue(is_resuming, is_known);
+        if matches!(call.stage, Stage::OldApp(..)) {
+            call.decline(peer, turn);
+        }
+        let calls_then = call.calls_then();
+        self.take_unanswered(peer);
+        if calls_then && self.is_online {
+            // Who has called does not come, so they are called.
+            self.drop_call(peer, turn);
+            return self.place_call(peer.to_owned(), true, turn);
+        }
+        let reason = if self.pacing.is_waiting(peer) { too_many_calls() } else { reason };
+        self.fail(peer, reason, turn);
+    }
+}
+
+/// A connection with an old app; `None` where its key is our own.
+fn negotiation_with_app(own: KeyPair, key: PublicKey, early: Candidates, turn: &Turn<'_>) -> Option<Negotiation> {
+    Some(Negotiation::with_app(Cipher::new(own, key, turn.setup.text_format)?, key, early))
+}
+
+/// Two calls that cross on their way are made within this time.
+const CROSSING_TIME: Duration = Duration::from_secs(1);
+
+/// How long two peers may take from both hellos to an open data channel.
+const NEGOTIATION_TIME: Duration = Duration::from_secs(30);

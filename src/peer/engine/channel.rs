@@ -1,0 +1,306 @@
+//! What both sides of a call know of each other and of the connection between them, while it is sought and once it is
+//! open.
+
+use serde::Serialize;
+
+use super::super::agreement::Agreement;
+use super::super::boxes::{self, Boxes};
+use super::super::candidate::{Candidate, Candidates, Kind, Trickle};
+use super::super::cipher::{Cipher, Exhausted, OpenError, Opened};
+use super::super::description::{DEFAULT_MAX_MESSAGE, Description, Frame as Offered, MAX_MESSAGE};
+use super::super::event::CloseReason;
+use super::super::frame::{Instance, Place, TEXT_EXTRA_BYTES};
+use super::super::hello::{Refusal, padded};
+use super::super::keys::PublicKey;
+use super::interface::{ConnectionId, Output, Turn};
+use crate::protocol::{self, MessageType};
+
+/// What texts are sealed with.
+#[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
+pub(super) enum Texts {
+    /// With an old app (protocol 1.4).
+    App(Cipher),
+    /// With a peer of ours (2.2).
+    Ours(Boxes),
+}
+
+impl Texts {
+    pub(super) fn seal(&mut self, bytes: &[u8]) -> Result<String, Exhausted> {
+        match self {
+            Self::App(cipher) => cipher.seal(bytes),
+            Self::Ours(boxes) => boxes.seal(bytes),
+        }
+    }
+
+    pub(super) fn open(&mut self, text: &str) -> Result<Opened, OpenError> {
+        match self {
+            Self::App(cipher) => cipher.open(text),
+            Self::Ours(boxes) => boxes.open(text).map(|bytes| Opened { bytes, key_changed: false }),
+        }
+    }
+
+    /// The most bytes that take at most `max_message` on the data channel.
+    pub(super) fn longest(&self, max_message: usize) -> usize {
+        match self {
+            Self::App(cipher) => cipher.longest_text(max_message),
+            Self::Ours(_) => boxes::longest(max_message),
+        }
+    }
+}
+
+/// Who is on the other side.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Other {
+    /// The identity that it has proven; `None` of an old app.
+    pub(super) identity: Option<PublicKey>,
+    /// Its key for this call.
+    pub(super) key: PublicKey,
+    /// Our own key for this call.
+    pub(super) own_key: PublicKey,
+}
+
+/// A connection that is being sought: descriptions and candidates go back and forth.
+#[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
+pub(super) struct Negotiation {
+    pub(super) other: Other,
+    texts: Texts,
+    /// What signals are sealed with; `None` with an old app.
+    pub(super) signals: Option<Boxes>,
+    /// Our side of a chat that begins by this call.
+    instance: Instance,
+    /// Where the other side is in the chat; `None` of an old app.
+    pub(super) place: Option<Place>,
+    /// The largest message that the other side takes, in bytes; `None` until its description has come.
+    max_message: Option<usize>,
+    /// What of the other side's offer has its place in our answer.
+    pub(super) offered: Option<Offered>,
+    /// The other side's candidates that came before its description.
+    early: Candidates,
+    pub(super) trickle: Trickle,
+    /// ICE has found a way to the other side.
+    pub(super) has_way: bool,
+}
+
+impl Negotiation {
+    /// With an old app. `early`: the candidates that came before.
+    pub(super) fn with_app(cipher: Cipher, key: PublicKey, early: Candidates) -> Self {
+        let other = Other { identity: None, key, own_key: cipher.own_key() };
+        Self::new(other, Texts::App(cipher), None, (Instance::default(), None), early)
+    }
+
+    /// With a peer of ours that has proven this identity. `first` and `second` are both hellos, and the places are
+    /// where we are and where the other side is in the chat.
+    pub(super) fn with_ours(
+        identity: PublicKey,
+        agreement: Agreement,
+        [first, second]: [&[u8]; 2],
+        (instance, place): (Instance, Option<Place>),
+    ) -> Self {
+        let other = Other { identity: Some(identity), key: agreement.other_key(), own_key: agreement.own_key() };
+        let (texts, signals) = agreement.conclude(first, second);
+        let place = Some(place.unwrap_or_else(Place::nowhere));
+        Self::new(other, Texts::Ours(texts), Some(signals), (instance, place), Candidates::default())
+    }
+
+    fn new(
+        other: Other,
+        texts: Texts,
+        signals: Option<Boxes>,
+        (instance, place): (Instance, Option<Place>),
+        early: Candidates,
+    ) -> Self {
+        Self {
+            other,
+            texts,
+            signals,
+            instance,
+            place,
+            max_message: None,
+            offered: None,
+            early,
+            trickle: Trickle::default(),
+            has_way: false,
+        }
+    }
+
+    /// Whether the other side's description has come.
+    pub(super) fn is_described(&self) -> bool {
+        self.max_message.is_some()
+    }
+
+    /// Takes the other side's description. It holds some candidates, and those that came before it are of use now.
+    pub(super) fn take_description(&mut self, id: ConnectionId, described: &Description, turn: &mut Turn<'_>) {
+        self.max_message = Some(described.max_message().min(MAX_MESSAGE));
+        let early = std::mem::take(&mut self.early);
+        for candidate in described.candidates().iter().chain(early.iter()) {
+            self.add(id, candidate, turn);
+        }
+    }
+
+    /// Takes a candidate of the other side, which waits for the description; whether it is of use.
+    pub(super) fn take_candidate(&mut self, id: ConnectionId, candidate: &Candidate, turn: &mut Turn<'_>) -> bool {
+        match self.is_described() {
+            true => self.add(id, candidate, turn),
+            false => self.early.admit(candidate, turn.setup.with_loopback),
+        }
+    }
+
+    fn add(&mut self, id: ConnectionId, candidate: &Candidate, turn: &mut Turn<'_>) -> bool {
+        let taken = self.trickle.take(candidate, turn.setup.with_loopback);
+        let is_taken = taken.is_some();
+        turn.out.extend(taken.map(|candidate| Output::AddCandidate { id, candidate }));
+        is_taken
+    }
+
+    /// Tells the other side that a description could not be made a connection of.
+    pub(super) fn refuse(&mut self, peer: &str, turn: &mut Turn<'_>) {
+        match &mut self.signals {
+            Some(signals) => turn.sealed(MessageType::SignalIce, peer, signals.seal(&Refusal::Description.write())),
+            None => {
+                let refusal = protocol::Refusal { refused: REFUSED_DESCRIPTION.to_owned() };
+                turn.signal(MessageType::SessionDecline, peer, Some(&refusal));
+            }
+        }
+    }
+
+    /// Tells the other side that our user does not want to talk.
+    pub(super) fn decline(&mut self, peer: &str, turn: &mut Turn<'_>) {
+        match &mut self.signals {
+            Some(signals) => turn.sealed(MessageType::SignalIce, peer, signals.seal(&Refusal::Declined.write())),
+            None => turn.decline(peer),
+        }
+    }
+
+    /// Why no connection came about, as far as the addresses tell.
+    pub(super) fn no_connection(&self) -> CloseReason {
+        let Trickle { own, other, .. } = &self.trickle;
+        let is_outside = |candidates: &Candidates| candidates.has(Kind::Reflexive) || candidates.has(Kind::Relayed);
+        if own.iter().next().is_none() {
+            CloseReason::NoCandidates
+        } else if self.has_way {
+            CloseReason::NotOpened
+        } else if !is_outside(own) && !is_outside(other) {
+            CloseReason::LocalOnly
+        } else if own.has(Kind::Relayed) && !other.has(Kind::Relayed) {
+            CloseReason::PeerHasNoRelay
+        } else {
+            CloseReason::NoConnection
+        }
+    }
+}
+
+/// An open connection.
+#[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
+pub(super) struct Link {
+    pub(super) id: ConnectionId,
+    pub(super) other: Other,
+    pub(super) texts: Texts,
+    pub(super) signals: Option<Boxes>,
+    /// Our instance, as the other side was told.
+    pub(super) instance: Instance,
+    /// Where the other side was in the chat when it was called.
+    pub(super) place: Option<Place>,
+    /// The largest message that the other side takes, in bytes.
+    pub(super) max_message: usize,
+    pub(super) trickle: Trickle,
+    /// Texts in a row that could not be opened.
+    failures: u32,
+    /// Something has come over it that means something.
+    pub(super) is_used: bool,
+}
+
+impl Link {
+    pub(super) fn new(id: ConnectionId, negotiation: Negotiation) -> Self {
+        let Negotiation { other, texts, signals, instance, place, max_message, trickle, .. } = negotiation;
+        let max_message = max_message.unwrap_or(DEFAULT_MAX_MESSAGE);
+        Self { id, other, texts, signals, instance, place, max_message, trickle, failures: 0, is_used: false }
+    }
+
+    /// The most bytes that go through as one frame or text.
+    pub(super) fn longest(&self) -> usize {
+        self.texts.longest(self.max_message)
+    }
+
+    /// The longest text that goes through in a frame, in bytes.
+    pub(super) fn longest_text(&self) -> usize {
+        self.longest().saturating_sub(TEXT_EXTRA_BYTES)
+    }
+
+    /// Sends a frame; whether the keys are not used up.
+    pub(super) fn transmit(&mut self, frame: &[u8], turn: &mut Turn<'_>) -> bool {
+        let Ok(text) = self.texts.seal(frame) else { return false };
+        turn.out.push(Output::Transmit { id: self.id, text, is_kept: true });
+        true
+    }
+
+    /// Something came that means something.
+    pub(super) fn has_understood(&mut self) {
+        self.failures = 0;
+        self.is_used = true;
+    }
+
+    /// Something came that does not open, or means nothing; whether that is one too many in a row.
+    pub(super) fn has_failed(&mut self) -> bool {
+        self.failures += 1;
+        self.failures >= MAX_FAILURES
+    }
+}
+
+/// Tells the other side of a description or a candidate of ours, sealed but for an old app.
+pub(super) fn tell(
+    signals: Option<&mut Boxes>,
+    kind: MessageType,
+    peer: &str,
+    payload: &impl Serialize,
+    turn: &mut Turn<'_>,
+) {
+    match signals {
+        Some(signals) => turn.sealed(kind, peer, signals.seal(&padded(payload))),
+        None => turn.signal(kind, peer, Some(payload)),
+    }
+}
+
+/// How a refusal to an old app names a description.
+pub(super) const REFUSED_DESCRIPTION: &str = "description";
+
+/// Texts in a row that could not be opened, after which a chat ends.
+const MAX_FAILURES: u32 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::cipher::TextFormat;
+    use super::super::super::keys::KeyPair;
+    use super::*;
+
+    #[test]
+    fn the_addresses_tell_why_no_connection_came_about() {
+        let pairs = [KeyPair::generate(), KeyPair::generate()];
+        let key = pairs[1].public();
+        let line = |kind: &str| format!("candidate:1 1 udp 1 192.0.2.1 9 typ {kind}");
+        let told = |own: &[&str], other: &[&str], has_way: bool| {
+            let cipher = Cipher::new(pairs[0].clone(), key, TextFormat::V1).unwrap();
+            let mut negotiation = Negotiation::with_app(cipher, key, Candidates::default());
+            for kind in own {
+                negotiation.trickle.tell(&line(kind)).unwrap();
+            }
+            for kind in other {
+                negotiation.trickle.take(&Candidate::read(&line(kind)).unwrap(), false).unwrap();
+            }
+            negotiation.has_way = has_way;
+            negotiation.no_connection()
+        };
+        let reason = |own: &[&str], other: &[&str]| told(own, other, false);
+        assert_eq!(reason(&[], &["host"]), CloseReason::NoCandidates);
+        assert_eq!(reason(&["host"], &["host"]), CloseReason::LocalOnly);
+        assert_eq!(reason(&["host", "srflx"], &["host"]), CloseReason::NoConnection);
+        assert_eq!(reason(&["host"], &["relay"]), CloseReason::NoConnection);
+        assert_eq!(reason(&["host", "relay"], &["relay"]), CloseReason::NoConnection);
+        assert_eq!(reason(&["host", "relay"], &["host"]), CloseReason::PeerHasNoRelay);
+        // Once there was a way, it was not for want of one.
+        assert_eq!(told(&["host"], &["host"], true), CloseReason::NotOpened);
+        assert_eq!(told(&["host", "relay"], &["host"], true), CloseReason::NotOpened);
+    }
+}

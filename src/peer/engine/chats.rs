@@ -1,0 +1,373 @@
+//! What is done about open chats: texts and their acknowledgements, and the end of a chat.
+
+use std::time::Duration;
+
+use super::super::cipher::OpenError;
+use super::super::event::{CloseReason, Event, NotSentReason};
+use super::super::frame::{Body, Frame, Place};
+use super::super::texts::{Arrival, Texts};
+use super::super::trust::{Known, Trust};
+use super::call::{Call, Stage};
+use super::channel::Link;
+use super::chat::{Chat, FIRST_PAUSE, LEAVE_TIME, Lasting, Parted, State, not_sent};
+use super::contacts::Contacts;
+use super::interface::{ConnectionId, Output, Parting, Receipt, Turn};
+
+impl Contacts {
+    /// A connection is open: a chat begins.
+    pub(super) fn begin(&mut self, peer: String, link: Link, turn: &mut Turn<'_>) {
+        // The user may have learnt who the peer is while the connection was made.
+        let trust = match self.judge(&peer, link.other.identity, turn) {
+            Ok(trust) => trust,
+            Err(reason) => {
+                self.connections.remove(&link.id);
+                turn.out.push(Output::Close { id: link.id, parting: Parting::AtOnce });
+                return self.failed(&peer, reason, turn);
+            }
+        };
+        // What was there is a chat with somebody else, or one that is over for our user.
+        self.finish(&peer, CloseReason::Replaced, turn);
+        let (own, other) = match link.other.identity {
+            Some(identity) => (turn.setup.identity.public(), identity),
+            None => (link.other.own_key, link.other.key),
+        };
+        if trust == Trust::New {
+            // For as long as the program runs; who wants to know it longer keeps what the event says.
+            let known = Known { identity: other, is_verified: false };
+            turn.setup.known.insert(peer.clone(), known);
+        }
+        let lasting = link.place.map(|Place { instance, .. }| Lasting {
+            number: self.next_chat,
+            instances: [link.instance, instance],
+            texts: Texts::default(),
+            longest: link.longest_text(),
+            tell_at: None,
+            answered_at: None,
+            state: State::Connected,
+        });
+        self.next_chat += 1;
+        let identity = link.other.identity;
+        self.chats.insert(peer.clone(), Chat { link: Some(link), identity, lasting });
+        turn.tell(Event::Identified { peer: peer.clone(), trust, own, other });
+        turn.tell(Event::Open { peer });
+    }
+
+    pub(super) fn send(&mut self, peer: String, id: u64, text: String, turn: &mut Turn<'_>) {
+        let comes_back = |peer, text, reason| Output::Event(Event::NotSent { peer, id, text, reason });
+        let Some(chat) = self.chats.get_mut(&peer).filter(|chat| !chat.is_leaving()) else {
+            return turn.out.push(comes_back(peer, text, NotSentReason::NotOpen));
+        };
+        if let Some(lasting) = &mut chat.lasting {
+            if text.len() > lasting.longest {
+                return turn.out.push(comes_back(peer, text, NotSentReason::TooLong { max_bytes: lasting.longest }));
+            }
+            return match lasting.texts.keep(id, text) {
+                Ok(()) if chat.is_interrupted() => {
+                    if chat.is_to_be_sought_for_text(turn.now) {
+                        self.seek(&peer, true, turn);
+                    }
+                }
+                Ok(()) => self.transmit(&peer, turn),
+                Err(text) => turn.out.push(comes_back(peer, text, NotSentReason::Busy)),
+            };
+        }
+        let Some(link) = &mut chat.link else { return };
+        let max_bytes = link.longest();
+        if text.len() > max_bytes {
+            return turn.out.push(comes_back(peer, text, NotSentReason::TooLong { max_bytes }));
+        }
+        match link.texts.seal(text.as_bytes()) {
+            Ok(sealed) => turn.out.push(Output::Transmit { id: link.id, text: sealed, is_kept: false }),
+            Err(_) => {
+                turn.out.push(comes_back(peer.clone(), text, NotSentReason::NotOpen));
+                self.finish(&peer, CloseReason::Exhausted, turn);
+            }
+        }
+    }
+
+    /// Sends what is kept and can go out.
+    pub(super) fn transmit(&mut self, peer: &str, turn: &mut Turn<'_>) {
+        let Some(Chat { link: Some(link), lasting: Some(lasting), .. }) = self.chats.get_mut(peer) else { return };
+        let (taken, largest) = (lasting.texts.taken(), link.longest());
+        while let Some((number, text)) = lasting.texts.transmit() {
+            if !link.transmit(&Frame::text(taken, number, text, largest), turn) {
+                return self.lose(peer, CloseReason::Exhausted, turn);
+            }
+            lasting.tell_at = None;
+        }
+        if lasting.tell_at.is_none() {
+            lasting.texts.tell();
+        }
+    }
+
+    pub(super) fn receive(&mut self, id: ConnectionId, text: Option<String>, turn: &mut Turn<'_>) {
+        let Some(peer) = self.connections.get(&id).cloned() else { return };
+        if self.calls.get(&peer).is_some_and(|call| call.id == id) {
+            return self.receive_early(&peer, text, turn);
+        }
+        let is_strict = turn.setup.is_strict;
+        let Some(chat) = self.chats.get_mut(&peer).filter(|chat| chat.has_connection(id)) else { return };
+        let is_lasting = chat.lasting.is_some();
+        let Some(link) = &mut chat.link else { return };
+        let opened = match text.map(|text| link.texts.open(&text)) {
+            Some(Ok(opened)) => opened,
+            Some(Err(OpenError::Exhausted)) if is_lasting => return self.lose(&peer, CloseReason::Exhausted, turn),
+            Some(Err(OpenError::Exhausted)) => return self.finish(&peer, CloseReason::Exhausted, turn),
+            Some(Err(_)) | None => return self.receive_nothing(&peer, turn),
+        };
+        if opened.key_changed && is_strict {
+            return self.finish(&peer, CloseReason::KeyChanged, turn);
+        }
+        if opened.key_changed {
+            turn.tell(Event::KeyChanged { peer: peer.clone() });
+        }
+        let is_taken = match is_lasting {
+            true => Frame::read(opened.bytes).and_then(|frame| self.receive_frame(&peer, frame, turn)),
+            false => String::from_utf8(opened.bytes).ok().map(|text| {
+                turn.out.push(Output::Message { peer: peer.clone(), text, receipt: None });
+            }),
+        };
+        match self.chats.get_mut(&peer).and_then(|chat| chat.link.as_mut()) {
+            _ if is_taken.is_none() => self.receive_nothing(&peer, turn),
+            Some(link) => link.has_understood(),
+            None => {}
+        }
+    }
+
+    /// Something came over a connection that a chat is to go on by. The first frame that opens says that it does.
+    fn receive_early(&mut self, peer: &str, text: Option<String>, turn: &mut Turn<'_>) {
+        let Some(Call { stage: Stage::Confirming(link), .. }) = self.calls.get_mut(peer) else { return };
+        let opened = text.and_then(|text| link.texts.open(&text).ok());
+        let Some(frame) = opened.and_then(|opened| Frame::read(opened.bytes)) else {
+            if link.has_failed() {
+                self.fail(peer, CloseReason::Unreadable, turn);
+            }
+            return self.drop_message();
+        };
+        let Some(Call { stage: Stage::Confirming(mut link), .. }) = self.calls.remove(peer) else { return };
+        link.has_understood();
+        self.carry_on(peer, link, turn);
+        if self.receive_frame(peer, frame, turn).is_none() {
+            self.receive_nothing(peer, turn);
+        }
+    }
+
+    /// Something came that does not open, or means nothing.
+    fn receive_nothing(&mut self, peer: &str, turn: &mut Turn<'_>) {
+        self.drop_message();
+        let Some(Chat { link: Some(link), .. }) = self.chats.get_mut(peer) else { return };
+        if link.has_failed() {
+            self.finish(peer, CloseReason::Unreadable, turn);
+        }
+    }
+
+    fn receive_frame(&mut self, peer: &str, frame: Frame, turn: &mut Turn<'_>) -> Option<()> {
+        let chat = self.chats.get_mut(peer)?;
+        let is_leaving = chat.is_leaving();
+        let lasting = chat.lasting.as_mut()?;
+        if let Some(id) = lasting.texts.acknowledge(frame.taken) {
+            turn.tell(Event::Delivered { peer: peer.to_owned(), id });
+        }
+        let is_over = is_leaving && lasting.texts.is_all_acknowledged();
+        match frame.body {
+            // Who has left takes no more.
+            Body::Text(..) if is_leaving => {}
+            Body::Text(number, text) => match lasting.texts.receive(number) {
+                Arrival::New => {
+                    let peer = peer.to_owned();
+                    let receipt = Some(Receipt { peer: peer.clone(), chat: lasting.number, number });
+                    turn.out.push(Output::Message { peer, text, receipt });
+                }
+                Arrival::Again => {}
+                Arrival::Gap => return None,
+            },
+            Body::Taken => {}
+            // Both have left, and neither waits for the other any longer.
+            Body::Leave if is_leaving => {
+                self.finish_with(peer, CloseReason::Left, Parting::Sent, turn);
+                return Some(());
+            }
+            Body::Leave => {
+                self.parted_from(peer, turn);
+                return Some(());
+            }
+            Body::Stop => {
+                lasting.texts.take_back();
+                self.lose(peer, CloseReason::ConnectionLost, turn);
+                if let Some(chat) = self.chats.get_mut(peer) {
+                    // A call made now would still ring at the program that ends.
+                    chat.seek_at(turn.now + FIRST_PAUSE);
+                }
+                return Some(());
+            }
+        }
+        if is_over {
+            self.finish(peer, CloseReason::Left, turn);
+        }
+        Some(())
+    }
+
+    /// The user leaves while a chat is about to go on by a new connection, over which the other side may believe it to
+    /// go on already.
+    pub(super) fn part_early(&mut self, peer: &str, turn: &mut Turn<'_>) {
+        if let Some(Call { id, stage: Stage::Confirming(link), .. }) = self.calls.get_mut(peer)
+            && link.transmit(&Frame::leave(0), turn)
+        {
+            let id = *id;
+            self.calls.remove(peer);
+            self.connections.remove(&id);
+            turn.out.push(Output::Close { id, parting: Parting::Acknowledged });
+        }
+    }
+
+    /// The user leaves a chat. Where what was sent is acknowledged, that is waited for.
+    pub(super) fn part(&mut self, peer: &str, turn: &mut Turn<'_>) {
+        if let Some(Chat { link: Some(link), lasting: Some(lasting), .. }) = self.chats.get_mut(peer) {
+            if matches!(lasting.state, State::Leaving(_)) {
+                return;
+            }
+            if !lasting.texts.is_all_acknowledged() && link.transmit(&Frame::leave(lasting.texts.tell()), turn) {
+                lasting.tell_at = None;
+                lasting.state = State::Leaving(turn.now + LEAVE_TIME);
+                return;
+            }
+        }
+        self.finish(peer, CloseReason::Left, turn);
+    }
+
+    /// The user's program can take no more: ends all chats, and says what was not taken.
+    pub(super) fn stop(&mut self, turn: &mut Turn<'_>) {
+        for peer in self.chats.keys().cloned().collect::<Vec<_>>() {
+            if let Some(Chat { link: Some(link), lasting: Some(lasting), .. }) = self.chats.get_mut(&peer)
+                && link.transmit(&Frame::stop(lasting.texts.tell()), turn)
+            {
+                // There is nothing to be waited for, and nothing more to be said.
+                lasting.state = State::Leaving(turn.now);
+            }
+            self.finish_with(&peer, CloseReason::Left, Parting::Acknowledged, turn);
+        }
+        for peer in self.peers() {
+            self.leave(peer, turn);
+        }
+    }
+
+    /// The other side has left. The connection is held until our user has taken what came over it.
+    fn parted_from(&mut self, peer: &str, turn: &mut Turn<'_>) {
+        let Some(Chat { link: Some(link), lasting: Some(lasting), .. }) = self.chats.remove(peer) else { return };
+        let mut texts = lasting.texts;
+        for kept in texts.give_back() {
+            turn.out.push(not_sent(peer, kept));
+        }
+        turn.tell(Event::Closed { peer: peer.to_owned(), reason: CloseReason::PeerLeft });
+        let mut parted = Parted { chat: lasting.number, link, texts, deadline: None };
+        parted.tell(turn);
+        self.parted.push(parted);
+    }
+
+    /// The user's program has taken a text.
+    pub(super) fn taken(&mut self, receipt: &Receipt, turn: &mut Turn<'_>) {
+        let Receipt { peer, chat: number, .. } = receipt;
+        let lasting = self.chats.get_mut(peer).and_then(|chat| chat.lasting.as_mut());
+        if let Some(lasting) = lasting.filter(|lasting| lasting.number == *number) {
+            lasting.texts.take(receipt.number);
+            if lasting.texts.is_due() && lasting.tell_at.is_none() {
+                lasting.tell_at = Some(turn.now + TELL_TIME);
+            }
+        } else if let Some(parted) = self.parted.iter_mut().find(|parted| parted.chat == *number) {
+            parted.texts.take(receipt.number);
+            parted.tell(turn);
+        }
+    }
+
+    /// Nothing of what was sent arrives, though the connection lives: there was a long text among it. The chat goes on
+    /// with shorter datagrams; where those do not arrive either, it ends, and all that did not arrive is told.
+    pub(super) fn stalled(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
+        let Some(peer) = self.connections.get(&id).cloned() else { return };
+        let Some(chat) = self.chats.get(&peer).filter(|chat| chat.has_connection(id)) else { return };
+        let is_lasting = chat.lasting.is_some();
+        if self.narrow.len() >= MAX_NARROW {
+            self.narrow.clear();
+        }
+        // With an old app nothing can be carried on, and what was lost is told by the end. The next call goes the
+        // narrow way.
+        if self.narrow.insert(peer.clone()) && is_lasting {
+            self.lose(&peer, CloseReason::ConnectionLost, turn);
+        } else {
+            self.finish(&peer, CloseReason::NoLongTexts, turn);
+        }
+    }
+
+    pub(super) fn tick_chats(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now;
+        let is_due = |chat: &Chat| chat.next_deadline(None).is_some_and(|deadline| deadline <= now);
+        let due: Vec<String> =
+            self.chats.iter().filter(|(_, chat)| is_due(chat)).map(|(peer, _)| peer.clone()).collect();
+        for peer in due {
+            self.tick_chat(&peer, turn);
+        }
+        self.parted.retain(|parted| {
+            let is_over = parted.deadline.is_some_and(|deadline| deadline <= now);
+            if is_over {
+                self.connections.remove(&parted.link.id);
+                turn.out.push(Output::Close { id: parted.link.id, parting: Parting::AtOnce });
+            }
+            !is_over
+        });
+        self.seek_all(turn);
+    }
+
+    fn tick_chat(&mut self, peer: &str, turn: &mut Turn<'_>) {
+        let Some(Chat { link, lasting: Some(lasting), .. }) = self.chats.get_mut(peer) else { return };
+        if lasting.tell_at.is_some_and(|tell_at| tell_at <= turn.now) {
+            lasting.tell_at = None;
+            if let Some(link) = link
+                && !link.transmit(&Frame::taken(lasting.texts.tell()), turn)
+            {
+                return self.lose(peer, CloseReason::Exhausted, turn);
+            }
+        }
+        match &mut lasting.state {
+            State::Leaving(until) if *until <= turn.now => self.finish(peer, CloseReason::Left, turn),
+            State::Interrupted { until, .. } if *until <= turn.now => {
+                self.finish(peer, CloseReason::ConnectionLost, turn);
+            }
+            _ => {}
+        }
+    }
+
+    /// The one door out for a chat: its keys go with it, and what was not acknowledged comes back.
+    pub(super) fn finish(&mut self, peer: &str, reason: CloseReason, turn: &mut Turn<'_>) {
+        let parting = match self.chats.get(peer) {
+            // The time is up, and what was not taken until now is not waited for.
+            Some(Chat { lasting: Some(lasting), .. }) if !lasting.texts.is_all_acknowledged() => match lasting.state {
+                State::Leaving(_) => Parting::AtOnce,
+                _ => Parting::Acknowledged,
+            },
+            Some(Chat { lasting: Some(_), .. }) => Parting::Acknowledged,
+            _ => Parting::Sent,
+        };
+        self.finish_with(peer, reason, parting, turn);
+    }
+
+    fn finish_with(&mut self, peer: &str, reason: CloseReason, parting: Parting, turn: &mut Turn<'_>) {
+        self.drop_call(peer, turn);
+        let Some(Chat { link, mut lasting, .. }) = self.chats.remove(peer) else { return };
+        if let Some(mut link) = link {
+            self.connections.remove(&link.id);
+            if let Some(lasting) = lasting.as_mut().filter(|lasting| !matches!(lasting.state, State::Leaving(_))) {
+                link.transmit(&Frame::leave(lasting.texts.tell()), turn);
+            }
+            turn.out.push(Output::Close { id: link.id, parting });
+        }
+        if let Some(mut lasting) = lasting {
+            turn.out.extend(lasting.texts.give_back().map(|kept| not_sent(peer, kept)));
+        }
+        turn.tell(Event::Closed { peer: peer.to_owned(), reason });
+    }
+}
+
+/// How long an acknowledgement may wait for a text to go along with.
+const TELL_TIME: Duration = Duration::from_millis(10);
+
+/// So many peers are remembered to whom the way is narrow; beyond it, it is found out anew.
+const MAX_NARROW: usize = 1000;

@@ -1,0 +1,278 @@
+//! What goes into the engine and comes out of it, and what all of its rooms are given: the [`Turn`].
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::super::cipher::{Exhausted, TextFormat};
+use super::super::event::{CloseReason, Event};
+use super::super::ice::IceServer;
+use super::super::keys::KeyPair;
+use super::super::trust::Known;
+use crate::protocol::{self, Candidate, MessageType, Sealed};
+
+/// One WebRTC peer connection. Never used again for another, so what is still told of an old one has no effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// Everything that can happen to a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// The user calls a peer.
+    Call {
+        /// Its username.
+        peer: String,
+    },
+    /// The user takes a peer's request, or the chat with an old app that was called.
+    Accept {
+        /// Its username.
+        peer: String,
+    },
+    /// The user turns a peer's request down.
+    Decline {
+        /// Its username.
+        peer: String,
+    },
+    /// The user wants to hear nothing of a peer's request, and its caller nothing of that.
+    Ignore {
+        /// Its username.
+        peer: String,
+    },
+    /// The user sends a text.
+    Send {
+        /// To this peer.
+        peer: String,
+        /// By which number events name it.
+        id: u64,
+        /// The text.
+        text: String,
+    },
+    /// The user says who a peer is; `None` forgets it.
+    Trust {
+        /// Its username.
+        peer: String,
+        /// What is known of it.
+        known: Option<Known>,
+    },
+    /// The user ends a chat, or a call that is not open yet.
+    Leave {
+        /// With this peer.
+        peer: String,
+    },
+    /// The server sent a text message.
+    Signal(String),
+    /// The server has taken us online.
+    Online,
+    /// The server is out of reach.
+    Offline,
+    /// WebRTC has made our description of a connection, which is an offer or an answer as was asked.
+    Described {
+        /// The connection.
+        id: ConnectionId,
+        /// The description as SDP.
+        sdp: String,
+    },
+    /// WebRTC has found a candidate of ours.
+    Candidate {
+        /// For this connection.
+        id: ConnectionId,
+        /// The candidate.
+        candidate: Candidate,
+    },
+    /// WebRTC has found a way to the other side, on which the connection is to open.
+    WayFound {
+        /// Of this connection.
+        id: ConnectionId,
+    },
+    /// Long texts do not arrive over a connection that lives.
+    Stalled {
+        /// This connection.
+        id: ConnectionId,
+    },
+    /// The data channel is open.
+    Opened {
+        /// Of this connection.
+        id: ConnectionId,
+    },
+    /// A message came over the data channel.
+    Received {
+        /// Of this connection.
+        id: ConnectionId,
+        /// A text message; `None` for a binary one, which is none of the protocol's.
+        text: Option<String>,
+    },
+    /// The connection has ended without our doing.
+    Closed {
+        /// The connection.
+        id: ConnectionId,
+        /// How it ended.
+        reason: CloseReason,
+    },
+    /// The user's program has taken a text, and all that came before it in the same chat.
+    Taken(Receipt),
+    /// The user's program can take no more. All chats end on this side; to the others they are interrupted, and what
+    /// was not taken waits there for a program that can.
+    Stop,
+    /// Time has passed.
+    Tick,
+}
+
+/// Everything that a peer can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Send this text message to the server.
+    Signal(String),
+    /// Use these STUN and TURN servers, which the server names, for the connections to come.
+    UseServers(Vec<IceServer>),
+    /// The connection that is opened next goes a way that passes only short datagrams.
+    Narrow {
+        /// The new connection.
+        id: ConnectionId,
+    },
+    /// Open a connection with a data channel and describe it as an offer.
+    Offer {
+        /// The new connection.
+        id: ConnectionId,
+    },
+    /// Open a connection for the peer's offer and describe it as an answer.
+    Answer {
+        /// The new connection.
+        id: ConnectionId,
+        /// The offer.
+        sdp: String,
+    },
+    /// Give the connection the peer's answer.
+    Finish {
+        /// The connection that was offered.
+        id: ConnectionId,
+        /// The answer.
+        sdp: String,
+    },
+    /// Give the connection a candidate of the peer.
+    AddCandidate {
+        /// The connection, which has the peer's description.
+        id: ConnectionId,
+        /// The candidate.
+        candidate: Candidate,
+    },
+    /// Send a text message over the data channel.
+    Transmit {
+        /// Of this connection.
+        id: ConnectionId,
+        /// The sealed text.
+        text: String,
+        /// It is kept here until it is acknowledged, and counted so long.
+        is_kept: bool,
+    },
+    /// End the connection.
+    Close {
+        /// The connection.
+        id: ConnectionId,
+        /// What is to be waited for.
+        parting: Parting,
+    },
+    /// Tell the user of a text.
+    Message {
+        /// From whom.
+        peer: String,
+        /// The text.
+        text: String,
+        /// What to hand back in [`Input::Taken`]; `None` where nobody waits for it.
+        receipt: Option<Receipt>,
+    },
+    /// Tell the user.
+    Event(Event),
+}
+
+/// How a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parting {
+    /// Whatever is on its way.
+    AtOnce,
+    /// Once all that was sent has arrived at an app of which it is not known that it closes too.
+    Sent,
+    /// Once the other side has read all, and closes in its turn; that it does not is a loss.
+    Read,
+    /// The same, but what was lost is known without it.
+    Acknowledged,
+}
+
+/// Names a text that came, so that it can be acknowledged once the user's program has taken it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// From whom.
+    pub peer: String,
+    /// In which chat, since one may follow another.
+    pub chat: u64,
+    /// Its number in that chat.
+    pub number: u64,
+}
+
+/// How a peer behaves, and who it is.
+#[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
+pub struct Setup {
+    /// How texts are sent at first to old apps.
+    pub text_format: TextFormat,
+    /// So many requests of strangers wait for an answer at once, and as many of peers that are known.
+    pub max_requests: usize,
+    /// The long-term pair.
+    pub identity: KeyPair,
+    /// The peers that were seen before, by name.
+    pub known: HashMap<String, Known>,
+    /// Peers that cannot prove who they are are refused, and so is a change of key in mid-chat.
+    pub is_strict: bool,
+    /// How long the connection of an interrupted chat is sought.
+    pub resume_for: Duration,
+    /// A peer may be on this very machine, so its candidates may be loopback addresses.
+    pub with_loopback: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            text_format: TextFormat::V1,
+            max_requests: 3,
+            identity: KeyPair::generate(),
+            known: HashMap::new(),
+            is_strict: false,
+            resume_for: Duration::from_secs(24 * 60 * 60),
+            with_loopback: false,
+        }
+    }
+}
+
+/// One input's turn: when it is, who we are, and what comes of it.
+pub(super) struct Turn<'a> {
+    pub(super) now: Instant,
+    /// Our own name.
+    pub(super) username: &'a str,
+    pub(super) setup: &'a mut Setup,
+    /// All that is to be done, in order.
+    pub(super) out: Vec<Output>,
+}
+
+impl Turn<'_> {
+    /// Tells the user.
+    pub(super) fn tell(&mut self, event: Event) {
+        self.out.push(Output::Event(event));
+    }
+
+    /// Says something to somebody by way of the server.
+    pub(super) fn signal(&mut self, kind: MessageType, target: &str, payload: Option<&impl Serialize>) {
+        self.out.push(Output::Signal(protocol::message(kind, Some(target), payload)));
+    }
+
+    /// Says no to an old app, which needs no reason.
+    pub(super) fn decline(&mut self, target: &str) {
+        self.signal(MessageType::SessionDecline, target, None::<&()>);
+    }
+
+    /// Says something sealed by way of the server. What can be sealed no more is not said.
+    pub(super) fn sealed(&mut self, kind: MessageType, target: &str, sealed: Result<String, Exhausted>) {
+        if let Ok(sealed) = sealed {
+            self.signal(kind, target, Some(&Sealed { sealed }));
+        }
+    }
+}

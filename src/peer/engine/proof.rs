@@ -1,0 +1,40 @@
+//! Hellos: how each side of a call shows and proves who it is (protocol 2.3).
+
+use super::super::agreement::Agreement;
+use super::super::frame::Place;
+use super::super::hello::{Hello, Inside};
+use super::super::keys::PublicKey;
+use super::interface::Turn;
+use crate::protocol::MessageType;
+
+/// Somebody who calls and has proven who it is.
+#[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
+pub(super) struct Guest {
+    pub(super) agreement: Agreement,
+    /// The bytes of its hello, which ours is bound to.
+    pub(super) first: Vec<u8>,
+    pub(super) identity: PublicKey,
+    /// Where it is in the chat with us, if it says so.
+    pub(super) place: Option<Place>,
+    /// Its hello was sealed so that nobody but we could read it.
+    pub(super) knows_us: bool,
+}
+
+/// A hello of ours, as the bytes that are to be sealed. `first`: the caller's hello, where we are called.
+pub(super) fn own_hello(agreement: &Agreement, first: &[u8], place: Place, turn: &Turn<'_>) -> Vec<u8> {
+    let identity = &turn.setup.identity;
+    let proof = agreement.prove(identity, first);
+    Hello { identity: identity.public(), proof, features: Vec::new(), place: Some(place) }.write()
+}
+
+/// Reads the other side's hello, which proves what it shows; `None` for one that does not.
+pub(super) fn read_hello(agreement: &Agreement, first: &[u8], bytes: &[u8], turn: &Turn<'_>) -> Option<Hello> {
+    let Some(Inside::Hello(hello)) = Inside::read(MessageType::SignalIce, bytes) else { return None };
+    is_true(agreement, first, &hello, turn).then_some(hello)
+}
+
+/// Whether a hello of the other side proves what it shows. Our own identity is shown by nobody honest.
+pub(super) fn is_true(agreement: &Agreement, first: &[u8], hello: &Hello, turn: &Turn<'_>) -> bool {
+    hello.identity != turn.setup.identity.public() && agreement.is_proven(&hello.proof, hello.identity, first)
+}

@@ -1,0 +1,230 @@
+//! Chats that outlive their connection: who may carry one on, when the other side is called for it, and how somebody
+//! leaves a chat that has no connection (protocol 2.8).
+//!
+//! The new connection comes from a call like the first one, through the server, and not from an ICE restart: that could
+//! mend only what both sides still have, while a call also finds a peer whose program was started anew, gives fresh
+//! keys, and is the one way that there is.
+
+use std::time::{Duration, Instant};
+
+use super::super::agreement::Side;
+use super::super::event::{CloseReason, Event};
+use super::super::frame::{Instance, Place};
+use super::super::hello::Refusal;
+use super::super::keys::PublicKey;
+use super::super::planted::{self, Fault};
+use super::call::{Farewell, Stage};
+use super::channel::Link;
+use super::chat::{Chat, FIRST_PAUSE, Lasting, State, not_sent};
+use super::contacts::Contacts;
+use super::interface::{Output, Parting, Turn};
+use super::proof::{self, Guest};
+use crate::protocol::MessageType;
+
+impl Contacts {
+    /// Where we are in the chat with `peer`, or in the one that is about to begin.
+    pub(super) fn place(&self, peer: &str, fresh: Instance) -> Place {
+        match self.chats.get(peer).and_then(|chat| chat.lasting.as_ref()) {
+            Some(Lasting { instances: [instance, other], texts, .. }) => {
+                Place { instance: *instance, other: *other, received: texts.received() }
+            }
+            None => Place { instance: fresh, ..Place::nowhere() },
+        }
+    }
+
+    /// Where we are in a chat that is about to begin.
+    pub(super) fn fresh_place(&self) -> Place {
+        Place { instance: Instance::generate(), ..Place::nowhere() }
+    }
+
+    /// Whether somebody who has proven this identity may carry on the chat that there is.
+    pub(super) fn carries_on(&self, peer: &str, identity: Option<PublicKey>) -> bool {
+        let chat = self.chats.get(peer).filter(|chat| chat.may_be_carried_on());
+        chat.is_some_and(|chat| identity.is_some() && chat.identity == identity)
+    }
+
+    /// Whether a caller carries on the chat that there is: it is who we chat with, knows us, and names our side of it.
+    pub(super) fn is_resumed_by(&self, peer: &str, guest: &Guest) -> bool {
+        let own = self.chats.get(peer).and_then(|chat| chat.lasting.as_ref()).map(|lasting| lasting.instances[0]);
+        let named = guest.place.map(|place| place.other);
+        let knows_us = guest.knows_us || planted::has(Fault::ResumedByStranger);
+        knows_us && own.is_some() && named == own && self.carries_on(peer, Some(guest.identity))
+    }
+
+    /// When a caller is to be answered without a question, since it carries a chat on; each chat is answered so only so
+    /// often.
+    pub(super) fn answers_unasked_at(&self, peer: &str, guest: &Guest, turn: &Turn<'_>) -> Option<Instant> {
+        let is_resumed = self.is_resumed_by(peer, guest) && self.judge(peer, Some(guest.identity), turn).is_ok();
+        let lasting = self.chats.get(peer).filter(|_| is_resumed)?.lasting.as_ref()?;
+        Some(lasting.answered_at.map_or(turn.now, |answered_at| answered_at + UNASKED_PAUSE))
+    }
+
+    /// Answers a caller that carries a chat on.
+    pub(super) fn resume_guest(&mut self, peer: &str, guest: Guest, turn: &mut Turn<'_>) {
+        if let Some(lasting) = self.chats.get_mut(peer).and_then(|chat| chat.lasting.as_mut()) {
+            lasting.answered_at = Some(turn.now);
+        }
+        self.answer_guest(peer, guest, turn);
+    }
+
+    /// How far our user has taken the texts of the instance that is on the other side of this connection.
+    pub(super) fn taken_by_us(&self, peer: &str, link: &Link) -> u64 {
+        let lasting = self.chats.get(peer).and_then(|chat| chat.lasting.as_ref());
+        lasting.filter(|lasting| is_same(lasting, link)).map_or(0, |lasting| lasting.texts.taken())
+    }
+
+    /// Carries a chat on over a new connection, on which a first frame has opened.
+    pub(super) fn carry_on(&mut self, peer: &str, link: Link, turn: &mut Turn<'_>) {
+        let Some(chat) = self.chats.get_mut(peer) else { return };
+        let Some(lasting) = &mut chat.lasting else { return };
+        let (is_same, place) = (is_same(lasting, &link), link.place.unwrap_or_else(Place::nowhere));
+        if let Some(old) = chat.link.replace(link) {
+            // The other side has noticed first that the old connection is of no use.
+            self.connections.remove(&old.id);
+            turn.out.push(Output::Close { id: old.id, parting: Parting::AtOnce });
+            turn.tell(Event::Interrupted { peer: peer.to_owned() });
+        }
+        lasting.state = State::Connected;
+        if is_same {
+            lasting.texts.resume(place.received);
+        } else {
+            // It is another program, or one that has forgotten: what it was sent may or may not have been shown.
+            for kept in lasting.texts.restart() {
+                turn.out.push(not_sent(peer, kept));
+            }
+            lasting.instances[1] = place.instance;
+            lasting.number = self.next_chat;
+            self.next_chat += 1;
+        }
+        lasting.tell_at = lasting.texts.is_due().then_some(turn.now);
+        turn.tell(Event::Resumed { peer: peer.to_owned() });
+        self.transmit(peer, turn);
+    }
+
+    /// The connection of a chat is no more.
+    pub(super) fn lose(&mut self, peer: &str, reason: CloseReason, turn: &mut Turn<'_>) {
+        let resume_for = turn.setup.resume_for;
+        let is_first = *turn.username < *peer;
+        let Some(chat) = self.chats.get_mut(peer) else { return };
+        let Some(link) = chat.link.take() else { return };
+        if self.connections.remove(&link.id).is_some() {
+            turn.out.push(Output::Close { id: link.id, parting: Parting::AtOnce });
+        }
+        match &mut chat.lasting {
+            None => self.finish(peer, reason, turn),
+            Some(Lasting { state: State::Leaving(_), .. }) => self.finish(peer, CloseReason::Left, turn),
+            Some(_) if resume_for.is_zero() => self.finish(peer, CloseReason::ConnectionLost, turn),
+            // It would come to the same again.
+            Some(_) if matches!(reason, CloseReason::RulesBroken { .. } | CloseReason::Crashed) => {
+                self.finish(peer, reason, turn);
+            }
+            Some(lasting) => {
+                // Mostly both notice at once; then one of them calls.
+                let next = if is_first { turn.now } else { turn.now + FIRST_PAUSE };
+                let until = turn.now + resume_for;
+                lasting.state = State::Interrupted { since: turn.now, until, attempts: 0, next, sought: None };
+                lasting.tell_at = None;
+                turn.tell(Event::Interrupted { peer: peer.to_owned() });
+            }
+        }
+    }
+
+    /// Calls the other side of an interrupted chat. `is_own`: since the user wants it. What the user was asked about it
+    /// is answered before.
+    pub(super) fn seek(&mut self, peer: &str, is_own: bool, turn: &mut Turn<'_>) {
+        if self.is_online && !self.requests.contains_key(peer) && !self.calls.contains_key(peer) {
+            self.place_call(peer.to_owned(), is_own, turn);
+        }
+    }
+
+    /// Calls the other sides of interrupted chats, as many as there is room for.
+    pub(super) fn seek_all(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now;
+        if !self.is_online || self.pacing.next_seek(now) > now {
+            return;
+        }
+        let order = |(peer, chat): (&String, &Chat)| chat.seek_order(now).map(|order| (order, peer.clone()));
+        let mut due: Vec<_> = self.chats.iter().filter_map(order).collect();
+        due.sort();
+        for (_, peer) in due {
+            if self.pacing.next_seek(now) > now {
+                return;
+            }
+            self.seek(&peer, false, turn);
+            let is_called = self.calls.contains_key(&peer);
+            match self.chats.get_mut(&peer) {
+                // Until the call has come to nothing, be it one of theirs.
+                Some(chat) if is_called => chat.await_call(),
+                // The user is being asked about a call of theirs.
+                Some(chat) => chat.seek_again(&CloseReason::NoConnection, now),
+                None => {}
+            }
+        }
+    }
+
+    /// Our user leaves a chat that has no connection. The other side takes that from nobody who has not proven who they
+    /// are, so it is said in a call: in the one that there is, or in one that is there for nothing else.
+    pub(super) fn leave_interrupted(&mut self, peer: &str, turn: &mut Turn<'_>) {
+        let identity = self.chats.get(peer).and_then(|chat| chat.identity);
+        let place = self.place(peer, Instance::default());
+        let farewell = identity.map(|identity| Farewell { identity, place });
+        match self.calls.get_mut(peer) {
+            Some(call) => match &mut call.stage {
+                Stage::Calling | Stage::Greeting(_) | Stage::Greeted { .. } if farewell.is_some() => {
+                    call.farewell = farewell;
+                    call.deadline = turn.now + FAREWELL_TIME;
+                }
+                Stage::AwaitingHello { agreement, .. } => {
+                    let sealed = agreement.signals().seal(&Refusal::Declined.write());
+                    turn.sealed(MessageType::SignalIce, peer, sealed);
+                }
+                Stage::Negotiating(negotiation) => negotiation.decline(peer, turn),
+                _ => {}
+            },
+            None if self.is_online && farewell.is_some() && self.pacing.take_seek(turn.now) => {
+                let deadline = turn.now + FAREWELL_TIME;
+                self.add_call(peer.to_owned(), Side::Caller, Stage::Calling, deadline).farewell = farewell;
+                turn.signal(MessageType::SessionConnect, peer, None::<&()>);
+                self.unanswered.push_back(peer.to_owned());
+            }
+            None => {}
+        }
+        self.part_early(peer, turn);
+        let kept = self.calls.remove(peer).filter(|call| call.farewell.is_some());
+        if let Some(call) = kept {
+            let Some(chat) = self.chats.remove(peer) else { return };
+            self.calls.insert(peer.to_owned(), call);
+            return end(peer, chat, turn);
+        }
+        self.finish(peer, CloseReason::Left, turn);
+    }
+
+    /// Somebody carries on a chat that our user has just left: says who we are, and that it is over.
+    pub(super) fn answer_with_farewell(&mut self, peer: &str, guest: Guest, farewell: Farewell, turn: &mut Turn<'_>) {
+        let Guest { mut agreement, first, .. } = guest;
+        let second = proof::own_hello(&agreement, &first, farewell.place, turn);
+        for bytes in [second, Refusal::Declined.write()] {
+            turn.sealed(MessageType::SignalIce, peer, agreement.signals().seal(&bytes));
+        }
+    }
+}
+
+/// Whether the same two instances are on both sides of a chat and of a connection.
+fn is_same(lasting: &Lasting, link: &Link) -> bool {
+    link.place.is_some_and(|place| [place.other, place.instance] == lasting.instances)
+}
+
+/// A chat without a connection is over for our user.
+fn end(peer: &str, chat: Chat, turn: &mut Turn<'_>) {
+    if let Some(mut lasting) = chat.lasting {
+        turn.out.extend(lasting.texts.give_back().map(|kept| not_sent(peer, kept)));
+    }
+    turn.tell(Event::Closed { peer: peer.to_owned(), reason: CloseReason::Left });
+}
+
+/// How long a call may take that says that our user has left. Nobody waits longer for the end of a program.
+const FAREWELL_TIME: Duration = Duration::from_secs(3);
+
+/// How often a caller is answered without a question, for each chat: whoever has its other side's identity could
+/// otherwise make this machine gather its addresses all the time.
+const UNASKED_PAUSE: Duration = Duration::from_secs(5);
