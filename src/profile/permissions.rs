@@ -30,7 +30,7 @@ pub fn read(path: &Path, holds_secret: bool) -> Result<Option<Zeroizing<String>>
 /// shell's `<(COMMAND)`.
 ///
 /// # Errors
-/// It cannot be read, is longer than [`MAX_NAMED`], or others could have written it; for people.
+/// It cannot be read, is longer than 64 KiB, or others could have written it; for people.
 pub fn read_any(path: &Path, holds_secret: bool) -> Result<Option<Zeroizing<String>>, String> {
     let is_read = Arc::new(AtomicBool::new(false));
     let (has_come, named) = (is_read.clone(), path.to_owned());

@@ -1,5 +1,5 @@
 //! One connection to the engine of a cluster, without the socket: what the hub asks goes out as commands, what comes back
-//! is answers to the hub and frames of other nodes. Pure; [`link`](super::link) does the I/O.
+//! is answers to the hub and frames of other nodes. Pure; `link` does the I/O.
 //!
 //! All that goes to the engine goes in one stream, and so do its replies: two messages of one user stay in order without
 //! anybody's help, and what another node sends on learning of a session is behind the answer that told of it.

@@ -36,7 +36,7 @@ pub struct Limits {
     pub calls: Option<Rate>,
     /// Messages and calls from one address to who is not online, over all of its clients. Loopback is not counted.
     pub misses: Option<Rate>,
-    /// Errors of one client that are its own fault ([`strikes`](super::strikes)). Beyond these it is closed with 1008.
+    /// Errors of one client that are its own fault (`strikes`). Beyond these it is closed with 1008.
     pub strikes: Rate,
     /// How often one client is told `RATE_LIMITED`. Beyond that, what is too much is dropped without a word.
     pub refusals: Rate,
