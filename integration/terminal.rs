@@ -430,3 +430,12 @@ fn a_name_can_be_changed_without_another_start() {
     terminal.type_keys("/quit\r");
     assert_eq!(terminal.wait(), 0);
 }
+
+#[test]
+fn a_person_is_told_that_the_time_is_over_and_a_script_learns_it_from_the_exit_code() {
+    let (server, home) = (Server::start(), Folder::new("time_over"));
+    let arguments = ["--server", &server.url(), "--name", "tom", "--timeout", "1", "nobody"];
+    let mut terminal = Terminal::start(&home, &arguments);
+    terminal.shows("* the time that --timeout gave is over");
+    assert_eq!(terminal.wait(), 6);
+}

@@ -31,6 +31,7 @@ use crate::options::{Start, advice};
 use crate::peer::{Events, Peer, ServerUrl, Settings};
 use crate::profile::transcript::Kept;
 use crate::profile::{Profile, Username};
+use crate::stderr::say;
 use crate::trouble;
 
 /// Does what the command line says.
@@ -224,12 +225,17 @@ fn serve(
     }
 }
 
-/// How it has ended. A script wants to know whether all was sent and read; a person has seen it.
+/// How it has ended. A script wants to know whether all was sent and read; a person has seen it, but for the end of the time.
 fn exit_code(client: &Client, console: &Console, is_all_read: bool, is_timed_out: bool) -> Result<ExitCode, Refusal> {
     if let Some(error) = client.unwritable.get() {
         return Err(Refusal::unwritable(error));
     }
     if console.is_interactive() {
+        // Its terminal is the shell's again.
+        if is_timed_out {
+            say(format!("* {TIME_IS_OVER}"));
+            return Ok(ExitCode::from(6));
+        }
         return Ok(ExitCode::SUCCESS);
     }
     if is_timed_out {
