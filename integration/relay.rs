@@ -456,7 +456,7 @@ mod inside {
         let server = network.server(&[NAMED, ("TURN_SECRET", "n0rth")]);
         let tap = Wiretap::start(&network, &server);
         let only = ["--relay-only"];
-        chat(&mut network.programs(&tap.url, &only, &only));
+        chat(&mut network.programs(&tap.url, &["--relay-only", "--old-apps"], &only));
         let signals = tap.signals();
         for address in [PRIVATE[0], PRIVATE[1], OUTSIDE] {
             assert!(!signals.contains(address), "{address} in {signals}");
@@ -485,7 +485,7 @@ mod inside {
         let server = network.server(&[]);
         let tap = Wiretap::start(&network, &server);
         let stun = ["--stun", PUBLIC];
-        chat(&mut network.programs(&tap.url, &stun, &stun));
+        chat(&mut network.programs(&tap.url, &["--stun", PUBLIC, "--old-apps"], &stun));
         let signals = tap.signals();
         for outside in ["198.51.100.2", "198.51.100.6"] {
             let is_srflx = |line: &str| line.contains(outside) && line.contains("typ srflx");

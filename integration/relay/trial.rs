@@ -77,7 +77,7 @@ fn chats(stale_nonce: u64, minutes: f64) -> Vec<String> {
         bot.stderr.find(&format!("online as {robot}"));
         robots.push(bot);
         for (number, gap) in GAPS.into_iter().enumerate() {
-            let mut program = start(ALICE, "lowkey", &format!("alice_{way}_{number}"), &[&robot]);
+            let mut program = start(ALICE, "lowkey", &format!("alice_{way}_{number}"), &["--old-apps", &robot]);
             program.stderr.find("connected with");
             let gap = gap.map(Duration::from_millis);
             let next = Instant::now() + gap.unwrap_or_default();
