@@ -81,17 +81,22 @@ fn a_safety_number_is_the_same_on_both_sides_and_a_verified_peer_stays_so() {
     bob.stderr.find("alice is forgotten");
 }
 
+/// Bob leaves alice, and comes again without the identity that she knows.
+fn on_a_new_device(mut bob: Program, alice: &mut Program, server: &Server, home: &Folder) -> Program {
+    bob.write("/quit");
+    bob.wait();
+    alice.stderr.find("bob left");
+    fs::remove_file(home.0.join(".config/lowkey/identity-bob")).unwrap();
+    start(server, home, "bob", &[])
+}
+
 #[test]
 fn somebody_else_under_a_known_name_is_refused_until_the_number_is_typed_in() {
     let server = Server::start();
     let (home, other) = (Folder::new("changed-alice"), Folder::new("changed-bob"));
     let (mut alice, mut bob) = (start(&server, &home, "alice", &[]), start(&server, &other, "bob", &[]));
     call(&mut alice, &mut bob);
-    bob.write("/quit");
-    bob.wait();
-    alice.stderr.find("bob left");
-    fs::remove_file(other.0.join(".config/lowkey/identity-bob")).unwrap();
-    let mut bob = start(&server, &other, "bob", &[]);
+    let mut bob = on_a_new_device(bob, &mut alice, &server, &other);
     // Nobody but the bob whom she knows can read who is calling, so he is not asked; but he may call.
     alice.write("/connect bob");
     alice.write("a secret");
@@ -124,11 +129,7 @@ fn who_called_and_is_trusted_then_need_not_call_again() {
     let (home, other) = (Folder::new("trusted-alice"), Folder::new("trusted-bob"));
     let (mut alice, mut bob) = (start(&server, &home, "alice", &[]), start(&server, &other, "bob", &[]));
     call(&mut alice, &mut bob);
-    bob.write("/quit");
-    bob.wait();
-    alice.stderr.find("bob left");
-    fs::remove_file(other.0.join(".config/lowkey/identity-bob")).unwrap();
-    let mut bob = start(&server, &other, "bob", &[]);
+    let mut bob = on_a_new_device(bob, &mut alice, &server, &other);
     bob.write("/connect alice");
     let refused = std::time::Instant::now();
     alice.stderr.find("bob IS NOT WHO THEY WERE");
@@ -157,10 +158,7 @@ fn who_is_not_answered_is_told_of_their_number_where_they_are_known() {
     let (home, other) = (Folder::new("unanswered-alice"), Folder::new("unanswered-bob"));
     let (mut alice, mut bob) = (start(&server, &home, "alice", &[]), start(&server, &other, "bob", &[]));
     call(&mut alice, &mut bob);
-    bob.write("/quit");
-    bob.wait();
-    fs::remove_file(other.0.join(".config/lowkey/identity-bob")).unwrap();
-    let mut bob = start(&server, &other, "bob", &[]);
+    let mut bob = on_a_new_device(bob, &mut alice, &server, &other);
     bob.write("/connect alice");
     alice.stderr.find("Now it would be");
     let new = number(&mut alice);

@@ -69,7 +69,7 @@ pub fn start(server: ServerUrl, username: &str, settings: Settings) -> Result<(S
     let (mail, mailbox) = mpsc::channel();
     let shared = Shared { mail, waker, queued: Gauge::default(), kept: Gauge::default(), has_lost: Arc::default() };
     let (input_sender, inputs) = InputSender::new(shared.waker.clone());
-    let config = config(&settings, &server, shared.has_lost.clone());
+    let config = config(&settings, &server);
     let with_loopback = config.with_loopback;
     let rtc = Rtc::start(config, input_sender, shared.queued.clone())?;
     let (event_sender, events) = events::queue(shared.waker.clone(), settings.wake);
@@ -117,7 +117,7 @@ pub fn start(server: ServerUrl, username: &str, settings: Settings) -> Result<(S
 }
 
 /// How WebRTC makes connections under these settings.
-fn config(settings: &Settings, server: &ServerUrl, has_lost: Arc<AtomicBool>) -> rtc::Config {
+fn config(settings: &Settings, server: &ServerUrl) -> rtc::Config {
     Config {
         ice_servers: settings.ice_servers.clone(),
         uses_offered: settings.uses_offered_relays,
@@ -127,7 +127,6 @@ fn config(settings: &Settings, server: &ServerUrl, has_lost: Arc<AtomicBool>) ->
         with_loopback: server.is_loopback(),
         is_narrow: false,
         lost_after: settings.lost_after.min(LONGEST),
-        has_lost,
     }
 }
 

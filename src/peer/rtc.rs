@@ -348,7 +348,6 @@ mod tests {
         is_narrow: false,
         with_loopback: true,
         lost_after: Duration::from_secs(9),
-        has_lost: Arc::default(),
     };
 
     /// Begins a connection, waits for its offer, and lets its thread stand still until what comes back is dropped.

@@ -192,9 +192,8 @@ pub enum Parting {
     AtOnce,
     /// Once all that was sent has arrived at an app of which it is not known that it closes too.
     Sent,
-    /// Once the other side has read all, and closes in its turn; that it does not is a loss.
-    Read,
-    /// The same, but what was lost is known without it.
+    /// Once the other side has read all, and closes in its turn. What was lost is known without it, by what it has
+    /// acknowledged.
     Acknowledged,
 }
 

@@ -16,14 +16,14 @@ use crate::peer::event::CloseReason;
 /// Ends a chat so that nothing of what was sent is lost. Closing right after sending would lose it, and so would
 /// closing while the other side has it but has not read it. So the writer sends what it has; the channel is closed,
 /// which the other side reads behind all texts; and then it is the other side that closes the connection, which shows
-/// in DTLS alone. Whether it did.
+/// in DTLS alone.
 pub async fn close_in_order(
     writer: Writer,
     channel: Arc<dyn DataChannel>,
     connection: &Arc<dyn PeerConnection>,
     noted: &mut UnboundedReceiver<Note>,
     read_time: Duration,
-) -> bool {
+) {
     let Writer { texts, mut task } = writer;
     drop(texts);
     let mut wait = Wait::new(Instant::now());
@@ -33,7 +33,7 @@ pub async fn close_in_order(
         tokio::select! {
             _ = &mut task, if !is_written => is_written = true,
             note = noted.recv() => if matches!(note, None | Some(Note::Ended(_))) {
-                return false;
+                return;
             },
             () = tokio::time::sleep(DRAIN_POLL) => {}
         }
@@ -44,26 +44,25 @@ pub async fn close_in_order(
         let is_progress = now_outstanding != outstanding;
         outstanding = now_outstanding;
         if wait.look(is_progress, Instant::now()) >= DRAIN_TIME {
-            return false;
+            return;
         }
     }
     let _ = channel.close().await;
-    let Some(sctp) = connection.sctp().await else { return false };
+    let Some(sctp) = connection.sctp().await else { return };
     let dtls = sctp.transport();
     let read_to_end = async {
         let mut wait = Wait::new(Instant::now());
         while dtls.state().await.is_ok_and(|state| state == RTCDtlsTransportState::Connected) {
             if wait.look(false, Instant::now()) >= read_time {
-                return false;
+                return;
             }
             tokio::time::sleep(DRAIN_POLL).await;
         }
-        true
     };
     let lost = async { while !matches!(noted.recv().await, None | Some(Note::Ended(CloseReason::ConnectionLost))) {} };
     tokio::select! {
-        in_time = read_to_end => in_time,
-        () = lost => false,
+        () = read_to_end => {}
+        () = lost => {}
     }
 }
 

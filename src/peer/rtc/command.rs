@@ -2,7 +2,6 @@
 //! as inputs of the engine.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use mio::Waker;
@@ -33,8 +32,6 @@ pub struct Config {
     pub lost_after: Duration,
     /// The way passes only short datagrams.
     pub is_narrow: bool,
-    /// Set when something that was sent may not have been read.
-    pub has_lost: Arc<AtomicBool>,
 }
 
 /// What a connection is to do.

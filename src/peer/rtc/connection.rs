@@ -1,7 +1,6 @@
 //! One connection, as a task, from its first command to its last.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use log::debug;
@@ -241,15 +240,12 @@ impl Connection {
         let read_time = match parting {
             Parting::AtOnce => None,
             Parting::Sent => Some(READ_TIME_UNKNOWN),
-            Parting::Read | Parting::Acknowledged => Some(READ_TIME),
+            Parting::Acknowledged => Some(READ_TIME),
         };
         if reason.is_none()
             && let (Some(writer), Some(channel), Some(read_time)) = (self.writer.take(), self.channel.take(), read_time)
         {
-            let is_read = close_in_order(writer, channel, &self.connection, noted, read_time).await;
-            if !is_read && parting == Parting::Read {
-                self.config.has_lost.store(true, Ordering::SeqCst);
-            }
+            close_in_order(writer, channel, &self.connection, noted, read_time).await;
         }
         // What is broken may take its time.
         let _ = timeout(CLOSE_TIME, self.turn.close(&self.connection)).await;
