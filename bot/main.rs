@@ -6,15 +6,14 @@ use std::process::ExitCode;
 use clap::{Arg, Parser};
 use lowkey::options::{self, PeerOptions, Start, advice};
 use lowkey::peer::{CloseReason, Event, Peer};
-use lowkey::signals::{end_row, wanted};
+use lowkey::signals::{end_row, ending, let_writes_fail};
 use lowkey::stderr::say;
 use lowkey::trouble;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 /// An echo bot: accepts everyone who calls, and answers each message with the same text.
 ///
-/// It runs until SIGINT, SIGTERM or SIGHUP, and says on standard error when it is online.
+/// It runs until SIGTERM, SIGINT or another signal ends it, and says on standard error when it is online.
 #[derive(Debug, Parser)]
 #[command(name = "lowkey-bot", version, max_term_width = 100, mut_args(with_default_name))]
 struct Options {
@@ -27,6 +26,7 @@ fn with_default_name(option: Arg) -> Arg {
 }
 
 fn main() -> ExitCode {
+    let_writes_fail();
     let start = match options::parse() {
         Ok(start) => start,
         Err(code) => return code,
@@ -43,8 +43,8 @@ fn main() -> ExitCode {
 
 fn run(Start { options, profile, token_home, .. }: &Start<Options>) -> Result<(), String> {
     let name = options.peer.name.as_ref().map_or(DEFAULT_NAME, |name| name.as_str());
-    let mut signals = Signals::new(wanted(&[SIGINT, SIGTERM, SIGHUP]))
-        .map_err(|error| format!("signals cannot be watched: {}", trouble::lacking(&error)))?;
+    let mut signals =
+        Signals::new(ending()).map_err(|error| format!("signals cannot be watched: {}", trouble::lacking(&error)))?;
     let server = &options.peer.server;
     let mut settings = options.peer.settings(name, server, token_home, profile.as_ref().map_err(String::as_str))?;
     settings.max_requests = MAX_REQUESTS;

@@ -200,13 +200,37 @@ fn a_stop_does_not_wait_for_who_has_nothing_to_lose() {
 }
 
 #[test]
-fn quit_ends_the_server_with_close_frames() {
-    let mut server = Server::start();
-    let mut client = server.client("alice");
-    server.program.signal("QUIT");
-    assert_eq!(u16::from(client.close_frame().code), 1001);
-    client.end();
-    assert_eq!(server.program.wait().code(), Some(0));
+fn any_signal_that_ends_programs_ends_the_server_with_close_frames() {
+    let scenes = ENDING.map(|signal| {
+        let server = Server::start();
+        let client = server.client("alice");
+        server.program.signal(signal);
+        (signal, server, client)
+    });
+    for (signal, mut server, mut client) in scenes {
+        assert_eq!(u16::from(client.close_frame().code), 1001, "{signal}");
+        client.end();
+        assert_eq!(server.program.wait().code(), Some(0), "{signal}");
+    }
+}
+
+/// All but those of a crash, those that the server has a use for, and SIGKILL, whom nobody escapes.
+const ENDING: [&str; 13] =
+    ["TERM", "INT", "QUIT", "USR2", "ALRM", "VTALRM", "PROF", "XCPU", "IO", "PWR", "STKFLT", "35", "64"];
+
+#[test]
+fn any_signal_that_ends_programs_ends_bot_and_chat_in_order() {
+    let server = Server::start();
+    for signal in ENDING.into_iter().chain(["HUP", "USR1"]) {
+        let mut bot = server.bot();
+        let mut lowkey = Program::start("lowkey", &["--server", &server.url(), "--name", "alice", "--json"], &[]);
+        lowkey.write(r#"{"command":"connect","peer":"echo"}"#);
+        lowkey.stdout.find(r#""event":"open""#);
+        lowkey.signal(signal);
+        assert_eq!(lowkey.wait().code(), Some(0), "{signal}");
+        bot.signal(signal);
+        assert_eq!(bot.wait().code(), Some(0), "{signal}");
+    }
 }
 
 #[test]

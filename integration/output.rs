@@ -9,14 +9,15 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use crate::world::{Client, Folder, Server, User, command, until};
 use lowkey::peer::{Event, Settings};
 
-/// Something that takes nothing: a full disk, a pipe that nobody reads any more, and a pipe that is closed with the first line.
+/// Something that takes nothing: a full disk, a pipe that nobody reads any more, and a file that is as long as it may be.
 #[derive(Debug, Clone, Copy)]
 enum Unwritable {
     Full,
     Unread,
+    Limited,
 }
 
-const EACH: [Unwritable; 2] = [Unwritable::Full, Unwritable::Unread];
+const EACH: [Unwritable; 3] = [Unwritable::Full, Unwritable::Unread, Unwritable::Limited];
 
 impl Unwritable {
     fn stream(self) -> Stdio {
@@ -27,6 +28,11 @@ impl Unwritable {
                 drop(reader);
                 writer.into()
             }
+            Self::Limited => {
+                let folder = Folder::new("limited");
+                // It is there as long as it is open.
+                File::create(folder.0.join("log")).unwrap().into()
+            }
         }
     }
 }
@@ -35,7 +41,19 @@ impl Unwritable {
 struct Running(Child);
 
 impl Running {
-    fn start(mut command: Command, stderr: Unwritable) -> Self {
+    fn start(command: Command, stderr: Unwritable) -> Self {
+        let mut command = match stderr {
+            Unwritable::Limited => {
+                let mut shell = Command::new("sh");
+                shell
+                    .args(["-c", "ulimit -f 0; exec \"$0\" \"$@\""])
+                    .arg(command.get_program())
+                    .args(command.get_args());
+                shell.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+                shell
+            }
+            _ => command,
+        };
         Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr.stream()).spawn().unwrap())
     }
 
@@ -101,6 +119,10 @@ fn exit_codes_hold_where_standard_error_cannot_be_written() {
     ];
     for stderr in EACH {
         for (name, arguments, variables, code) in rows {
+            // Where no file can be written, no identity can be kept, which is another matter.
+            if variables.contains(&home) && matches!(stderr, Unwritable::Limited) {
+                continue;
+            }
             let status = Running::start(program(name, arguments, variables), stderr).wait();
             assert_eq!(status.code(), Some(code), "{name} {arguments:?} {variables:?} {stderr:?}");
         }

@@ -1,13 +1,16 @@
 //! The settings of `lowkey-server` as an operator meets them: what is wrong is said in one line, what is right holds in front of a
 //! proxy and behind one, and `--check` and `--help` tell the truth.
 
+use std::ffi::OsStr;
 use std::fs::Permissions;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 
 use lowkey::server::bounds::{Bound, bounds};
+use lowkey::server::config::VARIABLES;
 use lowkey::server::limits::Limits;
 
 use crate::world::{Folder, Program, SOON, Server, command};
@@ -54,7 +57,9 @@ fn a_setting_that_protects_nobody_stops_the_start_with_its_name() {
         ("TRUSTED_PROXIES", "10.0.0.1,unix:", "\"unix:\" is no address"),
         ("CORS_ORIGINS", "", "from everywhere"),
         ("CORS_ORIGINS", "https://a.example,https://*.chat.example", "\"https://*.chat.example\" has a *"),
-        ("CORS_ORIGINS", "https://bücher.example", "xn--"),
+        ("CORS_ORIGINS", "https://xn--", "\"https://xn--\" has an international name that is none"),
+        ("TURN_URLS", "turn:xn--", "\"turn:xn--\": an address is HOST"),
+        ("TRUSTED_PROXIES", "255.255.255.255", "a proxy can have"),
         ("CORS_ORIGINS", "https://alice@chat.example", "a user"),
         ("CORS_ORIGINS", "'https://chat.example'", "without quotes"),
         ("CORS_ORIGINS", "[\"https://chat.example\"]", "quotes or brackets"),
@@ -62,6 +67,19 @@ fn a_setting_that_protects_nobody_stops_the_start_with_its_name() {
         let (code, error) = refused(&[], &[("PORT", "0"), (name, value)]);
         assert!(error.starts_with(&format!("lowkey-server: {name} is ")) && error.contains(words), "{error}");
         assert!(code == Some(2) && !error.contains("s3cret"), "{error}");
+    }
+}
+
+#[test]
+fn a_value_that_is_no_text_stops_the_start_with_its_name() {
+    for (name, ..) in VARIABLES {
+        for value in [&b"\xff"[..], b"8080\xc3"] {
+            let output = command("lowkey-server").env(name, OsStr::from_bytes(value)).output().unwrap();
+            let error = String::from_utf8(output.stderr).unwrap();
+            assert_eq!((output.status.code(), error.lines().count()), (Some(2), 1), "{error}");
+            let expected = if name == "RUST_LOG" { "it takes error, warn" } else { "it takes text in UTF-8" };
+            assert!(error.starts_with(&format!("lowkey-server: {name} is ")) && error.contains(expected), "{error}");
+        }
     }
 }
 
@@ -87,10 +105,12 @@ fn a_file_of_secrets_that_others_could_have_written_stops_the_start() {
 
 #[test]
 fn an_origin_matches_whom_it_means() {
-    let server = Server::start_with(&[("CORS_ORIGINS", "HTTPS://Chat.Example:443, http://b.example:80")]);
+    let server =
+        Server::start_with(&[("CORS_ORIGINS", "HTTPS://Chat.Example:443, http://b.example:80,https://bücher.example")]);
     for (origin, expected) in [
         ("https://chat.example", "101"),
         ("http://b.example", "101"),
+        ("https://xn--bcher-kva.example", "101"),
         ("https://chat.example:444", "403"),
         ("http://chat.example", "403"),
         ("https://b.chat.example", "403"),

@@ -48,11 +48,11 @@ use log::{error, info, warn};
 use mio::event::Event as Readiness;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 use socket2::SockRef;
 
-use crate::signals::wanted;
+use crate::signals;
 use crate::trouble;
 use clients::{Clients, Stream};
 pub use config::{Config, ConfigError};
@@ -124,8 +124,7 @@ impl Server {
             listeners.push((METRICS, listener));
         }
         // SIGHUP ends nothing here, so what started the server has nothing against it.
-        let signals = wanted(&[SIGINT, SIGTERM, SIGQUIT, SIGUSR1]);
-        let mut signals = Signals::new(signals.into_iter().chain([SIGHUP]))?;
+        let mut signals = Signals::new(signals::ending().into_iter().chain([SIGHUP]))?;
         registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
         #[cfg(feature = "cluster")]
         let link = match config.cluster.clone() {
@@ -169,8 +168,8 @@ impl Server {
         self.address
     }
 
-    /// Serves until SIGINT, SIGTERM or SIGQUIT, then sends everybody a close frame and returns. A second signal
-    /// returns at once.
+    /// Serves until a signal that [`ends`](crate::signals::ending) programs, such as SIGTERM, then sends everybody a
+    /// close frame and returns. A second one returns at once. SIGHUP and SIGUSR1 have other uses.
     ///
     /// # Errors
     /// Polling failed, which no program can go on from.

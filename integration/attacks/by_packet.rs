@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use lowkey::peer::Event;
+use rtc::data_channel::RTCDataChannelInit;
 
 use crate::attacker::Attacker;
 use crate::old_app::OldApp;
@@ -169,6 +170,32 @@ fn channels_without_end_take_no_memory() {
     assert!(scene.grown_by() < 16 * 1024, "{} KiB", scene.grown_by());
     scene.is_cut_off("too many streams");
     scene.ends_on_a_signal();
+}
+
+/// Goal: have a chat whose texts get lost or come in another order.
+#[test]
+fn a_channel_that_loses_or_reorders_is_refused_as_it_is_opened() {
+    let server = Server::start();
+    let mut bot = server.bot();
+    let reliable = RTCDataChannelInit { ordered: true, ..RTCDataChannelInit::default() };
+    for (name, kind) in [
+        ("disorderly", RTCDataChannelInit { ordered: false, ..reliable.clone() }),
+        ("forgetful", RTCDataChannelInit { max_retransmits: Some(0), ..reliable.clone() }),
+        ("hasty", RTCDataChannelInit { max_packet_life_time: Some(1), ..reliable }),
+    ] {
+        let mut app = OldApp::online(&server, name);
+        app.channel_kind = Some(kind);
+        app.connect("echo");
+        app.send_key();
+        app.await_key();
+        app.offer();
+        // No text is sent.
+        app.meet_end();
+        bot.stderr.find(&format!(
+            "no chat with {name}: the other side's program broke the rules of WebRTC and was cut off: it sent the opening of a data \
+             channel that loses or reorders"
+        ));
+    }
 }
 
 /// Goal: take memory or time before any proof, by a handshake in crumbs.

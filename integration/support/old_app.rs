@@ -11,6 +11,7 @@ use dryoc::classic::crypto_box::{
     Nonce, PublicKey, SecretKey, crypto_box_easy, crypto_box_keypair, crypto_box_open_easy,
 };
 use dryoc::rng::copy_randombytes;
+use rtc::data_channel::RTCDataChannelInit;
 use rtc::peer_connection::configuration::setting_engine::SctpMaxMessageSize;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -33,6 +34,8 @@ pub struct OldApp {
     pub rewrite: Box<dyn Fn(String) -> String + Send>,
     /// Who looks over WebRTC's shoulder.
     pub attacker: Option<Attacker>,
+    /// How the channel that it opens treats texts; as the protocol asks where this is none.
+    pub channel_kind: Option<RTCDataChannelInit>,
     /// The pair of the session, which v1 texts are sealed with.
     session: (PublicKey, SecretKey),
     /// The pair that v2 texts are sealed with; the one before is not kept.
@@ -89,6 +92,7 @@ impl OldApp {
             introduction: json!({"publicKey": BASE64.encode(&session.0)}),
             rewrite: Box::new(|sdp| sdp),
             attacker: None,
+            channel_kind: None,
             session,
             ratchet: session,
             has_changed: false,
@@ -167,9 +171,9 @@ impl OldApp {
     /// Makes a connection with a channel and sends the offer.
     pub fn offer(&mut self) {
         self.build();
-        let connection = self.connection.clone().unwrap();
+        let (connection, kind) = (self.connection.clone().unwrap(), self.channel_kind.clone());
         let (channel, offer) = self.runtime.block_on(async {
-            let channel = connection.create_data_channel("chat", None).await.unwrap();
+            let channel = connection.create_data_channel("chat", kind).await.unwrap();
             let offer = connection.create_offer(None).await.unwrap();
             connection.set_local_description(offer.clone()).await.unwrap();
             (channel, offer.sdp)
@@ -210,9 +214,21 @@ impl OldApp {
 
     /// Exchanges descriptions and candidates until the channel is open.
     pub fn negotiate(&mut self) {
+        self.negotiate_until(|note| match note {
+            Note::Open => true,
+            _ => panic!("before the channel is open"),
+        });
+    }
+
+    /// Exchanges descriptions and candidates until the other side ends the connection.
+    pub fn meet_end(&mut self) {
+        self.negotiate_until(|note| matches!(note, Note::Closed));
+    }
+
+    fn negotiate_until(&mut self, is_done: impl Fn(&Note) -> bool) {
         self.client.socket.get_ref().set_read_timeout(Some(Duration::from_millis(5))).unwrap();
         let connection = self.connection.clone().unwrap();
-        until("the old app's channel opens", || {
+        until("the old app's channel opens, or is ended", || {
             match self.client.socket.read() {
                 Ok(tungstenite::Message::Text(text)) => {
                     let message: Value = serde_json::from_str(&text).unwrap();
@@ -244,8 +260,8 @@ impl OldApp {
                         self.signal("signal:ice", &payload);
                     }
                     Note::Channel(channel) => self.attach(channel),
-                    Note::Open => return Some(()),
-                    Note::Text(_) | Note::Closed => panic!("before the channel is open"),
+                    note if is_done(&note) => return Some(()),
+                    _ => {}
                 }
             }
             None

@@ -10,9 +10,10 @@ use lowkey::server::config::Secrets;
 use lowkey::server::limits::{self, Limits};
 use lowkey::server::{Config, Server, check, config, secret_file};
 use lowkey::stderr::{self, LogLevels};
-use lowkey::trouble;
+use lowkey::{signals, trouble};
 
 fn main() -> ExitCode {
+    signals::let_writes_fail();
     let arguments: Vec<String> =
         env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
     match &*arguments.iter().map(String::as_str).collect::<Vec<_>>() {
@@ -69,7 +70,7 @@ fn check() -> ExitCode {
     }
 }
 
-/// A variable's value. One that is not UTF-8 is passed on with its faults, to be named in an error.
+/// A variable's value. One that is not UTF-8 is passed on with marks in place of its faults, to be named in an error.
 fn lookup(name: &str) -> Option<String> {
     match env::var(name) {
         Ok(value) => Some(value),
@@ -128,8 +129,8 @@ fn help() -> String {
     }
     text += "\nEndpoints: GET /ws?username=NAME (WebSocket), GET /health, and GET /metrics where METRICS says.\n\
              The line `listening on ADDRESS:PORT` on standard error says that the server is ready.\n\
-             SIGINT, SIGTERM or SIGQUIT stops it in order, a second one at once. SIGHUP makes it read ACCESS_TOKEN_FILE and\n\
-             TURN_SECRET_FILE anew, and cuts nobody. SIGUSR1 makes it log its version and counts.\n";
+             SIGTERM, SIGINT and any other signal that ends programs stops it in order, a second one at once. But SIGHUP makes\n\
+             it read ACCESS_TOKEN_FILE and TURN_SECRET_FILE anew, and cuts nobody; SIGUSR1 makes it log its version and counts.\n";
     text
 }
 

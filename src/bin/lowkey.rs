@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    lowkey::signals::let_writes_fail();
     lowkey::chat::main()
 }

@@ -9,7 +9,6 @@ use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::Duration;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
@@ -66,7 +65,7 @@ impl Leaving {
     /// A first signal ends the program in order, a second one at once.
     pub fn watch_signals(&self) -> io::Result<()> {
         let is_second = Arc::new(AtomicBool::new(false));
-        let wanted = signals::wanted(&[SIGINT, SIGTERM, SIGHUP]);
+        let wanted = signals::ending();
         for &signal in &wanted {
             flag::register_conditional_shutdown(signal, 1, is_second.clone())?;
             flag::register(signal, is_second.clone())?;

@@ -130,7 +130,10 @@ fn check_address(address: &str) -> Result<(), &'static str> {
                     && !label.ends_with('-')
             };
             // A name may end in the dot of the root.
-            host.len() <= MAX_HOST && host.strip_suffix('.').unwrap_or(host).split('.').all(is_label)
+            host.len() <= MAX_HOST
+                && host.strip_suffix('.').unwrap_or(host).split('.').all(is_label)
+                // A name that ends in a number is an address, and one that begins with xn-- an international name.
+                && url::Host::parse(host).is_ok()
         }
     };
     if host

@@ -35,8 +35,16 @@ impl Proxies {
                     "{item:?} is no proxy's network but everybody, who could all say where they come from"
                 ));
             }
-            let is_nobodys =
-                address.is_unspecified() && network.prefix_len() == network.max_prefix_len() || address.is_multicast();
+            let is_nobodys = match address {
+                IpAddr::V4(address) => {
+                    address.octets()[0] == 0 && network.prefix_len() >= 8
+                        || address.is_multicast()
+                        || address == Ipv4Addr::BROADCAST
+                }
+                IpAddr::V6(address) => {
+                    address.is_unspecified() && network.prefix_len() == 128 || address.is_multicast()
+                }
+            };
             match is_nobodys || matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
                 true => Err(format!("{item:?} is no address or network that a proxy can have")),
                 false => Ok(network),
@@ -187,6 +195,9 @@ mod tests {
             "0.0.0.0",
             "::",
             "::ffff:0.0.0.0",
+            "0.1.2.3",
+            "0.0.0.0/8",
+            "255.255.255.255",
             "224.0.0.1",
             "ff02::1",
             "10.0.0.1 10.0.0.2",

@@ -164,9 +164,14 @@ impl Incoming {
     fn look_at_control(&mut self, data: &Data) -> Result<(), Refusal> {
         let text = |at: usize| usize::from(u16::from_be_bytes([data.content[at], data.content[at + 1]]));
         let (is_sound, count) = match *data.content {
-            [2] => (true, &mut self.confirmed),
-            [3, ..] if data.content.len() >= OPEN => {
-                (data.content.len() == OPEN + text(8) + text(10), &mut self.opened)
+            [ACK] => (true, &mut self.confirmed),
+            [OPEN, kind, ..] if data.content.len() >= OPEN_HEAD && kind != RELIABLE => {
+                // None of its texts could be taken, and to drop this one would only have it sent again.
+                self.is_broken = true;
+                return Err(Violation("the opening of a data channel that loses or reorders what it carries"));
+            }
+            [OPEN, ..] if data.content.len() >= OPEN_HEAD => {
+                (data.content.len() == OPEN_HEAD + text(8) + text(10), &mut self.opened)
             }
             _ => (false, &mut self.opened),
         };
@@ -248,8 +253,30 @@ const MAX_CHANNELS: usize = 16;
 /// more: this many texts of 128 bytes fill its buffer.
 const MAX_UNTAKEN: u64 = 8192;
 
-/// The length of a message that opens a data channel, without label and protocol.
-const OPEN: usize = 12;
+/// The types of the messages that open and confirm a data channel, the length of the former without label and protocol,
+/// and the kind of channel that it asks for in a chat: one that keeps order and loses nothing (RFC 8832, section 5.1).
+const OPEN: u8 = 3;
+const ACK: u8 = 2;
+const OPEN_HEAD: usize = 12;
+const RELIABLE: u8 = 0;
 
 /// What a message that opens or confirms a data channel is marked with (RFC 8832, section 8.1).
 const CONTROL: u32 = 50;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_that_loses_or_reorders_is_refused_as_it_is_opened_and_nothing_may_follow() {
+        for kind in 0..=u8::MAX {
+            let content = &[OPEN, kind, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, b'c', b'h', b'a', b't'];
+            let (is_first, is_last, is_unordered) = (true, true, false);
+            let opening =
+                Data { tsn: 100, stream: 1, ssn: 0, protocol: CONTROL, is_first, is_last, is_unordered, content };
+            let mut incoming = Incoming::new(99);
+            let passed = incoming.receive(&opening);
+            assert_eq!((passed.is_ok(), incoming.is_broken()), (kind == RELIABLE, kind != RELIABLE), "{kind}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //! section 6.2; of hosts, the URL standard): what is compared later are these texts. An entry that no browser could
 //! ever send is refused, since it would shut out whom it was meant to let in. Pure.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use url::Host;
 
 /// Reads a comma list of origins; `None` is all of them, which a `*` by itself stands for.
 ///
@@ -36,6 +36,9 @@ fn origin(entry: &str) -> Result<String, &'static str> {
     if matches!(&*scheme, "ws" | "wss") {
         return Err("is a server's URL; the origin is that of the page, with https:// or http://");
     }
+    if OPAQUE.contains(&&*scheme) {
+        return Err("has a scheme whose pages send null instead of an origin");
+    }
     if rest.contains(['/', '?', '#', '\\']) {
         return Err("has something behind the host and port");
     }
@@ -45,15 +48,12 @@ fn origin(entry: &str) -> Result<String, &'static str> {
     if rest.contains('*') {
         return Err("has a * in it; each origin has to be named");
     }
-    if !rest.is_ascii() {
-        return Err("has an international name; browsers send it in its ASCII form, which begins with xn--");
-    }
     // The last colon stands before the port, but for those within an IPv6 address.
     let (host, port) = match rest.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (rest, None),
     };
-    let host = host_name(&host.to_ascii_lowercase()).ok_or("has a host that is no name and no address")?;
+    let host = host_name(host)?;
     let port = match port.map(number) {
         None => None,
         Some(Some(port)) => Some(port).filter(|port| Some(*port) != default_port(&scheme)),
@@ -82,33 +82,32 @@ fn number(port: &str) -> Option<u16> {
     port.parse().ok().filter(|port| is_number && *port > 0)
 }
 
-/// A host as browsers write it. A name whose last part is a number is an address to them, and has to be a whole one.
-fn host_name(host: &str) -> Option<String> {
-    if let Some(address) = host.strip_prefix('[') {
-        let address: Ipv6Addr = address.strip_suffix(']')?.parse().ok()?;
-        return Some(match address.to_ipv4_mapped() {
-            Some(_) => {
-                let [.., high, low] = address.segments();
-                format!("[::ffff:{high:x}:{low:x}]")
-            }
-            None => format!("[{address}]"),
-        });
-    }
-    let is_label = |label: &str| {
-        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-    };
-    let mut labels = host.strip_suffix('.').unwrap_or(host).split('.');
-    if !labels.clone().all(is_label) {
-        return None;
-    }
-    let last = labels.next_back()?;
-    let is_number = last.bytes().all(|byte| byte.is_ascii_digit())
-        || last.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    match is_number {
-        true => host.parse().ok().map(|address: Ipv4Addr| address.to_string()),
-        false => Some(host.to_owned()),
+/// A host as browsers write it (URL standard, section 3.5): an international name in its ASCII form, which begins with
+/// `xn--`, and an address in its shortest. A name that no page can be at, since none can be looked up, is none.
+fn host_name(host: &str) -> Result<String, &'static str> {
+    const NONE: &str = "has a host that is no name and no address";
+    let is_international = !host.is_ascii() || host.to_ascii_lowercase().contains("xn--");
+    let none = if is_international { "has an international name that is none" } else { NONE };
+    let host = Host::parse(host).map_err(|_| none)?;
+    let can_be = |name: &str| name.len() <= MAX_NAME && name.split('.').all(is_label);
+    match &host {
+        // A name may end in the dot of the root.
+        Host::Domain(name) if !can_be(name.strip_suffix('.').unwrap_or(name)) => Err(NONE),
+        _ => Ok(host.to_string()),
     }
 }
+
+fn is_label(label: &str) -> bool {
+    (1..=MAX_LABEL).contains(&label.len())
+        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
+
+/// Schemes of pages that have no origin of their own (URL standard, section 4.7), or that no browser opens any more.
+const OPAQUE: [&str; 7] = ["about", "blob", "data", "file", "filesystem", "ftp", "javascript"];
+
+/// The longest label of a name, and the longest name (RFC 1035, section 2.3.4).
+const MAX_LABEL: usize = 63;
+const MAX_NAME: usize = 253;
 
 #[cfg(test)]
 mod tests {
@@ -130,6 +129,12 @@ mod tests {
             ("http://[2001:DB8:0:0:0:0:0:1]:81", "http://[2001:db8::1]:81"),
             ("http://[::ffff:192.0.2.9]", "http://[::ffff:c000:209]"),
             ("https://xn--bcher-kva.example", "https://xn--bcher-kva.example"),
+            ("https://XN--Bcher-KVA.example", "https://xn--bcher-kva.example"),
+            ("https://bücher.example:443", "https://xn--bcher-kva.example"),
+            ("https://Bu\u{308}cher.example", "https://xn--bcher-kva.example"),
+            ("https://例え。jp", "https://xn--r8jz45g.jp"),
+            ("https://127.1", "https://127.0.0.1"),
+            ("https://0x7f000001", "https://127.0.0.1"),
             ("https://my_host.example.", "https://my_host.example."),
             ("https://1.chat.example", "https://1.chat.example"),
             ("capacitor://localhost", "capacitor://localhost"),
@@ -168,7 +173,16 @@ mod tests {
             ("https://chat.example/app", "has something behind"),
             ("https://chat.example?", "has something behind"),
             ("https://chat.example#top", "has something behind"),
-            ("https://bücher.example", "has an international name"),
+            ("https://xn--", "has an international name"),
+            ("https://xn--.example", "has an international name"),
+            ("https://xn--a", "has an international name"),
+            ("https://chat.xn--abc-", "has an international name"),
+            ("https://xn--chat.xn--zz--zz", "has an international name"),
+            ("https://xn--\u{fc}", "has an international name"),
+            ("https://\u{200b}", "has an international name"),
+            ("https://chat.exam\u{202e}ple", "has an international name"),
+            ("file://host", "has a scheme whose pages send null"),
+            ("ftp://chat.example", "has a scheme whose pages send null"),
             ("wss://chat.example", "is a server's URL"),
             ("https://chat.example:", "has a port"),
             ("https://chat.example:0", "has a port"),
@@ -180,9 +194,10 @@ mod tests {
             ("https://.chat.example", "has a host"),
             ("https://chat..example", "has a host"),
             ("https://chat example", "has a host"),
-            ("https://chat%2eexample", "has a host"),
-            ("https://127.1", "has a host"),
-            ("https://0x7f000001", "has a host"),
+            ("https://chat%00example", "has a host"),
+            ("https://chat.example..", "has a host"),
+            ("https://1.2.3.256", "has a host"),
+            ("https://chat.1.2.3.4", "has a host"),
             ("https://2001:db8::1", "has a host"),
             ("https://[2001:db8::1", "has a host"),
             ("https://[2001:db8::1%25eth0]", "has a host"),
@@ -191,5 +206,10 @@ mod tests {
             assert!(error.starts_with(&format!("{entry:?} {reason}")), "{entry}: {error}");
         }
         assert!(parse(",").is_err() && parse("").is_err());
+        let of = |label: usize, count: usize| format!("https://{}", vec!["a".repeat(label); count].join("."));
+        assert_eq!(
+            [of(63, 3), of(64, 1), of(49, 5), of(50, 5)].map(|entry| parse(&entry).is_ok()),
+            [true, false, true, false]
+        );
     }
 }

@@ -44,20 +44,26 @@ pub const VARIABLES: [(&str, &str, &str); 22] = [
     ("RUST_LOG", "how much to log: error, warn, info, debug or off", "info"),
 ];
 
-/// Refuses what is set to nothing and protects, and what has quotes around it, which container files pass on with the
-/// value.
+/// Refuses what is set to nothing and protects, what has quotes around it, which container files pass on with the
+/// value, and what is no text: its lookup has put [`REPLACEMENT`] where the value is not UTF-8.
 pub(super) fn check_presence(name: &'static str, value: Option<String>) -> Result<(), ConfigError> {
     let Some(value) = value else { return Ok(()) };
     let value = value.trim();
     if let (true, Some((_, then))) = (value.is_empty(), REFUSED_EMPTY.iter().find(|(refused, _)| *refused == name)) {
         return Err(error(name, value, format!("a value, since without one {then}; leave it out if that is wanted")));
     }
+    let shown = if SECRETS.contains(&name) { "(not shown)" } else { value };
+    if value.contains(REPLACEMENT) {
+        return Err(error(name, shown, "text in UTF-8"));
+    }
     if is_quoted(value) {
-        let shown = if SECRETS.contains(&name) { "(not shown)" } else { value };
         return Err(error(name, shown, "a value without quotes around it"));
     }
     Ok(())
 }
+
+/// What stands in a text for bytes that are none.
+const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 
 /// Whether there are quotes around it.
 pub(super) fn is_quoted(value: &str) -> bool {
