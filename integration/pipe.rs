@@ -56,14 +56,30 @@ fn the_end_of_input_sends_what_is_left_and_ends_the_program() {
 #[test]
 fn a_script_learns_that_something_was_not_sent() {
     let server = Server::start();
-    for (peer, reason) in [("nobody", "not online"), ("alice", "that is you")] {
-        let mut alice = chat(&server, "alice", &[peer]);
+    // Without a home none of these has another's name.
+    for (name, peer, reason, not_sent) in [
+        ("alice", "nobody", "nobody is not online", "not sent to nobody (they are not online"),
+        ("narcissus", "narcissus", "that is you", "not sent (no chat is open): hello"),
+    ] {
+        let mut alice = chat(&server, name, &[peer]);
         alice.write("hello");
         alice.stdin = None;
         assert_eq!(alice.wait().code(), Some(4));
         alice.stderr.find(reason);
-        alice.stderr.find(&format!("not sent to {peer} (no chat is open): hello"));
+        alice.stderr.find(not_sent);
     }
+    // Whether its end or the answer comes first, a text is kept where a line could still send it again, and never
+    // without a word.
+    let mut alice = chat(&server, "alice_2", &["nobody"]);
+    alice.write("hello");
+    alice.stderr.find("not sent to nobody (they are not online; kept, /retry sends it again): hello");
+    alice.stdin = None;
+    alice.stderr.find("one text for nobody: not sent, and not kept any longer");
+    assert_eq!(alice.wait().code(), Some(4));
+    let mut alice = chat(&server, "alice_3", &["send", "nobody", "hello"]);
+    alice.stderr.find("not sent to nobody (they are not online): hello");
+    assert_eq!(alice.wait().code(), Some(4));
+    assert!(!alice.stderr.seen.iter().any(|line| line.contains("as soon as the server")), "it is there");
     let mut lonely = Program::start("lowkey", &["--server", "ws://127.0.0.1:1", "--name", "alice", "bob"], &[]);
     lonely.write("hello");
     lonely.stdin = None;

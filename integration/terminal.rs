@@ -77,7 +77,7 @@ fn a_call_is_a_question_that_is_accepted_or_declined() {
     let mut terminal = Terminal::start(&home, &["--server", &server.url(), "--name", "alice"]);
     terminal.shows("online");
     bob.peer.call("alice");
-    terminal.shows("* bob wants to talk to you (call 1; new here): /accept bob or /decline bob");
+    terminal.shows("* bob wants to talk to you (new here): /accept bob or /decline bob");
     terminal.type_keys("/decline\r");
     let declined = lowkey::peer::CloseReason::Declined;
     bob.wait(&Event::Closed { peer: "alice".to_owned(), reason: declined });
@@ -416,6 +416,8 @@ fn a_name_can_be_changed_without_another_start() {
     terminal.type_keys("/nick x\r");
     terminal.shows("a username is 3 to 20");
     terminal.type_keys("/nick carol\r");
+    terminal.shows("under another name the chat with bob ends. Do it all the same? y or n");
+    terminal.type_keys("y\r");
     bob.wait(&Event::Closed { peer: "alice".to_owned(), reason: CloseReason::PeerLeft });
     terminal.shows("you are carol;");
     terminal.type_keys("/connect bob\r");
@@ -424,7 +426,7 @@ fn a_name_can_be_changed_without_another_start() {
     terminal.type_keys("it is me\r");
     assert_eq!(bob.message(), ("carol".to_owned(), "it is me".to_owned()));
     // And back again.
-    terminal.type_keys("/nick alice\r");
+    terminal.type_keys("/nick alice\ry\r");
     bob.wait(&Event::Closed { peer: "carol".to_owned(), reason: CloseReason::PeerLeft });
     terminal.shows("you are alice;");
     terminal.type_keys("/quit\r");

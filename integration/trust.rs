@@ -106,7 +106,7 @@ fn somebody_else_under_a_known_name_is_refused_until_the_number_is_typed_in() {
     let old = number(&mut alice);
     let new = number(&mut alice);
     assert_ne!(old, new);
-    alice.stderr.find("not sent to bob (no chat is open; kept, /retry sends it again): a secret");
+    alice.stderr.find("not sent to bob (they are not who they were; kept, /retry sends it again): a secret");
     // He is told nothing until she says so.
     alice.write("/decline bob");
     alice.stderr.find("bob is told that you will not talk to them");

@@ -27,7 +27,7 @@
 //! chat/client*
 //! chat/arguments chat/editor* chat/input* chat/leaving*
 //! chat/conversation/calls chat/conversation/commands chat/conversation/end chat/conversation/events
-//! chat/conversation/ringing
+//! chat/conversation/questions chat/conversation/ringing
 //! chat/conversation/texts
 //! chat/conversation
 //! chat/console* chat/display* chat/identity*

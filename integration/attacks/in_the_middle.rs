@@ -308,7 +308,7 @@ fn lowkey_refuses_somebody_in_the_middle_of_a_call_by_link_and_of_one_who_is_kno
         server.sent("alice", "bob").iter().any(hello).then_some(())
     });
     alice.write("/leave");
-    alice.stderr.find("not sent to bob (no chat is open; kept, /retry sends it again): a secret");
+    alice.stderr.find("not sent to bob (you left): a secret");
     assert!(impostors.of_bob.events.try_next().is_err(), "nobody was asked");
     // Carol knows him, and her chat with him goes on, until the server comes between them as well.
     carol.write("still there?");

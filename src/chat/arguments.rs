@@ -5,7 +5,7 @@ use clap::Parser;
 use super::callee::Callee;
 use super::harmless;
 use super::identity::IdentityTask;
-use super::script::{Accepts, OldApps, Script, Until};
+use super::script::{Accepts, Input, OldApps, Script, Until};
 use crate::options::{ChatOptions, PeerOptions};
 
 /// Private chat from peer to peer, in a terminal.
@@ -102,6 +102,11 @@ impl Arguments {
         let is_sending = matches!(self.task, Some(Task::Send { .. }));
         Script {
             has_person,
+            input: match is_sending {
+                true => Input::Texts,
+                false if self.json => Input::Json,
+                false => Input::Commands,
+            },
             ends_with_chat: matches!(self.task, Some(Task::Send { follow: true, .. })),
             until: self.until.or(is_sending.then_some(Until::Delivered)),
             accepts: match &self.task {

@@ -158,6 +158,14 @@ pub enum Command {
     /// text; this says what is wrong.
     #[serde(skip)]
     Mistake(String),
+    /// A mistake in a command to which a script has given a name.
+    #[serde(skip)]
+    Misread {
+        /// What is wrong.
+        reason: String,
+        /// The script's name for it.
+        id: String,
+    },
 }
 
 impl Command {
@@ -173,6 +181,7 @@ impl Command {
             return Self::text(rest);
         }
         let (name, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+        let typed = name;
         let name = SYNONYMS.iter().find(|(other, _)| *other == name).map_or(name, |(_, name)| name);
         let (first, further) = first_word(rest);
         let Some((word, callee)) = read_name(first).zip(Callee::read(first)) else {
@@ -229,6 +238,7 @@ impl Command {
             ("help", about, "") => Self::Help { about: about.map(|about| about.trim_start_matches('/').to_owned()) },
             ("quit", None, "") => Self::Quit,
             _ => Self::Mistake(match (usage(name), ELSEWHERE.iter().find(|(other, _)| *other == name)) {
+                (Some(usage), _) if typed != name => format!("/{typed} is /{name} here, which goes like this: {usage}"),
                 (Some(usage), _) => format!("that is not how /{name} goes: {usage}"),
                 (None, Some((_, instead))) => format!("there is no command /{name}: {instead}"),
                 (None, None) => {
@@ -252,7 +262,7 @@ impl Command {
             Self::Unverify { peer } | Self::Log { peer, .. } => peer.as_mut(),
             Self::Who | Self::Peers | Self::Alias { .. } | Self::Unalias { .. } | Self::Link | Self::Set { .. } => None,
             Self::Online | Self::Nick { .. } => None,
-            Self::Help { .. } | Self::Quit | Self::Paste(_) | Self::Mistake(_) => None,
+            Self::Help { .. } | Self::Quit | Self::Paste(_) | Self::Mistake(_) | Self::Misread { .. } => None,
         }
     }
 
@@ -381,29 +391,9 @@ mod tests {
 
     #[test]
     fn mistakes_are_never_sent() {
-        for line in [
-            "/",
-            "/quti",
-            "/connect",
-            "/connect a b",
-            "/accept a b",
-            "/quit now",
-            "/verify a b",
-            "/trust",
-            "/trust bob",
-            "/forget",
-            "/QUIT",
-            "/ quit x",
-            "/msg",
-            "/msg bob",
-            "/to",
-            "/to a b",
-            "/unblock",
-            "/who x",
-            "/connect \"a",
-            "/msg \"a\"b x",
-            "/block \"%ff\"",
-        ] {
+        let lines = "/;/quti;/connect;/connect a b;/accept a b;/quit now;/verify a b;/trust;/trust bob;/forget;/QUIT;/ quit x;\
+                     /msg;/msg bob;/to;/to a b;/unblock;/who x;/connect \"a;/msg \"a\"b x;/block \"%ff\"";
+        for line in lines.split(';') {
             assert!(matches!(Command::parse(line), Command::Mistake(_)), "{line}");
         }
     }
@@ -419,6 +409,7 @@ mod tests {
             ("/me waves", "a text like any other"),
             ("/clear", "Ctrl-L"),
             ("/nonsense", "/help lists them"),
+            ("/call", "/call is /connect here, which goes like this: /connect NAME"),
         ] {
             match Command::parse(line) {
                 Command::Mistake(answer) => assert!(answer.contains(words), "{line}: {answer}"),

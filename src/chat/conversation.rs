@@ -9,6 +9,7 @@ mod calls;
 mod commands;
 mod end;
 mod events;
+mod questions;
 mod ringing;
 mod texts;
 
@@ -48,12 +49,21 @@ pub struct Conversation {
     /// What the server complains of.
     errors: Flood,
     server: Server,
+    /// Something was heard of it, be it that it is not there.
+    has_heard: bool,
     /// The server will not be sought again.
     is_cut_off: bool,
-    /// Lines that were pasted and for whom, until the user says whether to send them.
-    pasted: Option<(String, String)>,
-    /// What the user was asked about last, since texts would be lost by it. The same word again does it.
-    asked: Option<Command>,
+    /// What the user was asked about last, until the answer.
+    asked: Option<Question>,
+}
+
+/// What the user was asked.
+#[derive(Debug)]
+enum Question {
+    /// Whether to send this to a peer as one text.
+    Paste { peer: String, text: String },
+    /// Whether to do this. The same word again does it.
+    Command { command: Command, words: String },
 }
 
 /// Everything about one peer.
@@ -64,6 +74,8 @@ struct Chat {
     outbox: Outbox,
     /// Texts that came while lines went to others.
     unread: usize,
+    /// The user has left it, and wants nothing kept of what was not sent.
+    is_left: bool,
 }
 
 /// How far a chat is.
@@ -110,8 +122,8 @@ impl Conversation {
             called: BTreeSet::new(),
             errors: Flood::default(),
             server: Server::Sought,
+            has_heard: false,
             is_cut_off: false,
-            pasted: None,
             asked: None,
         }
     }
@@ -153,15 +165,19 @@ impl Conversation {
     /// A text was handed over and got this number.
     pub fn sent(&mut self, peer: &str, number: u64, id: Option<String>) {
         // An old app never says what has arrived.
-        if self.people.trust_in(peer).is_some_and(|trust| trust != Trust::Unproven)
-            && let Some(chat) = self.chat_mut(peer)
-        {
+        let says_so = self.people.trust_in(peer).is_some_and(|trust| trust != Trust::Unproven);
+        self.progress.sent(says_so);
+        if let Some(chat) = self.chat_mut(peer).filter(|_| says_so) {
             chat.outbox.sent(number, id);
         }
     }
 
     fn refuse(&mut self, reason: &str) -> Vec<Effect> {
-        self.progress.fail(Failure::Lost);
+        self.refuse_as(Failure::Lost, reason)
+    }
+
+    fn refuse_as(&mut self, failure: Failure, reason: &str) -> Vec<Effect> {
+        self.progress.fail(failure);
         vec![mistake(reason)]
     }
 
@@ -195,14 +211,23 @@ impl Conversation {
         let at = self.chats.iter().position(|chat| chat.peer == peer);
         let chat = match at {
             Some(at) => self.chats.remove(at),
-            None => Chat { peer: peer.to_owned(), stage: Stage::Closed, outbox: Outbox::default(), unread: 0 },
+            None => Chat {
+                peer: peer.to_owned(),
+                stage: Stage::Closed,
+                outbox: Outbox::default(),
+                unread: 0,
+                is_left: false,
+            },
         };
         self.chats.push(chat);
         self.chats.last_mut().expect("it was just put there")
     }
 
     fn set_stage(&mut self, peer: &str, stage: Stage) {
-        self.chat_or_new(peer).stage = stage;
+        let chat = self.chat_or_new(peer);
+        chat.stage = stage;
+        // A call is a new wish.
+        chat.is_left &= !matches!(stage, Stage::Pending | Stage::Calling);
     }
 
     /// A chat that is over and of which nothing is left is not listed any more.
@@ -297,7 +322,7 @@ mod tests {
 
     /// What is to be done, without what is only shown.
     pub(super) fn done(effects: Vec<Effect>) -> Vec<Effect> {
-        effects.into_iter().filter(|effect| !matches!(effect, Effect::Show(_))).collect()
+        effects.into_iter().filter(|effect| !matches!(effect, Effect::Show(_) | Effect::Record(_))).collect()
     }
 
     /// The texts that were told not to be sent, and whether they are kept.

@@ -9,7 +9,7 @@ mod command;
 use serde_json::{Value, json};
 
 use super::harmless::is_harmful;
-use super::report::{ChatReport, ChatState, PeerReport, Report};
+use super::report::{ChatReport, ChatState, PeerReport, Report, Unsent};
 use crate::options::advice;
 use crate::peer::{CloseReason, NotSentReason, Trust};
 
@@ -70,13 +70,10 @@ fn fields(report: &Report) -> (&'static str, Value) {
         Report::Resumed { peer } => ("resumed", json!({ "peer": peer })),
         Report::KeyChanged { peer } => ("key_changed", json!({ "peer": peer })),
         Report::NotSent { peer, text, id, reason, is_kept } => {
-            let name = match reason {
-                NotSentReason::NotOpen => "not_open",
-                NotSentReason::Unconfirmed => "unconfirmed",
-                NotSentReason::Busy => "busy",
-                NotSentReason::TooLong { .. } => "too_long",
-            };
-            ("not_sent", json!({ "peer": peer, "text": text, "id": id, "reason": name, "kept": is_kept }))
+            let (reason, cause) = unsent_names(reason);
+            let fields =
+                json!({ "peer": peer, "text": text, "id": id, "reason": reason, "cause": cause, "kept": is_kept });
+            ("not_sent", fields)
         }
         Report::Closed { peer, reason } => {
             ("closed", json!({ "peer": peer, "reason": reason_name(reason), "message": advice::on_close(reason) }))
@@ -92,18 +89,21 @@ fn fields(report: &Report) -> (&'static str, Value) {
                 "safety_number": number.as_ref().map(ToString::to_string),
             }),
         ),
-        Report::SafetyNumber { peer, trust, number } => (
+        Report::SafetyNumber { peer, trust, number, new_number } => (
             "safety_number",
-            json!({ "peer": peer, "trust": trust.map(trust_name), "safety_number": number.to_string() }),
+            json!({
+                "peer": peer, "trust": trust.map(trust_name), "safety_number": number.to_string(),
+                "new_safety_number": new_number.as_ref().map(ToString::to_string),
+            }),
         ),
         Report::Peers(peers) => ("peers", json!({ "peers": peers.iter().map(peer).collect::<Vec<_>>() })),
         Report::Blocked(peers) => ("blocked", json!({ "peers": peers })),
         Report::Log { peer, entries } => ("log", json!({ "peer": peer, "texts": entries })),
         Report::Link(link) => ("link", json!({ "link": link })),
-        Report::Who { current, chats, requests } => {
+        Report::Who { current, chats, requests, refused } => {
             let requests: Vec<&String> = requests.iter().map(|(peer, _)| peer).collect();
             let chats: Vec<Value> = chats.iter().map(chat).collect();
-            ("who", json!({ "current": current, "chats": chats, "requests": requests }))
+            ("who", json!({ "current": current, "chats": chats, "requests": requests, "refused": refused }))
         }
         Report::Settings(settings) => {
             let settings: serde_json::Map<_, _> =
@@ -114,7 +114,8 @@ fn fields(report: &Report) -> (&'static str, Value) {
         Report::ServerError { code, message, count } => {
             ("server_error", json!({ "code": code, "message": message, "count": count }))
         }
-        Report::Mistake(message) => ("mistake", json!({ "message": message })),
+        Report::Mistake(message) => ("mistake", json!({ "message": message, "id": null })),
+        Report::Misread { message, id } => ("mistake", json!({ "message": message, "id": id })),
         Report::Notice(message) => ("notice", json!({ "message": message })),
     }
 }
@@ -135,7 +136,7 @@ fn chat(chat: &ChatReport) -> Value {
     };
     json!({
         "peer": chat.peer, "state": state, "trust": chat.trust.map(trust_name), "unread": chat.unread,
-        "underway": chat.underway, "kept": chat.kept,
+        "underway": chat.underway, "waiting": chat.waiting, "kept": chat.kept,
     })
 }
 
@@ -145,6 +146,18 @@ fn trust_name(trust: Trust) -> &'static str {
         Trust::Known => "known",
         Trust::New => "new",
         Trust::Unproven => "unproven",
+    }
+}
+
+/// Why a text was not sent, and why what it waited for did not come about.
+fn unsent_names(reason: &Unsent) -> (&'static str, Option<&'static str>) {
+    match reason {
+        Unsent::Peer(NotSentReason::NotOpen) => ("not_open", None),
+        Unsent::Peer(NotSentReason::Unconfirmed) => ("unconfirmed", None),
+        Unsent::Peer(NotSentReason::Busy) => ("busy", None),
+        Unsent::Peer(NotSentReason::TooLong { .. }) => ("too_long", None),
+        Unsent::Closed(reason) => ("not_open", Some(reason_name(reason))),
+        Unsent::Ended => ("not_open", Some("ended")),
     }
 }
 
@@ -242,6 +255,13 @@ mod tests {
             assert!(matches!(command(line), Command::Mistake(_)), "{line}");
         }
         assert!(matches!(command(r#"{"command":"connect","peer":"bob","extra":1}"#), Command::Mistake(_)));
+        for alone in ["who", "peers", "link", "online", "quit"] {
+            let line = format!(r#"{{"command":"{alone}","extra":1}}"#);
+            let told = format!("the command {alone} has no field extra; it takes none");
+            assert_eq!(command(&line), Command::Mistake(told));
+        }
+        let line = r#"{"command":"send","peer":"bob","txt":"x","id":"7"}"#;
+        assert!(matches!(command(line), Command::Misread { id, .. } if id == "7"), "a script learns which one it was");
     }
 
     /// One report of each kind.
@@ -256,7 +276,7 @@ mod tests {
             Report::Online,
             Report::Offline { reason: text(), retry_in: None, has_chats: false },
             Report::Calling { peer: bob(), is_waiting: false },
-            Report::Request { peer: bob(), number: 1, count: 1, trust: Trust::Known },
+            Report::Request { peer: bob(), number: 1, count: 1, trust: Trust::Known, has_chat: false },
             Report::OldApp { peer: bob(), number: 2 },
             Report::RequestEnded { peer: bob(), is_told: true },
             Report::KeysExchanged { peer: bob() },
@@ -264,19 +284,19 @@ mod tests {
             Report::Open { peer: bob(), is_current: true },
             Report::Message { peer: bob(), text: text(), key: None },
             Report::Delivered { peer: bob(), ids: vec![None, Some("7".to_owned())] },
-            Report::NotSent { peer: None, text: text(), id: None, reason: NotSentReason::Busy, is_kept: true },
+            Report::NotSent { peer: None, text: text(), id: None, reason: NotSentReason::Busy.into(), is_kept: true },
             Report::Interrupted { peer: bob() },
             Report::Resumed { peer: bob() },
             Report::KeyChanged { peer: bob() },
             Report::Closed { peer: bob(), reason: CloseReason::PeerLeft },
             Report::Refused { peer: bob(), reason: CloseReason::Unproven },
             Report::IdentityChanged { peer: bob(), known: known(), known_number: number(), number: None },
-            Report::SafetyNumber { peer: bob(), trust: None, number: number() },
+            Report::SafetyNumber { peer: bob(), trust: None, number: number(), new_number: None },
             Report::Peers(vec![PeerReport { peer: bob(), alias: None, known: Some(known()), is_here: false }]),
             Report::Blocked(vec![bob()]),
             Report::Log { peer: None, entries: Vec::new() },
             Report::Link(text()),
-            Report::Who { current: None, chats: Vec::new(), requests: Vec::new() },
+            Report::Who { current: None, chats: Vec::new(), requests: Vec::new(), refused: Vec::new() },
             Report::Settings(vec![("bell", "on".to_owned())]),
             Report::Help(None),
             Report::ServerError { code: text(), message: text(), count: 1 },

@@ -38,9 +38,9 @@ impl Outbox {
         !self.waiting.is_empty()
     }
 
-    /// How many texts were typed and not sent.
-    pub fn unsent(&self) -> usize {
-        self.waiting.len() + self.kept.len()
+    /// How many texts wait for the chat to open.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
     /// How many texts could not be sent and are kept.
@@ -78,13 +78,13 @@ impl Outbox {
     }
 
     /// The chat is open: what goes out now. What was kept is for whoever it was typed for, so it goes to nobody else
-    /// than a peer who `is_proven`, and before what was typed later.
+    /// than a peer who `is_proven`, and before what was typed later. Behind a text that needs the user's word all others
+    /// that are kept wait too: none of them overtakes it.
     pub fn open(&mut self, is_proven: bool) -> Vec<Text> {
         let mut texts = Vec::new();
         if is_proven {
-            let (unsure, sure) = self.kept.drain(..).partition(|kept| kept.needs_word);
-            self.kept = unsure;
-            texts.extend(sure.into_iter().map(|kept| kept.text));
+            let sure = self.kept.iter().take_while(|kept| !kept.needs_word).count();
+            texts.extend(self.kept.drain(..sure).map(|kept| kept.text));
         }
         texts.extend(self.waiting.drain(..));
         texts

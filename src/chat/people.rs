@@ -147,8 +147,8 @@ impl People {
                 None => Effect::Forget(peer.to_owned()),
             };
             let line = format!("{name} IS NOT THE ONE THAT THE LINK NAMES. No text was sent to them in this call.");
-            let hint =
-                "Either the link is wrong, or somebody, such as the server, stands in between: ask for it again.";
+            let hint = "They may have a new device, and so a new link: ask them for the one that /link shows them now. Or \
+                        the link is wrong, or somebody, such as the server, stands in between.";
             let told = format!("They were not told; /decline {name} lets them know that you will not talk to them.");
             return vec![notice(&line), notice(hint), notice(&told), before];
         }
@@ -182,6 +182,18 @@ impl People {
     /// The key that stands for the peer of an open chat.
     pub fn key(&self, peer: &str) -> Option<PublicKey> {
         self.present.get(peer).map(|present| present.other)
+    }
+
+    /// Who was refused since they are not who they were, and waits for the user's word.
+    pub fn refused(&self) -> Vec<String> {
+        let mut refused: Vec<String> = self.refused.keys().cloned().collect();
+        refused.sort();
+        refused
+    }
+
+    /// Since when somebody is verified, if they are.
+    pub fn verified_since(&self, peer: &str) -> Option<&str> {
+        self.known.get(peer, &self.server).filter(|known| known.is_verified).map(|known| known.since.as_str())
     }
 
     /// Whether somebody of this name was refused, since they are not who they were or whom a link names.

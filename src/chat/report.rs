@@ -49,6 +49,8 @@ pub enum Report {
         count: u64,
         /// What is known of who it is.
         trust: Trust,
+        /// Whether a chat with them is open, which the answer may end.
+        has_chat: bool,
     },
     /// Whom we have called uses an old app, and the user is asked whether to talk to it.
     OldApp {
@@ -125,7 +127,7 @@ pub enum Report {
         /// What the user calls it.
         id: Option<String>,
         /// Why.
-        reason: NotSentReason,
+        reason: Unsent,
         /// Whether it is kept for a later time.
         is_kept: bool,
     },
@@ -162,6 +164,8 @@ pub enum Report {
         trust: Option<Trust>,
         /// The number.
         number: SafetyNumber,
+        /// What it would be with whom they have become, where they were refused for that.
+        new_number: Option<SafetyNumber>,
     },
     /// Who was seen before, and who is here now.
     Peers(Vec<PeerReport>),
@@ -184,6 +188,8 @@ pub enum Report {
         chats: Vec<ChatReport>,
         /// Who is calling, with the number of each request.
         requests: Vec<(String, u64)>,
+        /// Who was refused, since they are not who they were.
+        refused: Vec<String>,
     },
     /// The settings of the screen.
     Settings(Vec<(&'static str, String)>),
@@ -200,8 +206,32 @@ pub enum Report {
     },
     /// A command could not be done.
     Mistake(String),
+    /// A command of a script could not be read.
+    Misread {
+        /// Why, for people.
+        message: String,
+        /// What the script calls what it was to do.
+        id: String,
+    },
     /// Something else, in words.
     Notice(String),
+}
+
+/// Why a text was not sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unsent {
+    /// The peer says so.
+    Peer(NotSentReason),
+    /// It waited for a chat that did not come about, or ended.
+    Closed(CloseReason),
+    /// The end of the program came first.
+    Ended,
+}
+
+impl From<NotSentReason> for Unsent {
+    fn from(reason: NotSentReason) -> Self {
+        Self::Peer(reason)
+    }
 }
 
 /// One peer, as `/peers` tells of it.
@@ -230,7 +260,9 @@ pub struct ChatReport {
     pub unread: usize,
     /// Texts that were sent and are not known to have arrived.
     pub underway: usize,
-    /// Texts that wait or are kept.
+    /// Texts that wait for the chat to open.
+    pub waiting: usize,
+    /// Texts that could not be sent and are kept.
     pub kept: usize,
 }
 

@@ -93,7 +93,10 @@ impl Requests {
             (None, Some(number), _) => Err(format!("there is no call {number}")),
             (None, None, [(only, _)]) => Ok(only.clone()),
             (None, None, several) => {
-                let request = |(peer, number): &(String, u64)| format!("{} (call {number})", screen::name(peer));
+                let request = |(peer, number): &(String, u64)| match screen::name(peer) {
+                    name if name.starts_with('"') => format!("{name} ({number})"),
+                    name => name.into_owned(),
+                };
                 let names: Vec<String> = several.iter().map(request).collect();
                 Err(format!("several are calling, so say whom: {}", names.join(", ")))
             }

@@ -8,6 +8,8 @@ use crate::peer::CloseReason;
 pub struct Script {
     /// A person at a terminal, so it is none.
     pub has_person: bool,
+    /// What its lines are.
+    pub input: Input,
     /// The end of any chat or call is the end of its input too.
     pub ends_with_chat: bool,
     /// What ends it once there are no more commands; without it, that nothing waits to be sent.
@@ -16,6 +18,18 @@ pub struct Script {
     pub accepts: Accepts,
     /// Whether old apps are talked to, which cannot prove who they are.
     pub old_apps: OldApps,
+}
+
+/// What the lines of a program are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Input {
+    /// Commands and texts, as they are typed.
+    #[default]
+    Commands,
+    /// Commands as JSON.
+    Json,
+    /// Texts alone.
+    Texts,
 }
 
 /// What ends a program that has no more commands.
@@ -76,6 +90,8 @@ pub struct Progress {
     pub has_opened: bool,
     pub has_message: bool,
     pub has_closed: bool,
+    /// Whether something was sent, and all who got it say what has arrived.
+    sent: Option<bool>,
     failure: Option<Failure>,
     /// Why the last call or chat failed.
     cause: Option<Failure>,
@@ -103,6 +119,20 @@ impl Progress {
     /// Something was not done. The first failure is the one that is told.
     pub fn fail(&mut self, failure: Failure) {
         self.failure.get_or_insert(failure);
+    }
+
+    /// A text was handed over, to somebody who says what has arrived or does not.
+    pub fn sent(&mut self, says_so: bool) {
+        self.sent = Some(says_so && self.sent != Some(false));
+    }
+
+    /// What has become of all that was sent, where nothing has failed.
+    pub fn arrival(&self) -> Option<&'static str> {
+        match (self.failure, self.sent) {
+            (None, Some(true)) => Some("it has arrived"),
+            (None, Some(false)) => Some("it was sent; an old app does not say whether it has arrived"),
+            _ => None,
+        }
     }
 
     /// A call or a chat has ended, and this is why it failed, if it did.

@@ -1,10 +1,12 @@
 //! The words for each report. Pure.
 
+use std::borrow::Cow;
+
 use super::command::usage::{COMMANDS, RARE, Usage};
 use super::flood::{SHOWN, is_told};
 use super::harmless::{harmless, name};
 use super::look::{Look, MARK};
-use super::report::{ChatReport, ChatState, PeerReport, Report};
+use super::report::{ChatReport, ChatState, PeerReport, Report, Unsent};
 use crate::options::advice;
 use crate::peer::safety_number::SafetyNumber;
 use crate::peer::{CloseReason, NotSentReason, Trust};
@@ -22,7 +24,7 @@ pub fn words(report: &Report, look: Look) -> Option<String> {
         Report::Offline { reason, retry_in, has_chats } => {
             let what = match retry_in {
                 Some(_) => format!("offline: {}; trying again", harmless(reason)),
-                None => format!("offline: {}; /online goes back there", harmless(reason)),
+                None => format!("offline: {}", harmless(reason)),
             };
             if *has_chats { format!("{what}; open chats go on") } else { what }
         }
@@ -33,10 +35,8 @@ pub fn words(report: &Report, look: Look) -> Option<String> {
         Report::Request { count, .. } if *count > SHOWN => {
             return is_told(*count).then(|| format!("{count} calls within a minute; /who lists who is calling"));
         }
-        Report::Request { peer, number, count, trust } => {
-            // What is easier to type than a name in quotes.
-            let word = name(peer);
-            let word = if word.starts_with('"') { number.to_string().into() } else { word };
+        Report::Request { peer, number, count, trust, has_chat } => {
+            let word = word(peer, *number);
             let more = match *count {
                 SHOWN => "; more calls in this minute are only counted, /who lists who is calling",
                 _ => "",
@@ -48,15 +48,20 @@ pub fn words(report: &Report, look: Look) -> Option<String> {
                 Trust::Unproven => "an old app, which cannot prove who they are: the server could be listening",
             };
             let peer = name(peer);
-            format!("{peer} wants to talk to you (call {number}; {sure}): /accept {word} or /decline {word}{more}")
+            if *has_chat {
+                return Some(format!(
+                    "{peer}, with whom a chat is open, calls anew ({sure}), as after a restart or from another \
+                     device: /accept {word} goes on there and ends the open chat, /decline {word} leaves it{more}"
+                ));
+            }
+            format!("{peer} wants to talk to you ({sure}): /accept {word} or /decline {word}{more}")
         }
         Report::OldApp { peer, number } => {
-            let word = name(peer);
-            let word = if word.starts_with('"') { number.to_string().into() } else { word };
+            let word = word(peer, *number);
             format!(
                 "{} answers by an old app, which cannot prove who they are: the server could be listening, or be \
                  the one who answers. Nothing was sent to them: /accept {word} to talk to them nevertheless, or \
-                 /decline {word} (call {number})",
+                 /decline {word}",
                 name(peer)
             )
         }
@@ -97,10 +102,16 @@ pub fn words(report: &Report, look: Look) -> Option<String> {
             let to = peer.as_ref().map(|peer| format!(" to {}", name(peer))).unwrap_or_default();
             let kept = if *is_kept { "; kept, /retry sends it again" } else { "" };
             match reason {
-                NotSentReason::Unconfirmed => {
-                    format!("the chat ended before it was known whether this was read{to}{kept}: {}", excerpt(text))
+                Unsent::Peer(NotSentReason::Unconfirmed) => {
+                    let peer = peer.as_ref().map(|peer| name(peer)).unwrap_or_default();
+                    format!(
+                        "the chat with {peer} ended before it was known whether this arrived{kept}: {}",
+                        excerpt(text)
+                    )
                 }
-                reason => format!("not sent{to} ({reason}{kept}): {}", excerpt(text)),
+                Unsent::Peer(reason) => format!("not sent{to} ({reason}{kept}): {}", excerpt(text)),
+                Unsent::Closed(reason) => format!("not sent{to} ({}{kept}): {}", in_short(reason), excerpt(text)),
+                Unsent::Ended => format!("not sent{to} (the program ends{kept}): {}", excerpt(text)),
             }
         }
         Report::Closed { reason: CloseReason::IdentityChanged { .. }, .. }
@@ -109,7 +120,9 @@ pub fn words(report: &Report, look: Look) -> Option<String> {
         Report::IdentityChanged { peer, known, known_number, number } => {
             changed(&name(peer), known, known_number, number.as_ref())
         }
-        Report::SafetyNumber { peer, trust, number } => safety_number(&name(peer), *trust, number),
+        Report::SafetyNumber { peer, trust, number, new_number } => {
+            safety_number(&name(peer), *trust, number, new_number.as_ref())
+        }
         Report::Peers(peers) if peers.is_empty() => "nobody was seen before at this server".to_owned(),
         Report::Peers(peers) => peers.iter().map(peer_line).collect::<Vec<_>>().join("\n"),
         Report::Blocked(peers) if peers.is_empty() => "nobody is blocked".to_owned(),
@@ -118,7 +131,7 @@ pub fn words(report: &Report, look: Look) -> Option<String> {
         Report::Link(link) => {
             format!("{link}\nwhoever calls you with /connect and this link talks to you and to nobody else")
         }
-        Report::Who { current, chats, requests } => who(current.as_deref(), chats, requests),
+        Report::Who { current, chats, requests, refused } => who(current.as_deref(), chats, requests, refused),
         Report::Settings(settings) => {
             let line = |(setting, value): &(&str, String)| format!("{setting:<8} {}", harmless(value));
             settings.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -132,8 +145,33 @@ pub fn words(report: &Report, look: Look) -> Option<String> {
             };
             format!("the server says: {} ({}){more}", harmless(message), harmless(code))
         }
-        Report::Mistake(text) | Report::Notice(text) => text.split('\n').map(harmless).collect::<Vec<_>>().join("\n"),
+        Report::Mistake(text) | Report::Misread { message: text, .. } | Report::Notice(text) => {
+            text.split('\n').map(harmless).collect::<Vec<_>>().join("\n")
+        }
     })
+}
+
+/// What a caller is answered by: what is easier to type than a name in quotes.
+fn word(peer: &str, number: u64) -> Cow<'_, str> {
+    let word = name(peer);
+    if word.starts_with('"') { number.to_string().into() } else { word }
+}
+
+/// Why a text was not sent, where it was said before in full what has become of the call or chat.
+fn in_short(reason: &CloseReason) -> &'static str {
+    match reason {
+        CloseReason::Left => "you left",
+        CloseReason::PeerLeft => "they left",
+        CloseReason::NotOnline => "they are not online",
+        CloseReason::Declined => "they declined",
+        CloseReason::NoAnswer | CloseReason::NoHello | CloseReason::NotRecognized => "they did not answer",
+        CloseReason::ConnectionLost => "the connection was lost",
+        CloseReason::ServerLost => "the server is out of reach",
+        CloseReason::IdentityChanged { .. } => "they are not who they were",
+        CloseReason::NotProven | CloseReason::Unproven => "they did not prove who they are",
+        CloseReason::Exhausted | CloseReason::Unreadable | CloseReason::KeyChanged => "the chat has ended",
+        _ => "no chat came about",
+    }
 }
 
 fn peer_line(report: &PeerReport) -> String {
@@ -189,8 +227,8 @@ fn changed(peer: &str, known: &KnownPeer, known_number: &SafetyNumber, number: O
             "Now it would be:\n    {number}\n{}\n\
              They may have a new device, or somebody, such as the server, stands in between.\n\
              They were not told. Ask them, not in this chat, and then:\n\
+             \u{20}   /connect LINK   if they gave you the link that /link shows them now, by a way that you trust\n\
              \u{20}   /trust {peer} NUMBER   if this is the number that they read to you\n\
-             \u{20}   /connect LINK   if they gave you their new link by a way that you trust\n\
              \u{20}   /forget {peer}   to meet them anew, as a stranger\n\
              \u{20}   /decline {peer}   to let them know that you will not talk to them",
             halves(known_number, number)
@@ -218,22 +256,34 @@ fn halves(before: &SafetyNumber, now: &SafetyNumber) -> String {
     format!("In both of them the half that begins with {} is yours, and the other one theirs.", &own[..length])
 }
 
-fn safety_number(peer: &str, trust: Option<Trust>, number: &SafetyNumber) -> String {
-    let number = number.to_string();
-    let (first, second) = number.split_at(number.len() / 2);
-    let number = format!("    {}\n    {}", first.trim(), second.trim());
-    let Some(trust) = trust else { return format!("your safety number with {peer}, as you know them:\n{number}") };
+fn safety_number(peer: &str, trust: Option<Trust>, number: &SafetyNumber, new: Option<&SafetyNumber>) -> String {
+    let rows = |number: &SafetyNumber| {
+        let number = number.to_string();
+        let (first, second) = number.split_at(number.len() / 2);
+        format!("    {}\n    {}", first.trim(), second.trim())
+    };
+    let shown = rows(number);
+    let Some(trust) = trust else {
+        let known = format!("your safety number with {peer}, as you know them:\n{shown}");
+        let Some(new) = new else { return known };
+        return format!(
+            "{known}\nThey were refused, since they came with another key. With that it would be:\n{}\n{}\n\
+             /trust {peer} NUMBER takes it, if this is the number that they read to you",
+            rows(new),
+            halves(number, new)
+        );
+    };
     let hint = match trust {
         Trust::Unproven => "It is good for this chat only, since the old app has no identity to keep.",
         _ => &format!("Then /verify {peer} yes, and they count as verified from now on."),
     };
     format!(
-        "your safety number with {peer}, {trust}:\n{number}\n\
+        "your safety number with {peer}, {trust}:\n{shown}\n\
          Read it to each other by voice or in person. If it is the same, nobody stands between you.\n{hint}"
     )
 }
 
-fn who(current: Option<&str>, chats: &[ChatReport], requests: &[(String, u64)]) -> String {
+fn who(current: Option<&str>, chats: &[ChatReport], requests: &[(String, u64)], refused: &[String]) -> String {
     let mut lines = Vec::new();
     match current {
         Some(peer) => lines.push(format!("you are writing to {}", name(peer))),
@@ -248,7 +298,9 @@ fn who(current: Option<&str>, chats: &[ChatReport], requests: &[(String, u64)]) 
             (ChatState::Open, None) => "open".to_owned(),
         };
         let mut line = format!("{:<20} {state}", name(&chat.peer));
-        for (count, what) in [(chat.unread, "unread"), (chat.underway, "on the way"), (chat.kept, "not sent")] {
+        let counts =
+            [(chat.unread, "unread"), (chat.underway, "on the way"), (chat.waiting, "waiting"), (chat.kept, "kept")];
+        for (count, what) in counts {
             if count > 0 {
                 line += &format!(", {count} {what}");
             }
@@ -256,8 +308,13 @@ fn who(current: Option<&str>, chats: &[ChatReport], requests: &[(String, u64)]) 
         lines.push(line);
     }
     if !requests.is_empty() {
-        let request = |(peer, number): &(String, u64)| format!("{} (call {number})", name(peer));
+        let request = |(peer, number): &(String, u64)| format!("{} (/accept {})", name(peer), word(peer, *number));
         lines.push(format!("calling you: {}", requests.iter().map(request).collect::<Vec<_>>().join(", ")));
+    }
+    if !refused.is_empty() {
+        let line =
+            |peer: &String| format!("{0} was refused with another key: /verify {0} shows both numbers", name(peer));
+        lines.extend(refused.iter().map(line));
     }
     lines.join("\n")
 }
@@ -350,15 +407,19 @@ mod tests {
 
     #[test]
     fn a_call_is_told_with_its_number_and_how_to_answer_it() {
-        let request =
-            |peer: &str| shown(&Report::Request { peer: peer.into(), number: 7, count: 1, trust: Trust::New });
-        assert_eq!(request("bob"), "bob wants to talk to you (call 7; new here): /accept bob or /decline bob");
-        assert_eq!(request("b b"), "\"b%20b\" wants to talk to you (call 7; new here): /accept 7 or /decline 7");
-        assert_eq!(
-            request("2"),
-            "\"2\" wants to talk to you (call 7; new here): /accept 7 or /decline 7",
-            "2 is another call"
-        );
+        let request = |peer: &str, has_chat| Report::Request {
+            peer: peer.into(),
+            number: 7,
+            count: 1,
+            trust: Trust::New,
+            has_chat,
+        };
+        let told = |peer| shown(&request(peer, false));
+        assert_eq!(told("bob"), "bob wants to talk to you (new here): /accept bob or /decline bob");
+        assert_eq!(told("b b"), "\"b%20b\" wants to talk to you (new here): /accept 7 or /decline 7");
+        assert_eq!(told("2"), "\"2\" wants to talk to you (new here): /accept 7 or /decline 7", "2 is another call");
+        let anew = shown(&request("bob", true));
+        assert!(anew.starts_with("bob, with whom a chat is open, calls anew") && anew.contains("another device"));
     }
 
     #[test]

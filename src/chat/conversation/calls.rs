@@ -2,8 +2,10 @@
 
 use super::{Chat, Conversation, Server, Stage};
 use crate::chat::effect::{Effect, calling, lines_go_to, lost, notice};
+use crate::chat::report::Unsent;
 use crate::chat::screen;
 use crate::chat::script::Failure;
+use crate::peer::CloseReason;
 use crate::peer::link::Link;
 use crate::protocol::is_username;
 
@@ -63,6 +65,9 @@ impl Conversation {
         if !is_username(peer) {
             return Err(self.refuse(&format!("nobody can be called {}", screen::name(peer))));
         }
+        if peer == self.people.name {
+            return Err(self.refuse_as(Failure::Unreached, "that is you; /who says who else is there"));
+        }
         self.unnamed.remove(peer);
         self.called.insert(peer.to_owned());
         if self.blocked.contains(peer) {
@@ -74,9 +79,12 @@ impl Conversation {
         }
         let is_waiting = self.server != Server::Online;
         self.set_stage(peer, if is_waiting { Stage::Pending } else { Stage::Calling });
-        let mut effects = vec![calling(peer, is_waiting)];
-        effects.extend((!is_waiting).then(|| Effect::Connect(peer.to_owned())));
-        Ok(effects)
+        // While it is sought for the first time, that is nothing to speak of yet.
+        let told = match calling(peer, is_waiting) {
+            Effect::Show(report) if !self.has_heard => Effect::Record(report),
+            told => told,
+        };
+        Ok([told].into_iter().chain((!is_waiting).then(|| Effect::Connect(peer.to_owned()))).collect())
     }
 
     pub(super) fn to(&mut self, peer: String) -> Vec<Effect> {
@@ -85,9 +93,7 @@ impl Conversation {
             return self.refuse(&format!("there is no chat with {name}; /connect {name} begins one"));
         }
         self.turn_to(&peer);
-        let mut effects = self.drop_paste();
-        effects.push(lines_go_to(&peer));
-        effects
+        vec![lines_go_to(&peer)]
     }
 
     /// Whether there is somebody of this name, as far as is known here.
@@ -129,20 +135,20 @@ impl Conversation {
         let Some(chat) = self.chat_mut(&peer) else {
             return self.refuse(&format!("there is no chat with {}", screen::name(&peer)));
         };
-        let kept = chat.outbox.take_kept().len();
+        let (kept, stage) = (chat.outbox.take_kept().len(), chat.stage);
+        chat.is_left = true;
         let mut effects: Vec<Effect> = (kept > 0).then(|| lost(kept, &peer)).into_iter().collect();
-        match chat.stage {
+        effects.extend(self.give_back(&peer, Failure::Lost, &Unsent::Closed(CloseReason::Left)));
+        match stage {
             Stage::Calling | Stage::Open | Stage::Interrupted => {
                 effects.push(Effect::Leave(peer));
                 effects
             }
             // A call that was not made yet ends here.
             Stage::Closed | Stage::Pending => {
-                if chat.stage == Stage::Pending {
-                    chat.stage = Stage::Closed;
-                    effects.push(notice(&format!("{} is not called", screen::name(&peer))));
+                if stage == Stage::Pending {
+                    effects.insert(0, notice(&format!("{} is not called", screen::name(&peer))));
                 }
-                effects.extend(self.give_back(&peer, Failure::Lost));
                 self.chats.retain(|chat| chat.peer != peer);
                 if self.current.as_ref() == Some(&peer) {
                     self.current = None;
@@ -187,7 +193,7 @@ mod tests {
         assert_eq!(done(chat.happened(open("bob"))), [send("early")]);
         chat.happened(request("carol".to_owned()));
         chat.happened(request("dave".to_owned()));
-        let several = "several are calling, so say whom: carol (call 2), dave (call 3)";
+        let several = "several are calling, so say whom: carol, dave";
         assert_eq!(typed(&mut chat, "/decline"), [mistake(several)]);
         assert_eq!(done(typed(&mut chat, "/decline carol")), [Effect::Decline("carol".to_owned())]);
         chat.happened(Event::RequestEnded { peer: "dave".to_owned() });
@@ -220,9 +226,10 @@ mod tests {
         let mut chat = online();
         let call = |chat: &mut Conversation, peer: &str| chat.happened(request(peer.to_owned()));
         let decline = |peer: &str| [Effect::Decline(peer.to_owned())];
-        for (number, peer) in [(1, "bob"), (2, "a b"), (3, "2")] {
-            let report = Report::Request { peer: peer.to_owned(), number, count: number, trust: Trust::New };
-            assert_eq!(call(&mut chat, peer), [Effect::Show(report)]);
+        for (number, name) in [(1, "bob"), (2, "a b"), (3, "2")] {
+            let (peer, trust, has_chat) = (name.to_owned(), Trust::New, false);
+            let report = Report::Request { peer, number, count: number, trust, has_chat };
+            assert_eq!(chat.happened(request(name)), [Effect::Show(report)]);
         }
         assert_eq!(done(typed(&mut chat, "/decline 2")), decline("a b"), "the number goes before a name of digits");
         assert_eq!(done(typed(&mut chat, "/decline \"2\"")), decline("2"));

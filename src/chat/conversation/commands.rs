@@ -1,9 +1,9 @@
-//! What the user asks for, and what a person is asked first.
+//! What the user asks for.
 
 use super::{Chat, Conversation, Server, Stage};
 use crate::chat::callee::Callee;
 use crate::chat::command::Command;
-use crate::chat::effect::{Effect, Text, notice, texts};
+use crate::chat::effect::{Effect, Text, notice};
 use crate::chat::people::People;
 use crate::chat::report::{ChatReport, ChatState, Report};
 use crate::chat::screen;
@@ -33,28 +33,15 @@ impl Conversation {
             // A script passes on what others have written, and one slip of its quotes would make a command of that.
             return self.refuse(ONLY_BY_HAND);
         }
-        let asked = self.asked.take();
-        match (asked, yes_or_no(&command)) {
-            (Some(asked), Some(true)) => return self.perform(asked),
-            (Some(_), Some(false)) => return vec![notice("then all stays as it is")],
-            (asked, _) => {
-                if let Some(question) = self.question(&command).filter(|_| asked.as_ref() != Some(&command)) {
-                    self.asked = Some(command);
-                    return vec![question];
-                }
-            }
-        }
-        self.perform(command)
+        self.ask_or_perform(command)
     }
 
-    fn perform(&mut self, command: Command) -> Vec<Effect> {
+    /// Does it, whatever it brings about.
+    pub(super) fn perform(&mut self, command: Command) -> Vec<Effect> {
         match command {
-            Command::Send { peer: None, text, id } => match self.pasted.take() {
-                Some(pasted) => self.answer_paste(pasted, text, id),
-                None => self.text(Text { text, id }),
-            },
+            Command::Send { peer: None, text, id } => self.text(Text { text, id }),
             Command::Send { peer: Some(peer), text, id } => self.message(peer, Text { text, id }),
-            Command::Paste(text) => self.paste(text),
+            Command::Paste(text) => self.text(Text { text, id: None }),
             Command::Connect { peer: Callee::Link(link) } => match link.parse::<Link>() {
                 Ok(link) => self.connect_by(&link),
                 Err(reason) => self.refuse(reason),
@@ -100,24 +87,11 @@ impl Conversation {
             Command::Help { about } => vec![Effect::Show(Report::Help(about))],
             Command::Quit => self.give_up(),
             Command::Mistake(reason) => self.refuse(&reason),
+            Command::Misread { reason: message, id } => {
+                self.progress.fail(Failure::Lost);
+                vec![Effect::Show(Report::Misread { message, id })]
+            }
         }
-    }
-
-    /// What a person is asked before texts that were not sent are lost by a command.
-    fn question(&self, command: &Command) -> Option<Effect> {
-        let leaving = match command {
-            Command::Leave { peer } => self.chat(peer.as_ref().or(self.current.as_ref())?).into_iter().collect(),
-            Command::Quit | Command::Nick { .. } => self.chats.iter().collect::<Vec<_>>(),
-            _ => return None,
-        };
-        let lost = leaving.iter().map(|chat| (chat.outbox.unsent(), &chat.peer)).filter(|(count, _)| *count > 0);
-        let lost: Vec<_> = lost.map(|(count, peer)| format!("{} for {}", texts(count), screen::name(peer))).collect();
-        (self.script.has_person && !lost.is_empty()).then(|| {
-            notice(&format!(
-                "not sent yet and lost by this: {}. Do it all the same? y or n; /retry sends them",
-                lost.join(", ")
-            ))
-        })
     }
 
     /// Seeks the server again that was given up.
@@ -165,12 +139,14 @@ impl Conversation {
             trust: self.people.trust_in(&chat.peer),
             unread: chat.unread,
             underway: chat.outbox.underway(),
-            kept: chat.outbox.unsent(),
+            waiting: chat.outbox.waiting(),
+            kept: chat.outbox.kept(),
         };
         Effect::Show(Report::Who {
             current: self.current.clone(),
             chats: self.chats.iter().map(report).collect(),
             requests: self.requests.all().to_vec(),
+            refused: self.people.refused(),
         })
     }
 
@@ -196,16 +172,6 @@ impl Conversation {
 fn runs_a_program(command: &Command) -> bool {
     let Command::Set { name: Some(name), value: Some(value) } = command else { return false };
     name == "notify" && is_on(value) != Some(false)
-}
-
-/// What a line says to a question.
-fn yes_or_no(command: &Command) -> Option<bool> {
-    let Command::Send { peer: None, text, .. } = command else { return None };
-    match text.trim().to_ascii_lowercase().as_str() {
-        "y" | "yes" => Some(true),
-        "n" | "no" => Some(false),
-        _ => None,
-    }
 }
 
 /// What a script is told that wants to set what runs a program.
@@ -332,42 +298,5 @@ mod tests {
         assert_eq!(done(typed(&mut chat, "/qiut")), []);
         assert_eq!(typed(&mut chat, "//qiut"), [send("/qiut")]);
         assert_eq!(done(typed(&mut chat, &format!("/connect {}", "x".repeat(65)))), []);
-    }
-
-    /// A prompt with a person at it, and two texts for bob, who is not there.
-    fn with_kept_texts(has_person: bool) -> Conversation {
-        let mut chat = start(Script { has_person, ..Script::default() });
-        chat.happened(Event::Online);
-        typed(&mut chat, "/connect bob");
-        typed(&mut chat, "one");
-        typed(&mut chat, "two");
-        chat.happened(closed("bob", CloseReason::NotOnline));
-        chat
-    }
-
-    #[test]
-    fn a_person_is_asked_once_before_texts_are_lost() {
-        let question = "not sent yet and lost by this: 2 texts for bob. Do it all the same? y or n; /retry sends them";
-        for (word, done_then) in [("/quit", Effect::Quit), ("/leave", lost(2, "bob"))] {
-            for yes in [word, "y", " Yes "] {
-                let mut chat = with_kept_texts(true);
-                assert_eq!(typed(&mut chat, word), [notice(question)]);
-                // Anything in between takes the question back, and a no does.
-                typed(&mut chat, "/who");
-                assert_eq!(typed(&mut chat, word), [notice(question)]);
-                assert_eq!(typed(&mut chat, "n"), [notice("then all stays as it is")]);
-                assert_eq!(typed(&mut chat, word), [notice(question)]);
-                let effects = typed(&mut chat, yes);
-                assert!(effects.contains(&lost(2, "bob")) && effects.contains(&done_then), "{effects:?}");
-            }
-        }
-        let mut chat = with_kept_texts(true);
-        typed(&mut chat, "/retry");
-        chat.happened(open("bob"));
-        assert_eq!(done(typed(&mut chat, "/quit")), [Effect::Quit], "nothing is lost");
-        let effects = typed(&mut with_kept_texts(false), "/quit");
-        assert_eq!(effects, [lost(2, "bob"), Effect::Quit], "a script is told, and asked nothing");
-        let effects = typed(&mut with_kept_texts(false), "/leave bob");
-        assert!(effects.contains(&lost(2, "bob")), "{effects:?}");
     }
 }

@@ -1,11 +1,11 @@
 //! The end: of the input, of what a script waits for, and of the program.
 
-use super::{Conversation, Server, Stage};
+use super::{Chat, Conversation, Server, Stage};
 use crate::chat::command::Command;
 use crate::chat::effect::{Effect, lost, mistake, notice};
-use crate::chat::report::Report;
-use crate::chat::script::{Accepts, Failure, Left};
-use crate::peer::NotSentReason;
+use crate::chat::report::{Report, Unsent};
+use crate::chat::script::{Accepts, Failure, Input, Left};
+use crate::peer::CloseReason;
 
 impl Conversation {
     /// There will be no more input. What waits for a chat still goes out, if there is a server to find it.
@@ -18,14 +18,18 @@ impl Conversation {
         self.finish();
         let mut effects = Vec::new();
         for peer in self.chats.iter().map(|chat| chat.peer.clone()).collect::<Vec<_>>() {
-            effects.extend(self.give_back(&peer, Failure::Lost));
-            let kept = self.chat(&peer).map_or(0, |chat| chat.outbox.kept());
-            if kept > 0 {
-                effects.push(lost(kept, &peer));
-            }
+            effects.extend(self.give_back(&peer, Failure::Lost, &Unsent::Ended));
         }
+        effects.extend(self.lose_kept());
         effects.push(Effect::Quit);
         effects
+    }
+
+    /// What is kept is lost with the program.
+    fn lose_kept(&mut self) -> Vec<Effect> {
+        let kept = |chat: &mut Chat| (chat.outbox.take_kept().len(), chat.peer.clone());
+        let kept = self.chats.iter_mut().map(kept).filter(|(count, _)| *count > 0);
+        kept.map(|(count, peer)| lost(count, &peer)).collect()
     }
 
     /// A command was read, and the end had come already.
@@ -36,7 +40,7 @@ impl Conversation {
         };
         self.progress.fail_to_send();
         let peer = peer.or_else(|| self.current.clone());
-        Effect::Show(Report::NotSent { peer, text, id, reason: NotSentReason::NotOpen, is_kept: false })
+        Effect::Show(Report::NotSent { peer, text, id, reason: Unsent::Ended, is_kept: false })
     }
 
     /// The end has come before that of the input: what is left of it will never be read.
@@ -57,7 +61,7 @@ impl Conversation {
                 self.set_stage(&peer, Stage::Closed);
                 self.progress.ended(Some(Failure::NoServer));
                 self.progress.fail(Failure::NoServer);
-                effects.extend(self.give_back(&peer, Failure::NoServer));
+                effects.extend(self.give_back(&peer, Failure::NoServer, &Unsent::Closed(CloseReason::ServerLost)));
             }
         }
         let left = Left {
@@ -68,6 +72,10 @@ impl Conversation {
                 && self.chats.iter().all(|chat| chat.stage == Stage::Closed),
         };
         if self.progress.is_over(self.script.until, left) {
+            effects.extend(self.lose_kept());
+            if self.script.input == Input::Texts {
+                effects.extend(self.progress.arrival().map(notice));
+            }
             effects.push(Effect::Quit);
         }
         effects

@@ -1,14 +1,14 @@
 //! What the peer says has happened.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Chat, Conversation, Server, Stage};
 use crate::chat::effect::{Effect, Text, calling, lines_go_to, notice};
-use crate::chat::report::Report;
+use crate::chat::report::{Report, Unsent};
 use crate::chat::screen;
 use crate::chat::script::{Accepts, Failure, Until, cause};
 use crate::options::advice;
-use crate::peer::{CloseReason, Event, NotSentReason};
+use crate::peer::{CloseReason, Event, NotSentReason, OfflineReason};
 use crate::protocol::ErrorCode;
 
 impl Conversation {
@@ -25,7 +25,7 @@ impl Conversation {
     fn take(&mut self, event: Event, now: Instant) -> Vec<Effect> {
         match event {
             Event::Online => {
-                self.server = Server::Online;
+                (self.server, self.has_heard) = (Server::Online, true);
                 let mut effects = vec![Effect::Show(Report::Online)];
                 for chat in self.chats.iter_mut().filter(|chat| chat.stage == Stage::Pending) {
                     chat.stage = Stage::Calling;
@@ -33,19 +33,7 @@ impl Conversation {
                 }
                 effects
             }
-            Event::Offline { reason, retry_in } => {
-                self.server = Server::Lost;
-                // Nobody can be listened to any more.
-                self.is_cut_off |= retry_in.is_none();
-                if self.is_cut_off && self.script.accepts != Accepts::None {
-                    self.finish();
-                    self.progress.ended(Some(Failure::NoServer));
-                    self.script.until.get_or_insert(Until::Message);
-                }
-                let has_chats = self.chats.iter().any(Chat::is_open);
-                let reason = advice::on_loss(&reason);
-                vec![Effect::Show(Report::Offline { reason, retry_in, has_chats })]
-            }
+            Event::Offline { reason, retry_in } => self.offline(&reason, retry_in),
             Event::Request { peer, trust, identity } => self.request(peer, trust, identity, now),
             Event::OldApp { peer } => self.old_app(peer, now),
             Event::RequestEnded { peer } => {
@@ -93,11 +81,43 @@ impl Conversation {
         }
     }
 
+    fn offline(&mut self, reason: &OfflineReason, retry_in: Option<Duration>) -> Vec<Effect> {
+        self.server = Server::Lost;
+        let is_first = !std::mem::replace(&mut self.has_heard, true);
+        // Nobody can be listened to any more.
+        self.is_cut_off |= retry_in.is_none();
+        if self.is_cut_off && self.script.accepts != Accepts::None {
+            self.finish();
+            self.progress.ended(Some(Failure::NoServer));
+            self.script.until.get_or_insert(Until::Message);
+        }
+        let has_chats = self.chats.iter().any(Chat::is_open);
+        let mut told = match reason {
+            OfflineReason::NameTaken if self.script.has_person => {
+                format!("{reason}; /nick NAME takes another one")
+            }
+            _ => advice::on_loss(reason),
+        };
+        if retry_in.is_none() && self.script.has_person {
+            told += "; /online tries again";
+        }
+        let mut effects = vec![Effect::Show(Report::Offline { reason: told, retry_in, has_chats })];
+        if is_first && retry_in.is_some() {
+            let pending = self.chats.iter().filter(|chat| chat.stage == Stage::Pending);
+            effects.extend(pending.map(|chat| calling(&chat.peer, true)));
+        }
+        effects
+    }
+
     fn opened(&mut self, peer: String) -> Vec<Effect> {
         self.progress.has_opened = true;
-        let is_current = self.current.as_ref() == Some(&peer);
+        // Whoever has no prompt need not turn to anybody.
+        let is_current = self.current.as_ref() == Some(&peer) || !self.script.has_person;
         let mut effects = vec![Effect::Show(Report::Open { peer: peer.clone(), is_current })];
-        effects.extend(self.send_waiting(peer));
+        let kept = self.chat(&peer).map_or(0, |chat| chat.outbox.kept());
+        let sent = self.send_waiting(peer.clone());
+        effects.extend(self.what_is_kept(&peer, kept));
+        effects.extend(sent);
         effects
     }
 
@@ -109,12 +129,12 @@ impl Conversation {
 
     fn not_sent(&mut self, peer: String, number: u64, text: String, reason: NotSentReason) -> Vec<Effect> {
         self.progress.fail_to_send();
-        let may_be_kept = !self.progress.is_finishing && !matches!(reason, NotSentReason::TooLong { .. });
+        let may_be_kept = self.keeps_for(&peer) && !matches!(reason, NotSentReason::TooLong { .. });
         let outbox = &mut self.chat_or_new(&peer).outbox;
         let id = outbox.not_sent(number);
         let needs_word = reason == NotSentReason::Unconfirmed;
         let is_kept = may_be_kept && outbox.keep(Text { text: text.clone(), id: id.clone() }, needs_word);
-        vec![Effect::Show(Report::NotSent { peer: Some(peer), text, id, reason, is_kept })]
+        vec![Effect::Show(Report::NotSent { peer: Some(peer), text, id, reason: reason.into(), is_kept })]
     }
 
     fn closed(&mut self, peer: String, reason: CloseReason) -> Vec<Effect> {
@@ -133,8 +153,8 @@ impl Conversation {
         }
         // The question whether to talk to an old app is over with the call.
         self.requests.end(&peer);
-        if matches!(reason, CloseReason::NoHello | CloseReason::NotRecognized) {
-            effects.extend(self.people.unanswered(&peer));
+        if matches!(reason, CloseReason::NoHello | CloseReason::NotRecognized | CloseReason::NoAnswer) {
+            effects.extend(self.people.unanswered(&peer, &reason));
         }
         // Lines go on to a chat that takes the place of this one.
         if reason == CloseReason::Replaced {
@@ -146,14 +166,21 @@ impl Conversation {
         let failure = cause(&reason);
         self.progress.ended(failure);
         if self.script.ends_with_chat {
+            let is_early = !self.progress.is_finishing;
             self.finish();
-            failure.into_iter().for_each(|failure| self.progress.fail(failure));
+            if let Some(failure) = failure.or(is_early.then_some(Failure::Unreached)) {
+                self.progress.fail(failure);
+            }
+            if is_early {
+                let line = "the chat ended before standard input did: what comes of that now is not sent";
+                effects.push(notice(line));
+            }
         }
         if self.progress.is_finishing && self.chat(&peer).is_some_and(|chat| chat.stage == Stage::Calling) {
             failure.into_iter().for_each(|failure| self.progress.fail(failure));
         }
         self.set_stage(&peer, Stage::Closed);
-        effects.extend(self.give_back(&peer, failure.unwrap_or(Failure::Lost)));
+        effects.extend(self.give_back(&peer, failure.unwrap_or(Failure::Lost), &Unsent::Closed(reason.clone())));
         if let Some(chat) = self.chat_mut(&peer) {
             chat.outbox.end();
         }
@@ -195,10 +222,11 @@ impl Conversation {
             return effects;
         }
         self.progress.ended(cause(&reason));
+        let unsent = Unsent::Closed(reason);
         let stage = if self.people.is_present(&peer) { Stage::Open } else { Stage::Closed };
         self.set_stage(&peer, stage);
         // What was typed since was meant for whom the user had accepted.
-        effects.extend(self.give_back(&peer, Failure::Untrusted));
+        effects.extend(self.give_back(&peer, Failure::Untrusted, &unsent));
         self.forget_if_empty(&peer);
         effects
     }
@@ -222,8 +250,6 @@ fn quiet_part(event: &Event) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::super::tests::*;
     use super::*;
     use crate::peer::link::Link;
@@ -370,27 +396,23 @@ mod tests {
 
     #[test]
     fn who_is_not_answered_has_their_number_to_read_to_whom_they_know() {
-        let people = People::new(
-            "alice",
-            Some(KeyPair::generate().public()),
-            "chat.example",
-            false,
-            KnownPeers::default(),
-            "2026-11-23",
-        );
-        let mut chat = Conversation::new(people, BTreeSet::new(), Script::default());
-        chat.happened(Event::Online);
+        let mut chat = online();
+        chat.people.identity = Some(KeyPair::generate().public());
+        let told = |effects: &[Effect]| match effects.last() {
+            Some(Effect::Show(Report::Notice(words))) => (words.contains("/link"), words.contains("    ")),
+            _ => (false, false),
+        };
         let unanswered = |chat: &mut Conversation, peer: &str| {
             typed(chat, &format!("/connect {peer}"));
-            chat.happened(closed(peer, CloseReason::NoHello)).len()
+            told(&chat.happened(closed(peer, CloseReason::NoHello)))
         };
-        assert_eq!(unanswered(&mut chat, "bob"), 1, "of a stranger there is no number");
+        assert_eq!(unanswered(&mut chat, "bob"), (true, false), "of a stranger there is no number");
         typed(&mut chat, "/connect bob");
         let [own, other] = [KeyPair::generate(), KeyPair::generate()].map(|pair| pair.public());
         chat.happened(Event::Identified { peer: bob(), trust: Trust::New, own, other });
         chat.happened(open("bob"));
         chat.happened(closed("bob", CloseReason::PeerLeft));
-        assert_eq!(unanswered(&mut chat, "bob"), 2);
+        assert_eq!(unanswered(&mut chat, "bob"), (true, true));
     }
 
     #[test]

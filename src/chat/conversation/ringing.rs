@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::{Conversation, Stage};
+use super::{Chat, Conversation, Stage};
 use crate::chat::effect::{Effect, notice};
 use crate::chat::flood::{SHOWN, is_told};
 use crate::chat::report::Report;
@@ -56,7 +56,8 @@ impl Conversation {
             let (alias, name) = (screen::name(&peer), screen::name(name));
             notice(&format!("{alias} is what you call {name}, but this is somebody else, whose name it is"))
         });
-        let report = Report::Request { peer, number, count, trust };
+        let has_chat = self.chat(&peer).is_some_and(Chat::is_open);
+        let report = Report::Request { peer, number, count, trust, has_chat };
         [Effect::Show(report)].into_iter().chain(called).collect()
     }
 

@@ -1,10 +1,11 @@
 //! Texts: whom a line goes to, and what becomes of it while there is no chat.
 
-use super::{Conversation, Stage};
-use crate::chat::effect::{Effect, Text, calling, notice};
-use crate::chat::report::Report;
+use super::{Chat, Conversation, Stage};
+use crate::chat::command::Command;
+use crate::chat::effect::{Effect, Text, calling, notice, texts};
+use crate::chat::report::{Report, Unsent};
 use crate::chat::screen;
-use crate::chat::script::Failure;
+use crate::chat::script::{Accepts, Failure, Input};
 use crate::peer::{NotSentReason, Trust};
 
 impl Conversation {
@@ -13,28 +14,42 @@ impl Conversation {
             // Where a line goes to nobody, these words are meant for the program.
             if self.script.has_person {
                 match text.text.trim() {
-                    "quit" | "exit" => return self.give_up(),
+                    "quit" | "exit" => return self.ask_or_perform(Command::Quit),
                     "help" | "?" => return vec![Effect::Show(Report::Help(None))],
                     _ => {}
                 }
             }
-            let open = self.chats.iter().rev().find(|chat| chat.is_open());
-            let hint = match (self.requests.all().first(), open) {
-                (Some((peer, _)), _) => format!("/accept {} first", screen::name(peer)),
-                (None, Some(chat)) => format!("/to {} to write to them", screen::name(&chat.peer)),
-                (None, None) => "/connect NAME first".to_owned(),
-            };
             self.progress.fail(Failure::Lost);
             let Text { text, id } = text;
-            let report = Report::NotSent { peer: None, text, id, reason: NotSentReason::NotOpen, is_kept: false };
-            return vec![Effect::Show(report), notice(&hint)];
+            let reason = NotSentReason::NotOpen.into();
+            let told = Effect::Show(Report::NotSent { peer: None, text, id, reason, is_kept: false });
+            return [told].into_iter().chain(self.how_to_begin().map(|hint| notice(&hint))).collect();
         };
-        self.send(&peer, text)
+        // In a chat it is a text like any other, but perhaps not meant as one.
+        let meant = CLOSE_TO_COMMANDS.iter().find(|(word, _)| self.script.has_person && *word == text.text.trim());
+        let mut effects = self.send(&peer, text);
+        effects.extend(meant.map(|(_, hint)| notice(&format!("that is a text for {}; {hint}", screen::name(&peer)))));
+        effects
+    }
+
+    /// What to do first, where a line goes to nobody.
+    fn how_to_begin(&self) -> Option<String> {
+        let open = self.chats.iter().rev().find(|chat| chat.is_open());
+        Some(match (self.requests.all().first(), open) {
+            // Its input has no commands.
+            _ if self.script.input == Input::Texts => return None,
+            _ if self.script.input == Input::Json => {
+                "the field peer says for whom a text is; without it, it is for whom connect or to has named".to_owned()
+            }
+            (Some((peer, _)), _) => format!("/accept {} first", screen::name(peer)),
+            (None, Some(chat)) => format!("/to {} to write to them", screen::name(&chat.peer)),
+            _ if self.script.accepts != Accepts::None => "/msg NAME TEXT writes to somebody".to_owned(),
+            (None, None) => "/connect NAME first".to_owned(),
+        })
     }
 
     /// Sends a text in the chat with `peer`, or keeps it until there is one.
-    fn send(&mut self, peer: &str, text: Text) -> Vec<Effect> {
-        let is_finishing = self.progress.is_finishing;
+    pub(super) fn send(&mut self, peer: &str, text: Text) -> Vec<Effect> {
         let chat = self.chat_or_new(peer);
         chat.unread = 0;
         match chat.stage {
@@ -45,17 +60,23 @@ impl Conversation {
             }
             _ => {}
         }
-        let is_kept = !is_finishing && chat.outbox.keep(text.clone(), false);
+        let may_be_kept = self.keeps_for(peer);
+        let is_kept = may_be_kept && self.chat_or_new(peer).outbox.keep(text.clone(), false);
         self.progress.fail_to_send();
-        let Text { text, id } = text;
-        let peer = Some(peer.to_owned());
-        vec![Effect::Show(Report::NotSent { peer, text, id, reason: NotSentReason::NotOpen, is_kept })]
+        let (Text { text, id }, reason) = (text, NotSentReason::NotOpen.into());
+        vec![Effect::Show(Report::NotSent { peer: Some(peer.to_owned()), text, id, reason, is_kept })]
     }
 
     /// A text for `peer`, who is called if there is no chat yet; lines go where they went.
     pub(super) fn message(&mut self, peer: String, text: Text) -> Vec<Effect> {
         let mut effects = Vec::new();
-        if self.chat(&peer).is_none_or(|chat| chat.stage == Stage::Closed) {
+        if self.requests.has(&peer) {
+            // Whoever writes to somebody who is calling talks to them.
+            self.requests.end(&peer);
+            self.set_stage(&peer, Stage::Calling);
+            let line = format!("{} is calling you, and by this you accept", screen::name(&peer));
+            effects = vec![notice(&line), Effect::Accept(peer.clone())];
+        } else if self.chat(&peer).is_none_or(|chat| chat.stage == Stage::Closed) {
             match self.call(&peer) {
                 Ok(called) => effects = called,
                 Err(refused) => return refused,
@@ -65,49 +86,16 @@ impl Conversation {
         effects
     }
 
-    pub(super) fn paste(&mut self, text: String) -> Vec<Effect> {
-        let Some(peer) = self.current.clone() else { return self.text(Text { text, id: None }) };
-        let text = text.strip_suffix('\n').map_or(text.clone(), str::to_owned);
-        let count = text.split('\n').count();
-        let question = format!("send these {count} lines to {} as one text? y or n", screen::name(&peer));
-        let mut effects = self.drop_paste();
-        self.pasted = Some((peer, text));
-        effects.push(notice(&question));
-        effects
-    }
-
-    /// What was pasted for another, or before something else, is not sent by a word that may be meant otherwise.
-    pub(super) fn drop_paste(&mut self) -> Vec<Effect> {
-        let pasted = self.pasted.take();
-        pasted.map(|_| notice("the lines that were pasted before are not sent")).into_iter().collect()
-    }
-
-    pub(super) fn answer_paste(
-        &mut self,
-        (peer, pasted): (String, String),
-        answer: String,
-        id: Option<String>,
-    ) -> Vec<Effect> {
-        match answer.trim().to_ascii_lowercase().as_str() {
-            "y" | "yes" => self.send(&peer, Text { text: pasted, id: None }),
-            "n" | "no" => vec![notice("the pasted lines are not sent")],
-            // It is a text of its own. What was pasted goes on waiting.
-            _ => {
-                let mut effects = self.text(Text { text: answer, id });
-                effects.push(notice(&format!("the pasted lines for {} still wait: y or n", screen::name(&peer))));
-                self.pasted = Some((peer, pasted));
-                effects
-            }
-        }
-    }
-
     pub(super) fn retry(&mut self, peer: Option<String>) -> Vec<Effect> {
         let with_kept = || self.chats.iter().rev().find(|chat| chat.outbox.kept() > 0).map(|chat| chat.peer.clone());
         let Some(peer) = peer.or_else(|| self.current.clone()).or_else(with_kept) else {
             return self.refuse("nothing is kept to be sent again");
         };
         let Some(chat) = self.chat_mut(&peer).filter(|chat| chat.outbox.kept() > 0) else {
-            return self.refuse(&format!("nothing is kept for {}", screen::name(&peer)));
+            return match self.chat(&peer).filter(|chat| chat.outbox.is_waiting()) {
+                Some(chat) => vec![notice(&format!("{} {}", texts(chat.outbox.waiting()), goes_out(chat)))],
+                None => self.refuse(&format!("nothing is kept for {}", screen::name(&peer))),
+            };
         };
         let kept = chat.outbox.take_kept();
         if chat.is_open() {
@@ -128,27 +116,73 @@ impl Conversation {
         texts.into_iter().map(|text| Effect::Send { peer: peer.clone(), text }).collect()
     }
 
-    /// Says of each text that waits for `peer` that it was not sent, and keeps it unless the program is about to end.
-    pub(super) fn give_back(&mut self, peer: &str, failure: Failure) -> Vec<Effect> {
-        let is_kept = !self.progress.is_finishing;
+    /// What is said where a chat is open of the texts that were kept, of which there were so many: whether they go out.
+    pub(super) fn what_is_kept(&self, peer: &str, before: usize) -> Vec<Effect> {
+        let kept = self.chat(peer).map_or(0, |chat| chat.outbox.kept());
+        let name = screen::name(peer);
+        let gone = (before > kept).then(|| notice(&format!("{} that was kept goes out now", texts(before - kept))));
+        let is_proven = matches!(self.people.trust_in(peer), Some(Trust::Known | Trust::Verified));
+        let left = match (kept, is_proven) {
+            (0, _) => None,
+            (_, true) => Some(format!(
+                "{} kept for {name}, since something may have arrived already: /retry sends all again, in order, \
+                 behind what you write before",
+                texts(kept)
+            )),
+            (_, false) => Some(format!(
+                "{} kept for {name}, who has not proven to be the one of before: /retry sends them, behind what you \
+                 write before",
+                texts(kept)
+            )),
+        };
+        gone.into_iter().chain(left.map(|words| notice(&words))).collect()
+    }
+
+    /// Whether a text for `peer` that is not sent is kept for `/retry`, where somebody can say that.
+    pub(super) fn keeps_for(&self, peer: &str) -> bool {
+        let is_left = self.chat(peer).is_some_and(|chat| chat.is_left);
+        !self.progress.is_finishing && !is_left && self.script.input != Input::Texts
+    }
+
+    /// Says of each text that waits for `peer` that it was not sent, and keeps it where that is of use.
+    pub(super) fn give_back(&mut self, peer: &str, failure: Failure, reason: &Unsent) -> Vec<Effect> {
+        let is_kept = self.keeps_for(peer);
         let Some(chat) = self.chat_mut(peer) else { return Vec::new() };
         let waiting = chat.outbox.give_back(is_kept, failure == Failure::Untrusted);
         if !waiting.is_empty() {
             self.progress.fail(failure);
         }
         let report = |Text { text, id }| {
-            let (peer, reason) = (Some(peer.to_owned()), NotSentReason::NotOpen);
+            let (peer, reason) = (Some(peer.to_owned()), reason.clone());
             Effect::Show(Report::NotSent { peer, text, id, reason, is_kept })
         };
         waiting.into_iter().map(report).collect()
     }
 }
 
+/// When what waits for a chat goes out.
+pub(super) fn goes_out(chat: &Chat) -> String {
+    let name = screen::name(&chat.peer);
+    match chat.stage {
+        Stage::Pending => "for NAME will be sent as soon as the server is there and they answer".replace("NAME", &name),
+        _ => format!("for {name} will be sent as soon as they answer"),
+    }
+}
+
+/// Words that in a chat are texts, and what was perhaps meant.
+const CLOSE_TO_COMMANDS: [(&str, &str); 5] = [
+    ("quit", QUIT),
+    ("exit", QUIT),
+    (":q", QUIT),
+    ("help", "/help lists what can be typed"),
+    ("clear", "Ctrl-L clears the screen"),
+];
+const QUIT: &str = "/quit ends the program";
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::*;
     use super::*;
-    use crate::chat::command::Command;
     use crate::chat::script::Accepts;
 
     #[test]
@@ -275,7 +309,8 @@ mod tests {
     #[test]
     fn a_call_that_fails_keeps_its_lines() {
         let mut chat = start(Script::default());
-        assert_eq!(typed(&mut chat, "/connect bob"), [calling("bob", true)]);
+        let told = Report::Calling { peer: bob(), is_waiting: true };
+        assert_eq!(typed(&mut chat, "/connect bob"), [Effect::Record(told)], "that is nothing to speak of yet");
         assert_eq!(typed(&mut chat, "hello"), []);
         assert_eq!(done(chat.happened(Event::Online)), [Effect::Connect(bob())]);
         assert_eq!(not_sent(&chat.happened(closed("bob", CloseReason::NotOnline))), [("hello", true)]);
@@ -296,19 +331,5 @@ mod tests {
         assert_eq!(effects[1], notice("/to bob to write to them"));
         assert_eq!(typed(&mut chat, "/leave bob"), [Effect::Leave(bob())]);
         assert_eq!(done(typed(&mut chat, "/leave dave")), []);
-    }
-
-    #[test]
-    fn a_paste_is_never_a_command_and_is_sent_if_the_user_says_so() {
-        let mut chat = with_bob(Trust::Known);
-        let paste = || Command::Paste("/quit\nx".to_owned());
-        assert_eq!(done(chat.command(paste())), []);
-        assert_eq!(typed(&mut chat, "y"), [send("/quit\nx")]);
-        chat.command(paste());
-        assert_eq!(done(typed(&mut chat, "n")), []);
-        assert_eq!(typed(&mut chat, "y"), [send("y")], "there is no question any more");
-        chat.command(paste());
-        assert_eq!(done(typed(&mut chat, "something else")), [send("something else")]);
-        assert_eq!(typed(&mut chat, "yes"), [send("/quit\nx")]);
     }
 }

@@ -13,7 +13,33 @@ use crate::options::config::nearest;
 
 /// Reads a command from a line.
 pub fn command(line: &str) -> Command {
-    serde_json::from_str(line).unwrap_or_else(|_| Command::Mistake(why(line)))
+    match serde_json::from_str(line) {
+        // The reader takes whatever else stands there for a command that has no fields.
+        Ok(command) if is_alone(&command) => further_field(line).map_or(command, Command::Mistake),
+        Ok(command) => command,
+        Err(_) => match (why(line), id(line)) {
+            (reason, Some(id)) => Command::Misread { reason, id },
+            (reason, None) => Command::Mistake(reason),
+        },
+    }
+}
+
+fn is_alone(command: &Command) -> bool {
+    matches!(command, Command::Who | Command::Peers | Command::Link | Command::Online | Command::Quit)
+}
+
+/// What is said of a field beside the name of a command, if there is one.
+fn further_field(line: &str) -> Option<String> {
+    let members: serde_json::Map<String, Value> = serde_json::from_str(line).ok()?;
+    let name = harmless(members.get("command")?.as_str()?).into_owned();
+    let field = members.keys().find(|field| *field != "command")?;
+    Some(meant(&format!("the command {name} has no field"), field, &[]))
+}
+
+/// What the script calls what a line was to do.
+fn id(line: &str) -> Option<String> {
+    let members: serde_json::Map<String, Value> = serde_json::from_str(line).ok()?;
+    Some(members.get("id")?.as_str()?.to_owned())
 }
 
 /// Why a line is no command.
@@ -21,6 +47,8 @@ fn why(line: &str) -> String {
     let members = match serde_json::from_str(line) {
         Ok(Value::Object(members)) => members,
         Ok(_) => return format!("that is JSON, and no command; {EXAMPLE}"),
+        Err(_) if line.trim().is_empty() => return format!("there is nothing here; {EXAMPLE}"),
+        Err(error) if error.is_eof() => return format!("that JSON ends too soon; {EXAMPLE}"),
         Err(error) => return format!("that is no JSON, from character {} on; {EXAMPLE}", error.column()),
     };
     let read = |members: Vec<(String, Value)>| {
@@ -162,7 +190,9 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_line_is_said_in_words_of_ours() {
         for (line, words) in [
-            ("", "that is no JSON, from character 0 on; a command is an object"),
+            ("", "there is nothing here; a command is an object"),
+            (" \t", "there is nothing here"),
+            (r#"{"command":"quit""#, "that JSON ends too soon; a command is an object"),
             ("nonsense", "that is no JSON, from character 2 on; a command is an object"),
             ("7", "that is JSON, and no command; a command is an object, as {\"command\":\"send\""),
             ("[]", "that is JSON, and no command"),

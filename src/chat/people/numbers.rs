@@ -4,8 +4,8 @@ use super::{People, Present};
 use crate::chat::effect::{Effect, mistake, notice};
 use crate::chat::report::Report;
 use crate::chat::screen;
-use crate::peer::Trust;
 use crate::peer::safety_number::SafetyNumber;
+use crate::peer::{CloseReason, Trust};
 use crate::profile::known_peers::KnownPeer;
 
 impl People {
@@ -22,8 +22,12 @@ impl People {
         };
         self.shown.insert(peer.to_owned(), (own, other));
         self.shown_last = Some(peer.to_owned());
-        let number = SafetyNumber::new((own, &self.name), (other, peer));
-        vec![Effect::Show(Report::SafetyNumber { peer: peer.to_owned(), trust, number })]
+        let number = |other| SafetyNumber::new((own, &self.name), (other, peer));
+        // Of whom was refused, what it would be with whom they are now.
+        let new_number =
+            self.refused.get(peer).filter(|_| trust.is_none()).and_then(|(_, identity)| *identity).map(number);
+        let number = number(other);
+        vec![Effect::Show(Report::SafetyNumber { peer: peer.to_owned(), trust, number, new_number })]
     }
 
     /// `/verify yes`, `/verify NAME yes`: the number was compared. Without a name it is the one that was shown last.
@@ -71,6 +75,11 @@ impl People {
     fn now_verified(&mut self, peer: &str) -> Vec<Effect> {
         let name = screen::name(peer).into_owned();
         match self.present.get_mut(peer) {
+            None if self.refused.contains_key(peer) => {
+                let line =
+                    format!("{name} was refused, since they have another key now: /trust {name} NUMBER takes it");
+                vec![mistake(&line)]
+            }
             None => vec![mistake(&format!("there is no open chat with {name}"))],
             Some(Present { trust: Trust::Unproven, .. }) => {
                 vec![mistake(&format!("{name} uses an old app, which has no identity that could be kept"))]
@@ -84,14 +93,21 @@ impl People {
         }
     }
 
-    /// A call to somebody was not answered. If they know us by another key, they need the number that we have with
-    /// them.
-    pub fn unanswered(&self, peer: &str) -> Option<Effect> {
-        let (own, known) = (self.identity?, self.known.get(peer, &self.server)?);
-        let number = SafetyNumber::new((own, &self.name), (known.identity, peer));
-        let words =
-            "if you have a new device, let them know by another way, and read them your safety number with them";
-        Some(notice(&format!("{words}:\n    {number}")))
+    /// A call to somebody was not answered. If they know us by another key, they have been warned, and need our link or
+    /// the number that we have with them.
+    pub fn unanswered(&self, peer: &str, reason: &CloseReason) -> Option<Effect> {
+        let (own, known) = (self.identity?, self.known.get(peer, &self.server));
+        let words = "If they know you from another device, they were warned of this one and wait for a word from you, by \
+                     a way that they trust: give them your link, which /link shows";
+        match known {
+            // Who is known and says nothing is away.
+            Some(_) if *reason == CloseReason::NoAnswer => None,
+            Some(known) => {
+                let number = SafetyNumber::new((own, &self.name), (known.identity, peer));
+                Some(notice(&format!("{words}, or read them your safety number with them:\n    {number}")))
+            }
+            None => Some(notice(&format!("{words}."))),
+        }
     }
 
     /// `/trust`: takes the new identity of somebody who was refused, if this is its number.
