@@ -73,6 +73,11 @@
 //! peer/dial* peer/events*
 //! peer/engine
 //! peer/engine/search
+//! peer/engine/search/scenarios
+//! peer/engine/search/invariants
+//! peer/engine/search/world
+//! peer/engine/search/actor
+//! peer/engine/search/adversary
 //! peer/engine/calls peer/engine/chats peer/engine/requests peer/engine/resume peer/engine/signals
 //! peer/engine/contacts
 //! peer/engine/call peer/engine/chat peer/engine/request
@@ -89,6 +94,8 @@
 //! peer/primitives
 //! peer/cipher peer/clock* peer/link peer/login peer/safety_number peer/sdp peer/trust
 //! peer/candidate peer/frame peer/ice peer/keys peer/planted peer/socks peer/sync peer/texts peer/tls* peer/unfit
+//! peer/hidden
+//! peer/random
 //!
 //! -- the server
 //! server/together*

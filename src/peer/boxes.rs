@@ -8,6 +8,7 @@ use std::fmt;
 use data_encoding::BASE64;
 
 use super::cipher::{Exhausted, MAX_TEXTS, OpenError};
+use super::hidden;
 use super::primitives::{self, BOX_EXTRA_BYTES, BoxKey};
 
 /// What is sealed for the other side, and what it has sealed.
@@ -65,6 +66,10 @@ pub(super) fn longest(max_message: usize) -> usize {
 
 impl fmt::Debug for Boxes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Boxes(..)")
+        hidden::write(f, "Boxes", || {
+            let mut taken: Vec<&u64> = self.taken.iter().collect();
+            taken.sort();
+            format!("{:?} {:?} {} {taken:?}", self.send, self.receive, self.sent)
+        })
     }
 }

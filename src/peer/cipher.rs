@@ -8,6 +8,7 @@ use crypto_box::Nonce;
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
+use super::hidden;
 use super::keys::{self, KeyPair, NONCE_BYTES, PublicKey, Shared};
 
 /// How texts are laid out on the data channel (protocol 1.4).
@@ -193,7 +194,8 @@ impl Cipher {
 
 impl fmt::Debug for Cipher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cipher").field("format", &self.format).finish_non_exhaustive()
+        let all = (&self.own, self.peer, self.format, self.follow, self.seen.len());
+        hidden::write(f, "Cipher", || format!("{all:?}"))
     }
 }
 

@@ -15,8 +15,7 @@
 //!
 //! `resume` in a hello is a [`Place`]: instance (16), other (16), received (8).
 
-use crypto_box::aead::OsRng;
-use crypto_box::aead::rand_core::RngCore;
+use super::random;
 
 /// One message of the data channel once it is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +109,7 @@ impl Instance {
     /// Makes a fresh one.
     pub fn generate() -> Self {
         let mut bytes = [0; 16];
-        OsRng.fill_bytes(&mut bytes);
+        random::fill(&mut bytes);
         Self(bytes)
     }
 }

@@ -9,11 +9,12 @@ use std::fmt;
 use std::hint::black_box;
 use std::sync::Arc;
 
-use crypto_box::aead::rand_core::RngCore;
 use crypto_box::aead::{Aead, AeadCore, OsRng};
 use crypto_box::{Nonce, SalsaBox};
 use data_encoding::BASE64;
 use zeroize::{Zeroize, Zeroizing};
+
+use super::{hidden, random};
 
 /// How long a key is, in bytes.
 pub const KEY_BYTES: usize = 32;
@@ -67,7 +68,7 @@ impl PublicKey {
 
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PublicKey(..)")
+        hidden::write(f, "PublicKey", || self.0)
     }
 }
 
@@ -93,7 +94,7 @@ impl KeyPair {
     /// Makes a fresh pair.
     pub fn generate() -> Self {
         Self::with(|secret| {
-            OsRng.fill_bytes(secret);
+            random::fill(secret);
             Ok(())
         })
         .expect("any bytes are a secret")
@@ -179,7 +180,7 @@ pub(super) fn on_clean_stack<const WORDS: usize, T>(work: impl FnOnce() -> T) ->
 
 impl fmt::Debug for KeyPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeyPair(..)")
+        hidden::write(f, "KeyPair", || self.public)
     }
 }
 

@@ -5,6 +5,8 @@
 pub(super) enum Fault {
     /// A proof is not over what was said in the open.
     ProofWithoutTranscript,
+    /// Any proof holds.
+    AnyProof,
     /// A caller who has proven who it is is answered without consent.
     AnswerBeforeConsent,
     /// An answer counts for whatever greeting.

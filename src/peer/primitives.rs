@@ -4,8 +4,6 @@
 
 use std::fmt;
 
-use crypto_box::aead::OsRng;
-use crypto_box::aead::rand_core::RngCore;
 use crypto_secretbox::aead::Aead;
 use crypto_secretbox::{KeyInit, XSalsa20Poly1305};
 use data_encoding::BASE64;
@@ -15,6 +13,7 @@ use x_wing::{Decapsulate, DecapsulationKey, Decapsulator, Encapsulate, Encapsula
 use zeroize::{Zeroize, Zeroizing};
 
 use super::keys::{NONCE_BYTES, STACK_OF_BOX, on_clean_stack};
+use super::{hidden, random};
 
 /// A secret from which others are derived: a pseudorandom key of HKDF-SHA-512 (RFC 5869).
 #[cfg_attr(test, derive(Clone))]
@@ -79,7 +78,7 @@ pub type Ciphertext = [u8; x_wing::CIPHERTEXT_SIZE];
 impl KemPair {
     /// Makes a fresh pair.
     pub(super) fn generate() -> Self {
-        Self::with(|seed| OsRng.fill_bytes(seed))
+        Self::with(random::fill)
     }
 
     /// The pair whose seed is written to its place by `fill`.
@@ -116,6 +115,13 @@ impl KemPair {
 pub(super) fn encapsulate(key: &KemKey) -> Option<(Box<Ciphertext>, Zeroizing<[u8; 32]>)> {
     on_clean_stack::<STACK_OF_KEM, _>(|| {
         let key = EncapsulationKey::new_from_slice(key).ok()?;
+        #[cfg(test)]
+        if random::row::is_begun() {
+            let mut bytes = [0; x_wing::ENCAPSULATION_RANDOMNESS_SIZE];
+            random::fill(&mut bytes);
+            let (ciphertext, secret) = key.encapsulate_deterministic(&bytes.into());
+            return Some((Box::new(ciphertext.into()), Zeroizing::new(secret.into())));
+        }
         let (ciphertext, secret) = key.encapsulate();
         Some((Box::new(ciphertext.into()), Zeroizing::new(secret.into())))
     })
@@ -140,7 +146,7 @@ impl BoxKey {
     /// Boxes bytes under a fresh nonce: the base64 of nonce and box.
     pub(super) fn seal(&self, bytes: &[u8]) -> String {
         let mut nonce = BoxNonce::default();
-        OsRng.fill_bytes(&mut nonce);
+        random::fill(&mut nonce);
         self.seal_under(&nonce, bytes)
     }
 
@@ -163,19 +169,20 @@ pub(super) fn unpack(bytes: &[u8]) -> Option<(&BoxNonce, &[u8])> {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
+        hidden::write(f, "Secret", || **self.0)
     }
 }
 
 impl fmt::Debug for KemPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KemPair(..)")
+        hidden::write(f, "KemPair", || *self.public)
     }
 }
 
 impl fmt::Debug for BoxKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("BoxKey(..)")
+        // An empty box tells one key from another.
+        hidden::write(f, "BoxKey", || self.seal_under(&BoxNonce::default(), &[]))
     }
 }
 

@@ -2,6 +2,7 @@
 //! old app (1.3), and then the connection. Nothing of the network is told, and nothing gathered, before both have
 //! proven who they are and agreed.
 
+use std::collections::btree_map::Entry;
 use std::time::{Duration, Instant};
 
 use super::super::agreement::{Answer, Names, OwnKeys, Side};
@@ -317,7 +318,13 @@ impl Contacts {
         self.next_id += 1;
         self.connections.insert(id, peer.clone());
         let call = Call { id, side, stage, deadline, farewell: None };
-        self.calls.entry(peer).insert_entry(call).into_mut()
+        match self.calls.entry(peer) {
+            Entry::Occupied(mut place) => {
+                place.insert(call);
+                place.into_mut()
+            }
+            Entry::Vacant(place) => place.insert(call),
+        }
     }
 
     /// Ends a call without a word; whether there was one that the user knows of.

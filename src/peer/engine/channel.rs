@@ -65,7 +65,7 @@ pub(super) struct Other {
 #[cfg_attr(test, derive(Clone))]
 pub(super) struct Negotiation {
     pub(super) other: Other,
-    texts: Texts,
+    pub(super) texts: Texts,
     /// What signals are sealed with; `None` with an old app.
     pub(super) signals: Option<Boxes>,
     /// Our side of a chat that begins by this call.

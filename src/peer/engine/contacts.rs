@@ -1,6 +1,6 @@
 //! All with whom there is something, and what is to be thought of them (protocol 2.5).
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use super::super::event::CloseReason;
@@ -19,22 +19,22 @@ use super::request::{Approach, MAX_APPROACHES, Request};
 pub(super) struct Contacts {
     pub(super) is_online: bool,
     /// With whom the server has opened sessions: how many greetings of theirs count, and until when.
-    pub(super) announced: HashMap<String, (u32, Instant)>,
+    pub(super) announced: BTreeMap<String, (u32, Instant)>,
     /// Whose greeting is answered, and whose hello is awaited.
-    pub(super) approaches: HashMap<String, Approach>,
-    pub(super) requests: HashMap<String, Request>,
-    pub(super) calls: HashMap<String, Call>,
+    pub(super) approaches: BTreeMap<String, Approach>,
+    pub(super) requests: BTreeMap<String, Request>,
+    pub(super) calls: BTreeMap<String, Call>,
     /// Beside an open or interrupted chat there may be a call that is to carry it on.
-    pub(super) chats: HashMap<String, Chat>,
+    pub(super) chats: BTreeMap<String, Chat>,
     /// Chats that the other side has left before our user has taken all of it.
     pub(super) parted: Vec<Parted>,
     /// Whom the user has called, for the server's answers, which come in the same order. A call that was left in the
     /// meantime is still answered.
     pub(super) unanswered: VecDeque<String>,
-    pub(super) connections: HashMap<ConnectionId, String>,
+    pub(super) connections: BTreeMap<ConnectionId, String>,
     pub(super) pacing: Pacing,
     /// Peers to whom the way passes only short datagrams.
-    pub(super) narrow: HashSet<String>,
+    pub(super) narrow: BTreeSet<String>,
     /// The STUN and TURN servers that the server has named last.
     pub(super) offered: Vec<IceServer>,
     pub(super) next_id: u64,
@@ -57,7 +57,7 @@ impl Contacts {
     pub(super) fn peers(&self) -> Vec<String> {
         let calls = self.calls.iter().filter(|(_, call)| call.farewell.is_none()).map(|(peer, _)| peer);
         let requests = self.requests.iter().filter(|(_, request)| request.is_asked()).map(|(peer, _)| peer);
-        let names: HashSet<&String> = self.chats.keys().chain(calls).chain(requests).collect();
+        let names: BTreeSet<&String> = self.chats.keys().chain(calls).chain(requests).collect();
         names.into_iter().cloned().collect()
     }
 

@@ -13,7 +13,7 @@ use super::super::trust::Known;
 use crate::protocol::{self, Candidate, MessageType, Sealed};
 
 /// One WebRTC peer connection. Never used again for another, so what is still told of an old one has no effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
 /// Everything that can happen to a peer.
