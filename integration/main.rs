@@ -14,8 +14,10 @@ mod attacks {
     mod by_peer;
     mod by_server;
     mod by_stranger;
-    mod in_memory;
+    mod by_third_user;
+    pub mod in_memory;
     mod in_the_middle;
+    mod of_two_calls;
 }
 
 /// What the tests stand on. No tests are in here.
@@ -34,6 +36,7 @@ mod support {
     pub mod world;
 }
 
+use attacks::in_memory;
 use support::{
     attacker, engines, evil_server, hop, old_app, sctp, socks_proxy, source, tls_terminator, websocket, window, world,
 };

@@ -66,7 +66,7 @@ impl World {
                 println!("{} to the server: {}", NAMES[user], shortened(&text));
                 self.serve(user, &text);
             }
-            // WebRTC would make descriptions, with its certificate's fingerprint, which the proofs of both are over.
+            // WebRTC would make descriptions, with its certificate's fingerprint; they go sealed.
             Output::Offer { id } | Output::Answer { id, .. } => {
                 self.ends[user] = Some(id);
                 let fingerprint = vec![format!("{user:02X}"); 32].join(":");

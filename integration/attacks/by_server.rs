@@ -88,7 +88,7 @@ fn signals_that_come_twice_or_come_back_have_no_effect() {
     });
 }
 
-/// Goal: have a peer talk with itself, by giving it its own key.
+/// Goal: spoil a call by the order of its signals.
 #[test]
 fn signals_that_come_in_another_order_have_no_effect() {
     // A description behind the first candidate, for which the early ones wait.

@@ -30,7 +30,7 @@ fn change(
 }
 
 /// Alice calls and bob accepts.
-fn call(world: &mut World) {
+pub fn call(world: &mut World) {
     world.command(ALICE, |peer| Input::Call { peer });
     world.settle();
     world.command(BOB, |peer| Input::Accept { peer });
@@ -175,7 +175,8 @@ fn strip(users: &'static [usize]) -> Box<dyn FnMut(usize, String) -> Vec<String>
     })
 }
 
-/// Goal: pass for a peer by a proof that is old, forged, or the other side's own.
+/// Goal: have two programs of ours take each other for old apps: for one side, for the other, for both, for neither; of
+/// strangers, and of such as know each other.
 #[test]
 fn who_is_made_to_look_like_an_old_app_is_talked_to_only_if_both_users_say_so() {
     for (users, is_known) in [(&[][..], false), (&[ALICE], false), (&[BOB], false), (&[ALICE, BOB], false)]
@@ -331,14 +332,14 @@ fn whatever_of_greeting_and_answer_is_changed_no_chat_opens_and_nothing_of_the_n
 }
 
 /// Somebody who calls bob with a program of their own.
-struct Liar {
+pub struct Liar {
     name: &'static str,
-    agreement: Agreement,
+    pub agreement: Agreement,
 }
 
 impl Liar {
     /// Greets bob, who answers.
-    fn greet(world: &mut World, name: &'static str) -> Self {
+    pub fn greet(world: &mut World, name: &'static str) -> Self {
         let own = OwnKeys::generate();
         world.handle(
             BOB,
@@ -359,13 +360,13 @@ impl Liar {
     }
 
     /// A true hello with this identity.
-    fn hello(&self, identity: &KeyPair, place: Option<Place>) -> Hello {
+    pub fn hello(&self, identity: &KeyPair, place: Option<Place>) -> Hello {
         let proof = self.agreement.prove(identity, &[]);
         Hello { identity: identity.public(), proof, features: Vec::new(), place }
     }
 
     /// Says something sealed: what bob does.
-    fn say(&self, world: &mut World, kind: &str, sealed: String) -> Vec<Output> {
+    pub fn say(&self, world: &mut World, kind: &str, sealed: String) -> Vec<Output> {
         let message = json!({"type": kind, "sender": self.name, "payload": {"sealed": sealed}}).to_string();
         world.engines[BOB].handle(Input::Signal(message), world.now())
     }

@@ -1,0 +1,206 @@
+//! What was said in one call, said in another, or back to who said it: engines and a hub joined in memory. All that can be
+//! crossed is; `peer/engine/search` in `src` does so in every order.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use lowkey::peer::engine::{Input, Output};
+use lowkey::peer::frame::{Instance, Place};
+use lowkey::peer::{CloseReason, Event};
+use serde_json::Value;
+
+use crate::engine::{ALICE, BOB, NAMES, World, closed, message, open, text};
+use crate::in_memory::{Liar, call};
+
+/// What a server hears of a call: to whom each message is, in order.
+type Heard = Rc<RefCell<Vec<(usize, Value)>>>;
+
+fn record(world: &mut World) -> Heard {
+    let heard = Heard::default();
+    let all = heard.clone();
+    world.server = Box::new(move |user, text| {
+        all.borrow_mut().push((user, serde_json::from_str(&text).unwrap()));
+        vec![text]
+    });
+    heard
+}
+
+/// Alice has called bob and has left, and all that was said is known.
+fn called_before() -> (World, Vec<(usize, Value)>) {
+    let mut world = World::new();
+    let heard = record(&mut world);
+    call(&mut world);
+    world.command(ALICE, |peer| Input::Leave { peer });
+    world.settle();
+    [ALICE, BOB].into_iter().for_each(|user| drop(world.taken(user)));
+    world.added = Default::default();
+    let said = heard.borrow().clone();
+    (world, said)
+}
+
+/// Whether the chat is open for both, or else for neither. `is_agreed`: both have proven who they are before anything was done.
+fn is_open_for_both(world: &mut World, is_agreed: bool, what: &str) -> bool {
+    let is_open = [(ALICE, "bob"), (BOB, "alice")].map(|(user, other)| world.taken(user).contains(&open(other)));
+    assert_eq!(is_open[0], is_open[1], "one alone believes in a chat: {what}");
+    if !is_open[0] {
+        assert!(is_agreed || world.added.iter().all(Vec::is_empty), "told an address: {what}");
+        world.pass(60);
+        world.settle();
+        assert!(world.engines.iter().all(|engine| engine.is_idle()), "waits for ever: {what}");
+    }
+    is_open[0]
+}
+
+/// Goal: make a call of what was said in an earlier one, or let the earlier one go on in it.
+#[test]
+fn each_field_and_message_of_an_earlier_call_is_of_no_use_in_a_later_one() {
+    let kinds = |said: &[(usize, Value)]| {
+        let relayed = said.iter().filter(|(_, message)| message["sender"].is_string());
+        relayed.map(|(user, message)| (*user, message["type"].as_str().unwrap().to_owned())).collect::<Vec<_>>()
+    };
+    let (_, said) = called_before();
+    let count = kinds(&said).len();
+    let fields =
+        ["/publicKey", "/lowkey/version", "/lowkey/kem", "/lowkey/ciphertext", "/lowkey/answers", "/sealed", ""];
+    for place in 0..count {
+        for field in fields {
+            for is_added in [false, true] {
+                let (mut world, before) = called_before();
+                let relayed: Vec<_> = before.into_iter().filter(|(_, message)| message["sender"].is_string()).collect();
+                let (old_to, old) = relayed[place].clone();
+                let pointer = format!("/payload{field}");
+                let Some(old_value) = old.pointer(&pointer).cloned().filter(|value| !value.is_null()) else { continue };
+                let mut number = 0;
+                let is_used = Rc::new(RefCell::new(None));
+                let used = is_used.clone();
+                world.server = Box::new(move |user, text| {
+                    let mut new: Value = serde_json::from_str(&text).unwrap();
+                    if !new["sender"].is_string() {
+                        return vec![text];
+                    }
+                    number += 1;
+                    if number - 1 != place || user != old_to || new["type"] != old["type"] {
+                        return vec![text];
+                    }
+                    *used.borrow_mut() = Some(new.pointer(&pointer) != Some(&old_value));
+                    *new.pointer_mut(&pointer).unwrap() = old_value.clone();
+                    if is_added { vec![new.to_string(), text] } else { vec![new.to_string()] }
+                });
+                call(&mut world);
+                let what = format!("{:?} {field:?}, added: {is_added}", kinds(&said)[place]);
+                let Some(differs) = is_used.take() else { continue };
+                let is_open = is_open_for_both(&mut world, place >= HELLOS, &what);
+                if is_open {
+                    // What is there is the call that both have made: a text goes through.
+                    world.command(ALICE, text);
+                    world.settle();
+                    assert_eq!(world.taken(BOB), [message("alice", "hello")], "{what}");
+                }
+                // Nothing can be left out but one of several candidates, and nothing can be another.
+                let may_be_lost = is_added || kinds(&said)[place].1 == "signal:ice" && place >= HELLOS;
+                assert!(is_open || differs, "{what}: nothing was changed");
+                assert!(!is_open || !differs || may_be_lost, "{what} opens a chat");
+            }
+        }
+    }
+}
+
+/// How many messages there are until both have proven who they are: greeting, answer and two hellos.
+const HELLOS: usize = 4;
+
+/// Goal: have a peer talk with itself, by giving it back what is its own.
+#[test]
+fn what_comes_back_to_who_said_it_opens_nothing() {
+    // All of it, and of each message one field alone.
+    for field in ["", "/publicKey", "/lowkey/kem", "/lowkey/ciphertext", "/lowkey/answers", "/sealed"] {
+        for caller in [ALICE, BOB] {
+            for is_added in [false, true] {
+                let mut world = World::new();
+                let mut own: [Option<Value>; 2] = [None, None];
+                let is_used = Rc::new(RefCell::new(false));
+                let used = is_used.clone();
+                world.server = Box::new(move |user, text| {
+                    let new: Value = serde_json::from_str(&text).unwrap();
+                    if !new["sender"].is_string() {
+                        return vec![text];
+                    }
+                    own[1 - user] = Some(new["payload"].clone());
+                    let mut back = new.clone();
+                    let mine = own[user].as_ref().and_then(|own| own.pointer(field)).cloned();
+                    match (back["payload"].pointer_mut(field), mine) {
+                        (Some(place), Some(mine)) => {
+                            *used.borrow_mut() |= std::mem::replace(place, mine.clone()) != mine
+                        }
+                        _ => return vec![text],
+                    }
+                    if is_added { vec![back.to_string(), text] } else { vec![back.to_string()] }
+                });
+                world.command(caller, |peer| Input::Call { peer });
+                world.settle();
+                world.command(1 - caller, |peer| Input::Accept { peer });
+                world.settle();
+                let what = format!("{field:?} of {}, added: {is_added}", NAMES[caller]);
+                let is_open = is_open_for_both(&mut world, false, &what);
+                assert!(!is_open || is_added || !*is_used.borrow(), "{what} opens a chat");
+            }
+        }
+    }
+}
+
+/// Goal: as the true other side of a chat, have it go wrong by what is said of where one is in it.
+#[test]
+fn a_peer_that_lies_about_where_it_is_in_a_chat_makes_nothing_lost_or_shown_twice_but_to_itself() {
+    let honest = World::open().place_of(ALICE);
+    let elsewhere = World::open().place_of(ALICE).instance;
+    type Lie = fn(Place, Instance) -> Place;
+    let lies: [(&str, Lie); 6] = [
+        ("all", |place, _| Place { received: u64::MAX, ..place }),
+        ("more than there is", |place, _| Place { received: 3, ..place }),
+        ("nothing", |place, _| Place { received: 0, ..place }),
+        ("another instance", |place, elsewhere| Place { instance: elsewhere, ..place }),
+        ("bob's instance", |place, _| Place { instance: place.other, ..place }),
+        ("no instance", |place, _| Place { instance: Place::nowhere().instance, ..place }),
+    ];
+    assert_eq!(honest.received, 0);
+    for (what, lie) in lies {
+        let mut world = World::open();
+        let [alice, bob] = [ALICE, BOB].map(|user| world.identity(user));
+        // Of two texts of bob's one was taken, and the other is kept for her.
+        for id in [1, 2] {
+            world.command(BOB, |peer| Input::Send { peer, id, text: format!("text {id}") });
+            if id == 1 {
+                world.settle();
+                world.taken(ALICE);
+                world.settle();
+            }
+        }
+        let place = lie(world.place_of(ALICE), elsewhere);
+        let liar = Liar::greet(&mut world, "alice");
+        let sealed = liar.agreement.seal_first(&liar.hello(&alice, Some(place)).write(), Some(bob.public()));
+        let outputs = liar.say(&mut world, "signal:ice", sealed);
+        // It names bob's side of the chat, and so is answered; the chat that there is goes on until a frame comes.
+        assert!(matches!(&outputs[..], [Output::Signal(text)] if text.contains("signal:ice")), "{what}: {outputs:?}");
+        world.settle();
+        assert_eq!(world.taken(ALICE), [message("bob", "text 2")], "{what}");
+        world.settle();
+        assert!(world.taken(BOB).iter().all(|event| !matches!(event, Event::NotSent { .. })), "{what}");
+        world.pass(60);
+        world.settle();
+        world.command(ALICE, |peer| Input::Leave { peer });
+        world.settle();
+        assert_eq!(world.taken(BOB).last(), Some(&closed("alice", CloseReason::PeerLeft)), "{what}");
+    }
+}
+
+/// Goal: have a chat that never was carried on.
+#[test]
+fn who_carries_on_a_chat_that_is_not_there_is_a_caller_like_any_other() {
+    for place in [World::open().place_of(ALICE), Place { received: u64::MAX, ..Place::nowhere() }] {
+        let mut world = World::new();
+        let [alice, bob] = [ALICE, BOB].map(|user| world.identity(user));
+        let liar = Liar::greet(&mut world, "alice");
+        let sealed = liar.agreement.seal_first(&liar.hello(&alice, Some(place)).write(), Some(bob.public()));
+        let outputs = liar.say(&mut world, "signal:ice", sealed);
+        assert_eq!(outputs, [Output::Event(world.request_to(BOB))]);
+    }
+}
