@@ -56,7 +56,7 @@ fn run(Start { options, profile, token_home, .. }: &Start<Options>) -> Result<()
             stopper.shutdown();
         }
     });
-    let mut unsent: u64 = 0;
+    let (mut unsent, mut troubles): (u64, u64) = (0, 0);
     for event in events {
         match event {
             Event::Request { peer, .. } => me.accept(&peer),
@@ -65,13 +65,17 @@ fn run(Start { options, profile, token_home, .. }: &Start<Options>) -> Result<()
             Event::Message { peer, text } => {
                 me.send(&peer, &text);
             }
-            Event::Closed { peer, reason: reason @ (CloseReason::RulesBroken { .. } | CloseReason::Crashed) } => {
-                say(format!("lowkey-bot: no chat with {}: {reason}", peer.escape_debug()));
+            Event::Closed { peer, reason } if is_trouble(&reason) => {
+                troubles += 1;
+                if is_told(troubles) {
+                    let peer = peer.escape_debug();
+                    let more = if troubles > 1 { format!(" ({troubles} such so far)") } else { String::new() };
+                    say(format!("lowkey-bot: no chat with {peer}: {reason}{more}"));
+                }
             }
             Event::NotSent { peer, reason, .. } => {
                 unsent += 1;
-                // Whoever calls can cause it without end.
-                if unsent <= TOLD || unsent.is_power_of_two() {
+                if is_told(unsent) {
                     let peer = peer.escape_debug();
                     say(format!("lowkey-bot: an answer to {peer} was not sent ({unsent} so far): {reason}"));
                 }
@@ -90,10 +94,28 @@ fn run(Start { options, profile, token_home, .. }: &Start<Options>) -> Result<()
     Ok(())
 }
 
+/// Whether its operator should know why there is no chat.
+fn is_trouble(reason: &CloseReason) -> bool {
+    matches!(
+        reason,
+        CloseReason::RulesBroken { .. }
+            | CloseReason::Crashed
+            | CloseReason::NotBegun { .. }
+            | CloseReason::Failed { .. }
+            | CloseReason::NoCandidates
+            | CloseReason::NoRelay(_)
+    )
+}
+
+/// Whether of what has come so often this time is told: whoever calls can cause it without end.
+fn is_told(count: u64) -> bool {
+    count <= TOLD || count.is_power_of_two()
+}
+
 /// Calls that may come in one moment, before the bot has seen them.
 const MAX_REQUESTS: usize = 1000;
 
-/// Answers that were not sent of which each is told; of more, each power of two.
+/// Of what goes wrong each is told up to this count, and of more each power of two.
 const TOLD: u64 = 5;
 
 /// What the bot is called where nobody says otherwise.

@@ -4,7 +4,7 @@ use std::thread;
 
 use lowkey::peer::{CloseReason, Event};
 
-use crate::world::{Client, Folder, Program, Server};
+use crate::world::{Client, Folder, Program, Server, until};
 
 #[test]
 fn every_text_comes_back_as_it_was() {
@@ -140,4 +140,39 @@ fn the_bot_opens_as_many_files_as_the_system_lets_it() {
     let words: Vec<&str> = line.split_whitespace().collect();
     assert_eq!(words[3], words[4], "{line}");
     assert_ne!(words[3], "200");
+}
+
+#[test]
+fn who_calls_a_bot_that_is_out_of_descriptors_is_told_that_it_has_no_room() {
+    let server = Server::start();
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "ulimit -n 64 && exec \"$@\"", "sh", crate::world::path("lowkey-bot"), "--server"]);
+    shell.arg(server.url()).env_clear();
+    let mut bot = Program::spawn(shell);
+    bot.stderr.find("online as echo");
+    let mut open = Vec::new();
+    let refused = loop {
+        assert!(open.len() < 64, "each chat takes a descriptor at least");
+        let mut caller = server.peer(&format!("caller{}", open.len()));
+        caller.peer.call("echo");
+        let end = caller.find("the end of the call", |event| match event {
+            Event::Open { .. } => Some(None),
+            Event::Closed { reason, .. } => Some(Some(reason.clone())),
+            _ => None,
+        });
+        match end {
+            Some(reason) => break reason,
+            None => open.push(caller),
+        }
+    };
+    assert_eq!(refused, CloseReason::PeerHasNoRoom);
+    bot.stderr.find("this machine cannot begin a connection: too many files are open");
+    // Whom it talks to it goes on talking to, and whoever leaves makes room.
+    let mut first = open.swap_remove(0);
+    first.peer.send("echo", "still there?");
+    assert_eq!(first.message().1, "still there?");
+    drop(open);
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", bot.id())).unwrap().count();
+    until("they have gone", || (descriptors() < 40).then_some(()));
+    server.peer("late").call("echo");
 }

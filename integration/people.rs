@@ -134,6 +134,61 @@ fn a_mistyped_command_line_is_told_in_words_of_ours_with_what_was_meant() {
 }
 
 #[test]
+fn what_is_no_text_on_the_command_line_or_in_a_variable_is_named() {
+    use std::os::unix::ffi::OsStrExt;
+    let bad = std::ffi::OsStr::from_bytes(b"a\xffb");
+    let home = Folder::new("no-text");
+    for name in ["LOWKEY_NAME", "LOWKEY_ACCESS_TOKEN", "LOWKEY_STUN", "LOWKEY_STRICT", "LOWKEY_SERVER", "LOWKEY_NOTIFY"]
+    {
+        let mut command = std::process::Command::new(crate::world::path("lowkey"));
+        command.args(["-e", "/quit"]).env_clear().env("HOME", home.path()).env(name, bad);
+        let mut program = Program::spawn(command);
+        assert_eq!(program.wait().code(), Some(2), "{name}");
+        let said = program.stderr.rest();
+        assert_eq!(said, [format!("lowkey: {name} is no text in UTF-8; is it what you meant?")]);
+    }
+    let mut command = std::process::Command::new(crate::world::path("lowkey"));
+    command.args(["--name", "alice", "send", "bob"]).arg(bad).env_clear().env("HOME", home.path());
+    let mut program = Program::spawn(command);
+    assert_eq!(program.wait().code(), Some(2));
+    assert!(program.stderr.rest()[0].starts_with("lowkey: \"a\u{fffd}b\" on the command line is no text in UTF-8"));
+}
+
+#[test]
+fn what_a_server_says_takes_no_terminal_over_by_way_of_the_log() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let said = "bye\u{202e}\u{9b}31m\u{7f}\nfaked line";
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut socket = tungstenite::accept(stream.unwrap()).unwrap();
+            let reason = tungstenite::protocol::CloseFrame {
+                code: tungstenite::protocol::frame::coding::CloseCode::Policy,
+                reason: said.into(),
+            };
+            let _ = socket.close(Some(reason));
+            while socket.read().is_ok() {}
+        }
+    });
+    let home = Folder::new("log-lines");
+    for (program, arguments) in
+        [("lowkey", &["--name", "alice", "--server", &url][..]), ("lowkey-bot", &["--server", &url])]
+    {
+        let mut program = Program::start(program, arguments, &[("HOME", home.path()), ("RUST_LOG", "debug")]);
+        program.stderr.find("server lost: ");
+        program.stderr.find("server lost: ");
+        program.signal("TERM");
+        program.wait();
+        program.stderr.rest();
+        let told = |line: &&String| line.contains("bye");
+        assert!(program.stderr.seen.iter().any(|line| told(&line) && line.contains("\\u202e")));
+        for line in &program.stderr.seen {
+            assert!(!line.contains(['\u{202e}', '\u{9b}', '\u{7f}']) && !line.starts_with("faked"), "{line:?}");
+        }
+    }
+}
+
+#[test]
 fn a_pipe_or_a_device_in_the_place_of_a_file_is_refused_at_once() {
     let home = Folder::new("pipes");
     let (folder, pipe) = (home.0.join(".config/lowkey"), home.0.join("pipe"));

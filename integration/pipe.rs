@@ -191,7 +191,17 @@ fn a_full_device_ends_whoever_writes_to_it() {
     assert_eq!(alice.wait().code(), Some(6), "it was not delivered");
     alice.stderr.find("* the time that --timeout gave is over");
     // With the first event already, and what has nothing else to do than to print.
-    for arguments in [&["--json"][..], &["--help"], &["-h"], &["--version"], &["config"], &["man"], &["--qr"]] {
+    for arguments in [
+        &["--json"][..],
+        &["--help"],
+        &["-h"],
+        &["--version"],
+        &["config"],
+        &["man"],
+        &["--qr"],
+        &["identity"],
+        &["identity", "export", "-"],
+    ] {
         let mut program = listening(&server, &home, "/dev/full", arguments);
         assert_eq!(program.wait().code(), Some(1), "{arguments:?}");
         program.stderr.find("there is no space left");

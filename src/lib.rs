@@ -135,6 +135,7 @@
 //! -- what all programs share
 //! signals*
 //! stderr* trouble
+//! escape
 //!
 //! -- the words on the wire
 //! protocol
@@ -152,6 +153,8 @@
 
 #[cfg(feature = "chat")]
 pub mod chat;
+#[cfg(any(feature = "server", feature = "chat"))]
+mod escape;
 #[cfg(feature = "chat")]
 pub mod options;
 #[cfg(feature = "peer")]

@@ -7,12 +7,16 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::time::SystemTime;
 
-use log::LevelFilter;
+use log::{Level, LevelFilter};
 
-/// Writes a line, in one piece.
+use crate::escape::{escaped, escaped_lines};
+
+/// Writes a line, or several, in one piece. What of it comes from others takes over no terminal.
 pub fn say(line: impl Display) {
-    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+    let line = line.to_string();
+    let _ = io::stderr().write_all(format!("{}\n", escaped_lines(&line)).as_bytes());
 }
 
 /// Whether systemd's journal reads it: `JOURNAL_STREAM` holds the device and inode of the stream that a service was
@@ -62,7 +66,8 @@ impl LogLevels {
     }
 
     /// A logger to standard error of these levels, with `level` where they say nothing, and nothing of `quiet` crates
-    /// that they do not name.
+    /// that they do not name. A line is one line, whatever is in it. Under systemd it begins with its level, as journald
+    /// reads it, and leaves out the time, which journald knows.
     pub fn logger(&self, level: LevelFilter, quiet: &[&str]) -> env_logger::Builder {
         let mut logger = env_logger::Builder::new();
         logger.filter_level(self.level.unwrap_or(level));
@@ -73,7 +78,27 @@ impl LogLevels {
             logger.filter_module(module, *level);
         }
         logger.parse_write_style(&std::env::var("RUST_LOG_STYLE").unwrap_or_default());
+        let is_journal = is_journal();
+        logger.format(move |out, record| {
+            let (level, words) = (record.level(), record.args().to_string());
+            if is_journal {
+                return writeln!(out, "<{}>{}", priority(level), escaped(&words));
+            }
+            let time = humantime::format_rfc3339_seconds(SystemTime::now());
+            let (style, target) = (out.default_level_style(level), record.target());
+            writeln!(out, "[{time} {style}{level:<5}{style:#} {target}] {}", escaped(&words))
+        });
         logger
+    }
+}
+
+/// A level as journald has it (sd-daemon(3)).
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
     }
 }
 

@@ -3,7 +3,6 @@
 use std::env::{self, VarError};
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use lowkey::server::bounds::{Bound, bounds};
 use lowkey::server::config::Secrets;
@@ -31,7 +30,7 @@ fn main() -> ExitCode {
 
 fn serve() -> ExitCode {
     match LogLevels::parse(&lookup("RUST_LOG").unwrap_or_default()) {
-        Ok(levels) => start_log(&levels),
+        Ok(levels) => levels.logger(log::LevelFilter::Info, &[]).init(),
         Err(reason) => return fail(2, &reason),
     }
     let mut config = match Config::from_env(lookup, secret_file::read) {
@@ -77,31 +76,6 @@ fn lookup(name: &str) -> Option<String> {
         Err(VarError::NotPresent) => None,
         Err(VarError::NotUnicode(value)) => Some(value.to_string_lossy().into_owned()),
     }
-}
-
-/// Logs to standard error. Under systemd each line begins with its level, as journald reads it, and leaves out the
-/// time, which journald knows.
-fn start_log(levels: &LogLevels) {
-    let mut logger = levels.logger(log::LevelFilter::Info, &[]);
-    if stderr::is_journal() {
-        logger.format(|out, record| {
-            let level = match record.level() {
-                log::Level::Error => 3,
-                log::Level::Warn => 4,
-                log::Level::Info => 6,
-                log::Level::Debug | log::Level::Trace => 7,
-            };
-            writeln!(out, "<{level}>{}", record.args())
-        });
-    } else {
-        logger.format(|out, record| {
-            let time = humantime::format_rfc3339_seconds(SystemTime::now());
-            let (level, target) = (record.level(), record.target());
-            let style = out.default_level_style(level);
-            writeln!(out, "[{time} {style}{level:<5}{style:#} {target}] {}", record.args())
-        });
-    }
-    logger.init();
 }
 
 fn help() -> String {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+use crate::escape::is_harmful;
 use crate::options::switch::is_on;
 
 /// A username as one word, which can be typed back (see [`read_name`]) and means nothing to a shell: as it is where it
@@ -79,23 +80,6 @@ fn tagged_emoji(text: &str) -> Option<usize> {
     let count = (rest.len() - tags.len()) / '\u{e0061}'.len_utf8();
     let end = tags.strip_prefix('\u{e007f}')?;
     (1..=MAX_TAGS).contains(&count).then(|| text.len() - end.len())
-}
-
-/// Whether a character could take over a terminal or deceive the eye.
-pub fn is_harmful(c: char) -> bool {
-    c.is_control() && c != '\t'
-        || matches!(c,
-            // Arabic letter mark, left-to-right and right-to-left marks, embeddings, overrides and isolates.
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-            // Line and paragraph separators.
-            | '\u{2028}' | '\u{2029}'
-            // Zero-width space and no-break space, word joiner and invisible operators. The joiners U+200C and U+200D
-            // stay: Persian and emoji need them.
-            | '\u{200b}' | '\u{feff}' | '\u{2060}'..='\u{2064}' | '\u{206a}'..='\u{206f}'
-            // Soft hyphen, grapheme joiner, and fillers that look like nothing.
-            | '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{3164}' | '\u{ffa0}'
-            // Interlinear annotations, tags, and the variation selectors that only ideographs have.
-            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e01ef}')
 }
 
 /// The code of a region has two or three characters, and that of a part of it four more at most (ISO 3166-2).

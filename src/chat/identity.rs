@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::people::links;
+use crate::options::peer::DEFAULT_SERVER;
 use crate::options::{self, PeerOptions, config};
 use crate::peer::keys::KeyPair;
 use crate::peer::link::Link;
@@ -34,11 +35,11 @@ pub enum IdentityTask {
 ///
 /// # Errors
 /// What is wrong, for people.
-pub fn run(task: Option<&IdentityTask>, options: &PeerOptions, profile: &Profile) -> Result<String, String> {
+pub fn run(task: Option<&IdentityTask>, options: &PeerOptions, profile: &Profile) -> Result<Zeroizing<String>, String> {
     match task {
-        None => show(options, profile),
-        Some(IdentityTask::Export { file }) => export(file, name(options)?, profile),
-        Some(IdentityTask::Import { file }) => import(file, options, profile),
+        None => show(options, profile).map(Zeroizing::new),
+        Some(IdentityTask::Export { file }) => export(file, options, profile),
+        Some(IdentityTask::Import { file }) => import(file, options, profile).map(Zeroizing::new),
     }
 }
 
@@ -62,7 +63,8 @@ fn show(options: &PeerOptions, profile: &Profile) -> Result<String, String> {
     Ok(format!("name  {name}\nkey   {}\nfile  {}\nlink  {link}\n", identity.to_base64(), file.display()))
 }
 
-fn export(file: &Path, name: &Username, profile: &Profile) -> Result<String, String> {
+fn export(file: &Path, options: &PeerOptions, profile: &Profile) -> Result<Zeroizing<String>, String> {
+    let name = name(options)?;
     let said = |error: io::Error| trouble::said(file, &error);
     if !profile.has_identity(name.as_str()) {
         return Err(format!("there is no identity of {name} yet; it is made when you first chat"));
@@ -70,9 +72,7 @@ fn export(file: &Path, name: &Username, profile: &Profile) -> Result<String, Str
     let identity = profile.identity(name.as_str())?;
     let text = Zeroizing::new(format!("{name} {}\n", *identity.secret_to_base64()));
     if file == Path::new(STREAM) {
-        let written = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
-        written.map_err(|error| trouble::output(&error))?;
-        return Ok(String::new());
+        return Ok(text);
     }
     let mut new =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(|error| match error.kind() {
@@ -81,10 +81,15 @@ fn export(file: &Path, name: &Username, profile: &Profile) -> Result<String, Str
         })?;
     new.write_all(text.as_bytes()).and_then(|()| new.sync_all()).map_err(said)?;
     let file = file.display();
-    Ok(format!(
+    // Nothing else goes along.
+    let server = match options.server.to_string() {
+        server if server == DEFAULT_SERVER => String::new(),
+        server => format!(", and lowkey config set server {server}"),
+    };
+    Ok(Zeroizing::new(format!(
         "The identity of {name} is in {file}; whoever reads that can pass for {name}.\n\
-         On the other device: lowkey identity import {file}. Then remove the file.\n"
-    ))
+         On the other device: lowkey identity import {file}{server}. Then remove the file.\n"
+    )))
 }
 
 fn import(file: &Path, options: &PeerOptions, profile: &Profile) -> Result<String, String> {

@@ -8,8 +8,8 @@ mod command;
 
 use serde_json::{Value, json};
 
-use super::harmless::is_harmful;
 use super::report::{ChatReport, ChatState, PeerReport, Report, Unsent};
+use crate::escape::escaped;
 use crate::options::advice;
 use crate::peer::{CloseReason, NotSentReason, Trust};
 
@@ -33,14 +33,7 @@ pub fn object(report: &Report, time: &str, with_text: bool) -> Value {
 /// An object as a line. What could take over a terminal or deceive the eye is written as `\u…`, which every reader of
 /// JSON undoes: the control characters beyond ASCII and DEL, bidirectional controls, and what cannot be seen.
 pub fn line(object: &Value) -> String {
-    let mut line = String::new();
-    for c in object.to_string().chars() {
-        match is_harmful(c) {
-            true => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| line += &format!("\\u{unit:04x}")),
-            false => line.push(c),
-        }
-    }
-    line
+    escaped(&object.to_string()).into_owned()
 }
 
 /// The name of an event and its fields, without what all have.
@@ -174,6 +167,7 @@ fn reason_name(reason: &CloseReason) -> &'static str {
         CloseReason::NotRecognized => "not_recognized",
         CloseReason::NoConnection => "no_connection",
         CloseReason::NoCandidates => "no_candidates",
+        CloseReason::PeerHasNoCandidates => "peer_has_no_candidates",
         CloseReason::LocalOnly => "local_only",
         CloseReason::NotOpened => "not_opened",
         CloseReason::PeerHasNoRelay => "peer_has_no_relay",
@@ -185,6 +179,7 @@ fn reason_name(reason: &CloseReason) -> &'static str {
         CloseReason::BadKey => "bad_key",
         CloseReason::BadDescription(_) => "bad_description",
         CloseReason::NotUnderstood => "not_understood",
+        CloseReason::PeerHasNoRoom => "peer_has_no_room",
         CloseReason::IdentityChanged { .. } => "identity_changed",
         CloseReason::NotProven => "not_proven",
         CloseReason::Unproven => "unproven",
@@ -193,6 +188,7 @@ fn reason_name(reason: &CloseReason) -> &'static str {
         CloseReason::Exhausted => "exhausted",
         CloseReason::RulesBroken { .. } => "rules_broken",
         CloseReason::Crashed => "crashed",
+        CloseReason::NotBegun { .. } => "not_begun",
         CloseReason::Failed { .. } => "failed",
         CloseReason::Refused { .. } => "refused",
     }
@@ -203,6 +199,7 @@ mod tests {
     use super::*;
     use crate::chat::callee::Callee;
     use crate::chat::command::Command;
+    use crate::escape::is_harmful;
     use crate::peer::keys::KeyPair;
     use crate::peer::safety_number::SafetyNumber;
     use crate::profile::known_peers::KnownPeer;

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::ExitCode;
 
-use clap::builder::Resettable;
+use clap::builder::{Resettable, ValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, Parser, Subcommand};
@@ -206,10 +206,26 @@ fn matches(command: &Command, with: Command, arguments: &[OsString]) -> Result<A
         }
     }
     let with = with.mut_args(|option| if is_empty(&option) { option.env(Resettable::Reset) } else { option });
-    with.try_get_matches_from(arguments).map_err(|error| match error.use_stderr() {
+    with.clone().try_get_matches_from(arguments).map_err(|error| match error.use_stderr() {
+        true if error.kind() == ErrorKind::InvalidUtf8 => Stop::Wrong(no_text(&with, arguments)),
         true => wrong(command, &error),
         false => Stop::Help(error),
     })
+}
+
+/// What is said where the command line or a variable holds bytes that are no text: which one it is.
+fn no_text(command: &Command, arguments: &[OsString]) -> String {
+    let is_no_text = |value: OsString| value.to_str().is_none();
+    let is_file = |option: &clap::Arg| option.get_value_parser().type_id() == ValueParser::path_buf().type_id();
+    let bad =
+        |option: &&clap::Arg| !is_file(option) && option.get_env().and_then(std::env::var_os).is_some_and(is_no_text);
+    let given = arguments.iter().find(|argument| argument.to_str().is_none());
+    let what = match (given, settings(command).find(bad)) {
+        (Some(given), _) => format!("{:?} on the command line", given.to_string_lossy()),
+        (None, Some(option)) => config::variable(option).to_owned(),
+        (None, None) => "one of the values given".to_owned(),
+    };
+    format!("{what} is no text in UTF-8; is it what you meant?")
 }
 
 /// What the file of a profile says.

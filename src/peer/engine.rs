@@ -24,6 +24,7 @@ use std::time::Instant;
 
 use super::event::CloseReason;
 use super::frame::{Instance, Place};
+use super::hello::Refusal;
 use super::trust::Known;
 
 use call::{Call, Stage};
@@ -144,9 +145,14 @@ impl Contacts {
     fn closed(&mut self, id: ConnectionId, reason: CloseReason, turn: &mut Turn<'_>) {
         let Some(peer) = self.connections.remove(&id) else { return };
         if let Some(call) = self.calls.get_mut(&peer).filter(|call| call.id == id) {
-            // The other side is not to wait for what WebRTC could not begin.
-            if let (Stage::Negotiating(negotiation), CloseReason::Failed { .. }) = (&mut call.stage, &reason) {
-                negotiation.refuse(&peer, turn);
+            // The other side is not to wait for what WebRTC could not begin or go on with.
+            let refusal = match reason {
+                CloseReason::NotBegun { .. } => Some(Refusal::Room),
+                CloseReason::Failed { .. } => Some(Refusal::Description),
+                _ => None,
+            };
+            if let (Stage::Negotiating(negotiation), Some(refusal)) = (&mut call.stage, refusal) {
+                negotiation.refuse(refusal, &peer, turn);
             }
             let reason = call.closed(reason);
             self.calls.remove(&peer);

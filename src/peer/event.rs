@@ -213,6 +213,8 @@ pub enum CloseReason {
     NoConnection,
     /// No connection came about: this machine has found no network address of its own to offer.
     NoCandidates,
+    /// No connection came about: the other side has told no network address at all.
+    PeerHasNoCandidates,
     /// No connection came about: both sides know only the addresses of their own networks.
     LocalOnly,
     /// A way to the other side was found, and no connection came about on it.
@@ -235,6 +237,8 @@ pub enum CloseReason {
     BadDescription(Unfit),
     /// The other side's program could not make a connection of our description.
     NotUnderstood,
+    /// The other side's program could make no connection, for lack of something on its own machine.
+    PeerHasNoRoom,
     /// The other side is not who it was: it has another identity, or none. Nothing was sent to it.
     IdentityChanged {
         /// Our identity.
@@ -262,6 +266,11 @@ pub enum CloseReason {
     },
     /// A fault of WebRTC on our side, which is no fault of the connection.
     Crashed,
+    /// This machine lacks something that a connection needs.
+    NotBegun {
+        /// What, and what is to be done, for people.
+        message: String,
+    },
     /// WebRTC failed.
     Failed {
         /// What is to be done, for people.
@@ -312,6 +321,13 @@ impl fmt::Display for CloseReason {
             Self::NoCandidates => f.write_str(
                 "no connection came about: this machine has no network address to offer; is it connected to a network?",
             ),
+            Self::PeerHasNoCandidates => f.write_str(
+                "no connection came about: the other side has told no network address; \
+                 is it connected to a network, and does a relay serve it where it wants one?",
+            ),
+            Self::PeerHasNoRoom => {
+                f.write_str("the other side's program has no room for another connection now; call again later")
+            }
             Self::LocalOnly => f.write_str(
                 "no connection came about: both sides know only the addresses of their own networks; \
                  unless these are one network, each needs a STUN server or a TURN server",
@@ -356,6 +372,7 @@ impl fmt::Display for CloseReason {
                 write!(f, "the other side's program broke the rules of WebRTC and was cut off: it sent {what}")
             }
             Self::Crashed => f.write_str("WebRTC met with a fault of its own; call again, and tell its maintainers"),
+            Self::NotBegun { message } => write!(f, "this machine cannot begin a connection: {message}"),
             Self::Failed { message } => write!(f, "the connection failed: {message}"),
             Self::Refused { code, message } => write!(f, "the server refused: {message} ({code})"),
         }

@@ -119,6 +119,8 @@ pub enum Refusal {
     Identity,
     /// The other side's description could not be answered.
     Description,
+    /// It has no room for a connection, whatever the other side's description is.
+    Room,
 }
 
 #[derive(Serialize, Deserialize)]

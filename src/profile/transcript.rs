@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::escape::escaped;
+
 /// A text that was sent or received.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
@@ -21,9 +23,9 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The entry as a line.
+    /// The entry as a line, in which nothing takes over the terminal of who looks at it.
     pub fn to_line(&self) -> String {
-        serde_json::to_string(self).expect("an entry has only texts") + "\n"
+        escaped(&serde_json::to_string(self).expect("an entry has only texts")).into_owned() + "\n"
     }
 
     /// The last entries among these lines, the oldest first: with this peer at this server, or with all peers there. A
@@ -93,6 +95,10 @@ mod tests {
         ];
         let lines: String = entries.iter().map(Entry::to_line).collect();
         assert_eq!(lines.lines().count(), 4, "an entry is one line, whatever the text is");
+        assert!(
+            lines.starts_with(r#"{"time":"T","server":"a","peer":"bob","sent":true,"text":"1\n\u202e"}"#),
+            "{lines}"
+        );
         let lines = format!("cut off\"}}\n{lines}{{\"half");
         let texts = |peer| Entry::last(&lines, "a", peer).into_iter().map(|entry| entry.text).collect::<Vec<_>>();
         assert_eq!(texts(Some("bob")), ["1\n\u{202e}", "4"]);

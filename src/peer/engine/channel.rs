@@ -154,10 +154,10 @@ impl Negotiation {
         is_taken
     }
 
-    /// Tells the other side that a description could not be made a connection of.
-    pub(super) fn refuse(&mut self, peer: &str, turn: &mut Turn<'_>) {
+    /// Tells the other side that no connection comes about, and why. An old app hears of its description alone.
+    pub(super) fn refuse(&mut self, refusal: Refusal, peer: &str, turn: &mut Turn<'_>) {
         match &mut self.signals {
-            Some(signals) => turn.sealed(MessageType::SignalIce, peer, signals.seal(&Refusal::Description.write())),
+            Some(signals) => turn.sealed(MessageType::SignalIce, peer, signals.seal(&refusal.write())),
             None => {
                 let refusal = protocol::Refusal { refused: REFUSED_DESCRIPTION.to_owned() };
                 turn.signal(MessageType::SessionDecline, peer, Some(&refusal));
@@ -181,6 +181,8 @@ impl Negotiation {
             CloseReason::NoCandidates
         } else if self.has_way {
             CloseReason::NotOpened
+        } else if other.iter().next().is_none() {
+            CloseReason::PeerHasNoCandidates
         } else if !is_outside(own) && !is_outside(other) {
             CloseReason::LocalOnly
         } else if own.has(Kind::Relayed) && !other.has(Kind::Relayed) {
@@ -295,6 +297,9 @@ mod tests {
         let reason = |own: &[&str], other: &[&str]| told(own, other, false);
         assert_eq!(reason(&[], &["host"]), CloseReason::NoCandidates);
         assert_eq!(reason(&["host"], &["host"]), CloseReason::LocalOnly);
+        for own in [&["host"][..], &["host", "srflx"], &["relay"]] {
+            assert_eq!(reason(own, &[]), CloseReason::PeerHasNoCandidates, "of which it is not known what they know");
+        }
         assert_eq!(reason(&["host", "srflx"], &["host"]), CloseReason::NoConnection);
         assert_eq!(reason(&["host"], &["relay"]), CloseReason::NoConnection);
         assert_eq!(reason(&["host", "relay"], &["relay"]), CloseReason::NoConnection);

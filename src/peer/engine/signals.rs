@@ -219,7 +219,7 @@ impl Contacts {
     /// A peer's description is of no use. Neither user is to wait for what will not come.
     fn refuse(&mut self, peer: &str, unfit: Unfit, turn: &mut Turn<'_>) -> Option<()> {
         if let Some(Call { stage: Stage::Negotiating(negotiation), .. }) = self.calls.get_mut(peer) {
-            negotiation.refuse(peer, turn);
+            negotiation.refuse(Refusal::Description, peer, turn);
         }
         self.fail(peer, CloseReason::BadDescription(unfit), turn);
         Some(())
@@ -270,6 +270,7 @@ impl Contacts {
             Refusal::Proof => self.fail(sender, CloseReason::NotProven, turn),
             Refusal::Identity => self.fail(sender, CloseReason::NotRecognized, turn),
             Refusal::Description => self.fail(sender, CloseReason::NotUnderstood, turn),
+            Refusal::Room => self.fail(sender, CloseReason::PeerHasNoRoom, turn),
         }
     }
 

@@ -19,6 +19,7 @@ use super::pace::Pace;
 use super::stall::Stall;
 use crate::peer::engine::{ConnectionId, Input};
 use crate::peer::event::CloseReason;
+use crate::trouble;
 
 /// What the tasks of one connection have in common.
 #[derive(Clone)]
@@ -140,6 +141,17 @@ impl Tasks {
             }
         })
     }
+}
+
+/// What is told where no connection can be begun, which is for lack of something on this machine. Most likely that is
+/// descriptors, and then nothing else can be opened either; the crate's own error does not say so.
+pub fn not_begun(error: &Error) -> CloseReason {
+    debug!("webrtc: {error}");
+    let message = match std::fs::File::open("/dev/null") {
+        Err(lack) => trouble::lacking(&lack),
+        Ok(_) => "call again, and if that is of no use, look at the log (RUST_LOG=debug)".to_owned(),
+    };
+    CloseReason::NotBegun { message }
 }
 
 /// What is told where the crate cannot go on: its own words are for those who look into it.

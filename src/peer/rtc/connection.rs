@@ -12,7 +12,7 @@ use webrtc::error::Error;
 use webrtc::peer_connection::{PeerConnection, RTCSessionDescription};
 
 use super::build::{Note, build};
-use super::channel::{Tasks, Writer, failed};
+use super::channel::{Tasks, Writer, failed, not_begun};
 use super::closing::close_in_order;
 use super::command::{Beginning, Command, Config, InputSender};
 use super::guarded::Watch;
@@ -52,7 +52,7 @@ pub async fn live(
     let connection = match Box::pin(build(&config, &notes, &pace, &turn, &tunnels, &watch)).await {
         Ok(connection) => connection,
         Err(error) => {
-            inputs.send(Input::Closed { id, reason: failed(&error) }).await;
+            inputs.send(Input::Closed { id, reason: not_begun(&error) }).await;
             return;
         }
     };
