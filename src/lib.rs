@@ -8,10 +8,10 @@
 //!
 //! # The map
 //!
-//! All files of `src`, from top to bottom. Each line is a floor: a file imports what stands on lines below it and nothing
-//! else, so there is no circle. A `*` marks what does I/O. Every other file is pure: it names no socket, no clock, no
-//! thread, no file and no logger; bytes, texts and the time come in, values come back, and one loop is the only caller.
-//! Server and peer never import each other. `integration/floors.rs` reads this map and holds us to it.
+//! All files of `src`, from top to bottom. Each line is a floor: a file imports what stands on lines below it and
+//! nothing else, so there is no circle. A `*` marks what does I/O. Every other file is pure: it names no socket, no
+//! clock, no thread, no file and no logger; bytes, texts and the time come in, values come back, and one loop is the
+//! only caller. Server and peer never import each other. `integration/floors.rs` reads this map and holds us to it.
 //!
 //! ```text
 //! -- the crate
@@ -133,7 +133,7 @@
 //! server/table server/turn
 //!
 //! -- what all programs share
-//! signals*
+//! bucket signals*
 //! stderr* trouble
 //! escape
 //!
@@ -151,6 +151,8 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+#[cfg(any(feature = "server", feature = "peer"))]
+mod bucket;
 #[cfg(feature = "chat")]
 pub mod chat;
 #[cfg(any(feature = "server", feature = "chat"))]

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use super::deadlines::Deadlines;
-use super::limits::{Bucket, Rate};
 use super::table::Table;
+use crate::bucket::{Bucket, Rate};
 
 /// How many clients there are from each address and from each network, and how fast they come.
 ///

@@ -1,6 +1,8 @@
-//! Every bound that the server keeps, in one table, and the token buckets that some of them are. Pure.
+//! Every bound that the server keeps, in one table. Pure.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+pub use crate::bucket::Rate;
 
 /// How much the server holds for its clients, how much it takes from each, and how long it waits for them.
 ///
@@ -134,57 +136,6 @@ pub struct Pace {
     pub bytes: usize,
 }
 
-/// An amount per time, and how much of it may come at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    /// So many
-    pub amount: u32,
-    /// in this time,
-    pub per: Duration,
-    /// and so many at once after a rest.
-    pub burst: u32,
-}
-
-/// A token bucket, kept as one instant: when it will be full again. That is the generic cell rate algorithm (ITU-T
-/// I.371), which needs no timer.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Bucket {
-    /// `None` is full.
-    full_at: Option<Instant>,
-}
-
-impl Bucket {
-    /// Takes `amount` out of the bucket; whether there was so much in it. No rate is no limit.
-    #[inline]
-    pub fn take(&mut self, amount: usize, rate: Option<Rate>, now: Instant) -> bool {
-        let Some(rate) = rate else { return true };
-        let time_for = |amount: f64| rate.per.mul_f64(amount / f64::from(rate.amount));
-        let full_at = self.full_at.map_or(now, |full_at| full_at.max(now)) + time_for(amount as f64);
-        let is_enough = full_at <= now + time_for(f64::from(rate.burst));
-        if is_enough {
-            self.full_at = Some(full_at);
-        }
-        is_enough
-    }
-
-    /// Puts back what was taken and came to nothing.
-    pub fn give_back(&mut self, amount: usize, rate: Option<Rate>) {
-        if let (Some(rate), Some(full_at)) = (rate, self.full_at) {
-            self.full_at = full_at.checked_sub(rate.per.mul_f64(amount as f64 / f64::from(rate.amount)));
-        }
-    }
-
-    /// Whether there is so much in the bucket.
-    pub fn holds(&self, amount: usize, rate: Option<Rate>, now: Instant) -> bool {
-        (Self { full_at: self.full_at }).take(amount, rate, now)
-    }
-
-    /// Whether the bucket is full at `now`.
-    pub fn is_full(&self, now: Instant) -> bool {
-        self.full_at.is_none_or(|full_at| full_at <= now)
-    }
-}
-
 /// How many clients a process has room for that may open so many files. What it keeps is for those who ask for its
 /// health while it is full, for callers who have not said yet what they want, and for files; where there are few, half.
 pub fn clients_of(descriptors: u64) -> usize {
@@ -200,18 +151,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_gives_its_burst_and_then_its_rate() {
-        let rate = Some(Rate { amount: 200, per: Duration::from_secs(1), burst: 2000 });
-        let start = Instant::now();
-        let mut bucket = Bucket::default();
-        let taken = |bucket: &mut Bucket, now| (0..10_000).take_while(|_| bucket.take(1, rate, now)).count();
-        assert_eq!(taken(&mut bucket, start), 2000);
-        assert_eq!(taken(&mut bucket, start), 0);
-        assert_eq!(taken(&mut bucket, start + Duration::from_secs(1)), 200);
-        assert_eq!(taken(&mut bucket, start + Duration::from_secs(1000)), 2000, "never more than the burst");
-    }
-
-    #[test]
     fn what_an_address_may_do_grows_with_how_many_may_be_there() {
         let sizes = |cap| {
             let limits = Limits { clients_per_address: cap, ..Limits::default() }.with_addresses_of_all();
@@ -220,31 +159,5 @@ mod tests {
         let caps = [None, Some(2), Some(256), Some(2560), Some(usize::MAX)].map(sizes);
         let most = u32::MAX;
         assert_eq!(caps, [(512, 10, 600), (512, 10, 600), (512, 10, 600), (5120, 100, 6000), (most, most, most)]);
-    }
-
-    #[test]
-    fn what_is_too_much_takes_nothing_out() {
-        let rate = Some(Rate { amount: 10, per: Duration::from_secs(1), burst: 100 });
-        let now = Instant::now();
-        let mut bucket = Bucket::default();
-        assert!(!bucket.take(101, rate, now));
-        assert!(bucket.take(100, rate, now));
-        assert!(!bucket.take(1, rate, now));
-    }
-
-    #[test]
-    fn what_is_given_back_can_be_taken_again() {
-        let rate = Some(Rate { amount: 10, per: Duration::from_secs(1), burst: 100 });
-        let now = Instant::now();
-        let mut bucket = Bucket::default();
-        bucket.give_back(5, rate);
-        assert!(bucket.take(100, rate, now) && !bucket.take(1, rate, now));
-        bucket.give_back(5, rate);
-        assert!(!bucket.take(6, rate, now) && bucket.take(5, rate, now) && !bucket.take(1, rate, now));
-    }
-
-    #[test]
-    fn without_a_rate_there_is_no_limit() {
-        assert!(Bucket::default().take(usize::MAX, None, Instant::now()));
     }
 }

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::deadlines::Deadlines;
-use super::limits::{Bucket, Rate};
 use super::table::Table;
+use crate::bucket::{Bucket, Rate};
 
 /// The buckets of all addresses that are not full.
 ///

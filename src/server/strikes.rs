@@ -12,7 +12,7 @@
 
 use std::time::Instant;
 
-use super::limits::{Bucket, Rate};
+use crate::bucket::{Bucket, Rate};
 use crate::protocol::ErrorCode;
 
 /// The strikes of one client.

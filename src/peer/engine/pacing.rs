@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::bucket::{Bucket, Rate};
+
 /// The queue of calls, and how much of each kind there has been of late.
 #[derive(Debug, Default)]
 #[cfg_attr(test, derive(Clone))]
@@ -24,14 +26,14 @@ pub(super) struct Pacing {
 impl Pacing {
     /// When a call of the user's may go out.
     pub(super) fn next_own(&self, now: Instant) -> Instant {
-        let free = self.all.free_at(ALL_AT_ONCE, self.pause(ALL_PAUSE), now);
+        let free = self.all.holds_at(1, self.slowed(ALL), now);
         self.held_until.map_or(free, |held| free.max(held))
     }
 
     /// When a call may go out that carries a chat on.
     pub(super) fn next_seek(&self, now: Instant) -> Instant {
-        let of_all = self.all.free_at(ALL_AT_ONCE - KEPT_FOR_OWN, self.pause(ALL_PAUSE), now);
-        let of_seeks = self.seeks.free_at(SEEKS_AT_ONCE, self.pause(SEEK_PAUSE), now);
+        let of_all = self.all.holds_at(1 + KEPT_FOR_OWN, self.slowed(ALL), now);
+        let of_seeks = self.seeks.holds_at(1, self.slowed(SEEKS), now);
         self.held_until.map_or(of_all.max(of_seeks), |held| of_all.max(of_seeks).max(held))
     }
 
@@ -40,7 +42,7 @@ impl Pacing {
         self.ease(now);
         let is_free = self.next_own(now) <= now;
         if is_free {
-            self.all.take(self.pause(ALL_PAUSE), now);
+            self.all.take(1, Some(self.slowed(ALL)), now);
         }
         is_free
     }
@@ -50,8 +52,8 @@ impl Pacing {
         self.ease(now);
         let is_free = self.next_seek(now) <= now;
         if is_free {
-            self.all.take(self.pause(ALL_PAUSE), now);
-            self.seeks.take(self.pause(SEEK_PAUSE), now);
+            self.all.take(1, Some(self.slowed(ALL)), now);
+            self.seeks.take(1, Some(self.slowed(SEEKS)), now);
         }
         is_free
     }
@@ -103,39 +105,22 @@ impl Pacing {
         }
     }
 
-    fn pause(&self, pause: Duration) -> Duration {
-        pause * (1 << self.slowness)
+    fn slowed(&self, rate: Rate) -> Rate {
+        Rate { per: rate.per * (1 << self.slowness), ..rate }
     }
 }
 
-/// A token bucket, kept as the instant when it will be full again: the generic cell rate algorithm (ITU-T I.371).
-#[derive(Debug, Default)]
-#[cfg_attr(test, derive(Clone))]
-struct Bucket(Option<Instant>);
+/// Calls of all kinds. Our server takes 60 at once and 60 in a minute, and refuses no less when they come closer
+/// together than they were sent.
+const ALL: Rate = Rate { amount: 54, per: MINUTE, burst: 50 };
 
-impl Bucket {
-    /// When there is room for one more, where `at_once` fit into it and one is made room for in each `pause`.
-    fn free_at(&self, at_once: u32, pause: Duration, now: Instant) -> Instant {
-        let full_at = self.0.map_or(now, |full_at| full_at.max(now));
-        full_at.checked_sub(pause * (at_once - 1)).unwrap_or(now).max(now)
-    }
+/// Calls that carry chats on: a few at once, as after a loss of the network.
+const SEEKS: Rate = Rate { amount: 40, per: MINUTE, burst: 8 };
 
-    fn take(&mut self, pause: Duration, now: Instant) {
-        self.0 = Some(self.0.map_or(now, |full_at| full_at.max(now)) + pause);
-    }
-}
-
-/// Calls of all kinds: 50 at once and 54 in a minute. Our server takes 60 and 60, and refuses no less when they come
-/// closer together than they were sent.
-const ALL_AT_ONCE: u32 = 50;
-const ALL_PAUSE: Duration = Duration::from_millis(1111);
-
-/// Calls that carry chats on: 8 at once, as after a loss of the network, and 40 in a minute.
-const SEEKS_AT_ONCE: u32 = 8;
-const SEEK_PAUSE: Duration = Duration::from_millis(1500);
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// So many of all are kept for the user's.
-const KEPT_FOR_OWN: u32 = 20;
+const KEPT_FOR_OWN: usize = 20;
 
 /// How long no call goes out after the server has refused one, and how long it may refuse none until there are more
 /// again.

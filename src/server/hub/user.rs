@@ -5,9 +5,10 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::relay::json;
+use crate::bucket::Bucket;
 use crate::server::contacts::Contacts;
 use crate::server::ids::ConnId;
-use crate::server::limits::{Bucket, Limits};
+use crate::server::limits::Limits;
 use crate::server::strikes::Strikes;
 
 #[derive(Debug)]
