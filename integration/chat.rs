@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use data_encoding::BASE64;
 use lowkey::peer::{CloseReason, Event, NotSentReason, Peer, Settings, TextFormat, Trust};
+use serde_json::json;
 
 use crate::old_app::OldApp;
 use crate::world::{Client, Program, SOON, Server, User, identity, until};
@@ -222,7 +224,8 @@ fn nothing_is_sent_before_consent() {
     let mut caller = server.client("alice");
     caller.send(r#"{"type":"session:connect","target":"bob"}"#);
     assert_eq!(caller.json()["type"], "session:joined");
-    caller.send(r#"{"type":"key:exchange","target":"bob","payload":{"publicKey":"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="}}"#);
+    let key = json!({"publicKey": BASE64.encode(&[7; 32])});
+    caller.send(json!({"type": "key:exchange", "target": "bob", "payload": key}).to_string());
     caller.send(r#"{"type":"signal:offer","target":"bob","payload":{"sdp":"v=0","type":"offer"}}"#);
     bob.asked_next_by("alice");
     caller.socket.get_ref().set_read_timeout(Some(Duration::from_millis(100))).unwrap();

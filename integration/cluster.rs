@@ -245,7 +245,8 @@ fn bob_or_error(alice: &mut Client, bob: &mut Client) -> u64 {
 fn a_server_whose_engine_refuses_it_says_why_and_does_not_start() {
     for engine in engines() {
         let acl = "user lowkey on >secret ~lk1:* resetchannels &lk1:* -@all +hello +auth +client|setname +ping \
-                   +script|load +evalsha +subscribe +get +set +del +time +zadd +zscore +zrangebyscore +zremrangebyscore";
+                   +script|load +evalsha +subscribe +get +set +del +time +zadd +zscore +zrangebyscore \
+                   +zremrangebyscore";
         let protected = Engine::start_with(&engine, &["--requirepass", "north"]);
         let started = |url: &str| {
             let variables = [("HOST", "127.0.0.1"), ("PORT", "0"), ("CLUSTER_URL", url)];

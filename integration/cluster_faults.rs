@@ -306,8 +306,8 @@ fn a_race_for_names_from_three_nodes_has_one_holder_at_any_time() {
                     assert!(!is_at_once || token == other, "name{name} had two holders");
                 }
             }
-            // Whoever was refused was so for somebody: another token may have been there at some moment of the asking, or
-            // the name was still being given back.
+            // Whoever was refused was so for somebody: another token may have been there at some moment of the asking,
+            // or the name was still being given back.
             for refused in tries.iter().filter(|one| one.held_until.is_none()) {
                 let is_explained = tries.iter().any(|other| {
                     other.token != refused.token

@@ -1,5 +1,5 @@
-//! Descriptions and candidates as others write them, and ours in answer: each with the real WebRTC, up to a text in both directions,
-//! or to the word that there will be none.
+//! Descriptions and candidates as others write them, and ours in answer: each with the real WebRTC, up to a text in
+//! both directions, or to the word that there will be none.
 
 use std::net::{TcpListener, UdpSocket};
 use std::time::{Duration, Instant};

@@ -1,5 +1,6 @@
-//! What clients send, against the pure parts that read it: the head parser, the frame path, the hub and the guard (proptest, which
-//! prints the smallest case that fails). `make fuzz` runs a million cases of each, and `make cargo-fuzz` has libFuzzer choose them.
+//! What clients send, against the pure parts that read it: the head parser, the frame path, the hub and the guard
+//! (proptest, which prints the smallest case that fails). `make fuzz` runs a million cases of each, and `make
+//! cargo-fuzz` has libFuzzer choose them.
 
 use std::time::{Duration, Instant};
 

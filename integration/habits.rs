@@ -1,5 +1,5 @@
-//! What people bring along from other programs: files that begin with a byte order mark, commands of other chats, keys typed
-//! ahead, and calls while the server is away.
+//! What people bring along from other programs: files that begin with a byte order mark, commands of other chats, keys
+//! typed ahead, and calls while the server is away.
 
 use std::io::Write;
 

@@ -1,5 +1,6 @@
-//! Machines with other networks than this one has: each is a network namespace of its own, in which this very test binary runs
-//! some of its tests. Run by `make test-networks`, since not every machine has `unshare` and `ip`, or allows what they do.
+//! Machines with other networks than this one has: each is a network namespace of its own, in which this very test
+//! binary runs some of its tests. Run by `make test-networks`, since not every machine has `unshare` and `ip`, or
+//! allows what they do.
 
 use crate::world::{in_namespace, pass_in_namespace};
 
@@ -14,7 +15,8 @@ fn chats_work(setup: &str, host: &str) {
     pass_in_namespace(in_namespace(setup, &tests).env("LOWKEY_TEST_HOST", host), 8);
 }
 
-/// A pair of interfaces, of which the one has the address. What is sent to that goes by way of loopback, as on any machine.
+/// A pair of interfaces, of which the one has the address. What is sent to that goes by way of loopback, as on any
+/// machine.
 fn interface(number: u32, addresses: &str) -> String {
     let mut setup = format!(
         "ip link add here{number} type veth peer name there{number}

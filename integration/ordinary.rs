@@ -1,4 +1,5 @@
-//! Ordinary days of a server: it is stopped and goes on, it is probed while it is full, its secrets change, it is restarted.
+//! Ordinary days of a server: it is stopped and goes on, it is probed while it is full, its secrets change, it is
+//! restarted.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -284,7 +285,8 @@ fn held(server: &Server) -> usize {
     server.program.resident_kilobytes() * 1024 + memory.sum::<usize>()
 }
 
-/// Five thousand clients, each within what one may, cost no more than a few large programs do, and others notice nothing.
+/// Five thousand clients, each within what one may, cost no more than a few large programs do, and others notice
+/// nothing.
 #[test]
 fn five_thousand_who_hoard_cost_300_megabytes_together() {
     let fragment = frame(0x01, &vec![b'x'; 65_000]);
@@ -301,7 +303,8 @@ fn five_thousand_who_hoard_cost_300_megabytes_together() {
                 if number % 500 == 499 {
                     honest.send(r#"{"type":"session:create"}"#);
                     assert_eq!(honest.json()["type"], "session:created");
-                    // The server has had its turn, so what still lies in its sockets is not what it has had no time for.
+                    // The server has had its turn, so what still lies in its sockets is not what it has had no time
+                    // for.
                     most = most.max(held(&server));
                 }
                 stream

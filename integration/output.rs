@@ -1,5 +1,5 @@
-//! What our programs say on standard error: how much, in which form, and that they go on and end as documented where it cannot be
-//! written.
+//! What our programs say on standard error: how much, in which form, and that they go on and end as documented where it
+//! cannot be written.
 
 use std::fs::File;
 use std::net::{TcpListener, TcpStream};
@@ -9,7 +9,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use crate::world::{Client, Folder, Server, User, command, until};
 use lowkey::peer::{Event, Settings};
 
-/// Something that takes nothing: a full disk, a pipe that nobody reads any more, and a file that is as long as it may be.
+/// Something that takes nothing: a full disk, a pipe that nobody reads any more, and a file that is as long as it may
+/// be.
 #[derive(Debug, Clone, Copy)]
 enum Unwritable {
     Full,

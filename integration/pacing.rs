@@ -1,5 +1,6 @@
-//! How calls and reconnections are spread: a peer whose others are all gone stays online and can be called, and a server that
-//! starts anew is not stormed. Engines and a hub in memory, with time moved by hand, and then the real programs.
+//! How calls and reconnections are spread: a peer whose others are all gone stays online and can be called, and a
+//! server that starts anew is not stormed. Engines and a hub in memory, with time moved by hand, and then the real
+//! programs.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -183,7 +184,8 @@ impl Crowd {
         }
     }
 
-    /// Lets time pass, in steps of a twentieth of a second, until `is_done` or until so much has passed; how much it was.
+    /// Lets time pass, in steps of a twentieth of a second, until `is_done` or until so much has passed; how much it
+    /// was.
     fn pass(&mut self, most: Duration, is_done: impl Fn(&Self) -> bool) -> Duration {
         let start = self.now;
         self.settle();

@@ -1,4 +1,5 @@
-//! `lowkey` and who its user is, whom it remembers, and what it says to those who mistype: the real program, through pipes.
+//! `lowkey` and who its user is, whom it remembers, and what it says to those who mistype: the real program, through
+//! pipes.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,5 @@
-//! What stands at the prompt and what is done there, on ordinary and on bad days: bad bytes, pastes, windows of other sizes,
-//! signals and shells.
+//! What stands at the prompt and what is done there, on ordinary and on bad days: bad bytes, pastes, windows of other
+//! sizes, signals and shells.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -151,7 +151,8 @@ proptest! {
         for candidate in taken {
             let text = candidate.to_string();
             prop_assert_eq!(Candidate::read(&text), Some(candidate.clone()));
-            prop_assert!(rtc::ice::candidate::unmarshal_candidate(text.trim_start_matches("candidate:")).is_ok(), "{}", text);
+            let bare = text.trim_start_matches("candidate:");
+            prop_assert!(rtc::ice::candidate::unmarshal_candidate(bare).is_ok(), "{}", text);
             admitted.admit(&candidate, false);
         }
     }
@@ -191,7 +192,9 @@ proptest! {
     }
 
     #[test]
-    fn nothing_but_an_answer_of_the_program_is_sent_and_no_connection_made_before_consent(inputs in prop::collection::vec(input(), 0..60)) {
+    fn nothing_but_an_answer_of_the_program_is_sent_and_no_connection_made_before_consent(
+        inputs in prop::collection::vec(input(), 0..60),
+    ) {
         let mut engine = Engine::new("alice", Setup::default());
         let mut now = Instant::now();
         engine.handle(Input::Online, now);
@@ -214,7 +217,8 @@ proptest! {
                         let target = message["target"].as_str().unwrap().to_owned();
                         let is_no = message["type"] == "session:decline" && turned_down.as_ref() == Some(&target);
                         // It says that a program of ours is there, and nothing else.
-                        let is_answer = message["type"] == "key:exchange" && message["payload"]["lowkey"]["answers"].is_string();
+                        let is_key = message["type"] == "key:exchange";
+                        let is_answer = is_key && message["payload"]["lowkey"]["answers"].is_string();
                         prop_assert!(is_no || is_answer || wanted.contains(&target), "{} before consent", text);
                     }
                     Output::Offer { .. } | Output::Answer { .. } | Output::Finish { .. } | Output::AddCandidate { .. }
@@ -226,7 +230,9 @@ proptest! {
     }
 
     #[test]
-    fn no_text_goes_in_or_out_before_it_is_told_who_is_there(steps in prop::collection::vec((0u8..8, any::<usize>()), 0..80)) {
+    fn no_text_goes_in_or_out_before_it_is_told_who_is_there(
+        steps in prop::collection::vec((0u8..8, any::<usize>()), 0..80),
+    ) {
         let mut world = World::new();
         let texts = std::rc::Rc::new(std::cell::RefCell::new([const { Vec::<String>::new() }; 2]));
         let seen = texts.clone();

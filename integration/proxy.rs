@@ -67,8 +67,8 @@ fn a_proxy_that_cannot_be_used_is_told_of_and_never_passed_by() {
     }
 }
 
-/// What peers and the server see of a user who calls somebody: up to an address, or to where the user has asked the TURN server by
-/// the proxy, which is when any address of its own would have been sent.
+/// What peers and the server see of a user who calls somebody: up to an address, or to where the user has asked the
+/// TURN server by the proxy, which is when any address of its own would have been sent.
 fn signals(arguments: &[&str], shows_address: bool) -> String {
     let server = Server::start();
     let turn = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -182,7 +182,8 @@ fn a_relay_over_tcp_or_tls_is_reached_by_the_proxy_which_looks_its_name_up() {
         let all = ["--server", &url, "--name", name, "--proxy", &proxy.url, "--turn", by, "echo"];
         Program::start("lowkey", &all, &[])
     };
-    // A name that nobody else could look up; and what comes first: an Allocate request, or a TLS record with a handshake in it.
+    // A name that nobody else could look up; and what comes first: an Allocate request, or a TLS record with a
+    // handshake in it.
     let over_tcp = format!("user:secret@turn.invalid:{port}?transport=tcp");
     let over_tls = format!("turns:user:secret@turn.invalid:{port}");
     for (name, by, first) in [("alice", &over_tcp, [0, 3]), ("carol", &over_tls, [22, 3])] {

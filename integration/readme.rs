@@ -1,5 +1,5 @@
-//! What the papers say is true: each file, test, link, flag and variable that they name is there, pieces of Rust stand in examples
-//! that are tried, and so is what code cites of them.
+//! What the papers say is true: each file, test, link, flag and variable that they name is there, pieces of Rust stand
+//! in examples that are tried, and so is what code cites of them.
 
 use std::collections::HashMap;
 use std::fs;

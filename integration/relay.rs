@@ -1,5 +1,5 @@
-//! STUN and TURN with a real coturn: two homes behind NATs, and between them an internet that lets their packets through, or
-//! does not. All of it is made of network namespaces, in which the real programs run.
+//! STUN and TURN with a real coturn: two homes behind NATs, and between them an internet that lets their packets
+//! through, or does not. All of it is made of network namespaces, in which the real programs run.
 
 mod streams;
 mod trial;
@@ -211,8 +211,8 @@ fn chat([alice, _bob]: &mut [Program; 2]) {
     assert_eq!(alice.wait().code(), Some(0), "the bot has read all and says so: {:?}", alice.stderr.rest());
 }
 
-/// A proxy in front of the server that sees what each of two peers of ours sends. It makes old apps of them, which seal nothing:
-/// so it sees all that would otherwise only be sealed.
+/// A proxy in front of the server that sees what each of two peers of ours sends. It makes old apps of them, which seal
+/// nothing: so it sees all that would otherwise only be sealed.
 struct Wiretap {
     url: String,
     signals: Arc<Mutex<Vec<String>>>,
@@ -379,7 +379,8 @@ mod inside {
         assert!(!said.contains("each side needs"), "{said}");
     }
 
-    /// Neither end is told that what is longer than the way is lost. The kernel splits what is sent at once, so that each is met.
+    /// Neither end is told that what is longer than the way is lost. The kernel splits what is sent at once, so that
+    /// each is met.
     #[test]
     #[ignore = "run by relays_and_nats"]
     fn long_texts_arrive_where_the_way_passes_only_576_bytes() {

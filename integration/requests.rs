@@ -1,4 +1,5 @@
-//! Who may wait for an answer of a user: an engine alone, which the server tells of callers, and callers made of the library's parts.
+//! Who may wait for an answer of a user: an engine alone, which the server tells of callers, and callers made of the
+//! library's parts.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

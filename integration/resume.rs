@@ -226,7 +226,8 @@ fn an_interrupted_chat_takes_nobody_else_under_that_name() {
             assert!(matches!(&told[..], [Event::Request { trust: Trust::New, .. }]), "{told:?}");
             continue;
         }
-        // Nobody but the bob of the chat can read who calls, so nobody else is even asked; and the chat ends by nothing of it.
+        // Nobody but the bob of the chat can read who calls, so nobody else is even asked; and the chat ends by nothing
+        // of it.
         for _ in 0..10 {
             world.pass(10);
             world.settle();
@@ -647,7 +648,8 @@ fn a_program_that_was_stopped_goes_on_with_its_chats() {
     let mut alice = User::online(&server.url(), "alice", settings);
     alice.call("echo");
     bot.signal("STOP");
-    // What is tried is just this: that so much time goes by, more than the 15 s after which the bot takes a peer for lost.
+    // What is tried is just this: that so much time goes by, more than the 15 s after which the bot takes a peer for
+    // lost.
     std::thread::sleep(Duration::from_secs(20));
     bot.signal("CONT");
     for text in ["still here", "and still"] {

@@ -1,4 +1,5 @@
-//! `lowkey` driven by other programs: its options for that, JSON, exit codes, and the bots of bot/README.md as they are printed.
+//! `lowkey` driven by other programs: its options for that, JSON, exit codes, and the bots of bot/README.md as they are
+//! printed.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -68,8 +68,8 @@ fn home_with_identity(name: &str, user: &str) -> Folder {
     home
 }
 
-/// The goal: who gets to see a program's memory later finds keys of chats that are over, or the identity in more places than the one
-/// where it is needed.
+/// The goal: who gets to see a program's memory later finds keys of chats that are over, or the identity in more places
+/// than the one where it is needed.
 #[test]
 fn of_a_chat_that_is_over_no_secret_is_left_in_memory() {
     let probe = Program::start("lowkey", &["--name", "alice", "--server", "ws://127.0.0.1:1"], &[]);
@@ -197,7 +197,8 @@ fn what_a_key_is_calculated_with_is_left_nowhere() {
     assert_eq!(count(&memory, &spilt), 2, "a copy that is left is found");
 }
 
-/// What the test above starts: a program whose thread has a key, has used it, and does nothing more that could cover what is left.
+/// What the test above starts: a program whose thread has a key, has used it, and does nothing more that could cover
+/// what is left.
 #[test]
 #[ignore = "waits to be looked into; run by what_a_key_is_calculated_with_is_left_nowhere"]
 fn holder_of_a_key() {

@@ -1,5 +1,5 @@
-//! The settings of `lowkey-server` as an operator meets them: what is wrong is said in one line, what is right holds in front of a
-//! proxy and behind one, and `--check` and `--help` tell the truth.
+//! The settings of `lowkey-server` as an operator meets them: what is wrong is said in one line, what is right holds in
+//! front of a proxy and behind one, and `--check` and `--help` tell the truth.
 
 use std::ffi::OsStr;
 use std::fs::Permissions;
@@ -39,7 +39,8 @@ fn status(address: &str, target: &str, headers: &str) -> (String, TcpStream) {
 
 /// An upgrade of somebody, with these headers beside those that it needs.
 fn upgrade(server: &Server, name: &str, headers: &str) -> (String, TcpStream) {
-    let needed = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let needed = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: \
+                  dGhlIHNhbXBsZSBub25jZQ==\r\n";
     status(&server.address, &format!("/ws?username={name}"), &format!("{needed}{headers}"))
 }
 

@@ -1,5 +1,5 @@
-//! What `lowkey` and `lowkey-bot` take: by a flag, by the environment, in the profile's file, or by default; and what is made
-//! of the definitions: help, completions and manual pages.
+//! What `lowkey` and `lowkey-bot` take: by a flag, by the environment, in the profile's file, or by default; and what
+//! is made of the definitions: help, completions and manual pages.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -116,7 +116,8 @@ fn every_setting_is_named_alike_everywhere_and_stands_in_the_help() {
         let key = setting.get_id().as_str();
         assert_eq!(setting.get_long().unwrap(), key.replace('_', "-"));
         assert_eq!(config::variable(setting), format!("LOWKEY_{}", key.to_uppercase()));
-        // Its flag, its meaning, its values, its variable, its default: in this order, with no other setting's in between.
+        // Its flag, its meaning, its values, its variable, its default: in this order, with no other setting's in
+        // between.
         let meaning = format!("{setting} {}", setting.get_help().unwrap());
         let (_, rest) = help.split_once(&meaning).unwrap_or_else(|| panic!("--help lacks {meaning}"));
         let (values, rest) = rest.split_once(&format!("[env: {}", config::variable(setting))).unwrap();
@@ -219,7 +220,8 @@ fn config_set_changes_one_setting_and_keeps_all_else() {
         assert_eq!(set(arguments), "");
     }
     set(&["bell"]);
-    let kept = "# mine\nname = \"alice\" # it is me\nstrict = true\nstun = [\"a.example\", \"b.example\"]\ncolor = \"never\"\n";
+    let kept = "# mine\nname = \"alice\" # it is me\nstrict = true\nstun = [\"a.example\", \"b.example\"]\n\
+                color = \"never\"\n";
     assert_eq!(fs::read_to_string(home.0.join("settings")).unwrap(), kept);
     assert!(fs::symlink_metadata(folder.join("config.toml")).unwrap().is_symlink());
     for wrong in

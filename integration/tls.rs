@@ -57,7 +57,8 @@ fn whatever_listens_in_place_of_a_server_is_told_in_words_with_what_to_do() {
         (trusted(other, "other"), "is for another name"),
         (
             (untrusted, String::new()),
-            "whom this machine trusts; if the server is your own, name its certificate, or its issuer's, by SSL_CERT_FILE=FILE",
+            "whom this machine trusts; if the server is your own, name its certificate, or its issuer's, by \
+             SSL_CERT_FILE=FILE",
         ),
     ];
     let tls = tls.map(|((port, file), words)| (format!("wss://localhost:{port}"), file, words));

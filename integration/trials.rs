@@ -19,8 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Half of the time that a datagram and its answer take.
 const DELAY: Duration = Duration::from_millis(30);
 
-/// Calls on a network that loses one of so many datagrams. How long each took until both could talk, from short to long; `None` where
-/// it did not come about.
+/// Calls on a network that loses one of so many datagrams. How long each took until both could talk, from short to
+/// long; `None` where it did not come about.
 fn calls(count: usize, loss: f64) -> Vec<Option<Duration>> {
     let hop = Hop::new(DELAY, move |_, _| fastrand::f64() >= loss);
     let (url, took) = (hop.server.url(), Mutex::new(Vec::new()));

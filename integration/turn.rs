@@ -1,5 +1,6 @@
-//! A TURN server over UDP whose nonces are stale as soon as they are used: whatever it is asked for, it says so once (438), and grants it
-//! with the nonce that it gives then. As coturn does, it takes no second channel for an address that has one.
+//! A TURN server over UDP whose nonces are stale as soon as they are used: whatever it is asked for, it says so once
+//! (438), and grants it with the nonce that it gives then. As coturn does, it takes no second channel for an address
+//! that has one.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{SocketAddr, UdpSocket};

@@ -1,4 +1,5 @@
-//! Chatting with peers. [`Peer`] is me, the user who is online at a server; in an event, `peer` is the name of the other one.
+//! Chatting with peers. [`Peer`] is me, the user who is online at a server; in an event, `peer` is the name of the
+//! other one.
 //!
 //! This is a bot that takes every call and gives back what it is told:
 //!
@@ -42,8 +43,8 @@
 //!
 //! # In an event loop of one's own
 //!
-//! A program that has a loop already, such as one with windows, is woken by [`Settings::wake`], and takes what there is with
-//! [`Events::try_next`]:
+//! A program that has a loop already, such as one with windows, is woken by [`Settings::wake`], and takes what there is
+//! with [`Events::try_next`]:
 //!
 //! ```
 //! use std::sync::{Arc, mpsc};
@@ -96,15 +97,15 @@
 //! }
 //! ```
 //!
-//! `bot/examples` has a whole program of each kind, and `engine_alone.rs` there is the [`engine`] without any of this, for
-//! those who bring a network of their own.
+//! `bot/examples` has a whole program of each kind, and `engine_alone.rs` there is the [`engine`] without any of this,
+//! for those who bring a network of their own.
 //!
 //! # Queues
 //!
-//! Behind the handle one thread runs the loop that carries out what the pure engine wishes, between the user, the server and
-//! WebRTC. What the network brings goes through a bounded mailbox, so that a flood stops at the sender; events to the user
-//! are bounded too, and while they wait nothing more is taken from WebRTC. The user's own commands are not bounded, which is
-//! what keeps a bot that answers each message from locking itself up.
+//! Behind the handle one thread runs the loop that carries out what the pure engine wishes, between the user, the
+//! server and WebRTC. What the network brings goes through a bounded mailbox, so that a flood stops at the sender;
+//! events to the user are bounded too, and while they wait nothing more is taken from WebRTC. The user's own commands
+//! are not bounded, which is what keeps a bot that answers each message from locking itself up.
 
 pub mod agreement;
 pub mod boxes;
@@ -210,8 +211,8 @@ impl Peer {
         self.post(Input::Call { peer: peer.to_owned() });
     }
 
-    /// Takes the request of `peer`, or the chat with the [old app](Event::OldApp) that it turned out to use. A chat that
-    /// is open with it makes room for the new one.
+    /// Takes the request of `peer`, or the chat with the [old app](Event::OldApp) that it turned out to use. A chat
+    /// that is open with it makes room for the new one.
     pub fn accept(&self, peer: &str) {
         self.post(Input::Accept { peer: peer.to_owned() });
     }

@@ -1,8 +1,9 @@
 //! Which signals are a program's own to handle.
 //!
-//! All our programs have one rule: a signal from outside that would end them ends them in order, as SIGTERM does, unless
-//! the program has a use of its own for it. Those that tell of a fault of the program itself, such as SIGSEGV, keep
-//! their default, since there is no order any more. What would end a program for writing only makes the writing fail.
+//! All our programs have one rule: a signal from outside that would end them ends them in order, as SIGTERM does,
+//! unless the program has a use of its own for it. Those that tell of a fault of the program itself, such as SIGSEGV,
+//! keep their default, since there is no order any more. What would end a program for writing only makes the writing
+//! fail.
 
 use std::fs;
 use std::io::{self, IsTerminal};

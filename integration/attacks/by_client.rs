@@ -1,5 +1,5 @@
-//! Broken, slow and hostile clients on real sockets. After each, a fresh pair still gets through, and no connection, name
-//! or memory is left over.
+//! Broken, slow and hostile clients on real sockets. After each, a fresh pair still gets through, and no connection,
+//! name or memory is left over.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;

@@ -1,5 +1,5 @@
-//! Attacks below the data channel, before any proof: a stranger calls, and sends SCTP packets that no program sends. Whoever is called
-//! goes on with the others as if nothing was, takes no more memory, and ends when told to.
+//! Attacks below the data channel, before any proof: a stranger calls, and sends SCTP packets that no program sends.
+//! Whoever is called goes on with the others as if nothing was, takes no more memory, and ends when told to.
 
 use std::time::Duration;
 
@@ -192,8 +192,8 @@ fn a_channel_that_loses_or_reorders_is_refused_as_it_is_opened() {
         // No text is sent.
         app.meet_end();
         bot.stderr.find(&format!(
-            "no chat with {name}: the other side's program broke the rules of WebRTC and was cut off: it sent the opening of a data \
-             channel that loses or reorders"
+            "no chat with {name}: the other side's program broke the rules of WebRTC and was cut off: it sent the \
+             opening of a data channel that loses or reorders"
         ));
     }
 }
@@ -202,7 +202,8 @@ fn a_channel_that_loses_or_reorders_is_refused_as_it_is_opened() {
 #[test]
 fn crumbs_of_a_handshake_end_no_program() {
     let mut scene = Scene::new();
-    // Each message in pieces of one byte, of which DTLS puts together what it waits for. Anybody can write them: no key is needed.
+    // Each message in pieces of one byte, of which DTLS puts together what it waits for. Anybody can write them: no key
+    // is needed.
     let three = |number: u32| number.to_be_bytes()[1..].to_vec();
     let mut record_number = 1 << 40;
     for message in 0..12_u16 {

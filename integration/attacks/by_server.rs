@@ -1,5 +1,6 @@
-//! A real server that lies, between real peers with real data channels: each trick by itself. The peers detect it and say so,
-//! show no false text, and their other chats go on ([`World`] sees to that). The same in memory, where time can be moved: `in_memory`.
+//! A real server that lies, between real peers with real data channels: each trick by itself. The peers detect it and
+//! say so, show no false text, and their other chats go on ([`Friends`] sees to that). The same in memory, where time
+//! can be moved: `in_memory`.
 
 use std::collections::HashMap;
 use std::sync::mpsc::TryRecvError;
@@ -8,7 +9,7 @@ use lowkey::peer::trust::Trust;
 use lowkey::peer::{CloseReason, Event};
 use serde_json::{Value, json};
 
-use crate::evil_server::{Frame, Outcome, World, change, fresh_key, honest, known, user};
+use crate::evil_server::{Frame, Friends, Outcome, change, fresh_key, honest, known, user};
 use crate::world::{identity, until};
 
 /// Whose messages are changed.
@@ -18,17 +19,17 @@ const FOOLED: [&[&str]; 3] = [&["alice"], &["bob"], &["alice", "bob"]];
 #[test]
 fn keys_that_are_changed_on_the_way_open_no_chat_and_show_nobody() {
     for users in FOOLED {
-        World::with(change("key:exchange", users, |payload| payload["publicKey"] = fresh_key()), |world| {
-            world.alice.peer.call("bob");
+        Friends::with(change("key:exchange", users, |payload| payload["publicKey"] = fresh_key()), |friends| {
+            friends.alice.peer.call("bob");
             // To bob they are the keys of a caller, and to alice those of an answer.
             until("all is said", || {
-                let answered = !world.server.sent("bob", "alice").is_empty();
-                let is_over = users.contains(&"bob") || world.server.sent("alice", "bob").len() > 2;
+                let answered = !friends.server.sent("bob", "alice").is_empty();
+                let is_over = users.contains(&"bob") || friends.server.sent("alice", "bob").len() > 2;
                 (answered && is_over).then_some(())
             });
-            world.hear_nothing();
-            world.alice.peer.leave("bob");
-            world.alice.wait(&Event::Closed { peer: "bob".to_owned(), reason: CloseReason::Left });
+            friends.hear_nothing();
+            friends.alice.peer.leave("bob");
+            friends.alice.wait(&Event::Closed { peer: "bob".to_owned(), reason: CloseReason::Left });
         });
     }
 }
@@ -42,15 +43,15 @@ fn strip(users: &'static [&'static str]) -> impl FnMut(Frame) -> Vec<Frame> + Se
 /// Goal: have no proof asked for, by passing a peer off as an old app.
 #[test]
 fn a_hidden_introduction_is_told_of_a_stranger_and_refused_of_one_who_is_known() {
-    World::with(strip(FOOLED[2]), |world| {
-        assert_eq!(world.call(), [Outcome::Open(Trust::Unproven), Outcome::Open(Trust::Unproven)]);
-        world.talk();
+    Friends::with(strip(FOOLED[2]), |friends| {
+        assert_eq!(friends.call(), [Outcome::Open(Trust::Unproven), Outcome::Open(Trust::Unproven)]);
+        friends.talk();
         // Who was seen before is refused, on the side that looks first; the other is told no more than that.
-        world.alice.peer.leave("bob");
-        world.bob.wait(&Event::Closed { peer: "alice".to_owned(), reason: CloseReason::PeerLeft });
-        world.alice.wait(&Event::Closed { peer: "bob".to_owned(), reason: CloseReason::Left });
-        world.have_met();
-        let outcomes = world.call();
+        friends.alice.peer.leave("bob");
+        friends.bob.wait(&Event::Closed { peer: "alice".to_owned(), reason: CloseReason::PeerLeft });
+        friends.alice.wait(&Event::Closed { peer: "bob".to_owned(), reason: CloseReason::Left });
+        friends.have_met();
+        let outcomes = friends.call();
         assert!(
             matches!(&outcomes[1], Outcome::Closed(CloseReason::IdentityChanged { identity: None, .. })),
             "{outcomes:?}"
@@ -82,9 +83,9 @@ fn signals_that_come_twice_or_come_back_have_no_effect() {
         "signal:offer" | "signal:answer" | "signal:ice" => vec![back(&frame), frame.clone(), frame],
         _ => vec![frame.clone(), frame],
     };
-    World::with(trick, |world| {
-        assert_eq!(world.call(), [Outcome::Open(Trust::New), Outcome::Open(Trust::New)]);
-        world.talk();
+    Friends::with(trick, |friends| {
+        assert_eq!(friends.call(), [Outcome::Open(Trust::New), Outcome::Open(Trust::New)]);
+        friends.talk();
     });
 }
 
@@ -104,49 +105,49 @@ fn signals_that_come_in_another_order_have_no_effect() {
         frames.append(held);
         frames
     };
-    World::with(trick, |world| {
-        assert_eq!(world.call(), [Outcome::Open(Trust::New), Outcome::Open(Trust::New)]);
-        world.talk();
+    Friends::with(trick, |friends| {
+        assert_eq!(friends.call(), [Outcome::Open(Trust::New), Outcome::Open(Trust::New)]);
+        friends.talk();
     });
 }
 
 /// Alice calls somebody who cannot read who she is, since she knows bob by another identity.
-fn calls_in_vain(world: &mut World) {
-    world.alice.peer.call("bob");
+fn calls_in_vain(friends: &mut Friends) {
+    friends.alice.peer.call("bob");
     until("her hello is said", || {
         let hello = |message: &Value| message["type"] == "signal:ice";
-        world.server.sent("alice", "bob").iter().any(hello).then_some(())
+        friends.server.sent("alice", "bob").iter().any(hello).then_some(())
     });
-    world.hear_nothing();
+    friends.hear_nothing();
 }
 
 /// Goal: have somebody else answer under a name that is known.
 #[test]
 fn a_name_that_is_given_to_somebody_else_is_not_told_who_calls() {
-    World::with(honest, |world| {
+    Friends::with(honest, |friends| {
         // Alice has met a dave, who is away.
-        world.alice.peer.trust("dave", Some(known(identity("dave").public(), false)));
-        let url = world.server.url();
+        friends.alice.peer.trust("dave", Some(known(identity("dave").public(), false)));
+        let url = friends.server.url();
         let mut mallory = user(&url, "dave", identity("mallory"));
-        world.alice.peer.call("dave");
+        friends.alice.peer.call("dave");
         until("her hello is said", || {
             let hello = |message: &Value| message["type"] == "signal:ice";
-            world.server.sent("alice", "dave").iter().any(hello).then_some(())
+            friends.server.sent("alice", "dave").iter().any(hello).then_some(())
         });
-        world.hear_nothing();
+        friends.hear_nothing();
         assert_eq!(mallory.events.try_next(), Err(TryRecvError::Empty), "nobody was asked");
         // Who calls her under that name is refused, and hears nothing until alice says so.
-        world.alice.peer.leave("dave");
-        world.alice.wait(&Event::Closed { peer: "dave".to_owned(), reason: CloseReason::Left });
+        friends.alice.peer.leave("dave");
+        friends.alice.wait(&Event::Closed { peer: "dave".to_owned(), reason: CloseReason::Left });
         mallory.peer.call("alice");
-        let reason = world.alice.find("a refusal", |event| match event {
+        let reason = friends.alice.find("a refusal", |event| match event {
             Event::Refused { peer, reason } if peer == "dave" => Some(reason.clone()),
             _ => None,
         });
         let known = Box::new(known(identity("dave").public(), false));
         let [own, mallorys] = ["alice", "mallory"].map(|name| identity(name).public());
         assert_eq!(reason, CloseReason::IdentityChanged { own, known, identity: Some(mallorys) });
-        world.alice.peer.decline("dave");
+        friends.alice.peer.decline("dave");
         mallory.wait(&Event::Closed { peer: "alice".to_owned(), reason: CloseReason::NotRecognized });
     });
 }
@@ -154,15 +155,15 @@ fn a_name_that_is_given_to_somebody_else_is_not_told_who_calls() {
 /// Goal: have somebody else answer a call by a link.
 #[test]
 fn somebody_else_than_the_link_names_is_not_told_who_calls() {
-    World::with(honest, |world| {
-        world.alice.peer.trust("bob", Some(known(identity("the bob of the link").public(), true)));
-        calls_in_vain(world);
-        world.alice.peer.leave("bob");
-        world.alice.wait(&Event::Closed { peer: "bob".to_owned(), reason: CloseReason::Left });
+    Friends::with(honest, |friends| {
+        friends.alice.peer.trust("bob", Some(known(identity("the bob of the link").public(), true)));
+        calls_in_vain(friends);
+        friends.alice.peer.leave("bob");
+        friends.alice.wait(&Event::Closed { peer: "bob".to_owned(), reason: CloseReason::Left });
         // And with the right link it is bob.
-        world.alice.peer.trust("bob", Some(known(identity("bob").public(), true)));
-        assert_eq!(world.call(), [Outcome::Open(Trust::Verified), Outcome::Open(Trust::New)]);
-        world.talk();
+        friends.alice.peer.trust("bob", Some(known(identity("bob").public(), true)));
+        assert_eq!(friends.call(), [Outcome::Open(Trust::Verified), Outcome::Open(Trust::New)]);
+        friends.talk();
     });
 }
 
@@ -182,18 +183,18 @@ fn an_offer_before_consent_or_before_keys_moves_bob_to_nothing() {
         }
         frames
     };
-    World::with(trick, |world| {
-        world.alice.peer.call("bob");
-        world.bob.asked_by("alice");
+    Friends::with(trick, |friends| {
+        friends.alice.peer.call("bob");
+        friends.bob.asked_by("alice");
         // What was injected came before this, and bob has taken it all.
-        world.server.inject("bob", json!({"type": "error", "payload": {"code": "X", "message": "the last"}}));
-        world.bob.wait(&Event::ServerError { code: "X".to_owned(), message: "the last".to_owned() });
-        let said = world.server.sent("bob", "alice");
+        friends.server.inject("bob", json!({"type": "error", "payload": {"code": "X", "message": "the last"}}));
+        friends.bob.wait(&Event::ServerError { code: "X".to_owned(), message: "the last".to_owned() });
+        let said = friends.server.sent("bob", "alice");
         let is_answer = |message: &Value| message["payload"]["lowkey"]["answers"].is_string();
         assert!(said.len() == 1 && is_answer(&said[0]), "no word before consent but the program's: {said:?}");
-        world.bob.peer.accept("alice");
-        assert_eq!(world.answer(), [Outcome::Open(Trust::New), Outcome::Open(Trust::New)]);
-        world.talk();
+        friends.bob.peer.accept("alice");
+        assert_eq!(friends.answer(), [Outcome::Open(Trust::New), Outcome::Open(Trust::New)]);
+        friends.talk();
     });
 }
 
@@ -214,26 +215,26 @@ fn a_flood_of_candidates_and_errors_is_survived() {
         let flood = (0..200).flat_map(|number| junk(other(&to), number));
         std::iter::once(frame).chain(flood.map(|message| Frame { to: to.clone(), message })).collect()
     };
-    World::with(trick, |world| {
-        assert_eq!(world.call(), [Outcome::Open(Trust::New), Outcome::Open(Trust::New)]);
+    Friends::with(trick, |friends| {
+        assert_eq!(friends.call(), [Outcome::Open(Trust::New), Outcome::Open(Trust::New)]);
         for number in 0..500 {
             for message in junk("alice", number) {
-                world.server.inject("bob", message);
+                friends.server.inject("bob", message);
             }
             for code in ["RELAY_FAILED", "USER_OFFLINE", "RATE_LIMITED"] {
                 let payload = json!({"code": code, "message": "no", "target": "alice"});
-                world.server.inject("bob", json!({"type": "error", "payload": payload}));
+                friends.server.inject("bob", json!({"type": "error", "payload": payload}));
             }
         }
-        world.talk();
+        friends.talk();
     });
 }
 
 /// Goal: come into an open chat, or end it, under anybody's name.
 #[test]
 fn a_third_user_in_mid_chat_gets_nothing_and_ends_nothing() {
-    World::with(honest, |world| {
-        assert_eq!(world.call(), [Outcome::Open(Trust::New), Outcome::Open(Trust::New)]);
+    Friends::with(honest, |friends| {
+        assert_eq!(friends.call(), [Outcome::Open(Trust::New), Outcome::Open(Trust::New)]);
         let key = json!({"publicKey": fresh_key()});
         let offer = json!({"sdp": "v=0\r\n", "type": "offer"});
         for sender in ["mallory", "alice"] {
@@ -245,12 +246,12 @@ fn a_third_user_in_mid_chat_gets_nothing_and_ends_nothing() {
                 ("key:exchange", &key),
                 ("signal:offer", &offer),
             ] {
-                world.server.inject("bob", json!({"type": kind, "sender": sender, "payload": payload}));
+                friends.server.inject("bob", json!({"type": kind, "sender": sender, "payload": payload}));
             }
         }
         // A key without a session is nothing, and no key of an old app is hers.
-        world.hear_nothing();
-        assert_eq!(world.server.sent("bob", "mallory"), Vec::<Value>::new());
-        world.talk();
+        friends.hear_nothing();
+        assert_eq!(friends.server.sent("bob", "mallory"), Vec::<Value>::new());
+        friends.talk();
     });
 }

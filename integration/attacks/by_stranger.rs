@@ -1,4 +1,5 @@
-//! Who has no part in a call and writes to every port that it opens, from many sockets: what DTLS would take from the other side.
+//! Who has no part in a call and writes to every port that it opens, from many sockets: what DTLS would take from the
+//! other side.
 
 use std::collections::HashSet;
 use std::fs;

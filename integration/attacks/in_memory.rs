@@ -1,6 +1,6 @@
-//! A server that lies, and a network that does, where a test has to look into the peers, to stop at each step, or to change
-//! what nobody but the peers can: engines and a hub joined in memory; what lies is a function on what is on its way. What a
-//! server can do to real peers is in `by_server` and `in_the_middle`.
+//! A server that lies, and a network that does, where a test has to look into the peers, to stop at each step, or to
+//! change what nobody but the peers can: engines and a hub joined in memory; what lies is a function on what is on its
+//! way. What a server can do to real peers is in `by_server` and `in_the_middle`.
 
 use lowkey::peer::agreement::{self, Agreement, Names, OwnKeys};
 use lowkey::peer::engine::{Engine, Input, Output, Setup};
@@ -427,7 +427,8 @@ fn a_caller_that_proves_nothing_is_not_asked_about_and_hears_nothing() {
     assert!(world.engines[BOB].peers().is_empty());
 }
 
-/// What bob does about a caller with alice's identity, who says this of the chat that there is: whether he answers unasked.
+/// What bob does about a caller with alice's identity, who says this of the chat that there is: whether he answers
+/// unasked.
 fn resumes(world: &mut World, alice: &KeyPair, place: Option<Place>, known: Option<PublicKey>) -> bool {
     let liar = Liar::greet(world, "alice");
     let sealed = liar.agreement.seal_first(&liar.hello(alice, place).write(), known);

@@ -1,6 +1,7 @@
-//! A man in the middle: the server gives each of two peers somebody of its own under the other's name, and that somebody is the
-//! far end of both data channels. With keys of its own it is a peer like any other, so it is one of ours that plays it; with
-//! the true keys of an old app, whose secrets it has not, it passes texts on, and may change them on the way.
+//! A man in the middle: the server gives each of two peers somebody of its own under the other's name, and that
+//! somebody is the far end of both data channels. With keys of its own it is a peer like any other, so it is one of
+//! ours that plays it; with the true keys of an old app, whose secrets it has not, it passes texts on, and may change
+//! them on the way.
 
 use std::thread::{self, JoinHandle};
 
@@ -9,7 +10,7 @@ use dryoc::classic::crypto_box::crypto_box_keypair;
 use lowkey::peer::{CloseReason, Event};
 use serde_json::{Value, json};
 
-use crate::evil_server::{EvilServer, World, honest, known, user};
+use crate::evil_server::{EvilServer, Friends, honest, known, user};
 use crate::old_app::{OldApp, seal, talk_to_app};
 use crate::world::{Client, Folder, Program, SOON, User, identity, until};
 
@@ -22,8 +23,8 @@ struct Middle {
 }
 
 impl Middle {
-    /// Comes between two users. `call` makes the first call the second, which is the original app, and `agree` makes it talk to an
-    /// old app.
+    /// Comes between two users. `call` makes the first call the second, which is the original app, and `agree` makes it
+    /// talk to an old app.
     fn between(server: &EvilServer, [one, other]: [&str; 2], call: impl FnOnce(), agree: impl FnOnce()) -> Self {
         let [to_one, to_other] = server.come_between(one, other);
         let mut caller = OldApp::with(Client::connect(&to_one, other));
@@ -61,13 +62,13 @@ struct WithApp {
 }
 
 impl WithApp {
-    fn new(world: &mut World) -> Self {
-        let app = take_call(&world.server);
-        let alice = world.alice.peer.clone();
+    fn new(friends: &mut Friends) -> Self {
+        let app = take_call(&friends.server);
+        let alice = friends.alice.peer.clone();
         let call = || alice.call("flutter");
-        let agree = || world.alice.talk_to_app("flutter");
-        let middle = Middle::between(&world.server, ["alice", "flutter"], call, agree);
-        world.alice.wait(&Event::Open { peer: "flutter".to_owned() });
+        let agree = || friends.alice.talk_to_app("flutter");
+        let middle = Middle::between(&friends.server, ["alice", "flutter"], call, agree);
+        friends.alice.wait(&Event::Open { peer: "flutter".to_owned() });
         Self { middle, app: app.join().unwrap() }
     }
 
@@ -102,65 +103,65 @@ fn message(text: &str) -> Event {
 /// Goal: have a text shown twice.
 #[test]
 fn a_text_of_an_app_that_is_played_back_is_shown_once() {
-    World::with(honest, |world| {
-        let mut chat = WithApp::new(world);
+    Friends::with(honest, |friends| {
+        let mut chat = WithApp::new(friends);
         chat.app.send("v1");
         let text = chat.middle.of_called();
         [&text, &text, &text].into_iter().for_each(|text| chat.middle.caller.send_raw(text));
-        assert_eq!(chat.shown(&mut world.alice), [message("v1")]);
+        assert_eq!(chat.shown(&mut friends.alice), [message("v1")]);
         chat.app.send_v2("v2");
         let text = chat.middle.of_called();
         // Without its envelope it is the same box, and the same text.
         let bare = serde_json::from_str::<Value>(&text).unwrap()["ct"].as_str().unwrap().to_owned();
         [&text, &text, &bare].into_iter().for_each(|text| chat.middle.caller.send_raw(text));
-        assert_eq!(chat.shown(&mut world.alice), [message("v2")]);
+        assert_eq!(chat.shown(&mut friends.alice), [message("v2")]);
     });
 }
 
 /// Goal: have texts shown twice, or not at all, by their order.
 #[test]
 fn texts_of_an_app_in_another_order_are_each_shown_once() {
-    World::with(honest, |world| {
-        let mut chat = WithApp::new(world);
+    Friends::with(honest, |friends| {
+        let mut chat = WithApp::new(friends);
         let texts = ["one", "two", "three"].map(|text| {
             chat.app.send(text);
             chat.middle.of_called()
         });
         [2, 0, 2, 1, 0].into_iter().for_each(|number: usize| chat.middle.caller.send_raw(&texts[number]));
-        assert_eq!(chat.shown(&mut world.alice), [message("three"), message("one"), message("two")]);
+        assert_eq!(chat.shown(&mut friends.alice), [message("three"), message("one"), message("two")]);
     });
 }
 
 /// Goal: have somebody's own text shown to them as the other side's.
 #[test]
 fn a_text_of_ones_own_is_never_shown_as_the_apps() {
-    World::with(honest, |world| {
-        let mut chat = WithApp::new(world);
+    Friends::with(honest, |friends| {
+        let mut chat = WithApp::new(friends);
         let [alices, apps] = [&chat.middle.called, &chat.middle.caller]
             .map(|end| end.introduction["publicKey"].as_str().unwrap().to_owned());
         let third = BASE64.encode(&crypto_box_keypair().0);
-        world.alice.peer.send("flutter", "mine");
+        friends.alice.peer.send("flutter", "mine");
         let bare = chat.middle.of_caller();
         // As it is, and in format v2 under every key there is.
         let mut texts = vec![bare.clone()];
         texts.extend([&alices, &apps, &third].map(|rk| json!({"rk": rk, "ct": bare}).to_string()));
         for text in texts {
             chat.middle.caller.send_raw(&text);
-            assert_eq!(chat.shown(&mut world.alice), []);
+            assert_eq!(chat.shown(&mut friends.alice), []);
         }
         // And one that was in format v2.
         chat.app.send_v2("v2");
         let text = chat.middle.of_called();
         chat.middle.caller.send_raw(&text);
-        world.alice.wait(&message("v2"));
-        world.alice.peer.send("flutter", "mine in v2");
+        friends.alice.wait(&message("v2"));
+        friends.alice.peer.send("flutter", "mine in v2");
         let text = chat.middle.of_caller();
         let mut texts =
             vec![text.clone(), serde_json::from_str::<Value>(&text).unwrap()["ct"].as_str().unwrap().to_owned()];
         texts.extend([&apps, &third].map(|rk| text.replace(&alices, rk)));
         for text in texts {
             chat.middle.caller.send_raw(&text);
-            assert_eq!(chat.shown(&mut world.alice), [], "{text}");
+            assert_eq!(chat.shown(&mut friends.alice), [], "{text}");
         }
     });
 }
@@ -168,11 +169,11 @@ fn a_text_of_ones_own_is_never_shown_as_the_apps() {
 /// Goal: slip a text of one's own into the chat of an old app.
 #[test]
 fn a_text_of_a_third_key_is_told_of_before_it_is_shown() {
-    World::with(honest, |world| {
-        let chat = WithApp::new(world);
+    Friends::with(honest, |friends| {
+        let chat = WithApp::new(friends);
         chat.middle.caller.send_raw(&third_key(&chat.middle));
-        assert_eq!(world.alice.next(), Event::KeyChanged { peer: "flutter".to_owned() });
-        assert_eq!(world.alice.next(), message("false"));
+        assert_eq!(friends.alice.next(), Event::KeyChanged { peer: "flutter".to_owned() });
+        assert_eq!(friends.alice.next(), message("false"));
     });
 }
 
@@ -230,27 +231,27 @@ impl Impostors {
 /// Goal: stand between two peers who know each other, with keys of one's own.
 #[test]
 fn somebody_in_the_middle_of_peers_who_know_each_other_learns_nothing_and_is_refused() {
-    World::with(honest, |world| {
-        world.have_met();
-        let mut impostors = Impostors::between(&world.server);
-        world.alice.peer.call("bob");
+    Friends::with(honest, |friends| {
+        friends.have_met();
+        let mut impostors = Impostors::between(&friends.server);
+        friends.alice.peer.call("bob");
         // Nobody but bob can read who calls, so the impostor has nobody to ask about.
         until("alice has said who she is", || {
             let hello = |message: &Value| message["type"] == "signal:ice";
-            world.server.sent("alice", "bob").iter().any(hello).then_some(())
+            friends.server.sent("alice", "bob").iter().any(hello).then_some(())
         });
         impostors.of_alice.peer.call("bob");
-        let reason = world.bob.find("a refusal", |event| match event {
+        let reason = friends.bob.find("a refusal", |event| match event {
             Event::Refused { peer, reason } if peer == "alice" => Some(reason.clone()),
             _ => None,
         });
         let known = Box::new(known(identity("alice").public(), false));
         let [own, mallorys] = ["bob", "mallory"].map(|name| identity(name).public());
         assert_eq!(reason, CloseReason::IdentityChanged { own, known, identity: Some(mallorys) });
-        world.hear_nothing();
+        friends.hear_nothing();
         assert!(impostors.of_bob.events.try_next().is_err());
-        world.alice.peer.leave("bob");
-        world.alice.wait(&Event::Closed { peer: "bob".to_owned(), reason: CloseReason::Left });
+        friends.alice.peer.leave("bob");
+        friends.alice.wait(&Event::Closed { peer: "bob".to_owned(), reason: CloseReason::Left });
     });
 }
 
@@ -267,7 +268,10 @@ fn somebody_in_the_middle_of_strangers_shows_in_the_safety_numbers() {
     bob.stderr.find("alice wants to talk to you");
     bob.write("/accept");
     let numbers = [(&mut alice, "bob"), (&mut bob, "alice")].map(|(program, other)| {
-        program.stderr.find(&format!("{other} is new here: should somebody else come by that name later, you will be told; /verify {other} tells how to be sure"));
+        program.stderr.find(&format!(
+            "{other} is new here: should somebody else come by that name later, you will be told; \
+             /verify {other} tells how to be sure"
+        ));
         program.stderr.find("connected with");
         program.write("/verify");
         program.stderr.find("your safety number with");

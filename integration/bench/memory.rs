@@ -1,4 +1,5 @@
-//! A million clients in this very process, with no socket behind them: what they take, and whether anything ever pauses.
+//! A million clients in this very process, with no socket behind them: what they take, and whether anything ever
+//! pauses.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
@@ -178,8 +179,8 @@ pub fn run(report: &mut Report, is_quick: bool) {
     let longest = world.settle();
     assert_eq!(world.clients.hub().sessions(), 0);
     report.add(&name("longest turn while all sessions expire"), "ms", "clients", vec![longest], Some(Goal::Most(2.0)));
-    // Each begins a message of a kilobyte and does not end it: soon that is more than may be, and each one costs another its
-    // place, of whom there are hundreds of thousands.
+    // Each begins a message of a kilobyte and does not end it: soon that is more than may be, and each one costs
+    // another its place, of whom there are hundreds of thousands.
     let beginning = &frame(&"x".repeat(2000))[..1000];
     let online = world.clients.hub().online();
     world.longest = Duration::ZERO;

@@ -115,7 +115,8 @@ fn cipher(bench: &mut Criterion) {
     });
 }
 
-/// What the guard costs a chat text: the packet that brings it, the one that acknowledges it, and the look at what was taken.
+/// What the guard costs a chat text: the packet that brings it, the one that acknowledges it, and the look at what was
+/// taken.
 fn guard(bench: &mut Criterion) {
     let chunk = |kind: u8, flags: u8, value: &[u8]| {
         [&[kind, flags], &((value.len() + 4) as u16).to_be_bytes()[..], value].concat()

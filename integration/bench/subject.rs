@@ -20,7 +20,8 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Our server, on the first core: the program that `LOWKEY_SERVER` names, which `make bench` builds as `make build` does.
+    /// Our server, on the first core: the program that `LOWKEY_SERVER` names, which `make bench` builds as `make build`
+    /// does.
     pub fn server(name: &str, variables: &[(&str, &str)]) -> Self {
         let program = std::env::var_os("LOWKEY_SERVER").unwrap_or_else(|| env!("CARGO_BIN_EXE_lowkey-server").into());
         let mut command = Command::new(program);

@@ -1,5 +1,5 @@
-//! A peer below the data channel: it makes a real connection, by a real call, and from then on writes SCTP packets by hand, each in a
-//! DTLS record that opens on the other side.
+//! A peer below the data channel: it makes a real connection, by a real call, and from then on writes SCTP packets by
+//! hand, each in a DTLS record that opens on the other side.
 
 use std::future::Future;
 use std::io;

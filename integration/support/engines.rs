@@ -10,8 +10,8 @@ use std::thread;
 
 use crate::world::{Folder, Program, SOON, until};
 
-/// The engines of this machine: what `LOWKEY_ENGINES` names, or else what is on the path. Where there is none, the tests that
-/// need one say so and do nothing; `make test-cluster` installs both.
+/// The engines of this machine: what `LOWKEY_ENGINES` names, or else what is on the path. Where there is none, the
+/// tests that need one say so and do nothing; `make test-cluster` installs both.
 pub fn engines() -> Vec<String> {
     if let Ok(named) = std::env::var("LOWKEY_ENGINES") {
         let named: Vec<String> = named.split(',').map(str::to_owned).collect();
@@ -92,7 +92,8 @@ impl Engine {
         self.program = until("the engine is back", || run(&self.path, self.port, &self.folder, &self.options));
     }
 
-    /// Says that all names are known, as after the first three seconds of a cluster: else each test would wait for that.
+    /// Says that all names are known, as after the first three seconds of a cluster: else each test would wait for
+    /// that.
     pub fn has_no_grace(&self) {
         assert_eq!(self.ask(&["SET", "lk1:grace", "1"]), "+OK");
     }

@@ -232,7 +232,7 @@ pub fn fresh_key() -> Value {
 }
 
 /// Alice and bob at an evil server, and carol, who has an honest chat with each of them.
-pub struct World {
+pub struct Friends {
     pub server: EvilServer,
     pub alice: User,
     pub bob: User,
@@ -248,26 +248,26 @@ pub enum Outcome {
     Ended,
 }
 
-impl World {
+impl Friends {
     /// Runs a test against a trick. At its end carol's chats still go on, and all that alice and bob were shown in the
     /// meantime was taken by the test.
     pub fn with(trick: impl FnMut(Frame) -> Vec<Frame> + Send + 'static, test: impl FnOnce(&mut Self)) {
         let server = EvilServer::start();
         let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| user(&server.url(), name, identity(name)));
-        let mut world = Self { server, alice, bob, carol };
-        for (friend, name) in [(&mut world.alice, "alice"), (&mut world.bob, "bob")] {
-            world.carol.peer.call(name);
+        let mut friends = Self { server, alice, bob, carol };
+        for (friend, name) in [(&mut friends.alice, "alice"), (&mut friends.bob, "bob")] {
+            friends.carol.peer.call(name);
             friend.answer("carol");
-            world.carol.wait(&Event::Open { peer: name.to_owned() });
+            friends.carol.wait(&Event::Open { peer: name.to_owned() });
         }
-        world.server.play(trick);
-        test(&mut world);
-        for (friend, name) in [(&mut world.alice, "alice"), (&mut world.bob, "bob")] {
+        friends.server.play(trick);
+        test(&mut friends);
+        for (friend, name) in [(&mut friends.alice, "alice"), (&mut friends.bob, "bob")] {
             let text = format!("still there, {name}?");
-            world.carol.peer.send(name, &text);
+            friends.carol.peer.send(name, &text);
             assert_eq!(friend.message(), ("carol".to_owned(), text), "no false text comes before it");
             friend.peer.send("carol", "of course");
-            assert_eq!(world.carol.message(), (name.to_owned(), "of course".to_owned()));
+            assert_eq!(friends.carol.message(), (name.to_owned(), "of course".to_owned()));
         }
     }
 

@@ -1,6 +1,6 @@
-//! A bad network between two peers: a server that names each a hop in the place of the other, and the hop, which takes its time, loses
-//! what it is told to, and passes on the rest. Real datagrams on loopback, so it needs no namespaces, no module of the kernel, and
-//! no permission.
+//! A bad network between two peers: a server that names each a hop in the place of the other, and the hop, which takes
+//! its time, loses what it is told to, and passes on the rest. Real datagrams on loopback, so it needs no namespaces,
+//! no module of the kernel, and no permission.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -17,7 +17,8 @@ use crate::evil_server::{EvilServer, Frame};
 /// What is lost: told to whom a datagram goes and what it is, this says whether it arrives.
 pub type Fate = Box<dyn FnMut(&str, &[u8]) -> bool + Send>;
 
-/// A server and the way between those who meet there. To the programs each is an old app, since only what is not sealed can be changed.
+/// A server and the way between those who meet there. To the programs each is an old app, since only what is not sealed
+/// can be changed.
 pub struct Hop {
     pub server: EvilServer,
 }

@@ -1,4 +1,5 @@
-//! SCTP by hand: packets as an attacker would write them, and the crate's own SCTP behind the guard, to be fed with them.
+//! SCTP by hand: packets as an attacker would write them, and the crate's own SCTP behind the guard, to be fed with
+//! them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,7 +37,8 @@ pub fn chunk(kind: u8, flags: u8, value: &[u8]) -> Vec<u8> {
     [&[kind, flags], &((value.len() + 4) as u16).to_be_bytes()[..], value].concat()
 }
 
-/// A piece of data: its number, stream, number of its message, flags (2 begins a message, 1 ends it), protocol and content.
+/// A piece of data: its number, stream, number of its message, flags (2 begins a message, 1 ends it), protocol and
+/// content.
 pub fn piece(tsn: u32, stream: u16, ssn: u16, flags: u8, protocol: u32, content: &[u8]) -> Vec<u8> {
     let head = [&tsn.to_be_bytes()[..], &stream.to_be_bytes(), &ssn.to_be_bytes(), &protocol.to_be_bytes()];
     chunk(0, flags, &[&head.concat(), content].concat())
@@ -203,8 +205,9 @@ fn processor_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
 }
 
-/// Makes packets of these bytes, most of them as an association may have them, and hands them over. None may keep the processor for
-/// long; since a virtual machine's own pauses count as processor time, one that does is given a second and a third chance.
+/// Makes packets of these bytes, most of them as an association may have them, and hands them over. None may keep the
+/// processor for long; since a virtual machine's own pauses count as processor time, one that does is given a second
+/// and a third chance.
 pub fn play(bytes: &[u8]) {
     let late: Vec<_> = std::iter::repeat_with(|| play_once(bytes)).take(3).map_while(|late| late).collect();
     assert!(late.len() < 3, "{late:02x?}");

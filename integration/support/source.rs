@@ -1,5 +1,6 @@
-//! `src/` as the tests of its floors read it: every file with its paths, resolved to the files that they lead to, and the length of
-//! its functions. Rust is taken apart by the lexer of `proc_macro2`; what is compiled for tests alone is left out.
+//! `src/` as the tests of its floors read it: every file with its paths, resolved to the files that they lead to, and
+//! the length of its functions. Rust is taken apart by the lexer of `proc_macro2`; what is compiled for tests alone is
+//! left out.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;

@@ -1,5 +1,5 @@
-//! A program on a pseudo-terminal, whose window can be given another size: what it shows is read as a person would see it, and it
-//! answers as terminals do.
+//! A program on a pseudo-terminal, whose window can be given another size: what it shows is read as a person would see
+//! it, and it answers as terminals do.
 
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
@@ -27,7 +27,8 @@ pub struct Terminal {
     pub output: Arc<Mutex<Vec<u8>>>,
     window: Arc<Mutex<Window>>,
     kind: Kind,
-    /// The screen before it was resized, and how much was written then: what does not fit into a narrow window is not lost.
+    /// The screen before it was resized, and how much was written then: what does not fit into a narrow window is not
+    /// lost.
     before: Mutex<Option<(usize, Screen)>>,
 }
 

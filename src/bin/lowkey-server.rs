@@ -82,7 +82,8 @@ fn help() -> String {
     let mut text = String::from(
         "The signaling server of Lowkey: it introduces users to each other, who then talk directly.\n\n\
          Usage: lowkey-server [--check | --help | --version]\n\n\
-         --check asks the server at HOST and PORT whether it is well, within 6 seconds, and exits with 0 or 1.\n\nSettings come from the environment:\n",
+         --check asks the server at HOST and PORT whether it is well, within 6 seconds, and exits with 0 or 1.\n\n\
+         Settings come from the environment:\n",
     );
     let width = |texts: &[String]| texts.iter().map(String::len).max().unwrap_or_default();
     let names = config::VARIABLES.map(|(name, ..)| name.to_owned());
@@ -103,8 +104,9 @@ fn help() -> String {
     }
     text += "\nEndpoints: GET /ws?username=NAME (WebSocket), GET /health, and GET /metrics where METRICS says.\n\
              The line `listening on ADDRESS:PORT` on standard error says that the server is ready.\n\
-             SIGTERM, SIGINT and any other signal that ends programs stops it in order, a second one at once. But SIGHUP makes\n\
-             it read ACCESS_TOKEN_FILE and TURN_SECRET_FILE anew, and cuts nobody; SIGUSR1 makes it log its version and counts.\n";
+             SIGTERM, SIGINT and any other signal that ends programs stops it in order, a second one at once. But\n\
+             SIGHUP makes it read ACCESS_TOKEN_FILE and TURN_SECRET_FILE anew, and cuts nobody; SIGUSR1 makes it log\n\
+             its version and counts.\n";
     text
 }
 

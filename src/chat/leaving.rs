@@ -126,5 +126,5 @@ const LAST_CHANCE: Duration = Duration::from_millis(200);
 
 pub const TIME_IS_OVER: &str = "the time that --timeout gave is over";
 
-const NOT_READ: &str = "whoever is to read what is written here does not; what was not written was not taken, and comes \
-                        again at the next start";
+const NOT_READ: &str = "whoever is to read what is written here does not; what was not written was not taken, and \
+                        comes again at the next start";

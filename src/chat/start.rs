@@ -225,7 +225,8 @@ fn serve(
     }
 }
 
-/// How it has ended. A script wants to know whether all was sent and read; a person has seen it, but for the end of the time.
+/// How it has ended. A script wants to know whether all was sent and read; a person has seen it, but for the end of the
+/// time.
 fn exit_code(client: &Client, console: &Console, is_all_read: bool, is_timed_out: bool) -> Result<ExitCode, Refusal> {
     if let Some(error) = client.unwritable.get() {
         return Err(Refusal::unwritable(error));

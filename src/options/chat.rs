@@ -9,8 +9,8 @@ pub struct ChatOptions {
     /// and listen take none without it
     #[arg(long, env = "LOWKEY_OLD_APPS")]
     pub old_apps: bool,
-    /// A command for the shell to run when somebody writes or calls; it reads what has happened from its standard input,
-    /// as JSON
+    /// A command for the shell to run when somebody writes or calls; it reads what has happened from its standard
+    /// input, as JSON
     #[arg(long, env = "LOWKEY_NOTIFY", value_name = "COMMAND")]
     pub notify: Option<String>,
     /// Give the texts themselves to that command too

@@ -69,8 +69,8 @@
 //!   `by_packet::an_endless_message_takes_no_memory`, `by_packet::crumbs_take_no_memory`,
 //!   `by_packet::channels_without_end_take_no_memory`. Goes when all have limits that can be set.
 //! * **DTLS joins the pieces of its handshake by calls within calls, which ends the program, and keeps records that
-//!   come before their key without bound.** In `guard` and [`sieve`]. `by_packet::crumbs_of_a_handshake_end_no_program`.
-//!   Goes when both have a bound.
+//!   come before their key without bound.** In `guard` and [`sieve`].
+//!   `by_packet::crumbs_of_a_handshake_end_no_program`. Goes when both have a bound.
 //! * **What is no STUN is handed to DTLS wherever it comes from, once there is a way.** In `guard` and [`sieve`].
 //!   `by_stranger::a_call_opens_and_a_chat_goes_on_while_a_stranger_writes_to_every_port`. Goes when other sources than
 //!   that of the way are passed over.

@@ -1,8 +1,8 @@
-//! The texts of one chat between peers that acknowledge: their numbers, what the other side has taken, and what is kept until
-//! then. It outlives a connection, and knows nothing of one: no keys, no boxes, no time.
+//! The texts of one chat between peers that acknowledge: their numbers, what the other side has taken, and what is kept
+//! until then. It outlives a connection, and knows nothing of one: no keys, no boxes, no time.
 //!
-//! A text is sent again only to a program that says how far it has come, so none arrives twice; and it is kept until the
-//! other side's program has taken it, so none is lost without a word.
+//! A text is sent again only to a program that says how far it has come, so none arrives twice; and it is kept until
+//! the other side's program has taken it, so none is lost without a word.
 
 use std::collections::VecDeque;
 
@@ -75,8 +75,8 @@ impl Texts {
         Some((self.position, &kept.text))
     }
 
-    /// The other side says that its program has taken our texts up to this number; by which number events name the last of
-    /// them. What says nothing new, and what was never sent, has no effect.
+    /// The other side says that its program has taken our texts up to this number; by which number events name the last
+    /// of them. What says nothing new, and what was never sent, has no effect.
     pub fn acknowledge(&mut self, number: u64) -> Option<u64> {
         if number > self.transmitted {
             return None;
@@ -145,15 +145,15 @@ impl Texts {
         self.bytes
     }
 
-    /// Goes on with the same instance of the other side, which has our texts up to this number: what comes after it is sent,
-    /// again if need be.
+    /// Goes on with the same instance of the other side, which has our texts up to this number: what comes after it is
+    /// sent, again if need be.
     pub fn resume(&mut self, received: u64) {
         self.position = received.clamp(self.acknowledged, self.transmitted);
         self.told = 0;
     }
 
-    /// Begins anew with another instance of the other side, and gives back what was sent to the one before: it may have been
-    /// shown. What was never sent is kept.
+    /// Begins anew with another instance of the other side, and gives back what was sent to the one before: it may have
+    /// been shown. What was never sent is kept.
     pub fn restart(&mut self) -> Vec<Kept> {
         let sent = self.kept.iter().take_while(|kept| kept.is_transmitted).count();
         let unconfirmed: Vec<Kept> = self.kept.drain(..sent).collect();
@@ -162,7 +162,8 @@ impl Texts {
         unconfirmed
     }
 
-    /// The other side's program has ended and says that it has taken nothing of what is kept: all of it counts as never sent.
+    /// The other side's program has ended and says that it has taken nothing of what is kept: all of it counts as never
+    /// sent.
     pub fn take_back(&mut self) {
         self.kept.iter_mut().for_each(|kept| kept.is_transmitted = false);
         self.transmitted = self.acknowledged;

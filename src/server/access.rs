@@ -17,7 +17,8 @@ pub struct Access {
     pub tokens: Vec<AccessToken>,
     /// The server is about to stop: it lets nobody in, and tells whoever asks to come again after so many seconds.
     pub retry_after: Option<u64>,
-    /// The other servers of its cluster cannot be asked, and could not for a while: a balancer had better send people elsewhere.
+    /// The other servers of its cluster cannot be asked, and could not for a while: a balancer had better send people
+    /// elsewhere.
     pub is_cut_off: bool,
 }
 

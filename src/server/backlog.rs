@@ -22,7 +22,8 @@ pub struct Backlog {
     entries: ByConn<Entry>,
     /// All who hold something, the furthest behind last.
     ranks: BTreeSet<Rank>,
-    /// When to look at whom: one for each entry. A heap would be one piece of memory, which pauses everybody when it is moved.
+    /// When to look at whom: one for each entry. A heap would be one piece of memory, which pauses everybody when it is
+    /// moved.
     looks: BTreeSet<(Instant, ConnId)>,
 }
 

@@ -1,12 +1,12 @@
-//! One connection to the engine of a cluster, without the socket: what the hub asks goes out as commands, what comes back
-//! is answers to the hub and frames of other nodes. Pure; `link` does the I/O.
+//! One connection to the engine of a cluster, without the socket: what the hub asks goes out as commands, what comes
+//! back is answers to the hub and frames of other nodes. Pure; `link` does the I/O.
 //!
-//! All that goes to the engine goes in one stream, and so do its replies: two messages of one user stay in order without
-//! anybody's help, and what another node sends on learning of a session is behind the answer that told of it.
+//! All that goes to the engine goes in one stream, and so do its replies: two messages of one user stay in order
+//! without anybody's help, and what another node sends on learning of a session is behind the answer that told of it.
 //!
 //! A name is online while its record says so and the lease of its node, in the incarnation of then, has not ended. So a
-//! node renews one entry for a million names. After each loss of the connection it takes a new incarnation and marks all
-//! its names in that one (the sweep); the old one is renewed until then, and ends with all that was not marked.
+//! node renews one entry for a million names. After each loss of the connection it takes a new incarnation and marks
+//! all its names in that one (the sweep); the old one is renewed until then, and ends with all that was not marked.
 
 mod asks;
 mod frame;
@@ -402,8 +402,8 @@ const IDLE: Duration = Duration::from_secs(1);
 /// An engine that says nothing for this long is lost: it may be stopped while the system keeps its connections open.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// For this long after a node is back nobody takes a name that the engine does not know: it may be held by somebody whose
-/// node has not told of it yet.
+/// For this long after a node is back nobody takes a name that the engine does not know: it may be held by somebody
+/// whose node has not told of it yet.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// How long the grace is extended while a node marks its names: a million take some five seconds.

@@ -320,7 +320,8 @@ mod tests {
         assert_eq!(addresses(""), (vec![], None));
         assert_eq!(addresses("X-Real-IP: 192.0.2.1\r\n"), (vec![], Some("192.0.2.1".to_owned())));
         assert_eq!(addresses("X-Real-IP: 192.0.2.1\r\nX-Real-IP: me\r\n").1.as_deref(), Some("0.0.0.0"));
-        let list = "X-Forwarded-For: 192.0.2.1, unknown, [2001:db8::1]\r\nX-Forwarded-For: 192.0.2.2:80\r\nX-Real-IP: 1.1.1.1\r\n";
+        let list = "X-Forwarded-For: 192.0.2.1, unknown, [2001:db8::1]\r\nX-Forwarded-For: 192.0.2.2:80\r\nX-Real-IP: \
+                    1.1.1.1\r\n";
         assert_eq!(addresses(list).0, ["192.0.2.1", "0.0.0.0", "2001:db8::1", "192.0.2.2"]);
     }
 

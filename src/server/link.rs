@@ -1,5 +1,5 @@
-//! The socket to the engine of a cluster: looked up, connected, read and written, and connected again for ever once it is
-//! lost. What is said there is [`Cluster`]'s.
+//! The socket to the engine of a cluster: looked up, connected, read and written, and connected again for ever once it
+//! is lost. What is said there is [`Cluster`]'s.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -55,8 +55,8 @@ enum Stream {
 }
 
 impl Link {
-    /// A link that connects with its first [`tick`](Self::tick). The engine's events are to come with `token`; `waker` wakes
-    /// the loop when a name was looked up.
+    /// A link that connects with its first [`tick`](Self::tick). The engine's events are to come with `token`; `waker`
+    /// wakes the loop when a name was looked up.
     pub fn new(settings: Settings, token: Token, waker: Arc<Waker>, now: Instant) -> Self {
         let place = settings.url.place.clone();
         let process = *Uuid::new_v4().as_bytes().last_chunk().expect("a UUID has 16 bytes");

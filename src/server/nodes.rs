@@ -1,5 +1,5 @@
-//! The words of a cluster, in which several servers, its nodes, serve one crowd: what the hub asks of the engine that they
-//! share, what it is answered, and what one node has to say to another. Pure; who carries it is
+//! The words of a cluster, in which several servers, its nodes, serve one crowd: what the hub asks of the engine that
+//! they share, what it is answered, and what one node has to say to another. Pure; who carries it is
 //! [`cluster`](super::cluster).
 
 use std::rc::Rc;

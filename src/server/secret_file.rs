@@ -51,7 +51,8 @@ fn judge(mode: u32, owner: u32, own: Option<u32>) -> Result<(), String> {
     if owner != 0 && own.is_some_and(|own| own != owner) {
         let own = own.unwrap_or_default();
         return Err(format!(
-            "this one belongs to another user of this machine (uid {owner}), who could change it; chown it to {own} or root"
+            "this one belongs to another user of this machine (uid {owner}), who could change it; chown it to {own} or \
+             root"
         ));
     }
     if mode & 0o002 != 0 {

@@ -175,8 +175,8 @@ fn runs_a_program(command: &Command) -> bool {
 }
 
 /// What a script is told that wants to set what runs a program.
-const ONLY_BY_HAND: &str = "what runs a program is not set by a script's line, but with --notify, LOWKEY_NOTIFY, notify in \
-     config.toml, or by hand at a terminal; off can be said everywhere";
+const ONLY_BY_HAND: &str = "what runs a program is not set by a script's line, but with --notify, LOWKEY_NOTIFY, \
+                            notify in config.toml, or by hand at a terminal; off can be said everywhere";
 
 #[cfg(test)]
 mod tests {

@@ -90,8 +90,8 @@ impl Handshake {
 /// The longest message of a handshake, in bytes. A certificate of WebRTC has some hundred.
 const MAX_HANDSHAKE: usize = 16_384;
 
-/// A piece that is no last one and shorter than this is what was left of the room in a datagram, which OpenSSL fills up with the
-/// beginning of the next message. A flight has one or two of them, and is repeated a dozen times at most.
+/// A piece that is no last one and shorter than this is what was left of the room in a datagram, which OpenSSL fills up
+/// with the beginning of the next message. A flight has one or two of them, and is repeated a dozen times at most.
 const SMALL_PIECE: usize = 128;
 const MAX_CRUMBS: usize = 64;
 

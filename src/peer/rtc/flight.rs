@@ -127,7 +127,8 @@ fn split(datagram: &[u8]) -> Vec<Vec<u8>> {
     }
 }
 
-/// The same indication with other data. It goes without its fingerprint, which it need not have (RFC 8489, section 14.7).
+/// The same indication with other data. It goes without its fingerprint, which it need not have (RFC 8489, section
+/// 14.7).
 fn indication(datagram: &[u8], data: &[u8]) -> Option<Vec<u8>> {
     let (head, mut rest) = datagram.split_at_checked(STUN_HEADER)?;
     let mut attributes = Vec::new();

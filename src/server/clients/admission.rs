@@ -112,8 +112,8 @@ impl<S: Stream> Clients<S> {
         let is_trusted = self.config.proxies.contains(peer);
         if is_silent && is_trusted && !std::mem::replace(&mut self.has_told_of_silence, true) {
             info!(
-                "somebody came from a trusted address without X-Forwarded-For: right for a program there; a proxy has to send it, or all \
-                 who come by it count as one"
+                "somebody came from a trusted address without X-Forwarded-For: right for a program there; a proxy has \
+                 to send it, or all who come by it count as one"
             );
         }
         let address = self.config.proxies.client_behind(peer, &caller.forwarded_for, caller.real_ip);

@@ -6,8 +6,8 @@ use super::{Clients, Stream};
 use crate::server::cluster::{Cluster, Event};
 
 impl<S: Stream> Clients<S> {
-    /// Asks for the hub what it has to ask, and takes what has come of the cluster. `real` is the time of the engine, by which
-    /// a lease ends, whatever this server does.
+    /// Asks for the hub what it has to ask, and takes what has come of the cluster. `real` is the time of the engine,
+    /// by which a lease ends, whatever this server does.
     pub fn exchange(&mut self, cluster: &mut Cluster, real: Instant, now: Instant) {
         loop {
             while let Some(ask) = self.hub.next_ask() {

@@ -96,5 +96,6 @@ impl<S: Stream> Clients<S> {
 /// Timers of each kind that one turn serves. A ping costs a system call, so these take about a millisecond.
 const TIMERS_PER_TURN: usize = 128;
 
-/// Clients in arrears that one turn looks at. Each may have to go, with all that it has, which takes some ten microseconds.
+/// Clients in arrears that one turn looks at. Each may have to go, with all that it has, which takes some ten
+/// microseconds.
 const LOOKS_PER_TURN: usize = 48;

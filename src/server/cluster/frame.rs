@@ -1,7 +1,8 @@
 //! What goes from node to node, as bytes: frames, one behind the other in one message of the engine.
 //!
-//! A frame is a length of four bytes, for all that follows, then its kind, the connection that it is for in six bytes, and
-//! what belongs to that kind. A kind that is not known is passed over, so that a node can be newer than another. Pure.
+//! A frame is a length of four bytes, for all that follows, then its kind, the connection that it is for in six bytes,
+//! and what belongs to that kind. A kind that is not known is passed over, so that a node can be newer than another.
+//! Pure.
 
 use uuid::Uuid;
 

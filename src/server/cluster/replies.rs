@@ -146,8 +146,8 @@ impl Cluster {
         if *reply == Reply::Bytes(own) {
             return Ok(());
         }
-        let reason = "other servers of it have another CLUSTER_SECRET, SESSION_TTL or version: they have to be the same \
-                      (or delete lk1:check in the engine while no server runs)";
+        let reason = "other servers of it have another CLUSTER_SECRET, SESSION_TTL or version: they have to be the \
+                      same (or delete lk1:check in the engine while no server runs)";
         Err(Loss { reason: reason.to_owned(), is_refusal: true })
     }
 

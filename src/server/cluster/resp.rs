@@ -93,7 +93,8 @@ mod tests {
 
     #[test]
     fn replies_are_the_same_in_pieces_and_all_at_once() {
-        let bytes = b"+OK\r\n:-7\r\n_\r\n$3\r\na\r\n\r\n*2\r\n:1\r\n$1\r\nx\r\n>3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$2\r\n\0\xff\r\n-NOPERM no\r\n=8\r\ntxt:info\r\n%1\r\n+a\r\n:1\r\n";
+        let bytes = b"+OK\r\n:-7\r\n_\r\n$3\r\na\r\n\r\n*2\r\n:1\r\n$1\r\nx\r\n>3\r\n$7\r\nmessage\r\n$1\r\nc\r\n\
+                      $2\r\n\0\xff\r\n-NOPERM no\r\n=8\r\ntxt:info\r\n%1\r\n+a\r\n:1\r\n";
         let text = |text: &[u8]| Reply::Bytes(text.to_vec());
         let expected = [
             text(b"OK"),

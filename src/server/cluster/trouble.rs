@@ -30,7 +30,8 @@ pub(super) fn refusal(error: &str) -> Loss {
     Loss { reason, is_refusal }
 }
 
-/// An error of the engine as a log can hold it. It may name a user, a command or a key of the engine, and none of ours in clear.
+/// An error of the engine as a log can hold it. It may name a user, a command or a key of the engine, and none of ours
+/// in clear.
 fn harmless(error: &str) -> String {
     error.chars().filter(|character| !character.is_control()).take(MAX_ERROR_CHARS).collect()
 }

@@ -76,9 +76,10 @@ impl ClusterUrl {
                 true => Ok(parsed(Place::Path(decoded(rest)?), 0)),
                 false => Err("its path is not a whole one, as in redis+unix:///run/redis/redis.sock"),
             },
-            "rediss" | "valkeys" => Err(
-                "TLS is not spoken here: put stunnel or WireGuard between this server and the engine, or use redis+unix:///path",
-            ),
+            "rediss" | "valkeys" => {
+                Err("TLS is not spoken here: put stunnel or WireGuard between this server and the engine, or use \
+                 redis+unix:///path")
+            }
             _ => Err("its scheme is none of redis, valkey and redis+unix"),
         }
     }

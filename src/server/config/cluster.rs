@@ -46,7 +46,8 @@ pub(super) fn cluster(
     Ok(Some(Settings { url, secret, lease, session_ttl, reservation }))
 }
 
-/// How long the names of a server that has vanished are taken for online. A server that is stopped in order ends it at once.
+/// How long the names of a server that has vanished are taken for online. A server that is stopped in order ends it at
+/// once.
 const LEASE: Duration = Duration::from_secs(15);
 const MIN_LEASE: Duration = Duration::from_secs(1);
 const MAX_LEASE: Duration = Duration::from_secs(300);

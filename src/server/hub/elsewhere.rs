@@ -1,5 +1,6 @@
-//! The hub as one of several: who is online at another node is looked for there, and a name is claimed from all. What is to
-//! be asked waits in a queue, [`Hub::next_ask`]; what comes back goes into [`Hub::answered`] and [`Hub::arrived`]. Pure.
+//! The hub as one of several: who is online at another node is looked for there, and a name is claimed from all. What
+//! is to be asked waits in a queue, [`Hub::next_ask`]; what comes back goes into [`Hub::answered`] and
+//! [`Hub::arrived`]. Pure.
 //!
 //! A target that is online here is served here, whatever is with the others. Trouble with the engine is no mistake of a
 //! client: it ends nobody, and what was paid for an answer that did not come is given back.
@@ -36,7 +37,8 @@ impl Hub {
         self.remote_mut()?.asks.pop_front()
     }
 
-    /// Asks all others whether `conn` may have `username`. It is let in or refused by a later output, within some seconds.
+    /// Asks all others whether `conn` may have `username`. It is let in or refused by a later output, within some
+    /// seconds.
     pub fn claim(&mut self, conn: ConnId, username: &str, token: Option<&str>, now: Instant) -> Outputs<'static> {
         let Some(remote) = self.remote_mut() else { return no_outputs() };
         let is_away = remote.away_since.is_some_and(|since| since + CLAIM_TIME <= now);

@@ -33,8 +33,8 @@ pub enum Output<'a> {
         /// The message.
         message: Relayed<'a>,
     },
-    /// Send this text message of a user of another node. [`Hub::not_taken`](super::Hub::not_taken) tells where there was
-    /// no room.
+    /// Send this text message of a user of another node. [`Hub::not_taken`](super::Hub::not_taken) tells where there
+    /// was no room.
     Deliver {
         /// To this connection.
         to: ConnId,

@@ -1,5 +1,5 @@
-//! What a hub knows of the cluster that it is in: who waits for a name, by what names are held, and where the targets of
-//! messages are. What is to be asked waits in a queue. Pure.
+//! What a hub knows of the cluster that it is in: who waits for a name, by what names are held, and where the targets
+//! of messages are. What is to be asked waits in a queue. Pure.
 
 use std::collections::VecDeque;
 use std::fmt;
