@@ -391,8 +391,8 @@ mod tests {
 
     #[test]
     fn mistakes_are_never_sent() {
-        let lines = "/;/quti;/connect;/connect a b;/accept a b;/quit now;/verify a b;/trust;/trust bob;/forget;/QUIT;/ quit x;\
-                     /msg;/msg bob;/to;/to a b;/unblock;/who x;/connect \"a;/msg \"a\"b x;/block \"%ff\"";
+        let lines = "/;/quti;/connect;/connect a b;/accept a b;/quit now;/verify a b;/trust;/trust bob;/forget;/QUIT;\
+                     / quit x;/msg;/msg bob;/to;/to a b;/unblock;/who x;/connect \"a;/msg \"a\"b x;/block \"%ff\"";
         for line in lines.split(';') {
             assert!(matches!(Command::parse(line), Command::Mistake(_)), "{line}");
         }

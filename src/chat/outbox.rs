@@ -78,8 +78,8 @@ impl Outbox {
     }
 
     /// The chat is open: what goes out now. What was kept is for whoever it was typed for, so it goes to nobody else
-    /// than a peer who `is_proven`, and before what was typed later. Behind a text that needs the user's word all others
-    /// that are kept wait too: none of them overtakes it.
+    /// than a peer who `is_proven`, and before what was typed later. Behind a text that needs the user's word all
+    /// others that are kept wait too: none of them overtakes it.
     pub fn open(&mut self, is_proven: bool) -> Vec<Text> {
         let mut texts = Vec::new();
         if is_proven {

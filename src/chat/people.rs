@@ -147,8 +147,8 @@ impl People {
                 None => Effect::Forget(peer.to_owned()),
             };
             let line = format!("{name} IS NOT THE ONE THAT THE LINK NAMES. No text was sent to them in this call.");
-            let hint = "They may have a new device, and so a new link: ask them for the one that /link shows them now. Or \
-                        the link is wrong, or somebody, such as the server, stands in between.";
+            let hint = "They may have a new device, and so a new link: ask them for the one that /link shows them now. \
+                        Or the link is wrong, or somebody, such as the server, stands in between.";
             let told = format!("They were not told; /decline {name} lets them know that you will not talk to them.");
             return vec![notice(&line), notice(hint), notice(&told), before];
         }

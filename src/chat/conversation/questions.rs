@@ -209,8 +209,8 @@ mod tests {
         };
         let mut chat = waiting();
         let asked = typed(&mut chat, "/quit");
-        let words = "not sent yet and lost by this: 3 texts for bob. Do it all the same? y or n; for bob will be sent as \
-                     soon as they answer";
+        let words = "not sent yet and lost by this: 3 texts for bob. Do it all the same? y or n; for bob will be sent \
+                     as soon as they answer";
         assert_eq!(asked, [notice(&words.replace("; for bob", "; what is for bob"))]);
         let told = typed(&mut chat, "/retry");
         assert_eq!(told[1], notice("3 texts for bob will be sent as soon as they answer"), "{told:?}");

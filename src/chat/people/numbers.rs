@@ -97,8 +97,8 @@ impl People {
     /// the number that we have with them.
     pub fn unanswered(&self, peer: &str, reason: &CloseReason) -> Option<Effect> {
         let (own, known) = (self.identity?, self.known.get(peer, &self.server));
-        let words = "If they know you from another device, they were warned of this one and wait for a word from you, by \
-                     a way that they trust: give them your link, which /link shows";
+        let words = "If they know you from another device, they were warned of this one and wait for a word from you, \
+                     by a way that they trust: give them your link, which /link shows";
         match known {
             // Who is known and says nothing is away.
             Some(_) if *reason == CloseReason::NoAnswer => None,
