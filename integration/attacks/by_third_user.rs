@@ -1,5 +1,5 @@
-//! A third user at an honest server, who knows everybody's names and identities, which are no secrets, and has a program of their
-//! own: what they learn of somebody whose chat partner is away.
+//! A third user at an honest server, who knows everybody's names and identities, which are no secrets, and has a
+//! program of their own: what they learn of somebody whose chat partner is away.
 
 use lowkey::peer::agreement::{self, Agreement, Names, OwnKeys};
 use lowkey::peer::frame::Place;

@@ -1,5 +1,5 @@
-//! What was said in one call, said in another, or back to who said it: engines and a hub joined in memory. All that can be
-//! crossed is; `peer/engine/search` in `src` does so in every order.
+//! What was said in one call, said in another, or back to who said it: engines and a hub joined in memory. All that can
+//! be crossed is; `peer/engine/search` in `src` does so in every order.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -38,7 +38,8 @@ fn called_before() -> (World, Vec<(usize, Value)>) {
     (world, said)
 }
 
-/// Whether the chat is open for both, or else for neither. `is_agreed`: both have proven who they are before anything was done.
+/// Whether the chat is open for both, or else for neither. `is_agreed`: both have proven who they are before anything
+/// was done.
 fn is_open_for_both(world: &mut World, is_agreed: bool, what: &str) -> bool {
     let is_open = [(ALICE, "bob"), (BOB, "alice")].map(|(user, other)| world.taken(user).contains(&open(other)));
     assert_eq!(is_open[0], is_open[1], "one alone believes in a chat: {what}");

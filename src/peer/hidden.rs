@@ -1,5 +1,6 @@
-//! How what is to stand in no log is written where everything else is: by its name alone. A search in tests tells states
-//! apart by what is written of them, so there, and only where the bytes are drawn from a row, a hash of it stands behind.
+//! How what is to stand in no log is written where everything else is: by its name alone. A search in tests tells
+//! states apart by what is written of them, so there, and only where the bytes are drawn from a row, a hash of it
+//! stands behind.
 
 use std::fmt;
 use std::hash::Hash;

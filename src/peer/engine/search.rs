@@ -9,10 +9,11 @@
 //! its way to them.
 //!
 //! An act is: to drop a message, to have it come twice, or behind all others; to change who it is from, its version, a
-//! bit of what is sealed in it, or one of its keys for that of any other message or the adversary's own; to take our part
-//! out of it; to go into the middle of a call by keys of one's own, and stay there; to say anything again to anybody
-//! that was ever said; to announce anybody to anybody; and to call as a thief of an identity, who knows too where its
-//! owner is in a chat. A message is changed right before it comes: what happens in between does not hang on it.
+//! bit of what is sealed in it, or one of its keys for that of any other message or the adversary's own; to take our
+//! part out of it; to go into the middle of a call by keys of one's own, and stay there; to say anything again to
+//! anybody that was ever said; to announce anybody to anybody; and to call as a thief of an identity, who knows too
+//! where its owner is in a chat. A message is changed right before it comes: what happens in between does not hang on
+//! it.
 //!
 //! What is not gone through: that time passes in the midst of a call (it does at the end of each way, and ends it), and
 //! descriptions and candidates, which are sealed and come after all that is decided here.

@@ -1,5 +1,5 @@
-//! A user's engine in the search: one state of it, and what a turn does. Each turn is gone through once for each state and
-//! input, and remembered.
+//! A user's engine in the search: one state of it, and what a turn does. Each turn is gone through once for each state
+//! and input, and remembered.
 
 #![cfg(test)]
 
@@ -260,5 +260,6 @@ impl Actor {
 
 /// What WebRTC says at once for whoever wants to connect.
 const DESCRIPTION: &str = "v=0\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\na=mid:0\na=ice-ufrag:u\na=ice-pwd:p\n\
-    a=fingerprint:sha-256 AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA";
+    a=fingerprint:sha-256 AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:\
+    AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA";
 const CANDIDATE: &str = "candidate:1 1 udp 2130706431 192.0.2.1 9000 typ host";

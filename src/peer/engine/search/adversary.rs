@@ -1,5 +1,5 @@
-//! What the adversary of the search can do: it has the server, and with it every message; keys of its own, for a place in
-//! the middle of a call; and, where it is a thief, an identity of somebody else.
+//! What the adversary of the search can do: it has the server, and with it every message; keys of its own, for a place
+//! in the middle of a call; and, where it is a thief, an identity of somebody else.
 
 #![cfg(test)]
 

@@ -1,5 +1,5 @@
-//! The world of the search: three engines, what is on its way to each, what its users want, and every step that can come
-//! next.
+//! The world of the search: three engines, what is on its way to each, what its users want, and every step that can
+//! come next.
 
 #![cfg(test)]
 
