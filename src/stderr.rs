@@ -66,8 +66,8 @@ impl LogLevels {
     }
 
     /// A logger to standard error of these levels, with `level` where they say nothing, and nothing of `quiet` crates
-    /// that they do not name. A line is one line, whatever is in it. Under systemd it begins with its level, as journald
-    /// reads it, and leaves out the time, which journald knows.
+    /// that they do not name. A line is one line, whatever is in it. Under systemd it begins with its level, as
+    /// journald reads it, and leaves out the time, which journald knows.
     pub fn logger(&self, level: LevelFilter, quiet: &[&str]) -> env_logger::Builder {
         let mut logger = env_logger::Builder::new();
         logger.filter_level(self.level.unwrap_or(level));
