@@ -202,7 +202,7 @@ impl Server {
                             return Ok(());
                         }
                     }
-                    ENGINE => self.engine_is_ready(),
+                    ENGINE => self.engine_is_ready(event.is_read_closed() || event.is_error()),
                     LOOKED_UP => {}
                     Token(id) => self.serve(ConnId(id), event, now),
                 }

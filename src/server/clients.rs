@@ -310,7 +310,7 @@ impl<S: Stream> Clients<S> {
                     }
                 }
                 Output::Deliver { to, message } => {
-                    if !self.send(*to, |output| output.extend_from_slice(&message.text)) {
+                    if !self.send(*to, |output| output.extend_from_slice(message.text.as_bytes())) {
                         self.hub.not_taken(message);
                     }
                 }

@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::ids::ConnId;
-use super::nodes::{Answer, Counts, Frame, Process, Seek};
-use crate::protocol::MessageType;
+use super::nodes::{Answer, Counts, Passed, Process, Seek};
+use frame::Frames;
 use keys::Keys;
 use scripts::Script;
 pub use trouble::Loss;
@@ -59,8 +59,8 @@ impl fmt::Debug for Settings {
 pub enum Event {
     /// An answer to the hub.
     Answer(Answer),
-    /// Word of another node.
-    Frame(Frame),
+    /// Word of another node, to be read by [`Cluster::frames`].
+    Bundle(Vec<u8>),
     /// The engine can be asked, and all names are to be marked.
     Up,
     /// It cannot be asked any more.
@@ -88,6 +88,8 @@ pub struct Cluster {
     overdue: usize,
     /// Messages for the nodes of this turn.
     bundles: Vec<Bundle>,
+    /// The memory of one that is gone, for the next.
+    spare: Vec<u8>,
     events: VecDeque<Event>,
     sweep: Option<Sweep>,
     next_sweep: Instant,
@@ -147,12 +149,6 @@ enum What {
     },
 }
 
-struct Passed {
-    from: ConnId,
-    target: Rc<str>,
-    kind: MessageType,
-}
-
 /// All that goes to one node in a turn: one message of the engine, which is much cheaper than one for each.
 struct Bundle {
     to: Process,
@@ -175,6 +171,7 @@ impl Cluster {
             pending: VecDeque::new(),
             overdue: 0,
             bundles: Vec::new(),
+            spare: Vec::new(),
             events: VecDeque::new(),
             sweep: None,
             next_sweep: now,
@@ -237,7 +234,7 @@ impl Cluster {
         self.output = Vec::new();
         self.sweep = None;
         for bundle in std::mem::take(&mut self.bundles) {
-            self.passed(bundle.passed, None);
+            self.not_passed(bundle.passed, false);
         }
         let overdue = std::mem::take(&mut self.overdue);
         for Pending { what, .. } in std::mem::take(&mut self.pending).into_iter().skip(overdue) {
@@ -262,6 +259,11 @@ impl Cluster {
     /// What has come of it.
     pub fn next_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// What stands in a bundle.
+    pub fn frames<'a>(&'a mut self, bundle: &'a [u8]) -> Frames<'a> {
+        Frames::new(bundle, &mut self.counts)
     }
 
     /// Whether more names can be marked, and how many.

@@ -27,6 +27,8 @@ pub struct Link {
     state: State,
     /// The stream may have more to read.
     is_readable: bool,
+    /// It is at its end, once all is read.
+    has_ended: bool,
     /// How often it could not be connected in a row.
     failures: u32,
     /// The reason that was last told. The same is told once.
@@ -67,6 +69,7 @@ impl Link {
             waker,
             state: State::Down(now),
             is_readable: false,
+            has_ended: false,
             failures: 0,
             told: None,
             was_up: false,
@@ -81,9 +84,10 @@ impl Link {
         self.refusal.as_deref()
     }
 
-    /// The system says that the stream can be read or written.
-    pub fn ready(&mut self) {
+    /// The system says that the stream can be read or written, or is at its end.
+    pub fn ready(&mut self, has_ended: bool) {
         self.is_readable = true;
+        self.has_ended |= has_ended;
     }
 
     /// Whether there is more to read than a turn's share.
@@ -204,6 +208,7 @@ impl Link {
         let interests = Interest::READABLE | Interest::WRITABLE;
         registry.register(stream.source(), self.token, interests).map_err(|error| lost(&error))?;
         self.state = State::Connecting(stream, now + CONNECT_TIME);
+        self.has_ended = false;
         Ok(())
     }
 
@@ -215,6 +220,8 @@ impl Link {
                 Ok(0) => return Err(lost("it has closed the connection")),
                 Ok(length) => {
                     left = left.saturating_sub(length);
+                    // Less than was asked for: the socket is empty, and more to come gives another event (epoll(7)).
+                    self.is_readable = self.has_ended || length == self.buffer.len();
                     self.cluster.receive(&self.buffer[..length], now)?;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.is_readable = false,

@@ -170,16 +170,14 @@ pub enum Answer {
         /// Where it went.
         found: Found,
     },
-    /// To [`Ask::Pass`].
-    Passed {
-        /// From whom.
-        from: ConnId,
-        /// To whom.
-        target: Rc<str>,
+    /// To several [`Ask::Pass`], which the other node has.
+    Delivered(Vec<Passed>),
+    /// To [`Ask::Pass`], where it came to nothing.
+    NotPassed {
         /// What it was.
-        kind: MessageType,
-        /// Whether the other node has it; `None` where that is not known.
-        is_delivered: Option<bool>,
+        passed: Passed,
+        /// The other node does not have it. Else that is not known.
+        is_certain: bool,
     },
     /// To [`Ask::Create`].
     Created {
@@ -199,6 +197,17 @@ pub enum Answer {
         /// The creator's name, or why not.
         outcome: Result<String, NotJoined>,
     },
+}
+
+/// A message that goes to a node by [`Ask::Pass`]; its text is gone.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// From whom.
+    pub from: ConnId,
+    /// To whom.
+    pub target: Rc<str>,
+    /// What it is.
+    pub kind: MessageType,
 }
 
 /// Whether a connection may have a name.
@@ -249,9 +258,9 @@ pub enum Undelivered {
 
 /// What another node says.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Frame {
+pub enum Frame<'a> {
     /// Something for a user.
-    Parcel(Arrival),
+    Parcel(Arrival<'a>),
     /// The name of this connection has gone to another one.
     Replaced(ConnId),
     /// A message of this connection did not reach its target.
@@ -259,7 +268,7 @@ pub enum Frame {
         /// The connection.
         to: ConnId,
         /// To whom it was.
-        target: Rc<str>,
+        target: &'a str,
         /// Why.
         reason: Undelivered,
     },
@@ -267,7 +276,7 @@ pub enum Frame {
 
 /// Something that another node has sent for a user.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Arrival {
+pub struct Arrival<'a> {
     /// Where the user was.
     pub to: ConnId,
     /// From whom.
@@ -275,9 +284,38 @@ pub struct Arrival {
     /// It was sent on once already, since the user was there no more.
     pub is_sent_on: bool,
     /// The name of the user.
-    pub target: Rc<str>,
+    pub target: &'a str,
     /// What it is.
-    pub parcel: Parcel,
+    pub goods: Goods<'a>,
+}
+
+/// A [`Parcel`] as it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goods<'a> {
+    /// A message that is relayed.
+    Message {
+        /// What it is.
+        kind: MessageType,
+        /// The message, which says from whom it is.
+        text: &'a str,
+    },
+    /// Word of a session that both are in.
+    Joined {
+        /// The session.
+        id: Uuid,
+        /// The name of the other one.
+        peer: &'a str,
+    },
+}
+
+impl Goods<'_> {
+    /// The same, to be sent on.
+    pub fn parcel(self) -> Parcel {
+        match self {
+            Self::Message { kind, text } => Parcel::Message { kind, text: text.as_bytes().to_vec() },
+            Self::Joined { id, peer } => Parcel::Joined { id, peer: peer.into() },
+        }
+    }
 }
 
 /// What the cluster has done and how it is, for the metrics.

@@ -10,9 +10,9 @@ use super::Server;
 /// The other servers, where there are any. The engine has its own time: a lease goes on while this server is away.
 #[cfg(feature = "cluster")]
 impl Server {
-    pub(super) fn engine_is_ready(&mut self) {
+    pub(super) fn engine_is_ready(&mut self, has_ended: bool) {
         if let Some(link) = &mut self.link {
-            link.ready();
+            link.ready(has_ended);
         }
     }
 
@@ -46,7 +46,7 @@ impl Server {
 
 #[cfg(not(feature = "cluster"))]
 impl Server {
-    pub(super) fn engine_is_ready(&mut self) {}
+    pub(super) fn engine_is_ready(&mut self, _: bool) {}
 
     pub(super) fn engine_deadline(&self, _: Instant, _: Instant) -> Option<Instant> {
         None

@@ -14,7 +14,7 @@ impl<S: Stream> Clients<S> {
                 cluster.ask(ask, real);
             }
             let Some(event) = cluster.next_event() else { break };
-            self.take(event, now);
+            self.take(event, cluster, now);
         }
         if cluster.room_for_marks() > 0 {
             let has_more = self.hub.mark(cluster.room_for_marks());
@@ -30,15 +30,17 @@ impl<S: Stream> Clients<S> {
         self.metrics.cluster = Some(cluster.counts());
     }
 
-    fn take(&mut self, event: Event, now: Instant) {
+    fn take(&mut self, event: Event, cluster: &mut Cluster, now: Instant) {
         match event {
             Event::Answer(answer) => {
                 let outputs = self.hub.answered(answer, now);
                 self.carry_out(&outputs, now);
             }
-            Event::Frame(frame) => {
-                let outputs = self.hub.arrived(frame, now);
-                self.carry_out(&outputs, now);
+            Event::Bundle(bytes) => {
+                for frame in cluster.frames(&bytes) {
+                    let outputs = self.hub.arrived(frame, now);
+                    self.carry_out(&outputs, now);
+                }
             }
             Event::Up => {
                 self.was_in_cluster = true;
@@ -46,7 +48,7 @@ impl<S: Stream> Clients<S> {
             }
             Event::Down => self.hub.engine_is_away(now),
             Event::Sweep => self.hub.begin_marks(),
-            Event::Alive(nodes) => self.hub.nodes_are(&nodes),
+            Event::Alive(nodes) => self.hub.nodes_are(nodes),
         }
     }
 }

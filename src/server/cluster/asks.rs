@@ -6,10 +6,8 @@ use super::frame;
 use super::keys;
 use super::resp;
 use super::scripts::Script;
-use super::{
-    BUNDLE_BYTES, Bundle, Cluster, Event, GRACE, MAX_OUTPUT, MAX_PENDING, NAME_TTL, Passed, Pending, State, What,
-};
-use crate::server::nodes::{Answer, Ask, Found, NotJoined, Parcel, Process, Sender, Verdict};
+use super::{BUNDLE_BYTES, Bundle, Cluster, Event, GRACE, MAX_OUTPUT, MAX_PENDING, NAME_TTL, Pending, State, What};
+use crate::server::nodes::{Answer, Ask, Found, NotJoined, Parcel, Passed, Process, Route, Sender, Verdict};
 
 impl Cluster {
     /// Asks the engine, or answers at once where it is away. What goes to one node in a turn is put together until
@@ -21,13 +19,14 @@ impl Cluster {
         }
         match ask {
             Ask::Pass { to, from, target, kind, text } => {
-                let parcel = Parcel::Message { kind, text };
-                let bytes = frame::parcel(self.process, Sender::Here(from), &target, &parcel).to(to.conn);
-                self.bundle(to.process, &bytes, Some(Passed { from, target, kind }), now);
+                let origin = Route { process: self.process, conn: from };
+                let write =
+                    |bytes: &mut Vec<u8>| frame::put_message(bytes, to.conn, origin, false, &target, kind, &text);
+                self.bundle(to.process, now, write);
+                self.expect(to.process, Passed { from, target, kind });
             }
             Ask::Tell { to, target, reason } => {
-                let bytes = frame::undelivered(to.conn, &target, reason);
-                self.bundle(to.process, &bytes, None, now);
+                self.bundle(to.process, now, |bytes| frame::put_undelivered(bytes, to.conn, &target, reason));
             }
             ask => {
                 // What was passed before has to be there before.
@@ -39,22 +38,31 @@ impl Cluster {
 
     /// Sends what was put together for other nodes.
     pub fn close_bundles(&mut self, now: Instant) {
-        for Bundle { to, bytes, passed } in std::mem::take(&mut self.bundles) {
+        for Bundle { to, mut bytes, passed } in std::mem::take(&mut self.bundles) {
             self.command(What::Bundle(passed), &[b"PUBLISH", &keys::channel(to), &bytes], now);
+            bytes.clear();
+            self.spare = bytes;
         }
     }
 
-    fn bundle(&mut self, to: Process, bytes: &[u8], passed: Option<Passed>, now: Instant) {
+    /// Adds a frame to what goes to a node.
+    fn bundle(&mut self, to: Process, now: Instant, write: impl FnOnce(&mut Vec<u8>)) {
         self.counts.frames[1] += 1;
+        if self.bundles.iter().any(|bundle| bundle.bytes.len() >= BUNDLE_BYTES) {
+            self.close_bundles(now);
+        }
         let place = self.bundles.iter().position(|bundle| bundle.to == to).unwrap_or_else(|| {
-            self.bundles.push(Bundle { to, bytes: Vec::new(), passed: Vec::new() });
+            let bytes = std::mem::take(&mut self.spare);
+            self.bundles.push(Bundle { to, bytes, passed: Vec::new() });
             self.bundles.len() - 1
         });
-        let bundle = &mut self.bundles[place];
-        bundle.bytes.extend_from_slice(bytes);
-        bundle.passed.extend(passed);
-        if bundle.bytes.len() >= BUNDLE_BYTES {
-            self.close_bundles(now);
+        write(&mut self.bundles[place].bytes);
+    }
+
+    /// Takes note that a message stands in what goes to a node.
+    fn expect(&mut self, to: Process, passed: Passed) {
+        if let Some(bundle) = self.bundles.iter_mut().find(|bundle| bundle.to == to) {
+            bundle.passed.push(passed);
         }
     }
 
@@ -86,7 +94,12 @@ impl Cluster {
                 }
             }
             Ask::Seek(mut seek) => {
-                let frame::Split { head, tail } = frame::parcel(self.process, seek.from, &seek.target, &seek.parcel);
+                let origin = match seek.from {
+                    Sender::Here(conn) => Route { process: self.process, conn },
+                    Sender::There(route) => route,
+                };
+                let is_sent_on = matches!(seek.from, Sender::There(_));
+                let frame::Split { head, tail } = frame::parcel(origin, is_sent_on, &seek.target, &seek.parcel);
                 if let Parcel::Message { text, .. } = &mut seek.parcel {
                     *text = Vec::new();
                 }
@@ -129,7 +142,7 @@ impl Cluster {
             Ask::Release { .. } | Ask::Tell { .. } => {}
             Ask::Mark { conn, .. } => self.give_up(What::Mark(conn)),
             Ask::Seek(seek) => self.give_up(What::Seek(seek)),
-            Ask::Pass { from, target, kind, .. } => self.passed(vec![Passed { from, target, kind }], None),
+            Ask::Pass { from, target, kind, .. } => self.not_passed(vec![Passed { from, target, kind }], false),
             Ask::Create { conn, id, .. } => self.give_up(What::Create { conn, id }),
             Ask::Join { conn, id, .. } => self.give_up(What::Join { conn, id }),
         }
@@ -149,7 +162,7 @@ impl Cluster {
                 Answer::Marked { conn, is_ours: None }
             }
             What::Seek(seek) => Answer::Sought { seek, found: Found::Away },
-            What::Bundle(passed) => return self.passed(passed, None),
+            What::Bundle(passed) => return self.not_passed(passed, false),
             What::Create { conn, id } => Answer::Created { conn, id, is_there: false },
             What::Join { conn, id } => Answer::Joined { conn, id, outcome: Err(NotJoined::Away) },
             _ => return,
@@ -157,10 +170,10 @@ impl Cluster {
         self.events.push_back(Event::Answer(answer));
     }
 
-    /// Tells what has become of messages to another node.
-    pub(super) fn passed(&mut self, passed: Vec<Passed>, is_delivered: Option<bool>) {
-        for Passed { from, target, kind } in passed {
-            self.events.push_back(Event::Answer(Answer::Passed { from, target, kind, is_delivered }));
+    /// Tells of messages to another node that they came to nothing.
+    pub(super) fn not_passed(&mut self, passed: Vec<Passed>, is_certain: bool) {
+        for passed in passed {
+            self.events.push_back(Event::Answer(Answer::NotPassed { passed, is_certain }));
         }
     }
 }
@@ -190,7 +203,7 @@ mod tests {
     use super::*;
     use crate::protocol::MessageType;
     use crate::server::ids::ConnId;
-    use crate::server::nodes::{Frame, Route};
+    use crate::server::nodes::Frame;
 
     /// A node that has greeted its engine at this time.
     fn up(now: Instant) -> Cluster {
@@ -244,9 +257,12 @@ mod tests {
         Ask::Pass { to, from: ConnId(number), target: "bob".into(), kind: MessageType::SignalIce, text }
     }
 
-    fn passed(number: usize, is_delivered: Option<bool>) -> Event {
-        let (target, kind) = ("bob".into(), MessageType::SignalIce);
-        Event::Answer(Answer::Passed { from: ConnId(number), target, kind, is_delivered })
+    fn message(number: usize) -> Passed {
+        Passed { from: ConnId(number), target: "bob".into(), kind: MessageType::SignalIce }
+    }
+
+    fn not_passed(number: usize, is_certain: bool) -> Event {
+        Event::Answer(Answer::NotPassed { passed: message(number), is_certain })
     }
 
     #[test]
@@ -261,7 +277,7 @@ mod tests {
         let places = ["PUBLISH", "text1", "text2", "EVALSHA"].map(|part| output.find(part).expect(part));
         assert!(places.is_sorted() && output.matches("PUBLISH").count() == 1, "{output}");
         cluster.receive(b":0\r\n$6\r\n123456\r\n", now).unwrap();
-        let (one, two) = (passed(1, Some(false)), passed(2, Some(false)));
+        let (one, two) = (not_passed(1, true), not_passed(2, true));
         assert_eq!(events(&mut cluster), [one, two, claimed(Verdict::Yes(*b"123456"))]);
     }
 
@@ -273,11 +289,12 @@ mod tests {
         cluster.ask(claim(), start);
         let late = start + ASK_TIME;
         cluster.tick(late).unwrap();
-        assert_eq!(events(&mut cluster), [passed(1, None), claimed(Verdict::Away)]);
+        assert_eq!(events(&mut cluster), [not_passed(1, false), claimed(Verdict::Away)]);
         cluster.ask(pass(2), late);
         cluster.close_bundles(late);
         cluster.receive(b":1\r\n$6\r\n123456\r\n:1\r\n", late).unwrap();
-        assert_eq!(events(&mut cluster), [claimed(Verdict::Yes(*b"123456")), passed(2, Some(true))]);
+        let delivered = Event::Answer(Answer::Delivered(vec![message(2)]));
+        assert_eq!(events(&mut cluster), [claimed(Verdict::Yes(*b"123456")), delivered]);
     }
 
     #[test]
@@ -289,9 +306,9 @@ mod tests {
         let reason = cluster.tick(start + SILENCE).unwrap_err().reason;
         assert!(reason.contains("silent"), "{reason}");
         cluster.lose(start + SILENCE);
-        assert_eq!(events(&mut cluster), [passed(1, None), Event::Down]);
+        assert_eq!(events(&mut cluster), [not_passed(1, false), Event::Down]);
         cluster.ask(pass(2), start);
-        assert_eq!(events(&mut cluster), [passed(2, None)], "at once");
+        assert_eq!(events(&mut cluster), [not_passed(2, false)], "at once");
         for (error, part) in [("OOM x", "full"), ("NOPERM x", "right"), ("WRONGPASS x", "password"), ("X\ty", "Xy")] {
             let mut cluster = up(start);
             cluster.ask(claim(), start);
@@ -306,7 +323,8 @@ mod tests {
         let mut cluster = up(start);
         let push = b">3\r\n$7\r\nmessage\r\n$1\r\nx\r\n$11\r\n\0\0\0\x07R\0\0\0\0\0\x05\r\n";
         cluster.receive(push, start + Duration::from_secs(15)).unwrap();
-        assert_eq!(events(&mut cluster), [Event::Frame(Frame::Replaced(ConnId(5)))]);
+        let [Event::Bundle(bundle)] = &events(&mut cluster)[..] else { panic!("a bundle") };
+        assert_eq!(cluster.frames(bundle).next(), Some(Frame::Replaced(ConnId(5))));
         assert!(cluster.receive(push, start + Duration::from_secs(16)).is_err());
         assert_eq!(events(&mut cluster), []);
     }

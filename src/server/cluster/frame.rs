@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::protocol::{MAX_USERNAME_BYTES, MessageType};
 use crate::server::ids::ConnId;
-use crate::server::nodes::{Arrival, Frame, Parcel, Process, Route, Sender, Undelivered};
+use crate::server::nodes::{Arrival, Counts, Frame, Goods, Parcel, Process, Route, Undelivered};
 
 /// A frame for a connection that only the engine knows: what stands before the connection, and what stands behind it.
 pub(super) struct Split {
@@ -18,64 +18,102 @@ pub(super) struct Split {
     pub(super) tail: Vec<u8>,
 }
 
-/// Something for the user `target`, as this node sends it.
-pub(super) fn parcel(own: Process, from: Sender, target: &str, parcel: &Parcel) -> Split {
-    let (origin, is_sent_on) = match from {
-        Sender::Here(conn) => (Route { process: own, conn }, false),
-        Sender::There(route) => (route, true),
-    };
-    let mut tail = Vec::new();
-    put_route(&mut tail, origin);
-    tail.push(u8::from(is_sent_on));
-    put_name(&mut tail, target);
-    let kind = match parcel {
-        Parcel::Message { kind, text } => {
-            tail.push(number(*kind));
-            tail.extend_from_slice(text);
-            MESSAGE
-        }
-        Parcel::Joined { id, peer } => {
-            tail.extend_from_slice(id.as_bytes());
-            tail.extend_from_slice(peer.as_bytes());
-            JOINED
-        }
-    };
-    split(kind, tail)
+/// Something for the user `target`, from `origin`, wherever that user is.
+pub(super) fn parcel(origin: Route, is_sent_on: bool, target: &str, parcel: &Parcel) -> Split {
+    let (mut head, nobody) = (Vec::new(), ConnId(0));
+    match parcel {
+        Parcel::Message { kind, text } => put_message(&mut head, nobody, origin, is_sent_on, target, *kind, text),
+        Parcel::Joined { id, peer } => put(&mut head, JOINED, nobody, |bytes| {
+            put_origin(bytes, origin, is_sent_on, target);
+            bytes.extend_from_slice(id.as_bytes());
+            bytes.extend_from_slice(peer.as_bytes());
+        }),
+    }
+    let tail = head.split_off(HEAD_BYTES + CONN_BYTES);
+    head.truncate(HEAD_BYTES);
+    Split { head, tail }
 }
 
-/// Word to a sender that its message did not reach `target`.
-pub(super) fn undelivered(to: ConnId, target: &str, reason: Undelivered) -> Vec<u8> {
+/// Appends a message for the user `target`, who is at the connection `to`.
+pub(super) fn put_message(
+    bytes: &mut Vec<u8>,
+    to: ConnId,
+    origin: Route,
+    is_sent_on: bool,
+    target: &str,
+    kind: MessageType,
+    text: &[u8],
+) {
+    put(bytes, MESSAGE, to, |bytes| {
+        bytes.reserve(ORIGIN_BYTES + target.len() + 1 + text.len());
+        put_origin(bytes, origin, is_sent_on, target);
+        bytes.push(number(kind));
+        bytes.extend_from_slice(text);
+    });
+}
+
+/// Appends word to a sender that its message did not reach `target`.
+pub(super) fn put_undelivered(bytes: &mut Vec<u8>, to: ConnId, target: &str, reason: Undelivered) {
     let reason = match reason {
         Undelivered::Offline => 0,
         Undelivered::Unread => 1,
     };
-    let mut tail = vec![reason];
-    put_name(&mut tail, target);
-    split(UNDELIVERED, tail).to(to)
+    put(bytes, UNDELIVERED, to, |bytes| {
+        bytes.push(reason);
+        put_name(bytes, target);
+    });
 }
 
-impl Split {
-    /// The frame, for this connection.
-    pub(super) fn to(self, conn: ConnId) -> Vec<u8> {
-        let Self { mut head, tail } = self;
-        put_conn(&mut head, conn);
-        head.extend_from_slice(&tail);
-        head
+/// Appends a frame; its length is known once the rest stands there.
+fn put(bytes: &mut Vec<u8>, kind: u8, to: ConnId, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = bytes.len();
+    bytes.extend_from_slice(&[0, 0, 0, 0, kind]);
+    put_conn(bytes, to);
+    write(bytes);
+    let length = u32::try_from(bytes.len() - start - 4).expect("what goes into a frame is bounded");
+    bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
+}
+
+fn put_origin(bytes: &mut Vec<u8>, origin: Route, is_sent_on: bool, target: &str) {
+    put_route(bytes, origin);
+    bytes.push(u8::from(is_sent_on));
+    put_name(bytes, target);
+}
+
+/// The frames of a bundle, one after the other.
+pub struct Frames<'a> {
+    bytes: &'a [u8],
+    counts: &'a mut Counts,
+}
+
+impl<'a> Frames<'a> {
+    pub(super) fn new(bytes: &'a [u8], counts: &'a mut Counts) -> Self {
+        Self { bytes, counts }
     }
 }
 
-fn split(kind: u8, tail: Vec<u8>) -> Split {
-    let length = u32::try_from(1 + CONN_BYTES + tail.len()).expect("what goes into a frame is bounded");
-    let mut head = length.to_be_bytes().to_vec();
-    head.push(kind);
-    Split { head, tail }
+impl<'a> Iterator for Frames<'a> {
+    type Item = Frame<'a>;
+
+    /// The next one that this version knows.
+    fn next(&mut self) -> Option<Frame<'a>> {
+        loop {
+            match take(&mut self.bytes) {
+                Ok(frame) => {
+                    self.counts.frames[0] += u64::from(frame.is_some());
+                    return frame;
+                }
+                Err(Strange) => self.counts.strange_frames += 1,
+            }
+        }
+    }
 }
 
 /// Takes the next frame from the front of `bytes`: `Ok(None)` at the end.
 ///
 /// # Errors
 /// [`Strange`] where it is none, or of a kind that is not known. What is behind it can be read all the same.
-pub(super) fn take(bytes: &mut &[u8]) -> Result<Option<Frame>, Strange> {
+fn take<'a>(bytes: &mut &'a [u8]) -> Result<Option<Frame<'a>>, Strange> {
     if bytes.is_empty() {
         return Ok(None);
     }
@@ -95,28 +133,24 @@ pub(super) fn take(bytes: &mut &[u8]) -> Result<Option<Frame>, Strange> {
 
 /// Something that is no frame, or one that this version does not know.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Strange;
+struct Strange;
 
-fn read(frame: &[u8]) -> Option<Frame> {
+fn read(frame: &[u8]) -> Option<Frame<'_>> {
     let (kind, mut rest) = frame.split_first()?;
     let to = take_conn(&mut rest)?;
     match *kind {
         kind @ (MESSAGE | JOINED) => {
             let from = Route { process: Process(*take_array(&mut rest)?), conn: take_conn(&mut rest)? };
             let is_sent_on = take_array::<1>(&mut rest)?[0] != 0;
-            let target = take_name(&mut rest)?.into();
-            let parcel = match kind {
+            let target = take_name(&mut rest)?;
+            let goods = match kind {
                 MESSAGE => {
                     let kind = message_type(take_array::<1>(&mut rest)?[0])?;
-                    let text = String::from_utf8(rest.to_vec()).ok()?.into_bytes();
-                    Parcel::Message { kind, text }
+                    Goods::Message { kind, text: std::str::from_utf8(rest).ok()? }
                 }
-                _ => {
-                    let id = Uuid::from_bytes(*take_array(&mut rest)?);
-                    Parcel::Joined { id, peer: name(rest)?.into() }
-                }
+                _ => Goods::Joined { id: Uuid::from_bytes(*take_array(&mut rest)?), peer: name(rest)? },
             };
-            Some(Frame::Parcel(Arrival { to, from, is_sent_on, target, parcel }))
+            Some(Frame::Parcel(Arrival { to, from, is_sent_on, target, goods }))
         }
         REPLACED => Some(Frame::Replaced(to)),
         UNDELIVERED => {
@@ -124,7 +158,7 @@ fn read(frame: &[u8]) -> Option<Frame> {
                 1 => Undelivered::Unread,
                 _ => Undelivered::Offline,
             };
-            Some(Frame::Undelivered { to, target: take_name(&mut rest)?.into(), reason })
+            Some(Frame::Undelivered { to, target: take_name(&mut rest)?, reason })
         }
         _ => None,
     }
@@ -204,6 +238,12 @@ const UNDELIVERED: u8 = b'N';
 
 const CONN_BYTES: usize = 6;
 
+/// The length and the kind.
+const HEAD_BYTES: usize = 4 + 1;
+
+/// A route, whether it was sent on, and the length of a name.
+const ORIGIN_BYTES: usize = 6 + CONN_BYTES + 1 + 1;
+
 /// The longest frame: the longest message of a client, with what the server adds, twice over.
 const MAX_FRAME_BYTES: usize = 128 * 1024;
 
@@ -214,22 +254,26 @@ mod tests {
     const OWN: Process = Process(*b"own123");
     const OTHER: Route = Route { process: Process(*b"other1"), conn: ConnId(77) };
 
-    fn frames() -> Vec<(Vec<u8>, Frame)> {
+    fn frames() -> Vec<(Vec<u8>, Frame<'static>)> {
         let to = ConnId(0x0102_0304_0506);
-        let text = br#"{"type":"signal:ice"}"#.to_vec();
-        let message = || Parcel::Message { kind: MessageType::SignalIce, text: text.clone() };
-        let joined = || Parcel::Joined { id: Uuid::from_u128(42), peer: "alice".into() };
-        let arrival =
-            |from, is_sent_on, parcel| Frame::Parcel(Arrival { to, from, is_sent_on, target: "böb".into(), parcel });
-        let own = Route { process: OWN, conn: ConnId(5) };
+        let (kind, text) = (MessageType::SignalIce, r#"{"type":"signal:ice"}"#);
+        let (id, own) = (Uuid::from_u128(42), Route { process: OWN, conn: ConnId(5) });
+        let arrival = |from, is_sent_on, goods| Frame::Parcel(Arrival { to, from, is_sent_on, target: "böb", goods });
+        let mut message = Vec::new();
+        put_message(&mut message, to, own, false, "böb", kind, text.as_bytes());
+        let sought = |origin, goods: Goods<'_>| {
+            let Split { head, tail } = parcel(origin, true, "böb", &goods.parcel());
+            [&head[..], &conn_bytes(to), &tail].concat()
+        };
+        let (letter, joined) = (Goods::Message { kind, text }, Goods::Joined { id, peer: "alice" });
+        let mut not_delivered = Vec::new();
+        put_undelivered(&mut not_delivered, to, "böb", Undelivered::Unread);
         vec![
-            (parcel(OWN, Sender::Here(ConnId(5)), "böb", &message()).to(to), arrival(own, false, message())),
-            (parcel(OWN, Sender::There(OTHER), "böb", &joined()).to(to), arrival(OTHER, true, joined())),
+            (message, arrival(own, false, letter)),
+            (sought(own, letter), arrival(own, true, letter)),
+            (sought(OTHER, joined), arrival(OTHER, true, joined)),
             (b"\0\0\0\x07R\x01\x02\x03\x04\x05\x06".to_vec(), Frame::Replaced(to)),
-            (
-                undelivered(to, "böb", Undelivered::Unread),
-                Frame::Undelivered { to, target: "böb".into(), reason: Undelivered::Unread },
-            ),
+            (not_delivered, Frame::Undelivered { to, target: "böb", reason: Undelivered::Unread }),
         ]
     }
 
@@ -245,10 +289,13 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_of_a_later_version_is_passed_over() {
-        let mut bytes = &[b"\0\0\0\x09X123456??".to_vec(), frames().pop().unwrap().0].concat()[..];
-        assert_eq!(take(&mut bytes), Err(Strange));
-        assert_eq!(take(&mut bytes).unwrap(), Some(frames().pop().unwrap().1));
+    fn a_kind_of_a_later_version_is_passed_over_and_counted() {
+        let (mut counts, known) = (Counts::default(), frames());
+        let bundle: Vec<u8> =
+            known.iter().flat_map(|(bytes, _)| [b"\0\0\0\x09X123456??".to_vec(), bytes.clone()].concat()).collect();
+        let read: Vec<Frame> = Frames::new(&bundle, &mut counts).collect();
+        assert!(read.iter().eq(known.iter().map(|(_, frame)| frame)));
+        assert_eq!((counts.strange_frames, counts.frames[0]), (known.len() as u64, known.len() as u64));
     }
 
     #[test]

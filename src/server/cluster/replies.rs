@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use super::frame::{self, Strange};
 use super::keys;
 use super::resp::{self, Reply};
 use super::trouble::{Loss, loss, refusal};
@@ -25,7 +24,7 @@ impl Cluster {
         let mut rest = &input[..];
         while let Some(reply) = resp::take(&mut rest).map_err(|_| loss("it does not speak the protocol of Redis"))? {
             match reply {
-                Reply::Push(parts) => self.receive_push(&parts),
+                Reply::Push(parts) => self.receive_push(parts),
                 reply => self.receive_reply(reply, now)?,
             }
         }
@@ -38,20 +37,10 @@ impl Cluster {
         Ok(())
     }
 
-    fn receive_push(&mut self, parts: &[Reply]) {
-        match parts {
+    fn receive_push(&mut self, mut parts: Vec<Reply>) {
+        match &mut parts[..] {
             [Reply::Bytes(kind), _, Reply::Bytes(bytes)] if kind == b"message" => {
-                let mut bytes = &bytes[..];
-                loop {
-                    match frame::take(&mut bytes) {
-                        Ok(Some(frame)) => {
-                            self.counts.frames[0] += 1;
-                            self.events.push_back(Event::Frame(frame));
-                        }
-                        Ok(None) => break,
-                        Err(Strange) => self.counts.strange_frames += 1,
-                    }
-                }
+                self.events.push_back(Event::Bundle(std::mem::take(bytes)));
             }
             [Reply::Bytes(kind), ..] if kind == b"subscribe" => {
                 // That is the reply to it.
@@ -102,7 +91,10 @@ impl Cluster {
                 Answer::Claimed { conn, name, verdict }
             }
             What::Bundle(passed) => {
-                self.passed(passed, number.map(|receivers| receivers > 0));
+                match number {
+                    Some(1..) => self.events.push_back(Event::Answer(Answer::Delivered(passed))),
+                    _ => self.not_passed(passed, true),
+                }
                 return Ok(());
             }
             What::Mark(conn) => {

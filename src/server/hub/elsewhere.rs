@@ -17,7 +17,7 @@ use super::{GOING_AWAY, Hub, Output, Outputs, Refused, Relayed};
 use crate::protocol::ErrorCode;
 use crate::server::ids::ConnId;
 use crate::server::nodes::{
-    Answer, Arrival, Ask, Found, Frame, NotJoined, Parcel, Process, Seek, Sender, Undelivered, Verdict,
+    Answer, Arrival, Ask, Found, Frame, Goods, NotJoined, Parcel, Passed, Process, Seek, Sender, Undelivered, Verdict,
 };
 use crate::server::sessions::JoinError;
 
@@ -116,14 +116,10 @@ impl Hub {
         true
     }
 
-    /// These nodes are there, and no others.
-    pub fn nodes_are(&mut self, alive: &[Process]) {
-        let Some(remote) = self.remote_mut() else { return };
-        if remote.routes.is_empty() {
-            return;
-        }
-        for (_, routes) in remote.routes.iter_mut() {
-            routes.retain(|(_, route)| alive.contains(&route.process));
+    /// These nodes are there, and no others. Routes that lead elsewhere are not used any more.
+    pub fn nodes_are(&mut self, alive: Vec<Process>) {
+        if let Some(remote) = self.remote_mut() {
+            remote.alive = alive;
         }
     }
 
@@ -136,19 +132,17 @@ impl Hub {
                 _ => no_outputs(),
             },
             Answer::Sought { seek, found } => self.sought(*seek, found, now),
-            Answer::Passed { from, target, kind, is_delivered } => match is_delivered {
-                Some(true) => {
-                    self.counts.relays[kind as usize] += 1;
-                    no_outputs()
+            Answer::Delivered(passed) => {
+                passed.iter().for_each(|passed| self.counts.relays[passed.kind as usize] += 1);
+                no_outputs()
+            }
+            Answer::NotPassed { passed: Passed { from, target, .. }, is_certain } => {
+                if let Some(remote) = self.remote_mut() {
+                    remote.forget_route(from, &target);
                 }
-                is_delivered => {
-                    if let Some(remote) = self.remote_mut() {
-                        remote.forget_route(from, &target);
-                    }
-                    let message = if is_delivered.is_some() { OFFLINE } else { AWAY };
-                    self.error(from, ErrorCode::RelayFailed, message, Some(&target), now)
-                }
-            },
+                let message = if is_certain { OFFLINE } else { AWAY };
+                self.error(from, ErrorCode::RelayFailed, message, Some(&target), now)
+            }
             Answer::Created { conn, id, is_there } => match is_there {
                 true => only(Self::created(conn, id)),
                 false => {
@@ -161,27 +155,27 @@ impl Hub {
     }
 
     /// Takes word of another node.
-    pub fn arrived(&mut self, frame: Frame, now: Instant) -> Outputs<'static> {
+    pub fn arrived<'a>(&mut self, frame: Frame<'a>, now: Instant) -> Outputs<'a> {
         match frame {
             Frame::Parcel(arrival) => self.parcel(arrival, now),
             Frame::Replaced(conn) => self.replaced(conn),
             Frame::Undelivered { to, target, reason } => {
                 if let Some(remote) = self.remote_mut() {
-                    remote.forget_route(to, &target);
+                    remote.forget_route(to, target);
                 }
                 let message = match reason {
                     Undelivered::Offline => OFFLINE,
                     Undelivered::Unread => "the user does not read",
                 };
-                self.error(to, ErrorCode::RelayFailed, message, Some(&target), now)
+                self.error(to, ErrorCode::RelayFailed, message, Some(target), now)
             }
         }
     }
 
     /// Tells the other node that its message found no room here.
-    pub fn not_taken(&mut self, arrived: &Arrived) {
+    pub fn not_taken(&mut self, arrived: &Arrived<'_>) {
         if let Some(remote) = self.remote_mut() {
-            let (to, target) = (arrived.from, arrived.target.clone());
+            let (to, target) = (arrived.from, arrived.target.into());
             remote.asks.push_back(Ask::Tell { to, target, reason: Undelivered::Unread });
         }
     }
@@ -213,11 +207,12 @@ impl Hub {
         let Some(remote) = self.remote.as_deref_mut() else { return no_outputs() };
         let mut text = Vec::new();
         message.write(&mut text);
-        let (kind, target) = (message.kind, Rc::from(target));
-        if let Some(to) = remote.route(from, &target) {
+        let kind = message.kind;
+        if let Some((target, to)) = remote.route(from, target) {
             remote.asks.push_back(Ask::Pass { to, from, target, kind, text });
             return no_outputs();
         }
+        let target = Rc::from(target);
         if is_stranger && let Some(user) = self.users.get_mut(&from) {
             user.calls.take(1, self.limits.calls, now);
             self.misses.note(user.place, now);
@@ -375,27 +370,28 @@ impl Hub {
         outputs
     }
 
-    fn parcel(&mut self, arrival: Arrival, now: Instant) -> Outputs<'static> {
-        let Arrival { to, from, is_sent_on, target, parcel } = arrival;
+    fn parcel<'a>(&mut self, arrival: Arrival<'a>, now: Instant) -> Outputs<'a> {
+        let Arrival { to, from, is_sent_on, target, goods } = arrival;
         // A connection has one name for life, so whoever is there is meant. Else the user may have come back.
-        let to = if self.users.get(&to).is_some() { Some(to) } else { self.names.online_at(&target) };
+        let to = if self.users.get(&to).is_some() { Some(to) } else { self.names.online_at(target) };
         let Some(to) = to else {
-            match parcel {
-                parcel if !is_sent_on => {
-                    let seek = Seek { from: Sender::There(from), target, is_stranger: false, is_call: false, parcel };
+            let target = target.into();
+            match goods {
+                goods if !is_sent_on => {
+                    let (from, parcel) = (Sender::There(from), goods.parcel());
+                    let seek = Seek { from, target, is_stranger: false, is_call: false, parcel };
                     self.ask(Ask::Seek(Box::new(seek)));
                 }
-                Parcel::Message { .. } => self.ask(Ask::Tell { to: from, target, reason: Undelivered::Offline }),
-                Parcel::Joined { .. } => {}
+                Goods::Message { .. } => self.ask(Ask::Tell { to: from, target, reason: Undelivered::Offline }),
+                Goods::Joined { .. } => {}
             }
             return no_outputs();
         };
-        match parcel {
-            Parcel::Message { text, .. } => {
-                only(Output::Deliver { to, message: Box::new(Arrived { from, target, text }) })
-            }
-            Parcel::Joined { id, peer } => {
+        match goods {
+            Goods::Message { text, .. } => only(Output::Deliver { to, message: Arrived { from, target, text } }),
+            Goods::Joined { id, peer } => {
                 let Some(name) = self.users.get(&to).map(|user| user.name.clone()) else { return no_outputs() };
+                let peer = peer.into();
                 self.meet(to, &peer, now);
                 if let Some(remote) = self.remote_mut() {
                     remote.learn(to, &peer, from);

@@ -1,7 +1,5 @@
 //! What the hub has the loop do. Pure.
 
-use std::rc::Rc;
-
 use arrayvec::ArrayVec;
 use serde::Serialize;
 
@@ -39,7 +37,7 @@ pub enum Output<'a> {
         /// To this connection.
         to: ConnId,
         /// The message.
-        message: Box<Arrived>,
+        message: Arrived<'a>,
     },
     /// Let somebody in who has waited for a name.
     Admit {
@@ -66,13 +64,13 @@ pub enum Output<'a> {
 
 /// A message of a user of another node.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Arrived {
+pub struct Arrived<'a> {
     /// From whom.
     pub from: Route,
     /// To whom.
-    pub target: Rc<str>,
+    pub target: &'a str,
     /// The message, which says from whom it is.
-    pub text: Vec<u8>,
+    pub text: &'a str,
 }
 
 /// Why somebody does not get a name.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::server::deadlines::Deadlines;
 use crate::server::ids::{ByConn, ConnId};
-use crate::server::nodes::{Ask, Route, Since};
+use crate::server::nodes::{Ask, Process, Route, Since};
 
 /// What a hub knows of the cluster that it is in.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(super) struct Remote {
     pub(super) held: ByConn<Held>,
     /// Where the targets of each user's last messages are.
     pub(super) routes: ByConn<Vec<(Rc<str>, Route)>>,
+    /// The nodes that are there. There may be a million routes, so they are not all gone through when one is gone.
+    pub(super) alive: Vec<Process>,
     /// Since when the engine cannot be asked.
     pub(super) away_since: Option<Instant>,
     pub(super) marks: Option<Marks>,
@@ -63,6 +65,7 @@ impl Remote {
             ends: Deadlines::new(CLAIM_TIME),
             held: ByConn::default(),
             routes: ByConn::default(),
+            alive: Vec::new(),
             away_since: None,
             marks: None,
         }
@@ -73,12 +76,18 @@ impl Remote {
         [self.retries.next(), self.ends.next()].into_iter().flatten().min()
     }
 
-    pub(super) fn route(&self, conn: ConnId, target: &str) -> Option<Route> {
-        self.routes.get(&conn)?.iter().find(|(name, _)| **name == *target).map(|(_, route)| *route)
+    /// Where a target of `conn` was, if its node is there.
+    pub(super) fn route(&self, conn: ConnId, target: &str) -> Option<(Rc<str>, Route)> {
+        let found = self.routes.get(&conn)?.iter().find(|(name, _)| **name == *target)?;
+        self.alive.contains(&found.1.process).then(|| found.clone())
     }
 
     /// Remembers where a target of `conn` is, as the latest of a few.
     pub(super) fn learn(&mut self, conn: ConnId, target: &Rc<str>, route: Route) {
+        // It may be newer than the last word of which there are.
+        if !self.alive.contains(&route.process) {
+            self.alive.push(route.process);
+        }
         self.forget_route(conn, target);
         if self.routes.get(&conn).is_none() {
             self.routes.insert(conn, Vec::new());
@@ -125,7 +134,7 @@ mod tests {
     use super::super::{Departure, Hub, Output, Outputs, Refused};
     use super::*;
     use crate::server::limits::Limits;
-    use crate::server::nodes::{Answer, Found, Process, Verdict};
+    use crate::server::nodes::{Answer, Found, Passed, Verdict};
 
     const THERE: Route = Route { process: Process(*b"other1"), conn: ConnId(77) };
     const SINCE: Since = *b"123456";
@@ -223,12 +232,13 @@ mod tests {
         };
         assert_eq!([send(&mut hub), send(&mut hub), send(&mut hub)], ["sought", "passed", "passed"]);
         let kind = crate::protocol::MessageType::SignalIce;
-        let lost = Answer::Passed { from: ALICE, target: "dave".into(), kind, is_delivered: Some(false) };
+        let passed = Passed { from: ALICE, target: "dave".into(), kind };
+        let lost = Answer::NotPassed { passed, is_certain: true };
         assert_eq!(codes(&hub.answered(lost, now)), ["RELAY_FAILED"]);
         assert_eq!([send(&mut hub), send(&mut hub)], ["sought", "passed"]);
-        hub.nodes_are(&[THERE.process]);
+        hub.nodes_are(vec![THERE.process]);
         assert_eq!(send(&mut hub), "passed");
-        hub.nodes_are(&[Process(*b"other2")]);
+        hub.nodes_are(vec![Process(*b"other2")]);
         assert_eq!(send(&mut hub), "sought");
     }
 }
