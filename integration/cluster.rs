@@ -12,6 +12,8 @@ use crate::world::{Client, Program, Server, until};
 pub struct Cluster {
     pub engine: Engine,
     pub nodes: Vec<Server>,
+    /// What those are started with that are started again.
+    pub variables: Vec<(&'static str, &'static str)>,
 }
 
 impl Cluster {
@@ -27,7 +29,7 @@ impl Cluster {
     pub fn start_with_engine(engine: &str, options: &[&str], nodes: usize, variables: &[(&str, &str)]) -> Self {
         let engine = Engine::start_with(engine, options);
         engine.has_no_grace();
-        let mut cluster = Self { engine, nodes: Vec::new() };
+        let mut cluster = Self { engine, nodes: Vec::new(), variables: Vec::new() };
         for _ in 0..nodes {
             cluster.add(variables);
         }
@@ -47,7 +49,8 @@ impl Cluster {
 
     /// Starts a node again, where it has ended, at its port.
     pub fn start_anew(&mut self, number: usize, port: &str) {
-        self.nodes[number] = node(self.engine.port, &[("PORT", port)]);
+        let variables = [&self.variables[..], &[("PORT", port)]].concat();
+        self.nodes[number] = node(self.engine.port, &variables);
     }
 
     pub fn client(&self, node: usize, name: &str) -> Client {

@@ -1,9 +1,7 @@
 //! What can go wrong between the servers of a cluster, one fault after the other, with a real engine.
 
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +14,7 @@ use crate::world::{Client, SOON, until};
 const ALONE: &str = "the other servers cannot be asked right now";
 
 /// The status of a request, and the whole answer.
-fn get(address: &str, path: &str) -> (String, String) {
+pub fn get(address: &str, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
     let upgrade = if path.starts_with("/ws") {
@@ -243,86 +241,6 @@ fn who_does_not_read_on_another_node_is_cut_alone_and_the_sender_is_told() {
         assert_eq!(carol.json()["payload"]["number"], 7);
     }
 }
-
-/// One try to have a name: whose, when it was asked for and answered, and how long it was surely held.
-#[derive(Debug, Clone)]
-struct Try {
-    token: usize,
-    asked: Instant,
-    answered: Instant,
-    /// Until the holder began to give it back, or saw that another one has it.
-    held_until: Option<Instant>,
-    /// When it was surely given back.
-    freed: Option<Instant>,
-}
-
-#[test]
-fn a_race_for_names_from_three_nodes_has_one_holder_at_any_time() {
-    const NAMES: usize = 3;
-    for engine in engines() {
-        let cluster = Cluster::start(&engine, 3);
-        let addresses: Vec<String> = cluster.nodes.iter().map(|node| node.address.clone()).collect();
-        let tries: Mutex<BTreeMap<usize, Vec<Try>>> = Mutex::new(BTreeMap::new());
-        let end = Instant::now() + Duration::from_secs(8);
-        thread::scope(|scope| {
-            for racer in 0..8usize {
-                let (addresses, tries) = (&addresses, &tries);
-                scope.spawn(move || {
-                    let mut round = racer;
-                    while Instant::now() < end {
-                        round = round.wrapping_mul(31).wrapping_add(7);
-                        let (name, token, node) = (round % NAMES, racer % 2, (round / 7) % 3);
-                        let asked = Instant::now();
-                        let client = Client::try_connect(
-                            &addresses[node],
-                            &format!("/ws?username=name{name}&token=token{token}"),
-                        )
-                        .ok();
-                        let answered = Instant::now();
-                        let mut this = Try { token, asked, answered, held_until: None, freed: None };
-                        if let Some(mut client) = client {
-                            let pause = Some(Duration::from_millis(1 + (round % 20) as u64));
-                            client.socket.get_ref().set_read_timeout(pause).unwrap();
-                            let replaced = matches!(client.socket.read(), Ok(tungstenite::Message::Close(_)));
-                            this.held_until = Some(if replaced { answered } else { Instant::now() });
-                            client.socket.get_ref().set_read_timeout(Some(SOON)).unwrap();
-                            let _ = client.socket.close(None);
-                            client.end();
-                            this.freed = Some(Instant::now());
-                        }
-                        tries.lock().unwrap().entry(name).or_default().push(this);
-                    }
-                });
-            }
-        });
-        let tries = tries.into_inner().unwrap();
-        for (name, tries) in &tries {
-            let held: Vec<(usize, Instant, Instant)> =
-                tries.iter().filter_map(|one| Some((one.token, one.answered, one.held_until?))).collect();
-            assert!(held.len() > 10, "name{name} was held {} times", held.len());
-            for (number, (token, from, until)) in held.iter().enumerate() {
-                for (other, begin, end) in &held[number + 1..] {
-                    let is_at_once = from.max(begin) < until.min(end);
-                    assert!(!is_at_once || token == other, "name{name} had two holders");
-                }
-            }
-            // Whoever was refused was so for somebody: another token may have been there at some moment of the asking,
-            // or the name was still being given back.
-            for refused in tries.iter().filter(|one| one.held_until.is_none()) {
-                let is_explained = tries.iter().any(|other| {
-                    other.token != refused.token
-                        && other.held_until.is_some()
-                        && other.asked < refused.answered
-                        && other.freed.is_some_and(|freed| freed + GIVEN_BACK > refused.asked)
-                });
-                assert!(is_explained, "name{name}: refused for nobody: {refused:?}");
-            }
-        }
-    }
-}
-
-/// The end of a connection is known to its client a moment before the engine is told of it.
-const GIVEN_BACK: Duration = Duration::from_secs(2);
 
 #[test]
 fn a_rolling_restart_loses_no_name_and_tells_nobody_of_a_false_successor() {

@@ -26,6 +26,9 @@ mod support {
     pub mod engines;
     pub mod evil_server;
     pub mod hop;
+    pub mod linearizability;
+    pub mod model_engine;
+    pub mod model_nodes;
     pub mod old_app;
     pub mod sctp;
     pub mod socks_proxy;
@@ -38,7 +41,8 @@ mod support {
 
 use attacks::in_memory;
 use support::{
-    attacker, engines, evil_server, hop, old_app, sctp, socks_proxy, source, tls_terminator, websocket, window, world,
+    attacker, engines, evil_server, hop, linearizability, model_engine, model_nodes, old_app, sctp, socks_proxy,
+    source, tls_terminator, websocket, window, world,
 };
 
 mod access;
@@ -46,7 +50,11 @@ mod apps;
 mod chat;
 mod clients;
 mod cluster;
+mod cluster_alike;
 mod cluster_faults;
+mod cluster_model;
+mod cluster_race;
+mod cluster_soak;
 mod descriptions;
 mod echo;
 mod endings;

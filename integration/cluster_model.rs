@@ -1,0 +1,426 @@
+//! Servers of a cluster in memory, over an engine in memory, through any order of faults: who has a name, what becomes of each
+//! message, and that all agree once the faults are over (proptest, which prints the smallest case that fails).
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use lowkey::server::http::Endpoints;
+use lowkey::server::hub::ConnId;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use serde_json::Value;
+
+use crate::model_engine::ModelEngine;
+use crate::model_nodes::{Node, Wire, frame, take_frame};
+
+/// What happens; an index chooses among those that there are by then.
+#[derive(Debug, Clone)]
+enum Happening {
+    /// Somebody comes to a server and wants a name.
+    Come { node: usize, name: &'static str, token: Option<&'static str> },
+    /// Somebody leaves, with a good-bye or without.
+    Go { who: Index, says_so: bool },
+    /// Somebody writes to a name.
+    Write { who: Index, to: &'static str },
+    /// Somebody calls a name.
+    Call { who: Index, to: &'static str },
+    /// So many bytes get through between a server and the engine.
+    Carry { node: usize, most: usize },
+    /// Time goes by.
+    Pass { milliseconds: u64 },
+    /// A server's connection to the engine breaks: both see it, or neither, and all that is sent there is lost.
+    Break { node: usize, is_seen: bool },
+    /// A server stands still.
+    Stop { node: usize, milliseconds: u64 },
+    /// A server is killed, and another one takes its place.
+    Kill { node: usize },
+    /// The engine is killed, and is back at once.
+    Restart { keeps_data: bool },
+}
+
+const NODES: usize = 3;
+const NAMES: [&str; 3] = ["alice", "bob", "carol"];
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let (node, name, who) = (0..NODES, select(&NAMES[..]), any::<Index>());
+    let token = select(vec![None, Some("a"), Some("a"), Some("b")]);
+    prop_oneof![
+        30 => (node.clone(), name.clone(), token).prop_map(|(node, name, token)| Happening::Come { node, name, token }),
+        10 => (who.clone(), any::<bool>()).prop_map(|(who, says_so)| Happening::Go { who, says_so }),
+        30 => (who.clone(), name.clone()).prop_map(|(who, to)| Happening::Write { who, to }),
+        6 => (who, name).prop_map(|(who, to)| Happening::Call { who, to }),
+        20 => (node.clone(), 1usize..300).prop_map(|(node, most)| Happening::Carry { node, most }),
+        16 => (1u64..800).prop_map(|milliseconds| Happening::Pass { milliseconds }),
+        5 => (node.clone(), any::<bool>()).prop_map(|(node, is_seen)| Happening::Break { node, is_seen }),
+        3 => (node.clone(), 1u64..5000).prop_map(|(node, milliseconds)| Happening::Stop { node, milliseconds }),
+        3 => node.prop_map(|node| Happening::Kill { node }),
+        3 => any::<bool>().prop_map(|keeps_data| Happening::Restart { keeps_data }),
+    ]
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Waits,
+    Refused,
+    Online,
+    Over,
+}
+
+/// Somebody at a server.
+struct User {
+    node: usize,
+    conn: ConnId,
+    wire: Wire,
+    name: &'static str,
+    token: Option<&'static str>,
+    stage: Stage,
+    /// Messages that have come: from whom, and which.
+    got: Vec<(String, u64)>,
+    /// For each message of which it was told that it came to nothing: after how many losses.
+    told: Vec<usize>,
+    /// How often it called, and was answered or called itself.
+    calls: usize,
+    call_answers: usize,
+}
+
+struct World {
+    engine: ModelEngine,
+    nodes: Vec<Node>,
+    users: Vec<User>,
+    start: Instant,
+    now: Instant,
+    engine_start: u64,
+    /// Who wrote each message, and after how many losses.
+    messages: Vec<(usize, usize)>,
+    /// How often a server was killed, or lost the engine.
+    losses: usize,
+    processes: u8,
+}
+
+impl World {
+    fn new(pushes_first: bool) -> Self {
+        let now = Instant::now();
+        let engine = ModelEngine::new(pushes_first);
+        let engine_start = engine.now;
+        let (users, messages) = (Vec::new(), Vec::new());
+        let mut world =
+            Self { engine, nodes: Vec::new(), users, start: now, now, engine_start, messages, losses: 0, processes: 0 };
+        (0..NODES).for_each(|_| {
+            let node = world.node();
+            world.nodes.push(node);
+        });
+        // The first names of a new cluster are given out after three seconds.
+        world.pass(3500, true);
+        world.losses = 0;
+        world
+    }
+
+    fn node(&mut self) -> Node {
+        self.processes += 1;
+        Node::new([b'p', b'r', b'o', b'c', 0, self.processes], self.now)
+    }
+
+    fn happen(&mut self, happening: &Happening) {
+        match *happening {
+            Happening::Come { node, name, token } => self.come(node, name, token),
+            Happening::Go { who, says_so } => {
+                if let Some(user) = self.online(who) {
+                    if says_so {
+                        self.say(user, &[0x88, 0x82, 0, 0, 0, 0, 3, 232]);
+                    }
+                    self.end(user);
+                }
+            }
+            Happening::Write { who, to } => {
+                if let Some(user) = self.online(who) {
+                    self.write(user, to);
+                }
+            }
+            Happening::Call { who, to } => {
+                if let Some(user) = self.online(who) {
+                    self.users[user].calls += 1;
+                    self.say(user, &frame(&format!(r#"{{"type":"session:connect","target":"{to}"}}"#)));
+                }
+            }
+            Happening::Carry { node, most } => self.carry(node, most),
+            Happening::Pass { milliseconds } => self.pass(milliseconds, false),
+            Happening::Break { node, is_seen } => {
+                if is_seen {
+                    self.lose(node);
+                } else {
+                    self.nodes[node].is_broken = true;
+                }
+            }
+            Happening::Stop { node, milliseconds } => {
+                self.nodes[node].stopped_until = self.now + Duration::from_millis(milliseconds);
+            }
+            Happening::Kill { node } => {
+                self.lose(node);
+                for user in self.users.iter_mut().filter(|user| user.node == node) {
+                    user.stage = Stage::Over;
+                }
+                self.nodes[node] = self.node();
+            }
+            Happening::Restart { keeps_data } => {
+                self.engine.restart(keeps_data);
+                self.losses += 1;
+                if !keeps_data {
+                    // What is promised then is promised where all servers are back within the grace.
+                    self.nodes.iter_mut().for_each(|node| node.stopped_until = self.now);
+                    self.pass(6000, true);
+                }
+            }
+        }
+        self.turns();
+    }
+
+    /// One of those who are online.
+    fn online(&self, who: Index) -> Option<usize> {
+        let online: Vec<usize> =
+            (0..self.users.len()).filter(|user| self.users[*user].stage == Stage::Online).collect();
+        (!online.is_empty()).then(|| online[who.index(online.len())])
+    }
+
+    fn come(&mut self, node: usize, name: &'static str, token: Option<&'static str>) {
+        let wire = Wire::default();
+        let clients = &mut self.nodes[node].clients;
+        let conn = clients.next_id();
+        let endpoints = Endpoints { users: true, metrics: false };
+        clients.add(wire.clone(), IpAddr::V4(Ipv4Addr::LOCALHOST), endpoints, self.now);
+        let token_part = token.map(|token| format!("&token={token}")).unwrap_or_default();
+        let head = format!(
+            "GET /ws?username={name}{token_part} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        let (stage, got) = (Stage::Waits, Vec::new());
+        let user = User { node, conn, wire, name, token, stage, got, told: Vec::new(), calls: 0, call_answers: 0 };
+        self.users.push(user);
+        self.say(self.users.len() - 1, head.as_bytes());
+    }
+
+    fn write(&mut self, user: usize, to: &str) {
+        let number = self.messages.len();
+        self.messages.push((user, self.losses));
+        self.say(user, &frame(&format!(r#"{{"type":"signal:ice","target":"{to}","payload":{number}}}"#)));
+    }
+
+    /// A client's bytes come to its server.
+    fn say(&mut self, user: usize, bytes: &[u8]) {
+        let User { node, conn, wire, .. } = &self.users[user];
+        wire.0.borrow_mut().input.extend_from_slice(bytes);
+        self.nodes[*node].clients.read(*conn, &mut [0; 4096], self.now);
+    }
+
+    /// A client is gone.
+    fn end(&mut self, user: usize) {
+        self.users[user].stage = Stage::Over;
+        let User { node, conn, wire, .. } = &self.users[user];
+        wire.0.borrow_mut().is_ended = true;
+        let clients = &mut self.nodes[*node].clients;
+        clients.ended(*conn);
+        clients.read(*conn, &mut [0; 4096], self.now);
+    }
+
+    fn lose(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        let Some(link) = node.link.take() else { return };
+        self.losses += 1;
+        // Of a connection that is broken the engine learns nothing: for a while it counts as one that hears.
+        if !std::mem::take(&mut node.is_broken) {
+            self.engine.close(link);
+        }
+        node.cluster.lose(self.now);
+        node.to_engine.clear();
+        node.from_engine.clear();
+        node.connect_at = self.now + Duration::from_millis((50 << node.failures.min(5)).min(1000));
+        node.failures += 1;
+    }
+
+    /// So many bytes get through, each way.
+    fn carry(&mut self, number: usize, most: usize) {
+        let node = &mut self.nodes[number];
+        let Some(link) = node.link else { return };
+        let count = most.min(node.to_engine.len());
+        let bytes: Vec<u8> = node.to_engine.drain(..count).collect();
+        if node.is_broken {
+            return;
+        }
+        if !self.engine.is_open(link) {
+            return self.lose(number);
+        }
+        self.engine.hear(link, &bytes);
+        node.from_engine.extend(self.engine.say(link, most));
+    }
+
+    /// Each server has its turn, if it does not stand still.
+    fn turns(&mut self) {
+        for number in 0..NODES {
+            if self.nodes[number].stopped_until > self.now {
+                continue;
+            }
+            if !self.nodes[number].turn(&mut self.engine, self.now) {
+                self.lose(number);
+            }
+        }
+        self.hear();
+        self.check_holders();
+    }
+
+    /// All that is under way gets through.
+    fn flow(&mut self) {
+        for _ in 0..6 {
+            (0..NODES).for_each(|node| self.carry(node, usize::MAX));
+            self.turns();
+        }
+    }
+
+    fn pass(&mut self, milliseconds: u64, flows: bool) {
+        let end = self.now + Duration::from_millis(milliseconds);
+        while self.now < end {
+            self.now = end.min(self.now + Duration::from_millis(50));
+            self.engine.now = self.engine_start + self.now.duration_since(self.start).as_millis() as u64;
+            if flows {
+                self.flow();
+            } else {
+                self.turns();
+            }
+        }
+    }
+
+    /// Everybody reads what has come.
+    fn hear(&mut self) {
+        for number in 0..self.users.len() {
+            let user = &mut self.users[number];
+            let bytes = std::mem::take(&mut user.wire.0.borrow_mut().output);
+            let mut rest = &bytes[..];
+            if user.stage == Stage::Waits && !rest.is_empty() {
+                let end = rest.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole head") + 4;
+                let is_in = rest.starts_with(b"HTTP/1.1 101");
+                user.stage = if is_in { Stage::Online } else { Stage::Refused };
+                rest = if is_in { &rest[end..] } else { &[] };
+            }
+            let mut is_closed = false;
+            while let Some((opcode, payload)) = take_frame(&mut rest) {
+                match opcode {
+                    1 => user.take(payload, self.losses),
+                    8 => is_closed = true,
+                    _ => {}
+                }
+            }
+            if is_closed && user.stage == Stage::Online || user.stage == Stage::Refused {
+                self.end(number);
+            }
+        }
+    }
+
+    /// A name that somebody holds with a token is nobody else's.
+    fn check_holders(&self) {
+        let online: Vec<&User> = self.users.iter().filter(|user| user.stage == Stage::Online).collect();
+        for (place, older) in online.iter().enumerate() {
+            for newer in &online[place + 1..] {
+                // Users stand in the order in which they came, which is not quite that in which they got their names: of one
+                // without a token nothing is promised, whenever the other came.
+                let is_fine = older.name != newer.name || older.token == newer.token;
+                assert!(is_fine || older.token.is_none() || newer.token.is_none(), "{} has two holders", older.name);
+            }
+        }
+    }
+
+    /// All faults are over, and all times but those of pings pass: then all agree.
+    fn settle(&mut self) {
+        for node in &mut self.nodes {
+            node.stopped_until = self.now;
+        }
+        self.pass(15_000, true);
+        for (number, user) in self.users.iter().enumerate() {
+            assert_ne!(user.stage, Stage::Waits, "user {number} waits for ever");
+        }
+        let mut holders = BTreeMap::new();
+        for (number, user) in self.users.iter().enumerate().filter(|(_, user)| user.stage == Stage::Online) {
+            assert_eq!(holders.insert(user.name, number), None, "{} has two holders in the end", user.name);
+        }
+        self.check_messages();
+        // Each is reached from everywhere.
+        for node in 0..NODES {
+            let asker = ["asker0", "asker1", "asker2"][node];
+            self.come(node, asker, None);
+            self.pass(200, true);
+            let asker = self.users.len() - 1;
+            for name in NAMES {
+                let (number, told) = (self.messages.len() as u64, self.users[asker].told.len());
+                self.write(asker, name);
+                self.pass(50, true);
+                match holders.get(name) {
+                    Some(holder) => assert_eq!(self.users[*holder].got.last().map(|(_, got)| *got), Some(number)),
+                    None => assert_eq!(self.users[asker].told.len(), told + 1, "{name} is not online"),
+                }
+            }
+        }
+        self.check_messages();
+    }
+
+    /// What became of the messages.
+    fn check_messages(&self) {
+        let mut came = vec![0; self.messages.len()];
+        for user in &self.users {
+            let mut last = BTreeMap::new();
+            for (sender, number) in &user.got {
+                came[*number as usize] += 1;
+                let (from, _) = self.messages[*number as usize];
+                assert_eq!(self.users[from].name, sender, "from whom it is");
+                let before = last.insert(from, *number);
+                assert!(before.is_none_or(|before| before < *number), "in the order in which they were written");
+            }
+        }
+        assert!(came.iter().all(|count| *count <= 1), "each at most once");
+        for (number, user) in self.users.iter().enumerate().filter(|(_, user)| user.stage == Stage::Online) {
+            // What is lost with a server or a connection is told of where that is known; of what was written after the last
+            // loss it is always known.
+            let written = |(message, (from, losses)): (usize, &(usize, usize))| {
+                (*from == number && *losses == self.losses).then_some(came[message] > 0)
+            };
+            let written: Vec<bool> = self.messages.iter().enumerate().filter_map(written).collect();
+            let arrived = written.iter().filter(|came| **came).count();
+            let told = user.told.iter().filter(|losses| **losses == self.losses).count();
+            assert!(arrived + told >= written.len(), "{number}: {arrived} arrived, {told} told of {}", written.len());
+            assert!(user.call_answers >= user.calls || self.losses > 0, "each call has an answer");
+        }
+    }
+}
+
+impl User {
+    fn take(&mut self, payload: &[u8], losses: usize) {
+        let message: Value = serde_json::from_slice(payload).expect("JSON");
+        let code = message["payload"]["code"].as_str().unwrap_or_default();
+        match message["type"].as_str().unwrap() {
+            "signal:ice" => {
+                let sender = message["sender"].as_str().unwrap().to_owned();
+                self.got.push((sender, message["payload"].as_u64().unwrap()));
+            }
+            "session:joined" => self.call_answers += 1,
+            "error" if code == "RELAY_FAILED" => self.told.push(losses),
+            "error" if code == "USER_OFFLINE" || code == "INVALID_TARGET" => self.call_answers += 1,
+            _ => {}
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn through_any_faults_a_name_has_one_holder_and_in_the_end_all_agree(
+        happenings in prop::collection::vec((happening(), prop::bool::weighted(0.7)), 0..80),
+        pushes_first in any::<bool>(),
+    ) {
+        let mut world = World::new(pushes_first);
+        for (happening, flows) in &happenings {
+            world.happen(happening);
+            if *flows {
+                world.flow();
+            }
+        }
+        world.settle();
+    }
+}

@@ -1,0 +1,137 @@
+//! Servers of a cluster in memory: all of a server but its sockets, over an engine in memory.
+
+use std::cell::RefCell;
+use std::io::{self, ErrorKind, Read, Write};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use lowkey::server::Config;
+use lowkey::server::clients::{Clients, Stream};
+use lowkey::server::cluster::url::ClusterUrl;
+use lowkey::server::cluster::{Cluster, Settings};
+use lowkey::server::limits::Limits;
+
+use crate::model_engine::ModelEngine;
+
+/// A client's stream.
+#[derive(Clone, Default)]
+pub struct Wire(pub Rc<RefCell<Pipe>>);
+
+#[derive(Default)]
+pub struct Pipe {
+    pub input: Vec<u8>,
+    pub output: Vec<u8>,
+    pub is_ended: bool,
+}
+
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Pipe { input, is_ended, .. } = &mut *self.0.borrow_mut();
+        if input.is_empty() {
+            return if *is_ended { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
+        }
+        let length = input.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&input[..length]);
+        input.drain(..length);
+        Ok(length)
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().output.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stream for Wire {
+    fn shut(&mut self) {}
+
+    fn reset(&mut self) {}
+}
+
+/// A server, with its connection to the engine.
+pub struct Node {
+    pub clients: Clients<Wire>,
+    pub cluster: Cluster,
+    pub link: Option<usize>,
+    /// What is sent there comes to nobody, and nothing comes back.
+    pub is_broken: bool,
+    pub to_engine: Vec<u8>,
+    pub from_engine: Vec<u8>,
+    pub connect_at: Instant,
+    pub failures: u32,
+    pub stopped_until: Instant,
+}
+
+impl Node {
+    /// A server that connects in its first turn. `process` is no other's.
+    pub fn new(process: [u8; 6], now: Instant) -> Self {
+        let url = ClusterUrl::parse("redis://127.0.0.1").unwrap();
+        let (session_ttl, reservation) = (Duration::from_secs(600), Duration::from_secs(60));
+        let settings = Settings { url, secret: "secret".to_owned(), lease: LEASE, session_ttl, reservation };
+        let limits = Limits { ping_interval: Duration::from_secs(3600), ..Limits::default().without_rates() };
+        let config = Config { limits, cluster: Some(settings.clone()), ..Config::default() };
+        Self {
+            clients: Clients::new(config, 5),
+            cluster: Cluster::new(settings, process, now),
+            link: None,
+            is_broken: false,
+            to_engine: Vec::new(),
+            from_engine: Vec::new(),
+            connect_at: now,
+            failures: 0,
+            stopped_until: now,
+        }
+    }
+
+    /// One turn of its loop; whether its connection to the engine is of any use.
+    pub fn turn(&mut self, engine: &mut ModelEngine, now: Instant) -> bool {
+        if self.link.is_none() && self.connect_at <= now {
+            self.link = Some(engine.open());
+            self.cluster.connect(now);
+        }
+        let bytes = std::mem::take(&mut self.from_engine);
+        let read = if bytes.is_empty() { Ok(()) } else { self.cluster.receive(&bytes, now) };
+        if self.link.is_some() && read.and_then(|()| self.cluster.tick(now)).is_err() {
+            return false;
+        }
+        if self.cluster.is_up() {
+            self.failures = 0;
+        }
+        self.clients.tick(now);
+        for _ in 0..2 {
+            self.clients.exchange(&mut self.cluster, now, now);
+            self.clients.flush(now);
+        }
+        self.to_engine.extend_from_slice(self.cluster.output());
+        self.cluster.sent(self.cluster.output().len());
+        true
+    }
+}
+
+/// How long the names of a server count as online that is heard of no more.
+pub const LEASE: Duration = Duration::from_secs(3);
+
+/// A client's text frame, masked with zeros.
+pub fn frame(text: &str) -> Vec<u8> {
+    let head = [0x81, 0x80 | u8::try_from(text.len()).unwrap(), 0, 0, 0, 0];
+    [&head[..], text.as_bytes()].concat()
+}
+
+/// The next frame of a server: its opcode and what is in it.
+pub fn take_frame<'a>(bytes: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
+    let (head, mut rest) = bytes.split_first_chunk::<2>()?;
+    let mut length = usize::from(head[1]);
+    if length == 126 {
+        let (more, behind) = rest.split_first_chunk::<2>()?;
+        (length, rest) = (u16::from_be_bytes(*more).into(), behind);
+    }
+    let (payload, rest) = rest.split_at(length);
+    *bytes = rest;
+    Some((head[0] & 15, payload))
+}
