@@ -1,5 +1,5 @@
-//! Whether the engine in memory, over which the faults are tried, does what real ones do: the same commands, in any order, have
-//! the same replies.
+//! Whether the engine in memory, over which the faults are tried, does what real ones do: the same commands, in any
+//! order, have the same replies.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -57,8 +57,8 @@ impl Real {
     }
 }
 
-/// A command that a server may say, of few names, servers and tokens, so that they meet. Times are so long or so short that the
-/// clocks of the two make no difference.
+/// A command that a server may say, of few names, servers and tokens, so that they meet. Times are so long or so short
+/// that the clocks of the two make no difference.
 fn command(random: &mut fastrand::Rng) -> Vec<Vec<u8>> {
     const LONG: &str = "3600000";
     let some = |random: &mut fastrand::Rng, of: &[&str]| random.choice(of).unwrap().as_bytes().to_vec();

@@ -1,5 +1,5 @@
-//! Servers of a cluster in memory, over an engine in memory, through any order of faults: who has a name, what becomes of each
-//! message, and that all agree once the faults are over (proptest, which prints the smallest case that fails).
+//! Servers of a cluster in memory, over an engine in memory, through any order of faults: who has a name, what becomes
+//! of each message, and that all agree once the faults are over (proptest, which prints the smallest case that fails).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -319,8 +319,8 @@ impl World {
         let online: Vec<&User> = self.users.iter().filter(|user| user.stage == Stage::Online).collect();
         for (place, older) in online.iter().enumerate() {
             for newer in &online[place + 1..] {
-                // Users stand in the order in which they came, which is not quite that in which they got their names: of one
-                // without a token nothing is promised, whenever the other came.
+                // Users stand in the order in which they came, which is not quite that in which they got their names:
+                // of one without a token nothing is promised, whenever the other came.
                 let is_fine = older.name != newer.name || older.token == newer.token;
                 assert!(is_fine || older.token.is_none() || newer.token.is_none(), "{} has two holders", older.name);
             }
@@ -375,8 +375,8 @@ impl World {
         }
         assert!(came.iter().all(|count| *count <= 1), "each at most once");
         for (number, user) in self.users.iter().enumerate().filter(|(_, user)| user.stage == Stage::Online) {
-            // What is lost with a server or a connection is told of where that is known; of what was written after the last
-            // loss it is always known.
+            // What is lost with a server or a connection is told of where that is known; of what was written after the
+            // last loss it is always known.
             let written = |(message, (from, losses)): (usize, &(usize, usize))| {
                 (*from == number && *losses == self.losses).then_some(came[message] > 0)
             };

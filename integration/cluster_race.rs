@@ -55,7 +55,8 @@ fn an_order_is_found_where_there_is_one_and_a_second_holder_where_there_is_none(
         (vec![one.clone(), claim(2, 2, true, [5, 20])], false),
         (vec![one.clone(), claim(2, 1, true, [11, 20])], true),
         (vec![one.clone(), claim(2, 2, false, [11, 20])], true),
-        // The refusal may have been before it, and then it would have been for nobody; a claim that waits may be after the end.
+        // The refusal may have been before it, and then it would have been for nobody; a claim that waits may be after
+        // the end.
         (vec![one.clone(), claim(2, 2, false, [5, 8])], true),
         (vec![one.clone(), release(1, [12, 30]), claim(2, 2, true, [11, 20])], true),
         (vec![one.clone(), release(1, [21, 30]), claim(2, 2, true, [11, 20])], false),
@@ -79,8 +80,8 @@ fn an_order_is_found_where_there_is_one_and_a_second_holder_where_there_is_none(
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// What was done one after the other is found again, however much its beginnings and ends are drawn apart; and a claim
-    /// with another token that comes through while the name is surely held is always seen.
+    /// What was done one after the other is found again, however much its beginnings and ends are drawn apart; and a
+    /// claim with another token that comes through while the name is surely held is always seen.
     #[test]
     fn a_true_history_is_explained_and_a_planted_second_holder_is_not(
         acts in prop::collection::vec((0usize..2, any::<bool>(), 0u64..300, 0u64..300), 1..60),

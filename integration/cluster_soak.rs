@@ -1,6 +1,6 @@
-//! Three servers that are killed and stopped at random, over an engine that is, too, while clients write to each other and a
-//! thief is after their names: `make soak MINUTES=10`. Each message is delivered or its sender told, no name is anybody
-//! else's, and nothing is left over at the end.
+//! Three servers that are killed and stopped at random, over an engine that is, too, while clients write to each other
+//! and a thief is after their names: `make soak MINUTES=10`. Each message is delivered or its sender told, no name is
+//! anybody else's, and nothing is left over at the end.
 
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -249,7 +249,8 @@ fn soak(engine: &str, time: Duration) {
         // Those come first whose names the thief wants.
         shared.call_the_roll();
         scope.spawn(move || steal(shared));
-        // Others come, write, stall and vanish meanwhile. Their names are kept for a minute, which a short test does not wait for.
+        // Others come, write, stall and vanish meanwhile. Their names are kept for a minute, which a short test does
+        // not wait for.
         if time > LONG {
             scope.spawn(move || crowd(&shared.addresses[0], 1, end));
         }
@@ -260,9 +261,7 @@ fn soak(engine: &str, time: Duration) {
     assert_eq!(*shared.failures.lock().unwrap(), Vec::<String>::new());
     let [messages, told, excused, thefts] =
         [&shared.messages, &shared.told, &shared.excused, &shared.thefts].map(|count| count.load(Relaxed));
-    println!(
-        "{count} troubles, {messages} messages, of which {told} were told and {excused} lost in them; {thefts} thefts refused"
-    );
+    println!("{count} troubles, {messages} messages ({told} told, {excused} lost in them), {thefts} thefts refused");
     assert!(messages > 100 && thefts > 10, "{messages} messages, {thefts} thefts");
     // Names with a token are kept for a minute, sessions for two seconds.
     let deadline = Instant::now() + 6 * SOON;

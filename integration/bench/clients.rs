@@ -12,10 +12,10 @@ use super::report::{Goal, Report, percentile};
 use super::subject::{Subject, on_core};
 
 /// Clients, or pairs of them, that do the same thing at once.
-const WAVE: usize = 100;
+pub const WAVE: usize = 100;
 
 /// Clients that come all at once, so that the server's work and not the waiting is measured.
-fn arrive(subject: &Subject, names: &[String]) -> Vec<TcpStream> {
+pub fn arrive(subject: &Subject, names: &[String]) -> Vec<TcpStream> {
     let mut streams: Vec<TcpStream> = names.iter().map(|_| connect(&subject.address, None)).collect();
     for (stream, name) in streams.iter_mut().zip(names) {
         stream.write_all(upgrade(name).as_bytes()).unwrap();
@@ -49,7 +49,7 @@ pub fn connects(report: &mut Report, subjects: &[Subject], rounds: usize) {
 }
 
 /// Lets the server see that a crowd has gone, which is no part of the next round.
-fn settle() {
+pub fn settle() {
     thread::sleep(Duration::from_millis(100));
 }
 

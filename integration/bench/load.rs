@@ -43,17 +43,22 @@ struct Lane {
 impl Pairs {
     /// Connects `count` pairs whose messages are texts of `size` bytes.
     pub fn connect(subject: &Subject, count: usize, size: usize) -> Self {
+        Self::connect_to([subject, subject], count, size)
+    }
+
+    /// The same with the two of each pair at different servers, which may be one.
+    pub fn connect_to(subjects: [&Subject; 2], count: usize, size: usize) -> Self {
         let poll = Poll::new().unwrap();
         let mut lanes = Vec::new();
         for number in 0..count {
             let names = [format!("a{number:04}s{size:05}"), format!("b{number:04}s{size:05}")];
-            let mut streams = names.each_ref().map(|name| client(subject, name, None));
+            let mut streams = [0, 1].map(|side| client(subjects[side], &names[side], None));
             let frames = [frames(&names[1], size), frames(&names[0], size)];
             // The first message of each side shows what the server makes of one.
             let expected = [0, 1].map(|side: usize| {
                 streams[1 - side].write_all(&frames[1 - side][..frames[1 - side].len() / VARIETY]).unwrap();
                 let frame = read_frame(&mut streams[side]);
-                if !subject.is_forwarder {
+                if !subjects[side].is_forwarder {
                     check(&frame, &names[1 - side], &names[side]);
                 }
                 numbered(&frame)

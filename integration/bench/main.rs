@@ -8,9 +8,14 @@ mod clients;
 mod forwarder;
 mod load;
 mod memory;
+#[path = "../support/model_engine.rs"]
+#[expect(dead_code, reason = "nothing goes wrong here")]
+mod model_engine;
+mod nodes;
 mod peers;
 mod report;
 mod subject;
+mod sweep;
 
 use std::time::Duration;
 
@@ -34,6 +39,9 @@ fn main() {
         relays(&mut report, rounds, window);
     }
     let few = rounds / 2;
+    if is_wanted("nodes") {
+        nodes::run(&mut report, rounds, window);
+    }
     if is_wanted("connect") {
         let mut subjects = vec![Subject::server("lowkey-server", &[("RATE_LIMITS", "off"), ("PING_INTERVAL", "1h")])];
         subjects.extend(Subject::others());
@@ -56,6 +64,7 @@ fn main() {
     }
     if is_wanted("memory") {
         memory::run(&mut report, is_quick);
+        sweep::run(&mut report, is_quick);
     }
     if let Some(path) = std::env::var_os("BENCH_JSON") {
         std::fs::write(path, format!("{:#}\n", report.json())).unwrap();

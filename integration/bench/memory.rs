@@ -25,7 +25,7 @@ thread_local! {
 }
 
 /// A stream that takes no room of its own.
-struct Nothing;
+pub struct Nothing;
 
 impl Read for Nothing {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -97,7 +97,7 @@ impl ManyClients {
     }
 
     fn read(&mut self, id: usize, bytes: &[u8]) {
-        INPUT.with_borrow_mut(|input| input.extend_from_slice(bytes));
+        give(bytes);
         self.clients.read(ConnId(id), &mut self.buffer, self.now);
     }
 
@@ -127,8 +127,13 @@ impl ManyClients {
     }
 }
 
+/// Has the next read give these bytes.
+pub fn give(bytes: &[u8]) {
+    INPUT.with_borrow_mut(|input| input.extend_from_slice(bytes));
+}
+
 /// The processor time of this thread: what others do on this machine is no pause of ours.
-fn thread_time() -> Duration {
+pub fn thread_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
 }
 

@@ -14,7 +14,7 @@ struct Row {
     subject: String,
     /// One for each round.
     samples: Vec<f64>,
-    /// A multiple of the forwarder's: the median of the rounds, since what disturbs one round disturbs both.
+    /// A multiple of the floor's: the median of the rounds, since what disturbs one round disturbs both.
     ratio: Option<f64>,
     goal: Option<Goal>,
 }
@@ -24,14 +24,14 @@ struct Row {
 pub enum Goal {
     /// The figure itself, at most.
     Most(f64),
-    /// Its ratio to the forwarder's, at most.
+    /// Its ratio to the floor's, at most.
     Ratio(f64),
 }
 
 impl Report {
     /// Adds a figure, with the samples of each round.
     pub fn add(&mut self, what: &str, unit: &'static str, subject: &str, samples: Vec<f64>, goal: Option<Goal>) {
-        let floor = self.rows.iter().find(|row| row.what == what && row.subject == "forwarder");
+        let floor = self.rows.iter().find(|row| row.what == what && FLOORS.contains(&&*row.subject));
         let ratio = floor.map(|floor| {
             let ratios: Vec<f64> = samples.iter().zip(&floor.samples).map(|(sample, floor)| sample / floor).collect();
             median(&ratios)
@@ -95,8 +95,11 @@ impl Row {
     }
 }
 
+/// What others of the same row are compared with.
+const FLOORS: [&str; 2] = ["forwarder", super::nodes::ONE_SERVER];
+
 /// Columns as wide as the longest that stands in them.
-const WHAT: usize = 66;
+const WHAT: usize = 74;
 const SUBJECT: usize = 22;
 
 /// The middle one of the samples.

@@ -30,11 +30,17 @@ impl Subject {
         let mut child = on_core(0, || command.spawn().unwrap());
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
-        while !line.contains("listening on ") {
-            line.clear();
-            assert!(log.read_line(&mut line).unwrap() > 0, "the server does not start");
+        let mut await_line = |text: &str| {
+            while !line.contains(text) {
+                line.clear();
+                assert!(log.read_line(&mut line).unwrap() > 0, "the server does not start");
+            }
+            line.trim().rsplit(' ').next().unwrap().to_owned()
+        };
+        let address = await_line("listening on ");
+        if variables.iter().any(|(name, _)| *name == "CLUSTER_URL") {
+            await_line("can be asked");
         }
-        let address = line.trim().rsplit(' ').next().unwrap().to_owned();
         let process = child.id();
         Self { name: name.to_owned(), address, process, is_forwarder: false, _log: Some(log), child: Some(child) }
     }
@@ -54,6 +60,36 @@ impl Subject {
             is_forwarder: true,
             _log: None,
             child: Some(child),
+        }
+    }
+
+    /// The Redis or Valkey that this file is, on the first core, at a free port. It keeps nothing on disk.
+    pub fn engine(path: &str) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut command = Command::new(path);
+        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port.to_string()]);
+        command.stdout(Stdio::piped());
+        let mut child = on_core(0, || command.spawn().unwrap());
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let is_ready = lines.by_ref().map_while(Result::ok).any(|line| line.contains("eady to accept connections"));
+        assert!(is_ready, "{path} does not start");
+        // It says more at its end.
+        std::thread::spawn(move || lines.count());
+        Self {
+            name: path.rsplit('/').next().unwrap_or_default().to_owned(),
+            address: format!("127.0.0.1:{port}"),
+            process: child.id(),
+            is_forwarder: false,
+            _log: None,
+            child: Some(child),
+        }
+    }
+
+    /// Kills it.
+    pub fn kill(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
         }
     }
 
@@ -101,10 +137,7 @@ pub fn resident(process: u32) -> u64 {
 
 impl Drop for Subject {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.kill();
     }
 }
 
@@ -116,13 +149,10 @@ pub fn on_core<T>(core: usize, start: impl FnOnce() -> T) -> T {
     started
 }
 
-/// Puts this thread on one core, where there are two.
+/// Puts this thread on one core, where there are two. A machine with one has nothing to choose.
 pub fn pin(core: usize) {
-    if std::thread::available_parallelism().is_ok_and(|count| count.get() > 1) || core > 0 {
-        let mut set = CpuSet::new();
-        if set.set(core).is_ok() {
-            // A machine with one core has nothing to choose.
-            let _ = sched_setaffinity(Pid::from_raw(0), &set);
-        }
+    let mut set = CpuSet::new();
+    if set.set(core).is_ok() {
+        let _ = sched_setaffinity(Pid::from_raw(0), &set);
     }
 }

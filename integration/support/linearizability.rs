@@ -1,6 +1,6 @@
-//! Whether a history of what several did at once can be explained by one order of it, in which each did its thing at one
-//! moment between its beginning and its end: linearizability, by the search of Wing and Gong ("Testing and verifying
-//! concurrent objects", 1993) with the memory of Lowe ("Testing for linearizability", 2017). Pure.
+//! Whether a history of what several did at once can be explained by one order of it, in which each did its thing at
+//! one moment between its beginning and its end: linearizability, by the search of Wing and Gong ("Testing and
+//! verifying concurrent objects", 1993) with the memory of Lowe ("Testing for linearizability", 2017). Pure.
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -60,7 +60,8 @@ struct Events {
 }
 
 impl Events {
-    /// The beginning of number n is event 2n, its end is the one behind it in count; the last place is both ends of the list.
+    /// The beginning of number n is event 2n, its end is the one behind it in count; the last place is both ends of the
+    /// list.
     fn of<T>(history: &[Done<T>]) -> Self {
         let mut events: Vec<usize> = (0..2 * history.len()).collect();
         let time = |event: &usize| {

@@ -1,5 +1,6 @@
-//! The engine of a cluster in memory: what Redis and Valkey do with all that a server says to them, by a clock that is set
-//! from outside. `cluster_model.rs` compares it with real ones, and moves servers over it through any order of faults.
+//! The engine of a cluster in memory: what Redis and Valkey do with all that a server says to them, by a clock that is
+//! set from outside. `cluster_model.rs` compares it with real ones, and moves servers over it through any order of
+//! faults.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,7 +16,8 @@ pub struct ModelEngine {
     nodes: BTreeMap<Vec<u8>, u64>,
     links: Vec<Link>,
     hashes: [String; 6],
-    /// What a command of a connection's own causes comes before its reply (as with Redis 7.0) or after it (as with Valkey 9).
+    /// What a command of a connection's own causes comes before its reply (as with Redis 7.0) or after it (as with
+    /// Valkey 9).
     pushes_first: bool,
 }
 
