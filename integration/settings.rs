@@ -67,8 +67,8 @@ fn samples(key: &str) -> [&'static str; 3] {
         "text_format" => ["v2", "v1", "v2"],
         "color" => ["always", "never", "auto"],
         "history" => ["all", "none", "commands"],
-        "direct" | "log" | "relay_only" | "no_server_relays" | "strict" | "old_apps" | "bell" | "times"
-        | "notify_text" => ["true", "false", "true"],
+        "direct" | "log" | "relay_only" | "no_server_relays" | "strict" | "old_apps" | "only_known" | "bell"
+        | "times" | "notify_text" => ["true", "false", "true"],
         "access_token" | "access_token_file" | "notify" => ["one", "two", "three"],
         key => panic!("a new setting wants a line here: {key}"),
     }
@@ -380,7 +380,7 @@ fn a_variable_that_protects_is_not_set_to_nothing_and_all_others_may_be() {
     for setting in settings(&every) {
         // The decision for each.
         let is_refused = match setting.get_id().as_str() {
-            "profile" | "relay_only" | "no_server_relays" | "proxy" | "strict" | "history" => true,
+            "profile" | "relay_only" | "no_server_relays" | "proxy" | "strict" | "only_known" | "history" => true,
             "server" | "name" | "stun" | "turn" | "access_token" | "access_token_file" | "direct" | "text_format" => {
                 false
             }

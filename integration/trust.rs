@@ -277,3 +277,71 @@ fn an_identity_is_its_users_alone_and_is_never_replaced() {
     alice.stderr.find("known_peers: line 1 is no known peer");
     assert_eq!(alice.wait().code(), Some(2));
 }
+
+#[test]
+fn who_wants_calls_of_known_people_alone_is_called_by_nobody_else_whatever_their_name() {
+    let server = Server::start();
+    let homes = ["alice", "bob", "carol"].map(|name| Folder::new(&format!("only-known-{name}")));
+    let mut alice = start(&server, &homes[0], "alice", &[]);
+    let mut bob = start(&server, &homes[1], "bob", &[]);
+    call(&mut alice, &mut bob);
+    for program in [&mut alice, &mut bob] {
+        program.write("/quit");
+        program.wait();
+    }
+    let mut bob = start(&server, &homes[1], "bob", &["--only-known"]);
+    // A stranger, by a program of ours and by an old app: neither is asked about, and both hear nothing of it.
+    let mut carol = start(&server, &homes[2], "carol", &[]);
+    carol.write("/connect bob");
+    carol.stderr.find("calling bob");
+    let mut app = OldApp::online(&server, "dave");
+    app.connect("bob");
+    app.send_key();
+    // Alice has proven who she is.
+    let mut alice = start(&server, &homes[0], "alice", &[]);
+    alice.write("/connect bob");
+    let asked = bob.stderr.next();
+    assert!(asked.contains("alice wants to talk to you"), "{asked}");
+    bob.write("/accept alice");
+    bob.stderr.find("connected with alice");
+    // He may call whom he likes.
+    bob.write("/connect carol");
+    bob.stderr.find("connected with carol");
+    carol.stderr.find("connected with bob");
+    bob.write("/quit");
+    bob.wait();
+    let heard = bob.stderr.rest();
+    assert!(!heard.iter().any(|line| line.contains("wants to talk") || line.contains("dave")), "{heard:?}");
+}
+
+#[test]
+fn who_is_blocked_is_not_heard_by_another_name_either() {
+    let server = Server::start();
+    let homes = ["bob", "mallory"].map(|name| Folder::new(&format!("blocked-{name}")));
+    let mut bob = start(&server, &homes[0], "bob", &[]);
+    let mut mallory = start(&server, &homes[1], "mallory", &[]);
+    mallory.write("/connect bob");
+    bob.stderr.find("mallory wants to talk to you");
+    bob.write("/block mallory");
+    bob.stderr.find("mallory is blocked");
+    mallory.write("/quit");
+    mallory.wait();
+    let folder = homes[1].0.join(".config/lowkey");
+    fs::copy(folder.join("identity-mallory"), folder.join("identity-nicer")).unwrap();
+    let mut nicer = start(&server, &homes[1], "nicer", &[]);
+    nicer.write("/connect bob");
+    nicer.stderr.find("calling bob");
+    // And bob's next start knows it still.
+    bob.write("/quit");
+    bob.wait();
+    let mut bob = start(&server, &homes[0], "bob", &[]);
+    nicer.write("/leave");
+    nicer.write("/connect bob");
+    // What is said of the next caller comes first of all.
+    let carols = Folder::new("blocked-carol");
+    let mut carol = start(&server, &carols, "carol", &[]);
+    nicer.stderr.find("calling bob");
+    carol.write("/connect bob");
+    let asked = bob.stderr.next();
+    assert!(asked.contains("carol wants to talk to you"), "{asked}");
+}

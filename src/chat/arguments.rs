@@ -114,6 +114,7 @@ impl Arguments {
                 Some(Task::Listen { from }) => Accepts::Only(from.clone()),
                 _ => Accepts::None,
             },
+            only_known: self.chat.only_known,
             old_apps: match &self.task {
                 _ if self.chat.old_apps => OldApps::Take,
                 Some(Task::Send { .. } | Task::Listen { .. }) => OldApps::Refuse,

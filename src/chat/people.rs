@@ -119,6 +119,12 @@ impl People {
         effects
     }
 
+    /// Somebody is told again from all others by this identity, if nobody of that name is known.
+    pub fn meet(&mut self, peer: &str, identity: PublicKey) -> Option<Effect> {
+        let known = KnownPeer { identity, is_verified: false, since: self.today.clone() };
+        self.known.get(peer, &self.server).is_none().then(|| self.remember(peer, known, false))
+    }
+
     /// A call by a link has come to nothing, since nobody has proven to be whom it names: what was known before holds
     /// again.
     pub fn link_led_nowhere(&mut self, peer: &str) -> Vec<Effect> {

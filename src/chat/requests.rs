@@ -1,10 +1,11 @@
 //! Who is calling, each by a number that is never used again; and how many calls are told one by one. Pure.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use super::flood::{Minute, SHOWN};
 use super::screen;
+use crate::peer::keys::PublicKey;
 
 /// Who waits for an answer.
 #[derive(Debug, Default)]
@@ -12,6 +13,8 @@ pub struct Requests {
     /// In the order of their calls.
     waiting: Vec<(String, u64)>,
     last_number: u64,
+    /// Who those of them have proven to be that are no old apps.
+    identities: BTreeMap<String, PublicKey>,
     /// How many calls come from strangers, whatever names they make up, and from those who are known.
     of_strangers: Minute,
     of_known: Minute,
@@ -34,6 +37,16 @@ impl Requests {
             self.untold.insert(peer.to_owned());
         }
         (self.last_number, count)
+    }
+
+    /// Who somebody that waits has proven to be.
+    pub fn prove(&mut self, peer: &str, identity: Option<PublicKey>) {
+        self.identities.extend(identity.map(|identity| (peer.to_owned(), identity)));
+    }
+
+    /// Who a caller that waits has proven to be.
+    pub fn identity(&self, peer: &str) -> Option<PublicKey> {
+        self.identities.get(peer).copied()
     }
 
     /// Somebody calls whose call is taken without asking anybody: how many have called like this within a minute.
@@ -62,6 +75,7 @@ impl Requests {
     pub fn end(&mut self, peer: &str) -> bool {
         let has_waited = self.has(peer);
         self.waiting.retain(|(caller, _)| caller != peer);
+        self.identities.remove(peer);
         !self.untold.remove(peer) && has_waited
     }
 

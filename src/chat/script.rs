@@ -16,6 +16,8 @@ pub struct Script {
     pub until: Option<Until>,
     /// Whose calls are taken without asking.
     pub accepts: Accepts,
+    /// Nobody calls but who has proven to be somebody known.
+    pub only_known: bool,
     /// Whether old apps are talked to, which cannot prove who they are.
     pub old_apps: OldApps,
 }

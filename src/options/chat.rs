@@ -9,6 +9,9 @@ pub struct ChatOptions {
     /// and listen take none without it
     #[arg(long, env = "LOWKEY_OLD_APPS")]
     pub old_apps: bool,
+    /// Be called by people whom you know alone, who have proven to be them: nobody else rings, or learns why
+    #[arg(long, env = "LOWKEY_ONLY_KNOWN")]
+    pub only_known: bool,
     /// A command for the shell to run when somebody writes or calls; it reads what has happened from its standard
     /// input, as JSON
     #[arg(long, env = "LOWKEY_NOTIFY", value_name = "COMMAND")]

@@ -202,12 +202,13 @@ pub fn holds_password(value: &str) -> bool {
 /// The settings whose variable is not to be set to nothing, and what would follow if it were passed over: whoever
 /// writes one of them down wants to be hidden, kept apart or careful. Without the others a program is as careful as
 /// with them, or says what it lacks.
-pub const REFUSED_EMPTY: [(&str, &str); 6] = [
+pub const REFUSED_EMPTY: [(&str, &str); 7] = [
     ("profile", "your main profile would be used"),
     ("relay_only", "peers would see your address"),
     ("no_server_relays", "the relays that the server offers would be used"),
     ("proxy", "the server would see your address"),
     ("strict", "peers that prove nothing would be talked to"),
+    ("only_known", "strangers could call you"),
     ("history", "your commands would be kept on disk"),
 ];
 

@@ -166,6 +166,8 @@ impl Conversation {
         self.blocked.insert(peer.clone());
         let mut effects = vec![notice(&format!("{} is blocked", screen::name(&peer)))];
         if self.requests.has(&peer) {
+            // Who has proven who they are is not to come again by another name.
+            effects.extend(self.requests.identity(&peer).and_then(|identity| self.people.meet(&peer, identity)));
             self.requests.end(&peer);
             effects.push(Effect::Ignore(peer.clone()));
         }
@@ -258,6 +260,36 @@ mod tests {
         typed(&mut chat, "/unblock bob");
         assert_eq!(done(chat.happened(request(bob()))), []);
         assert_eq!(done(typed(&mut chat, "/accept")), [Effect::Accept(bob())]);
+    }
+
+    #[test]
+    fn who_is_blocked_does_not_call_by_another_name_either() {
+        let mut chat = online();
+        let mallory = KeyPair::generate().public();
+        let calls = |chat: &mut Conversation, peer: &str, identity| {
+            done(chat.happened(Event::Request { peer: peer.to_owned(), trust: Trust::New, identity: Some(identity) }))
+        };
+        assert_eq!(calls(&mut chat, "mallory", mallory), []);
+        typed(&mut chat, "/block mallory");
+        let ignored = |peer: &str| [Effect::Ignore(peer.to_owned())];
+        assert_eq!(calls(&mut chat, "mallory", mallory), ignored("mallory"));
+        assert_eq!(calls(&mut chat, "nicer", mallory), ignored("nicer"));
+        assert_eq!(calls(&mut chat, "nicer", KeyPair::generate().public()), []);
+    }
+
+    #[test]
+    fn who_wants_calls_of_known_people_alone_hears_of_nobody_else_and_they_of_nothing() {
+        let script = Script { only_known: true, has_person: true, ..Script::default() };
+        let mut chat = start(script);
+        chat.happened(Event::Online);
+        let identity = Some(KeyPair::generate().public());
+        for (trust, identity) in [(Trust::New, identity), (Trust::Unproven, None)] {
+            let request = Event::Request { peer: bob(), trust, identity };
+            assert_eq!(chat.happened(request), [Effect::Ignore(bob())], "{trust:?}");
+        }
+        for trust in [Trust::Known, Trust::Verified] {
+            assert_eq!(done(chat.happened(Event::Request { peer: bob(), trust, identity })), [], "is asked about");
+        }
     }
 
     #[test]

@@ -20,15 +20,15 @@ impl Conversation {
         identity: Option<PublicKey>,
         now: Instant,
     ) -> Vec<Effect> {
-        let is_stranger = !trust.is_known() && !self.called.contains(&peer);
         let is_taken = match &self.script.accepts {
             _ if self.is_blocked(&peer, identity) => false,
+            _ if self.script.only_known && !trust.is_known() => false,
             _ if trust == Trust::Unproven && self.script.old_apps == OldApps::Refuse => {
                 let name = screen::name(&peer);
                 let line = format!("{name} calls by an old app, which cannot prove who they are, and is not answered");
                 return vec![notice(&line), Effect::Ignore(peer)];
             }
-            Accepts::None => return self.ring(peer, trust, is_stranger, now),
+            Accepts::None => return self.ring(peer, trust, identity, now),
             Accepts::All => true,
             Accepts::Only(peers) => peers.contains(&peer),
         };
@@ -40,6 +40,7 @@ impl Conversation {
             self.unnamed.insert(peer.clone());
         }
         self.set_stage(&peer, Stage::Calling);
+        let is_stranger = !trust.is_known() && !self.called.contains(&peer);
         let mut effects = match self.requests.take(&peer, is_stranger, now) {
             SHOWN => vec![notice(&format!("{SHOWN} calls within a minute: of more of them only texts are shown"))],
             count if count > SHOWN && is_told(count) => vec![notice(&format!("{count} calls within a minute"))],
@@ -50,8 +51,10 @@ impl Conversation {
     }
 
     /// Asks the user whether to talk to somebody.
-    fn ring(&mut self, peer: String, trust: Trust, is_stranger: bool, now: Instant) -> Vec<Effect> {
+    fn ring(&mut self, peer: String, trust: Trust, identity: Option<PublicKey>, now: Instant) -> Vec<Effect> {
+        let is_stranger = !trust.is_known() && !self.called.contains(&peer);
         let (number, count) = self.requests.add(&peer, is_stranger, now);
+        self.requests.prove(&peer, identity);
         let called = self.people.aliases.get(&peer).filter(|_| count <= SHOWN).map(|name| {
             let (alias, name) = (screen::name(&peer), screen::name(name));
             notice(&format!("{alias} is what you call {name}, but this is somebody else, whose name it is"))
