@@ -1,11 +1,14 @@
 //! The real programs and the real library, through real sockets and data channels. One test binary; each file is one
 //! subject. Tests wait for a condition with a deadline, never for a duration, and use no network but loopback.
 
-// The library's own ways to look over the shoulder of WebRTC, which an attacker uses as well.
+// The library's own ways to look over the shoulder of WebRTC, which an attacker uses as well, and what its tests write
+// by hand.
 #[path = "../src/peer/rtc/aead.rs"]
 mod aead;
 #[path = "../src/peer/rtc/layer.rs"]
 mod layer;
+#[path = "../src/server/connection/masked.rs"]
+mod masked;
 
 /// Somebody who means harm: what they are after stands above each test.
 mod attacks {

@@ -6,49 +6,23 @@
 set -eu
 cd "$(dirname "$0")/.."
 servers=$1 programs=${2:-}
-work=$(mktemp -d)
-processes=''
-export XDG_CONFIG_HOME="$work"
-finish() {
-    # Only what this script has started, the last of it first.
-    for process in $processes; do
-        kill "$process" 2>/dev/null || :
-        wait "$process" 2>/dev/null || :
-    done
-    rm -rf "$work"
-}
-trap finish EXIT
-trap 'exit 1' HUP INT TERM
-
-# Waits for a line in a log of a program that is still running, and prints what stands behind it there.
-await() {
-    tries=0
-    until grep -q "$2" "$1" 2>/dev/null; do
-        tries=$((tries + 1))
-        if [ "$tries" -gt 400 ] || ! kill -0 "$3" 2>/dev/null; then
-            cat "$1" >&2
-            exit 1
-        fi
-        sleep 0.05
-    done
-    sed -n "s/.*$2//p" "$1" | head -n 1
-}
+# shellcheck source=integration/together.sh
+. integration/together.sh
 
 engine=${ENGINE:-$(command -v redis-server || command -v valkey-server || integration/engines.sh target/valkey | cut -d, -f1)}
 # It listens at a socket of this machine alone, and keeps nothing on disk.
 "$engine" --port 0 --unixsocket "$work/engine.sock" --save '' --appendonly no --dir "$work" >"$work/engine" 2>&1 &
-processes="$! $processes"
-await "$work/engine" 'eady to accept connections' "$!" >/dev/null
+started
+await "$work/engine" 'eady to accept connections' >/dev/null
 
 upstream='' addresses=''
 for number in 1 2 3; do
     # Its name tells this one from the others.
     HOST=127.0.0.1 PORT=0 CLUSTER_URL="redis+unix://$work/engine.sock" CLUSTER_SECRET="$(basename "$work")" \
         "$servers/lowkey-server" 2>"$work/server$number" &
-    process=$!
-    processes="$process $processes"
-    address=$(await "$work/server$number" 'listening on ' "$process")
-    await "$work/server$number" 'can be asked' "$process" >/dev/null
+    started
+    address=$(await "$work/server$number" 'listening on ')
+    await "$work/server$number" 'can be asked' >/dev/null
     echo "server $number listens on $address"
     upstream="$upstream server $address;" addresses="$addresses $address"
 done
@@ -88,8 +62,8 @@ http {
 }
 CONF
 nginx -c "$work/nginx.conf" -p "$work" -e "$work/nginx.log" &
-processes="$! $processes"
 nginx=$!
+started
 tries=0
 until [ -s "$work/nginx.pid" ]; do
     tries=$((tries + 1))
@@ -108,10 +82,9 @@ fi
 # shellcheck disable=SC2086
 set -- $addresses
 "$programs/lowkey-bot" --server "ws://$1" --name echo 2>"$work/bot" &
-bot=$!
-processes="$bot $processes"
+started
 # In a new cluster names are given out after three seconds.
-await "$work/bot" 'online as ' "$bot" >/dev/null
+await "$work/bot" 'online as ' >/dev/null
 echo "the bot is at $1, the chat at $2"
 if [ -t 0 ] && [ -t 1 ]; then
     "$programs/lowkey" --server "ws://$2" --name you_demo echo

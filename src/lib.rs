@@ -108,7 +108,7 @@
 //! server/connection/control server/connection/request_head
 //! server/connection
 //! server/connection/frames
-//! server/connection/buffers server/connection/event server/connection/websocket
+//! server/connection/buffers server/connection/event server/connection/masked server/connection/websocket
 //! server/check*
 //! server/http
 //! server/config

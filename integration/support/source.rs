@@ -29,7 +29,11 @@ pub struct File {
 impl File {
     /// Takes a file apart.
     pub fn new(name: &str, text: &str) -> Self {
-        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        let is_tests = |line: &str| line.ends_with("mod tests {") && !line.starts_with("    ");
+        let tests = text
+            .match_indices("#[cfg(test)]\n")
+            .find(|(at, mark)| text[at + mark.len()..].lines().next().is_some_and(is_tests));
+        let code = tests.map_or(text, |(at, _)| &text[..at]);
         let mut file = Self {
             name: name.to_owned(),
             text: text.to_owned(),

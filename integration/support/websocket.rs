@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::net::TcpStream;
 
+use crate::masked::masked;
+
 /// The head of a request for a name.
 pub fn upgrade(name: &str) -> String {
     format!(
@@ -13,22 +15,7 @@ pub fn upgrade(name: &str) -> String {
 
 /// A client's frame with this first byte, masked.
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mask = [0x11, 0x22, 0x33, 0x44];
-    let mut frame = vec![first];
-    match payload.len() {
-        length @ 0..126 => frame.push(0x80 | length as u8),
-        length @ 126..0x1_0000 => {
-            frame.push(0x80 | 126);
-            frame.extend((length as u16).to_be_bytes());
-        }
-        length => {
-            frame.push(0x80 | 127);
-            frame.extend((length as u64).to_be_bytes());
-        }
-    }
-    frame.extend(mask);
-    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-    frame
+    masked(first, payload, [0x11, 0x22, 0x33, 0x44])
 }
 
 /// Everything to the end of the stream.

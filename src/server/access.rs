@@ -142,36 +142,9 @@ const PROXY_HEADERS: [&str; 14] = [
 
 #[cfg(test)]
 mod tests {
-    use super::super::http::{Answer, Endpoints, answer};
+    use super::super::http::Endpoints;
+    use super::super::http::tests::{USERS, WS, ask, ask_at, status, text};
     use super::*;
-
-    const WS: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\n\
-                      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-
-    const USERS: Endpoints = Endpoints { users: true, metrics: false };
-
-    fn ask(head: &str, cors: &Cors) -> Answer {
-        ask_at(head, USERS, &Access { cors: cors.clone(), ..Access::default() })
-    }
-
-    fn ask_at(head: &str, endpoints: Endpoints, access: &Access) -> Answer {
-        let mut headers = [httparse::EMPTY_HEADER; 16];
-        let mut request = Request::new(&mut headers);
-        let head = format!("{head}\r\n");
-        assert!(request.parse(head.as_bytes()).unwrap().is_complete());
-        answer(&request, endpoints, access)
-    }
-
-    fn text(answer: Answer) -> String {
-        match answer {
-            Answer::Respond(bytes) | Answer::Upgrade { response: bytes, .. } => String::from_utf8(bytes).unwrap(),
-            Answer::Metrics => "HTTP/1.1 200 the metrics".to_owned(),
-        }
-    }
-
-    fn status(head: &str, cors: &Cors) -> String {
-        text(ask(head, cors))[9..12].to_owned()
-    }
 
     #[test]
     fn cors_headers_go_to_allowed_origins_alone() {

@@ -167,7 +167,6 @@ impl Config {
     }
 }
 
-/// The settings that bound something.
 /// An address to listen at. Brackets stand around one of IPv6, both or none.
 fn host(value: &str) -> Option<IpAddr> {
     let bracketed = value.strip_prefix('[').and_then(|value| value.strip_suffix(']'));
@@ -180,6 +179,7 @@ fn can_be_ours(address: IpAddr) -> bool {
     !address.is_multicast() && address != IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
+/// The settings that bound something.
 fn limits(set: impl Fn(&str) -> Option<String>) -> Result<Limits, ConfigError> {
     let mut limits = Limits::default();
     if let Some(value) = set("PING_INTERVAL") {

@@ -16,6 +16,7 @@ mod buffers;
 mod control;
 mod event;
 mod frames;
+mod masked;
 mod request_head;
 mod websocket;
 
@@ -280,6 +281,7 @@ mod tests {
     use std::borrow::Cow;
 
     use super::super::http::Caller;
+    use super::masked::masked;
     use super::*;
 
     const UPGRADE: &[u8] = b"GET /ws?username=bob HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -356,21 +358,7 @@ mod tests {
 
     /// A client's frame: masked, with the mask 0, which leaves the payload readable.
     pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-        let mut frame = vec![first];
-        match payload.len() {
-            length @ 0..126 => frame.push(0x80 | length as u8),
-            length @ 126..0x1_0000 => {
-                frame.push(0x80 | 126);
-                frame.extend((length as u16).to_be_bytes());
-            }
-            length => {
-                frame.push(0x80 | 127);
-                frame.extend((length as u64).to_be_bytes());
-            }
-        }
-        frame.extend([0; 4]);
-        frame.extend(payload);
-        frame
+        masked(first, payload, [0; 4])
     }
 
     /// What a server's close frame with this code and reason looks like.

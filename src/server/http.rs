@@ -197,20 +197,20 @@ const METRICS_PATH: &str = "/metrics";
 pub(super) const WELL: &str = r#"{"status":"ok"}"#;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::access::Cors;
     use super::*;
 
-    const WS: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\n\
-                      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    pub(crate) const WS: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\
+                             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-    const USERS: Endpoints = Endpoints { users: true, metrics: false };
+    pub(crate) const USERS: Endpoints = Endpoints { users: true, metrics: false };
 
-    fn ask(head: &str, cors: &Cors) -> Answer {
+    pub(crate) fn ask(head: &str, cors: &Cors) -> Answer {
         ask_at(head, USERS, &Access { cors: cors.clone(), ..Access::default() })
     }
 
-    fn ask_at(head: &str, endpoints: Endpoints, access: &Access) -> Answer {
+    pub(crate) fn ask_at(head: &str, endpoints: Endpoints, access: &Access) -> Answer {
         let mut headers = [httparse::EMPTY_HEADER; 16];
         let mut request = Request::new(&mut headers);
         let head = format!("{head}\r\n");
@@ -218,14 +218,14 @@ mod tests {
         answer(&request, endpoints, access)
     }
 
-    fn text(answer: Answer) -> String {
+    pub(crate) fn text(answer: Answer) -> String {
         match answer {
             Answer::Respond(bytes) | Answer::Upgrade { response: bytes, .. } => String::from_utf8(bytes).unwrap(),
             Answer::Metrics => "HTTP/1.1 200 the metrics".to_owned(),
         }
     }
 
-    fn status(head: &str, cors: &Cors) -> String {
+    pub(crate) fn status(head: &str, cors: &Cors) -> String {
         text(ask(head, cors))[9..12].to_owned()
     }
 
