@@ -67,6 +67,7 @@ mod floors;
 mod fuzz;
 mod habits;
 mod losses;
+mod manners;
 mod networks;
 mod options;
 mod ordinary;

@@ -114,7 +114,14 @@ fn what_is_wrong_with_a_file_is_said_in_words_of_ours() {
 #[test]
 fn a_mistyped_command_line_is_told_in_words_of_ours_with_what_was_meant() {
     let home = Folder::new("command-line");
-    let cases: [(&[&str], &str); 13] = [
+    let cases: [(&[&str], &str); 20] = [
+        (&["connect", "bob"], "there is no command connect; lowkey bob calls bob"),
+        (&["sned", "bob", "hi"], "there is no command sned; did you mean lowkey send?"),
+        (&["config", "server"], "there is no command server here; did you mean config get server?"),
+        (&["config", "get", "srever"], "did you mean server?"),
+        (&["bob@localhost"], "a name has no @ and no server in it"),
+        (&["send", "bob@localhost", "hi"], "a name has no @ and no server in it"),
+        (&["--server", "localhost:1"], "lowkey: --server <URL>: \"localhost:1\" is no server"),
         (&["--timeout", "x"], "--timeout <SECONDS> is not to be \"x\": it takes a whole number, as 60"),
         (&["--timeout", ""], "it takes a whole number"),
         (&["--timeout", "99999999999999999999999"], "it takes a whole number"),

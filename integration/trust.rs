@@ -107,10 +107,18 @@ fn somebody_else_under_a_known_name_is_refused_until_the_number_is_typed_in() {
     let new = number(&mut alice);
     assert_ne!(old, new);
     alice.stderr.find("not sent to bob (they are not who they were; kept, /retry sends it again): a secret");
+    // She finds both numbers again.
+    alice.write("/who");
+    alice.stderr.find("bob was refused with another key: /verify bob shows both numbers");
+    alice.write("/verify bob");
+    alice.stderr.find("They were refused, since they came with another key. With that it would be:");
+    let rows = [alice.stderr.next(), alice.stderr.next()];
+    assert_eq!(rows.map(|row| row.trim_start_matches('*').replace(' ', "")).concat(), new);
     // He is told nothing until she says so.
     alice.write("/decline bob");
     alice.stderr.find("bob is told that you will not talk to them");
     bob.stderr.find("alice knows you by another identity");
+    bob.stderr.find("give them your link, which /link shows");
     // Bob can read it to her.
     bob.write("/verify alice");
     assert_eq!(number(&mut bob), new);

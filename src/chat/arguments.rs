@@ -2,7 +2,7 @@
 
 use clap::Parser;
 
-use super::callee::Callee;
+use super::callee::{self, Callee, NO_ADDRESS};
 use super::harmless;
 use super::identity::IdentityTask;
 use super::script::{Accepts, Input, OldApps, Script, Until};
@@ -36,7 +36,7 @@ pub struct Arguments {
     #[arg(long)]
     pub qr: bool,
     /// Call this user at once, by name or by a link, which names the server too
-    #[arg(value_name = "PEER", value_parser = callee)]
+    #[arg(value_name = "PEER", value_parser = callee_of)]
     pub call: Option<Callee>,
     #[command(subcommand)]
     pub task: Option<Task>,
@@ -52,7 +52,7 @@ pub enum Task {
         #[arg(short, long)]
         follow: bool,
         /// To this user, by name or by a link
-        #[arg(value_parser = callee)]
+        #[arg(value_parser = callee_of)]
         peer: Callee,
         /// The text; without it, all of standard input
         #[arg(conflicts_with = "follow")]
@@ -79,8 +79,11 @@ fn peer_name(word: &str) -> Result<String, &'static str> {
 }
 
 /// A name in the same form, or a link.
-fn callee(word: &str) -> Result<Callee, &'static str> {
-    Callee::read(word).ok_or(NO_NAME)
+fn callee_of(word: &str) -> Result<Callee, &'static str> {
+    match callee::is_address(word) {
+        true => Err(NO_ADDRESS),
+        false => Callee::read(word).ok_or(NO_NAME),
+    }
 }
 
 impl Arguments {

@@ -24,6 +24,15 @@ impl Callee {
     }
 }
 
+/// Whether a word is most likely meant as a user at a server, as mail has them. A name that is so can be had in quotes.
+pub fn is_address(word: &str) -> bool {
+    word.contains('@') && !word.starts_with('"') && !word.starts_with(LINK_SCHEME)
+}
+
+/// What is said to who means that.
+pub const NO_ADDRESS: &str = "a name has no @ and no server in it: call NAME alone, at the server that --server names; \
+                              whoever is at another one is called by their link";
+
 /// A word of JSON, or one without quotes. Nobody has a name that begins like a link: see
 /// [`is_username`](crate::protocol::is_username).
 impl From<String> for Callee {

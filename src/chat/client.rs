@@ -10,7 +10,7 @@ use super::clock::{local, timestamp};
 use super::command::usage::SETTINGS;
 use super::conversation::Conversation;
 use super::display::Display;
-use super::effect::Effect;
+use super::effect::{Effect, notice};
 use super::input::Stdin;
 use super::json;
 use super::leaving::Pulse;
@@ -19,7 +19,7 @@ use super::notify::Notifier;
 use super::records::Records;
 use super::report::Report;
 use super::screen::{self, Look};
-use crate::options::{ON_OR_OFF, is_on};
+use crate::options::{self, ON_OR_OFF, config, is_on};
 use crate::peer::{Event, Peer};
 use crate::profile::transcript::{Entry, Kept};
 use crate::profile::{Profile, Username};
@@ -46,6 +46,8 @@ pub struct Client {
     pub has_log_failed: Cell<bool>,
     /// The name that the user wants from now on.
     pub renamed: Option<Username>,
+    /// The name that was chosen at this start, until the server has taken it.
+    pub unkept: Option<Username>,
     /// What came while the chats under the old name ended.
     pub postponed: Vec<Mail>,
     /// Why standard output takes no more.
@@ -77,7 +79,10 @@ impl Client {
                 }
                 Mail::Event(event, of_text, taken) => {
                     (receipt, served) = (of_text, Some(taken));
-                    self.conversation.event(event, Instant::now())
+                    let is_online = event == Event::Online;
+                    let mut effects = self.conversation.event(event, Instant::now());
+                    effects.extend(self.unkept.take_if(|_| is_online).and_then(|name| self.keep_name(&name)));
+                    effects
                 }
                 Mail::EndOfInput => {
                     self.conversation.finish();
@@ -199,6 +204,16 @@ impl Client {
         }
     }
 
+    /// Keeps a name that is the user's from now on.
+    fn keep_name(&self, name: &Username) -> Option<Effect> {
+        let profile = self.records.profile.as_ref()?;
+        let change = |text: &str| config::change(text, &options::every_setting(), "name", &[name.to_string()]);
+        Some(notice(&match profile.change_config(change) {
+            Ok(()) => format!("the name {name} is kept in {}; --name uses another one", profile.path().display()),
+            Err(error) => format!("{NOT_KEPT}: {error}"),
+        }))
+    }
+
     /// Says what could not be done.
     fn note(&self, what: &str, done: Result<(), String>) {
         if let Err(error) = done {
@@ -230,9 +245,10 @@ impl Client {
             ));
         };
         let whose = peer.as_ref().map_or("all texts".to_owned(), |peer| format!("texts with {}", screen::name(peer)));
+        let for_good = if peer.is_none() { "; lowkey config set log on keeps them in later starts too" } else { "" };
         let words = match is_on {
             true => format!(
-                "{whose} are kept in {} from now on, for your eyes only",
+                "{whose} are kept in {} from now on until you quit, for your eyes only{for_good}",
                 profile.path().with_file_name("log").display()
             ),
             false => format!("{whose} are no longer kept; what is in the log stays there"),
@@ -297,7 +313,7 @@ impl Client {
                 }
                 Err(_) if !is_said && is_late => {
                     is_said = true;
-                    let _ = writeln!(io::stderr(), "* waiting until what was sent is read; Ctrl-C ends at once");
+                    let _ = writeln!(io::stderr(), "* waiting until what was sent has arrived; Ctrl-C ends at once");
                 }
                 Err(_) => {}
             }

@@ -6,7 +6,7 @@ pub mod usage;
 
 use serde::Deserialize;
 
-use super::callee::Callee;
+use super::callee::{Callee, NO_ADDRESS, is_address};
 use super::harmless::{YES, first_word, read_name};
 use crate::options::switch::is_on;
 use usage::{ELSEWHERE, SYNONYMS, nearest, usage};
@@ -196,6 +196,7 @@ impl Command {
             ("msg", Some(peer), text) if !text.is_empty() => {
                 Self::Send { peer: Some(peer), text: text.to_owned(), id: None }
             }
+            ("connect", Some(_), "") if is_address(rest.trim()) => Self::Mistake(NO_ADDRESS.to_owned()),
             ("connect", Some(_), "") => Self::Connect { peer: callee },
             ("accept", peer, "") => Self::Accept { peer, number },
             ("decline", peer, "") => Self::Decline { peer, number },

@@ -43,6 +43,14 @@ impl Console {
         }
     }
 
+    /// Throws away what was typed since the terminal was given back, so that no shell runs it.
+    pub fn throw_away(&self) {
+        match self {
+            Self::Terminal(terminal) => terminal.throw_away(),
+            Self::Teletype(_) | Self::None => {}
+        }
+    }
+
     /// Gives the terminal back as it was, with nothing left in the last row.
     pub fn give_back(&self) {
         match self {

@@ -1,6 +1,7 @@
 //! What is read when it is no terminal's prompt, cut into what can be handed on: lines, the long ones in pieces, or
 //! everything that comes as texts. Pure: it reads from whatever it is given.
 
+use std::borrow::Cow;
 use std::io::{self, BufRead};
 
 use super::command::Command;
@@ -11,6 +12,8 @@ use super::json;
 pub enum Reading {
     /// Commands and texts, as a person would type them.
     Commands,
+    /// The same by a person, on a terminal that does not edit lines.
+    Typed,
     /// Commands as JSON.
     Json,
     /// Texts, whatever they look like.
@@ -65,6 +68,7 @@ impl<R: BufRead> Commands<R> {
         let command = match self.reading {
             Reading::Texts => Command::text(&piece.text),
             Reading::Commands => Command::parse(&piece.text),
+            Reading::Typed => Command::parse(&without_keys(&piece.text)),
             Reading::Json => json::command(&piece.text),
         };
         match command {
@@ -207,6 +211,21 @@ impl<R: BufRead> Pieces<R> {
     }
 }
 
+/// A line without what keys such as arrows, and the marks around a paste, are to a terminal that does not edit lines:
+/// control sequences (ECMA-48, section 5.4), and Escape by itself.
+fn without_keys(line: &str) -> Cow<'_, str> {
+    let mut parts = line.split('\x1b');
+    let first = parts.next().unwrap_or_default();
+    if first.len() == line.len() {
+        return Cow::Borrowed(line);
+    }
+    let rest = |part: &str| match part.strip_prefix('[') {
+        Some(sequence) => sequence.trim_start_matches(|c| matches!(c, ' '..='?')).chars().skip(1).collect(),
+        None => part.strip_prefix('O').map_or(part.to_owned(), |key| key.chars().skip(1).collect()),
+    };
+    Cow::Owned(first.to_owned() + &parts.map(rest).collect::<String>())
+}
+
 /// What some programs put in front of a text, so that others know it for UTF-8.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
@@ -300,6 +319,19 @@ mod tests {
         assert!(pieces(&wide).iter().all(|piece| piece.len() <= MAX_LINE));
         let mut bytes = Pieces::new(&b"a\xffb\xf0\x9f"[..]);
         assert_eq!(bytes.next().unwrap(), Some("a\u{fffd}b\u{fffd}".to_owned()));
+    }
+
+    #[test]
+    fn keys_that_a_terminal_does_not_edit_by_are_no_text() {
+        for (typed, line) in [
+            ("plain", "plain"),
+            ("\x1b[200~/quit\x1b[201~", "/quit"),
+            ("a\x1b[Ab\x1bOBc\x1b[1;5Cd", "abcd"),
+            ("\x1bx \x1b", "x "),
+            ("[A and \x1b[", "[A and "),
+        ] {
+            assert_eq!(without_keys(typed), line, "{typed:?}");
+        }
     }
 
     #[test]

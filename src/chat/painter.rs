@@ -101,8 +101,13 @@ impl Painter {
 
     /// Shows a line as it is now, with the cursor before the byte `at`.
     pub fn edit(&mut self, search: Option<String>, line: &str, at: usize) -> String {
-        self.edited = Some(Edited { search, line: line.to_owned(), at });
+        self.take(search, line, at);
         self.repaint()
+    }
+
+    /// Takes a line as it is now, which is shown with what is painted next.
+    pub fn take(&mut self, search: Option<String>, line: &str, at: usize) {
+        self.edited = Some(Edited { search, line: line.to_owned(), at });
     }
 
     /// Shows rows, each ended by a line feed, above the prompt. What is wider than the window, such as a link that is
@@ -226,7 +231,8 @@ impl Painter {
         places
     }
 
-    fn repaint(&mut self) -> String {
+    /// Paints what there is now.
+    pub fn repaint(&mut self) -> String {
         if self.state != State::Painting {
             return String::new();
         }

@@ -1,6 +1,6 @@
 //! What the command line, the settings and the profile come to: who the user is, at which server, and what is read.
 
-use std::io::BufReader;
+use std::io::{self, BufReader, IsTerminal};
 
 use super::arguments::{Arguments, Task};
 use super::callee::Callee;
@@ -13,11 +13,12 @@ use super::lines::{Pieces, Reading};
 use super::people::People;
 use super::records::Records;
 use super::refusal::Refusal;
+use crate::options::Start;
 use crate::options::access::TokenHome;
-use crate::options::{self, Start, config};
 use crate::peer::link::Link;
 use crate::peer::{ServerUrl, ServerUrlError, Settings};
 use crate::profile::{Profile, Username};
+use crate::stderr::say;
 
 /// What is to be done, by whom, at which server.
 pub struct Plan {
@@ -69,7 +70,7 @@ impl Plan {
 }
 
 /// What is to be done before anything is read, and what is read then.
-pub fn inputs(arguments: &Arguments, stdin: &Stdin) -> Result<(Vec<Command>, Source), Refusal> {
+pub fn inputs(arguments: &Arguments, stdin: &Stdin, console: &Console) -> Result<(Vec<Command>, Source), Refusal> {
     let mut commands: Vec<Command> = Vec::new();
     commands.extend(arguments.call.clone().map(|peer| Command::Connect { peer }));
     let read = if arguments.json { json::command } else { Command::parse };
@@ -77,10 +78,14 @@ pub fn inputs(arguments: &Arguments, stdin: &Stdin) -> Result<(Vec<Command>, Sou
     let mut source = match (arguments.execute.is_empty(), arguments.json) {
         (false, _) => Source::Nothing,
         (true, true) => Source::Lines(Reading::Json),
+        (true, false) if console.is_interactive() => Source::Lines(Reading::Typed),
         (true, false) => Source::Lines(Reading::Commands),
     };
     if let Some(Task::Send { peer, text, follow }) = &arguments.task {
         commands.push(Command::Connect { peer: peer.clone() });
+        if text.is_empty() && io::stdin().is_terminal() && !input::is_in_background() {
+            say(if *follow { TYPE_LINES } else { TYPE_TEXT });
+        }
         source = if *follow {
             Source::Lines(Reading::Texts)
         } else if !text.is_empty() {
@@ -98,13 +103,13 @@ pub fn inputs(arguments: &Arguments, stdin: &Stdin) -> Result<(Vec<Command>, Sou
     Ok((commands, source))
 }
 
-/// The username that the user chooses now, and that is kept.
+/// The username that the user chooses now.
 pub fn chosen_name(
     editor: Option<&mut LineEditor>,
     console: &Console,
     profile: &Result<Profile, String>,
 ) -> Result<Username, Refusal> {
-    let profile = profile.as_ref().map_err(|error| Refusal::setting(error.clone()))?;
+    profile.as_ref().map_err(|error| Refusal::setting(error.clone()))?;
     if !console.is_interactive() {
         return Err(Refusal::setting("no username yet; give one with --name or LOWKEY_NAME"));
     }
@@ -118,13 +123,12 @@ pub fn chosen_name(
         let answer = ask("Choose a username (3 to 20 of a-z, A-Z, 0-9 and _): ");
         let line = answer.ok_or_else(|| Refusal::setting("no username was chosen"))?;
         match line.trim().parse::<Username>() {
-            Ok(name) => {
-                let keep = |text: &str| config::change(text, &options::every_setting(), "name", &[name.to_string()]);
-                profile.change_config(keep).map_err(Refusal::other)?;
-                console.note(&format!("kept in {}; --name uses another one", profile.path().display()));
-                return Ok(name);
-            }
+            Ok(name) => return Ok(name),
             Err(reason) => console.note(reason),
         }
     }
 }
+
+/// What is said to who starts `send` on a terminal, where nothing else would show that it waits.
+const TYPE_TEXT: &str = "* type the text; Ctrl-D on a line of its own sends it";
+const TYPE_LINES: &str = "* each line that you type is sent as a text; Ctrl-D on a line of its own ends it";

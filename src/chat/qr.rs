@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use qrcode::QrCode;
 use qrcode::render::unicode;
+use qrcode::{EcLevel, QrCode};
 
 use super::console::Console;
 use super::people::{People, links};
@@ -19,23 +19,28 @@ pub fn print(people: &People, console: &Console) -> Result<(), Refusal> {
         say(format!("* {words}"));
     }
     let link = link.to_string();
-    let code = QrCode::new(&link)
+    // A screen is read without dirt or glare, so little of the code repairs others and it is small.
+    let code = QrCode::with_error_correction_level(&link, EcLevel::L)
         .map_err(|_| Refusal::other(format!("the link is too long for a QR code, so give it as it is: {link}")))?;
     let mut renderer = code.render::<unicode::Dense1x2>();
     let picture = renderer.dark_color(unicode::Dense1x2::Light).light_color(unicode::Dense1x2::Dark).build();
-    let needed = wrap::width(picture.lines().next().unwrap_or_default());
     let window = match console {
-        Console::Terminal(terminal) => Some(terminal.columns()),
-        _ => terminal_size::terminal_size_of(io::stdout()).map(|(columns, _)| columns.0.into()),
+        Console::Terminal(terminal) => Some(terminal.window()),
+        _ => terminal_size::terminal_size_of(io::stdout()).map(|(columns, rows)| (columns.0.into(), rows.0.into())),
     };
+    // On a screen the code is the last, where it is seen whole, but for the row of the shell's prompt. A script finds
+    // the link in the last line.
+    let (columns, rows) = (wrap::width(picture.lines().next().unwrap_or_default()), picture.lines().count() + 1);
     let shown = match window {
-        Some(columns) if columns < needed => {
+        Some((wide, high)) if wide < columns || high < rows => {
             let why = format!(
-                "the QR code needs {needed} columns, and this window has {columns}: make it wider, or give the link"
+                "the QR code needs {columns} columns and {rows} rows, and this window has {wide} and {high}: make it \
+                 larger, or give the link"
             );
-            format!("{}\n{link}\n", wrap::rows(&why, "", columns).join("\n"))
+            format!("{}\n{link}\n", wrap::rows(&why, "", wide).join("\n"))
         }
-        _ => format!("{picture}\n{link}\n"),
+        Some(_) => format!("{link}\n{picture}\n"),
+        None => format!("{picture}\n\n{link}\n"),
     };
     let written = match console {
         Console::Terminal(terminal) => terminal.print_rows(&shown),

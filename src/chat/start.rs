@@ -66,21 +66,20 @@ fn chat(start: Start<Arguments>, console: &Console) -> Result<ExitCode, Refusal>
         }
         Console::Teletype(_) | Console::None => None,
     };
-    let name = match &start.options.peer.name {
-        Some(name) => name.clone(),
-        None => chosen_name(editor.as_mut(), console, &start.profile)?,
-    };
+    let given = start.options.peer.name.clone();
+    let name = given.clone().map_or_else(|| chosen_name(editor.as_mut(), console, &start.profile), Ok)?;
     let plan = Plan::new(start)?;
     let (people, records, settings) = plan.user(&name)?;
     if plan.arguments.qr {
         return qr::print(&people, console).map(|()| ExitCode::SUCCESS);
     }
     let stdin = Stdin::default();
-    let (first, source) = inputs(&plan.arguments, &stdin)?;
+    let (first, source) = inputs(&plan.arguments, &stdin, console)?;
     let conversation = converse(&plan, people, &records, console)?;
     let (peer, events) = connect(&plan.server, &name, settings)?;
     let mut client = client(&plan.arguments, conversation, peer, records, console);
     (client.stdin, client.pulse) = (stdin, leaving.serve());
+    client.unkept = given.is_none().then(|| name.clone());
     if console.is_interactive() || plan.arguments.json {
         client.show(&Report::Started { name: name.to_string() });
     }
@@ -97,6 +96,11 @@ fn chat(start: Start<Arguments>, console: &Console) -> Result<ExitCode, Refusal>
         input::discard();
     }
     let (is_all_read, ended) = client.end(&mailbox, served);
+    // What was typed while that took its time was no more meant for the shell.
+    console.throw_away();
+    if is_read_by_us {
+        input::discard();
+    }
     let is_timed_out = [served, ended].contains(&End::Timeout);
     exit_code(&client, console, is_all_read, is_timed_out)
 }
@@ -154,6 +158,7 @@ fn client(
         has_log_failed: Cell::default(),
         unwritable: OnceCell::new(),
         renamed: None,
+        unkept: None,
         postponed: Vec::new(),
         stdin: Stdin::default(),
         has_quit: false,
@@ -214,6 +219,7 @@ fn serve(
                 let (peer, events) = connect(&plan.server, &name, settings)?;
                 (client.conversation, client.records, client.peer) = (conversation, records, peer);
                 pass_on(events, mail.clone());
+                client.unkept = client.unkept.take().map(|_| name.clone());
                 client.show(&Report::Started { name: name.to_string() });
             }
             Err(Refusal { reason, .. }) => client.show(&Report::Mistake(reason)),
@@ -237,13 +243,17 @@ fn exit_code(client: &Client, console: &Console, is_all_read: bool, is_timed_out
             say(format!("* {TIME_IS_OVER}"));
             return Ok(ExitCode::from(6));
         }
+        if !is_all_read {
+            say(format!("* {NOT_ARRIVED}"));
+            return Ok(ExitCode::from(1));
+        }
         return Ok(ExitCode::SUCCESS);
     }
     if is_timed_out {
         client.show(&Report::Notice(TIME_IS_OVER.to_owned()));
     }
     if !is_all_read {
-        client.show(&Report::Notice("what was sent last may not have been read".to_owned()));
+        client.show(&Report::Notice(NOT_ARRIVED.to_owned()));
     }
     Ok(match client.conversation.failure() {
         _ if is_timed_out => ExitCode::from(6),
@@ -255,5 +265,7 @@ fn exit_code(client: &Client, console: &Console, is_all_read: bool, is_timed_out
         None => ExitCode::SUCCESS,
     })
 }
+
+const NOT_ARRIVED: &str = "what was sent last may not have arrived";
 
 const NO_TERMINAL: &str = "the terminal cannot be used";

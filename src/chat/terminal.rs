@@ -64,6 +64,8 @@ pub fn open() -> io::Result<Terminal> {
         prompt: Prompt::default(),
         names: Vec::new(),
         look: Look::default(),
+        edited_at: None,
+        paint_at: None,
         day: None,
         wake: wake.try_clone()?,
     };

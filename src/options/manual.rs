@@ -29,11 +29,12 @@ pub enum About {
 /// What `config` does with one setting.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum ConfigTask {
-    /// Print the value of a setting alone; several stand on a line each, and without one the exit code is 1
+    /// Print the value of a setting alone; several stand on a line each, and without one the exit code is 1. Of several
+    /// settings each has a line of its own
     Get {
         /// The setting, by the name that config prints
-        #[arg(value_name = "KEY")]
-        key: String,
+        #[arg(value_name = "KEY", required = true)]
+        keys: Vec<String>,
     },
     /// Keep a setting in the profile's config.toml; without a value, remove it from there
     Set {

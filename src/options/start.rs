@@ -139,14 +139,21 @@ fn read<T: Parser>(command: &Command, arguments: Vec<OsString>) -> Result<Start<
     let matches = self::matches(command, file.apply(command.clone()), &arguments)?;
     if let Some(About::Config { task }) = about {
         let path = profile.as_ref().ok().map(Profile::path);
-        let Some(ConfigTask::Get { key }) = task else {
+        let Some(ConfigTask::Get { keys }) = task else {
             return Err(Stop::Printed(config::list(command, &matches, &file, path.as_deref())));
         };
-        let values = config::get(&every_setting(), &matches, &key).map_err(|reason| match (&path, file.has(&key)) {
-            (Some(path), true) => format!("{reason}; it stands in {}", path.display()),
-            _ => reason,
-        })?;
-        return Err(if values.is_empty() { Stop::Nothing } else { Stop::Printed(values.join("\n") + "\n") });
+        let get = |key: &String| {
+            config::get(&every_setting(), &matches, key).map_err(|reason| match (&path, file.has(key)) {
+                (Some(path), true) => format!("{reason}; it stands in {}", path.display()),
+                _ => reason,
+            })
+        };
+        let values: Vec<Vec<String>> = keys.iter().map(get).collect::<Result<_, _>>()?;
+        return Err(match &values[..] {
+            [only] if only.is_empty() => Stop::Nothing,
+            [only] => Stop::Printed(only.join("\n") + "\n"),
+            several => Stop::Printed(several.iter().map(|values| values.join(",") + "\n").collect()),
+        });
     }
     let token_home = token_home(&matches, &file)?;
     let options = T::from_arg_matches(&matches).map_err(|error| wrong(command, &error))?;
@@ -208,9 +215,36 @@ fn matches(command: &Command, with: Command, arguments: &[OsString]) -> Result<A
     let with = with.mut_args(|option| if is_empty(&option) { option.env(Resettable::Reset) } else { option });
     with.clone().try_get_matches_from(arguments).map_err(|error| match error.use_stderr() {
         true if error.kind() == ErrorKind::InvalidUtf8 => Stop::Wrong(no_text(&with, arguments)),
+        true if is_beyond_a_word(&error)
+            && let Some(words) = no_command(command, arguments) =>
+        {
+            Stop::Wrong(words)
+        }
         true => wrong(command, &error),
         false => Stop::Help(error),
     })
+}
+
+/// Whether there is a word too many.
+fn is_beyond_a_word(error: &clap::Error) -> bool {
+    matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand)
+}
+
+/// What is said where a word is too many since the one in front was meant as a command: one that is nearly ours, or one
+/// that is typed elsewhere.
+fn no_command(command: &Command, arguments: &[OsString]) -> Option<String> {
+    let [first, second] = [arguments.get(1)?.to_str()?, arguments.get(2)?.to_str()?];
+    let program = command.get_name();
+    if first.starts_with('-') || second.starts_with('-') || program != "lowkey" {
+        return None;
+    }
+    if ["connect", "call", "chat", "to"].contains(&first) {
+        return Some(format!("there is no command {first}; {program} {second} calls {second}"));
+    }
+    let names = command.get_subcommands().map(Command::get_name);
+    let distance = |name: &&str| strsim::damerau_levenshtein(first, name);
+    let near = names.min_by_key(distance).filter(|near| (1..=near.len() / 3).contains(&distance(near)))?;
+    Some(format!("there is no command {first}; did you mean {program} {near}?"))
 }
 
 /// What is said where the command line or a variable holds bytes that are no text: which one it is.
@@ -299,6 +333,8 @@ fn in_words(command: &Command, error: &clap::Error, argument: &str) -> String {
             let reason = reason(error).unwrap_or_else(|| "it is not fit for use".to_owned());
             match config::holds_password(value) {
                 true => format!("{argument} is not to be that (not shown): {reason}"),
+                // The reason says which value it is.
+                false if reason.starts_with(&format!("{value:?}")) => format!("{argument}: {reason}"),
                 false => format!("{argument} is not to be {value:?}: {reason}"),
             }
         }
@@ -311,6 +347,9 @@ fn in_words(command: &Command, error: &clap::Error, argument: &str) -> String {
             let distance = |name: &&str| strsim::damerau_levenshtein(word, name);
             let near = names.min_by_key(distance).filter(|near| distance(near) <= (word.len() / 3).min(2));
             let near = near.filter(|near| near.len() > 3).map(|near| format!("; did you mean {near}?"));
+            if config::find(&every_setting(), word).is_ok() {
+                return format!("there is no command {word} here; did you mean config get {word}?");
+            }
             format!("there is no command {word} here{}", near.unwrap_or_default())
         }
         ErrorKind::UnknownArgument => {

@@ -257,6 +257,52 @@ mod tests {
     }
 
     #[test]
+    fn nothing_that_is_kept_overtakes_what_may_have_arrived() {
+        let mut chat = with_bob(Trust::Known);
+        for number in 1..=3 {
+            typed(&mut chat, &format!("{number}"));
+            chat.sent("bob", number, None);
+        }
+        // Their program was killed, and has come back: of the first two it is not known, and the third was never sent.
+        for (id, reason) in
+            [(1, NotSentReason::Unconfirmed), (2, NotSentReason::Unconfirmed), (3, NotSentReason::NotOpen)]
+        {
+            chat.happened(Event::NotSent { peer: bob(), id, text: id.to_string(), reason });
+        }
+        chat.happened(closed("bob", CloseReason::ConnectionLost));
+        chat.happened(request(bob()));
+        typed(&mut chat, "/accept");
+        let [own, other] = [KeyPair::generate(), KeyPair::generate()].map(|pair| pair.public());
+        chat.happened(Event::Identified { peer: bob(), trust: Trust::Known, own, other });
+        let effects = chat.happened(open("bob"));
+        assert_eq!(done(effects.clone()), []);
+        let said = "3 texts kept for bob, since something may have arrived already: /retry sends all again, in order, \
+                    behind what you write before";
+        assert_eq!(effects.last(), Some(&notice(said)));
+        assert_eq!(typed(&mut chat, "/retry"), ["1", "2", "3"].map(send));
+    }
+
+    #[test]
+    fn what_is_no_text_in_another_place_is_told_of_where_it_is_one() {
+        let mut chat = with_bob(Trust::Known);
+        chat.script.has_person = true;
+        assert_eq!(typed(&mut chat, "exit"), [send("exit"), notice("that is a text for bob; /quit ends the program")]);
+        assert_eq!(typed(&mut chat, "exit now"), [send("exit now")]);
+    }
+
+    #[test]
+    fn whoever_writes_to_who_is_calling_answers_the_call() {
+        let mut chat = online();
+        chat.happened(request("carol"));
+        let effects = typed(&mut chat, "/msg carol hello");
+        assert_eq!(effects[0], notice("carol is calling you, and by this you accept"));
+        assert_eq!(done(effects), [Effect::Accept("carol".to_owned())]);
+        let text = Text { text: "hello".to_owned(), id: None };
+        assert_eq!(done(chat.happened(open("carol"))), [Effect::Send { peer: "carol".to_owned(), text }]);
+        assert_eq!(chat.prompt().peer, None, "lines go where they went");
+    }
+
+    #[test]
     fn the_prompt_shows_whether_all_has_arrived() {
         let mut chat = with_bob(Trust::Known);
         assert_eq!(chat.prompt().mark, Mark::None);

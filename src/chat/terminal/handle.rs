@@ -37,6 +37,9 @@ pub(super) struct Shown {
     pub(super) prompt: Prompt,
     pub(super) names: Vec<String>,
     pub(super) look: Look,
+    /// When the line was last changed, and when it is to be painted where that had to wait.
+    pub(super) edited_at: Option<Instant>,
+    pub(super) paint_at: Option<Instant>,
     /// The day of the last line.
     pub(super) day: Option<jiff::civil::Date>,
     /// Wakes the thread of the keyboard.
@@ -62,9 +65,10 @@ impl Terminal {
         self.shown().paint(|painter| painter.print(rows))
     }
 
-    /// How wide the window is.
-    pub fn columns(&self) -> usize {
-        size(&self.shown().out).columns
+    /// How wide and how high the window is.
+    pub fn window(&self) -> (usize, usize) {
+        let Size { columns, rows } = size(&self.shown().out);
+        (columns, rows)
     }
 
     /// Shows a word of the program's own above the prompt.
@@ -109,8 +113,35 @@ impl Terminal {
 
     /// Shows the line that is being edited, with the cursor before the byte `at`, and in place of the prompt what the
     /// editor shows there.
+    ///
+    /// Keys that come faster than anybody types, as a paste does where the terminal puts no marks around it, are
+    /// painted once in a while: with each of them a line is longer, and is painted as a whole.
     pub fn edit(&self, search: Option<String>, line: &str, at: usize) {
-        self.shown().change(|painter| painter.edit(search, line, at));
+        let (mut shown, now) = (self.shown(), Instant::now());
+        let before = shown.edited_at.replace(now);
+        if before.is_none_or(|before| now.duration_since(before) >= TYPED) && shown.paint_at.is_none() {
+            return shown.change(|painter| painter.edit(search, line, at));
+        }
+        shown.painter.take(search, line, at);
+        if shown.paint_at.is_none() {
+            shown.paint_at = Some(now + PAINTED);
+            shown.wake();
+        }
+    }
+
+    /// Paints the line where that had to wait.
+    pub(super) fn paint_when_due(&self, now: Instant) {
+        let mut shown = self.shown();
+        if shown.paint_at.take_if(|at| *at <= now).is_some() {
+            shown.change(Painter::repaint);
+        }
+    }
+
+    /// Throws away what was typed after the terminal was given back.
+    pub fn throw_away(&self) {
+        if self.is_in_front() {
+            let _ = termios::tcflush(&self.0.tty, FlushArg::TCIFLUSH);
+        }
     }
 
     /// The line that was edited is entered; a question has its answer.
@@ -126,7 +157,9 @@ impl Terminal {
 
     /// The line that was edited is given up.
     pub fn leave(&self) {
-        self.shown().change(Painter::leave);
+        let mut shown = self.shown();
+        let is_behind = shown.paint_at.take().is_some();
+        shown.change(|painter| if is_behind { painter.repaint() + &painter.leave() } else { painter.leave() });
     }
 
     /// Gives the terminal back as it was, once. What is typed or pasted while the program ends was meant for it and not
@@ -266,6 +299,10 @@ const MAX_WAITING: usize = 1024 * 1024;
 const QUIET: Duration = Duration::from_millis(50);
 const LONGEST_PASTE: Duration = Duration::from_secs(2);
 
+/// Keys that come so soon after one another nobody types; such a line is painted so long after.
+const TYPED: Duration = Duration::from_millis(10);
+const PAINTED: Duration = Duration::from_millis(30);
+
 /// How a day is said.
 const DATE: &str = "%A, %-d %B %Y";
 
@@ -283,6 +320,8 @@ mod tests {
             prompt: Prompt::default(),
             names: Vec::new(),
             look: Look::default(),
+            edited_at: None,
+            paint_at: None,
             day: None,
             wake,
         };

@@ -70,6 +70,7 @@ impl Watch {
                 self.take(key);
             }
             self.hand_on();
+            self.terminal.paint_when_due(now);
             self.resize_when_due(now);
             if self.is_away {
                 self.come_and_go();
@@ -86,7 +87,8 @@ impl Watch {
         let now = Instant::now();
         let away = self.is_away.then(|| now + AWAY_POLL);
         let held = (!self.held.is_empty()).then(|| now + HELD_POLL);
-        let deadline = [self.keys.deadline(), self.resize_at, away, held].into_iter().flatten().min();
+        let paint = self.terminal.shown().paint_at;
+        let deadline = [self.keys.deadline(), self.resize_at, away, held, paint].into_iter().flatten().min();
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(now) + Duration::from_millis(1));
         let timeout = timeout.map_or(PollTimeout::NONE, |time| time.try_into().unwrap_or(PollTimeout::MAX));
         // Reading in the background would stop the program.
