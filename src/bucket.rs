@@ -50,7 +50,7 @@ impl Bucket {
 
     /// Whether there is so much in the bucket.
     pub fn holds(&self, amount: usize, rate: Option<Rate>, now: Instant) -> bool {
-        (Self { full_at: self.full_at }).take(amount, rate, now)
+        rate.is_none_or(|rate| self.holds_at(amount, rate, now) <= now)
     }
 
     /// When there will be so much in the bucket.

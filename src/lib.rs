@@ -152,6 +152,8 @@
 #![warn(missing_docs)]
 
 #[cfg(any(feature = "server", feature = "peer"))]
+// Each of the two uses a part of it.
+#[cfg_attr(not(all(feature = "server", feature = "peer")), allow(dead_code))]
 mod bucket;
 #[cfg(feature = "chat")]
 pub mod chat;

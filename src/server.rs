@@ -336,7 +336,12 @@ impl Server {
     /// Reads the secrets anew. Where that fails with one, it stays as it is.
     fn reload(&mut self) {
         let Secrets { tokens, turn } = (self.reload)();
+        if matches!((&tokens, &turn), (Ok(tokens), Ok(None)) if tokens.is_empty()) {
+            info!("there is no secret to read anew");
+            return;
+        }
         match tokens {
+            Ok(tokens) if tokens.is_empty() => {}
             Ok(tokens) => {
                 info!("access tokens read anew: {}", tokens.len());
                 self.clients.renew_access(tokens);
@@ -344,6 +349,7 @@ impl Server {
             Err(error) => error!("access tokens are as before, and nobody is let go: {error}"),
         }
         match turn {
+            Ok(None) => {}
             Ok(turn) => {
                 info!("secret of the TURN servers read anew");
                 self.clients.renew_turn(turn);
