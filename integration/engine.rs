@@ -122,6 +122,8 @@ impl World {
                         self.from_webrtc[other].push_back(Input::Closed { id, reason: CloseReason::PeerLeft });
                     }
                 }
+                // No files go in these tests.
+                Output::File { .. } => {}
                 // WebRTC is played by the test, and needs no servers.
                 Output::UseServers(_) => {}
                 Output::AddCandidate { candidate, .. } => self.added[user].push(candidate.candidate),

@@ -1,10 +1,12 @@
 //! Characters that could take over a terminal or deceive the eye, and texts of others in which they are escaped: for
 //! logs, files and whoever else shows what comes from elsewhere. Pure.
 
+#[cfg(any(feature = "server", feature = "chat"))]
 use std::borrow::Cow;
 
 /// A text in which each such character is written as JSON escapes it (RFC 8259, section 7), `\u…`, which every reader
 /// of JSON undoes. A line feed is one of them, so that what comes out is one line.
+#[cfg(any(feature = "server", feature = "chat"))]
 pub fn escaped(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_harmful) {
         return Cow::Borrowed(text);
@@ -20,6 +22,7 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
 }
 
 /// The same of several lines, which stay lines.
+#[cfg(any(feature = "server", feature = "chat"))]
 pub fn escaped_lines(text: &str) -> Cow<'_, str> {
     match text.chars().any(|c| is_harmful(c) && c != '\n') {
         true => Cow::Owned(text.split('\n').map(escaped).collect::<Vec<_>>().join("\n")),

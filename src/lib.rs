@@ -57,9 +57,13 @@
 //! -- the library of a peer
 //! peer*
 //! peer/driver*
+//! peer/disk*
+//! peer/disk/sending* peer/disk/taking*
+//! peer/disk/source* peer/disk/store* peer/disk/tell
 //! peer/rtc*
 //! peer/rtc/connection*
 //! peer/rtc/closing*
+//! peer/rtc/files*
 //! peer/rtc/channel*
 //! peer/rtc/build*
 //! peer/rtc/runtime*
@@ -71,6 +75,11 @@
 //! peer/signaling*
 //! peer/signaling/handshake* peer/signaling/pause
 //! peer/dial* peer/events*
+//! peer/sink*
+//! peer/folder*
+//! peer/folder/partial*
+//! peer/folder/list*
+//! peer/offer*
 //! peer/engine
 //! peer/engine/search
 //! peer/engine/search/scenarios
@@ -79,6 +88,7 @@
 //! peer/engine/search/actor
 //! peer/engine/search/adversary
 //! peer/engine/calls peer/engine/chats peer/engine/requests peer/engine/resume peer/engine/signals
+//! peer/engine/files
 //! peer/engine/contacts
 //! peer/engine/call peer/engine/chat peer/engine/request
 //! peer/engine/channel peer/engine/proof
@@ -87,10 +97,14 @@
 //! peer/guard
 //! peer/guard/data peer/guard/handshake
 //! peer/guard/chunk peer/guard/sources
+//! peer/files
+//! peer/files/work
 //! peer/event
+//! peer/files/checksum peer/files/name peer/files/window peer/reasons
 //! peer/description peer/hello peer/settings
 //! peer/agreement
-//! peer/boxes
+//! peer/boxes peer/files/lane
+//! peer/files/note
 //! peer/primitives
 //! peer/cipher peer/clock* peer/link peer/login peer/safety_number peer/sdp peer/trust
 //! peer/candidate peer/frame peer/ice peer/keys peer/planted peer/socks peer/sync peer/texts peer/tls* peer/unfit
@@ -157,7 +171,7 @@
 mod bucket;
 #[cfg(feature = "chat")]
 pub mod chat;
-#[cfg(any(feature = "server", feature = "chat"))]
+#[cfg(any(feature = "server", feature = "peer"))]
 mod escape;
 #[cfg(feature = "chat")]
 pub mod options;

@@ -114,10 +114,13 @@ pub mod cipher;
 mod clock;
 pub mod description;
 mod dial;
+mod disk;
 mod driver;
 pub mod engine;
 mod event;
 mod events;
+pub mod files;
+mod folder;
 pub mod frame;
 pub mod guard;
 pub mod hello;
@@ -126,14 +129,17 @@ mod ice;
 pub mod keys;
 pub mod link;
 mod login;
+mod offer;
 mod planted;
 mod primitives;
 mod random;
+mod reasons;
 mod rtc;
 pub mod safety_number;
 mod sdp;
 mod settings;
 mod signaling;
+mod sink;
 mod socks;
 mod sync;
 mod texts;
@@ -152,11 +158,16 @@ use engine::Input;
 pub use engine::Receipt;
 pub use event::{CloseReason, Event, NotSentReason, OfflineReason};
 pub use events::Events;
+pub use files::note::{Digest, EndReason, FileId, NoFileId, PauseReason};
+pub use folder::Folder;
 pub use ice::{IceServer, NoRelay, NoRelayCause};
 pub use keys::{KeyPair, PublicKey};
 pub use login::{ServerUrl, ServerUrlError};
+pub use offer::Offer;
+use primitives::Secret;
 pub use safety_number::SafetyNumber;
 pub use settings::{Error, Settings, Wake, new_token};
+pub use sink::Sink;
 pub use socks::ProxyUrl;
 use sync::lock;
 pub use trust::{Known, Trust};
@@ -174,6 +185,9 @@ struct Handle {
     driver: Shared,
     /// Texts that were sent.
     sent: AtomicU64,
+    /// The server, and what the ids of files are derived from.
+    server: String,
+    file_ids: Secret,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -197,13 +211,16 @@ impl Peer {
     ///
     /// # Errors
     /// [`Error`]; a server that is out of reach is none.
-    pub fn connect_with(server: ServerUrl, username: &str, settings: Settings) -> Result<(Self, Events), Error> {
+    pub fn connect_with(server: ServerUrl, username: &str, mut settings: Settings) -> Result<(Self, Events), Error> {
         if !crate::protocol::is_username(username) {
             return Err(Error::Username);
         }
+        let identity = settings.identity.get_or_insert_with(KeyPair::generate);
+        let file_ids = Secret::extract(FILE_IDS, &[identity.secret_to_base64().as_bytes()]);
+        let name = server.to_string();
         let (driver, events, thread) = driver::start(server, username, settings)?;
         let (sent, thread) = (AtomicU64::new(0), Mutex::new(Some(thread)));
-        Ok((Self { handle: Arc::new(Handle { driver, sent, thread }) }, events))
+        Ok((Self { handle: Arc::new(Handle { driver, sent, server: name, file_ids, thread }) }, events))
     }
 
     /// Calls `peer`, or accepts its request if it is calling. Comes to an [`Event::Open`] or an [`Event::Closed`].
@@ -235,6 +252,32 @@ impl Peer {
         self.handle.driver.queued.add(text.len());
         self.post(Input::Send { peer: peer.to_owned(), id, text: text.to_owned() });
         id
+    }
+
+    /// Offers a file in the open chat with `peer`, whose user is asked. Returns by what all events name it: the same
+    /// for the same file, until it is changed, and what has been offered already is not offered twice. It ends with
+    /// [`Event::FileSent`] or [`Event::FileEnded`].
+    pub fn offer_file(&self, peer: &str, offer: Offer) -> FileId {
+        let file = offer.id(&self.handle.file_ids, &self.handle.server, peer);
+        self.handle.driver.post(Mail::OfferFile(peer.to_owned(), file, offer));
+        file
+    }
+
+    /// Takes the file that `peer` offers. It ends with [`Event::FileReceived`] or [`Event::FileEnded`]. What is not
+    /// offered any more is not taken.
+    pub fn take_file(&self, peer: &str, file: FileId, sink: Sink) {
+        self.handle.driver.post(Mail::TakeFile(peer.to_owned(), file, sink));
+    }
+
+    /// Says no to a file that `peer` offers, for this reason. No event follows.
+    pub fn refuse_file(&self, peer: &str, file: FileId, reason: EndReason) {
+        self.post(Input::EndFile { peer: peer.to_owned(), file, reason });
+    }
+
+    /// Ends a file that was offered or is on its way, whoever sends it, with an [`Event::FileEnded`]. What came of it
+    /// is removed.
+    pub fn cancel_file(&self, peer: &str, file: FileId) {
+        self.post(Input::EndFile { peer: peer.to_owned(), file, reason: EndReason::Cancelled });
     }
 
     /// Says who `peer` is from now on: only that identity is taken, in the next call; `None` takes any. A call by a
@@ -295,3 +338,6 @@ impl Peer {
         self.handle.driver.post(Mail::User(input));
     }
 }
+
+/// What the ids of files are derived by from an identity, which is used for nothing else in this way.
+const FILE_IDS: &[u8] = b"lowkey file ids";

@@ -387,6 +387,21 @@ impl User {
         self.wait(&Event::Open { peer: peer.to_owned() });
     }
 
+    /// Calls `peer`, who may be about to come online, until the chat is open.
+    pub fn call_soon(&mut self, peer: &str) {
+        self.peer.call(peer);
+        let again = self.peer.clone();
+        self.find(&format!("a chat with {peer}"), |event| match event {
+            Event::Open { .. } => Some(()),
+            Event::Closed { .. } => {
+                thread::sleep(Duration::from_millis(50));
+                again.call(peer);
+                None
+            }
+            _ => None,
+        });
+    }
+
     /// Waits for a call of `peer`, takes it, and waits for the open chat.
     pub fn answer(&mut self, peer: &str) {
         self.asked_by(peer);

@@ -12,6 +12,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::boxes::Boxes;
+use super::files::lane::FileKeys;
 use super::hidden;
 use super::keys::{KEY_BYTES, KeyPair, PublicKey};
 use super::planted::{self, Fault};
@@ -239,12 +240,14 @@ impl Agreement {
         *Secret::extract(transcript, &[shared]).expand(&[b"proof", &digest])
     }
 
-    /// What texts are sealed with once both hellos are known, as the bytes that were sealed in them, and what signals
-    /// are sealed with from then on. All that they were derived of is wiped.
-    pub fn conclude(self, first: &[u8], second: &[u8]) -> (Boxes, Boxes) {
+    /// What texts and files are sealed with once both hellos are known, as the bytes that were sealed in them, and what
+    /// signals are sealed with from then on. All that they were derived of is wiped.
+    pub fn conclude(self, first: &[u8], second: &[u8]) -> (Boxes, FileKeys, Boxes) {
         let hellos = primitives::hash(&[&self.transcript, first, second]);
-        let key = |side: Side| BoxKey::new(&self.secret.expand(&[b"texts ", side.name(), &hellos]));
-        (Boxes::new(key(self.side), key(self.side.other())), self.signals)
+        let key = |of: &[u8], side: Side| BoxKey::new(&self.secret.expand(&[of, side.name(), &hellos]));
+        let keys = |of| (key(of, self.side), key(of, self.side.other()));
+        let ((send, receive), (own, other)) = (keys(b"texts "), keys(b"files "));
+        (Boxes::new(send, receive), FileKeys::new(own, other), self.signals)
     }
 }
 
@@ -269,7 +272,7 @@ mod tests {
     use super::*;
     use crate::protocol::{KeyExchange, MessageType};
 
-    /// What `integration/vectors/handshake.py` has written.
+    /// What `integration/vectors/handshake.py` has written, and `files.py`.
     #[derive(Deserialize)]
     struct Vectors {
         identities: [String; 2],
@@ -342,13 +345,15 @@ mod tests {
         assert!(called.is_proven(&read[0].proof, alice.public(), &[]));
         assert!(caller.is_proven(&read[1].proof, bob.public(), hellos[0]));
 
-        let keys: [Zeroizing<[u8; 32]>; 2] = [b"caller", b"called"].map(|side| {
-            let hash = primitives::hash(&[&transcript, hellos[0], hellos[1]]);
-            caller.secret.expand(&[b"texts ", side, &hash])
-        });
-        assert_eq!(keys.map(|key| HEXLOWER.encode(&key[..])), vectors.texts);
-        let (mut of_caller, _) = caller.conclude(hellos[0], hellos[1]);
-        let (mut of_called, _) = called.conclude(hellos[0], hellos[1]);
+        let files: serde_json::Value =
+            serde_json::from_str(include_str!("../../integration/vectors/files.json")).unwrap();
+        let hash = primitives::hash(&[&transcript, hellos[0], hellos[1]]);
+        for (label, keys) in [(&b"texts "[..], &serde_json::json!(vectors.texts)), (b"files ", &files["keys"])] {
+            let key = |side: &[u8]| HEXLOWER.encode(&caller.secret.expand::<32>(&[label, side, &hash])[..]);
+            assert_eq!(&serde_json::json!([key(b"caller"), key(b"called")]), keys);
+        }
+        let (mut of_caller, ..) = caller.conclude(hellos[0], hellos[1]);
+        let (mut of_called, ..) = called.conclude(hellos[0], hellos[1]);
         for (boxes, text) in [(&mut of_called, &vectors.text_of_caller), (&mut of_caller, &vectors.text_of_called)] {
             let frame = boxes.open(text).unwrap();
             assert_eq!(frame.len(), 256);
@@ -371,7 +376,7 @@ mod tests {
         assert!(called.is_proven(&first, alice.public(), &[]));
         assert!(!called.is_proven(&first, mallory.public(), &[]));
         assert!(!called.is_proven(&first[1..], alice.public(), &[]), "half a proof");
-        assert!(!called.is_proven(&mallory_of(&first), alice.public(), &[]));
+        assert!(!called.is_proven(&first.map(|byte| byte ^ 1), alice.public(), &[]));
         assert!(!caller.is_proven(&first, alice.public(), &[]), "it is no proof of the other side");
         let second = called.prove(&bob, b"hello");
         assert!(caller.is_proven(&second, bob.public(), b"hello"));
@@ -381,10 +386,6 @@ mod tests {
         // Whoever it is for can have made it, so it is nobody's word to others.
         let forged = called.proof(Side::Caller, alice.public(), &called.own.agree(alice.public())[..], &[]);
         assert_eq!(forged, first);
-    }
-
-    fn mallory_of(proof: &[u8]) -> Vec<u8> {
-        proof.iter().map(|byte| byte ^ 1).collect()
     }
 
     #[test]
@@ -398,8 +399,8 @@ mod tests {
         assert!(
             called.signals().open(&first).is_err() && called.open_first(&to_called, &KeyPair::generate()).is_none()
         );
-        let (mut of_caller, mut signals) = caller.conclude(b"first", b"second");
-        let (mut of_called, _) = called.conclude(b"first", b"second");
+        let (mut of_caller, _, mut signals) = caller.conclude(b"first", b"second");
+        let (mut of_called, ..) = called.conclude(b"first", b"second");
         assert!(of_caller.open(&to_caller).is_err());
         assert_eq!(signals.open(&to_caller), Ok(b"x".to_vec()), "the signals' keys stay");
         let text = of_caller.seal(b"text").unwrap();
@@ -426,8 +427,8 @@ mod tests {
         assert!(!opens(&Answer { ciphertext, ..answer.clone() }, NAMES));
         // And on what both hellos say, to the last space.
         let (caller, called) = agreed();
-        let (mut of_caller, _) = caller.conclude(b"first", b"second ");
-        let (mut of_called, _) = called.conclude(b"first", b"second");
+        let (mut of_caller, ..) = caller.conclude(b"first", b"second ");
+        let (mut of_called, ..) = called.conclude(b"first", b"second");
         assert!(of_called.open(&of_caller.seal(b"x").unwrap()).is_err());
     }
 

@@ -2,9 +2,9 @@
 //! server and WebRTC, and is the engine's only caller.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -12,21 +12,32 @@ use log::{debug, error};
 use mio::{Poll, Token, Waker};
 
 use super::clock::Clock;
+use super::disk::Disk;
+use super::disk::tell::About;
 use super::engine::{Engine, Input, Output, Setup};
 use super::event::{CloseReason, Event, NotSentReason};
 use super::events::{EventSender, Events};
+use super::files::note::FileId;
 use super::keys::KeyPair;
 use super::login::{Login, ServerUrl};
+use super::offer::Offer;
 use super::rtc::{Command, Config, InputSender, Rtc};
 use super::settings::{Error, Settings, new_token};
 use super::signaling::{self, Dialled, Signaling};
-use super::sync::Gauge;
+use super::sink::Sink;
+use super::sync::{Gauge, lock};
 use super::{events, rtc};
 
 /// What reaches the loop from other threads, but for WebRTC.
 pub enum Mail {
     /// Something that the user wants.
     User(Input),
+    /// The user offers a file to this peer.
+    OfferFile(String, FileId, Offer),
+    /// The user takes a file of this peer.
+    TakeFile(String, FileId, Sink),
+    /// What a thread tells of a file.
+    File(About),
     /// What came of dialling the server.
     Dialled(Dialled),
     /// Seek the server at once.
@@ -94,7 +105,15 @@ pub fn start(server: ServerUrl, username: &str, settings: Settings) -> Result<(S
         known: settings.known,
         is_strict: settings.is_strict,
         resume_for: settings.resume_for.min(LONGEST),
+        takes_files: settings.takes_files,
         with_loopback,
+    };
+    let files = {
+        let (mail, waker) = (Mutex::new(shared.mail.clone()), shared.waker.clone());
+        Disk::new(move |about| {
+            let _ = lock(&mail).send(Mail::File(about));
+            let _ = waker.wake();
+        })
     };
     let driver = Driver {
         poll,
@@ -103,6 +122,7 @@ pub fn start(server: ServerUrl, username: &str, settings: Settings) -> Result<(S
         engine: Engine::new(username, setup),
         signaling: Some(Signaling::new(login, SERVER, Instant::now(), post)),
         rtc,
+        files,
         queued: shared.queued.clone(),
         kept: shared.kept.clone(),
         has_lost: shared.has_lost.clone(),
@@ -148,6 +168,7 @@ struct Driver {
     /// `None` once the peer ends.
     signaling: Option<Signaling>,
     rtc: Rtc,
+    files: Disk,
     queued: Gauge,
     kept: Gauge,
     has_lost: Arc<AtomicBool>,
@@ -208,6 +229,7 @@ impl Driver {
         // The mailbox goes first: a connection that waits for room in it could not end.
         drop(self.inputs);
         drop(self.rtc);
+        drop(self.files);
         self.events.end();
     }
 
@@ -218,6 +240,17 @@ impl Driver {
             match mail {
                 Mail::User(Input::Send { peer, id, text }) => self.send(peer, id, text, now),
                 Mail::User(input) => self.handle(input, now),
+                Mail::OfferFile(peer, file, offer) => {
+                    let offered = offer.offered(file);
+                    self.files.offer(&peer, file, offer);
+                    self.handle(Input::OfferFile { peer, offered }, now);
+                }
+                Mail::TakeFile(peer, file, sink) => {
+                    let is_kept = sink.is_kept();
+                    self.files.take(&peer, file, sink);
+                    self.handle(Input::TakeFile { peer, file, is_kept }, now);
+                }
+                Mail::File(about) => self.handle(about.into_input(), now),
                 Mail::Dialled(dialled) => {
                     let Some(signaling) = &mut self.signaling else { continue };
                     let events = signaling.dialled(dialled, now, self.poll.registry());
@@ -307,6 +340,9 @@ impl Driver {
     }
 
     fn handle(&mut self, input: Input, now: Instant) {
+        if let Input::Closed { id, .. } = &input {
+            self.files.close(*id);
+        }
         for output in self.engine.handle(input, now) {
             match output {
                 Output::Signal(text) => {
@@ -322,7 +358,11 @@ impl Driver {
                 Output::Finish { id, sdp } => self.rtc.command(id, Command::Finish(sdp)),
                 Output::AddCandidate { id, candidate } => self.rtc.command(id, Command::AddCandidate(candidate)),
                 Output::Transmit { id, text, is_kept } => self.rtc.transmit(id, text, is_kept),
-                Output::Close { id, parting } => self.rtc.command(id, Command::Close(parting)),
+                Output::File { peer, file, link, work } => self.files.work(peer, file, link, work, &self.rtc),
+                Output::Close { id, parting } => {
+                    self.files.close(id);
+                    self.rtc.command(id, Command::Close(parting));
+                }
                 Output::Message { peer, text, receipt } => self.events.tell_message(peer, text, receipt),
                 Output::Event(event) => self.tell(event),
             }
@@ -333,6 +373,12 @@ impl Driver {
     fn tell(&mut self, event: Event) {
         if self.ends_at.is_some() && matches!(event, Event::NotSent { .. }) {
             self.has_lost.store(true, Ordering::SeqCst);
+        }
+        if let Event::FileSent { peer, file, .. }
+        | Event::FileReceived { peer, file, .. }
+        | Event::FileEnded { peer, file, .. } = &event
+        {
+            self.files.forget(peer, *file);
         }
         self.events.tell(event);
     }

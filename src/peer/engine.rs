@@ -11,6 +11,7 @@ mod channel;
 mod chat;
 mod chats;
 mod contacts;
+mod files;
 mod interface;
 mod pacing;
 mod proof;
@@ -107,6 +108,10 @@ impl Contacts {
                 turn.setup.known.remove(&peer);
             }
             Input::Leave { peer } => self.leave(peer, turn),
+            Input::OfferFile { peer, offered } => self.offer_file(&peer, offered, turn),
+            Input::TakeFile { peer, file, is_kept } => self.take_file(&peer, file, is_kept, turn),
+            Input::EndFile { peer, file, reason } => self.end_file(&peer, file, reason, turn),
+            Input::File { peer, file, number, news } => self.hear_of_file(&peer, file, number, news, turn),
             Input::Signal(text) => self.receive_signal(&text, turn),
             Input::Online => self.go_online(turn),
             Input::Offline => self.go_offline(turn),

@@ -111,6 +111,17 @@ impl EventSender {
             *last = event;
             return;
         }
+        // And so does a word of how far a file has come.
+        if let Event::FileProgress { peer, file, .. } = &event {
+            let older = self.undelivered.iter_mut().find(|queued| match &queued.event {
+                Event::FileProgress { peer: of, file: before, .. } => (of, before) == (peer, file),
+                _ => false,
+            });
+            if let Some(older) = older {
+                older.event = event;
+                return;
+            }
+        }
         self.undelivered.push_back(Queued { event, receipt: None });
     }
 

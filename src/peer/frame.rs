@@ -7,6 +7,7 @@
 //! | taken | `02`, taken (8) |
 //! | leave | `03`, taken (8) |
 //! | stop | `04`, taken (8) |
+//! | note | `05`, and as a text: JSON of what is said about files |
 //!
 //! `taken` is the number of the last of the receiver's texts that the sender's program has taken, so every frame
 //! acknowledges. Texts are numbered from 1 in each direction. So many zeros stand behind a text that the length of the
@@ -31,6 +32,8 @@ pub struct Frame {
 pub enum Body {
     /// A text with its number.
     Text(u64, String),
+    /// A word about files, with its number among the texts.
+    Note(u64, String),
     /// Nothing but the acknowledgement.
     Taken,
     /// The sender ends the chat, and not by accident.
@@ -43,9 +46,18 @@ pub enum Body {
 impl Frame {
     /// The bytes of a text, of which a channel takes at most `largest`.
     pub fn text(taken: u64, number: u64, text: &str, largest: usize) -> Vec<u8> {
+        Self::numbered(TEXT, taken, number, text, largest)
+    }
+
+    /// The bytes of a word about files, likewise.
+    pub fn note(taken: u64, number: u64, note: &str, largest: usize) -> Vec<u8> {
+        Self::numbered(NOTE, taken, number, note, largest)
+    }
+
+    fn numbered(kind: u8, taken: u64, number: u64, text: &str, largest: usize) -> Vec<u8> {
         let length = TEXT_EXTRA_BYTES + text.len();
         let mut bytes = Vec::with_capacity(padded(length, largest));
-        bytes.push(TEXT);
+        bytes.push(kind);
         bytes.extend(taken.to_be_bytes());
         bytes.extend(number.to_be_bytes());
         bytes.extend((text.len() as u32).to_be_bytes());
@@ -74,12 +86,13 @@ impl Frame {
         let (&kind, rest) = bytes.split_first()?;
         let (taken, rest) = number(rest)?;
         let body = match kind {
-            TEXT => {
+            TEXT | NOTE => {
                 let (number, rest) = number(rest)?;
                 let (length, rest) = rest.split_first_chunk()?;
                 let (text, zeros) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
                 zeros.iter().all(|byte| *byte == 0).then_some(())?;
-                Body::Text(number, str::from_utf8(text).ok()?.to_owned())
+                let text = str::from_utf8(text).ok()?.to_owned();
+                if kind == TEXT { Body::Text(number, text) } else { Body::Note(number, text) }
             }
             TAKEN if rest.is_empty() => Body::Taken,
             LEAVE if rest.is_empty() => Body::Leave,
@@ -157,6 +170,7 @@ const TEXT: u8 = 1;
 const TAKEN: u8 = 2;
 const LEAVE: u8 = 3;
 const STOP: u8 = 4;
+const NOTE: u8 = 5;
 
 #[cfg(test)]
 mod tests {
@@ -172,6 +186,9 @@ mod tests {
         let expected = format!("010000000000000003000000000000010200000003{}{}", "68c3a9", "00".repeat(256 - 24));
         assert_eq!(hex(&text), expected);
         assert_eq!(Frame::read(text), Some(Frame { taken: 3, body: Body::Text(258, "hé".to_owned()) }));
+        let note = Frame::note(3, 258, "hé", 1000);
+        assert_eq!(hex(&note), expected.replacen("01", "05", 1));
+        assert_eq!(Frame::read(note), Some(Frame { taken: 3, body: Body::Note(258, "hé".to_owned()) }));
         assert_eq!(hex(&Frame::taken(u64::MAX)), "02ffffffffffffffff");
         assert_eq!(Frame::read(Frame::taken(u64::MAX)), Some(Frame { taken: u64::MAX, body: Body::Taken }));
         assert_eq!(hex(&Frame::leave(0)), "030000000000000000");
@@ -198,7 +215,7 @@ mod tests {
         {
             assert_eq!(Frame::read([frame, vec![more]].concat()), None);
         }
-        assert_eq!(Frame::read([&[5][..], &[0; 8]].concat()), None, "a kind that nobody knows");
+        assert_eq!(Frame::read([&[6][..], &[0; 8]].concat()), None, "a kind that nobody knows");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crypto_secretbox::aead::Aead;
+use crypto_secretbox::aead::{Aead, AeadInPlace};
 use crypto_secretbox::{KeyInit, XSalsa20Poly1305};
 use data_encoding::BASE64;
 use hkdf::Hkdf;
@@ -135,7 +135,10 @@ pub(super) struct BoxKey(Box<XSalsa20Poly1305>);
 pub(super) type BoxNonce = [u8; NONCE_BYTES];
 
 /// How much longer a box is than what is in it: nonce and MAC.
-pub(super) const BOX_EXTRA_BYTES: usize = NONCE_BYTES + 16;
+pub(super) const BOX_EXTRA_BYTES: usize = NONCE_BYTES + MAC_BYTES;
+
+/// How long a MAC is.
+pub(super) const MAC_BYTES: usize = 16;
 
 impl BoxKey {
     /// The key with these bytes.
@@ -154,6 +157,21 @@ impl BoxKey {
         let seal = || self.0.encrypt(nonce.into(), bytes).expect("bytes in memory can be sealed");
         let sealed = on_clean_stack::<STACK_OF_BOX, _>(seal);
         BASE64.encode(&[&nonce[..], &sealed].concat())
+    }
+
+    /// Boxes what stands behind the room for a MAC, under this nonce, which is to be used once only.
+    pub(super) fn seal_in_place(&self, nonce: &BoxNonce, sealed: &mut [u8]) {
+        let (mac, content) = sealed.split_at_mut(MAC_BYTES);
+        let seal = || self.0.encrypt_in_place_detached(nonce.into(), &[], content);
+        mac.copy_from_slice(&on_clean_stack::<STACK_OF_BOX, _>(seal).expect("bytes in memory can be sealed"));
+    }
+
+    /// What is in a box of this nonce, MAC first; `None` if it was not sealed under this key.
+    pub(super) fn open_in_place<'a>(&self, nonce: &BoxNonce, sealed: &'a mut [u8]) -> Option<&'a mut [u8]> {
+        let (mac, content) = sealed.split_first_chunk_mut::<MAC_BYTES>()?;
+        let open = || self.0.decrypt_in_place_detached(nonce.into(), &[], content, (&*mac).into());
+        on_clean_stack::<STACK_OF_BOX, _>(open).ok()?;
+        Some(content)
     }
 
     /// What is in a box, taken apart by [`unpack`]; `None` if it was not sealed under this key.

@@ -114,6 +114,7 @@ mod closing;
 mod command;
 mod connection;
 mod early;
+mod files;
 mod flight;
 mod guarded;
 mod layer;
@@ -138,9 +139,10 @@ use tokio::time::timeout;
 
 use caught::{Caught, Panicked};
 use command::{Beginning, Queued};
-pub use command::{Command, Config, InputSender};
+pub use command::{Command, Config, InputSender, Pipe};
 use connection::live;
 use pulse::{Pulse, Watcher};
+pub use runtime::receive_window;
 
 use super::engine::{ConnectionId, Input};
 use super::event::CloseReason;

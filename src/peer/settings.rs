@@ -56,6 +56,9 @@ pub struct Settings {
     /// How long the connection of an open chat is sought again once it was lost; zero ends the chat at once. Only peers
     /// of ours, whose identity is proven, can be found again.
     pub resume_for: Duration,
+    /// Whether files that others offer are told of as [`Event::FileOffered`](super::Event::FileOffered), so that they
+    /// can be taken. Where they are not, each is refused at once. Our own can be offered in either case.
+    pub takes_files: bool,
     /// What wakes a program whose loop waits for other things than the peer's [`Events`](super::Events). It is called
     /// from the peer's thread each time there are new events, and once when they have ended, and must not block. The
     /// program then takes them with [`Events::try_next`](super::Events::try_next).
@@ -77,6 +80,7 @@ impl fmt::Debug for Settings {
             .field("text_format", &self.text_format)
             .field("max_requests", &self.max_requests)
             .field("lost_after", &self.lost_after)
+            .field("takes_files", &self.takes_files)
             .finish_non_exhaustive()
     }
 }
@@ -98,6 +102,7 @@ impl Default for Settings {
             max_requests: 3,
             lost_after: Duration::from_secs(15),
             resume_for: Duration::from_secs(24 * 60 * 60),
+            takes_files: false,
             wake: None,
         }
     }

@@ -1,5 +1,6 @@
-//! The texts of one chat between peers that acknowledge: their numbers, what the other side has taken, and what is kept
-//! until then. It outlives a connection, and knows nothing of one: no keys, no boxes, no time.
+//! The texts of one chat between peers that acknowledge, and the notes about files among them: their numbers, what the
+//! other side has taken, and what is kept until then. It outlives a connection, and knows nothing of one: no keys, no
+//! boxes, no time.
 //!
 //! A text is sent again only to a program that says how far it has come, so none arrives twice; and it is kept until
 //! the other side's program has taken it, so none is lost without a word.
@@ -10,10 +11,12 @@ use std::collections::VecDeque;
 #[derive(Debug, Default)]
 #[cfg_attr(test, derive(Clone))]
 pub struct Texts {
-    /// Our texts that are not acknowledged, oldest first; the first has the number after [`Self::acknowledged`].
-    kept: VecDeque<Kept>,
-    /// What these take, in bytes.
+    /// What of ours is not acknowledged, oldest first; the first has the number after [`Self::acknowledged`].
+    kept: VecDeque<Item>,
+    /// What the texts among it take, in bytes.
     bytes: usize,
+    /// How many notes are among it.
+    notes: usize,
     /// The number of the last of our texts that the other side's program has taken.
     acknowledged: u64,
     /// The number of the last of our texts that was ever sent to this instance of the other side.
@@ -22,8 +25,10 @@ pub struct Texts {
     position: u64,
     /// The number of the last text that came.
     received: u64,
-    /// The number of the last text that our user has taken.
+    /// The number of the last text that our user has taken, with the notes behind it.
     taken: u64,
+    /// The notes that came behind texts that our user has not taken: from which number to which, without gaps.
+    notes_taken: VecDeque<(u64, u64)>,
     /// The last of these that the other side was told on the present connection.
     told: u64,
 }
@@ -37,6 +42,39 @@ pub struct Kept {
     pub text: String,
     /// It was sent, and may have arrived.
     pub is_transmitted: bool,
+}
+
+/// A text or a note that is kept.
+#[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
+struct Item {
+    /// By which number events name it; `None` of a note, which no event names.
+    id: Option<u64>,
+    text: String,
+    is_transmitted: bool,
+}
+
+impl Item {
+    /// What it counts for among the texts.
+    fn bytes(&self) -> usize {
+        self.id.map_or(0, |_| self.text.len() + KEPT_EXTRA_BYTES)
+    }
+
+    fn into_text(self) -> Option<Kept> {
+        let Self { id, text, is_transmitted } = self;
+        Some(Kept { id: id?, text, is_transmitted })
+    }
+}
+
+/// What is to go out next.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Next<'a> {
+    /// Its number.
+    pub number: u64,
+    /// The text or the note.
+    pub text: &'a str,
+    /// Which of the two it is.
+    pub is_note: bool,
 }
 
 /// What a text that came is.
@@ -61,18 +99,27 @@ impl Texts {
             return Err(text);
         }
         self.bytes += bytes;
-        self.kept.push_back(Kept { id, text, is_transmitted: false });
+        self.kept.push_back(Item { id: Some(id), text, is_transmitted: false });
         Ok(())
     }
 
-    /// The next text that is to go out on the present connection, with its number. It counts as sent.
-    pub fn transmit(&mut self) -> Option<(u64, &str)> {
+    /// Keeps a note to be sent. Beyond [`MAX_NOTES`] of them it is lost: nobody but a peer that lets us say something
+    /// and acknowledges nothing comes to that.
+    pub fn keep_note(&mut self, text: String) {
+        if self.notes < MAX_NOTES {
+            self.notes += 1;
+            self.kept.push_back(Item { id: None, text, is_transmitted: false });
+        }
+    }
+
+    /// What is to go out next on the present connection. It counts as sent.
+    pub fn transmit(&mut self) -> Option<Next<'_>> {
         let place = usize::try_from(self.position - self.acknowledged).ok()?;
         let kept = self.kept.get_mut(place)?;
         kept.is_transmitted = true;
         self.position += 1;
         self.transmitted = self.transmitted.max(self.position);
-        Some((self.position, &kept.text))
+        Some(Next { number: self.position, text: &kept.text, is_note: kept.id.is_none() })
     }
 
     /// The other side says that its program has taken our texts up to this number; by which number events name the last
@@ -84,9 +131,10 @@ impl Texts {
         let mut last = None;
         while self.acknowledged < number {
             let kept = self.kept.pop_front()?;
-            self.bytes -= kept.text.len() + KEPT_EXTRA_BYTES;
+            self.bytes -= kept.bytes();
+            self.notes -= usize::from(kept.id.is_none());
             self.acknowledged += 1;
-            last = Some(kept.id);
+            last = kept.id.or(last);
         }
         self.position = self.position.max(self.acknowledged);
         last
@@ -104,9 +152,24 @@ impl Texts {
         }
     }
 
-    /// Our user has taken the text with this number, and all before it.
+    /// Our user has taken the text with this number, and all before it. What is a note needs no user.
     pub fn take(&mut self, number: u64) {
         self.taken = self.taken.max(number.min(self.received));
+        while let Some((from, to)) = self.notes_taken.front().copied().filter(|(from, _)| *from <= self.taken + 1) {
+            debug_assert!(from > 0);
+            self.taken = self.taken.max(to);
+            self.notes_taken.pop_front();
+        }
+    }
+
+    /// What came last is a note, and dealt with.
+    pub fn take_note(&mut self) {
+        let number = self.received;
+        match self.notes_taken.back_mut() {
+            Some((_, to)) if *to + 1 == number => *to = number,
+            _ => self.notes_taken.push_back((number, number)),
+        }
+        self.take(self.taken);
     }
 
     /// How far our user has come.
@@ -152,12 +215,13 @@ impl Texts {
         self.told = 0;
     }
 
-    /// Begins anew with another instance of the other side, and gives back what was sent to the one before: it may have
-    /// been shown. What was never sent is kept.
+    /// Begins anew with another instance of the other side, and gives back the texts that were sent to the one before:
+    /// they may have been shown. What was never sent is kept, but for notes, which were said to the one before.
     pub fn restart(&mut self) -> Vec<Kept> {
         let sent = self.kept.iter().take_while(|kept| kept.is_transmitted).count();
-        let unconfirmed: Vec<Kept> = self.kept.drain(..sent).collect();
-        let bytes = self.kept.iter().map(|kept| kept.text.len() + KEPT_EXTRA_BYTES).sum();
+        let unconfirmed: Vec<Kept> = self.kept.drain(..sent).filter_map(Item::into_text).collect();
+        self.kept.retain(|kept| kept.id.is_some());
+        let bytes = self.kept.iter().map(Item::bytes).sum();
         *self = Self { kept: std::mem::take(&mut self.kept), bytes, ..Self::default() };
         unconfirmed
     }
@@ -170,15 +234,18 @@ impl Texts {
         self.position = self.acknowledged;
     }
 
-    /// Gives back all that is kept, at the end.
+    /// Gives back all texts that are kept, at the end.
     pub fn give_back(&mut self) -> impl Iterator<Item = Kept> {
-        self.bytes = 0;
-        std::mem::take(&mut self.kept).into_iter()
+        (self.bytes, self.notes) = (0, 0);
+        std::mem::take(&mut self.kept).into_iter().filter_map(Item::into_text)
     }
 }
 
 /// What may be kept for one peer, in bytes: texts that wait for a connection, or that its program has not taken yet.
 pub const MAX_KEPT_BYTES: usize = 8 * 1024 * 1024;
+
+/// How many notes may be kept for one peer. There are a few for each file, and a thousand files at most at once.
+pub const MAX_NOTES: usize = 4096;
 
 /// What a text counts for besides its own bytes, so that a flood of empty ones is bounded too.
 const KEPT_EXTRA_BYTES: usize = 64;
@@ -188,7 +255,7 @@ mod tests {
     use super::*;
 
     fn sent(texts: &mut Texts) -> Vec<(u64, String)> {
-        std::iter::from_fn(|| texts.transmit().map(|(number, text)| (number, text.to_owned()))).collect()
+        std::iter::from_fn(|| texts.transmit().map(|next| (next.number, next.text.to_owned()))).collect()
     }
 
     fn with(count: u64) -> Texts {
@@ -315,5 +382,45 @@ mod tests {
         texts.acknowledge(1);
         assert_eq!(texts.keep(0, String::new()), Ok(()), "there is room again");
         assert_eq!(texts.give_back().count(), count);
+    }
+
+    #[test]
+    fn notes_stand_among_the_texts_and_wait_for_no_user() {
+        let mut texts = with(1);
+        texts.keep_note("note".to_owned());
+        texts.keep(20, "2".to_owned()).unwrap();
+        assert_eq!(texts.bytes(), 2 * (1 + KEPT_EXTRA_BYTES), "they take no room of texts");
+        let kinds: Vec<bool> = std::iter::from_fn(|| texts.transmit().map(|next| next.is_note)).collect();
+        assert_eq!(kinds, [false, true, false]);
+        assert_eq!(texts.acknowledge(2), Some(10));
+        assert_eq!(texts.acknowledge(3), Some(20));
+        // What comes: notes 1 and 2, a text, two notes, a text, a note.
+        let mut other = Texts::default();
+        for (number, is_note) in [true, true, false, true, true, false, true].into_iter().enumerate() {
+            assert_eq!(other.receive(number as u64 + 1), Arrival::New);
+            if is_note {
+                other.take_note();
+            }
+        }
+        assert_eq!(other.tell(), 2);
+        other.take(3);
+        assert_eq!(other.tell(), 5);
+        other.take(6);
+        assert!(other.is_due() && other.is_all_taken());
+        assert_eq!(other.tell(), 7);
+    }
+
+    #[test]
+    fn notes_are_not_said_to_another_instance_and_are_bounded() {
+        let mut texts = with(1);
+        texts.keep_note("said".to_owned());
+        numbers(&mut texts);
+        texts.keep_note("not said".to_owned());
+        texts.keep(20, "2".to_owned()).unwrap();
+        assert_eq!(texts.restart(), [Kept { id: 10, text: "1".to_owned(), is_transmitted: true }]);
+        assert_eq!(sent(&mut texts), [(1, "2".to_owned())]);
+        (0..2 * MAX_NOTES).for_each(|_| texts.keep_note(String::new()));
+        assert_eq!(sent(&mut texts).len(), MAX_NOTES);
+        assert_eq!(texts.give_back().count(), 1);
     }
 }

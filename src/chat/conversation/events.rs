@@ -78,6 +78,8 @@ impl Conversation {
                 let count = self.errors.count(kind, now);
                 count.map(|count| Effect::Show(Report::ServerError { code, message, count })).into_iter().collect()
             }
+            // Files are neither offered nor taken here.
+            _ => Vec::new(),
         }
     }
 

@@ -162,7 +162,8 @@ impl Contacts {
         }
         let stage = std::mem::replace(&mut call.stage, Stage::Calling);
         let Stage::AwaitingHello { agreement, first, instance } = stage else { return };
-        let negotiation = Negotiation::with_ours(hello.identity, agreement, [&first, bytes], (instance, hello.place));
+        let who = (hello.identity, proof::knows_files(hello));
+        let negotiation = Negotiation::with_ours(who, agreement, [&first, bytes], (instance, hello.place));
         call.stage = Stage::Negotiating(negotiation);
         self.offer(peer, turn);
     }
@@ -170,14 +171,15 @@ impl Contacts {
     /// Somebody who calls has proven who it is, and is to be talked to: says who we are (S2).
     pub(super) fn answer_guest(&mut self, peer: &str, guest: Guest, turn: &mut Turn<'_>) {
         self.drop_call(peer, turn);
-        let Guest { mut agreement, first, identity, place, .. } = guest;
+        let Guest { mut agreement, first, identity, place, knows_files, .. } = guest;
         let own = match self.carries_on(peer, Some(identity)) {
             true => self.place(peer, Instance::generate()),
             false => self.fresh_place(),
         };
         let second = proof::own_hello(&agreement, &first, own, turn);
         turn.sealed(MessageType::SignalIce, peer, agreement.signals().seal(&second));
-        let negotiation = Negotiation::with_ours(identity, agreement, [&first, &second], (own.instance, place));
+        let who = (identity, knows_files);
+        let negotiation = Negotiation::with_ours(who, agreement, [&first, &second], (own.instance, place));
         self.add_call(peer.to_owned(), Side::Called, Stage::Negotiating(negotiation), turn.now + NEGOTIATION_TIME);
         self.negotiates(peer, turn);
     }

@@ -9,6 +9,7 @@ use super::super::candidate::{Candidate, Candidates, Kind, Trickle};
 use super::super::cipher::{Cipher, Exhausted, OpenError, Opened};
 use super::super::description::{DEFAULT_MAX_MESSAGE, Description, Frame as Offered, MAX_MESSAGE};
 use super::super::event::CloseReason;
+use super::super::files::lane::FileKeys;
 use super::super::frame::{Instance, Place, TEXT_EXTRA_BYTES};
 use super::super::hello::{Refusal, padded};
 use super::super::keys::PublicKey;
@@ -66,6 +67,8 @@ pub(super) struct Other {
 pub(super) struct Negotiation {
     pub(super) other: Other,
     pub(super) texts: Texts,
+    /// What files are sealed with, where the other side's program knows of them.
+    files: Option<FileKeys>,
     /// What signals are sealed with; `None` with an old app.
     pub(super) signals: Option<Boxes>,
     /// Our side of a chat that begins by this call.
@@ -87,33 +90,35 @@ impl Negotiation {
     /// With an old app. `early`: the candidates that came before.
     pub(super) fn with_app(cipher: Cipher, key: PublicKey, early: Candidates) -> Self {
         let other = Other { identity: None, key, own_key: cipher.own_key() };
-        Self::new(other, Texts::App(cipher), None, (Instance::default(), None), early)
+        Self::new(other, Texts::App(cipher), (None, None), (Instance::default(), None), early)
     }
 
     /// With a peer of ours that has proven this identity. `first` and `second` are both hellos, and the places are
     /// where we are and where the other side is in the chat.
     pub(super) fn with_ours(
-        identity: PublicKey,
+        (identity, knows_files): (PublicKey, bool),
         agreement: Agreement,
         [first, second]: [&[u8]; 2],
         (instance, place): (Instance, Option<Place>),
     ) -> Self {
         let other = Other { identity: Some(identity), key: agreement.other_key(), own_key: agreement.own_key() };
-        let (texts, signals) = agreement.conclude(first, second);
+        let (texts, files, signals) = agreement.conclude(first, second);
         let place = Some(place.unwrap_or_else(Place::nowhere));
-        Self::new(other, Texts::Ours(texts), Some(signals), (instance, place), Candidates::default())
+        let keys = (knows_files.then_some(files), Some(signals));
+        Self::new(other, Texts::Ours(texts), keys, (instance, place), Candidates::default())
     }
 
     fn new(
         other: Other,
         texts: Texts,
-        signals: Option<Boxes>,
+        (files, signals): (Option<FileKeys>, Option<Boxes>),
         (instance, place): (Instance, Option<Place>),
         early: Candidates,
     ) -> Self {
         Self {
             other,
             texts,
+            files,
             signals,
             instance,
             place,
@@ -200,6 +205,8 @@ pub(super) struct Link {
     pub(super) id: ConnectionId,
     pub(super) other: Other,
     pub(super) texts: Texts,
+    /// What files are sealed with, where the other side's program knows of them.
+    pub(super) files: Option<FileKeys>,
     pub(super) signals: Option<Boxes>,
     /// Our instance, as the other side was told.
     pub(super) instance: Instance,
@@ -216,9 +223,10 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(id: ConnectionId, negotiation: Negotiation) -> Self {
-        let Negotiation { other, texts, signals, instance, place, max_message, trickle, .. } = negotiation;
+        let Negotiation { other, texts, files, signals, instance, place, max_message, trickle, .. } = negotiation;
         let max_message = max_message.unwrap_or(DEFAULT_MAX_MESSAGE);
-        Self { id, other, texts, signals, instance, place, max_message, trickle, failures: 0, is_used: false }
+        let (failures, is_used) = (0, false);
+        Self { id, other, texts, files, signals, instance, place, max_message, trickle, failures, is_used }
     }
 
     /// The most bytes that go through as one frame or text.

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 use super::super::event::{CloseReason, Event, NotSentReason};
+use super::super::files::Transfers;
 use super::super::frame::{Frame, Instance};
 use super::super::keys::PublicKey;
 use super::super::texts::{Kept, Texts};
@@ -32,6 +33,9 @@ pub(super) struct Lasting {
     /// Both sides of it: our own and the peer's.
     pub(super) instances: [Instance; 2],
     pub(super) texts: Texts,
+    pub(super) files: Transfers,
+    /// Whether the other side's program knows of files.
+    pub(super) knows_files: bool,
     /// The longest text that goes through, in bytes.
     pub(super) longest: usize,
     /// When to say how far our user has come, if no text says so before.
@@ -108,7 +112,7 @@ impl Chat {
                 Some(next_seek.map_or(*until, |next_seek| next_seek.max(*next).min(*until)))
             }
         };
-        lasting.tell_at.into_iter().chain(state).min()
+        lasting.tell_at.into_iter().chain(state).chain(lasting.files.next_deadline()).min()
     }
 
     /// Where it stands among those that are to be called, if it is: first who was not called since the loss, of them

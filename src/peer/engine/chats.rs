@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use super::super::cipher::OpenError;
 use super::super::event::{CloseReason, Event, NotSentReason};
+use super::super::files::Transfers;
 use super::super::frame::{Body, Frame, Place};
-use super::super::texts::{Arrival, Texts};
+use super::super::texts::{Arrival, Next, Texts};
 use super::super::trust::{Known, Trust};
 use super::call::{Call, Stage};
 use super::channel::Link;
 use super::chat::{Chat, FIRST_PAUSE, LEAVE_TIME, Lasting, Parted, State, not_sent};
 use super::contacts::Contacts;
+use super::files::end_files;
 use super::interface::{ConnectionId, Output, Parting, Receipt, Turn};
 
 impl Contacts {
@@ -40,6 +42,8 @@ impl Contacts {
             number: self.next_chat,
             instances: [link.instance, instance],
             texts: Texts::default(),
+            files: Transfers::new(peer.clone(), other),
+            knows_files: link.files.is_some(),
             longest: link.longest_text(),
             tell_at: None,
             answered_at: None,
@@ -89,8 +93,9 @@ impl Contacts {
     pub(super) fn transmit(&mut self, peer: &str, turn: &mut Turn<'_>) {
         let Some(Chat { link: Some(link), lasting: Some(lasting), .. }) = self.chats.get_mut(peer) else { return };
         let (taken, largest) = (lasting.texts.taken(), link.longest());
-        while let Some((number, text)) = lasting.texts.transmit() {
-            if !link.transmit(&Frame::text(taken, number, text, largest), turn) {
+        while let Some(Next { number, text, is_note }) = lasting.texts.transmit() {
+            let frame = if is_note { Frame::note } else { Frame::text };
+            if !link.transmit(&frame(taken, number, text, largest), turn) {
                 return self.lose(peer, CloseReason::Exhausted, turn);
             }
             lasting.tell_at = None;
@@ -171,12 +176,23 @@ impl Contacts {
         let is_over = is_leaving && lasting.texts.is_all_acknowledged();
         match frame.body {
             // Who has left takes no more.
-            Body::Text(..) if is_leaving => {}
+            Body::Text(..) | Body::Note(..) if is_leaving => {}
             Body::Text(number, text) => match lasting.texts.receive(number) {
                 Arrival::New => {
                     let peer = peer.to_owned();
                     let receipt = Some(Receipt { peer: peer.clone(), chat: lasting.number, number });
                     turn.out.push(Output::Message { peer, text, receipt });
+                }
+                Arrival::Again => {}
+                Arrival::Gap => return None,
+            },
+            Body::Note(number, note) => match lasting.texts.receive(number) {
+                Arrival::New => {
+                    lasting.texts.take_note();
+                    if lasting.texts.is_due() && lasting.tell_at.is_none() {
+                        lasting.tell_at = Some(turn.now + TELL_TIME);
+                    }
+                    self.receive_note(peer, &note, turn);
                 }
                 Arrival::Again => {}
                 Arrival::Gap => return None,
@@ -254,6 +270,8 @@ impl Contacts {
     /// The other side has left. The connection is held until our user has taken what came over it.
     fn parted_from(&mut self, peer: &str, turn: &mut Turn<'_>) {
         let Some(Chat { link: Some(link), lasting: Some(lasting), .. }) = self.chats.remove(peer) else { return };
+        let mut lasting = lasting;
+        end_files(peer, &mut lasting, turn);
         let mut texts = lasting.texts;
         for kept in texts.give_back() {
             turn.out.push(not_sent(peer, kept));
@@ -326,6 +344,10 @@ impl Contacts {
                 return self.lose(peer, CloseReason::Exhausted, turn);
             }
         }
+        if lasting.files.next_deadline().is_some_and(|deadline| deadline <= turn.now) {
+            self.tick_files(peer, turn);
+        }
+        let Some(Chat { lasting: Some(lasting), .. }) = self.chats.get_mut(peer) else { return };
         match &mut lasting.state {
             State::Leaving(until) if *until <= turn.now => self.finish(peer, CloseReason::Left, turn),
             State::Interrupted { until, .. } if *until <= turn.now => {
@@ -360,6 +382,7 @@ impl Contacts {
             turn.out.push(Output::Close { id: link.id, parting });
         }
         if let Some(mut lasting) = lasting {
+            end_files(peer, &mut lasting, turn);
             turn.out.extend(lasting.texts.give_back().map(|kept| not_sent(peer, kept)));
         }
         turn.tell(Event::Closed { peer: peer.to_owned(), reason });

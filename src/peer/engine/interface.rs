@@ -7,6 +7,9 @@ use serde::Serialize;
 
 use super::super::cipher::{Exhausted, TextFormat};
 use super::super::event::{CloseReason, Event};
+use super::super::files::lane::FileKeys;
+use super::super::files::note::{EndReason, FileId};
+use super::super::files::work::{News, Offered, Work};
 use super::super::ice::IceServer;
 use super::super::keys::KeyPair;
 use super::super::trust::Known;
@@ -59,6 +62,42 @@ pub enum Input {
     Leave {
         /// With this peer.
         peer: String,
+    },
+    /// The user offers a file.
+    OfferFile {
+        /// To this peer.
+        peer: String,
+        /// The file.
+        offered: Offered,
+    },
+    /// The user takes a file that is offered.
+    TakeFile {
+        /// By this peer.
+        peer: String,
+        /// Which.
+        file: FileId,
+        /// Whether what comes of it is kept where it does not come to its end.
+        is_kept: bool,
+    },
+    /// The user refuses a file, or ends one that is on its way.
+    EndFile {
+        /// To or from this peer.
+        peer: String,
+        /// Which.
+        file: FileId,
+        /// Why.
+        reason: EndReason,
+    },
+    /// The disk tells something of what an [`Output::File`] has asked for.
+    File {
+        /// With this peer.
+        peer: String,
+        /// About this file.
+        file: FileId,
+        /// Of the take that asked for it.
+        number: u64,
+        /// What.
+        news: News,
     },
     /// The server sent a text message.
     Signal(String),
@@ -165,6 +204,17 @@ pub enum Output {
         /// It is kept here until it is acknowledged, and counted so long.
         is_kept: bool,
     },
+    /// Have the disk do something about a file.
+    File {
+        /// With this peer.
+        peer: String,
+        /// Which.
+        file: FileId,
+        /// The connection that it goes over, and the keys for that; `None` where nothing is to go.
+        link: Option<(ConnectionId, FileKeys)>,
+        /// What.
+        work: Work,
+    },
     /// End the connection.
     Close {
         /// The connection.
@@ -224,6 +274,8 @@ pub struct Setup {
     pub is_strict: bool,
     /// How long the connection of an interrupted chat is sought.
     pub resume_for: Duration,
+    /// The user is told of files that are offered; else each is refused.
+    pub takes_files: bool,
     /// A peer may be on this very machine, so its candidates may be loopback addresses.
     pub with_loopback: bool,
 }
@@ -237,6 +289,7 @@ impl Default for Setup {
             known: HashMap::new(),
             is_strict: false,
             resume_for: Duration::from_secs(24 * 60 * 60),
+            takes_files: false,
             with_loopback: false,
         }
     }

@@ -17,15 +17,25 @@ pub(super) struct Guest {
     pub(super) identity: PublicKey,
     /// Where it is in the chat with us, if it says so.
     pub(super) place: Option<Place>,
+    /// Its program knows of files.
+    pub(super) knows_files: bool,
     /// Its hello was sealed so that nobody but we could read it.
     pub(super) knows_us: bool,
+}
+
+impl Guest {
+    /// Who has sent this hello, of which these are the bytes.
+    pub(super) fn new(agreement: Agreement, first: Vec<u8>, hello: &Hello, knows_us: bool) -> Self {
+        let (identity, place, knows_files) = (hello.identity, hello.place, knows_files(hello));
+        Self { agreement, first, identity, place, knows_files, knows_us }
+    }
 }
 
 /// A hello of ours, as the bytes that are to be sealed. `first`: the caller's hello, where we are called.
 pub(super) fn own_hello(agreement: &Agreement, first: &[u8], place: Place, turn: &Turn<'_>) -> Vec<u8> {
     let identity = &turn.setup.identity;
     let proof = agreement.prove(identity, first);
-    Hello { identity: identity.public(), proof, features: Vec::new(), place: Some(place) }.write()
+    Hello { identity: identity.public(), proof, features: vec![FILES.to_owned()], place: Some(place) }.write()
 }
 
 /// Reads the other side's hello, which proves what it shows; `None` for one that does not.
@@ -38,3 +48,11 @@ pub(super) fn read_hello(agreement: &Agreement, first: &[u8], bytes: &[u8], turn
 pub(super) fn is_true(agreement: &Agreement, first: &[u8], hello: &Hello, turn: &Turn<'_>) -> bool {
     hello.identity != turn.setup.identity.public() && agreement.is_proven(&hello.proof, hello.identity, first)
 }
+
+/// Whether somebody's program knows of files, by its hello.
+pub(super) fn knows_files(hello: &Hello) -> bool {
+    hello.features.iter().any(|feature| feature == FILES)
+}
+
+/// What a program has in its hello that knows of files (protocol 2.13).
+const FILES: &str = "files";

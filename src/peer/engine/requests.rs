@@ -115,7 +115,7 @@ impl Contacts {
         if !is_called {
             let agreement = self.approaches.remove(peer)?.agreement;
             let Some(hello) = hello else { return Some(()) };
-            let guest = Guest { agreement, first, identity: hello.identity, place: hello.place, knows_us };
+            let guest = Guest::new(agreement, first, &hello, knows_us);
             self.receive_guest(peer, guest, turn);
             return Some(());
         }
@@ -126,7 +126,7 @@ impl Contacts {
         let call = self.calls.get_mut(peer)?;
         let Stage::Greeted { agreement, .. } = std::mem::replace(&mut call.stage, Stage::Calling) else { return None };
         let farewell = call.farewell.take();
-        let guest = Guest { agreement, first, identity: hello.identity, place: hello.place, knows_us };
+        let guest = Guest::new(agreement, first, &hello, knows_us);
         if let Some(farewell) = farewell {
             self.drop_call(peer, turn);
             match farewell.identity == guest.identity {

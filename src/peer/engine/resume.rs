@@ -17,6 +17,7 @@ use super::call::{Farewell, Stage};
 use super::channel::Link;
 use super::chat::{Chat, FIRST_PAUSE, Lasting, State, not_sent};
 use super::contacts::Contacts;
+use super::files::end_files;
 use super::interface::{Output, Parting, Turn};
 use super::proof::{self, Guest};
 use crate::protocol::MessageType;
@@ -78,7 +79,9 @@ impl Contacts {
         let Some(chat) = self.chats.get_mut(peer) else { return };
         let Some(lasting) = &mut chat.lasting else { return };
         let (is_same, place) = (is_same(lasting, &link), link.place.unwrap_or_else(Place::nowhere));
+        lasting.knows_files = link.files.is_some();
         if let Some(old) = chat.link.replace(link) {
+            lasting.files.interrupt();
             // The other side has noticed first that the old connection is of no use.
             self.connections.remove(&old.id);
             turn.out.push(Output::Close { id: old.id, parting: Parting::AtOnce });
@@ -98,6 +101,7 @@ impl Contacts {
         }
         lasting.tell_at = lasting.texts.is_due().then_some(turn.now);
         turn.tell(Event::Resumed { peer: peer.to_owned() });
+        self.resume_files(peer, is_same, turn);
         self.transmit(peer, turn);
     }
 
@@ -124,6 +128,7 @@ impl Contacts {
                 let until = turn.now + resume_for;
                 lasting.state = State::Interrupted { since: turn.now, until, attempts: 0, next, sought: None };
                 lasting.tell_at = None;
+                lasting.files.interrupt();
                 turn.tell(Event::Interrupted { peer: peer.to_owned() });
             }
         }
@@ -217,6 +222,7 @@ fn is_same(lasting: &Lasting, link: &Link) -> bool {
 /// A chat without a connection is over for our user.
 fn end(peer: &str, chat: Chat, turn: &mut Turn<'_>) {
     if let Some(mut lasting) = chat.lasting {
+        end_files(peer, &mut lasting, turn);
         turn.out.extend(lasting.texts.give_back().map(|kept| not_sent(peer, kept)));
     }
     turn.tell(Event::Closed { peer: peer.to_owned(), reason: CloseReason::Left });

@@ -165,9 +165,9 @@ impl PeerConnectionEventHandler for Handler {
     }
 }
 
-/// Bytes of one channel that may be on their way. More would overrun the receiver's socket buffer, and a third of the
-/// speed would be left.
-const SEND_BUFFER: usize = 65_536;
+/// Bytes of one channel that may be on their way: twice what SCTP takes. What is sent keeps to less than that by
+/// itself: the chat in `channel`, files by their window.
+const SEND_BUFFER: usize = 2 * 1024 * 1024;
 
 /// Bytes of an SCTP packet that fits into 576 bytes of IPv4, which every host takes (RFC 791, section 3.1): 20 are
 /// IP's, 8 UDP's, 37 DTLS's and 4 of a relay's channel.

@@ -106,6 +106,7 @@ impl Tasks {
                 let (tasks, channel, sent) = (self.clone(), channel.clone(), sent.clone());
                 watch = Some(self.spawn(async move { tasks.watch_over(channel, sent).await }));
             }
+            wait_for_room(&channel).await;
             if let Err(error) = channel.send_text(&text).await {
                 let _ = self.notes.send(Note::Ended(failed(&error)));
                 break;
@@ -115,7 +116,7 @@ impl Tasks {
     }
 
     /// Watches over what is on its way until all of it has arrived, or a stall is told.
-    async fn watch_over(&self, channel: Arc<dyn DataChannel>, sent: Arc<AtomicUsize>) {
+    pub(super) async fn watch_over(&self, channel: Arc<dyn DataChannel>, sent: Arc<AtomicUsize>) {
         let mut stall = Stall::new(Instant::now());
         loop {
             tokio::time::sleep(STALL_POLL).await;
@@ -133,13 +134,22 @@ impl Tasks {
     }
 
     /// Runs a task of the connection. If it panics, the connection ends.
-    fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    pub(super) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
         let notes = self.notes.clone();
         tokio::spawn(async move {
             if Caught::new(Box::pin(future)).await == Err(Panicked) {
                 let _ = notes.send(Note::Ended(CloseReason::Crashed));
             }
         })
+    }
+}
+
+/// Waits until less than [`SEND_BUFFER`] of a chat is on its way.
+async fn wait_for_room(channel: &Arc<dyn DataChannel>) {
+    let mut pause = SHORTEST_PAUSE;
+    while channel.outstanding_bytes().await.is_ok_and(|outstanding| outstanding >= SEND_BUFFER) {
+        tokio::time::sleep(pause).await;
+        pause = LONGEST_PAUSE.min(pause * 2);
     }
 }
 
@@ -161,8 +171,15 @@ pub fn failed(error: &Error) -> CloseReason {
     CloseReason::Failed { message: message.to_owned() }
 }
 
+/// Bytes of one chat that may be on their way. More would only wait at the receiver, and a text behind them.
+const SEND_BUFFER: usize = 65_536;
+
+/// How often it is looked whether there is room. On the quickest ways it takes a millisecond to be sent.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(16);
+
 /// Bytes of a text that fits into one such packet, and how often it is looked whether a longer one arrives.
-const SHORT: usize = NARROW_MTU as usize - 28;
+pub const SHORT: usize = NARROW_MTU as usize - 28;
 const STALL_POLL: Duration = Duration::from_millis(500);
 
 /// How long to look for texts behind the end of a channel. Where the reader was slow of late, the crate may hold some,

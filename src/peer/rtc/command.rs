@@ -1,6 +1,7 @@
 //! What goes between the peer's loop and WebRTC: how connections are made, what each is told to do, and what comes back
 //! as inputs of the engine.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,10 @@ pub enum Command {
     AddCandidate(Candidate),
     /// Send a text message.
     Transmit(String, Queued),
+    /// Open a data channel for files of ours.
+    SendFiles(Pipe),
+    /// Take the other side's data channel for files, once it opens one.
+    TakeFiles(Pipe),
     /// End, once what is to be waited for has come.
     Close(Parting),
     /// Say that the thread stands still, and let it, until the other end is gone.
@@ -65,6 +70,17 @@ pub struct Beginning {
     /// The way passes only short datagrams.
     pub is_narrow: bool,
 }
+
+/// Both ends of a thread that works on files.
+pub struct Pipe {
+    /// Takes what comes; whether more of it is wanted.
+    pub inbox: Inbox,
+    /// What is to be sent.
+    pub outbox: Receiver<Vec<u8>>,
+}
+
+/// See [`Pipe`].
+pub type Inbox = Box<dyn FnMut(Vec<u8>) -> bool + Send>;
 
 /// Bytes that wait to be sent, counted for as long as this lives.
 #[derive(Debug)]
@@ -110,6 +126,12 @@ impl InputSender {
             let _ = self.waker.wake();
         }
         waits
+    }
+}
+
+impl fmt::Debug for Pipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pipe(..)")
     }
 }
 

@@ -14,7 +14,7 @@ use webrtc::peer_connection::{PeerConnection, RTCSessionDescription};
 use super::build::{Note, build};
 use super::channel::{Tasks, Writer, failed, not_begun};
 use super::closing::close_in_order;
-use super::command::{Beginning, Command, Config, InputSender};
+use super::command::{Beginning, Command, Config, InputSender, Pipe};
 use super::guarded::Watch;
 use super::pace::Pace;
 use super::turn::Turn;
@@ -57,9 +57,19 @@ pub async fn live(
         }
     };
     let tasks = Tasks { id, inputs, notes, pace, watch, is_narrow: config.is_narrow };
-    let (queue, writer, channel) = (None, None, None);
-    let mut connection =
-        Connection { config, is_offered, has_turn, has_way: false, connection, turn, tasks, queue, writer, channel };
+    let mut connection = Connection {
+        config,
+        is_offered,
+        has_turn,
+        has_way: false,
+        connection,
+        turn,
+        tasks,
+        queue: None,
+        writer: None,
+        channel: None,
+        files: None,
+    };
     let (end, parting) = connection.serve(&mut commands, &mut noted).await;
     connection.end(end, parting, &mut noted).await;
     tunnels.end().await;
@@ -80,6 +90,8 @@ struct Connection {
     queue: Option<Gauge>,
     writer: Option<Writer>,
     channel: Option<Arc<dyn DataChannel>>,
+    /// What the other side's channel for files is joined to.
+    files: Option<Pipe>,
 }
 
 impl Connection {
@@ -163,6 +175,15 @@ impl Connection {
                 }
                 Ok(())
             }
+            Command::SendFiles(pipe) => {
+                let channel = self.connection.create_data_channel(FILES_LABEL, None).await?;
+                self.tasks.join(channel, pipe);
+                Ok(())
+            }
+            Command::TakeFiles(pipe) => {
+                self.files = Some(pipe);
+                Ok(())
+            }
             Command::Close(_) => Ok(()),
             #[cfg(test)]
             Command::Freeze(says, until) => {
@@ -209,9 +230,15 @@ impl Connection {
                 }
             }
             Note::Channel(channel) => {
-                // The protocol knows one channel of this name, and the initiator opens it.
-                if self.channel.is_none() && channel.label().await? == CHANNEL_LABEL {
+                // The protocol knows one channel of each name, and the initiator opens the chat's. That for files is
+                // taken once we have said that some may come.
+                let label = channel.label().await?;
+                if self.channel.is_none() && label == CHANNEL_LABEL {
                     self.attach(channel);
+                } else if label == FILES_LABEL
+                    && let Some(pipe) = self.files.take()
+                {
+                    self.tasks.join(channel, pipe);
                 } else {
                     channel.close().await?;
                 }
@@ -257,6 +284,9 @@ impl Connection {
 
 /// The data channel's name (protocol 1.3).
 const CHANNEL_LABEL: &str = "chat";
+
+/// The name of the data channels for files (protocol 2.13).
+const FILES_LABEL: &str = "files";
 
 /// How long the other side may take to read what it has, and to close in its turn.
 const READ_TIME: Duration = Duration::from_secs(15);

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rtc::mdns::MDNS_PORT;
@@ -173,6 +173,24 @@ impl Runtime for Prompt {
         "tokio"
     }
 }
+
+/// Bytes of one connection that may be on their way to us without a loss: what SCTP takes, or the part of the system's
+/// buffer that is there for content.
+pub fn receive_window() -> u64 {
+    static WINDOW: OnceLock<u64> = OnceLock::new();
+    *WINDOW.get_or_init(|| {
+        let granted = std::net::UdpSocket::bind(("127.0.0.1", 0)).or_else(|_| std::net::UdpSocket::bind(("::1", 0)));
+        let granted = granted.and_then(|socket| {
+            let socket = SockRef::from(&socket);
+            let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+            socket.recv_buffer_size()
+        });
+        (granted.unwrap_or(USUAL_BUFFER) / 8 * 5).min(RECEIVE_BUFFER) as u64
+    })
+}
+
+/// What Linux has for a socket where it does not say.
+const USUAL_BUFFER: usize = 212_992;
 
 /// Bytes that a socket may hold until they are read. Linux has 212,992 otherwise, which a long text fills while this
 /// thread is busy; it gives what `net.core.rmem_max` allows.

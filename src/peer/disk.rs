@@ -1,0 +1,205 @@
+//! The files of a peer on its own side: where they are read from and where they go. Disks may be slow, so all of it is
+//! done by threads apart from the peer's loop: for each connection one that sends and one that takes, once there is
+//! something to do. They are joined to the data channels by queues that hold no more than is in flight.
+
+pub mod sending;
+pub mod source;
+pub mod store;
+pub mod taking;
+pub mod tell;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use super::engine::ConnectionId;
+use super::files::lane::{FileKeys, Way};
+use super::files::note::{EndReason, FileId};
+use super::files::work::{News, Work};
+use super::offer::Offer;
+use super::rtc::{self, Command, Pipe, Rtc};
+use super::sink::Sink;
+use super::sync::Gauge;
+use sending::Sending;
+use source::Source;
+use store::Store;
+use taking::Taking;
+use tell::{About, Tell};
+
+/// What is known of all files that are offered or taken, and the threads that work on them.
+pub struct Disk {
+    sources: HashMap<Key, Arc<Mutex<Source>>>,
+    stores: HashMap<Key, Arc<Mutex<Store>>>,
+    lanes: HashMap<ConnectionId, Lanes>,
+    /// How many threads take files.
+    takers: Arc<AtomicUsize>,
+    tell: Tell,
+    /// Each thread has one, so that it is seen when all have ended.
+    working: Sender<()>,
+    ended: Receiver<()>,
+}
+
+/// A file of one chat.
+type Key = (String, FileId);
+
+/// The threads of one connection, once there are any.
+#[derive(Default)]
+struct Lanes {
+    sending: Option<Sender<sending::Mail>>,
+    taking: Option<Sender<taking::Mail>>,
+}
+
+impl Disk {
+    /// No files yet. What happens to them is told.
+    pub fn new(tell: impl Fn(About) + Send + Sync + 'static) -> Self {
+        let (working, ended) = mpsc::channel();
+        Self {
+            sources: HashMap::new(),
+            stores: HashMap::new(),
+            lanes: HashMap::new(),
+            takers: Arc::default(),
+            tell: Arc::new(tell),
+            working,
+            ended,
+        }
+    }
+
+    /// A file is offered.
+    pub fn offer(&mut self, peer: &str, file: FileId, offer: Offer) {
+        let source = || Arc::new(Mutex::new(Source::new(offer)));
+        self.sources.entry((peer.to_owned(), file)).or_insert_with(source);
+    }
+
+    /// A file that is offered is to go there.
+    pub fn take(&mut self, peer: &str, file: FileId, sink: Sink) {
+        let store = || Arc::new(Mutex::new(Store::new(sink)));
+        self.stores.entry((peer.to_owned(), file)).or_insert_with(store);
+    }
+
+    /// A file has ended.
+    pub fn forget(&mut self, peer: &str, file: FileId) {
+        let key = (peer.to_owned(), file);
+        self.sources.remove(&key);
+        self.stores.remove(&key);
+    }
+
+    /// A connection is no more. Its threads end once they have written down how far they have come.
+    pub fn close(&mut self, id: ConnectionId) {
+        let Some(Lanes { sending, taking }) = self.lanes.remove(&id) else { return };
+        sending.map(|sending| sending.send(sending::Mail::End));
+        taking.map(|taking| taking.send(taking::Mail::End));
+    }
+
+    /// Does as the engine wishes.
+    pub fn work(&mut self, peer: String, file: FileId, link: Option<(ConnectionId, FileKeys)>, work: Work, rtc: &Rtc) {
+        let key = (peer, file);
+        match (work, link) {
+            (Work::Send { number, from, proof }, Some((id, keys))) => {
+                let Some(source) = self.sources.get(&key).cloned() else { return };
+                let job = sending::Job { peer: key.0.clone(), file, number, from, proof, source };
+                if self.sender(id, keys, rtc).is_none_or(|lane| lane.send(sending::Mail::Send(job)).is_err()) {
+                    self.fail(key, number);
+                }
+            }
+            (Work::StopSending, Some((id, _))) => {
+                let lane = self.lanes.get(&id).and_then(|lanes| lanes.sending.as_ref());
+                lane.map(|lane| lane.send(sending::Mail::Stop(file)));
+            }
+            (Work::Prepare { offered, identity, number }, Some((id, keys))) => {
+                let Some(store) = self.stores.get(&key).cloned() else { return };
+                let job = taking::Job { peer: key.0.clone(), offered, identity, number, store };
+                if self.taker(id, keys, rtc).is_none_or(|lane| lane.send(taking::Mail::Prepare(Box::new(job))).is_err())
+                {
+                    self.fail(key, number);
+                }
+            }
+            (Work::StopTaking { is_kept }, link) => {
+                let lane = link.and_then(|(id, _)| self.lanes.get(&id)?.taking.as_ref());
+                let is_told = lane.is_some_and(|lane| lane.send(taking::Mail::Stop { file, is_kept }).is_ok());
+                // It may wait for a thread that still writes.
+                if let Some(store) = self.stores.get(&key).cloned().filter(|_| !is_told && !is_kept) {
+                    let _ = spawn(self.working.clone(), move || store::discard(&store, file));
+                }
+            }
+            // What has no connection is neither sent nor prepared, and its thread ends.
+            (_, None) => {}
+        }
+    }
+
+    /// The thread that sends over this connection.
+    fn sender(&mut self, id: ConnectionId, keys: FileKeys, rtc: &Rtc) -> Option<&Sender<sending::Mail>> {
+        let lanes = self.lanes.entry(id).or_default();
+        if lanes.sending.is_none() {
+            let (mail, mailbox) = mpsc::channel();
+            let (outbox, sealed) = tokio::sync::mpsc::channel(OUTBOX);
+            let sending = Sending::new(keys.sealer(Way::There), keys.opener(Way::Back), outbox, self.tell.clone());
+            spawn(self.working.clone(), move || sending.run(&mailbox)).ok()?;
+            let reports = mail.clone();
+            let inbox = move |report| reports.send(sending::Mail::Report(report)).is_ok();
+            rtc.command(id, Command::SendFiles(Pipe { inbox: Box::new(inbox), outbox: sealed }));
+            lanes.sending = Some(mail);
+        }
+        lanes.sending.as_ref()
+    }
+
+    /// The thread that takes what comes over this connection.
+    fn taker(&mut self, id: ConnectionId, keys: FileKeys, rtc: &Rtc) -> Option<&Sender<taking::Mail>> {
+        let lanes = self.lanes.entry(id).or_default();
+        if lanes.taking.is_none() {
+            let (mail, mailbox) = mpsc::channel();
+            let (outbox, reports) = tokio::sync::mpsc::channel(OUTBOX);
+            let in_flight = Gauge::default();
+            let (opener, sealer) = (keys.opener(Way::There), keys.sealer(Way::Back));
+            let (takers, tell) = (self.takers.clone(), self.tell.clone());
+            let window = rtc::receive_window();
+            let taking = Taking::new(opener, sealer, outbox, in_flight.clone(), (takers, window), tell);
+            spawn(self.working.clone(), move || taking.run(&mailbox)).ok()?;
+            let sealed = mail.clone();
+            // A sender that keeps to its window never comes near it.
+            let inbox = move |bytes: Vec<u8>| {
+                in_flight.add(bytes.len());
+                in_flight.get() <= MAX_IN_FLIGHT && sealed.send(taking::Mail::Sealed(bytes)).is_ok()
+            };
+            rtc.command(id, Command::TakeFiles(Pipe { inbox: Box::new(inbox), outbox: reports }));
+            lanes.taking = Some(mail);
+        }
+        lanes.taking.as_ref()
+    }
+
+    fn fail(&self, (peer, file): Key, number: u64) {
+        let trouble = Some("this machine has no thread for it; end some programs, and try again".to_owned());
+        (self.tell)(About { peer, file, number, news: News::Failed { reason: EndReason::Failed, trouble } });
+    }
+}
+
+impl Drop for Disk {
+    /// Waits until it is written down how far each file has come; not for a stream that gives nothing.
+    fn drop(&mut self) {
+        self.lanes.clear();
+        (self.working, _) = mpsc::channel();
+        let _ = self.ended.recv_timeout(END_TIME);
+    }
+}
+
+/// Starts a thread, which holds `working` until its end.
+fn spawn(working: Sender<()>, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let work = move || {
+        work();
+        drop(working);
+    };
+    thread::Builder::new().name("lowkey-files".to_owned()).spawn(work).map(drop)
+}
+
+/// Messages that may wait for a data channel. The window is what bounds those that are on their way.
+const OUTBOX: usize = 4;
+
+/// Bytes that may have come and not been written: a little more than the largest window, since each message has some
+/// that do not count there.
+const MAX_IN_FLIGHT: usize = 2 * taking::MAX_WINDOW as usize;
+
+/// How long the end of a program waits for threads that write.
+const END_TIME: Duration = Duration::from_secs(5);

@@ -1,0 +1,285 @@
+//! The thread that sends files over one connection, one after another: reads, hashes and seals, and keeps no more on
+//! its way than the window allows.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::Sender;
+
+use super::super::files::checksum::Checksum;
+use super::super::files::lane::{MAX_DATA, Message, Opener, Report, Sealer};
+use super::super::files::note::{Digest, EndReason, FileId, PauseReason};
+use super::super::files::window::Window;
+use super::super::files::work::News;
+use super::super::sync::lock;
+use super::source::{Source, Unread};
+use super::tell::{About, PROGRESS_EVERY, Tell};
+
+/// What reaches the thread.
+pub enum Mail {
+    /// Send this file once those before it are sent.
+    Send(Job),
+    /// Send nothing more of this file.
+    Stop(FileId),
+    /// A sealed report of the other side.
+    Report(Vec<u8>),
+    /// The connection is no more.
+    End,
+}
+
+/// A file that is to be sent.
+pub struct Job {
+    /// To whom.
+    pub peer: String,
+    /// Which.
+    pub file: FileId,
+    /// The take that asks for it.
+    pub number: u64,
+    /// From which byte on.
+    pub from: u64,
+    /// Of what is before that.
+    pub proof: Option<Digest>,
+    /// Where its bytes come from.
+    pub source: Arc<Mutex<Source>>,
+}
+
+/// The thread's state.
+pub struct Sending {
+    sealer: Sealer,
+    opener: Opener,
+    outbox: Sender<Vec<u8>>,
+    tell: Tell,
+    window: Window,
+    /// Bytes of all files that were sent over this connection, and how many of them the other side's disk has.
+    sent: u64,
+    taken: u64,
+    waiting: Vec<Job>,
+    current: Option<Current>,
+    buffer: Vec<u8>,
+}
+
+/// The file that is being sent.
+struct Current {
+    job: Job,
+    /// Of all that was read of it.
+    sum: Checksum,
+    stage: Stage,
+    told: Option<Instant>,
+    /// When the other side took something last.
+    moved: Instant,
+    is_paused: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Stage {
+    /// It is looked whether the other side has the same beginning.
+    Proving,
+    /// It has begun, from this byte on, when so many bytes had been sent over this connection.
+    Begun { from: u64, at: u64 },
+}
+
+/// The connection, or the other side, is of no use any more.
+struct Broken;
+
+impl Sending {
+    /// A thread that seals what it sends and opens what comes back.
+    pub fn new(sealer: Sealer, opener: Opener, outbox: Sender<Vec<u8>>, tell: Tell) -> Self {
+        let (window, buffer) = (Window::new(Instant::now()), vec![0; READ_BYTES]);
+        Self { sealer, opener, outbox, tell, window, sent: 0, taken: 0, waiting: Vec::new(), current: None, buffer }
+    }
+
+    /// Works until the connection ends.
+    pub fn run(mut self, mailbox: &Receiver<Mail>) {
+        loop {
+            let mail = match mailbox.try_recv() {
+                Ok(mail) => Ok(mail),
+                Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Empty) => match self.step() {
+                    Ok(true) => continue,
+                    Ok(false) => mailbox.recv_timeout(LOOK),
+                    Err(Broken) => return,
+                },
+            };
+            match mail {
+                Ok(Mail::End) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Mail::Send(job)) => self.waiting.push(job),
+                Ok(Mail::Stop(file)) => self.stop(file),
+                Ok(Mail::Report(mut sealed)) => {
+                    let report = self.opener.open_report(&mut sealed);
+                    if report.is_none_or(|report| self.take(report).is_err()) {
+                        return self.break_off();
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.look_for_stall(),
+            }
+        }
+    }
+
+    fn stop(&mut self, file: FileId) {
+        self.waiting.retain(|job| job.file != file);
+        self.current.take_if(|current| current.job.file == file);
+    }
+
+    /// The other side's disk has come further.
+    fn take(&mut self, report: Report) -> Result<(), Broken> {
+        let now = Instant::now();
+        self.window.reported(report.taken, report.window, now).map_err(|_| Broken)?;
+        let is_more = report.taken > self.taken;
+        self.taken = report.taken;
+        let Some(current) = &mut self.current else { return Ok(()) };
+        let Stage::Begun { from, at } = current.stage else { return Ok(()) };
+        if !is_more {
+            return Ok(());
+        }
+        (current.moved, current.is_paused) = (now, false);
+        let done = from + self.taken.saturating_sub(at);
+        lock(&current.job.source).let_go(done);
+        if current.told.is_none_or(|told| now >= told + PROGRESS_EVERY) {
+            current.told = Some(now);
+            self.tell(News::Progress(done));
+        }
+        Ok(())
+    }
+
+    /// Does a piece of work, if there is any.
+    fn step(&mut self) -> Result<bool, Broken> {
+        if self.current.is_none() {
+            if self.waiting.is_empty() {
+                return Ok(false);
+            }
+            let job = self.waiting.remove(0);
+            let started = lock(&job.source).start(job.from);
+            let (sum, failed) = match started {
+                Ok(sum) => (sum, None),
+                Err(unread) => (Checksum::default(), Some(unread)),
+            };
+            let moved = Instant::now();
+            self.current = Some(Current { job, sum, stage: Stage::Proving, told: None, moved, is_paused: false });
+            if let Some(unread) = failed {
+                self.fail(unread);
+            }
+            return Ok(true);
+        }
+        let done = match self.current.as_ref().map(|current| current.stage) {
+            Some(Stage::Proving) => self.prove(),
+            Some(Stage::Begun { .. }) => self.send(),
+            None => return Ok(false),
+        };
+        done.or_else(|failed| match failed {
+            Failed::Broken => Err(Broken),
+            Failed::Unread(unread) => {
+                self.fail(unread);
+                Ok(true)
+            }
+        })
+    }
+
+    /// Reads on toward the byte from which the other side wants the file, and begins there, or at its beginning where
+    /// the other side has something else.
+    fn prove(&mut self) -> Result<bool, Failed> {
+        let Some(current) = &mut self.current else { return Ok(false) };
+        let from = current.job.from;
+        let left = from.saturating_sub(current.sum.position());
+        if left > 0 {
+            let room = usize::try_from(left).unwrap_or(usize::MAX).min(READ_BYTES);
+            let count = lock(&current.job.source).read(&mut current.sum, &mut self.buffer[..room])?;
+            if count > 0 {
+                return Ok(true);
+            }
+        }
+        let is_same = current.sum.position() == from && current.sum.proof() == current.job.proof;
+        if !is_same {
+            current.sum = lock(&current.job.source).start(0)?;
+        }
+        let from = current.sum.position();
+        current.stage = Stage::Begun { from, at: self.sent };
+        current.moved = Instant::now();
+        let (file, number) = (current.job.file, current.job.number);
+        self.post(&Message::Begin { file, number, from })?;
+        self.tell(News::Begun(from));
+        Ok(true)
+    }
+
+    /// Sends the next bytes, if there is room in the window for some.
+    fn send(&mut self) -> Result<bool, Failed> {
+        let room = self.window.next();
+        let Some(current) = self.current.as_mut().filter(|_| room > 0) else { return Ok(false) };
+        let mut buffer = [0; MAX_DATA];
+        let count = lock(&current.job.source).read(&mut current.sum, &mut buffer[..room])?;
+        if count > 0 {
+            // Its way begins here: it may have arrived before it is known that it went.
+            self.sent += count as u64;
+            self.window.sent(count, Instant::now());
+            self.post(&Message::Data(&buffer[..count]))?;
+            return Ok(true);
+        }
+        let (size, digest) = lock(&current.job.source).finish(&current.sum)?;
+        self.post(&Message::End { size, digest })?;
+        self.tell(News::AllSent);
+        self.current = None;
+        Ok(true)
+    }
+
+    fn post(&mut self, message: &Message<'_>) -> Result<(), Broken> {
+        let sealed = self.sealer.seal(message);
+        self.outbox.blocking_send(sealed).map_err(|_| Broken)
+    }
+
+    fn look_for_stall(&mut self) {
+        if let Some(current) = &mut self.current
+            && matches!(current.stage, Stage::Begun { .. })
+            && !current.is_paused
+            && self.sent > self.taken
+            && current.moved.elapsed() >= STALL_TIME
+        {
+            current.is_paused = true;
+            self.tell(News::Paused(PauseReason::Stalled));
+        }
+    }
+
+    fn fail(&mut self, Unread { reason, trouble }: Unread) {
+        self.tell(News::Failed { reason, trouble });
+        self.current = None;
+    }
+
+    /// What the other side says makes no sense, so nothing more is said to it.
+    fn break_off(mut self) {
+        let jobs: Vec<Job> = std::mem::take(&mut self.waiting);
+        let reason = EndReason::Damaged;
+        self.tell(News::Failed { reason, trouble: None });
+        for Job { peer, file, number, .. } in jobs {
+            (self.tell)(About { peer, file, number, news: News::Failed { reason, trouble: None } });
+        }
+    }
+
+    fn tell(&self, news: News) {
+        let Some(Current { job: Job { peer, file, number, .. }, .. }) = &self.current else { return };
+        (self.tell)(About { peer: peer.clone(), file: *file, number: *number, news });
+    }
+}
+
+/// Why nothing more is sent.
+enum Failed {
+    Broken,
+    Unread(Unread),
+}
+
+impl From<Broken> for Failed {
+    fn from(Broken: Broken) -> Self {
+        Self::Broken
+    }
+}
+
+impl From<Unread> for Failed {
+    fn from(unread: Unread) -> Self {
+        Self::Unread(unread)
+    }
+}
+
+/// How long the other side may take nothing before our user is told, and how often that is looked at.
+const STALL_TIME: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_secs(5);
+
+/// How much is read at once where nothing is sent of it.
+const READ_BYTES: usize = 256 * 1024;

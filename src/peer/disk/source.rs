@@ -1,0 +1,177 @@
+//! A file that is sent, or a stream: read on from any place that the other side may ask for, and what of it is known so
+//! far.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use super::super::files::checksum::Checksum;
+use super::super::files::note::{Digest, EndReason};
+use super::super::offer::{Offer, Origin, Stamp};
+use crate::trouble;
+
+/// Where the bytes come from.
+pub enum Source {
+    /// A file, which can be read from any place on.
+    File(OnDisk),
+    /// Something that is read once.
+    Stream(Stream),
+}
+
+/// See [`Source`].
+pub struct OnDisk {
+    file: File,
+    path: PathBuf,
+    stamp: Stamp,
+    /// The checksums of its beginning, up to some places.
+    sums: Vec<Checksum>,
+}
+
+/// See [`Source`].
+pub struct Stream {
+    stream: Box<dyn Read + Send>,
+    /// The checksum up to the first byte that is kept.
+    before: Checksum,
+    /// What was read and is not on the other side's disk for certain.
+    kept: VecDeque<u8>,
+    is_at_end: bool,
+}
+
+/// Why it cannot be read on.
+pub struct Unread {
+    /// What the other side is told.
+    pub reason: EndReason,
+    /// What our user is told beyond that.
+    pub trouble: Option<String>,
+}
+
+impl Source {
+    /// What is offered.
+    pub fn new(offer: Offer) -> Self {
+        match offer.into_origin() {
+            Origin::File { file, path, stamp } => Self::File(OnDisk { file, path, stamp, sums: Vec::new() }),
+            Origin::Stream(stream) => {
+                let (before, kept) = (Checksum::default(), VecDeque::new());
+                Self::Stream(Stream { stream, before, kept, is_at_end: false })
+            }
+        }
+    }
+
+    /// The checksum of as much of what is before this byte as can be had at once. What is still to be read before it is
+    /// up to [`read`](Self::read).
+    ///
+    /// # Errors
+    /// It cannot be read from there on.
+    pub fn start(&mut self, from: u64) -> Result<Checksum, Unread> {
+        match self {
+            Self::File(on_disk) => {
+                on_disk.check()?;
+                let known = on_disk.sums.iter().rev().find(|sum| sum.position() <= from);
+                Ok(known.cloned().unwrap_or_default())
+            }
+            Self::Stream(Stream { before, kept, .. }) => {
+                let first = before.position();
+                if (first..=first + kept.len() as u64).contains(&from) {
+                    return Ok(before.clone());
+                }
+                let words = "it is a stream, of which the other side has lost a part; send it again from its beginning";
+                Err(Unread { reason: EndReason::Failed, trouble: Some(words.to_owned()) })
+            }
+        }
+    }
+
+    /// Reads on behind `sum`, as much as there is room for in `buffer`, and takes it into the sum. How much that is; 0
+    /// at the end.
+    ///
+    /// # Errors
+    /// It cannot be read, or has changed.
+    pub fn read(&mut self, sum: &mut Checksum, buffer: &mut [u8]) -> Result<usize, Unread> {
+        let count = match self {
+            Self::File(on_disk) => on_disk.read(sum.position(), buffer)?,
+            Self::Stream(stream) => stream.read(sum.position(), buffer)?,
+        };
+        sum.take(&buffer[..count]);
+        if let Self::File(OnDisk { sums, .. }) = self
+            && sums.last().map_or(0, Checksum::position) + SUMS_EVERY <= sum.position()
+        {
+            sums.push(sum.clone());
+        }
+        Ok(count)
+    }
+
+    /// Whether all was read; what has changed meanwhile is not whole.
+    ///
+    /// # Errors
+    /// It has changed.
+    pub fn finish(&self, sum: &Checksum) -> Result<(u64, Digest), Unread> {
+        if let Self::File(on_disk) = self {
+            on_disk.check()?;
+        }
+        Ok((sum.position(), sum.digest()))
+    }
+
+    /// The other side has this on its disk up to this byte.
+    pub fn let_go(&mut self, until: u64) {
+        let Self::Stream(Stream { before, kept, .. }) = self else { return };
+        let count = until.saturating_sub(before.position()).min(kept.len() as u64) as usize;
+        let (first, second) = kept.as_slices();
+        before.take(&first[..count.min(first.len())]);
+        before.take(&second[..count.saturating_sub(first.len())]);
+        kept.drain(..count);
+    }
+}
+
+impl OnDisk {
+    fn read(&self, position: u64, buffer: &mut [u8]) -> Result<usize, Unread> {
+        let left = self.stamp.size().saturating_sub(position);
+        let room = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let read = loop {
+            match self.file.read_at(&mut buffer[..room], position) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        match read.map_err(|error| self.unread(&error))? {
+            0 if room > 0 => Err(CHANGED),
+            count => Ok(count),
+        }
+    }
+
+    fn check(&self) -> Result<(), Unread> {
+        let metadata = self.file.metadata().map_err(|error| self.unread(&error))?;
+        if Stamp::of(&metadata) == self.stamp { Ok(()) } else { Err(CHANGED) }
+    }
+
+    fn unread(&self, error: &io::Error) -> Unread {
+        Unread { reason: EndReason::Failed, trouble: Some(trouble::said(&self.path, error)) }
+    }
+}
+
+impl Stream {
+    fn read(&mut self, position: u64, buffer: &mut [u8]) -> Result<usize, Unread> {
+        let place = usize::try_from(position - self.before.position()).unwrap_or(usize::MAX);
+        if place >= self.kept.len() && !self.is_at_end {
+            let count = loop {
+                match self.stream.read(buffer) {
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    read => break read.map_err(unread)?,
+                }
+            };
+            self.is_at_end = count == 0;
+            self.kept.extend(&buffer[..count]);
+        }
+        let known = self.kept.range(place.min(self.kept.len())..).take(buffer.len());
+        Ok(buffer.iter_mut().zip(known).map(|(to, from)| *to = *from).count())
+    }
+}
+
+fn unread(error: io::Error) -> Unread {
+    Unread { reason: EndReason::Failed, trouble: Some(format!("the stream: {}", trouble::why(&error))) }
+}
+
+const CHANGED: Unread = Unread { reason: EndReason::Changed, trouble: None };
+
+/// How far apart the places are from which a checksum goes on, in bytes. To read so much again takes some milliseconds.
+const SUMS_EVERY: u64 = 16 * 1024 * 1024;

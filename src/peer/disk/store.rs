@@ -1,0 +1,196 @@
+//! Where a file that is taken goes, and how far it has come there.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use super::super::files::checksum::Checksum;
+use super::super::files::note::{Digest, EndReason, FileId};
+use super::super::files::work::Offered;
+use super::super::folder::{Begun, Failure, Folder, Partial};
+use super::super::keys::PublicKey;
+use super::super::sink::{Sink, Target};
+use super::super::sync::lock;
+use crate::trouble;
+
+/// A place for a file.
+pub struct Store {
+    target: Stored,
+    at_most: u64,
+    /// The take for which it is held. The thread of a connection that was lost may still have something of an earlier
+    /// one, which is of no use any more.
+    number: Option<u64>,
+}
+
+enum Stored {
+    Folder { folder: Folder, name: Option<String>, partial: Option<Box<Partial>> },
+    Stream { stream: Box<dyn Write + Send>, sum: Checksum },
+}
+
+/// Why it could not be stored.
+pub struct Unstored {
+    /// What the other side is told.
+    pub reason: EndReason,
+    /// What our user is told beyond that.
+    pub trouble: Option<String>,
+}
+
+/// A file that is on the disk under its name: where, its length and its digest.
+pub type Whole = (Option<PathBuf>, u64, Digest);
+
+/// How much is here: so many bytes, of which this is the proof; or all of it.
+pub enum Ready {
+    /// A part, which may be nothing.
+    From(u64, Option<Digest>),
+    /// All of it.
+    Whole(Whole),
+}
+
+impl Store {
+    /// A place for what is taken to there.
+    pub fn new(Sink { to, at_most }: Sink) -> Self {
+        let target = match to {
+            Target::Folder(folder, name) => Stored::Folder { folder, name, partial: None },
+            Target::Write(stream) => Stored::Stream { stream, sum: Checksum::default() },
+        };
+        Self { target, at_most, number: None }
+    }
+
+    /// Looks how much is here, for this take. What still comes of an earlier one is passed over.
+    ///
+    /// # Errors
+    /// [`Unstored`].
+    pub fn prepare(&mut self, offered: &Offered, identity: PublicKey, number: u64) -> Result<Ready, Unstored> {
+        // It is held open only while bytes come, since many may wait.
+        self.let_go();
+        self.number = Some(number);
+        if offered.size.is_some_and(|size| size > self.at_most) {
+            return Err(TOO_LARGE);
+        }
+        match &mut self.target {
+            Stored::Folder { folder, name, .. } => Ok(match folder.begin(offered, identity, name.clone())? {
+                Begun::Partial(partial) => Ready::From(partial.position(), partial.proof()),
+                Begun::Whole(path, size, digest) => Ready::Whole((Some(path), size, digest)),
+            }),
+            Stored::Stream { sum, .. } => Ok(Ready::From(sum.position(), sum.proof())),
+        }
+    }
+
+    /// The bytes from this one on come, which is where it has come to, or the first.
+    ///
+    /// # Errors
+    /// [`Unstored`].
+    pub fn begin(&mut self, offered: &Offered, identity: PublicKey, from: u64) -> Result<(), Unstored> {
+        match &mut self.target {
+            Stored::Folder { folder, name, partial } => {
+                let Begun::Partial(mut part) = folder.begin(offered, identity, name.clone())? else {
+                    return Err(unstored("it is here already"));
+                };
+                if from == 0 && part.position() > 0 {
+                    part.begin_anew()?;
+                }
+                let is_there = part.position() == from;
+                *partial = Some(part);
+                if is_there { Ok(()) } else { Err(unstored("the part that was here has changed; take it again")) }
+            }
+            Stored::Stream { sum, .. } if sum.position() == from => Ok(()),
+            Stored::Stream { .. } => Err(unstored("its beginning was written already, and it begins anew")),
+        }
+    }
+
+    /// Stores the next bytes of this take.
+    ///
+    /// # Errors
+    /// [`Unstored`]; where there was no room, it can be tried again.
+    pub fn write(&mut self, number: u64, bytes: &[u8]) -> Result<(), Unstored> {
+        if self.number != Some(number) {
+            return Ok(());
+        }
+        if self.position() + bytes.len() as u64 > self.at_most {
+            return Err(TOO_LARGE);
+        }
+        match &mut self.target {
+            Stored::Folder { partial: Some(partial), .. } => Ok(partial.write(bytes)?),
+            Stored::Folder { partial: None, .. } => Ok(()),
+            Stored::Stream { stream, sum } => {
+                stream.write_all(bytes).map_err(|error| unstored(&trouble::why(&error)))?;
+                sum.take(bytes);
+                Ok(())
+            }
+        }
+    }
+
+    /// How many bytes are here.
+    pub fn position(&self) -> u64 {
+        match &self.target {
+            Stored::Folder { partial, .. } => partial.as_ref().map_or(0, |partial| partial.position()),
+            Stored::Stream { sum, .. } => sum.position(),
+        }
+    }
+
+    /// That was all; gives it its name, if it is what was sent.
+    ///
+    /// # Errors
+    /// [`Unstored`]; where there was no room, it can be tried again.
+    pub fn finish(&mut self, number: u64, size: u64, digest: Digest) -> Result<Whole, Unstored> {
+        if self.number != Some(number) {
+            return Err(unstored("it was taken anew"));
+        }
+        match &mut self.target {
+            Stored::Folder { partial, .. } => {
+                let Some(part) = partial else { return Err(unstored("it was not begun")) };
+                let path = part.finish(size, digest)?;
+                *partial = None;
+                Ok((Some(path), size, digest))
+            }
+            Stored::Stream { stream, sum } => {
+                stream.flush().map_err(|error| unstored(&trouble::why(&error)))?;
+                match (sum.position(), sum.digest()) == (size, digest) {
+                    true => Ok((None, size, digest)),
+                    false => Err(Failure::Damaged.into()),
+                }
+            }
+        }
+    }
+
+    /// Writes down how far it has come, and lets go of it until it goes on, if this take is the last.
+    pub fn rest(&mut self, number: u64) {
+        if self.number == Some(number) {
+            self.let_go();
+        }
+    }
+
+    fn let_go(&mut self) {
+        if let Stored::Folder { partial, .. } = &mut self.target
+            && let Some(mut partial) = partial.take()
+        {
+            // Then it goes on from an earlier place.
+            let _ = partial.list();
+        }
+    }
+
+    fn discard(&mut self, file: FileId) {
+        if let Stored::Folder { folder, partial, .. } = &mut self.target {
+            *partial = None;
+            folder.discard(file);
+        }
+        self.number = None;
+    }
+}
+
+/// Removes what came of a file.
+pub fn discard(store: &Mutex<Store>, file: FileId) {
+    lock(store).discard(file);
+}
+
+impl From<Failure> for Unstored {
+    fn from(failure: Failure) -> Self {
+        Self { reason: failure.reason(), trouble: failure.trouble() }
+    }
+}
+
+fn unstored(words: &str) -> Unstored {
+    Unstored { reason: EndReason::Failed, trouble: Some(words.to_owned()) }
+}
+
+const TOO_LARGE: Unstored = Unstored { reason: EndReason::TooLarge, trouble: None };

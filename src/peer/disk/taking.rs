@@ -1,0 +1,383 @@
+//! The thread that takes files which come over one connection: opens, writes and hashes, and says how far the disk has
+//! come.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::Sender;
+
+use super::super::files::lane::{Message, Opener, Report, Sealer};
+use super::super::files::note::{Digest, EndReason, FileId, PauseReason};
+use super::super::files::work::{News, Offered};
+use super::super::keys::PublicKey;
+use super::super::sync::{Gauge, lock};
+use super::store::{Ready, Store, Unstored, discard};
+use super::tell::{About, PROGRESS_EVERY, Tell};
+
+/// What reaches the thread.
+pub enum Mail {
+    /// Be ready for this file.
+    Prepare(Box<Job>),
+    /// Take nothing more of a file.
+    Stop {
+        /// Which.
+        file: FileId,
+        /// Whether what is here stays.
+        is_kept: bool,
+    },
+    /// A sealed message of the other side.
+    Sealed(Vec<u8>),
+    /// The connection is no more.
+    End,
+}
+
+/// A file that is to be taken.
+pub struct Job {
+    /// From whom.
+    pub peer: String,
+    /// Who that has proven to be.
+    pub identity: PublicKey,
+    /// What was offered.
+    pub offered: Offered,
+    /// The take that will ask for it.
+    pub number: u64,
+    /// Where it goes.
+    pub store: Arc<Mutex<Store>>,
+}
+
+/// The thread's state.
+pub struct Taking {
+    opener: Opener,
+    sealer: Sealer,
+    outbox: Sender<Vec<u8>>,
+    in_flight: Gauge,
+    takers: Arc<AtomicUsize>,
+    /// Bytes that the socket and SCTP hold at most.
+    window: u64,
+    tell: Tell,
+    /// The files that may come, and from which byte on.
+    prepared: HashMap<FileId, (Box<Job>, u64)>,
+    current: Option<Current>,
+    /// What has come and not been dealt with, while the disk is full.
+    backlog: VecDeque<Vec<u8>>,
+    /// Bytes of all files that have come over this connection and are dealt with.
+    taken: u64,
+    reported: Option<u64>,
+}
+
+/// The file that comes.
+struct Current {
+    job: Box<Job>,
+    told: Option<Instant>,
+    full: Option<Full>,
+}
+
+/// The disk is full.
+struct Full {
+    since: Instant,
+    next_try: Instant,
+    /// What there was no room for.
+    rest: Rest,
+}
+
+enum Rest {
+    Data(Vec<u8>),
+    End(u64, Digest),
+}
+
+/// The other side does not keep to the protocol, or the connection is of no use any more.
+struct Broken;
+
+impl Taking {
+    /// A thread that opens what comes and seals what it says. What has come is counted by `in_flight` until it is dealt
+    /// with, and threads of this kind by `takers`; so many bytes may be on their way at most.
+    pub fn new(
+        opener: Opener,
+        sealer: Sealer,
+        outbox: Sender<Vec<u8>>,
+        in_flight: Gauge,
+        (takers, window): (Arc<AtomicUsize>, u64),
+        tell: Tell,
+    ) -> Self {
+        takers.fetch_add(1, Ordering::Relaxed);
+        Self {
+            opener,
+            sealer,
+            outbox,
+            in_flight,
+            takers,
+            window,
+            tell,
+            prepared: HashMap::new(),
+            current: None,
+            backlog: VecDeque::new(),
+            taken: 0,
+            reported: None,
+        }
+    }
+
+    /// Works until the connection ends.
+    pub fn run(mut self, mailbox: &Receiver<Mail>) {
+        loop {
+            let mail = match mailbox.try_recv() {
+                Ok(mail) => Ok(mail),
+                Err(TryRecvError::Disconnected) => break,
+                // All that came is dealt with, so it is said.
+                Err(TryRecvError::Empty) => {
+                    self.report();
+                    match self.patience() {
+                        Some(patience) => mailbox.recv_timeout(patience),
+                        None => mailbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                    }
+                }
+            };
+            let done = match mail {
+                Ok(Mail::End) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(Mail::Prepare(job)) => self.prepare(job),
+                Ok(Mail::Stop { file, is_kept }) => self.stop(file, is_kept),
+                Ok(Mail::Sealed(sealed)) => {
+                    self.backlog.push_back(sealed);
+                    self.work()
+                }
+                Err(RecvTimeoutError::Timeout) => self.try_again(),
+            };
+            if done.is_err() {
+                self.break_off();
+                break;
+            }
+            if self.taken >= self.reported.unwrap_or(0) + REPORT_BYTES {
+                self.report();
+            }
+        }
+        if let Some(Current { job, .. }) = &self.current {
+            lock(&job.store).rest(job.number);
+        }
+    }
+
+    /// Looks how much of a file is here.
+    fn prepare(&mut self, job: Box<Job>) -> Result<(), Broken> {
+        let file = job.offered.file;
+        // It is asked for anew.
+        if let Some(job) = self.drop_current(file) {
+            lock(&job.store).rest(job.number);
+        }
+        let ready = lock(&job.store).prepare(&job.offered, job.identity, job.number);
+        let news = match ready {
+            Ok(Ready::From(from, proof)) => News::Ready { from, proof },
+            Ok(Ready::Whole((path, size, digest))) => News::Stored { path, size, digest },
+            Err(unstored) => failed(unstored),
+        };
+        let from = if let News::Ready { from, .. } = &news { Some(*from) } else { None };
+        self.tell(&job, news);
+        match from {
+            Some(from) => self.prepared.insert(file, (job, from)),
+            None => self.prepared.remove(&file),
+        };
+        Ok(())
+    }
+
+    fn stop(&mut self, file: FileId, is_kept: bool) -> Result<(), Broken> {
+        let prepared = self.prepared.remove(&file).map(|(job, _)| job);
+        let current = self.drop_current(file);
+        if let Some(job) = current.or(prepared) {
+            match is_kept {
+                true => lock(&job.store).rest(job.number),
+                false => discard(&job.store, file),
+            }
+        }
+        self.work()
+    }
+
+    /// Takes nothing more of a file, if it is the one that comes.
+    fn drop_current(&mut self, file: FileId) -> Option<Box<Job>> {
+        let Current { job, full, .. } = self.current.take_if(|current| current.job.offered.file == file)?;
+        if let Some(Full { rest: Rest::Data(bytes), .. }) = full {
+            self.taken += bytes.len() as u64;
+        }
+        Some(job)
+    }
+
+    /// Deals with what has come, as long as there is room for it.
+    fn work(&mut self) -> Result<(), Broken> {
+        while self.current.as_ref().is_none_or(|current| current.full.is_none())
+            && let Some(mut sealed) = self.backlog.pop_front()
+        {
+            self.in_flight.subtract(sealed.len());
+            match self.opener.open(&mut sealed).ok_or(Broken)? {
+                Message::Begin { file, number, from } => self.begin(file, number, from)?,
+                Message::Data(bytes) => self.write(bytes),
+                Message::End { size, digest } => self.finish(size, digest),
+            }
+        }
+        Ok(())
+    }
+
+    /// A file begins. What was not asked for, or is not asked for any more, is passed over with all that follows it.
+    fn begin(&mut self, file: FileId, number: u64, from: u64) -> Result<(), Broken> {
+        if let Some(Current { job, .. }) = self.current.take() {
+            lock(&job.store).rest(job.number);
+        }
+        let is_asked = |(job, asked): &(Box<Job>, u64)| job.number == number && (from == *asked || from == 0);
+        if !self.prepared.get(&file).is_some_and(is_asked) {
+            return Ok(());
+        }
+        let Some((job, _)) = self.prepared.remove(&file) else { return Ok(()) };
+        let begun = lock(&job.store).begin(&job.offered, job.identity, from);
+        match begun {
+            Ok(()) => {
+                self.tell(&job, News::Begun(from));
+                self.current = Some(Current { job, told: None, full: None });
+            }
+            Err(unstored) => self.tell(&job, failed(unstored)),
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let Some(current) = &mut self.current else {
+            self.taken += bytes.len() as u64;
+            return;
+        };
+        let written = lock(&current.job.store).write(current.job.number, bytes);
+        match written {
+            Ok(()) => {
+                self.taken += bytes.len() as u64;
+                self.progress();
+            }
+            Err(unstored) => self.wait_or_fail(unstored, Rest::Data(bytes.to_vec())),
+        }
+    }
+
+    fn progress(&mut self) {
+        let Some(current) = &mut self.current else { return };
+        current.full = None;
+        if current.told.is_none_or(|told| told.elapsed() >= PROGRESS_EVERY) {
+            current.told = Some(Instant::now());
+            let done = lock(&current.job.store).position();
+            self.tell_current(News::Progress(done));
+        }
+    }
+
+    fn finish(&mut self, size: u64, digest: Digest) {
+        let Some(current) = &mut self.current else { return };
+        let finished = lock(&current.job.store).finish(current.job.number, size, digest);
+        match finished {
+            Ok((path, size, digest)) => {
+                self.tell_current(News::Stored { path, size, digest });
+                self.current = None;
+            }
+            Err(unstored) => self.wait_or_fail(unstored, Rest::End(size, digest)),
+        }
+    }
+
+    /// Where the disk is full, it may have room again soon.
+    fn wait_or_fail(&mut self, unstored: Unstored, rest: Rest) {
+        let Some(current) = &mut self.current else { return };
+        let now = Instant::now();
+        let since = current.full.as_ref().map(|full| full.since);
+        if unstored.reason == EndReason::NoSpace && since.is_none_or(|since| now < since + FULL_TIME) {
+            current.full = Some(Full { since: since.unwrap_or(now), next_try: now + FULL_POLL, rest });
+            if since.is_none() {
+                self.tell_current(News::Paused(PauseReason::NoSpace));
+            }
+            return;
+        }
+        if let Rest::Data(bytes) = rest {
+            self.taken += bytes.len() as u64;
+        }
+        lock(&current.job.store).rest(current.job.number);
+        self.tell_current(failed(unstored));
+        // The word what is to become of its part is on its way.
+        if let Some(Current { mut job, .. }) = self.current.take() {
+            job.number = NO_TAKE;
+            self.prepared.insert(job.offered.file, (job, 0));
+        }
+    }
+
+    fn try_again(&mut self) -> Result<(), Broken> {
+        let now = Instant::now();
+        let full = self.current.as_mut().and_then(|current| current.full.take_if(|full| full.next_try <= now));
+        if let Some(Full { since, rest, .. }) = full {
+            if let Some(current) = &mut self.current {
+                // What is tried has failed since then.
+                let next_try = now + FULL_POLL;
+                current.full = Some(Full { since, next_try, rest: Rest::Data(Vec::new()) });
+            }
+            match rest {
+                Rest::Data(bytes) => self.write(&bytes),
+                Rest::End(size, digest) => self.finish(size, digest),
+            }
+        }
+        self.work()
+    }
+
+    /// How long mail is waited for at most.
+    fn patience(&self) -> Option<Duration> {
+        let full = self.current.as_ref()?.full.as_ref()?;
+        Some(full.next_try.saturating_duration_since(Instant::now()))
+    }
+
+    /// Says how far the disk has come, if that is news. It is said once at first, so that the sender knows how much it
+    /// may send.
+    fn report(&mut self) {
+        if self.reported == Some(self.taken) {
+            return;
+        }
+        let others = self.takers.load(Ordering::Relaxed).max(1) as u64;
+        let window = (ALL_WINDOWS / others).min(self.window).clamp(MIN_WINDOW, MAX_WINDOW);
+        let sealed = self.sealer.seal_report(Report { taken: self.taken, window });
+        // A connection that is no more needs no report.
+        let _ = self.outbox.blocking_send(sealed);
+        self.reported = Some(self.taken);
+    }
+
+    /// Nothing that comes can be believed any more.
+    fn break_off(&mut self) {
+        let jobs = self.prepared.drain().map(|(_, (job, _))| job).chain(self.current.take().map(|current| current.job));
+        let jobs: Vec<Box<Job>> = jobs.filter(|job| job.number != NO_TAKE).collect();
+        for job in jobs {
+            lock(&job.store).rest(job.number);
+            self.tell(&job, News::Failed { reason: EndReason::Damaged, trouble: None });
+        }
+    }
+
+    fn tell_current(&self, news: News) {
+        if let Some(Current { job, .. }) = &self.current {
+            self.tell(job, news);
+        }
+    }
+
+    fn tell(&self, job: &Job, news: News) {
+        (self.tell)(About { peer: job.peer.clone(), file: job.offered.file, number: job.number, news });
+    }
+}
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        self.takers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn failed(Unstored { reason, trouble }: Unstored) -> News {
+    News::Failed { reason, trouble }
+}
+
+/// Of a file that failed, and comes no more.
+const NO_TAKE: u64 = u64::MAX;
+
+/// Bytes of a window: at most, which is what SCTP takes, and at least.
+pub const MAX_WINDOW: u64 = 1024 * 1024;
+const MIN_WINDOW: u64 = 32 * 1024;
+
+/// Bytes that may be on their way to all threads of this kind together, unless there are very many.
+const ALL_WINDOWS: u64 = 8 * 1024 * 1024;
+
+/// Bytes after which it is said how far the disk has come, also where more has come already.
+const REPORT_BYTES: u64 = 64 * 1024;
+
+/// How long a full disk is waited for, and how often it is tried.
+const FULL_TIME: Duration = Duration::from_secs(60);
+const FULL_POLL: Duration = Duration::from_secs(5);

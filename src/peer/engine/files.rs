@@ -1,0 +1,121 @@
+//! What is done about files: who may offer one, where notes about them go, and what the disk is asked for. What becomes
+//! of each file is in `peer/files`.
+
+use super::super::event::Event;
+use super::super::files::note::{EndReason, FileId, Note};
+use super::super::files::work::{News, Offered, Output as Done};
+use super::chat::{Chat, Lasting};
+use super::contacts::Contacts;
+use super::interface::{Output, Turn};
+
+impl Contacts {
+    /// Our user offers a file.
+    pub(super) fn offer_file(&mut self, peer: &str, offered: Offered, turn: &mut Turn<'_>) {
+        let file = offered.file;
+        let refused = match self.chats.get(peer).filter(|chat| !chat.is_leaving()) {
+            None => Some(EndReason::NotOpen),
+            Some(Chat { lasting: Some(Lasting { knows_files: true, .. }), .. }) => None,
+            Some(_) => Some(EndReason::Unsupported),
+        };
+        if let Some(reason) = refused {
+            let peer = peer.to_owned();
+            return turn.tell(Event::FileEnded { peer, file, reason, trouble: None, is_kept: false });
+        }
+        self.with_files(peer, turn, |lasting, _| lasting.files.offer(offered));
+    }
+
+    /// Our user takes a file.
+    pub(super) fn take_file(&mut self, peer: &str, file: FileId, is_kept: bool, turn: &mut Turn<'_>) {
+        if !self.with_files(peer, turn, |lasting, _| lasting.files.take(file, is_kept)) {
+            let (peer, reason) = (peer.to_owned(), EndReason::NotOpen);
+            turn.tell(Event::FileEnded { peer, file, reason, trouble: None, is_kept: false });
+        }
+    }
+
+    /// Our user refuses a file, or ends one.
+    pub(super) fn end_file(&mut self, peer: &str, file: FileId, reason: EndReason, turn: &mut Turn<'_>) {
+        self.with_files(peer, turn, |lasting, _| lasting.files.end(file, reason));
+    }
+
+    /// The disk tells something.
+    pub(super) fn hear_of_file(&mut self, peer: &str, file: FileId, number: u64, news: News, turn: &mut Turn<'_>) {
+        self.with_files(peer, turn, |lasting, _| lasting.files.hear(file, number, news));
+    }
+
+    /// The other side says something about a file. What is not understood comes of a later version, and has no effect.
+    pub(super) fn receive_note(&mut self, peer: &str, note: &str, turn: &mut Turn<'_>) {
+        let Some(note) = Note::read(note.as_bytes()) else { return };
+        let takes_files = turn.setup.takes_files;
+        let waiting: usize = self.chats.values().filter_map(|chat| chat.lasting.as_ref()).map(waiting).sum();
+        self.with_files(peer, turn, |lasting, turn| match note {
+            Note::Offer { file, .. } if !takes_files => vec![refused(file, EndReason::NotAccepting)],
+            Note::Offer { file, .. } if waiting >= MAX_OFFERS && !lasting.files.knows(file) => {
+                vec![refused(file, EndReason::TooMany)]
+            }
+            note => lasting.files.receive(note, turn.now),
+        });
+    }
+
+    /// Offers that nobody has answered end.
+    pub(super) fn tick_files(&mut self, peer: &str, turn: &mut Turn<'_>) {
+        self.with_files(peer, turn, |lasting, turn| lasting.files.tick(turn.now));
+    }
+
+    /// The chat goes on over a new connection; whether to the same instance.
+    pub(super) fn resume_files(&mut self, peer: &str, is_same: bool, turn: &mut Turn<'_>) {
+        self.with_files(peer, turn, |lasting, _| match (lasting.knows_files, is_same) {
+            (false, _) => lasting.files.close(EndReason::Unsupported),
+            (true, true) => lasting.files.resume(),
+            (true, false) => lasting.files.restart(),
+        });
+    }
+
+    /// Does something about the files of a chat, and what follows from it; whether there is such a chat.
+    fn with_files(
+        &mut self,
+        peer: &str,
+        turn: &mut Turn<'_>,
+        act: impl FnOnce(&mut Lasting, &Turn<'_>) -> Vec<Done>,
+    ) -> bool {
+        let Some(Chat { link, lasting: Some(lasting), .. }) = self.chats.get_mut(peer) else { return false };
+        let done = act(lasting, turn);
+        let link = link.as_ref().and_then(|link| Some((link.id, link.files.clone()?)));
+        let has_notes = done.iter().any(|done| matches!(done, Done::Note(_)));
+        for done in done {
+            match done {
+                Done::Note(note) => lasting.texts.keep_note(note.write()),
+                Done::Event(event) => turn.tell(event),
+                Done::Work(file, work) => {
+                    let (peer, link) = (peer.to_owned(), link.clone());
+                    turn.out.push(Output::File { peer, file, link, work });
+                }
+            }
+        }
+        if has_notes {
+            self.transmit(peer, turn);
+        }
+        true
+    }
+}
+
+/// The files of a chat that is over.
+pub(super) fn end_files(peer: &str, lasting: &mut Lasting, turn: &mut Turn<'_>) {
+    for done in lasting.files.close(EndReason::ChatEnded) {
+        match done {
+            Done::Note(_) => {}
+            Done::Event(event) => turn.tell(event),
+            Done::Work(file, work) => turn.out.push(Output::File { peer: peer.to_owned(), file, link: None, work }),
+        }
+    }
+}
+
+fn waiting(lasting: &Lasting) -> usize {
+    lasting.files.waiting()
+}
+
+fn refused(file: FileId, reason: EndReason) -> Done {
+    Done::Note(Note::Refuse { file, reason })
+}
+
+/// Offers of all peers together that may wait for our user's answer.
+const MAX_OFFERS: usize = 64;

@@ -1,0 +1,99 @@
+//! What the files of a chat have a disk do, and what it tells of that. Pure.
+
+use std::path::PathBuf;
+
+use super::super::event::Event;
+use super::super::keys::PublicKey;
+use super::note::{Digest, EndReason, FileId, Note, PauseReason};
+
+/// What is known of a file before its first byte.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offered {
+    /// Which.
+    pub file: FileId,
+    /// Its name, as the sender has it. It may hold anything.
+    pub name: String,
+    /// Its length in bytes; `None` where that is known only at its end.
+    pub size: Option<u64>,
+    /// When it was changed last, in seconds since 1970.
+    pub modified: Option<u64>,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Tell the other side.
+    Note(Note),
+    /// Tell our user.
+    Event(Event),
+    /// Have the disk do something about this file.
+    Work(FileId, Work),
+}
+
+/// What a disk is to do about a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work {
+    /// Send it from this byte on, if what is before that has this proof, and else from its beginning. It comes to
+    /// [`News::Begun`], then [`News::AllSent`] or [`News::Failed`].
+    Send {
+        /// The word of the other side that asks for it.
+        number: u64,
+        /// From which byte on.
+        from: u64,
+        /// Of what is before that.
+        proof: Option<Digest>,
+    },
+    /// Send nothing more of it.
+    StopSending,
+    /// Look how much of it is here already, and be ready for the rest. It comes to [`News::Ready`], [`News::Stored`] or
+    /// [`News::Failed`].
+    Prepare {
+        /// What is to be expected.
+        offered: Offered,
+        /// Whom it is from.
+        identity: PublicKey,
+        /// The word that the other side will be told, which its bytes begin with.
+        number: u64,
+    },
+    /// Take nothing more of it.
+    StopTaking {
+        /// Whether what is here is kept, so that it can go on.
+        is_kept: bool,
+    },
+}
+
+/// What a disk tells of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// So much of it is here, of which this is the proof.
+    Ready {
+        /// So many bytes.
+        from: u64,
+        /// Of these.
+        proof: Option<Digest>,
+    },
+    /// Its bytes begin to go, from this one on.
+    Begun(u64),
+    /// So much of it is on the receiver's disk.
+    Progress(u64),
+    /// Nothing moves.
+    Paused(PauseReason),
+    /// All of it was sent.
+    AllSent,
+    /// It is on the disk under its name, and is what was sent.
+    Stored {
+        /// Where; `None` in a stream.
+        path: Option<PathBuf>,
+        /// Its length in bytes.
+        size: u64,
+        /// Its digest.
+        digest: Digest,
+    },
+    /// It cannot be read or stored, or is not what was sent.
+    Failed {
+        /// Why.
+        reason: EndReason,
+        /// What went wrong, in words for people.
+        trouble: Option<String>,
+    },
+}

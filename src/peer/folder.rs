@@ -1,0 +1,340 @@
+//! Where files that others send are stored. What has come so far lies in a folder of our own, under a name of our own,
+//! beside a list of how far it has come for certain; at its end a file is given the name that it was offered by, unless
+//! that is taken, by one step that can neither overwrite anything nor be seen half done. No part of a path is ever
+//! somebody else's.
+
+mod list;
+mod partial;
+
+use std::fs::{self, DirBuilder};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use data_encoding::HEXLOWER;
+
+use super::files::name;
+use super::files::note::{Digest, FileId};
+use super::files::work::Offered;
+use super::keys::PublicKey;
+use list::{Head, Receipt, last_receipt};
+pub use partial::{Failure, Partial};
+use partial::{Places, is_plain_file};
+
+/// A folder for files that others send. Clones are the same folder.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    path: PathBuf,
+}
+
+/// What there is of a file.
+#[derive(Debug)]
+pub enum Begun {
+    /// A part, of which nothing may have come.
+    Partial(Box<Partial>),
+    /// All of it: where, its length and its digest.
+    Whole(PathBuf, u64, Digest),
+}
+
+impl Folder {
+    /// The folder at this path, which is made where it is missing. Parts in it that nobody has gone on with for a week
+    /// are removed.
+    ///
+    /// # Errors
+    /// It cannot be made, or is none.
+    pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+        fs::create_dir_all(&path)?;
+        let folder = Self { path: fs::canonicalize(path)? };
+        folder.tidy(SystemTime::now());
+        Ok(folder)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether a part of this file is here, or all of it, so that our user has agreed to take it before. It goes on
+    /// from there if it is taken again. `identity` and `size` are those of the offer.
+    pub fn has_begun(&self, identity: PublicKey, file: FileId, size: Option<u64>) -> bool {
+        let Some(list) = self.read_list(file) else { return false };
+        let is_of = Head::read(&list).is_some_and(|head| head.is_of(identity, size));
+        is_of && (is_plain_file(&self.places(file).part) || self.whole(&list).is_some())
+    }
+
+    /// What is here of a file that is to be stored, or else its beginning. `chosen`: by which name.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn begin(&self, offered: &Offered, from: PublicKey, chosen: Option<String>) -> Result<Begun, Failure> {
+        self.make_inner()?;
+        let places = self.places(offered.file);
+        // Whoever has just lost its connection may still be writing the list.
+        let part = partial::hold(&places)?;
+        if let Some(list) = self.read_list(offered.file)
+            && let Some(head) = Head::read(&list).filter(|head| head.is_of(from, offered.size))
+        {
+            if let Some(Receipt { name, size, digest, .. }) = self.whole(&list) {
+                let _ = fs::remove_file(&places.part);
+                return Ok(Begun::Whole(self.path.join(name), size, digest));
+            }
+            if let Some(part) = part {
+                let chosen = chosen.or(head.name);
+                let partial = Partial::go_on(places, part, offered, from, chosen, &list)?;
+                return Ok(Begun::Partial(Box::new(partial)));
+            }
+        }
+        Ok(Begun::Partial(Box::new(Partial::start(places, offered, from, chosen)?)))
+    }
+
+    /// Removes what has come of a file.
+    pub fn discard(&self, file: FileId) {
+        self.places(file).discard();
+    }
+
+    /// Nobody else looks at what is not whole; so a part may have the mode that the whole is to have.
+    fn make_inner(&self) -> Result<(), Failure> {
+        let inner = self.inner();
+        match DirBuilder::new().mode(0o700).create(&inner) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(Failure::at(&self.path)(error)),
+            _ => {}
+        }
+        if fs::symlink_metadata(&inner).map_err(Failure::at(&inner))?.is_dir() {
+            return Ok(());
+        }
+        Err(Failure::Other(format!("{}: it is no folder, where one for parts of files is to be", inner.display())))
+    }
+
+    /// The whole file of which a list tells, if it is still there and as it was.
+    fn whole(&self, list: &str) -> Option<Receipt> {
+        last_receipt(list).filter(|receipt| {
+            // It was a name of ours, and is to be nothing else.
+            let metadata = fs::symlink_metadata(self.path.join(name::safe(&receipt.name)));
+            metadata.is_ok_and(|metadata| metadata.is_file() && receipt.is_of(&metadata))
+        })
+    }
+
+    /// What a list says; `None` where there is none of ours.
+    fn read_list(&self, file: FileId) -> Option<String> {
+        let path = self.places(file).list;
+        // The last line may have been cut off with the program.
+        is_plain_file(&path).then(|| fs::read(path).ok())?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Removes what nobody has gone on with for a week. What cannot be removed stays.
+    fn tidy(&self, now: SystemTime) {
+        let Ok(entries) = fs::read_dir(self.inner()) else { return };
+        for entry in entries.flatten() {
+            // A part that is whole has the time of its sender's file.
+            let changed = fs::metadata(entry.path().with_extension(LIST)).and_then(|metadata| metadata.modified());
+            let is_recent = changed.is_ok_and(|changed| now.duration_since(changed).map_or(true, |age| age < KEPT));
+            if !is_recent {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    fn inner(&self) -> PathBuf {
+        self.path.join(PARTS)
+    }
+
+    fn places(&self, file: FileId) -> Places {
+        let of = |end: &str| self.inner().join(format!("{}.{end}", HEXLOWER.encode(&file.0)));
+        Places { folder: self.path.clone(), part: of(PART), list: of(LIST) }
+    }
+}
+
+/// The folder of what is not whole, and how names in it end.
+const PARTS: &str = ".lowkey";
+const PART: &str = "part";
+const LIST: &str = "json";
+
+/// How long what is not whole is kept.
+const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::io::Write;
+
+    use super::super::files::checksum::Checksum;
+    use super::super::keys::KeyPair;
+    use super::partial::LISTED_BYTES;
+    use super::*;
+
+    const BYTES: usize = LISTED_BYTES as usize;
+
+    /// A folder of a test's own, which goes with it.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("lowkey-folder-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&path);
+            Self(path)
+        }
+
+        fn names(&self) -> Vec<String> {
+            let names = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let mut names: Vec<_> = names.filter(|name| name != PARTS).collect();
+            names.sort();
+            names
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn begin(folder: &Folder, from: PublicKey, name: &str, size: usize) -> Box<Partial> {
+        match begun(folder, from, name, size) {
+            Begun::Partial(partial) => partial,
+            whole => panic!("{whole:?}"),
+        }
+    }
+
+    fn begun(folder: &Folder, from: PublicKey, name: &str, size: usize) -> Begun {
+        let (name, size) = (name.to_owned(), Some(size as u64));
+        let offered = Offered { file: FileId([7; 16]), name, size, modified: Some(1_000_000_000) };
+        folder.begin(&offered, from, None).unwrap()
+    }
+
+    fn digest(bytes: &[u8]) -> Digest {
+        let mut sum = Checksum::default();
+        sum.take(bytes);
+        sum.digest()
+    }
+
+    #[test]
+    fn a_whole_file_gets_its_name_and_one_that_is_taken_stays() {
+        let scratch = Scratch::new("names");
+        let folder = Folder::open(&scratch.0).unwrap();
+        for (text, stored) in [("one", "a.txt"), ("two", "a (1).txt"), ("", "a (2).txt")] {
+            let mut partial = begin(&folder, KeyPair::generate().public(), "../a.txt", text.len());
+            partial.write(text.as_bytes()).unwrap();
+            let path = partial.finish(text.len() as u64, digest(text.as_bytes())).unwrap();
+            assert_eq!(
+                (path.as_path(), fs::read_to_string(&path).unwrap()),
+                (&*scratch.0.join(stored), text.to_owned())
+            );
+            let modified = fs::metadata(&path).unwrap().modified().unwrap();
+            assert_eq!(modified, SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000));
+        }
+        assert_eq!(scratch.names(), ["a (1).txt", "a (2).txt", "a.txt"]);
+        let left = fs::read_dir(scratch.0.join(PARTS)).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(left.collect::<Vec<_>>(), [format!("{}.json", "07".repeat(16)).as_str()], "nothing but the receipt");
+    }
+
+    #[test]
+    fn what_was_stored_just_before_the_program_was_killed_is_not_stored_again() {
+        let scratch = Scratch::new("receipts");
+        let (folder, key) = (Folder::open(&scratch.0).unwrap(), KeyPair::generate().public());
+        let mut partial = begin(&folder, key, "x", 3);
+        partial.write(b"abc").unwrap();
+        let path = partial.finish(3, digest(b"abc")).unwrap();
+        drop(partial);
+        let part = folder.places(FileId([7; 16])).part;
+        // Before it could say so; before it could remove the part.
+        for has_part in [false, true] {
+            if has_part {
+                fs::hard_link(&path, &part).unwrap();
+            }
+            assert!(folder.has_begun(key, FileId([7; 16]), Some(3)));
+            let Begun::Whole(stored, size, of) = begun(&folder, key, "x", 3) else { panic!() };
+            assert_eq!((&stored, size, of), (&path, 3, digest(b"abc")));
+            assert!(!part.exists());
+        }
+        // What somebody has changed since, or put there, or taken away is not it.
+        fs::rename(&path, scratch.0.join("y")).unwrap();
+        assert!(!folder.has_begun(key, FileId([7; 16]), Some(3)));
+        fs::write(&path, "abd").unwrap();
+        let mut partial = begin(&folder, key, "x", 3);
+        partial.write(b"abc").unwrap();
+        assert_eq!(partial.finish(3, digest(b"abc")).unwrap(), scratch.0.join("x (1)"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "abd");
+    }
+
+    #[test]
+    fn a_folder_of_parts_that_is_somebody_elses_is_not_used() {
+        let scratch = Scratch::new("owner");
+        let (folder, key) = (Folder::open(&scratch.0).unwrap(), KeyPair::generate().public());
+        let elsewhere = scratch.0.join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, scratch.0.join(PARTS)).unwrap();
+        let offered = Offered { file: FileId([7; 16]), name: "x".to_owned(), size: None, modified: None };
+        let begun = folder.begin(&offered, key, None);
+        assert!(matches!(&begun, Err(Failure::Other(words)) if words.contains("no folder")), "{begun:?}");
+        assert_eq!(fs::read_dir(elsewhere).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_part_goes_on_from_where_it_is_for_certain_for_the_same_offer_of_the_same_sender_alone() {
+        let scratch = Scratch::new("parts");
+        let (folder, key) = (Folder::open(&scratch.0).unwrap(), KeyPair::generate().public());
+        let bytes: Vec<u8> = (0..2 * BYTES + 9).map(|number| (number / 7) as u8).collect();
+        let mut partial = begin(&folder, key, "x", bytes.len());
+        bytes[..BYTES + 99].chunks(32_768).for_each(|piece| partial.write(piece).unwrap());
+        // The program is killed; its last line was not finished.
+        drop(partial);
+        let list = scratch.0.join(PARTS).join(format!("{}.json", "07".repeat(16)));
+        OpenOptions::new().append(true).open(&list).unwrap().write_all(b"00ab").unwrap();
+        let mut partial = begin(&folder, key, "x", bytes.len());
+        assert_eq!(partial.position(), BYTES as u64);
+        assert_eq!(partial.proof(), Some(digest(&bytes[..BYTES])));
+        partial.write(&bytes[BYTES..]).unwrap();
+        assert_eq!(fs::read_to_string(&list).unwrap().lines().count(), 3, "the line that was cut off is gone");
+        drop(partial);
+        let id = FileId([7; 16]);
+        assert!(folder.has_begun(key, id, Some(bytes.len() as u64)));
+        for (other, length) in [(KeyPair::generate().public(), bytes.len()), (key, bytes.len() + 1)] {
+            assert!(!folder.has_begun(other, id, Some(length as u64)));
+            assert_eq!(begin(&folder, other, "x", length).position(), 0);
+        }
+    }
+
+    #[test]
+    fn what_is_not_what_was_sent_gets_no_name() {
+        let scratch = Scratch::new("damaged");
+        let (folder, key) = (Folder::open(&scratch.0).unwrap(), KeyPair::generate().public());
+        let mut partial = begin(&folder, key, "x", 3);
+        assert!(matches!(partial.write(b"four"), Err(Failure::Damaged)));
+        partial.write(b"abc").unwrap();
+        assert!(matches!(partial.finish(3, digest(b"abd")), Err(Failure::Damaged)));
+        let mut partial = begin(&folder, key, "x", 3);
+        partial.write(b"ab").unwrap();
+        assert!(matches!(partial.finish(3, digest(b"ab")), Err(Failure::Damaged)), "it is not whole");
+        assert!(scratch.names().is_empty() && fs::read_dir(scratch.0.join(PARTS)).unwrap().count() == 0);
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_part_leads_nowhere() {
+        let scratch = Scratch::new("links");
+        let (folder, key) = (Folder::open(&scratch.0).unwrap(), KeyPair::generate().public());
+        let precious = scratch.0.join("precious");
+        fs::write(&precious, "precious").unwrap();
+        fs::create_dir(scratch.0.join(PARTS)).unwrap();
+        for end in ["part", "json"] {
+            let path = scratch.0.join(PARTS).join(format!("{}.{end}", "07".repeat(16)));
+            std::os::unix::fs::symlink(&precious, path).unwrap();
+        }
+        let mut partial = begin(&folder, key, "precious", 3);
+        partial.write(b"abc").unwrap();
+        let path = partial.finish(3, digest(b"abc")).unwrap();
+        assert_eq!(path, scratch.0.join("precious (1)"));
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+    }
+
+    #[test]
+    fn what_nobody_goes_on_with_is_removed_after_a_week() {
+        let scratch = Scratch::new("tidy");
+        let (folder, key) = (Folder::open(&scratch.0).unwrap(), KeyPair::generate().public());
+        drop(begin(&folder, key, "x", 3));
+        folder.tidy(SystemTime::now() + KEPT / 2);
+        assert_eq!(fs::read_dir(scratch.0.join(PARTS)).unwrap().count(), 2);
+        folder.tidy(SystemTime::now() + KEPT * 2);
+        assert_eq!(fs::read_dir(scratch.0.join(PARTS)).unwrap().count(), 0);
+    }
+}

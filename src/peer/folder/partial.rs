@@ -1,0 +1,324 @@
+//! A file that is not whole yet: its part on the disk, and the list beside it. At its end it is given its name.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Seek, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::Serialize;
+
+use super::super::files::checksum::Checksum;
+use super::super::files::name;
+use super::super::files::note::{Digest, EndReason};
+use super::super::files::work::Offered;
+use super::super::keys::PublicKey;
+use super::list::{Head, Receipt, last_sum, sum_line};
+use crate::trouble;
+
+/// Where a file is until it is whole, and in which folder it is to be then.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The folder.
+    pub folder: PathBuf,
+    /// What has come of it.
+    pub part: PathBuf,
+    /// The list beside that.
+    pub list: PathBuf,
+}
+
+/// A file that is not whole yet.
+#[derive(Debug)]
+pub struct Partial {
+    places: Places,
+    offered: Offered,
+    /// Who sends it, as it has proven.
+    from: PublicKey,
+    /// By which name our user wants it, where it is not the one that it was offered by.
+    chosen: Option<String>,
+    part: File,
+    list: File,
+    sum: Checksum,
+    /// Up to which byte the list goes, and since when.
+    listed: u64,
+    listed_at: Option<Instant>,
+}
+
+/// Why a file could not be stored.
+#[derive(Debug)]
+pub enum Failure {
+    /// The disk is full, or has no more room for us.
+    NoSpace,
+    /// What came is not what was sent.
+    Damaged,
+    /// Another error of the system's, in words for people.
+    Other(String),
+}
+
+impl Failure {
+    /// What the other side is told of it.
+    pub fn reason(&self) -> EndReason {
+        match self {
+            Self::NoSpace => EndReason::NoSpace,
+            Self::Damaged => EndReason::Damaged,
+            Self::Other(_) => EndReason::Failed,
+        }
+    }
+
+    /// What our user is told of it beyond that.
+    pub fn trouble(self) -> Option<String> {
+        match self {
+            Self::Other(words) => Some(words),
+            Self::NoSpace | Self::Damaged => None,
+        }
+    }
+
+    /// What an error with this file comes to.
+    pub fn at(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
+        |error| match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => Self::NoSpace,
+            _ => Self::Other(trouble::said(path, &error)),
+        }
+    }
+}
+
+impl Places {
+    /// Removes what has come.
+    pub fn discard(&self) {
+        let _ = fs::remove_file(&self.part);
+        let _ = fs::remove_file(&self.list);
+    }
+}
+
+impl Partial {
+    /// Begins a file, of which nothing has come.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn start(places: Places, offered: &Offered, from: PublicKey, chosen: Option<String>) -> Result<Self, Failure> {
+        places.discard();
+        let create = |path: &Path| {
+            OpenOptions::new().read(true).write(true).create_new(true).open(path).map_err(Failure::at(path))
+        };
+        let (part, list) = (create(&places.part)?, create(&places.list)?);
+        lock(&part)?;
+        Self::with(places, offered, from, chosen, (part, list), |_| Checksum::default())
+    }
+
+    /// Goes on with a file, whose part is held, and of which the list says this.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn go_on(
+        places: Places,
+        part: File,
+        offered: &Offered,
+        from: PublicKey,
+        chosen: Option<String>,
+        text: &str,
+    ) -> Result<Self, Failure> {
+        let list = OpenOptions::new().read(true).write(true).open(&places.list).map_err(Failure::at(&places.list))?;
+        Self::with(places, offered, from, chosen, (part, list), |length| last_sum(text, length))
+    }
+
+    fn with(
+        places: Places,
+        offered: &Offered,
+        from: PublicKey,
+        chosen: Option<String>,
+        (part, list): (File, File),
+        sum: impl FnOnce(u64) -> Checksum,
+    ) -> Result<Self, Failure> {
+        let metadata = part.metadata().map_err(Failure::at(&places.part))?;
+        let inner = places.part.parent().map(fs::symlink_metadata).and_then(Result::ok);
+        // Whoever has it could put anything there.
+        if inner.is_none_or(|inner| inner.uid() != metadata.uid()) {
+            let path = places.part.parent().unwrap_or(&places.folder).display();
+            return Err(Failure::Other(format!("{path}: it belongs to somebody else; choose another folder")));
+        }
+        let (offered, sum) = (offered.clone(), sum(metadata.len()));
+        let mut partial = Self { places, offered, from, chosen, part, list, sum, listed: 0, listed_at: None };
+        partial.rewrite()?;
+        Ok(partial)
+    }
+
+    /// How many bytes are on the disk.
+    pub fn position(&self) -> u64 {
+        self.sum.position()
+    }
+
+    /// The digest of those; `None` at the beginning.
+    pub fn proof(&self) -> Option<Digest> {
+        self.sum.proof()
+    }
+
+    /// Stores the next bytes.
+    ///
+    /// # Errors
+    /// [`Failure`]. What was stored before stays.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let position = self.position();
+        if self.offered.size.is_some_and(|size| size.saturating_sub(position) < bytes.len() as u64) {
+            return Err(Failure::Damaged);
+        }
+        let path = self.places.part.clone();
+        self.part.write_all_at(bytes, position).map_err(Failure::at(&path))?;
+        self.sum.take(bytes);
+        let is_recent = self.listed_at.is_some_and(|listed_at| listed_at.elapsed() < LISTED_EVERY);
+        if self.position() - self.listed >= LISTED_BYTES && !is_recent {
+            self.listed_at = Some(Instant::now());
+            // Where that fails, it goes on from an earlier place.
+            let _ = self.list();
+        }
+        Ok(())
+    }
+
+    /// Writes down how far it has come, so that it goes on from there whatever becomes of this program.
+    ///
+    /// # Errors
+    /// [`Failure`]. Then it goes on from the place before.
+    pub fn list(&mut self) -> Result<(), Failure> {
+        if self.listed == self.position() {
+            return Ok(());
+        }
+        let path = self.places.part.clone();
+        // It is in the list only once it is on the disk.
+        self.part.sync_data().map_err(Failure::at(&path))?;
+        self.list.write_all(sum_line(&self.sum).as_bytes()).map_err(Failure::at(&path))?;
+        self.listed = self.position();
+        Ok(())
+    }
+
+    /// Gives up what came, since the sender begins anew.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn begin_anew(&mut self) -> Result<(), Failure> {
+        self.sum = Checksum::default();
+        self.rewrite()
+    }
+
+    /// Writes the list anew, and cuts off what of the part is not in it.
+    fn rewrite(&mut self) -> Result<(), Failure> {
+        let path = self.places.part.clone();
+        self.part.set_len(self.position()).map_err(Failure::at(&path))?;
+        let (from, size, name) = (self.from.to_base64(), self.offered.size, self.chosen.clone());
+        let written = self.list.set_len(0).and_then(|()| self.list.rewind());
+        written.and_then(|()| self.write_line(&Head { from, size, name })).map_err(Failure::at(&path))?;
+        self.listed = 0;
+        self.list()
+    }
+
+    fn write_line(&mut self, line: &impl Serialize) -> io::Result<()> {
+        let mut line = serde_json::to_vec(line)?;
+        line.push(b'\n');
+        self.list.write_all(&line)
+    }
+
+    /// Gives the file its name, if all of it has come and is what was sent. It is on the disk then, whatever happens.
+    /// Where it is.
+    ///
+    /// # Errors
+    /// [`Failure`]. Where there was no room, it can be tried again.
+    pub fn finish(&mut self, size: u64, digest: Digest) -> Result<PathBuf, Failure> {
+        if (self.position(), self.sum.digest()) != (size, digest) {
+            self.places.discard();
+            return Err(Failure::Damaged);
+        }
+        if let Some(modified) = self.offered.modified {
+            let modified = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(modified));
+            // One that is not yet is wrong, and would make a file look new for ever.
+            if let Some(modified) = modified.filter(|modified| *modified <= SystemTime::now()) {
+                let _ = self.part.set_modified(modified);
+            }
+        }
+        let part = self.places.part.clone();
+        self.part.sync_all().map_err(Failure::at(&part))?;
+        let path = self.give_name(&part, &name::safe(self.chosen.as_ref().unwrap_or(&self.offered.name)), digest)?;
+        // The names too are to outlive a loss of power. Not every disk can say so.
+        let _ = File::open(&self.places.folder).and_then(|folder| folder.sync_all());
+        Ok(path)
+    }
+
+    /// Gives the whole file this name, or the next one that is not taken. The list says before by which, so that it is
+    /// known again even where this program ends just then.
+    fn give_name(&mut self, part: &Path, name: &str, digest: Digest) -> Result<PathBuf, Failure> {
+        let metadata = self.part.metadata().map_err(Failure::at(part))?;
+        let numbered = (1..MAX_NUMBER).map(|number| name::numbered(name, number));
+        for name in [name.to_owned()].into_iter().chain(numbered) {
+            let path = self.places.folder.join(&name);
+            if fs::symlink_metadata(&path).is_ok() {
+                continue;
+            }
+            self.write_line(&Receipt::of(&metadata, name, digest)).map_err(Failure::at(part))?;
+            match fs::hard_link(part, &path) {
+                Ok(()) => {
+                    let _ = fs::remove_file(part);
+                    return Ok(path);
+                }
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                // Some disks have no links: there the name is taken first, and what has it is ours.
+                Err(_) => match OpenOptions::new().write(true).create_new(true).open(&path) {
+                    Ok(_) => {
+                        fs::rename(part, &path).map_err(Failure::at(&path))?;
+                        return Ok(path);
+                    }
+                    Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                    Err(error) => return Err(Failure::at(&path)(error)),
+                },
+            }
+        }
+        let path = self.places.folder.join(name);
+        Err(Failure::Other(format!("{}: a thousand files have that name already; move some away", path.display())))
+    }
+}
+
+/// Takes the part of a file for this program alone, if there is one.
+///
+/// # Errors
+/// [`Failure`].
+pub fn hold(places: &Places) -> Result<Option<File>, Failure> {
+    let path = &places.part;
+    if !is_plain_file(path) {
+        return Ok(None);
+    }
+    let part = OpenOptions::new().read(true).write(true).open(path).map_err(Failure::at(path))?;
+    lock(&part)?;
+    // It may have become whole meanwhile, and is no part any more.
+    let metadata = part.metadata().map_err(Failure::at(path))?;
+    let is_there = fs::symlink_metadata(path).is_ok_and(|there| there.ino() == metadata.ino());
+    Ok(is_there.then_some(part))
+}
+
+/// Takes a part for this program alone. Who has lost its connection a moment ago may still be writing.
+fn lock(part: &File) -> Result<(), Failure> {
+    let until = Instant::now() + LOCK_TIME;
+    while let Err(error) = part.try_lock() {
+        match error {
+            TryLockError::WouldBlock if Instant::now() < until => std::thread::sleep(LOCK_POLL),
+            TryLockError::WouldBlock => {
+                return Err(Failure::Other("another program is taking the same file into the same folder".to_owned()));
+            }
+            // Some disks have no locks.
+            TryLockError::Error(_) => break,
+        }
+    }
+    Ok(())
+}
+
+/// Whether this is a file of our own making: somebody could have put a link in its place.
+pub fn is_plain_file(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
+}
+
+/// How many files of one name there may be.
+const MAX_NUMBER: u32 = 1000;
+
+/// How often it is written down how far a file has come: after so many bytes and so much time, since the disk has to
+/// have all of it then, which takes its time. So much is lost where a program is killed.
+pub const LISTED_BYTES: u64 = 4 * 1024 * 1024;
+const LISTED_EVERY: Duration = Duration::from_secs(1);
+
+/// How long another one may hold a part that we go on with, and how often that is looked at.
+const LOCK_TIME: Duration = Duration::from_secs(10);
+const LOCK_POLL: Duration = Duration::from_millis(20);
