@@ -81,6 +81,9 @@ fn run(Start { options, profile, token_home, .. }: &Start<Options>) -> Result<()
                 }
             }
             Event::Online => say(format!("lowkey-bot: online as {name} at {}", options.peer.server)),
+            Event::TookOver => {
+                say(format!("lowkey-bot: another program was online as {name}, and had to go for this one"))
+            }
             Event::Offline { reason, retry_in: Some(_) } => {
                 say(format!("lowkey-bot: offline: {}; trying again", advice::on_loss(&reason)))
             }

@@ -106,6 +106,7 @@ fn a_bot_whose_name_is_taken_over_says_so_and_ends() {
     assert!(Client::try_connect(&server.address, "/ws?username=echo").is_err(), "its name is not for everybody");
     let mut other = Program::start("lowkey-bot", &["--server", &server.url()], &[("HOME", home.path())]);
     other.stderr.find("online as echo");
+    other.stderr.find("another program was online as echo, and had to go for this one");
     assert_eq!(bot.wait().code(), Some(1));
     bot.stderr.find("another program, perhaps of yours, has gone online under this name");
 }

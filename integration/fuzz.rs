@@ -102,7 +102,7 @@ fn outcome<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>,
             while let Some(event) = connection.receive(&mut input, &limits, &access) {
                 events.push(format!("{event:?}"));
                 if matches!(event, Event::Upgrade(_)) {
-                    rest = connection.accept();
+                    rest = connection.accept(false);
                 }
             }
             assert!(input.is_empty(), "all bytes are taken");

@@ -114,7 +114,9 @@ fn what_is_wrong_with_a_file_is_said_in_words_of_ours() {
 #[test]
 fn a_mistyped_command_line_is_told_in_words_of_ours_with_what_was_meant() {
     let home = Folder::new("command-line");
-    let cases: [(&[&str], &str); 20] = [
+    let cases: [(&[&str], &str); 22] = [
+        (&["--name", "alice", "connect", "bob"], "there is no command connect; lowkey bob calls bob"),
+        (&["--name", "alice", "sned", "bob", "hi"], "did you mean lowkey send?"),
         (&["connect", "bob"], "there is no command connect; lowkey bob calls bob"),
         (&["sned", "bob", "hi"], "there is no command sned; did you mean lowkey send?"),
         (&["config", "server"], "there is no command server here; did you mean config get server?"),

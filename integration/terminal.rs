@@ -360,11 +360,14 @@ fn who_was_replaced_by_a_second_start_comes_back() {
     first.shows("online; you can call");
     let second = Terminal::start(&home, &arguments);
     second.shows("online; you can call");
+    second.shows("* another program of yours was online under this name");
+    assert!(!first.screen().contains("another program of yours was"), "it was the first");
     first.shows("has gone online under this name;");
     first.type_keys("/connect bob\r");
     first.shows("you are offline, and the server is not sought");
     let mut bob = server.peer("bob");
     first.type_keys("/online\r");
+    first.shows("online; you can call");
     second.shows("another program, perhaps of yours");
     first.type_keys("/connect bob\r");
     bob.answer("alice");

@@ -71,7 +71,7 @@ fn connection(bench: &mut Criterion) {
         .to_vec();
     let mut spare = Buffers::default();
     assert!(matches!(connection.receive(&mut &mut head[..], &limits, &access), Some(Event::Upgrade(_))));
-    connection.accept();
+    connection.accept(false);
     connection.sent(connection.output().len(), &mut spare);
     for size in [200, 2500] {
         let text = message(size);

@@ -31,7 +31,7 @@ fn outcome<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>,
             while let Some(event) = connection.receive(&mut input, &limits, &access) {
                 events.push(format!("{event:?}"));
                 if matches!(event, Event::Upgrade(_)) {
-                    rest = connection.accept();
+                    rest = connection.accept(false);
                 }
             }
             piece = rest;

@@ -120,3 +120,10 @@ pub fn calling(peer: &str, is_waiting: bool) -> Effect {
 pub fn lines_go_to(peer: &str) -> Effect {
     notice(&format!("you are writing to {} now", screen::name(peer)))
 }
+
+/// What is said to who has gone online in the place of a program of their own.
+pub const TOOK_OVER: &str = "another program of yours was online under this name, and is not any more: a name is \
+                             online once, and this program has it now";
+
+/// What is said where WebRTC had to be started anew.
+pub const RESTARTED: &str = "WebRTC did not answer for ten seconds, by a fault of its own, and was started anew";

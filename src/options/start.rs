@@ -216,7 +216,7 @@ fn matches(command: &Command, with: Command, arguments: &[OsString]) -> Result<A
     with.clone().try_get_matches_from(arguments).map_err(|error| match error.use_stderr() {
         true if error.kind() == ErrorKind::InvalidUtf8 => Stop::Wrong(no_text(&with, arguments)),
         true if is_beyond_a_word(&error)
-            && let Some(words) = no_command(command, arguments) =>
+            && let Some(words) = no_command(command, arguments, &error) =>
         {
             Stop::Wrong(words)
         }
@@ -232,8 +232,14 @@ fn is_beyond_a_word(error: &clap::Error) -> bool {
 
 /// What is said where a word is too many since the one in front was meant as a command: one that is nearly ours, or one
 /// that is typed elsewhere.
-fn no_command(command: &Command, arguments: &[OsString]) -> Option<String> {
-    let [first, second] = [arguments.get(1)?.to_str()?, arguments.get(2)?.to_str()?];
+fn no_command(command: &Command, arguments: &[OsString], error: &clap::Error) -> Option<String> {
+    let word = |kind| match error.get(kind) {
+        Some(ContextValue::String(word)) => Some(word.as_str()),
+        _ => None,
+    };
+    let second = word(ContextKind::InvalidArg).or(word(ContextKind::InvalidSubcommand))?;
+    let at = arguments.iter().rposition(|argument| argument == second)?;
+    let first = arguments[1..].get(at.checked_sub(2)?)?.to_str()?;
     let program = command.get_name();
     if first.starts_with('-') || second.starts_with('-') || program != "lowkey" {
         return None;
@@ -314,7 +320,10 @@ fn wrong(command: &Command, error: &clap::Error) -> Stop {
         }
         None => in_words(command, error, argument),
     };
-    Stop::Wrong(format!("{reason}; see {name} --help"))
+    Stop::Wrong(match reason.ends_with('?') {
+        true => format!("{reason} See {name} --help"),
+        false => format!("{reason}; see {name} --help"),
+    })
 }
 
 /// What clap found, in words of ours; what it says well itself is left as it is.

@@ -330,6 +330,7 @@ impl Driver {
                     self.handle(Input::Online, now);
                     self.tell(Event::Online);
                 }
+                signaling::Event::TookOver => self.tell(Event::TookOver),
                 signaling::Event::Text(text) => self.handle(Input::Signal(text), now),
                 signaling::Event::Offline { reason, retry_in } => {
                     self.tell(Event::Offline { reason, retry_in });

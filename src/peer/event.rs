@@ -14,6 +14,9 @@ use super::trust::Trust;
 pub enum Event {
     /// The server has taken us online: we can call and be called.
     Online,
+    /// Another program was online under our name, with the same secret for it, and had to go for this one. Told behind
+    /// [`Online`](Self::Online), by servers of ours and once at most.
+    TookOver,
     /// The server cannot be reached, or was lost. Open chats live on.
     Offline {
         /// Why.

@@ -17,7 +17,7 @@ use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Error, Message};
 
 pub use handshake::Dialled;
-use handshake::{NotDialled, Socket, dial};
+use handshake::{NotDialled, Reached, Socket, dial};
 use pause::{Loss, as_asked, pause_after};
 
 use super::event::OfflineReason;
@@ -29,6 +29,8 @@ use super::unreached;
 pub enum Event {
     /// It has taken us online.
     Online,
+    /// Another program under our name had to go for this one, which was not online before.
+    TookOver,
     /// It sent a text message.
     Text(String),
     /// It is out of reach.
@@ -49,6 +51,7 @@ pub struct Signaling {
     phase: Phase,
     /// Failures since the server was last held for long.
     failures: u32,
+    has_been_online: bool,
     /// The last reason that was told, so that it is told once.
     told: Option<OfflineReason>,
     /// When the program has found last that it had stood still.
@@ -71,7 +74,7 @@ impl Signaling {
     /// Seeks the server from the next [`tick`](Self::tick) on.
     pub fn new(login: Login, token: Token, now: Instant, post: impl Fn(Dialled) + Send + Sync + 'static) -> Self {
         let phase = Phase::Waiting(Some(now));
-        Self { login, post: Arc::new(post), token, phase, failures: 0, told: None, woken: None }
+        Self { login, post: Arc::new(post), token, phase, failures: 0, has_been_online: false, told: None, woken: None }
     }
 
     /// Dials at the next [`tick`](Self::tick), if the server is not there.
@@ -129,8 +132,8 @@ impl Signaling {
     /// Takes what a dialling thread has brought back. What came right behind the handshake gives no readiness any more,
     /// so [`ready`](Self::ready) is to be called after this.
     pub fn dialled(&mut self, dialled: Dialled, now: Instant, registry: &Registry) -> Vec<Event> {
-        let socket = match dialled {
-            Ok(socket) => socket,
+        let Reached { socket, has_replaced } = match dialled {
+            Ok(reached) => reached,
             Err(NotDialled { reason, retry_after }) => {
                 let asked = retry_after.map_or(Duration::ZERO, |asked| as_asked(asked, fastrand::f64()));
                 return self.lose_for(reason, Loss::Ours, asked, now, registry);
@@ -147,7 +150,9 @@ impl Signaling {
         }
         self.told = None;
         self.phase = Phase::Online { socket, since: now, heard: now, ping: now + PING_INTERVAL };
-        vec![Event::Online]
+        // What it has replaced later is most likely its own connection, of whose loss the server has not heard yet.
+        let took_over = has_replaced && !std::mem::replace(&mut self.has_been_online, true);
+        [Event::Online].into_iter().chain(took_over.then_some(Event::TookOver)).collect()
     }
 
     /// Reads and writes what can be, after the socket was said to be ready. There is a limit to how much is read at

@@ -315,7 +315,7 @@ impl<S: Stream> Clients<S> {
                     }
                 }
                 Output::Admit { conn } => {
-                    let mut rest = self.admit(*conn, now);
+                    let mut rest = self.admit(*conn, false, now);
                     self.serve(*conn, &mut rest, now);
                 }
                 Output::Refuse { conn, cause: Refused::Taken } => {

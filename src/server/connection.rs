@@ -105,10 +105,15 @@ impl Connection {
     }
 
     /// Lets a client in that has asked for it, and returns the bytes that it has sent in the meantime.
-    pub fn accept(&mut self) -> Vec<u8> {
+    pub fn accept(&mut self, has_replaced: bool) -> Vec<u8> {
         match std::mem::replace(&mut self.phase, Phase::Ending) {
             Phase::Upgrading(upgrading) => {
                 self.output = upgrading.response;
+                if has_replaced {
+                    // In front of the empty line that ends the head.
+                    let end = self.output.len() - b"\r\n".len();
+                    self.output.splice(end..end, HAS_REPLACED.bytes());
+                }
                 self.phase = Phase::Open(Frames::default());
                 upgrading.rest
             }
@@ -276,6 +281,9 @@ pub(super) const MAX_EARLY_BYTES: usize = 64 * 1024;
 /// More header lines than any browser or proxy sends.
 pub(super) const MAX_HEADERS: usize = 64;
 
+/// Tells a client that another one under its name had to go (protocol 2.6).
+const HAS_REPLACED: &str = "Lowkey-Replaced: yes\r\n";
+
 #[cfg(test)]
 mod tests {
     use std::borrow::Cow;
@@ -302,7 +310,7 @@ mod tests {
     pub(super) fn receive(connection: &mut Connection, bytes: &[u8]) -> Vec<Event<'static>> {
         let mut events = take(connection, bytes);
         if events.contains(&upgrade()) {
-            let rest = connection.accept();
+            let rest = connection.accept(false);
             events.extend(take(connection, &rest));
         }
         events
@@ -397,7 +405,7 @@ mod tests {
         assert_eq!(take(&mut connection, &bytes), [upgrade()]);
         assert_eq!(take(&mut connection, &frame(0x81, b"two")), []);
         assert_eq!(connection.output(), b"", "not a word before the answer");
-        let rest = connection.accept();
+        let rest = connection.accept(false);
         assert_eq!(take(&mut connection, &rest), [text("one"), text("two")]);
         assert!(connection.output().starts_with(b"HTTP/1.1 101 "));
         connection.refuse("409 Conflict", "too late");
@@ -406,7 +414,7 @@ mod tests {
         take(&mut refused, &bytes);
         refused.refuse("409 Conflict", "the name is taken");
         assert!(refused.output().starts_with(b"HTTP/1.1 409 Conflict\r\n") && refused.is_closing());
-        assert_eq!(refused.accept(), b"");
+        assert_eq!(refused.accept(false), b"");
     }
 
     #[test]

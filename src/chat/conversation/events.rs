@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Chat, Conversation, Server, Stage};
-use crate::chat::effect::{Effect, Text, calling, lines_go_to, notice};
+use crate::chat::effect::{Effect, RESTARTED, TOOK_OVER, Text, calling, lines_go_to, notice};
 use crate::chat::report::{Report, Unsent};
 use crate::chat::screen;
 use crate::chat::script::{Accepts, Failure, Until, cause};
@@ -33,6 +33,7 @@ impl Conversation {
                 }
                 effects
             }
+            Event::TookOver => vec![notice(TOOK_OVER)],
             Event::Offline { reason, retry_in } => self.offline(&reason, retry_in),
             Event::Request { peer, trust, identity } => self.request(peer, trust, identity, now),
             Event::OldApp { peer } => self.old_app(peer, now),
@@ -61,16 +62,17 @@ impl Conversation {
             }
             Event::Resumed { peer } => {
                 let mut effects = vec![Effect::Show(Report::Resumed { peer: peer.clone() })];
-                effects.extend(self.send_waiting(peer));
+                let kept = self.chat(&peer).map_or(0, |chat| chat.outbox.kept());
+                let sent = self.send_waiting(peer.clone());
+                effects.extend(self.what_is_kept(&peer, kept));
+                effects.extend(sent);
                 effects
             }
             Event::KeyChanged { peer } => vec![Effect::Show(Report::KeyChanged { peer })],
             Event::NotSent { peer, id, text, reason } => self.not_sent(peer, id, text, reason),
             Event::Closed { peer, reason } => self.closed(peer, reason),
             Event::Refused { peer, reason } => self.refused(peer, reason),
-            Event::Restarted => {
-                vec![notice("WebRTC did not answer for ten seconds, by a fault of its own, and was started anew")]
-            }
+            Event::Restarted => vec![notice(RESTARTED)],
             Event::ServerError { code, message } => {
                 // A server that lies makes up codes too, so all of those are one kind.
                 let kind =

@@ -97,7 +97,7 @@ impl People {
     /// the number that we have with them.
     pub fn unanswered(&self, peer: &str, reason: &CloseReason) -> Option<Effect> {
         let (own, known) = (self.identity?, self.known.get(peer, &self.server));
-        let words = "If they know you from another device, they were warned of this one and wait for a word from you, \
+        let words = "if they know you from another device, they were warned of this one and wait for a word from you, \
                      by a way that they trust: give them your link, which /link shows";
         match known {
             // Who is known and says nothing is away.
@@ -106,7 +106,7 @@ impl People {
                 let number = SafetyNumber::new((own, &self.name), (known.identity, peer));
                 Some(notice(&format!("{words}, or read them your safety number with them:\n    {number}")))
             }
-            None => Some(notice(&format!("{words}."))),
+            None => Some(notice(words)),
         }
     }
 

@@ -15,7 +15,14 @@ use crate::peer::login::Login;
 use crate::peer::{dial, tls, unreached};
 
 /// What a dialling thread brings back.
-pub type Dialled = Result<Box<Socket>, NotDialled>;
+pub type Dialled = Result<Reached, NotDialled>;
+
+/// A server that has taken us.
+pub struct Reached {
+    pub socket: Box<Socket>,
+    /// Another connection under our name had to go for this one.
+    pub has_replaced: bool,
+}
 
 /// Why there is no connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,17 +67,20 @@ pub fn dial(login: &Login) -> Dialled {
         .max_write_buffer_size(MAX_UNSENT)
         .max_message_size(Some(MAX_SIGNAL))
         .max_frame_size(Some(MAX_SIGNAL));
-    let (websocket, _) = tungstenite::client_tls_with_config(request, stream, Some(config), Some(connector)).map_err(
-        |error| match error {
+    let (websocket, response) = tungstenite::client_tls_with_config(request, stream, Some(config), Some(connector))
+        .map_err(|error| match error {
             HandshakeError::Failure(error) => {
                 NotDialled { reason: unreached::why(&error, is_plain), retry_after: unreached::retry_after(&error) }
             }
             HandshakeError::Interrupted(_) => "the server does not answer; is the address right?".to_owned().into(),
-        },
-    )?;
+        })?;
     socket.set_nonblocking(true).map_err(|error| unreached::io(&error))?;
-    Ok(Box::new(websocket))
+    let has_replaced = response.headers().contains_key(HAS_REPLACED);
+    Ok(Reached { socket: Box::new(websocket), has_replaced })
 }
+
+/// By this header a server says that another client under our name had to go (protocol 2.6).
+const HAS_REPLACED: &str = "Lowkey-Replaced";
 
 /// How long each step of dialling may take.
 const DIAL_TIME: Duration = Duration::from_secs(10);

@@ -67,7 +67,7 @@ impl<S: Stream> Clients<S> {
         }
         match self.hub.connect(id, &caller.username, caller.token.as_deref(), now) {
             Ok(outputs) => {
-                let rest = self.admit(id, now);
+                let rest = self.admit(id, !outputs.is_empty(), now);
                 self.carry_out(&outputs, now);
                 rest
             }
@@ -78,13 +78,13 @@ impl<S: Stream> Clients<S> {
         }
     }
 
-    /// Lets a client in that has its name now; returns what it has sent already.
-    pub(super) fn admit(&mut self, id: ConnId, now: Instant) -> Vec<u8> {
+    /// Lets a client in that has its name now, in place of another one or not; returns what it has sent already.
+    pub(super) fn admit(&mut self, id: ConnId, has_replaced: bool, now: Instant) -> Vec<u8> {
         let Some(client) = self.clients.get_mut(&id).filter(|client| !client.connection.is_closing()) else {
             return Vec::new();
         };
         debug!("{}: online", id.0);
-        let rest = client.connection.accept();
+        let rest = client.connection.accept(has_replaced);
         client.touch(id, &mut self.touched);
         self.pings.set(id, now);
         if let Origin::Uncounted(address) | Origin::Counted(address, _) = client.origin {
