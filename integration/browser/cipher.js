@@ -1,9 +1,9 @@
-// NaCl box for one chat: both text formats of the protocol. No network in here.
+// NaCl box for one chat with an old app: both text formats of the protocol. No network in here.
 
 // A bundler gives the module's exports; a browser runs the same file as a script that sets `nacl`.
 import * as tweetnacl from 'tweetnacl';
 
-const nacl = tweetnacl.default ?? globalThis.nacl;
+export const nacl = tweetnacl.default ?? globalThis.nacl;
 
 /** A fresh pair `{publicKey, secretKey}` of X25519 keys, 32 bytes each. */
 export const generateKeyPair = () => nacl.box.keyPair();
@@ -19,6 +19,17 @@ export function fromBase64(text) {
     // `atob` is lenient with spaces, padding and left-over bits; two spellings of one text are one too many here.
     if (toBase64(bytes) !== text) throw new Error('not strict base64');
     return bytes;
+}
+
+/** The bytes of a peer's key. Throws an `Error` if it is malformed or of low order. */
+export function readKey(base64) {
+    const key = fromBase64(base64);
+    if (key.length !== nacl.box.publicKeyLength) throw new Error('a key has 32 bytes');
+    // The top bit means nothing, so that keys are compared without it.
+    key[31] &= 0x7f;
+    // A key of low order gives a shared secret of zeros with any other, which nobody would notice.
+    if (nacl.scalarMult(generateKeyPair().secretKey, key).every(byte => byte === 0)) throw new Error('a key of low order');
+    return key;
 }
 
 /**
@@ -85,12 +96,7 @@ export class Cipher {
     }
 
     #readKey(base64) {
-        const key = fromBase64(base64);
-        if (key.length !== nacl.box.publicKeyLength) throw new Error('a key has 32 bytes');
-        // The top bit means nothing, so that keys are compared without it.
-        key[31] &= 0x7f;
-        // A key of low order gives a shared secret of zeros with any other, which `nacl.box` would use without a word.
-        if (nacl.scalarMult(this.#own[0].secretKey, key).every(byte => byte === 0)) throw new Error('a key of low order');
+        const key = readKey(base64);
         if (this.#own.some(own => nacl.verify(own.publicKey, key))) throw new Error('our own key');
         return key;
     }

@@ -1,5 +1,6 @@
 // Real programs and a real browser: pages with lowkey.js in headless Chromium talk with `lowkey` and `lowkey-bot` through
-// `lowkey-server`. Chromium is as it comes: it hides the addresses of the machine behind `.local` names.
+// `lowkey-server`, as peers of their own kind and, where what makes them that is taken away on the way, as the original app in Chromium.
+// Chromium is as it comes: it hides the addresses of the machine behind `.local` names.
 // Usage: node test.js FOLDER-OF-THE-PROGRAMS [PART-OF-A-CASE'S-NAME]
 
 import assert from 'node:assert/strict';
@@ -8,6 +9,8 @@ import { createServer } from 'node:http';
 import { extname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
+import { fromBase64, generateKeyPair, nacl, toBase64 } from './cipher.js';
+import { Agreement, Boxes, Frames, OwnKeys, safetyNumber } from './handshake.js';
 import { Program } from './program.js';
 
 const [programs, only = ''] = process.argv.slice(2);
@@ -31,7 +34,7 @@ class World {
     }
 
     async lowkey(name, ...args) {
-        const program = this.#program('lowkey', ['--server', this.url, '--name', name, '--old-apps', ...args]);
+        const program = this.#program('lowkey', ['--server', this.url, '--name', name, ...args]);
         await program.stderr.find('online');
         return program;
     }
@@ -40,9 +43,15 @@ class World {
         await this.#program('lowkey-bot', ['--server', this.url, ...args]).stderr.find('online as echo');
     }
 
+    /** The same as `user`, but neither side hears of the other what an old app does not say. */
+    app(name, settings = {}) {
+        return this.user(name, { oldApps: true, ...settings }, true);
+    }
+
     /** A page of its own with lowkey.js, online as `name`, and a chat in it that is driven from here. */
-    async user(name, settings = {}) {
+    async user(name, settings = {}, isOld = false) {
         const page = await this.open('/index.html');
+        if (isOld) await page.evaluate(beOld);
         await page.evaluate(async ([url, name, settings]) => {
             const { Lowkey } = await import('./lowkey.js');
             const queues = {};
@@ -63,12 +72,15 @@ class World {
             };
             window.lowkey = await Lowkey.connect(url, name, settings);
             lowkey.addEventListener('request', ({ detail }) => put('request', detail));
+            for (const kind of ['met', 'refused']) lowkey.addEventListener(kind, ({ detail }) => put(kind, detail));
         }, [this.url, name, settings]);
         return {
             page,
             call: peer => settled(page.evaluate(peer => turnTo(lowkey.call(peer)), peer)),
             accept: () => page.evaluate(async () => turnTo((await next('request')).accept())),
             decline: () => page.evaluate(async () => (await next('request')).decline()),
+            next: kind => page.evaluate(kind => next(kind), kind),
+            safetyNumber: () => page.evaluate(() => chat.safetyNumber),
             send: text => page.evaluate(text => chat.send(text), text),
             text: () => page.evaluate(() => next('text')),
             end: () => page.evaluate(() => next('end')),
@@ -118,6 +130,24 @@ class World {
     }
 }
 
+/** Makes every WebSocket of a page one that passes on nothing of what Lowkey's own programs say beyond an old app. */
+function beOld() {
+    const strip = text => {
+        const message = JSON.parse(text);
+        delete message.payload?.lowkey;
+        return JSON.stringify(message);
+    };
+    window.WebSocket = class extends WebSocket {
+        send(text) {
+            super.send(strip(text));
+        }
+
+        set onmessage(take) {
+            super.onmessage = ({ data }) => take({ data: strip(data) });
+        }
+    };
+}
+
 /** A promise that may be rejected before somebody waits for it. */
 function settled(promise) {
     promise.catch(() => {});
@@ -139,10 +169,120 @@ async function talk(user, name, program, peer) {
     assert.equal(await user.end(), 'you left');
 }
 
+const hex = text => Uint8Array.from(text.match(/../g), byte => parseInt(byte, 16));
+const bytes = text => new TextEncoder().encode(text);
+
 const cases = {
-    async 'a page calls the bot, and is answered in v1'(world) {
+    async 'every step of the handshake is that of another implementation'() {
+        const vectors = JSON.parse(await readFile(new URL('../vectors/handshake.json', import.meta.url)));
+        const [alice, bob] = vectors.identities.map(secret => nacl.box.keyPair.fromSecretKey(hex(secret)));
+        const [key, calledKey] = vectors.keys.map(secret => nacl.box.keyPair.fromSecretKey(hex(secret)));
+        const own = new OwnKeys(key, hex(vectors.kem_seed));
+        assert.deepEqual(own.greeting, vectors.greeting);
+        const caller = own.agree(vectors.answer, 'alice', 'bob');
+        const called = new Agreement('called', calledKey, vectors.greeting.publicKey, hex(vectors.transcript), hex(vectors.shared));
+        const [first, second] = vectors.hellos.map(bytes);
+        for (const sealed of [vectors.sealed_first, vectors.sealed_first_known]) assert.deepEqual(called.openFirst(sealed, bob), first);
+        assert.equal(called.openFirst(vectors.sealed_first_known, alice), null);
+        assert.deepEqual(caller.signals.open(vectors.sealed_second), second);
+        assert.equal(caller.signals.open(vectors.sealed_second), null, 'once only');
+        assert.equal(called.readHello(first, bob), toBase64(alice.publicKey));
+        assert.equal(caller.readHello(second, alice, first), toBase64(bob.publicKey));
+        assert.throws(() => called.readHello(second, alice), /false proof/);
+        for (const [agreement, identity, hello] of [[caller, alice, first], [called, bob, second]]) {
+            assert.deepEqual(JSON.parse(new TextDecoder().decode(agreement.hello(identity, first))), JSON.parse(new TextDecoder().decode(hello)));
+        }
+        const read = (agreement, text) => new Frames(agreement.conclude(first, second), 65536).read(text);
+        assert.deepEqual(read(called, vectors.text_of_caller), { text: 'grüße' });
+        assert.deepEqual(read(caller, vectors.text_of_called), { text: 'grüße' });
+        const numbers = [[0, 'alice'], [0x20, 'bob']].map(([begin, name]) => [toBase64(Uint8Array.from({ length: 32 }, (_, at) => begin + at)), name]);
+        assert.equal(safetyNumber(...numbers), '30995 66850 10881 98914 36086 86589 42897 09292 78922 06503 11987 06478');
+    },
+
+    async 'a frame has the lengths that tell little'() {
+        const [send, receive] = [new Uint8Array(32), new Uint8Array(32).fill(1)];
+        const length = text => fromBase64(new Frames(new Boxes(send, receive), 65536).text(text)).length - 40;
+        for (const [size, due] of [[0, 256], [235, 256], [236, 512], [4075, 4096], [4076, 8192], [49_091, 49_112]]) {
+            assert.equal(length('x'.repeat(size)), due, `${size}`);
+        }
+        assert.throws(() => length('x'.repeat(49_092)), /too long/);
+    },
+
+    async 'a page calls the bot, proves who it is, and tells the server nothing'(world) {
         await world.bot();
         const page = await world.user('page');
+        await page.call('echo');
+        for (const text of texts) {
+            await page.send(text);
+            assert.equal(await page.text(), text);
+        }
+        const signals = page.page.signals.filter(({ type }) => type.startsWith('signal:'));
+        assert(signals.length > 2 && signals.every(({ payload }) => Object.keys(payload).join() === 'sealed'), JSON.stringify(signals));
+    },
+
+    async 'who a page is and who it meets is the same at the next start, and nobody else is'(world) {
+        const alice = await world.lowkey('alice', '--strict');
+        const identity = toBase64(generateKeyPair().secretKey);
+        const page = await world.user('page', { identity });
+        const calling = page.call('alice');
+        await alice.stderr.find('* page wants to talk to you (new here)');
+        alice.write('/accept');
+        await calling;
+        const met = await page.next('met');
+        assert.equal(met.peer, 'alice');
+        alice.write('/verify');
+        const shown = [];
+        while (shown.join(' ').split(' ').length < 12) {
+            const digits = (await alice.stderr.next()).match(/(\d{5} ?){2,}/);
+            if (digits) shown.push(digits[0].trim());
+        }
+        assert.equal(await page.safetyNumber(), shown.join(' '));
+        await page.close();
+        await alice.stderr.find('* page left');
+        // Both know each other now.
+        const known = { alice: met.identity };
+        const again = await world.user('page', { identity, known });
+        const [callingAgain] = [again.call('alice'), await alice.stderr.find('* page wants to talk to you (seen before)')];
+        alice.write('/accept');
+        await callingAgain;
+        await again.close();
+        await alice.stderr.find('* page left');
+        // Somebody else as page, and somebody else as alice.
+        const other = await world.user('page', { known });
+        other.call('alice').catch(() => {});
+        await alice.stderr.find('page IS NOT WHO THEY WERE');
+        const stranger = toBase64(generateKeyPair().publicKey);
+        const fooled = await world.user('fooled', { known: { alice: stranger } });
+        const vain = assert.rejects(fooled.call('alice'), /not who they were/);
+        alice.write('/connect fooled');
+        await vain;
+        alice.write('/leave');
+        await alice.stderr.find('left fooled');
+        alice.write('/connect fooled');
+        assert.equal(await fooled.next('refused'), 'alice');
+    },
+
+    async 'an old app is talked to by a page that wants to, and by no other'(world) {
+        const [app, page, lenient] = [await world.app('app'), await world.user('page'), await world.user('lenient', { oldApps: true })];
+        const vain = assert.rejects(page.call('app'), /old app/);
+        await settled(app.accept()).catch(() => {});
+        await vain;
+        for (const [one, other, name] of [[lenient, app, 'app'], [app, lenient, 'lenient']]) {
+            await Promise.all([one.call(name), other.accept()]);
+            await one.send('hello');
+            assert.equal(await other.text(), 'hello');
+            await other.close();
+            await Promise.all([one.end(), other.end()]);
+        }
+        // A word of it is no news to who wants none.
+        app.call('page').catch(() => {});
+        await Promise.all([lenient.call('page'), page.accept()]);
+        assert.equal(await page.page.evaluate(() => lowkey.name), 'page');
+    },
+
+    async 'an old app in Chromium calls the bot, and is answered in v1'(world) {
+        await world.bot();
+        const page = await world.app('page');
         await page.call('echo');
         for (const text of texts) {
             await page.send(text);
@@ -152,9 +292,9 @@ const cases = {
         assert(candidates.length > 0 && candidates.every(candidate => candidate.includes('.local ')), candidates.join('\n'));
     },
 
-    async 'a page that writes v2 is answered in v2'(world) {
+    async 'an old app that writes v2 is answered in v2'(world) {
         await world.bot();
-        const page = await world.user('page', { textFormat: 'v2' });
+        const page = await world.app('page', { textFormat: 'v2' });
         await page.call('echo');
         for (const text of texts) {
             await page.send(text);
@@ -164,13 +304,28 @@ const cases = {
         assert(read.length === texts.length && read.every(message => message.startsWith('{"rk":')), read.join('\n'));
     },
 
+    async 'an old app calls a user of lowkey, and is called'(world) {
+        const app = await world.app('app');
+        const alice = await world.lowkey('alice');
+        const calling = app.call('alice');
+        await alice.stderr.find('* app wants to talk to you (an old app');
+        alice.write('/accept');
+        await calling;
+        await alice.stderr.find('app uses an old app');
+        await talk(app, 'app', alice);
+        const bob = await world.lowkey('bob', '--old-apps', '--text-format', 'v2', 'app');
+        await app.accept();
+        await bob.stderr.find('app uses an old app');
+        await talk(app, 'app', bob);
+    },
+
     async 'a page calls a user of lowkey'(world) {
         const alice = await world.lowkey('alice');
         const page = await world.user('page');
         const calling = page.call('alice');
         await alice.stderr.find('* page wants to talk to you');
         alice.write('/accept');
-        await alice.stderr.find('page uses an old app');
+        await alice.stderr.find('page is new here');
         await calling;
         await talk(page, 'page', alice);
     },
@@ -179,14 +334,7 @@ const cases = {
         const page = await world.user('page');
         const alice = await world.lowkey('alice', 'page');
         await page.accept();
-        await alice.stderr.find('page uses an old app');
-        await talk(page, 'page', alice);
-    },
-
-    async 'a user of lowkey who writes v2 calls a page'(world) {
-        const page = await world.user('page');
-        const alice = await world.lowkey('alice', '--text-format', 'v2', 'page');
-        await page.accept();
+        await alice.stderr.find('page is new here');
         await talk(page, 'page', alice);
     },
 
@@ -221,7 +369,7 @@ const cases = {
         await world.bot();
         const page = await world.user('page');
         await page.call('echo');
-        const longest = 'x'.repeat(196_568);
+        const longest = 'x'.repeat(196_547);
         await page.send(longest);
         assert.equal(await page.text(), longest);
         await assert.rejects(page.send(`${longest}x`), /too long/);
@@ -242,9 +390,9 @@ const cases = {
         await assert.rejects(page.call('nobody'), /offline|not online/i);
     },
 
-    async 'a strict user refuses a page'(world) {
+    async 'a strict user refuses an old app'(world) {
         const alice = await world.lowkey('alice', '--strict');
-        const page = await world.user('page');
+        const page = await world.app('page');
         // It hears nothing of that.
         page.call('alice').catch(() => {});
         await alice.stderr.find('old app');
@@ -264,8 +412,9 @@ const cases = {
 
     async 'a tab that is closed or goes elsewhere has left'(world) {
         const alice = await world.lowkey('alice');
+        const identity = toBase64(generateKeyPair().secretKey);
         for (const leave of [page => page.close(), page => page.goto('about:blank')]) {
-            const page = await world.user('page');
+            const page = await world.user('page', { identity });
             alice.write('/connect page');
             await page.accept();
             await alice.stderr.find('connected with');

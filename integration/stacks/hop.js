@@ -1,6 +1,6 @@
 // A bad network between our programs and another implementation of WebRTC: a server that stands before a real one, and names each
 // of the two a hop in the place of the other; and the hop, which loses what it is told to. It reads the descriptions and
-// candidates, so it works with old apps alone, whose signals are in the clear.
+// candidates, so it makes an old app of everybody, whose signals are in the clear.
 
 import { createSocket } from 'node:dgram';
 import { networkInterfaces } from 'node:os';
@@ -63,6 +63,7 @@ export class Hop {
     async #change(text, owner) {
         const message = JSON.parse(text);
         const { payload } = message;
+        delete payload?.lowkey;
         if (typeof payload?.sdp === 'string') {
             const lines = payload.sdp.split('\r\n');
             const changed = await Promise.all(

@@ -22,7 +22,7 @@ const OPEN_TIME = 3000;
 /** A user on an implementation for Node.js. */
 async function onNode(stack, url) {
     globalThis.RTCPeerConnection = stacks[stack];
-    const lowkey = await Lowkey.connect(url, 'user');
+    const lowkey = await Lowkey.connect(url, 'user', { oldApps: true });
     const request = new Promise(resolve => lowkey.addEventListener('request', ({ detail }) => resolve(detail)));
     return {
         call: () => echo(lowkey.call('echo')),
@@ -46,7 +46,7 @@ async function onPage(browser, site, url) {
     await page.goto(`${site}/index.html`);
     await page.evaluate(async url => {
         const { Lowkey } = await import('./lowkey.js');
-        window.lowkey = await Lowkey.connect(url, 'user');
+        window.lowkey = await Lowkey.connect(url, 'user', { oldApps: true });
         window.request = new Promise(resolve => lowkey.addEventListener('request', ({ detail }) => resolve(detail)));
     }, url);
     return {

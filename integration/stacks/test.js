@@ -26,7 +26,7 @@ class World {
     }
 
     async lowkey(name, ...args) {
-        const program = this.#program('lowkey', ['--server', this.url, '--name', name, '--old-apps', ...args]);
+        const program = this.#program('lowkey', ['--server', this.url, '--name', name, ...args]);
         await program.stderr.find('online');
         return program;
     }
