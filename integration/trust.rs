@@ -172,8 +172,8 @@ fn who_is_not_answered_is_told_of_their_number_where_they_are_known() {
     let new = number(&mut alice);
     // He sees what anybody sees whom nobody answers, after a minute.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(90);
-    let told = "* alice has not answered, though a program is there: they may be away, or be somebody else; or one of \
-                you has another key";
+    let told = "* alice has not answered, though a program is there: they may be away; or it is somebody else by that \
+                name; or one of you has a new device";
     while !bob.stderr.next_until(deadline).expect("he is told").starts_with(told) {}
     bob.stderr.find("read them your safety number with them");
     assert_eq!(number(&mut bob), new);

@@ -103,6 +103,7 @@
 //! peer/files/checksum peer/files/name peer/files/window peer/reasons
 //! peer/description peer/hello peer/settings
 //! peer/agreement
+//! peer/agreement/thieves
 //! peer/boxes peer/files/lane
 //! peer/files/note
 //! peer/primitives

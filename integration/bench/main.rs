@@ -6,6 +6,7 @@
 
 mod clients;
 mod forwarder;
+mod handshake;
 mod load;
 mod memory;
 #[path = "../support/model_engine.rs"]
@@ -56,6 +57,9 @@ fn main() {
         clients::system_calls(&mut report);
         clients::fairness(&mut report, is_quick);
         clients::start(&mut report, few);
+    }
+    if is_wanted("handshake") {
+        handshake::run(&mut report, few);
     }
     if is_wanted("peers") {
         peers::prompt(&mut report, few);

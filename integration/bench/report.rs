@@ -96,7 +96,10 @@ impl Row {
 }
 
 /// What others of the same row are compared with.
-const FLOORS: [&str; 2] = ["forwarder", super::nodes::ONE_SERVER];
+const FLOORS: [&str; 3] = ["forwarder", super::nodes::ONE_SERVER, APP];
+
+/// An old app, whose texts are a box each and nothing else.
+pub const APP: &str = "an old app";
 
 /// Columns as wide as the longest that stands in them.
 const WHAT: usize = 74;

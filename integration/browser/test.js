@@ -225,7 +225,7 @@ const cases = {
         const identity = toBase64(generateKeyPair().secretKey);
         const page = await world.user('page', { identity });
         const calling = page.call('alice');
-        await alice.stderr.find('* page wants to talk to you (new here)');
+        await alice.stderr.find('* page wants to talk to you (new here, and anybody can take a name)');
         alice.write('/accept');
         await calling;
         const met = await page.next('met');
@@ -242,7 +242,7 @@ const cases = {
         // Both know each other now.
         const known = { alice: met.identity };
         const again = await world.user('page', { identity, known });
-        const [callingAgain] = [again.call('alice'), await alice.stderr.find('* page wants to talk to you (seen before)')];
+        const [callingAgain] = [again.call('alice'), await alice.stderr.find('* page wants to talk to you (the same as before)')];
         alice.write('/accept');
         await callingAgain;
         await again.close();

@@ -43,8 +43,8 @@ pub fn words(report: &Report, look: Look) -> Option<String> {
             };
             let sure = match trust {
                 Trust::Verified => "verified",
-                Trust::Known => "seen before",
-                Trust::New => "new here",
+                Trust::Known => "the same as before",
+                Trust::New => "new here, and anybody can take a name",
                 Trust::Unproven => "an old app, which cannot prove who they are: the server could be listening",
             };
             let peer = name(peer);
@@ -201,11 +201,14 @@ fn closed(peer: &str, reason: &CloseReason) -> String {
             format!("{peer} has not answered: they may be away")
         }
         CloseReason::NoHello => format!(
-            "{peer} has not answered, though a program is there: they may be away, or be somebody else; \
-             or one of you has another key than before (a new device?)"
+            "{peer} has not answered, though a program is there: they may be away; or it is somebody else by that \
+             name; or one of you has a new device, or was set up anew"
         ),
         CloseReason::NotRecognized => {
-            format!("{peer} knows you by another identity, and refuses this one (a new device?)")
+            format!(
+                "{peer} knows you by another identity, as from an earlier device or before you were set up anew, and \
+                 does not talk to this one"
+            )
         }
         CloseReason::Oneself => "that is you".to_owned(),
         CloseReason::NotCalling => format!("{peer} is no longer calling"),
@@ -415,9 +418,19 @@ mod tests {
             has_chat,
         };
         let told = |peer| shown(&request(peer, false));
-        assert_eq!(told("bob"), "bob wants to talk to you (new here): /accept bob or /decline bob");
-        assert_eq!(told("b b"), "\"b%20b\" wants to talk to you (new here): /accept 7 or /decline 7");
-        assert_eq!(told("2"), "\"2\" wants to talk to you (new here): /accept 7 or /decline 7", "2 is another call");
+        assert_eq!(
+            told("bob"),
+            "bob wants to talk to you (new here, and anybody can take a name): /accept bob or /decline bob"
+        );
+        assert_eq!(
+            told("b b"),
+            "\"b%20b\" wants to talk to you (new here, and anybody can take a name): /accept 7 or /decline 7"
+        );
+        assert_eq!(
+            told("2"),
+            "\"2\" wants to talk to you (new here, and anybody can take a name): /accept 7 or /decline 7",
+            "2 is another call"
+        );
         let anew = shown(&request("bob", true));
         assert!(anew.starts_with("bob, with whom a chat is open, calls anew") && anew.contains("another device"));
     }
