@@ -1,6 +1,6 @@
 #!/bin/sh
 # Fails if the server, built alone, depends on a crate that only a peer needs, or that compiles C: it is to be built for musl too.
-# And so with the feature cluster; without it, nothing of that is there.
+# And so with the feature cluster; without it, nothing of that is there, and CLUSTER_URL is refused.
 set -eu
 cd "$(dirname "$0")/.."
 for features in server server,cluster; do
@@ -16,3 +16,13 @@ for features in server server,cluster; do
     count=$(printf '%s\n' "$tree" | sed 's/ .*//' | sort -u | wc -l)
     echo "the server with $features is built from $count crates, none of them a peer's"
 done
+
+# A server without that feature says so where it finds CLUSTER_URL, and does not run alone beside the others.
+target=${CARGO_TARGET_DIR:-target}
+cargo build --quiet --locked --no-default-features --features server --bin lowkey-server --target-dir "$target/alone"
+said=$(CLUSTER_URL=redis://:secret@127.0.0.1 PORT=0 "$target/alone/debug/lowkey-server" 2>&1) && status=0 || status=$?
+case "$status $said" in
+    *secret*) echo "it shows a password: $said" >&2 && exit 1 ;;
+    "2 "*CLUSTER_URL*"built with the feature cluster"*) echo 'without the feature cluster it ends with 2 where CLUSTER_URL is set' ;;
+    *) echo "a server without the feature cluster, with CLUSTER_URL, ends with $status: $said" >&2 && exit 1 ;;
+esac
