@@ -104,7 +104,7 @@ trials: ## 300 calls on a network that loses much, how fast long texts are, chat
 fuzz: ## random cases, CASES (a million) of each, for the pure parts that read what clients send
 	PROPTEST_CASES=$(or $(CASES),1000000) $(CARGO) test --locked --release --test integration -- fuzz::
 
-cargo-fuzz: ## let libFuzzer choose the cases for TARGET (connection, hub, engine, guard), for SECONDS (60); installs cargo-fuzz
+cargo-fuzz: ## let libFuzzer choose the cases for TARGET (connection, hub, engine, guard, cluster), for SECONDS (60); installs cargo-fuzz
 	command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
 	cd integration/fuzz && RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir . --target-dir $(CURDIR)/target/fuzz \
 		$(or $(TARGET),connection) -- -max_total_time=$(or $(SECONDS),60)

@@ -9,16 +9,16 @@ use crate::model_engine::{ModelEngine, Reply, SCRIPTS, hash};
 use crate::world::SOON;
 
 /// A connection to a real engine.
-struct Real(BufReader<TcpStream>);
+pub struct Real(BufReader<TcpStream>);
 
 impl Real {
-    fn connect(engine: &Engine) -> Self {
+    pub fn connect(engine: &Engine) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", engine.port)).unwrap();
         stream.set_read_timeout(Some(SOON)).unwrap();
         Self(BufReader::new(stream))
     }
 
-    fn run(&mut self, parts: &[Vec<u8>]) -> Reply {
+    pub fn run(&mut self, parts: &[Vec<u8>]) -> Reply {
         let mut command = format!("*{}\r\n", parts.len()).into_bytes();
         for part in parts {
             command.extend(format!("${}\r\n", part.len()).bytes());
@@ -37,7 +37,8 @@ impl Real {
         format!("{}.{}", String::from_utf8_lossy(seconds), micros / 1000)
     }
 
-    fn reply(&mut self) -> Reply {
+    /// What comes next.
+    pub fn reply(&mut self) -> Reply {
         let mut line = String::new();
         self.0.read_line(&mut line).unwrap();
         let (kind, rest) = line.trim_end().split_at(1);
@@ -51,7 +52,7 @@ impl Real {
                 Reply::Bytes(bytes)
             }
             ("*", Ok(count)) => Reply::List((0..count).map(|_| self.reply()).collect()),
-            ("$" | "*", Err(_)) => Reply::Null,
+            ("$" | "*", Err(_)) | (":", Err(_)) => Reply::Null,
             _ => panic!("{line}"),
         }
     }

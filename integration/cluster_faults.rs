@@ -5,13 +5,14 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lowkey::peer::Settings;
 use serde_json::json;
 
 use crate::cluster::{Cluster, code, ice};
-use crate::engines::{Way, engines};
-use crate::world::{Client, SOON, until};
+use crate::engines::{Nginx, Way, engines};
+use crate::world::{Client, Program, SOON, User, until};
 
-const ALONE: &str = "the other servers cannot be asked right now";
+pub const ALONE: &str = "the other servers cannot be asked right now";
 
 /// The status of a request, and the whole answer.
 pub fn get(address: &str, path: &str) -> (String, String) {
@@ -37,7 +38,7 @@ pub fn get(address: &str, path: &str) -> (String, String) {
 }
 
 /// Sends until bob gets it. What alice is told in between is passed over.
-fn until_reached(alice: &mut Client, target: &str, bob: &mut Client) {
+pub fn until_reached(alice: &mut Client, target: &str, bob: &mut Client) {
     let short = Some(Duration::from_millis(50));
     let mut number = 0;
     let began = Instant::now();
@@ -244,12 +245,28 @@ fn who_does_not_read_on_another_node_is_cut_alone_and_the_sender_is_told() {
 
 #[test]
 fn a_rolling_restart_loses_no_name_and_tells_nobody_of_a_false_successor() {
-    const USERS: usize = 60;
+    const USERS: usize = 300;
+    const CHATS: usize = 10;
     for engine in engines() {
         let mut cluster = Cluster::start(&engine, 3);
         let ports: Vec<String> =
             cluster.nodes.iter().map(|node| node.address.rsplit_once(':').unwrap().1.to_owned()).collect();
-        let addresses: Vec<String> = cluster.nodes.iter().map(|node| node.address.clone()).collect();
+        let servers: Vec<String> = cluster.nodes.iter().map(|node| node.address.clone()).collect();
+        let nginx = Nginx::start(&servers);
+        let addresses = nginx.as_ref().map_or(servers, |nginx| vec![nginx.address.clone()]);
+        // Real chats, which do not need the servers any more, under users who do.
+        let url = format!("ws://{}", addresses[0]);
+        let mut bot = Program::start("lowkey-bot", &["--server", &url], &[]);
+        bot.stderr.find("online as echo");
+        let mut chats: Vec<User> = (0..CHATS)
+            .map(|number| {
+                let mut settings = Settings::default();
+                settings.token = Some(format!("the token of chat{number}"));
+                let mut user = User::online(&url, &format!("chat{number}"), settings);
+                user.call("echo");
+                user
+            })
+            .collect();
         let is_over = std::sync::atomic::AtomicBool::new(false);
         thread::scope(|scope| {
             let (is_over, addresses) = (&is_over, &addresses);
@@ -262,7 +279,7 @@ fn a_rolling_restart_loses_no_name_and_tells_nobody_of_a_false_successor() {
                         let mut connect = || {
                             until("some server takes the user", || {
                                 node += 1;
-                                Client::try_connect(&addresses[node % 3], &target).ok()
+                                Client::try_connect(&addresses[node % addresses.len()], &target).ok()
                             })
                         };
                         let mut client = connect();
@@ -301,6 +318,10 @@ fn a_rolling_restart_loses_no_name_and_tells_nobody_of_a_false_successor() {
                 client.socket.get_ref().set_read_timeout(Some(SOON)).unwrap();
                 asker.send(ice(&format!("user{user}"), user));
                 assert_eq!(client.json()["payload"]["number"], user, "user{user}");
+            }
+            for user in &mut chats {
+                user.peer.send("echo", "still here");
+                assert_eq!(user.message().1, "still here");
             }
         });
     }

@@ -75,6 +75,8 @@ struct User {
     name: &'static str,
     token: Option<&'static str>,
     stage: Stage,
+    /// Somebody with its token has come after it. Its server may be cut off and not know yet.
+    is_replaced: bool,
     /// Messages that have come: from whom, and which.
     got: Vec<(String, u64)>,
     /// For each message of which it was told that it came to nothing: after how many losses.
@@ -194,7 +196,20 @@ impl World {
              Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         let (stage, got) = (Stage::Waits, Vec::new());
-        let user = User { node, conn, wire, name, token, stage, got, told: Vec::new(), calls: 0, call_answers: 0 };
+        let is_replaced = false;
+        let user = User {
+            node,
+            conn,
+            wire,
+            name,
+            token,
+            stage,
+            is_replaced,
+            got,
+            told: Vec::new(),
+            calls: 0,
+            call_answers: 0,
+        };
         self.users.push(user);
         self.say(self.users.len() - 1, head.as_bytes());
     }
@@ -294,7 +309,8 @@ impl World {
             let user = &mut self.users[number];
             let bytes = std::mem::take(&mut user.wire.0.borrow_mut().output);
             let mut rest = &bytes[..];
-            if user.stage == Stage::Waits && !rest.is_empty() {
+            let was_waiting = user.stage == Stage::Waits;
+            if was_waiting && !rest.is_empty() {
                 let end = rest.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole head") + 4;
                 let is_in = rest.starts_with(b"HTTP/1.1 101");
                 user.stage = if is_in { Stage::Online } else { Stage::Refused };
@@ -308,6 +324,13 @@ impl World {
                     _ => {}
                 }
             }
+            let (is_new, name, token) = (user.stage == Stage::Online && was_waiting, user.name, user.token);
+            if is_new {
+                let same = |other: &User| other.name == name && other.token == token;
+                let others = self.users.iter_mut().enumerate().filter(|(other, user)| *other != number && same(user));
+                others.for_each(|(_, user)| user.is_replaced = true);
+            }
+            let user = &self.users[number];
             if is_closed && user.stage == Stage::Online || user.stage == Stage::Refused {
                 self.end(number);
             }
@@ -316,7 +339,8 @@ impl World {
 
     /// A name that somebody holds with a token is nobody else's.
     fn check_holders(&self) {
-        let online: Vec<&User> = self.users.iter().filter(|user| user.stage == Stage::Online).collect();
+        let online: Vec<&User> =
+            self.users.iter().filter(|user| user.stage == Stage::Online && !user.is_replaced).collect();
         for (place, older) in online.iter().enumerate() {
             for newer in &online[place + 1..] {
                 // Users stand in the order in which they came, which is not quite that in which they got their names:

@@ -10,6 +10,11 @@ if [ -z "$redis" ]; then
     RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends redis-server >&2
     redis=$(command -v redis-server)
 fi
+# The servers' users come through an nginx.
+command -v nginx >/dev/null || {
+    apt-get update -qq >&2
+    RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends nginx-light >&2
+}
 find_valkey() { find "$folder" -name valkey-server -type f 2>/dev/null | head -n 1; }
 valkey=$(command -v valkey-server || find_valkey)
 if [ -z "$valkey" ]; then

@@ -1,6 +1,6 @@
-//! What clients send, against the pure parts that read it: the head parser, the frame path, the hub and the guard
-//! (proptest, which prints the smallest case that fails). `make fuzz` runs a million cases of each, and `make
-//! cargo-fuzz` has libFuzzer choose them.
+//! What clients send, and the engine of a cluster, against the pure parts that read it: the head parser, the frame
+//! path, the hub and the guard (proptest, which prints the smallest case that fails). `make fuzz` runs a million cases
+//! of each, and `make cargo-fuzz` has libFuzzer choose them.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use proptest::sample::{Index, select};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::sctp;
+use crate::{engine_bytes, sctp};
 
 fn head() -> impl Strategy<Value = Vec<u8>> {
     let methods = vec!["GET", "GET", "GET", "HEAD", "OPTIONS", "POST", "", "G\0T"];
@@ -263,6 +263,42 @@ fn letters(most: usize) -> impl Strategy<Value = String> {
     prop::collection::vec(select(letters), 0..most).prop_map(|letters| letters.concat())
 }
 
+/// What an engine may say, and what is nearly that.
+fn of_an_engine() -> impl Strategy<Value = Vec<u8>> {
+    // Of a user here and one elsewhere: a message, a session, word of a successor and of a message that came to
+    // nothing.
+    let here = b"\0\0\0\0\0\0";
+    let origin = [&b"other1\0\0\0\0\0\x07\0\x05alice"[..]].concat();
+    let frame = |kind: u8, rest: &[u8]| [&(7 + rest.len() as u32).to_be_bytes()[..], &[kind], &here[..], rest].concat();
+    let frames = [
+        frame(b'M', &[&origin[..], b"\x04{\"type\":\"signal:ice\"}"].concat()),
+        frame(b'J', &[&origin[..], &[7; 16], b"carol"].concat()),
+        frame(b'R', b""),
+        frame(b'N', b"\0\x05carol"),
+        frame(b'?', b"later"),
+    ];
+    let push = |bundle: &[u8]| {
+        let head = format!(">3\r\n$7\r\nmessage\r\n$6\r\nlk1:to\r\n${}\r\n", bundle.len());
+        [head.as_bytes(), bundle, b"\r\n"].concat()
+    };
+    let replies = [":0", ":1", ":2", "_", "+OK", "$6\r\n123456", "-OOM full", "*0"];
+    let mut parts: Vec<Vec<u8>> = replies.iter().map(|reply| format!("{reply}\r\n").into_bytes()).collect();
+    parts.push(b"$14\r\nother1\0\x01\0\0\0\0\0\x07\r\n".to_vec());
+    parts.push(push(&frames.concat()));
+    parts.extend(frames.iter().map(|frame| push(frame)));
+    parts.extend(frames);
+    let part = prop_oneof![5 => select(parts), 1 => prop::collection::vec(any::<u8>(), 0..20)];
+    let flipped = prop::option::weighted(0.5, (any::<Index>(), 0..8));
+    (prop::collection::vec(part, 0..8), flipped).prop_map(|(parts, flipped)| {
+        let mut bytes = parts.concat();
+        if let Some((place, bit)) = flipped.filter(|_| !bytes.is_empty()) {
+            let place = place.index(bytes.len());
+            bytes[place] ^= 1u8 << bit;
+        }
+        bytes
+    })
+}
+
 proptest! {
     // How many cases there are comes from the environment (PROPTEST_CASES).
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
@@ -277,6 +313,11 @@ proptest! {
         cuts.extend([0, bytes.len()]);
         cuts.sort_unstable();
         prop_assert_eq!(outcome(cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]])), whole);
+    }
+
+    #[test]
+    fn whatever_an_engine_says_means_the_same_in_pieces_and_ends_no_server(bytes in of_an_engine()) {
+        engine_bytes::play(&bytes);
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod attacks {
 /// What the tests stand on. No tests are in here.
 mod support {
     pub mod attacker;
+    pub mod engine_bytes;
     pub mod engines;
     pub mod evil_server;
     pub mod hop;
@@ -44,8 +45,8 @@ mod support {
 
 use attacks::in_memory;
 use support::{
-    attacker, engines, evil_server, hop, linearizability, model_engine, model_nodes, old_app, sctp, socks_proxy,
-    source, tls_terminator, websocket, window, world,
+    attacker, engine_bytes, engines, evil_server, hop, linearizability, model_engine, model_nodes, old_app, sctp,
+    socks_proxy, source, tls_terminator, websocket, window, world,
 };
 
 mod access;
@@ -55,6 +56,7 @@ mod clients;
 mod cluster;
 mod cluster_alike;
 mod cluster_faults;
+mod cluster_links;
 mod cluster_model;
 mod cluster_race;
 mod cluster_soak;

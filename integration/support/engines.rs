@@ -5,8 +5,9 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use crate::world::{Folder, Program, SOON, until};
 
@@ -154,6 +155,64 @@ fn reply(stream: &mut impl BufRead) -> String {
     }
 }
 
+/// A real nginx in front of servers, where there is one on the path.
+pub struct Nginx {
+    pub address: String,
+    program: Program,
+    _folder: Folder,
+}
+
+impl Nginx {
+    pub fn start(servers: &[String]) -> Option<Self> {
+        let path = std::env::var("PATH").unwrap_or_default();
+        if !path.split(':').any(|folder| Path::new(&format!("{folder}/nginx")).exists()) {
+            eprintln!("there is no nginx here: users go to the servers themselves (make test-cluster installs one)");
+            return None;
+        }
+        let folder = Folder::new("nginx");
+        let (work, port) = (folder.path(), TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+        let upstream: String = servers.iter().map(|server| format!("server {server} max_fails=0; ")).collect();
+        // What deploy/nginx-lowkey.conf says of /ws, without TLS.
+        let conf = format!(
+            "pid {work}/pid; error_log stderr crit; daemon off; worker_processes 1;
+            events {{ worker_connections 4096; }}
+            http {{
+                access_log off;
+                client_body_temp_path {work}/body; proxy_temp_path {work}/proxy; fastcgi_temp_path {work}/fastcgi;
+                uwsgi_temp_path {work}/uwsgi; scgi_temp_path {work}/scgi;
+                upstream lowkey {{ least_conn; {upstream} }}
+                server {{
+                    listen 127.0.0.1:{port};
+                    location / {{
+                        proxy_pass http://lowkey;
+                        proxy_connect_timeout 2s;
+                        proxy_next_upstream error timeout http_503;
+                        proxy_next_upstream_tries 3;
+                        proxy_http_version 1.1;
+                        proxy_set_header Upgrade $http_upgrade;
+                        proxy_set_header Connection \"upgrade\";
+                        proxy_set_header X-Forwarded-For $remote_addr;
+                    }}
+                }}
+            }}"
+        );
+        std::fs::write(format!("{work}/conf"), conf).unwrap();
+        let mut command = Command::new("nginx");
+        command.args(["-p", work, "-c", &format!("{work}/conf"), "-e", "stderr"]);
+        let (address, program) = (format!("127.0.0.1:{port}"), Program::spawn(command));
+        until("nginx listens", || TcpStream::connect(&address).ok());
+        Some(Self { address, program, _folder: folder })
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // In order, so that it takes its worker along.
+        self.program.signal("TERM");
+        self.program.wait();
+    }
+}
+
 /// Hands each connection to the next of several addresses.
 pub struct Balancer {
     pub address: String,
@@ -199,11 +258,26 @@ fn join(from: &TcpStream, to: &TcpStream) {
     });
 }
 
-/// A way to an engine that can be cut: what goes through it is passed on, or swallowed without a word.
+/// A way to an engine that can be bad: what goes through it is passed on, late, or swallowed without a word.
 pub struct Way {
     pub port: u16,
-    is_cut: Arc<AtomicBool>,
-    is_over: Arc<AtomicBool>,
+    state: Arc<WayState>,
+}
+
+#[derive(Default)]
+struct WayState {
+    /// What is lost to the engine and from it.
+    is_lost: [AtomicBool; 2],
+    /// Milliseconds by which what goes through is late.
+    delay: AtomicU64,
+    is_over: AtomicBool,
+}
+
+/// Which direction leads nowhere.
+#[derive(Debug, Clone, Copy)]
+pub enum Lost {
+    ToEngine,
+    FromEngine,
 }
 
 impl Way {
@@ -211,45 +285,59 @@ impl Way {
     pub fn to(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let own = listener.local_addr().unwrap().port();
-        let (is_cut, is_over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let (cut, over) = (is_cut.clone(), is_over.clone());
+        let state = Arc::new(WayState::default());
+        let ways = state.clone();
         thread::spawn(move || {
             // What is swallowed keeps its sockets: nobody sees an end.
             let mut kept = Vec::new();
             for stream in listener.incoming().map_while(Result::ok) {
-                if over.load(Ordering::Relaxed) {
+                if ways.is_over.load(Ordering::Relaxed) {
                     return;
                 }
                 if let Ok(engine) = TcpStream::connect(("127.0.0.1", port)) {
-                    for (from, to) in [(&stream, &engine), (&engine, &stream)] {
-                        pass_on(from.try_clone().unwrap(), to.try_clone().unwrap(), cut.clone());
+                    for (from, to, direction) in [(&stream, &engine, 0), (&engine, &stream, 1)] {
+                        pass_on(from.try_clone().unwrap(), to.try_clone().unwrap(), direction, ways.clone());
                     }
                     kept.push((stream, engine));
                 }
             }
         });
-        Self { port: own, is_cut, is_over }
+        Self { port: own, state }
     }
 
     /// From now on it swallows everything, or nothing any more.
     pub fn cut(&self, is_cut: bool) {
-        self.is_cut.store(is_cut, Ordering::Relaxed);
+        for direction in [Lost::ToEngine, Lost::FromEngine] {
+            self.lose(direction, is_cut);
+        }
+    }
+
+    /// The same in one direction.
+    pub fn lose(&self, direction: Lost, is_lost: bool) {
+        self.state.is_lost[direction as usize].store(is_lost, Ordering::Relaxed);
+    }
+
+    /// From now on all is late by so much.
+    pub fn delay(&self, delay: Duration) {
+        self.state.delay.store(delay.as_millis() as u64, Ordering::Relaxed);
     }
 }
 
 impl Drop for Way {
     fn drop(&mut self) {
-        self.is_over.store(true, Ordering::Relaxed);
+        self.state.is_over.store(true, Ordering::Relaxed);
         let _ = TcpStream::connect(("127.0.0.1", self.port));
     }
 }
 
-fn pass_on(mut from: TcpStream, mut to: TcpStream, is_cut: Arc<AtomicBool>) {
+fn pass_on(mut from: TcpStream, mut to: TcpStream, direction: usize, state: Arc<WayState>) {
+    let _ = to.set_nodelay(true);
     thread::spawn(move || {
         let mut buffer = [0; 16 * 1024];
         let mut was_cut = false;
         while let Ok(length @ 1..) = std::io::Read::read(&mut from, &mut buffer) {
-            was_cut |= is_cut.load(Ordering::Relaxed);
+            was_cut |= state.is_lost[direction].load(Ordering::Relaxed);
+            thread::sleep(Duration::from_millis(state.delay.load(Ordering::Relaxed)));
             // A stream that lost something goes on being of no use.
             if !was_cut && to.write_all(&buffer[..length]).is_err() {
                 break;

@@ -1,8 +1,8 @@
 //! What goes from node to node, as bytes: frames, one behind the other in one message of the engine.
 //!
 //! A frame is a length of four bytes, for all that follows, then its kind, the connection that it is for in six bytes,
-//! and what belongs to that kind. A kind that is not known is passed over, so that a node can be newer than another.
-//! Pure.
+//! and what belongs to that kind. A kind that is not known is passed over, so that a node can be newer than another:
+//! the layout of a kind never changes. Pure.
 
 use uuid::Uuid;
 
@@ -275,6 +275,18 @@ mod tests {
             (b"\0\0\0\x07R\x01\x02\x03\x04\x05\x06".to_vec(), Frame::Replaced(to)),
             (not_delivered, Frame::Undelivered { to, target: "böb", reason: Undelivered::Unread }),
         ]
+    }
+
+    #[test]
+    fn the_layout_is_the_wire_between_versions_and_stays_as_it_is() {
+        let arrival = b"\x01\x02\x03\x04\x05\x06own123\0\0\0\0\0\x05\0\x04b\xc3\xb6b\x04{\"type\":\"signal:ice\"}";
+        let message = [&[0, 0, 0, 47, b'M'][..], arrival].concat();
+        let not_delivered = b"\0\0\0\x0dN\x01\x02\x03\x04\x05\x06\x01\x04b\xc3\xb6b".to_vec();
+        let joined =
+            [&b"\0\0\0\x2eJ\x01\x02\x03\x04\x05\x06other1\0\0\0\0\0\x4d\x01\x04b\xc3\xb6b"[..], &[0; 15], b"\x2aalice"]
+                .concat();
+        let written: Vec<Vec<u8>> = frames().into_iter().map(|(bytes, _)| bytes).collect();
+        assert_eq!([&written[0], &written[2], &written[4]], [&message, &joined, &not_delivered]);
     }
 
     #[test]
