@@ -17,7 +17,7 @@ boot() {
     mkdir "${groups[@]}" 2>"$work/console" || return
     # shellcheck disable=SC2016
     sh -c 'while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs" || exit; shift; done; shift; exec "$@"' sh "${groups[@]}" -- \
-        systemd-nspawn --quiet --directory="$root" --machine="lowkey-$$" --boot --register=no --keep-unit --link-journal=no \
+        systemd-nspawn --quiet --directory="$root" --machine="${groups[0]##*/}" --boot --register=no --keep-unit --link-journal=no \
         --private-network --console=pipe </dev/null >"$work/console" 2>&1 &
     container=$!
     processes+=("$container")
@@ -80,7 +80,7 @@ chat() {
     "${inside[@]}" apt-get update
     "${inside[@]}" apt-get install --yes --no-install-recommends systemd-sysv dbus iproute2 curl openssl ca-certificates pebble
     printf 'APT::Get::Assume-Yes "true";\nAPT::Install-Recommends "false";\n' >"$root/etc/apt/apt.conf.d/90lowkey"
-    "${inside[@]}" apt-get install --download-only nginx certbot coturn
+    "${inside[@]}" apt-get install --download-only nginx certbot coturn redis-server
 } >"$work/apt.log" 2>&1 || { tail "$work/apt.log"; fail 'what the guide needs cannot be fetched'; }
 mkdir -p "$root/root/lowkey/target/debian"
 cp -r deploy "$root/root/lowkey"
@@ -88,7 +88,7 @@ cp "$packages"/*.deb "$root/root/lowkey/target/debian"
 printf '127.0.0.1 localhost\n192.0.2.1 chat.example\n' >"$root/etc/hosts"
 
 if ! boot; then
-    skip "no systemd can boot here: $(tail -n 1 "$work/console")" integration/booted.sh
+    skip "no systemd can boot here: $(tail -n 1 "$work/console")" integration/booted.sh integration/several.sh
     return
 fi
 network

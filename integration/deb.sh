@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 # shellcheck source=integration/steps.sh
 . integration/steps.sh
 if ! mknod -m 666 "$work/null" c 1 3 2>/dev/null || ! : 2>/dev/null >"$work/null" || ! chroot / true 2>/dev/null; then
-    skip 'this machine allows no devices or no chroot, which a Debian in a folder needs' integration/deb.sh integration/booted.sh
+    skip 'this machine allows no devices or no chroot, which a Debian in a folder needs' integration/deb.sh integration/booted.sh integration/several.sh
     summary
     exit
 fi
@@ -20,6 +20,7 @@ command -v debootstrap >/dev/null || needed+=' debootstrap'
 command -v lintian >/dev/null || needed+=' lintian'
 command -v systemd-nspawn >/dev/null || needed+=' systemd-container'
 command -v pgrep >/dev/null || needed+=' procps'
+command -v ip >/dev/null || needed+=' iproute2'
 if [ -n "$needed" ]; then
     apt-get update -qq
     # shellcheck disable=SC2086
@@ -98,4 +99,6 @@ ok 'a purge leaves nothing'
 
 # shellcheck source=integration/booted.sh
 . integration/booted.sh
+# shellcheck source=integration/several.sh
+. integration/several.sh
 summary
