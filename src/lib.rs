@@ -35,7 +35,7 @@
 //! chat/people chat/terminal/watch*
 //! chat/effect chat/requests chat/teletype* chat/terminal/handle*
 //! chat/json chat/screen
-//! chat/command/complete chat/json/command chat/words
+//! chat/command/complete chat/command/typed chat/json/command chat/words
 //! chat/command chat/keyboard chat/painter
 //! chat/callee chat/command/usage chat/look chat/records* chat/wrap
 //! chat/clock* chat/flood chat/harmless chat/notify* chat/refusal chat/report chat/script
