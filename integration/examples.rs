@@ -84,7 +84,7 @@ fn an_engine_works_alone() {
 }
 
 /// Starts an example. `cargo test` builds them too, but `cargo test --test integration` does not.
-fn example(name: &str, arguments: &[&str]) -> Program {
+pub fn example(name: &str, arguments: &[&str]) -> Program {
     let program = Path::new(world::path("lowkey")).with_file_name("examples").join(name);
     assert!(program.exists(), "no {}: cargo build --examples makes it", program.display());
     let mut command = Command::new(program);

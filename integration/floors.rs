@@ -108,7 +108,9 @@ const STRANGERS: &[(&str, &[&str])] = &[
     ("peer/texts", &["*"]),
     ("peer/engine", &["peer/signaling", "peer/rtc"]),
     ("chat/command", &["chat/conversation", "chat/people", "chat/report", "chat/screen", "peer", "profile"]),
+    ("chat/amount", &["*"]),
     ("chat/flood", &["*"]),
+    ("chat/paths", &["*"]),
     ("chat/harmless", &["chat", "peer", "profile", "protocol"]),
     ("chat/callee", &["chat/command", "chat/conversation", "peer"]),
     ("chat/screen", &["chat/conversation"]),
@@ -116,6 +118,7 @@ const STRANGERS: &[(&str, &[&str])] = &[
     ("chat/people", &["chat/conversation"]),
     ("chat/outbox", &["chat/people", "chat/conversation"]),
     ("chat/requests", &["chat/people", "chat/conversation"]),
+    ("chat/transfers", &["chat/people", "chat/conversation"]),
     ("chat/script", &["chat"]),
 ];
 

@@ -65,6 +65,7 @@ mod echo;
 mod endings;
 mod engine;
 mod examples;
+mod file_commands;
 mod file_kills;
 mod files;
 mod floors;

@@ -183,7 +183,7 @@ fn every_piece_of_rust_in_a_paper_stands_in_an_example_which_is_tried() {
         .into_iter()
         .map(|file| (file.file_stem().unwrap().to_str().unwrap().to_owned(), fs::read_to_string(file).unwrap()))
         .collect();
-    let tests = read("integration/examples.rs");
+    let tests = read("integration/examples.rs") + &read("integration/file_commands.rs");
     let mut pieces = 0;
     for paper in PAPERS {
         let text = read(paper);
@@ -195,7 +195,7 @@ fn every_piece_of_rust_in_a_paper_stands_in_an_example_which_is_tried() {
             pieces += 1;
         }
     }
-    assert_eq!(pieces, 2);
+    assert_eq!(pieces, 3);
 }
 
 #[test]

@@ -250,19 +250,20 @@ fn notify_runs_a_command_with_what_has_come() {
     }
 }
 
-/// A bot of bot/README.md, by the first line of its code, as a program that runs at `server`.
-fn bot(server: &Server, folder: &Folder, first_line: &str) -> (std::process::Child, Lines) {
+/// A bot of bot/README.md, by the name that its code gives it, as a program that runs at `server`.
+pub fn bot(server: &Server, folder: &Folder, name: &str) -> (std::process::Child, Lines) {
     let readme = include_str!("../bot/README.md");
-    let start = readme.find(&format!("\n{first_line}\n")).expect("the bot is in the paper") + 1;
-    let code = &readme[start..start + readme[start..].find("```").unwrap()];
-    assert!(code.lines().count() <= 12);
+    let names = [format!("--name {name} "), format!("\"--name\", \"{name}\"")];
+    let is_it = |code: &&str| code.contains("\n#!/") && names.iter().any(|name| code.contains(name));
+    let code = readme.split("```").find(is_it).expect("the bot is in the paper").split_once('\n').unwrap().1;
+    assert!(code.lines().count() <= 20);
     let file = folder.0.join("bot");
     fs::write(&file, code).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
     let programs = Path::new(path("lowkey")).parent().unwrap();
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
     let mut command = Command::new(&file);
-    command.env("PATH", path).env("HOME", folder.path()).env("LOWKEY_SERVER", server.url());
+    command.current_dir(&folder.0).env("PATH", path).env("HOME", folder.path()).env("LOWKEY_SERVER", server.url());
     // With its chat program in a group that can be ended as a whole.
     let mut child = command.process_group(0).stderr(Stdio::piped()).spawn().unwrap();
     let lines = Lines::new(child.stderr.take().unwrap());
@@ -276,11 +277,9 @@ const HOSTILE_NAME: &str = r"x\n/set notify touch pwned\n/quit";
 fn the_bots_of_the_readme_answer_somebody_whose_name_is_made_of_commands() {
     let server = Server::start();
     let mut mallory = server.peer(HOSTILE_NAME);
-    for (first_line, name, answer) in
-        [("#!/bin/sh", "counter", "that has 5 characters"), ("#!/usr/bin/env python3", "shouter", "HELLO")]
-    {
+    for (name, answer) in [("counter", "that has 5 characters"), ("shouter", "HELLO")] {
         let folder = Folder::new(&format!("hostile-{name}"));
-        let (mut child, _errors) = bot(&server, &folder, first_line);
+        let (mut child, _errors) = bot(&server, &folder, name);
         crate::world::until("the bot is online", || {
             mallory.peer.call(name);
             mallory.find("an answer", |event| match event {
@@ -406,11 +405,9 @@ fn a_name_that_was_printed_can_be_handed_on() {
 fn the_bots_of_the_readme_work_as_they_are_printed() {
     let server = Server::start();
     let mut bob = server.peer("bob");
-    for (first_line, name, answer) in
-        [("#!/bin/sh", "counter", "that has 5 characters"), ("#!/usr/bin/env python3", "shouter", "HELLO")]
-    {
+    for (name, answer) in [("counter", "that has 5 characters"), ("shouter", "HELLO")] {
         let folder = Folder::new(name);
-        let (mut child, _errors) = bot(&server, &folder, first_line);
+        let (mut child, _errors) = bot(&server, &folder, name);
         crate::world::until("the bot is online", || {
             bob.peer.call(name);
             bob.find("an answer", |event| match event {

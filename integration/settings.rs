@@ -69,7 +69,7 @@ fn samples(key: &str) -> [&'static str; 3] {
         "history" => ["all", "none", "commands"],
         "direct" | "log" | "relay_only" | "no_server_relays" | "strict" | "old_apps" | "only_known" | "bell"
         | "times" | "notify_text" => ["true", "false", "true"],
-        "access_token" | "access_token_file" | "notify" => ["one", "two", "three"],
+        "access_token" | "access_token_file" | "notify" | "downloads" => ["one", "two", "three"],
         key => panic!("a new setting wants a line here: {key}"),
     }
 }
@@ -384,7 +384,7 @@ fn a_variable_that_protects_is_not_set_to_nothing_and_all_others_may_be() {
             "server" | "name" | "stun" | "turn" | "access_token" | "access_token_file" | "direct" | "text_format" => {
                 false
             }
-            "notify" | "notify_text" | "bell" | "color" | "times" | "log" | "old_apps" => false,
+            "notify" | "notify_text" | "bell" | "color" | "times" | "log" | "old_apps" | "downloads" => false,
             key => panic!("a new setting wants a decision here: {key}"),
         };
         let variable = config::variable(setting);

@@ -6,6 +6,7 @@
 //!
 #![doc = include_str!("chat/README.md")]
 
+mod amount;
 mod arguments;
 mod callee;
 mod client;
@@ -14,6 +15,7 @@ mod command;
 mod console;
 mod conversation;
 mod display;
+mod downloads;
 mod editor;
 mod effect;
 mod flood;
@@ -29,6 +31,7 @@ mod mail;
 mod notify;
 mod outbox;
 mod painter;
+mod paths;
 mod people;
 mod plan;
 mod qr;
@@ -39,8 +42,10 @@ mod requests;
 mod screen;
 mod script;
 mod start;
+mod status;
 mod teletype;
 mod terminal;
+mod transfers;
 mod words;
 mod wrap;
 

@@ -25,20 +25,23 @@
 //! chat/start*
 //! chat/plan* chat/qr*
 //! chat/client*
-//! chat/arguments chat/editor* chat/input* chat/leaving*
+//! chat/arguments chat/downloads* chat/editor* chat/input* chat/leaving*
 //! chat/conversation/calls chat/conversation/commands chat/conversation/end chat/conversation/events
 //! chat/conversation/questions chat/conversation/ringing
-//! chat/conversation/texts
+//! chat/conversation/files chat/conversation/texts
+//! chat/conversation/offers
 //! chat/conversation
 //! chat/console* chat/display* chat/identity*
 //! chat/lines chat/mail chat/outbox chat/people/links chat/people/nicknames chat/people/numbers chat/terminal*
+//! chat/transfers
 //! chat/people chat/terminal/watch*
-//! chat/effect chat/requests chat/teletype* chat/terminal/handle*
+//! chat/effect chat/requests chat/status* chat/teletype* chat/terminal/handle*
 //! chat/json chat/screen
-//! chat/command/complete chat/command/typed chat/json/command chat/words
+//! chat/command/complete chat/command/typed chat/json/command chat/json/files chat/words
+//! chat/words/files
 //! chat/command chat/keyboard chat/painter
 //! chat/callee chat/command/usage chat/look chat/records* chat/wrap
-//! chat/clock* chat/flood chat/harmless chat/notify* chat/refusal chat/report chat/script
+//! chat/amount chat/clock* chat/flood chat/harmless chat/notify* chat/paths chat/refusal chat/report chat/script
 //!
 //! -- what both programs of a peer take
 //! options
@@ -46,7 +49,7 @@
 //! options/config
 //! options/definitions
 //! options/peer*
-//! options/access options/advice options/chat options/manual options/servers options/switch
+//! options/access options/advice options/amount options/chat options/manual options/servers options/switch
 //!
 //! -- what outlives them
 //! profile*

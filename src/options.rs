@@ -1,10 +1,11 @@
 //! What `lowkey` and `lowkey-bot` take: each setting is defined here once, and may be given by a flag, by an
 //! environment variable, or in the profile's `config.toml`, in this order. Beneath: [`start`] reads them all,
 //! [`config`] the file, [`definitions`] has all of them together, [`manual`] what is made of these, [`servers`] the
-//! values that have a syntax of their own, and [`access`] says to which server an access token goes.
+//! values that have a syntax of their own, as [`amount`] is, and [`access`] says to which server an access token goes.
 
 pub mod access;
 pub mod advice;
+pub mod amount;
 pub mod chat;
 pub mod config;
 pub mod definitions;

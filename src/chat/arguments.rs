@@ -1,11 +1,14 @@
 //! The command line of `lowkey`.
 
-use clap::Parser;
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, ValueHint};
 
 use super::callee::{self, Callee, NO_ADDRESS};
 use super::harmless;
 use super::identity::IdentityTask;
-use super::script::{Accepts, Input, OldApps, Script, Until};
+use super::script::{Accepts, Input, OldApps, Place, Quota, Script, Takes, Until};
+use crate::options::amount::Amount;
 use crate::options::{ChatOptions, PeerOptions};
 
 /// Private chat from peer to peer, in a terminal.
@@ -45,16 +48,23 @@ pub struct Arguments {
 /// What to do other than to chat.
 #[derive(Debug, clap::Subcommand)]
 pub enum Task {
-    /// Send a text and end when it has arrived
+    /// Send a text or files, and end when all has arrived
     Send {
         /// Send each line of standard input as a text, as soon as it comes: none is a command. It ends with the input,
         /// or with the chat
         #[arg(short, long)]
         follow: bool,
+        /// Send this file; may be repeated. With - it is standard input, and --as says its name. Where the other side
+        /// has a part of it already, it goes on from there
+        #[arg(long, value_name = "PATH", conflicts_with = "follow")]
+        file: Vec<PathBuf>,
+        /// What the file is called for the other side
+        #[arg(long = "as", id = "file_name", value_name = "NAME", requires = "file")]
+        file_name: Option<String>,
         /// To this user, by name or by a link
         #[arg(value_parser = callee_of)]
         peer: Callee,
-        /// The text; without it, all of standard input
+        /// The text; without it and without a file, all of standard input
         #[arg(conflicts_with = "follow")]
         text: Vec<String>,
     },
@@ -63,6 +73,22 @@ pub enum Task {
         /// Only take calls of this user; may be repeated
         #[arg(long, value_name = "PEER", value_parser = peer_name)]
         from: Vec<String>,
+        /// Only take calls of those who were seen before, and of those that --from names
+        #[arg(long)]
+        from_known: bool,
+        /// Take calls of everybody, as without any of these; of files it has to be said
+        #[arg(long, conflicts_with_all = ["from", "from_known"])]
+        from_anybody: bool,
+        /// Take files without asking, into this folder. With - one file goes to standard output, and all else to
+        /// standard error; it ends when that file is whole. It wants --from, --from-known or --from-anybody
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        accept_files: Option<PathBuf>,
+        /// The longest file that is taken so
+        #[arg(long, value_name = "BYTES", default_value = "1G", requires = "accept_files")]
+        max_file: Amount,
+        /// How much the folder may hold in all
+        #[arg(long, value_name = "BYTES", default_value = "10G", requires = "accept_files")]
+        max_files: Amount,
     },
     /// Show your name, its long-term key, where that is kept, and your link
     #[command(disable_help_subcommand = true)]
@@ -71,6 +97,11 @@ pub enum Task {
         #[command(subcommand)]
         task: Option<IdentityTask>,
     },
+}
+
+/// Whether standard input or output is meant.
+pub fn is_dash(path: &Path) -> bool {
+    path == Path::new("-")
 }
 
 /// A name as it is printed, so that a script can hand it on.
@@ -100,6 +131,51 @@ impl Arguments {
         }
     }
 
+    /// What becomes of files that others offer.
+    pub fn takes(&self) -> Takes {
+        match &self.task {
+            Some(Task::Listen { accept_files: Some(place), max_file, max_files, .. }) => {
+                let place =
+                    if is_dash(place) { Place::Output } else { Place::Folder { folder: place.clone(), name: None } };
+                Takes::All(place, Quota { of_one: max_file.0, of_all: max_files.0 })
+            }
+            // A program that speaks JSON is asked as a person is.
+            Some(Task::Listen { .. }) if self.json => Takes::Ask,
+            Some(Task::Listen { .. } | Task::Send { .. }) => Takes::Nothing,
+            _ => Takes::Ask,
+        }
+    }
+
+    /// Whether one file is to come on standard output.
+    pub fn is_for_one_file(&self) -> bool {
+        matches!(&self.task, Some(Task::Listen { accept_files: Some(place), .. }) if is_dash(place))
+    }
+
+    /// What is wrong with these words together, where each by itself is right.
+    ///
+    /// # Errors
+    /// That, for people.
+    pub fn check(&self) -> Result<(), &'static str> {
+        match &self.task {
+            Some(Task::Listen { from, from_known: false, from_anybody: false, accept_files: Some(_), .. })
+                if from.is_empty() =>
+            {
+                Err("--accept-files wants to know whose: say --from NAME, --from-known or --from-anybody")
+            }
+            Some(Task::Listen { .. }) if self.json && self.is_for_one_file() => {
+                Err("--json and --accept-files - both want standard output: give --accept-files a folder")
+            }
+            Some(Task::Send { file, file_name, .. }) => match (file.len(), file_name) {
+                (2.., Some(_)) => Err("--as names one file, and there are several"),
+                (_, None) if file.iter().any(|file| is_dash(file)) => {
+                    Err("what comes from standard input has no name: give it one with --as, as in --file - --as x.tar")
+                }
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
     /// How the program goes on and ends.
     pub fn script(&self, has_person: bool) -> Script {
         let is_sending = matches!(self.task, Some(Task::Send { .. }));
@@ -111,13 +187,20 @@ impl Arguments {
                 false => Input::Commands,
             },
             ends_with_chat: matches!(self.task, Some(Task::Send { follow: true, .. })),
-            until: self.until.or(is_sending.then_some(Until::Delivered)),
+            until: match self.until {
+                None if is_sending => Some(Until::Delivered),
+                None if self.is_for_one_file() => Some(Until::File),
+                until => until,
+            },
             accepts: match &self.task {
-                Some(Task::Listen { from }) if from.is_empty() => Accepts::All,
-                Some(Task::Listen { from }) => Accepts::Only(from.clone()),
+                Some(Task::Listen { from, from_known: false, .. }) if from.is_empty() => Accepts::All,
+                Some(Task::Listen { from, from_known, .. }) => {
+                    Accepts::Only { names: from.clone(), with_known: *from_known }
+                }
                 _ => Accepts::None,
             },
             only_known: self.chat.only_known,
+            takes: self.takes(),
             old_apps: match &self.task {
                 _ if self.chat.old_apps => OldApps::Take,
                 Some(Task::Send { .. } | Task::Listen { .. }) => OldApps::Refuse,
@@ -137,7 +220,7 @@ Exit codes:
   1  something was not sent, may not have arrived, or could not be done; or standard output takes no more
   2  a wrong option or setting
   3  no server, or none that lets you in
-  4  the other side could not be reached, or did not want to talk
+  4  the other side could not be reached, or did not want to talk or to have the file
   5  the other side is not who it was, or did not prove who it is
   6  --timeout is over";
 

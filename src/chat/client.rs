@@ -10,14 +10,15 @@ use super::clock::{local, timestamp};
 use super::command::usage::SETTINGS;
 use super::conversation::Conversation;
 use super::display::Display;
-use super::effect::{Effect, notice};
+use super::downloads::{self, Downloads};
+use super::effect::{Effect, Offered, notice};
 use super::input::Stdin;
 use super::json;
 use super::leaving::Pulse;
 use super::mail::Mail;
 use super::notify::Notifier;
 use super::records::Records;
-use super::report::Report;
+use super::report::{FileReport, Report};
 use super::screen::{self, Look};
 use crate::options::{self, ON_OR_OFF, config, is_on};
 use crate::peer::{Event, Peer};
@@ -52,6 +53,8 @@ pub struct Client {
     pub postponed: Vec<Mail>,
     /// Why standard output takes no more.
     pub unwritable: OnceCell<io::Error>,
+    /// Where files of others go.
+    pub downloads: Downloads,
     /// Where commands are read, if not at a prompt.
     pub stdin: Stdin,
     /// The user has ended it, and wants nothing else of what was read.
@@ -133,7 +136,8 @@ impl Client {
         match &self.display {
             Display::Terminal(terminal) => terminal.update(self.conversation.prompt(), self.conversation.names()),
             Display::Teletype(teletype) => teletype.update(&self.conversation.prompt()),
-            Display::Plain | Display::Json => {}
+            Display::Plain(status) | Display::Aside(status) => status.update(self.conversation.file_under_way()),
+            Display::Json => {}
         }
     }
 
@@ -150,6 +154,25 @@ impl Client {
                     self.log(&peer, true, &text.text);
                     self.conversation.sent(&peer, number, text.id);
                 }
+                Effect::FindFiles { peer, typed } => {
+                    let effects = self.conversation.offer(&peer, self.downloads.find(&typed));
+                    self.carry_out(effects);
+                }
+                Effect::OfferFile { peer, file } => self.offer_file(&peer, file),
+                Effect::SeekPart { peer, file, identity, size, modified } => {
+                    let is_there = self.downloads.has(|folder| folder.has_begun(identity, file, size));
+                    let effects = self.conversation.part_sought(&peer, file, is_there, modified);
+                    self.carry_out(effects);
+                }
+                Effect::TakeFile { peer, file, size, place, quota } => match self.downloads.sink(place, size, quota) {
+                    Ok(sink) => self.peer.take_file(&peer, file, sink),
+                    Err((reason, trouble)) => {
+                        let effects = self.conversation.not_taken(&peer, file, reason, trouble);
+                        self.carry_out(effects);
+                    }
+                },
+                Effect::RefuseFile { peer, file, reason } => self.peer.refuse_file(&peer, file, reason),
+                Effect::CancelFile { peer, file } => self.peer.cancel_file(&peer, file),
                 Effect::Leave(name) => self.peer.leave(&name),
                 Effect::Pin { peer: name, known } => self.peer.trust(&name, known.map(Into::into)),
                 Effect::Remember { peer: name, known, replaces } => {
@@ -181,6 +204,27 @@ impl Client {
             }
         }
         false
+    }
+
+    fn offer_file(&mut self, peer: &str, file: Offered) {
+        let effects = match downloads::open(&file) {
+            Ok(offer) => {
+                let (name, size) = (offer.name().to_owned(), offer.size());
+                let id = self.peer.offer_file(peer, offer);
+                let peer = peer.to_owned();
+                self.conversation.offered(FileReport {
+                    peer,
+                    file: id,
+                    number: 0,
+                    is_ours: true,
+                    name,
+                    size,
+                    id: file.id,
+                })
+            }
+            Err(reason) => self.conversation.not_opened(peer, file, &reason),
+        };
+        self.carry_out(effects);
     }
 
     pub fn show(&self, report: &Report) {

@@ -5,6 +5,8 @@ pub mod complete;
 mod typed;
 pub mod usage;
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
 use super::callee::Callee;
@@ -57,6 +59,72 @@ pub enum Command {
         /// Who.
         peer: Option<String>,
     },
+    /// Offer files to the peer of the current chat.
+    #[serde(skip)]
+    OfferFiles {
+        /// As they were typed.
+        paths: String,
+    },
+    /// Offer a file.
+    OfferFile {
+        /// To this peer; without it, to the peer of the current chat.
+        peer: Option<String>,
+        /// Where it is.
+        path: PathBuf,
+        /// What it is called for the other side.
+        #[serde(rename = "as")]
+        name: Option<String>,
+        /// What the script calls it: all that is told of this file says it again.
+        id: Option<String>,
+    },
+    /// Offer what comes from standard input to the peer of the current chat.
+    #[serde(skip)]
+    OfferInput {
+        /// What it is called for the other side.
+        name: String,
+    },
+    /// Take a file that is offered; without `file`, `number` and `all`, the only one.
+    TakeFile {
+        /// Who offers it.
+        peer: Option<String>,
+        /// Which, by what it was offered as.
+        file: Option<String>,
+        /// Which, by the number that it was told with.
+        number: Option<u64>,
+        /// All that are offered.
+        #[serde(default)]
+        all: bool,
+        /// Where it is to be; where something is there, a number is put behind its name.
+        path: Option<PathBuf>,
+        /// The folder where it is to be, by its own name; without both, the one for files of others.
+        folder: Option<PathBuf>,
+        /// What it is to be called in the folder for files of others.
+        #[serde(skip)]
+        name: Option<String>,
+    },
+    /// Turn down a file that is offered.
+    RefuseFile {
+        /// Who offers it.
+        peer: Option<String>,
+        /// Which, by what it was offered as.
+        file: Option<String>,
+        /// Which, by the number that it was told with.
+        number: Option<u64>,
+        /// All that are offered.
+        #[serde(default)]
+        all: bool,
+    },
+    /// End a file that is offered, waits or is on its way, in either direction.
+    CancelFile {
+        /// To whom or from whom.
+        peer: Option<String>,
+        /// Which, by what it was offered as.
+        file: Option<String>,
+        /// Which, by the number that it was told with.
+        number: Option<u64>,
+    },
+    /// Say which files are offered, on their way and done.
+    Files,
     /// Say with whom there are chats, and who is calling.
     Who,
     /// Show the safety number with a peer; without a name, of the current chat.
@@ -183,7 +251,9 @@ impl Command {
             Self::Verify { peer } | Self::Verified { peer, .. } | Self::Compared { peer } => peer.as_mut(),
             Self::Unverify { peer } | Self::Log { peer, .. } => peer.as_mut(),
             Self::Who | Self::Peers | Self::Alias { .. } | Self::Unalias { .. } | Self::Link | Self::Set { .. } => None,
-            Self::Online | Self::Nick { .. } => None,
+            Self::OfferFile { peer, .. } | Self::TakeFile { peer, .. } => peer.as_mut(),
+            Self::RefuseFile { peer, .. } | Self::CancelFile { peer, .. } => peer.as_mut(),
+            Self::OfferFiles { .. } | Self::OfferInput { .. } | Self::Files | Self::Online | Self::Nick { .. } => None,
             Self::Help { .. } | Self::Quit | Self::Paste(_) | Self::Mistake(_) | Self::Misread { .. } => None,
         }
     }

@@ -1,14 +1,16 @@
 //! What the terminal client does on each command and event: whom a line goes to, what is kept, and what is told. Pure:
 //! it knows neither the terminal nor the peer.
 //!
-//! Beneath: [`commands`] of the user and [`events`] of the peer; [`calls`] as the user wants them, [`texts`], and the
-//! [`end`]. What each of them needs stands in rooms of its own: [`outbox`](super::outbox),
-//! [`requests`](super::requests), [`people`](super::people) and [`script`](super::script).
+//! Beneath: [`commands`] of the user and [`events`] of the peer; [`calls`] as the user wants them, [`texts`],
+//! [`offers`] and [`files`], and the [`end`]. What each of them needs stands in rooms of its own:
+//! [`outbox`](super::outbox), [`requests`](super::requests), [`people`](super::people) and [`script`](super::script).
 
 mod calls;
 mod commands;
 mod end;
 mod events;
+mod files;
+mod offers;
 mod questions;
 mod ringing;
 mod texts;
@@ -24,6 +26,7 @@ use super::report::{Mark, Prompt};
 use super::requests::Requests;
 use super::screen;
 use super::script::{Failure, Progress, Script};
+use super::transfers::Transfers;
 use crate::peer::Trust;
 
 /// The state of the prompt.
@@ -42,6 +45,9 @@ pub struct Conversation {
     /// The most recent last.
     chats: Vec<Chat>,
     requests: Requests,
+    transfers: Transfers,
+    /// A file goes to standard output, or went there.
+    has_output: bool,
     /// Whose calls were taken although nobody has named them.
     unnamed: BTreeSet<String>,
     /// Whom the user has called.
@@ -118,6 +124,8 @@ impl Conversation {
             before: None,
             chats: Vec::new(),
             requests: Requests::default(),
+            transfers: Transfers::default(),
+            has_output: false,
             unnamed: BTreeSet::new(),
             called: BTreeSet::new(),
             errors: Flood::default(),
@@ -130,7 +138,7 @@ impl Conversation {
 
     /// Whether there is room for another line.
     pub fn has_room(&self) -> bool {
-        self.chats.iter().all(|chat| chat.outbox.has_room())
+        self.transfers.has_room() && self.chats.iter().all(|chat| chat.outbox.has_room())
     }
 
     /// Why not all was done that was to be done, if so.
@@ -141,14 +149,15 @@ impl Conversation {
     /// What the prompt shows.
     pub fn prompt(&self) -> Prompt {
         let unread = self.chats.iter().map(|chat| chat.unread).sum();
-        let Some(peer) = self.current.clone() else { return Prompt { unread, ..Prompt::default() } };
+        let file = self.transfers.mark(self.current.as_deref());
+        let Some(peer) = self.current.clone() else { return Prompt { unread, file, ..Prompt::default() } };
         let mark = self.chat(&peer).map_or(Mark::Closed, |chat| match chat.stage {
             Stage::Closed => Mark::Closed,
             Stage::Open => chat.outbox.mark(),
             Stage::Pending | Stage::Calling | Stage::Interrupted => Mark::Busy,
         });
         let (trust, alias) = (self.people.trust_in(&peer), self.people.alias_of(&peer));
-        Prompt { trust, alias, peer: Some(peer), mark, unread }
+        Prompt { trust, alias, peer: Some(peer), mark, unread, file }
     }
 
     /// Who can be named in a command, the most likely first.

@@ -8,13 +8,16 @@ use super::clock::{clock_time, timestamp};
 use super::json;
 use super::report::Report;
 use super::screen::{self, Line, Look};
+use super::status::Status;
 use super::teletype::Teletype;
 use super::terminal::Terminal;
 
 /// Where reports are shown.
 pub enum Display {
-    /// Messages on standard output, everything else on standard error.
-    Plain,
+    /// Messages on standard output, everything else on standard error; with a row for a file that is on its way.
+    Plain(Status),
+    /// Everything on standard error, since a file goes to standard output.
+    Aside(Status),
     /// Everything on standard output, as JSON.
     Json,
     /// Above the prompt.
@@ -30,11 +33,15 @@ impl Display {
     /// Standard output takes no more. Standard error may fail: who closed it does not want to know.
     pub fn show(&self, report: &Report, look: Look) -> io::Result<()> {
         match self {
-            Self::Plain => match screen::line(report, Look::default(), "") {
-                Some(line) if matches!(report, Report::Message { .. }) => print(&in_window(&line, io::stdout()))?,
-                Some(line) => drop(writeln!(io::stderr(), "{}", in_window(&line, io::stderr()))),
-                None => {}
-            },
+            Self::Plain(status) | Self::Aside(status) => {
+                let Some(line) = screen::line(report, Look::default(), "") else { return Ok(()) };
+                status.clear();
+                let is_output = matches!(self, Self::Plain(_)) && matches!(report, Report::Message { .. });
+                match is_output {
+                    true => print(&in_window(&line, io::stdout()))?,
+                    false => drop(writeln!(io::stderr(), "{}", in_window(&line, io::stderr()))),
+                }
+            }
             Self::Json => print(&json::line(&json::object(report, &timestamp(), true)))?,
             Self::Terminal(terminal) => {
                 if let Some(line) = screen::line(report, look, &clock_time()) {

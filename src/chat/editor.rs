@@ -146,7 +146,8 @@ impl Completer for Assistant {
 
     /// What all candidates have in common. The candidates themselves are shown by us.
     fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
-        let (start, candidates) = if line.starts_with(FILE_SETTING) && at >= FILE_SETTING.len() {
+        let is_path = |command: &&str| line.starts_with(*command) && at >= command.len();
+        let (start, candidates) = if WITH_PATHS.iter().any(is_path) {
             self.files.complete_path(line, at)?
         } else {
             let (start, candidates) = complete(&line[..at], &self.terminal.names());
@@ -190,8 +191,8 @@ impl Validator for Assistant {}
 
 impl Helper for Assistant {}
 
-/// After it stands a command, which may begin with a file.
-const FILE_SETTING: &str = "/set notify ";
+/// Behind them stand paths, or a command, which may begin with one.
+const WITH_PATHS: [&str; 2] = ["/file ", "/set notify "];
 
 /// Two Ctrl-C within this time are one wish.
 const TWICE: Duration = Duration::from_secs(2);

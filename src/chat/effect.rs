@@ -1,8 +1,12 @@
 //! What is to be done after a command or an event, and the few lines that several rooms tell. Pure: the
 //! [`client`](super::client) does it.
 
+use std::path::PathBuf;
+
 use super::report::Report;
 use super::screen;
+use super::script::{Place, Quota};
+use crate::peer::{EndReason, FileId, PublicKey};
 use crate::profile::Username;
 use crate::profile::known_peers::KnownPeer;
 
@@ -23,6 +27,66 @@ pub enum Effect {
         peer: String,
         /// The text.
         text: Text,
+    },
+    /// Find out which files were typed, and offer them with
+    /// [`Conversation::offer`](super::conversation::Conversation::offer).
+    FindFiles {
+        /// To this peer.
+        peer: String,
+        /// Their paths, as they were typed.
+        typed: String,
+    },
+    /// Offer a file, and say with [`Conversation::offered`](super::conversation::Conversation::offered) as what, or
+    /// with [`Conversation::not_opened`](super::conversation::Conversation::not_opened) why not.
+    OfferFile {
+        /// To this peer.
+        peer: String,
+        /// The file.
+        file: Offered,
+    },
+    /// See whether a part of a file that is offered has come before, and say so with
+    /// [`Conversation::part_sought`](super::conversation::Conversation::part_sought).
+    SeekPart {
+        /// By whom it is offered.
+        peer: String,
+        /// Which.
+        file: FileId,
+        /// The peer's identity.
+        identity: PublicKey,
+        /// The file's length, where it is known.
+        size: Option<u64>,
+        /// When it was changed last, in seconds since 1970.
+        modified: Option<u64>,
+    },
+    /// Take a file, or say with
+    /// [`Conversation::not_taken`](super::conversation::Conversation::not_taken) why not.
+    TakeFile {
+        /// From this peer.
+        peer: String,
+        /// Which.
+        file: FileId,
+        /// Its length, where it is known.
+        size: Option<u64>,
+        /// Where it is to go.
+        place: Place,
+        /// How much may come, and how much is still to come of other files; without it, whatever does.
+        quota: Option<(Quota, u64)>,
+    },
+    /// Say no to a file that is offered.
+    RefuseFile {
+        /// By this peer.
+        peer: String,
+        /// Which.
+        file: FileId,
+        /// Why.
+        reason: EndReason,
+    },
+    /// End a file that is offered or on its way.
+    CancelFile {
+        /// To or from this peer.
+        peer: String,
+        /// Which.
+        file: FileId,
     },
     /// End the chat or call with this peer.
     Leave(String),
@@ -91,6 +155,36 @@ pub struct Text {
     pub text: String,
     /// What the user calls it.
     pub id: Option<String>,
+}
+
+/// A file of the user's that is to be offered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offered {
+    /// Where its bytes come from.
+    pub source: Source,
+    /// What it is called for the other side; by default as on the disk.
+    pub name: Option<String>,
+    /// What the user calls it.
+    pub id: Option<String>,
+}
+
+/// Where the bytes of a file come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A file on the disk.
+    Path(PathBuf),
+    /// Standard input.
+    Input,
+}
+
+impl Offered {
+    /// The file as its user named it, for people.
+    pub fn path(&self) -> String {
+        match &self.source {
+            Source::Path(path) => path.display().to_string(),
+            Source::Input => "standard input".to_owned(),
+        }
+    }
 }
 
 /// A line of the program's own.

@@ -5,6 +5,7 @@
 //! its meaning.
 
 mod command;
+mod files;
 
 use serde_json::{Value, json};
 
@@ -18,11 +19,14 @@ pub use command::command;
 /// The version of the format.
 pub const VERSION: u32 = 1;
 
-/// A report as an object, told at `time`. `with_text` says whether texts of messages are in it.
+/// A report as an object, told at `time`. `with_text` says whether texts of messages and names of files are in it.
 pub fn object(report: &Report, time: &str, with_text: bool) -> Value {
     let (event, mut fields) = fields(report);
     if !with_text && let Some(fields) = fields.as_object_mut() {
         fields.remove("text");
+        if matches!(report, Report::File { .. }) {
+            fields.remove("name");
+        }
     }
     fields["v"] = VERSION.into();
     fields["event"] = event.into();
@@ -74,6 +78,11 @@ fn fields(report: &Report) -> (&'static str, Value) {
         Report::Refused { peer, reason } => {
             ("refused", json!({ "peer": peer, "reason": reason_name(reason), "message": advice::on_close(reason) }))
         }
+        Report::File { file, news } => files::news(file, news),
+        Report::FileNotOffered { peer, path, id, message } => {
+            ("file_not_offered", json!({ "peer": peer, "path": path, "id": id, "message": message }))
+        }
+        Report::Files(all) => ("files", json!({ "files": files::list(all) })),
         Report::IdentityChanged { peer, known, known_number, number } => (
             "identity_changed",
             json!({
@@ -199,9 +208,11 @@ mod tests {
     use super::*;
     use crate::chat::callee::Callee;
     use crate::chat::command::Command;
+    use crate::chat::report::{FileNews, FileReport};
     use crate::escape::is_harmful;
     use crate::peer::keys::KeyPair;
     use crate::peer::safety_number::SafetyNumber;
+    use crate::peer::{Digest, EndReason, FileId, PauseReason};
     use crate::profile::known_peers::KnownPeer;
 
     #[test]
@@ -268,6 +279,11 @@ mod tests {
         let number = || SafetyNumber::new((pair, "alice"), (pair, "bob"));
         let known = || KnownPeer { identity: pair, is_verified: true, since: "2026-11-23".to_owned() };
         let text = || "hello".to_owned();
+        let file = |news| {
+            let (file, size) = (FileId([1; 16]), Some(7));
+            let file = FileReport { peer: bob(), file, number: 1, is_ours: true, name: text(), size, id: None };
+            Report::File { file, news }
+        };
         vec![
             Report::Started { name: bob() },
             Report::Online,
@@ -287,6 +303,16 @@ mod tests {
             Report::KeyChanged { peer: bob() },
             Report::Closed { peer: bob(), reason: CloseReason::PeerLeft },
             Report::Refused { peer: bob(), reason: CloseReason::Unproven },
+            file(FileNews::Offering),
+            file(FileNews::Offered { modified: None, is_only: true }),
+            file(FileNews::Started { from: 0 }),
+            file(FileNews::Progress { done: 1, rate: None }),
+            file(FileNews::Paused(PauseReason::NoSpace)),
+            file(FileNews::Sent { digest: Digest([1; 32]) }),
+            file(FileNews::Received { path: None, digest: Digest([1; 32]) }),
+            file(FileNews::Ended { reason: EndReason::Declined, trouble: None, is_kept: false, is_by_us: false }),
+            Report::FileNotOffered { peer: None, path: text(), id: None, message: text() },
+            Report::Files(Vec::new()),
             Report::IdentityChanged { peer: bob(), known: known(), known_number: number(), number: None },
             Report::SafetyNumber { peer: bob(), trust: None, number: number(), new_number: None },
             Report::Peers(vec![PeerReport { peer: bob(), alias: None, known: Some(known()), is_here: false }]),
@@ -334,7 +360,7 @@ mod tests {
         // And every command is in the paper: the error for an unknown one lists those that there are.
         let error = serde_json::from_str::<Command>(r#"{"command":"?"}"#).unwrap_err().to_string();
         let known: Vec<&str> = error.split('`').skip(3).step_by(2).collect();
-        assert_eq!(known.len(), 23, "{error}");
+        assert_eq!(known.len(), 28, "{error}");
         assert!(known.iter().all(|name| names.iter().any(|told| told == name)), "{known:?} {names:?}");
     }
 }

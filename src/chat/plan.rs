@@ -2,10 +2,11 @@
 
 use std::io::{self, BufReader, IsTerminal};
 
-use super::arguments::{Arguments, Task};
+use super::arguments::{Arguments, Task, is_dash};
 use super::callee::Callee;
 use super::command::Command;
 use super::console::Console;
+use super::downloads;
 use super::editor::LineEditor;
 use super::input::{self, Source, Stdin};
 use super::json;
@@ -13,6 +14,7 @@ use super::lines::{Pieces, Reading};
 use super::people::People;
 use super::records::Records;
 use super::refusal::Refusal;
+use super::script::{Place, Takes};
 use crate::options::Start;
 use crate::options::access::TokenHome;
 use crate::peer::link::Link;
@@ -34,6 +36,8 @@ impl Plan {
     pub fn new(start: Start<Arguments>) -> Result<Self, Refusal> {
         let is_server_given = start.is_given("server");
         let Start { options: arguments, profile, token_home, .. } = start;
+        arguments.check().map_err(Refusal::setting)?;
+        check_files(&arguments)?;
         let link = match arguments.called() {
             Some(Callee::Link(link)) => Some(link.parse::<Link>().map_err(Refusal::setting)?),
             Some(Callee::Name(_)) | None => None,
@@ -55,6 +59,7 @@ impl Plan {
         let settings = self.arguments.peer.settings(name.as_str(), &self.server, &self.token_home, profile);
         let mut settings = settings.map_err(Refusal::setting)?;
         let records = Records { profile: self.profile.clone().ok(), place: self.server.place() };
+        settings.takes_files = self.arguments.takes() != Takes::Nothing;
         let known = records.known_peers().map_err(Refusal::setting)?;
         settings.known = known.at(&records.place).map(|(name, known)| (name, known.clone().into())).collect();
         let identity = settings.identity.as_ref().map(|identity| identity.public());
@@ -66,6 +71,23 @@ impl Plan {
             people.aliases = records.aliases().map_err(Refusal::setting)?;
         }
         Ok((people, records, settings))
+    }
+}
+
+/// Looks at the files and the folder of the command line before anybody is called for them.
+fn check_files(arguments: &Arguments) -> Result<(), Refusal> {
+    if let Some(Task::Send { file, .. }) = &arguments.task {
+        for path in file.iter().filter(|path| !is_dash(path)) {
+            downloads::check(path).map_err(Refusal::other)?;
+        }
+    }
+    match arguments.takes() {
+        // What comes could take the terminal over.
+        Takes::All(Place::Output, _) if io::stdout().is_terminal() => Err(Refusal::setting(
+            "standard output is a terminal: send it into a file or a program, as in --accept-files - > x.tar",
+        )),
+        Takes::All(Place::Folder { folder, .. }, _) => downloads::check_folder(&folder).map_err(Refusal::setting),
+        _ => Ok(()),
     }
 }
 
@@ -81,15 +103,23 @@ pub fn inputs(arguments: &Arguments, stdin: &Stdin, console: &Console) -> Result
         (true, false) if console.is_interactive() => Source::Lines(Reading::Typed),
         (true, false) => Source::Lines(Reading::Commands),
     };
-    if let Some(Task::Send { peer, text, follow }) = &arguments.task {
+    if arguments.is_for_one_file() {
+        // It ends with the file, and not with what a terminal or a pipe may say.
+        source = Source::Nothing;
+    }
+    if let Some(Task::Send { peer, text, follow, file, file_name }) = &arguments.task {
         commands.push(Command::Connect { peer: peer.clone() });
-        if text.is_empty() && io::stdin().is_terminal() && !input::is_in_background() {
+        if text.is_empty() && file.is_empty() && io::stdin().is_terminal() && !input::is_in_background() {
             say(if *follow { TYPE_LINES } else { TYPE_TEXT });
         }
+        commands.extend((!text.is_empty()).then(|| Command::text(text.join(" "))));
+        commands.extend(file.iter().map(|path| match (is_dash(path), file_name.clone()) {
+            (true, name) => Command::OfferInput { name: name.unwrap_or_default() },
+            (false, name) => Command::OfferFile { peer: None, path: path.clone(), name, id: None },
+        }));
         source = if *follow {
             Source::Lines(Reading::Texts)
-        } else if !text.is_empty() {
-            commands.push(Command::text(text.join(" ")));
+        } else if !text.is_empty() || !file.is_empty() {
             Source::Nothing
         } else if input::is_in_background() {
             return Err(Refusal::other("there is no text: a job in the background cannot read the terminal"));

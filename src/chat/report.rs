@@ -5,11 +5,12 @@
 //! each has words and a name in JSON, so that what is told is a closed list, to which a new event adds nothing by
 //! itself.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::peer::keys::PublicKey;
 use crate::peer::safety_number::SafetyNumber;
-use crate::peer::{CloseReason, NotSentReason, Trust};
+use crate::peer::{CloseReason, Digest, EndReason, FileId, NotSentReason, PauseReason, Trust};
 use crate::profile::known_peers::KnownPeer;
 use crate::profile::transcript::Entry;
 
@@ -145,6 +146,26 @@ pub enum Report {
         /// Why.
         reason: CloseReason,
     },
+    /// Something has happened to a file.
+    File {
+        /// Which.
+        file: FileReport,
+        /// What.
+        news: FileNews,
+    },
+    /// A file was not offered.
+    FileNotOffered {
+        /// To whom, if to anybody.
+        peer: Option<String>,
+        /// The file, as the user named it.
+        path: String,
+        /// What the user calls it.
+        id: Option<String>,
+        /// Why, for people.
+        message: String,
+    },
+    /// All files, the oldest first.
+    Files(Vec<(FileReport, FileState)>),
     /// Somebody is not who it was.
     IdentityChanged {
         /// Who.
@@ -266,6 +287,105 @@ pub struct ChatReport {
     pub kept: usize,
 }
 
+/// A file that is offered, by whomever.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileReport {
+    /// To or from whom.
+    pub peer: String,
+    /// By what both sides name it.
+    pub file: FileId,
+    /// By which number the user names it. It is never used again.
+    pub number: u64,
+    /// Whether we send it.
+    pub is_ours: bool,
+    /// Its name as the sender has it. It may hold anything.
+    pub name: String,
+    /// Its length in bytes, where it is known.
+    pub size: Option<u64>,
+    /// What the user calls it, of our own.
+    pub id: Option<String>,
+}
+
+/// What has happened to a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileNews {
+    /// We offer it.
+    Offering,
+    /// It is offered to us.
+    Offered {
+        /// When it was changed last, in seconds since 1970.
+        modified: Option<u64>,
+        /// It is the only one that is offered in the chat that lines go to, so it needs no number.
+        is_only: bool,
+    },
+    /// Its bytes begin to go, or go on.
+    Started {
+        /// From which byte on.
+        from: u64,
+    },
+    /// So much of it is there.
+    Progress {
+        /// So many bytes.
+        done: u64,
+        /// So many go in a second, where that is known.
+        rate: Option<u64>,
+    },
+    /// Nothing of it moves for now.
+    Paused(PauseReason),
+    /// The other side has it.
+    Sent {
+        /// Its SHA-256.
+        digest: Digest,
+    },
+    /// It is here.
+    Received {
+        /// Where; standard output without it.
+        path: Option<PathBuf>,
+        /// Its SHA-256.
+        digest: Digest,
+    },
+    /// It was not sent, or no further.
+    Ended {
+        /// Why.
+        reason: EndReason,
+        /// What went wrong on this side, for people.
+        trouble: Option<String>,
+        /// Whether what came of it is kept, and goes on once it is offered again.
+        is_kept: bool,
+        /// Whether our user has ended it.
+        is_by_us: bool,
+    },
+}
+
+/// How far a file is, as `/files` tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileState {
+    /// It is offered.
+    Offered,
+    /// It is taken, and nothing has moved yet.
+    Taken,
+    /// It is on its way.
+    Running {
+        /// So many bytes are there.
+        done: u64,
+        /// So many go in a second, where that is known.
+        rate: Option<u64>,
+        /// How long it will take yet, where that is known.
+        time_left: Option<Duration>,
+    },
+    /// Nothing of it moves for now: so many bytes are there, and why.
+    Paused { done: u64, reason: PauseReason },
+    /// It is there.
+    Done {
+        /// Where; of our own that the other side has, and on standard output, without it.
+        path: Option<PathBuf>,
+        /// Its SHA-256.
+        digest: Digest,
+    },
+    /// It was not sent, or no further: why, whether what came of it is kept, and whether our user has ended it.
+    Ended { reason: EndReason, is_kept: bool, is_by_us: bool },
+}
+
 /// How far a chat is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChatState {
@@ -292,6 +412,19 @@ pub struct Prompt {
     pub mark: Mark,
     /// Texts that came from others and were not answered.
     pub unread: usize,
+    /// The file that is on its way.
+    pub file: Option<FileMark>,
+}
+
+/// What the prompt shows of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileMark {
+    /// Whether we send it.
+    pub is_ours: bool,
+    /// So many bytes are there.
+    pub done: u64,
+    /// Of so many, where that is known.
+    pub size: Option<u64>,
 }
 
 /// How it stands with the chat that lines go to.

@@ -1,10 +1,11 @@
 //! What is told, as it stands on a screen: with the time and colours, in rows of a window, and the prompt. Pure.
 
+use super::amount;
 use super::flood::SHOWN;
 pub use super::harmless::{harmless, name};
 pub use super::look::Look;
 use super::look::{MARK, gutter};
-use super::report::{Mark, Prompt, Report};
+use super::report::{FileMark, FileNews, Mark, Prompt, Report};
 use super::words::words;
 use super::wrap;
 use crate::peer::Trust;
@@ -38,6 +39,7 @@ pub fn is_news(report: &Report) -> bool {
     match report {
         Report::Message { .. } => true,
         Report::Request { count, .. } => *count <= SHOWN,
+        Report::File { news: FileNews::Offered { .. }, .. } => true,
         _ => false,
     }
 }
@@ -58,11 +60,25 @@ pub fn prompt(prompt: &Prompt, look: Look) -> String {
         10..=99 => format!("+{}", prompt.unread),
         _ => "+++".to_owned(),
     };
-    format!(
-        "{} {}> ",
-        look.styled("2", &format!("{unread} {mark}")),
-        addressee(prompt.alias.as_ref().unwrap_or(peer), prompt.trust, look)
-    )
+    let gutter = prompt.file.map_or_else(|| format!("{unread} {mark}"), |file| with_file(prompt.unread, file));
+    format!("{} {}> ", look.styled("2", &gutter), addressee(prompt.alias.as_ref().unwrap_or(peer), prompt.trust, look))
+}
+
+/// The gutter of a prompt while a file is on its way: how far it is, in place of the mark.
+fn with_file(unread: usize, file: FileMark) -> String {
+    let arrow = if file.is_ours { '↑' } else { '↓' };
+    let how_far = match (file.size, unread) {
+        (Some(size), 0) => format!("{}%", amount::percent(file.done, size)),
+        (Some(size), _) => format!("{:02}", amount::percent(file.done, size)),
+        (None, 0) => amount::short_bytes(file.done),
+        (None, _) => String::new(),
+    };
+    match unread {
+        0 => format!("{:>5}", format!("{arrow}{how_far}")),
+        1..=9 => format!("{:<5}", format!("+{unread}{arrow}{how_far}")),
+        10..=99 => format!("{:<5}", format!("+{unread}{arrow}")),
+        _ => format!("+++{arrow} "),
+    }
 }
 
 /// A line of the user's that was entered at this prompt. It may be of several lines.
@@ -145,6 +161,28 @@ mod tests {
         let text = |text: &str| shown(&message(text), Look::default());
         assert_eq!(text("hi\r\nalice: x"), "bob: hi\n  | alice: x");
         assert_eq!(text(""), "bob: ");
+    }
+
+    #[test]
+    fn the_prompt_shows_how_far_a_file_is_and_stays_as_wide_as_it_is() {
+        let shown = |unread, is_ours, done, size| {
+            let file = Some(FileMark { is_ours, done, size });
+            prompt(&Prompt { peer: Some("bob".into()), unread, file, ..Prompt::default() }, Look::default())
+        };
+        for (unread, is_ours, done, size, gutter) in [
+            (0, true, 42, Some(100), " ↑42%"),
+            (0, false, 7, Some(100), "  ↓7%"),
+            (0, false, 100, Some(100), " ↓99%"),
+            (2, false, 42, Some(100), "+2↓42"),
+            (2, true, 7, Some(100), "+2↑07"),
+            (12, true, 7, Some(100), "+12↑ "),
+            (100, true, 7, Some(100), "+++↑ "),
+            (0, true, 12_345_678, None, " ↑12M"),
+            (0, true, 999_999, None, "↑999K"),
+            (3, false, 1, None, "+3↓  "),
+        ] {
+            assert_eq!(shown(unread, is_ours, done, size), format!("{gutter} bob> "));
+        }
     }
 
     #[test]

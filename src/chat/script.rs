@@ -1,7 +1,9 @@
 //! How a program without a person at it goes on and ends: what it waits for, and why it did not do all that it was to
 //! do. Pure.
 
-use crate::peer::CloseReason;
+use std::path::PathBuf;
+
+use crate::peer::{CloseReason, EndReason};
 
 /// Who types the lines, and how a program without a person at it goes on and ends.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +22,8 @@ pub struct Script {
     pub only_known: bool,
     /// Whether old apps are talked to, which cannot prove who they are.
     pub old_apps: OldApps,
+    /// What becomes of files that others offer.
+    pub takes: Takes,
 }
 
 /// What the lines of a program are.
@@ -45,6 +49,8 @@ pub enum Until {
     Message,
     /// A chat has ended
     Closed,
+    /// A file has come
+    File,
 }
 
 /// Whose calls are taken without asking.
@@ -55,8 +61,64 @@ pub enum Accepts {
     None,
     /// Everybody's.
     All,
-    /// Those of these peers; others are declined.
-    Only(Vec<String>),
+    /// Those of some; others are ignored.
+    Only {
+        /// These.
+        names: Vec<String>,
+        /// And whoever was seen before.
+        with_known: bool,
+    },
+}
+
+impl Accepts {
+    /// Whether somebody of this name, who was seen before or was not, may call and send files.
+    pub fn is_for(&self, peer: &str, is_known: bool) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Only { names, with_known } => *with_known && is_known || names.iter().any(|name| name == peer),
+        }
+    }
+}
+
+/// What becomes of files that others offer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Takes {
+    /// Whoever types, or the program that reads, is asked.
+    #[default]
+    Ask,
+    /// They are refused.
+    Nothing,
+    /// They are taken without asking, of those whose calls are.
+    All(Place, Quota),
+}
+
+/// Where a file goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// The folder for files of others.
+    Downloads {
+        /// Under this name; without it, under its own.
+        name: Option<String>,
+    },
+    /// Another folder.
+    Folder {
+        /// Which.
+        folder: PathBuf,
+        /// Under this name; without it, under its own.
+        name: Option<String>,
+    },
+    /// Standard output.
+    Output,
+}
+
+/// How many bytes are taken without asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// The longest file.
+    pub of_one: u64,
+    /// All that its folder may hold.
+    pub of_all: u64,
 }
 
 /// Whether old apps are talked to.
@@ -92,6 +154,7 @@ pub struct Progress {
     pub has_opened: bool,
     pub has_message: bool,
     pub has_closed: bool,
+    pub has_file: bool,
     /// Whether something was sent, and all who got it say what has arrived.
     sent: Option<bool>,
     failure: Option<Failure>,
@@ -106,6 +169,8 @@ pub struct Left {
     pub has_waiting: bool,
     /// Texts are not known to have arrived.
     pub has_underway: bool,
+    /// Files are on their way, or are to be offered or answered.
+    pub has_files: bool,
     /// Somebody is being called, or is to be.
     pub has_calls: bool,
     /// There is no chat and no call, and none can come.
@@ -151,17 +216,34 @@ impl Progress {
     pub fn is_over(&mut self, until: Option<Until>, left: Left) -> bool {
         let is_reached = match until {
             // Who was called is called, also where there is nothing to say to them.
-            None => !left.has_waiting && !left.has_calls,
-            Some(Until::Delivered) => !left.has_waiting && !left.has_underway,
+            None => !left.has_waiting && !left.has_calls && !left.has_files,
+            Some(Until::Delivered) => !left.has_waiting && !left.has_underway && !left.has_files,
             Some(Until::Open) => self.has_opened,
             Some(Until::Message) => self.has_message,
             Some(Until::Closed) => self.has_closed,
+            // One that could not come was waited for, too.
+            Some(Until::File) => self.has_file,
         };
-        let is_hopeless = left.is_hopeless && !left.has_waiting;
+        let is_hopeless = left.is_hopeless && !left.has_waiting && !left.has_files;
         if !is_reached && is_hopeless {
             self.fail_to_send();
         }
         is_reached || is_hopeless
+    }
+}
+
+/// What it means for a script that a file has ended like this.
+pub fn file_cause(reason: EndReason) -> Failure {
+    match reason {
+        EndReason::Declined
+        | EndReason::NotAccepting
+        | EndReason::TooLarge
+        | EndReason::TooMany
+        | EndReason::NoSpace
+        | EndReason::Expired
+        | EndReason::NotOpen
+        | EndReason::Unsupported => Failure::Unreached,
+        _ => Failure::Lost,
     }
 }
 

@@ -12,6 +12,7 @@ use super::client::{Bells, Client, End};
 use super::console::Console;
 use super::conversation::Conversation;
 use super::display::Display;
+use super::downloads::Downloads;
 use super::editor::LineEditor;
 use super::identity;
 use super::input::{self, Source, Stdin};
@@ -26,6 +27,7 @@ use super::refusal::Refusal;
 use super::report::Report;
 use super::screen::Look;
 use super::script::Failure;
+use super::status::Status;
 use crate::options::chat::{ColorOption, HistoryOption};
 use crate::options::{Start, advice};
 use crate::peer::{Events, Peer, ServerUrl, Settings};
@@ -139,7 +141,8 @@ fn client(
         }
         Console::Teletype(teletype) => Display::Teletype(teletype.clone()),
         Console::None if arguments.json => Display::Json,
-        Console::None => Display::Plain,
+        Console::None if arguments.is_for_one_file() => Display::Aside(Status::new()),
+        Console::None => Display::Plain(Status::new()),
     };
     let bells = Bells {
         rings: arguments.chat.bell,
@@ -160,6 +163,7 @@ fn client(
         renamed: None,
         unkept: None,
         postponed: Vec::new(),
+        downloads: Downloads::new(arguments.chat.downloads.clone()),
         stdin: Stdin::default(),
         has_quit: false,
         pulse: Pulse::default(),
@@ -177,7 +181,8 @@ fn read(arguments: &Arguments, client: &Client, editor: Option<LineEditor>, sour
         editor.start(mail.clone(), history);
     } else {
         // Whoever listens does so for ever, if it is not said until when.
-        let is_finite = !matches!(arguments.task, Some(Task::Listen { .. })) || arguments.until.is_some();
+        let is_listening = matches!(arguments.task, Some(Task::Listen { .. })) && !arguments.is_for_one_file();
+        let is_finite = !is_listening || arguments.until.is_some();
         input::read(mail.clone(), client.peer.clone(), client.stdin.clone(), source, is_finite);
     }
 }

@@ -1,4 +1,6 @@
-//! The words for each report. Pure.
+//! The words for each report. Beneath: [`files`] has those about files. Pure.
+
+pub mod files;
 
 use std::borrow::Cow;
 
@@ -114,6 +116,9 @@ pub fn words(report: &Report, look: Look) -> Option<String> {
                 Unsent::Ended => format!("not sent{to} (the program ends{kept}): {}", excerpt(text)),
             }
         }
+        Report::File { file, news } => return files::news(file, news),
+        Report::FileNotOffered { peer, path, message, .. } => files::not_offered(peer.as_deref(), path, message),
+        Report::Files(all) => files::list(all),
         Report::Closed { reason: CloseReason::IdentityChanged { .. }, .. }
         | Report::Refused { reason: CloseReason::IdentityChanged { .. }, .. } => return None,
         Report::Closed { peer, reason } | Report::Refused { peer, reason } => closed(&name(peer), reason),

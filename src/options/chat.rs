@@ -1,6 +1,8 @@
 //! The options of the terminal client alone: what it shows, and what it keeps.
 
-use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum, ValueHint};
 
 /// The options of the terminal client.
 #[derive(Debug, Clone, Args)]
@@ -12,14 +14,14 @@ pub struct ChatOptions {
     /// Be called by people whom you know alone, who have proven to be them: nobody else rings, or learns why
     #[arg(long, env = "LOWKEY_ONLY_KNOWN")]
     pub only_known: bool,
-    /// A command for the shell to run when somebody writes or calls; it reads what has happened from its standard
-    /// input, as JSON
+    /// A command for the shell to run when somebody writes, calls or offers a file; it reads what has happened from its
+    /// standard input, as JSON
     #[arg(long, env = "LOWKEY_NOTIFY", value_name = "COMMAND")]
     pub notify: Option<String>,
-    /// Give the texts themselves to that command too
+    /// Give the texts themselves, and the names of files, to that command too
     #[arg(long, env = "LOWKEY_NOTIFY_TEXT")]
     pub notify_text: bool,
-    /// Ring the terminal's bell when somebody writes or calls
+    /// Ring the terminal's bell when somebody writes, calls or offers a file
     #[arg(long, env = "LOWKEY_BELL", default_value = "true")]
     pub bell: bool,
     /// Whether names and notices have colours
@@ -47,6 +49,10 @@ pub struct ChatOptions {
         default_value_t = HistoryOption::Commands
     )]
     pub history: HistoryOption,
+    /// The folder for files that others send you; without it, the one for downloads that user-dirs.dirs names, or
+    /// Downloads in your home
+    #[arg(long, env = "LOWKEY_DOWNLOADS", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub downloads: Option<PathBuf>,
 }
 
 /// When to write in colour.

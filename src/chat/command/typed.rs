@@ -4,6 +4,7 @@ use super::Command;
 use super::usage::{ELSEWHERE, SYNONYMS, nearest, usage};
 use crate::chat::callee::{Callee, NO_ADDRESS, is_address};
 use crate::chat::harmless::{YES, first_word, read_name};
+use crate::chat::paths;
 use crate::options::switch::is_on;
 
 impl Command {
@@ -16,6 +17,9 @@ impl Command {
         let (name, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
         let typed = name;
         let name = SYNONYMS.iter().find(|(other, _)| *other == name).map_or(name, |(_, name)| name);
+        if let Some(command) = of_files(name, rest.trim()) {
+            return command;
+        }
         let (first, further) = first_word(rest);
         let Some((word, callee)) = read_name(first).zip(Callee::read(first)) else {
             return Self::Mistake(format!("{first} is no name: one in quotes is as it was shown, such as \"a%20b\""));
@@ -75,6 +79,7 @@ impl Command {
                 (Some(usage), _) if typed != name => format!("/{typed} is /{name} here, which goes like this: {usage}"),
                 (Some(usage), _) => format!("that is not how /{name} goes: {usage}"),
                 (None, Some((_, instead))) => format!("there is no command /{name}: {instead}"),
+                (None, None) if name.contains('/') => format!("that is a path: /file /{name} offers the file"),
                 (None, None) => {
                     let meant = nearest(name).map(|meant| format!("did you mean /{meant}?"));
                     let meant = meant.unwrap_or("/help lists them,".to_owned());
@@ -84,6 +89,48 @@ impl Command {
         }
     }
 }
+
+/// What is typed about files, where words are not names but paths and numbers. `None` where it is about something else,
+/// or is not how that goes.
+fn of_files(name: &str, rest: &str) -> Option<Command> {
+    if name == "file" {
+        return (!rest.is_empty()).then(|| Command::OfferFiles { paths: rest.to_owned() });
+    }
+    if !["take", "refuse", "cancel", "files"].contains(&name) {
+        return None;
+    }
+    let words = match paths::plain_words(rest) {
+        Ok(words) => words,
+        Err(reason) => return Some(Command::Mistake(reason)),
+    };
+    let mut words = words.iter().map(String::as_str).peekable();
+    let which = words.next_if(|word| *word != AS);
+    let all = which == Some(ALL);
+    let number = match which.filter(|_| !all).map(str::parse) {
+        Some(Err(_)) => return None,
+        Some(Ok(number)) => Some(number),
+        None => None,
+    };
+    let (word, new_name) = (words.next(), words.next());
+    let is_over = words.next().is_none();
+    let (peer, file, path, folder) = (None, None, None, None);
+    match (name, word, new_name.map(str::to_owned)) {
+        ("take", None, name) if is_over => Some(Command::TakeFile { peer, file, number, all, path, folder, name }),
+        ("take", Some(AS), name @ Some(_)) if is_over && !all => {
+            Some(Command::TakeFile { peer, file, number, all, path, folder, name })
+        }
+        ("refuse", None, _) => Some(Command::RefuseFile { peer, file, number, all }),
+        ("cancel", None, _) if !all => Some(Command::CancelFile { peer, file, number }),
+        ("files", None, _) if which.is_none() => Some(Command::Files),
+        _ => None,
+    }
+}
+
+/// In front of the name that a file is to have.
+const AS: &str = "as";
+
+/// Instead of the number of a file.
+const ALL: &str = "all";
 
 fn is_number(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit() || byte == b' ')
@@ -163,6 +210,35 @@ mod tests {
     }
 
     #[test]
+    fn files_are_named_by_their_paths_and_numbers() {
+        let (peer, file, path, folder) = (None, None, None, None);
+        let take = |number: Option<u64>, all: bool, name: Option<&str>| Command::TakeFile {
+            peer: peer.clone(),
+            file: file.clone(),
+            number,
+            all,
+            path: path.clone(),
+            folder: folder.clone(),
+            name: name.map(str::to_owned),
+        };
+        for (line, command) in [
+            ("/file  'my report.pdf' ~/x ", Command::OfferFiles { paths: "'my report.pdf' ~/x".to_owned() }),
+            ("/take", take(None, false, None)),
+            ("/take 2", take(Some(2), false, None)),
+            ("/take all", take(None, true, None)),
+            ("/take as x", take(None, false, Some("x"))),
+            ("/take 2 as 'my report.pdf'", take(Some(2), false, Some("my report.pdf"))),
+            ("/take as as", take(None, false, Some("as"))),
+            ("/refuse", Command::RefuseFile { peer: None, file: None, number: None, all: false }),
+            ("/refuse all", Command::RefuseFile { peer: None, file: None, number: None, all: true }),
+            ("/cancel 3", Command::CancelFile { peer: None, file: None, number: Some(3) }),
+            ("/files", Command::Files),
+        ] {
+            assert_eq!(Command::parse(line), command, "{line}");
+        }
+    }
+
+    #[test]
     fn a_name_that_was_shown_is_a_name_to_every_command() {
         // All short words, and whatever longer one means something to some command.
         let letters: Vec<char> = ('a'..='z').chain('0'..='9').collect();
@@ -223,6 +299,14 @@ mod tests {
             ("/clear", "Ctrl-L"),
             ("/nonsense", "/help lists them"),
             ("/call", "/call is /connect here, which goes like this: /connect NAME"),
+            ("/home/alice/report.pdf", "/file /home/alice/report.pdf offers"),
+            ("/file", "/file PATH…"),
+            ("/take bob", "/take [N] [as NAME]"),
+            ("/take 1 as \"x", "a quote does not end"),
+            ("/take all as x", "/take [N] [as NAME]"),
+            ("/refuse 1 as x", "/refuse [N]"),
+            ("/cancel all", "/cancel [N]"),
+            ("/files x", "/files"),
         ] {
             match Command::parse(line) {
                 Command::Mistake(answer) => assert!(answer.contains(words), "{line}: {answer}"),

@@ -12,7 +12,7 @@ pub struct Usage {
 }
 
 /// All commands, in the order in which help shows them.
-pub const COMMANDS: [Usage; 26] = [
+pub const COMMANDS: [Usage; 31] = [
     Usage {
         usage: "/connect NAME",
         meaning: "call NAME, or turn to the open chat with them",
@@ -51,6 +51,33 @@ pub const COMMANDS: [Usage; 26] = [
         usage: "/leave [NAME]",
         meaning: "end the chat or the call",
         details: "What was sent arrives before. What is kept for them is dropped.",
+    },
+    Usage {
+        usage: "/file PATH…",
+        meaning: "offer files to them; Tab completes paths",
+        details: "A file that is dropped on the terminal behind it is one. It goes once they take it, and goes on by \
+            itself after a loss; the same line again goes on where the last one was cut off.",
+    },
+    Usage {
+        usage: "/take [N] [as NAME]",
+        meaning: "take what they offer, or file N, or all",
+        details: "It comes into your folder for downloads, or that of --downloads, and never over what is there. N is \
+            the number that it was told with; /take all takes all that is offered in this chat.",
+    },
+    Usage {
+        usage: "/refuse [N]",
+        meaning: "do not take it, or none of all",
+        details: "As in /refuse 2 and /refuse all.",
+    },
+    Usage {
+        usage: "/cancel [N]",
+        meaning: "end a file that is offered or on its way",
+        details: "N is its number, which /files shows; without it, the only one. What had come of it is removed.",
+    },
+    Usage {
+        usage: "/files",
+        meaning: "say what is offered, on its way and done",
+        details: "Of what is done it shows the SHA-256 as sha256sum prints it, to be compared.",
     },
     Usage {
         usage: "/who",
@@ -139,13 +166,24 @@ pub const COMMANDS: [Usage; 26] = [
 ];
 
 /// Those that are told of where they are needed, so that the list fits a screen.
-pub const RARE: [&str; 4] = ["/nick NAME", "/online", "/unalias NEW", "/unverify [NAME]"];
+pub const RARE: [&str; 10] = [
+    "/alias [NEW NAME]",
+    "/cancel [N]",
+    "/log [NAME] [on|off]",
+    "/nick NAME",
+    "/online",
+    "/refuse [N]",
+    "/trust NAME NUMBER",
+    "/unalias NEW",
+    "/unblock NAME",
+    "/unverify [NAME]",
+];
 
 /// The settings that `/set` knows.
 pub const SETTINGS: [&str; 4] = ["bell", "color", "notify", "times"];
 
 /// What the same commands are called in other programs.
-pub const SYNONYMS: [(&str, &str); 11] = [
+pub const SYNONYMS: [(&str, &str); 12] = [
     ("?", "help"),
     ("bye", "quit"),
     ("call", "connect"),
@@ -156,15 +194,17 @@ pub const SYNONYMS: [(&str, &str); 11] = [
     ("part", "leave"),
     ("q", "quit"),
     ("query", "connect"),
+    ("sendfile", "file"),
     ("unignore", "unblock"),
 ];
 
 /// Commands of other programs that there are not, and what there is.
-pub const ELSEWHERE: [(&str, &str); 6] = [
+pub const ELSEWHERE: [(&str, &str); 7] = [
     ("clear", "Ctrl-L clears the screen"),
     ("join", "there are no rooms, only chats of two; /connect NAME calls somebody"),
     ("list", "nobody can see who is online; /peers says whom you have met, /connect NAME calls somebody"),
     ("me", "what you do is a text like any other"),
+    ("send", "what you type goes to them as it is; /file PATH offers them a file"),
     ("topic", "there are no rooms, only chats of two"),
     ("whois", "/who says with whom you are talking and who they are, /verify NAME how to be sure of it"),
 ];
@@ -208,11 +248,14 @@ mod tests {
     fn every_command_of_the_help_is_one() {
         for Usage { usage, .. } in COMMANDS {
             let line = usage
+                .replace("[N] [as NAME]", "1 as x")
                 .replace("[NAME [VALUE]]", "bell off")
                 .replace("[NEW NAME]", "b bob")
                 .replace("[NAME]", "bob")
                 .replace("NAME", "bob")
-                .replace("[on|off]", "on");
+                .replace("[on|off]", "on")
+                .replace("[N]", "1")
+                .replace("PATH…", "x.pdf");
             let line = line.replace("NUMBER", "12345").replace("[COMMAND]", "msg");
             let is_text = matches!(Command::parse(&line), Command::Send { peer: None, .. });
             assert_eq!(is_text, usage.starts_with("//"), "{usage}");

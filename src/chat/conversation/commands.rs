@@ -52,6 +52,13 @@ impl Conversation {
             Command::Accept { peer, number } => self.answer(peer, number, true),
             Command::Decline { peer, number } => self.answer(peer, number, false),
             Command::Leave { peer } => self.leave(peer),
+            Command::OfferFiles { .. }
+            | Command::OfferFile { .. }
+            | Command::OfferInput { .. }
+            | Command::TakeFile { .. }
+            | Command::RefuseFile { .. }
+            | Command::CancelFile { .. }
+            | Command::Files => self.file_command(command),
             Command::Who => vec![self.who()],
             Command::Verify { peer } => self.with(peer, |people, peer| people.verify(peer)),
             Command::Verified { peer, number } => self.with(peer, |people, peer| people.verified(peer, &number)),

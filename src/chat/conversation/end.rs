@@ -67,6 +67,7 @@ impl Conversation {
         let left = Left {
             has_waiting: self.chats.iter().any(|chat| chat.outbox.is_waiting()),
             has_underway: self.chats.iter().any(|chat| chat.outbox.underway() > 0),
+            has_files: self.transfers.is_busy(),
             has_calls: self.chats.iter().any(|chat| matches!(chat.stage, Stage::Pending | Stage::Calling)),
             is_hopeless: (self.script.accepts == Accepts::None || self.is_cut_off)
                 && self.chats.iter().all(|chat| chat.stage == Stage::Closed),
@@ -169,7 +170,8 @@ mod tests {
         let mut all = start(Script { accepts: Accepts::All, ..Script::default() });
         all.happened(Event::Online);
         assert_eq!(all.happened(request(bob())), [Effect::Accept(bob())]);
-        let mut only = start(Script { accepts: Accepts::Only(vec![bob()]), ..Script::default() });
+        let mut only =
+            start(Script { accepts: Accepts::Only { names: vec![bob()], with_known: false }, ..Script::default() });
         assert_eq!(only.happened(request(bob())), [Effect::Accept(bob())]);
         let carol = "carol".to_owned();
         assert_eq!(only.happened(request(carol.clone())), [Effect::Ignore(carol)]);

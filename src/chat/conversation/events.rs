@@ -58,6 +58,7 @@ impl Conversation {
             Event::Delivered { peer, id } => self.delivered(peer, id),
             Event::Interrupted { peer } => {
                 self.set_stage(&peer, Stage::Interrupted);
+                self.transfers.interrupt(&peer);
                 vec![Effect::Show(Report::Interrupted { peer })]
             }
             Event::Resumed { peer } => {
@@ -80,8 +81,8 @@ impl Conversation {
                 let count = self.errors.count(kind, now);
                 count.map(|count| Effect::Show(Report::ServerError { code, message, count })).into_iter().collect()
             }
-            // Files are neither offered nor taken here.
-            _ => Vec::new(),
+            // All others are about files.
+            event => self.file_event(event, now),
         }
     }
 
@@ -350,7 +351,7 @@ mod tests {
         all.happened(closed("dave", CloseReason::NotOnline));
         all.happened(request("dave".to_owned()));
         assert!(identified(&mut all, "dave"));
-        let mut only = start(script(Accepts::Only(vec![bob()])));
+        let mut only = start(script(Accepts::Only { names: vec![bob()], with_known: false }));
         only.happened(Event::Online);
         only.happened(request(bob()));
         assert!(identified(&mut only, "bob"));

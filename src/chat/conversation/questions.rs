@@ -68,9 +68,9 @@ impl Conversation {
                 let text = text.strip_suffix('\n').unwrap_or(text).to_owned();
                 return Some(Question::Paste { peer: self.current.clone()?, text });
             }
-            Command::Leave { peer } => self.loss(self.chat(peer.as_ref().or(self.current.as_ref())?).into_iter()),
-            Command::Quit => self.loss(self.chats.iter()),
-            Command::Nick { name } if name.parse::<Username>().is_ok() => self.loss(self.chats.iter()).or_else(|| {
+            Command::Leave { peer } => self.ends(Some(peer.as_ref().or(self.current.as_ref())?)),
+            Command::Quit => self.ends(None),
+            Command::Nick { name } if name.parse::<Username>().is_ok() => self.ends(None).or_else(|| {
                 let open: Vec<_> =
                     self.chats.iter().filter(|chat| chat.is_open()).map(|chat| screen::name(&chat.peer)).collect();
                 (!open.is_empty()).then(|| format!("under another name the chat with {} ends", open.join(" and ")))
@@ -86,6 +86,16 @@ impl Conversation {
             None => format!("{words}. Do it all the same? y or n"),
         };
         Some(Question::Command { command: command.clone(), words })
+    }
+
+    /// What ends or is lost with the chat with this peer, or with all.
+    fn ends(&self, peer: Option<&String>) -> Option<String> {
+        let files = self.files_on_their_way(peer.map(String::as_str)).map(|files| format!("cut off by this: {files}"));
+        let texts = self.loss(self.chats.iter().filter(|chat| peer.is_none_or(|peer| chat.peer == *peer)));
+        match (files, texts) {
+            (Some(files), Some(texts)) => Some(format!("{files}, and {texts}")),
+            (files, texts) => files.or(texts),
+        }
     }
 
     /// The texts that are lost with these chats, and what else can be done with them.

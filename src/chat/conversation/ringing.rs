@@ -29,8 +29,7 @@ impl Conversation {
                 return vec![notice(&line), Effect::Ignore(peer)];
             }
             Accepts::None => return self.ring(peer, trust, identity, now),
-            Accepts::All => true,
-            Accepts::Only(peers) => peers.contains(&peer),
+            accepts => accepts.is_for(&peer, trust.is_known()),
         };
         // Whoever is not wanted hears nothing, and does not learn that.
         if !is_taken {

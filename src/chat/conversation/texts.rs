@@ -1,5 +1,6 @@
 //! Texts: whom a line goes to, and what becomes of it while there is no chat.
 
+use super::offers::why_not;
 use super::{Chat, Conversation, Stage};
 use crate::chat::command::Command;
 use crate::chat::effect::{Effect, Text, calling, notice, texts};
@@ -69,21 +70,27 @@ impl Conversation {
 
     /// A text for `peer`, who is called if there is no chat yet; lines go where they went.
     pub(super) fn message(&mut self, peer: String, text: Text) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        if self.requests.has(&peer) {
-            // Whoever writes to somebody who is calling talks to them.
-            self.requests.end(&peer);
-            self.set_stage(&peer, Stage::Calling);
-            let line = format!("{} is calling you, and by this you accept", screen::name(&peer));
-            effects = vec![notice(&line), Effect::Accept(peer.clone())];
-        } else if self.chat(&peer).is_none_or(|chat| chat.stage == Stage::Closed) {
-            match self.call(&peer) {
-                Ok(called) => effects = called,
-                Err(refused) => return refused,
-            }
-        }
+        let mut effects = match self.reach(&peer) {
+            Ok(effects) => effects,
+            Err(refused) => return refused,
+        };
         effects.extend(self.send(&peer, text));
         effects
+    }
+
+    /// Calls somebody, if there is no chat yet.
+    pub(super) fn reach(&mut self, peer: &str) -> Result<Vec<Effect>, Vec<Effect>> {
+        if self.requests.has(peer) {
+            // Whoever writes to somebody who is calling talks to them.
+            self.requests.end(peer);
+            self.set_stage(peer, Stage::Calling);
+            let line = format!("{} is calling you, and by this you accept", screen::name(peer));
+            return Ok(vec![notice(&line), Effect::Accept(peer.to_owned())]);
+        }
+        match self.chat(peer).is_none_or(|chat| chat.stage == Stage::Closed) {
+            true => self.call(peer),
+            false => Ok(Vec::new()),
+        }
     }
 
     pub(super) fn retry(&mut self, peer: Option<String>) -> Vec<Effect> {
@@ -113,7 +120,9 @@ impl Conversation {
         let is_proven = matches!(self.people.trust_in(&peer), Some(Trust::Known | Trust::Verified));
         self.set_stage(&peer, Stage::Open);
         let texts = self.chat_or_new(&peer).outbox.open(is_proven);
-        texts.into_iter().map(|text| Effect::Send { peer: peer.clone(), text }).collect()
+        let mut effects: Vec<_> = texts.into_iter().map(|text| Effect::Send { peer: peer.clone(), text }).collect();
+        effects.extend(self.offer_waiting(&peer));
+        effects
     }
 
     /// What is said where a chat is open of the texts that were kept, of which there were so many: whether they go out.
@@ -147,16 +156,18 @@ impl Conversation {
     /// Says of each text that waits for `peer` that it was not sent, and keeps it where that is of use.
     pub(super) fn give_back(&mut self, peer: &str, failure: Failure, reason: &Unsent) -> Vec<Effect> {
         let is_kept = self.keeps_for(peer);
+        let files = self.transfers.waiting_for(peer);
         let Some(chat) = self.chat_mut(peer) else { return Vec::new() };
         let waiting = chat.outbox.give_back(is_kept, failure == Failure::Untrusted);
-        if !waiting.is_empty() {
+        if !waiting.is_empty() || files > 0 {
             self.progress.fail(failure);
         }
+        let files = self.give_files_back(peer, &why_not(reason));
         let report = |Text { text, id }| {
             let (peer, reason) = (Some(peer.to_owned()), reason.clone());
             Effect::Show(Report::NotSent { peer, text, id, reason, is_kept })
         };
-        waiting.into_iter().map(report).collect()
+        waiting.into_iter().map(report).chain(files).collect()
     }
 }
 

@@ -1,0 +1,552 @@
+//! Files as the user of `lowkey` sends and takes them: at the prompt, in scripts, in JSON, and with the bots that are printed.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use lowkey::peer::{EndReason, Event, FileId, Offer, Settings};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::examples::example;
+use crate::old_app::OldApp;
+use crate::script::bot;
+use crate::window::Terminal;
+use crate::world::{Folder, Program, Server, User, identity, until};
+
+/// So many bytes, of which no part is like another.
+fn bytes(count: usize) -> Vec<u8> {
+    let mut state = 88_172_645_463_325_252_u64;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    std::iter::repeat_with(next).take(count).collect()
+}
+
+fn file(folder: &Folder, name: &str, content: &[u8]) -> String {
+    let path = folder.0.join(name);
+    fs::write(&path, content).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// The line that `sha256sum` prints of a file.
+fn sha256sum(path: &Path) -> String {
+    let output = Command::new("sha256sum").arg(path).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}
+
+/// Starts `lowkey` as `name` at this home.
+fn start(server: &Server, home: &Folder, name: &str, arguments: &[&str]) -> Program {
+    let url = server.url();
+    let all = [&["--server", &url, "--name", name], arguments].concat();
+    Program::start("lowkey", &all, &[("HOME", home.path())])
+}
+
+/// Somebody who listens with these arguments, and is online.
+fn listener(server: &Server, home: &Folder, arguments: &[&str]) -> Program {
+    let mut program = start(server, home, "bob", &[&["listen"], arguments].concat());
+    program.stderr.find("online");
+    program
+}
+
+/// The names in a folder, without what is not whole.
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| name != ".lowkey");
+    names.sort();
+    names
+}
+
+/// The next event of this name in a program's JSON.
+fn find(program: &mut Program, name: &str) -> Value {
+    loop {
+        let event: Value = serde_json::from_str(&program.stdout.next()).expect("each line is an object");
+        if event["event"] == name {
+            return event;
+        }
+    }
+}
+
+/// Waits until so much of a file has gone that some of it outlives the receiver.
+fn moved(program: &mut Program) {
+    while find(program, "file_progress")["done"].as_u64().unwrap() < 12 << 20 {}
+}
+
+/// A user of the library who takes files.
+fn taker(server: &Server, name: &str) -> User {
+    let mut settings = Settings::default();
+    settings.identity = Some(identity(name));
+    settings.takes_files = true;
+    User::online(&server.url(), name, settings)
+}
+
+/// Waits for the offer of a file: which, and by what name.
+fn offered(user: &mut User) -> (FileId, String) {
+    user.find("an offer", |event| match event {
+        Event::FileOffered { file, name, .. } => Some((*file, name.clone())),
+        _ => None,
+    })
+}
+
+/// Alice and bob at their prompts, in a chat.
+fn two_prompts(server: &Server, home: &Folder) -> (Terminal, Terminal) {
+    let url = server.url();
+    let mut bob = Terminal::start(home, &["--server", &url, "--name", "bob"]);
+    bob.shows("online");
+    let mut alice = Terminal::start(home, &["--server", &url, "--name", "alice", "bob"]);
+    bob.shows("alice wants to talk to you");
+    bob.type_keys("/accept\r");
+    for prompt in [&mut alice, &mut bob] {
+        prompt.shows("connected with");
+    }
+    (alice, bob)
+}
+
+#[test]
+fn a_file_goes_from_prompt_to_prompt_while_both_type_on() {
+    let (server, home) = (Server::start(), Folder::new("two-prompts"));
+    let path = file(&home, "report.pdf", &bytes(48 << 20));
+    let downloads = home.0.join("Downloads");
+    fs::create_dir(&downloads).unwrap();
+    fs::write(downloads.join("report.pdf"), "mine").unwrap();
+    let (mut alice, mut bob) = two_prompts(&server, &home);
+    alice.type_keys(&format!("/file {path}\r"));
+    alice.shows("* offering report.pdf (50 MB, file 1) to bob");
+    bob.shows("* alice offers report.pdf (50 MB, file 1): /take or /refuse");
+    assert_eq!(names(&downloads), ["report.pdf"], "nothing is written before he says yes");
+    bob.type_keys("/take\rhello\r");
+    alice.shows("* bob takes report.pdf");
+    alice.type_keys("I see it\r");
+    bob.shows("alice: I see it");
+    alice.shows("bob: hello");
+    alice.shows("* bob has report.pdf (50 MB)");
+    let taken = downloads.join("report (1).pdf");
+    bob.shows("* alice's report.pdf is in");
+    for (prompt, arrow) in [(&alice, "↑"), (&bob, "↓")] {
+        let written = String::from_utf8_lossy(&prompt.output.lock().unwrap()).into_owned();
+        let has_shown = |percent: usize| written.contains(&format!("{arrow}{percent}% "));
+        assert!((1..99).any(has_shown), "the prompt shows how far it is");
+    }
+    assert_eq!(fs::read(&taken).unwrap(), fs::read(&path).unwrap());
+    assert_eq!(fs::read_to_string(downloads.join("report.pdf")).unwrap(), "mine");
+    let digest = sha256sum(&taken)[..64].to_owned();
+    for prompt in [&mut alice, &mut bob] {
+        prompt.type_keys("/files\r");
+        prompt.shows(&digest);
+    }
+    let mut parts = fs::read_dir(downloads.join(".lowkey")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(!parts.any(|part| part.to_string_lossy().ends_with(".part")), "no part is left");
+}
+
+#[test]
+fn what_a_terminal_pastes_on_a_drop_is_offered_and_tab_completes_paths() {
+    let (server, home) = (Server::start(), Folder::new("drop"));
+    let folder = Folder(home.0.join("my files"));
+    fs::create_dir(&folder.0).unwrap();
+    for name in ["my report (1).pdf", "it's.txt", "ä.txt"] {
+        file(&folder, name, b"x");
+    }
+    let mut bob = taker(&server, "bob");
+    let mut alice = Terminal::start(&home, &["--server", &server.url(), "--name", "alice", "bob"]);
+    bob.answer("alice");
+    alice.shows("connected with bob");
+    let at = home.path();
+    for (typed, name) in [
+        (format!("'{at}/my files/my report (1).pdf' "), "my report (1).pdf"),
+        (format!("file://{at}/my%20files/%C3%A4.txt"), "ä.txt"),
+        (format!("'{at}/my files/it'\\''s.txt'"), "it's.txt"),
+        // What was offered ends, and the same can be offered again.
+        ("~/my\\ files/my\\ report\\ \\(1\\).pdf".to_owned(), "my report (1).pdf"),
+        ("~/my\tmy\t".to_owned(), "my report (1).pdf"),
+        (format!("{at}/my files/ä.txt"), "ä.txt"),
+        (format!("\x1b[200~'{at}/my files/ä.txt' \x1b[201~"), "ä.txt"),
+    ] {
+        alice.type_keys(&format!("/file {typed}\r"));
+        let (file, offered) = offered(&mut bob);
+        assert_eq!(offered, name, "{typed}");
+        bob.peer.refuse_file("alice", file, EndReason::Declined);
+        until("she is told", || alice.screen().contains("bob does not want it").then_some(()));
+        alice.type_keys("\x0c");
+        until("an empty screen", || (!alice.screen().contains("bob does not want it")).then_some(()));
+    }
+    alice.type_keys("/file nothing here\r");
+    alice.shows("not offered to bob: nothing: it, or the folder for it, is not there;");
+    alice.type_keys(&format!("/file {at}\r"));
+    alice.shows("that is a folder");
+    alice.type_keys(&format!("{at}/my files/ä.txt\r"));
+    alice.shows("/file /");
+}
+
+#[test]
+fn a_name_of_somebody_else_is_never_shown_raw_and_leads_nowhere() {
+    let (server, home) = (Server::start(), Folder::new("hostile-file"));
+    let mut bob = taker(&server, "bob");
+    let mut alice = Terminal::start(&home, &["--server", &server.url(), "--name", "alice", "bob"]);
+    bob.answer("alice");
+    alice.shows("connected with bob");
+    let downloads = home.0.join("Downloads");
+    for (number, (name, shown, stored)) in (1..).zip([
+        ("../../.bashrc", "_bashrc", "_bashrc"),
+        ("/etc/passwd", "passwd", "passwd"),
+        ("a\x1b[2J\rb\u{202e}fdp.exe", "\"a_[2J_b_fdp.exe\"", "a_[2J_b_fdp.exe"),
+        ("-rf", "_rf", "_rf"),
+        ("..", "file", "file"),
+        ("CON", "_CON", "_CON"),
+        ("\n* carol is verified", "\"__ carol is verified\"", "__ carol is verified"),
+    ]) {
+        // Each another file, since the same would not be sent again.
+        let path = file(&home, &data_encoding::HEXLOWER.encode(name.as_bytes()), b"content");
+        bob.peer.offer_file("alice", Offer::open(&path).unwrap().with_name(name));
+        alice.shows(&format!("* bob offers {shown} (7 B, file {number}): /take or /refuse"));
+        alice.type_keys("/take\r");
+        alice.shows(&format!("* bob's {shown} is in"));
+        assert_eq!(fs::read_to_string(downloads.join(stored)).unwrap(), "content");
+        bob.find("it is sent", |event| matches!(event, Event::FileSent { .. }).then_some(()));
+    }
+    let written = alice.output.lock().unwrap().clone();
+    for raw in ["\x1b[2J\r", "\u{202e}", "* carol"] {
+        assert!(!String::from_utf8_lossy(&written).contains(raw), "{raw:?}");
+    }
+    assert!(!home.0.join(".bashrc").exists());
+    assert_eq!(names(&downloads).len(), 7);
+}
+
+#[test]
+fn leaving_and_quitting_ask_while_a_file_is_on_its_way_and_cancel_ends_it() {
+    let (server, home) = (Server::start(), Folder::new("leaving-file"));
+    let path = file(&home, "report.pdf", b"x");
+    let mut bob = taker(&server, "bob");
+    let mut alice = Terminal::start(&home, &["--server", &server.url(), "--name", "alice", "bob"]);
+    bob.answer("alice");
+    alice.shows("connected with bob");
+    alice.type_keys(&format!("/file {path}\r"));
+    let (file, _) = offered(&mut bob);
+    alice.type_keys("/leave\r");
+    alice.shows("* cut off by this: report.pdf to bob. Do it all the same? y or n");
+    alice.type_keys("n\r");
+    alice.shows("* then all stays as it is");
+    alice.type_keys("/cancel\r");
+    alice.shows("* report.pdf was not sent to bob: you have cancelled it");
+    let ended = |event: &Event| match event {
+        Event::FileEnded { file: ended, reason: EndReason::Cancelled, .. } => Some(*ended),
+        _ => None,
+    };
+    assert_eq!(bob.find("the end of the offer", ended), file);
+    alice.type_keys("/quit\r");
+    assert_eq!(alice.wait(), 0, "nothing asks any more");
+}
+
+#[test]
+fn send_ends_once_all_its_files_have_arrived() {
+    let (server, home) = (Server::start(), Folder::new("send-files"));
+    let contents = [bytes(0), bytes(1), bytes(3 << 20)];
+    let paths: Vec<String> =
+        contents.iter().enumerate().map(|(at, content)| file(&home, &format!("{at}.pdf"), content)).collect();
+    let inbox = home.0.join("inbox");
+    let _bob = listener(&server, &home, &["--accept-files", inbox.to_str().unwrap(), "--from", "alice"]);
+    let mut arguments = vec!["send", "bob"];
+    arguments.extend(paths.iter().flat_map(|path| ["--file", path]));
+    arguments.push("three files");
+    let mut alice = start(&server, &home, "alice", &arguments);
+    assert_eq!(alice.wait().code(), Some(0));
+    let told = alice.stderr.rest();
+    assert_eq!(told.iter().filter(|line| line.starts_with("* bob has")).count(), 3, "{told:?}");
+    assert!(!told.iter().any(|line| line.contains('\r') || line.contains('%')), "no row off a terminal: {told:?}");
+    assert_eq!(names(&inbox), ["0.pdf", "1.pdf", "2.pdf"]);
+    for (at, content) in contents.iter().enumerate() {
+        assert!(fs::read(inbox.join(format!("{at}.pdf"))).unwrap() == *content, "{at}");
+    }
+    // What is there is never overwritten, and what is there already does not come twice.
+    let other = file(&home, "other", b"another");
+    for path in [&other, &paths[2]] {
+        let mut alice = start(&server, &home, "alice", &["send", "bob", "--file", path, "--as", "2.pdf"]);
+        assert_eq!(alice.wait().code(), Some(0));
+    }
+    assert_eq!(names(&inbox), ["0.pdf", "1.pdf", "2 (1).pdf", "2.pdf"]);
+}
+
+#[test]
+fn on_a_terminal_a_script_shows_in_one_row_how_far_a_file_is() {
+    let (server, home) = (Server::start(), Folder::new("file-row"));
+    let path = file(&home, "big.tar", &bytes(32 << 20));
+    let inbox = home.0.join("inbox");
+    let _bob = listener(&server, &home, &["--accept-files", inbox.to_str().unwrap(), "--from", "alice"]);
+    let arguments = ["--server", &server.url(), "--name", "alice", "send", "bob", "--file", &path];
+    let mut alice = Terminal::start(&home, &arguments);
+    assert_eq!(alice.wait(), 0);
+    alice.shows("* bob has big.tar (33 MB)");
+    let written = String::from_utf8_lossy(&alice.output.lock().unwrap()).into_owned();
+    assert!(written.contains("\r↑ big.tar [") && written.contains(" % of 33 MB"), "{written}");
+    assert!(!alice.screen().contains('↑'), "it is gone at the end");
+}
+
+#[test]
+fn a_file_that_was_taken_at_a_prompt_goes_on_at_its_next_start_without_a_question() {
+    let (server, home) = (Server::start(), Folder::new("prompt-killed"));
+    let content = bytes(64 << 20);
+    let path = file(&home, "big", &content);
+    let prompt = || {
+        let bob = Terminal::start(&home, &["--server", &server.url(), "--name", "bob"]);
+        bob.shows("online");
+        bob
+    };
+    let mut bob = prompt();
+    let mut alice = start(&server, &home, "alice", &["--json", "send", "bob", "--file", &path]);
+    bob.shows("alice wants to talk to you");
+    bob.type_keys("/accept\r");
+    bob.shows("* alice offers big (67 MB, file 1): /take or /refuse");
+    bob.type_keys("/take\r");
+    moved(&mut alice);
+    bob.signal("KILL");
+    bob.wait();
+    let mut bob = prompt();
+    bob.shows("alice wants to talk to you");
+    bob.type_keys("/accept\r");
+    bob.shows("* big of alice goes on where it was, at");
+    bob.shows("* alice's big is in");
+    assert!(!bob.screen().contains("/take"), "nothing is asked again");
+    assert_eq!(alice.wait().code(), Some(0));
+    assert!(fs::read(home.0.join("Downloads/big")).unwrap() == content);
+}
+
+#[test]
+fn more_files_than_wait_at_once_all_arrive() {
+    let (server, home) = (Server::start(), Folder::new("many-files"));
+    let paths: Vec<String> = (0..40).map(|at| file(&home, &format!("{at:02}"), at.to_string().as_bytes())).collect();
+    let inbox = home.0.join("inbox");
+    let _bob = listener(&server, &home, &["--accept-files", inbox.to_str().unwrap(), "--from-anybody"]);
+    let arguments: Vec<&str> =
+        ["send", "bob"].into_iter().chain(paths.iter().flat_map(|path| ["--file", path])).collect();
+    assert_eq!(start(&server, &home, "alice", &arguments).wait().code(), Some(0));
+    assert_eq!(names(&inbox).len(), 40);
+    for at in 0..40 {
+        assert_eq!(fs::read_to_string(inbox.join(format!("{at:02}"))).unwrap(), at.to_string());
+    }
+}
+
+#[test]
+fn what_comes_from_a_pipe_goes_to_a_pipe() {
+    let (server, home) = (Server::start(), Folder::new("piped-file"));
+    let content = bytes(2 << 20);
+    let (input, output) = (file(&home, "in", &content), home.0.join("out"));
+    let shell = |script: String| {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(script).env("HOME", home.path());
+        Program::spawn(command)
+    };
+    let program = |name: &str, rest: &str| {
+        format!("'{}' --server {} --name {name} {rest}", crate::world::path("lowkey"), server.url())
+    };
+    let rest = format!("listen --accept-files - --from alice > '{}'", output.display());
+    let mut bob = shell(program("bob", &rest));
+    bob.stderr.find("online");
+    let mut alice = shell(format!("cat '{input}' | {}", program("alice", "send bob --file - --as x.tar 'a text'")));
+    assert_eq!(alice.wait().code(), Some(0), "{:?}", alice.stderr.rest());
+    alice.stderr.find("* bob has x.tar (2.0 MB)");
+    assert_eq!(bob.wait().code(), Some(0), "it ends with the file");
+    let told = bob.stderr.rest();
+    assert!(told.iter().any(|line| line == "* alice's x.tar is whole (2.0 MB)"), "{told:?}");
+    assert!(told.iter().any(|line| line == "alice: a text"), "texts go aside: {told:?}");
+    assert!(fs::read(&output).unwrap() == content);
+}
+
+#[test]
+fn exit_codes_say_why_a_file_was_not_sent() {
+    let (server, home) = (Server::start(), Folder::new("file-codes"));
+    let (path, inbox) = (file(&home, "x.pdf", &bytes(2000)), home.0.join("inbox"));
+    let inbox = inbox.to_str().unwrap();
+    let run = |arguments: &[&str]| {
+        let mut program = start(&server, &home, "alice", arguments);
+        program.stdin = None;
+        (program.wait().code().unwrap(), program.stderr.rest().join("\n"))
+    };
+    let send = |more: &[&str]| run(&[&["send", "bob", "--file", &path], more].concat());
+    // Wrong from the start, and nobody is called.
+    for (arguments, code, words) in [
+        (&["send", "bob", "--file", "/nowhere/x"][..], 1, "/nowhere/x: it, or the folder for it, is not there"),
+        (&["send", "bob", "--file", home.path()], 1, "that is a folder"),
+        (&["send", "bob", "--file", "-"], 2, "has no name: give it one with --as"),
+        (&["send", "bob", "--as", "x", "--file", &path, "--file", &path], 2, "--as names one file"),
+        (&["send", "bob", "--follow", "--file", &path], 2, "--file"),
+        (&["listen", "--accept-files", inbox], 2, "say --from NAME, --from-known or --from-anybody"),
+        (&["--json", "listen", "--from-anybody", "--accept-files", "-"], 2, "both want standard output"),
+        (&["listen", "--from-anybody", "--accept-files", &path], 2, "x.pdf"),
+        (&["listen", "--from-anybody", "--from", "bob"], 2, "--from-anybody"),
+        (&["listen", "--from-anybody", "--accept-files", inbox, "--max-file", "much"], 2, "an amount of bytes"),
+    ] {
+        let (ended, errors) = run(arguments);
+        assert_eq!(ended, code, "{arguments:?}: {errors}");
+        assert!(errors.contains(words), "{arguments:?}: {errors}");
+    }
+    let (code, errors) = send(&[]);
+    assert!(code == 4 && errors.contains("bob is not online"), "{code}: {errors}");
+    assert!(errors.contains("not offered to bob"), "{errors}");
+    for (listens, words) in [
+        (&[][..], "x.pdf was not sent to bob: bob takes no files"),
+        (&["--accept-files", inbox, "--from-anybody", "--max-file", "1K"], "it is longer than bob takes"),
+        (&["--accept-files", inbox, "--from-anybody", "--max-files", "1K"], "there is no room for it at bob's"),
+    ] {
+        let mut bob = listener(&server, &home, listens);
+        let (code, errors) = send(&[]);
+        assert!(code == 4 && errors.contains(words), "{listens:?}: {code}: {errors}");
+        bob.signal("TERM");
+        bob.wait();
+    }
+    let mut carol = taker(&server, "carol");
+    let mut alice = start(&server, &home, "alice", &["send", "carol", "--file", &path]);
+    carol.answer("alice");
+    let (file, _) = offered(&mut carol);
+    carol.peer.refuse_file("alice", file, EndReason::Declined);
+    assert_eq!(alice.wait().code(), Some(4));
+    alice.stderr.find("x.pdf was not sent to carol: carol does not want it");
+    let mut alice = start(&server, &home, "alice", &["send", "carol", "--timeout", "2", "--file", &path]);
+    carol.answer("alice");
+    assert_eq!(alice.wait().code(), Some(6), "nobody has answered");
+    assert!(names(Path::new(inbox)).is_empty());
+}
+
+#[test]
+fn a_listener_keeps_within_its_folders_bound() {
+    let (server, home) = (Server::start(), Folder::new("file-quota"));
+    let paths = ["a", "b", "c"].map(|name| file(&home, name, &bytes(2000)));
+    let inbox = home.0.join("inbox");
+    let arguments = ["--accept-files", inbox.to_str().unwrap(), "--from-anybody", "--max-files", "5K"];
+    let _bob = listener(&server, &home, &arguments);
+    let mut alice =
+        start(&server, &home, "alice", &["send", "bob", "--file", &paths[0], "--file", &paths[1], "--file", &paths[2]]);
+    assert_eq!(alice.wait().code(), Some(4));
+    assert_eq!(names(&inbox).len(), 2);
+    // Of a stream nobody knows how long it is, and it ends where there is no more room.
+    let mut alice = start(&server, &home, "alice", &["send", "bob", "--file", "-", "--as", "d"]);
+    std::io::Write::write_all(alice.stdin.as_mut().unwrap(), &bytes(4000)).unwrap();
+    alice.stdin = None;
+    assert_eq!(alice.wait().code(), Some(4));
+    assert_eq!(names(&inbox).len(), 2);
+}
+
+#[test]
+fn an_old_app_is_offered_nothing() {
+    let (server, home) = (Server::start(), Folder::new("file-old-app"));
+    let path = file(&home, "x", b"x");
+    let mut alice = None;
+    let call = || {
+        let arguments = ["--server", &server.url(), "--name", "alice", "--old-apps", "send", "old", "--file", &path];
+        alice = Some(Program::start("lowkey", &arguments, &[("HOME", home.path())]));
+    };
+    let _app = OldApp::answer(&server, "old", call, || {});
+    let mut alice = alice.unwrap();
+    assert_eq!(alice.wait().code(), Some(4));
+    alice.stderr.find("an old app takes no files");
+}
+
+#[test]
+fn files_go_in_json_both_ways() {
+    let (server, home) = (Server::start(), Folder::new("json-files"));
+    let path = file(&home, "x.pdf", &bytes(1 << 20));
+    let mut alice = start(&server, &home, "alice", &["--json"]);
+    let mut bob = start(&server, &home, "bob", &["--json", "listen", "--from", "alice"]);
+    find(&mut bob, "online");
+    let say = |program: &mut Program, command: Value| program.write(&command.to_string());
+    say(&mut alice, json!({ "command": "offer_file", "peer": "bob", "path": path, "as": "\u{202e}y.pdf", "id": "7" }));
+    let offering = find(&mut alice, "file_offering");
+    assert_eq!((&offering["id"], &offering["name"]), (&json!("7"), &json!("\u{202e}y.pdf")));
+    let offered = find(&mut bob, "file_offered");
+    assert_eq!((&offered["file"], &offered["size"]), (&offering["file"], &json!(1 << 20)));
+    assert_eq!(offered["name"], "\u{202e}y.pdf", "as it was sent");
+    assert!(!bob.stdout.seen.iter().any(|line| line.contains('\u{202e}')), "but not raw");
+    let target = home.0.join("z.pdf");
+    say(&mut bob, json!({ "command": "take_file", "peer": "alice", "file": offered["file"], "path": target }));
+    assert_eq!(find(&mut alice, "file_started")["from"], 0);
+    let (sent, received) = (find(&mut alice, "file_sent"), find(&mut bob, "file_received"));
+    let digest = &sha256sum(&target)[..64];
+    assert_eq!((&sent["sha256"], &received["sha256"]), (&json!(digest), &json!(digest)));
+    assert_eq!((&sent["id"], &received["path"]), (&json!("7"), &json!(target)));
+    assert_eq!(fs::read(&target).unwrap(), fs::read(&path).unwrap());
+    say(&mut bob, json!({ "command": "files" }));
+    let files = find(&mut bob, "files");
+    assert_eq!((&files["files"][0]["state"], &files["files"][0]["outgoing"]), (&json!("done"), &json!(false)));
+    // By its number, and not.
+    say(&mut alice, json!({ "command": "offer_file", "peer": "bob", "path": path, "id": "8" }));
+    let number = find(&mut bob, "file_offered")["number"].clone();
+    say(&mut bob, json!({ "command": "refuse_file", "number": number }));
+    let ended = find(&mut alice, "file_ended");
+    assert_eq!((&ended["id"], &ended["reason"]), (&json!("8"), &json!("declined")));
+    say(&mut alice, json!({ "command": "offer_file", "peer": "bob", "path": "/nowhere", "id": "9" }));
+    let told = find(&mut alice, "file_not_offered");
+    assert_eq!((&told["id"], &told["path"]), (&json!("9"), &json!("/nowhere")));
+    say(&mut alice, json!({ "command": "take_file" }));
+    assert!(find(&mut alice, "mistake")["message"].as_str().unwrap().contains("no file is offered to you"));
+}
+
+#[test]
+fn the_same_command_goes_on_after_either_side_was_killed() {
+    let (server, home) = (Server::start(), Folder::new("killed-file"));
+    let content = bytes(64 << 20);
+    let path = file(&home, "big", &content);
+    let inbox = home.0.join("inbox");
+    let listens = ["--json", "listen", "--accept-files", inbox.to_str().unwrap(), "--from", "alice"];
+    let online = || {
+        let mut bob = start(&server, &home, "bob", &listens);
+        find(&mut bob, "online");
+        bob
+    };
+    let mut bob = online();
+    let send = || start(&server, &home, "alice", &["--json", "send", "bob", "--file", &path]);
+    // The sender.
+    let mut alice = send();
+    moved(&mut bob);
+    alice.signal("KILL");
+    alice.wait();
+    let mut alice = send();
+    let from = find(&mut alice, "file_started")["from"].as_u64().unwrap();
+    assert!(from > 0, "it goes on where it was");
+    // The receiver. The sender needs no word for it.
+    moved(&mut bob);
+    bob.signal("KILL");
+    bob.wait();
+    let mut bob = online();
+    assert!(find(&mut bob, "file_started")["from"].as_u64().unwrap() > 0);
+    let received = find(&mut bob, "file_received");
+    assert_eq!(alice.wait().code(), Some(0));
+    let digest = data_encoding::HEXLOWER.encode(&Sha256::digest(&content));
+    assert_eq!(received["sha256"], json!(digest));
+    assert_eq!(names(&inbox), ["big"]);
+    assert!(fs::read(inbox.join("big")).unwrap() == content);
+}
+
+#[test]
+fn the_program_in_rust_that_takes_files_takes_them_of_whom_it_is_told() {
+    let (server, home) = (Server::start(), Folder::new("rust-inbox"));
+    let folder = home.0.join("in");
+    let _inbox = example("inbox", &[&server.url(), folder.to_str().unwrap(), "alice"]);
+    let path = file(&home, "x.pdf", &bytes(1000));
+    let mut alice = crate::world::until("the inbox is online", || {
+        let mut alice = start(&server, &home, "alice", &["send", "inbox", "--file", &path]);
+        (alice.wait().code() == Some(0)).then_some(alice)
+    });
+    alice.stderr.find("inbox has x.pdf");
+    assert_eq!(fs::read(folder.join("x.pdf")).unwrap(), bytes(1000));
+}
+
+#[test]
+fn the_bot_in_python_that_takes_files_works_as_it_is_printed() {
+    let (server, home, folder) = (Server::start(), Folder::new("python-sender"), Folder::new("python-inbox"));
+    let (mut child, _errors) = bot(&server, &folder, "collector");
+    let path = file(&home, "x.pdf", &bytes(1000));
+    until("the collector is online", || {
+        let mut alice = start(&server, &home, "alice", &["send", "collector", "--file", &path]);
+        (alice.wait().code() == Some(0)).then_some(())
+    });
+    assert_eq!(fs::read(folder.0.join("inbox/x.pdf")).unwrap(), bytes(1000));
+    let mut alice = start(&server, &home, "alice", &["collector"]);
+    alice.write(&format!("/file {path}"));
+    let digest = data_encoding::HEXLOWER.encode(&Sha256::digest(bytes(1000)));
+    assert_eq!(alice.stdout.next(), format!("collector: {digest}"));
+    let group = format!("-{}", child.id());
+    assert!(Command::new("kill").args(["-TERM", "--", &group]).status().unwrap().success());
+    let _ = child.wait();
+}

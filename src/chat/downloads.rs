@@ -1,0 +1,219 @@
+//! Files of the disk as the client offers and takes them: what was typed is looked for, and what comes is given a
+//! folder with room for it, or standard output.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, BufReader};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::unistd::{AccessFlags, access};
+
+use super::effect::{Offered, Source};
+use super::paths;
+use super::script::{Place, Quota};
+use crate::peer::{EndReason, Folder, Offer, Sink};
+use crate::trouble;
+
+/// Where files of others go, if nobody says otherwise.
+#[derive(Debug, Clone)]
+pub struct Downloads {
+    home: Option<PathBuf>,
+    /// What the setting says.
+    chosen: Option<PathBuf>,
+    measured: Option<Measured>,
+}
+
+/// How many bytes a folder held, with those that were let in since.
+#[derive(Debug, Clone)]
+struct Measured {
+    folder: PathBuf,
+    until: Instant,
+    held: u64,
+}
+
+impl Downloads {
+    /// The folder of the setting, or the usual one.
+    pub fn new(chosen: Option<PathBuf>) -> Self {
+        let is_said = |value: &OsString| !value.is_empty();
+        Self { home: env::var_os("HOME").filter(is_said).map(PathBuf::from), chosen, measured: None }
+    }
+
+    /// The paths that were typed.
+    ///
+    /// # Errors
+    /// What is wrong with the line; for people.
+    pub fn find(&self, typed: &str) -> Result<Vec<PathBuf>, String> {
+        paths::read(typed, self.home.as_deref(), |path| path.symlink_metadata().is_ok())
+    }
+
+    /// Whether a part of a file has come before, in the usual folder: `is_it` looks.
+    pub fn has(&self, is_it: impl FnOnce(&Folder) -> bool) -> bool {
+        let there = self.path().ok().filter(|path| path.is_dir()).and_then(|path| Folder::open(path).ok());
+        there.is_some_and(|folder| is_it(&folder))
+    }
+
+    /// What takes a file of this length. `quota`, with how much is still to come of others, bounds it.
+    ///
+    /// # Errors
+    /// Why the file is refused, and what is wrong here, for people.
+    pub fn sink(
+        &mut self,
+        place: Place,
+        size: Option<u64>,
+        quota: Option<(Quota, u64)>,
+    ) -> Result<Sink, (EndReason, Option<String>)> {
+        let failed = |words: String| (EndReason::Failed, Some(words));
+        let (path, name) = match place {
+            Place::Output => {
+                let output = io::stdout().as_fd().try_clone_to_owned();
+                let output = output.map_err(|error| failed(trouble::output(&error)))?;
+                let at_most = quota.map_or(u64::MAX, |(quota, _)| quota.of_one);
+                return Ok(Sink::write(File::from(output)).at_most(at_most));
+            }
+            Place::Downloads { name } => (self.path().map_err(failed)?, name),
+            Place::Folder { folder, name } => (folder, name),
+        };
+        let folder = folder(&path).map_err(failed)?;
+        let at_most = match quota {
+            None => u64::MAX,
+            Some((quota, to_come)) => {
+                let room = self.room(&path, quota, to_come, size);
+                let room = room.map_err(|error| failed(trouble::said(&path, &error)))?;
+                if room == 0 || size.is_some_and(|size| size > room) {
+                    let words = format!("{} holds as much as --max-files allows", path.display());
+                    return Err((EndReason::NoSpace, Some(words)));
+                }
+                room
+            }
+        };
+        let sink = match name {
+            Some(name) => Sink::folder_as(folder, name),
+            None => Sink::folder(folder),
+        };
+        Ok(sink.at_most(at_most))
+    }
+
+    /// How many bytes of a file may come into a folder. It is measured anew where it has to be, and not for each of
+    /// many small files, of which every one would take longer than the one before.
+    fn room(&mut self, folder: &Path, quota: Quota, to_come: u64, size: Option<u64>) -> io::Result<u64> {
+        let now = Instant::now();
+        let left = |held: u64| quota.of_all.saturating_sub(held).saturating_sub(to_come).min(quota.of_one);
+        let wanted = size.unwrap_or(quota.of_one);
+        let measured = self.measured.take().filter(|measured| measured.folder == folder && now < measured.until);
+        let mut measured = match measured.filter(|measured| left(measured.held) >= wanted) {
+            Some(measured) => measured,
+            None => Measured { folder: folder.to_owned(), until: now + MEASURED_FOR, held: held(folder)? },
+        };
+        let room = left(measured.held);
+        measured.held = measured.held.saturating_add(wanted);
+        self.measured = Some(measured);
+        Ok(room)
+    }
+
+    /// The folder.
+    fn path(&self) -> Result<PathBuf, String> {
+        if let Some(chosen) = &self.chosen {
+            // A shell has done this for a flag; for a variable and the settings file nobody has.
+            return match (chosen.strip_prefix("~"), &self.home) {
+                (Ok(rest), Some(home)) => Ok(home.join(rest)),
+                _ => Ok(chosen.clone()),
+            };
+        }
+        let home =
+            self.home.as_ref().ok_or("there is no folder for it, since HOME is not set: give --downloads one")?;
+        let config = env::var_os("XDG_CONFIG_HOME").filter(|value| !value.is_empty()).map(PathBuf::from);
+        let dirs = config.unwrap_or_else(|| home.join(".config")).join("user-dirs.dirs");
+        let text = fs::read_to_string(dirs).unwrap_or_default();
+        Ok(paths::download_folder(&text, home).unwrap_or_else(|| home.join("Downloads")))
+    }
+}
+
+/// Opens a file that is to be offered.
+///
+/// # Errors
+/// It cannot be read; for people.
+pub fn open(file: &Offered) -> Result<Offer, String> {
+    let offer = match &file.source {
+        Source::Path(path) => Offer::open(path).map_err(|error| trouble::why(&error))?,
+        Source::Input => {
+            let input = io::stdin().as_fd().try_clone_to_owned().map_err(|error| trouble::why(&error))?;
+            Offer::stream("input", BufReader::new(File::from(input)))
+        }
+    };
+    Ok(match &file.name {
+        Some(name) => offer.with_name(name),
+        None => offer,
+    })
+}
+
+/// Looks whether a file can be offered.
+///
+/// # Errors
+/// It cannot; for people.
+pub fn check(path: &Path) -> Result<(), String> {
+    Offer::open(path).map(drop).map_err(|error| trouble::said(path, &error))
+}
+
+/// Looks whether files can be put into a folder, which is made if it is not there.
+///
+/// # Errors
+/// They cannot; for people.
+pub fn check_folder(path: &Path) -> Result<(), String> {
+    folder(path).map(drop)
+}
+
+/// A folder that can be written in. Where it cannot, that is said before anything is agreed to.
+fn folder(path: &Path) -> Result<Folder, String> {
+    let said = |error: io::Error| trouble::said(path, &error);
+    let folder = Folder::open(path).map_err(said)?;
+    access(path, AccessFlags::W_OK).map_err(|number| said(number.into()))?;
+    Ok(folder)
+}
+
+/// How many bytes a folder holds: its files, and the parts of those that are coming.
+fn held(folder: &Path) -> io::Result<u64> {
+    let mut held: u64 = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        let bytes = if metadata.is_dir() { held_below(&entry.path()) } else { metadata.len() };
+        held = held.saturating_add(bytes);
+    }
+    Ok(held)
+}
+
+/// What is below a folder in a folder; what cannot be looked at holds nothing.
+fn held_below(folder: &Path) -> u64 {
+    let lengths = fs::read_dir(folder).into_iter().flatten().flatten().filter_map(|entry| entry.metadata().ok());
+    lengths.filter(|metadata| metadata.is_file()).map(|metadata| metadata.len()).fold(0, u64::saturating_add)
+}
+
+/// How long a folder counts as measured. What others put into it meanwhile is seen then.
+const MEASURED_FOR: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_measured_anew_before_anything_is_refused_for_its_bound() {
+        let folder = std::env::temp_dir().join(format!("lowkey-downloads-{}", std::process::id()));
+        fs::create_dir_all(folder.join(".lowkey")).unwrap();
+        fs::write(folder.join("a"), [0; 100]).unwrap();
+        fs::write(folder.join(".lowkey/b.part"), [0; 50]).unwrap();
+        let mut downloads = Downloads::new(None);
+        let quota = Quota { of_one: 500, of_all: 1000 };
+        let mut room = |to_come, size| downloads.room(&folder, quota, to_come, size).unwrap();
+        assert_eq!(room(0, Some(400)), 500, "the longest file");
+        assert_eq!(room(0, Some(400)), 450, "what was let in counts");
+        assert_eq!(room(800, Some(10)), 50, "and so does what is still to come");
+        // The first two never came.
+        assert_eq!(room(0, None), 500);
+        fs::write(folder.join("c"), [0; 800]).unwrap();
+        assert_eq!(room(0, Some(400)), 50);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
