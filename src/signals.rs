@@ -33,7 +33,7 @@ pub fn let_writes_fail() {
 /// without job control with SIGINT for what it runs in the background. A handler of ours would undo that.
 ///
 /// Where the system does not tell what is ignored (`/proc` of Linux does), all of them.
-pub fn wanted(signals: &[i32]) -> Vec<i32> {
+pub(crate) fn wanted(signals: &[i32]) -> Vec<i32> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = ignored(&status);
     signals.iter().copied().filter(|signal| !(1..=64).contains(signal) || ignored >> (signal - 1) & 1 == 0).collect()
