@@ -3,12 +3,13 @@
 
 use std::env::{current_exe, var};
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use lowkey::peer::{Event, Folder, Offer, Settings, Sink};
+use lowkey::peer::{EndReason, Event, Folder, Offer, Settings, Sink};
 
-use crate::files::{bytes, offered, received, sent, sum};
+use crate::files::{bytes, ended, offered, received, sent, sum};
 use crate::world::{Folder as Scratch, Program, SOON, Server, User, identity};
 
 const LENGTH: usize = 24 * 1024 * 1024;
@@ -16,12 +17,24 @@ const LENGTH: usize = 24 * 1024 * 1024;
 /// Beyond the first place that is written down.
 const SOME: u64 = 5 * 1024 * 1024;
 
-/// Starts this program as one of the tests below, with that folder to itself.
-fn program(test: &str, server: &Server, scratch: &Scratch) -> Program {
+/// Starts this program as one of the two tests below, with that folder to itself. `dies`: at this moment, without a word.
+fn program(test: &str, server: &Server, scratch: &Scratch, dies: &str) -> Program {
     let mut command = Command::new(current_exe().unwrap());
     command.args(["--ignored", "--exact", "--nocapture", &format!("file_kills::{test}")]);
     command.env("LOWKEY_TEST_SERVER", server.url()).env("LOWKEY_TEST_FOLDER", scratch.path());
-    Program::spawn(command)
+    Program::spawn(with(command, dies))
+}
+
+fn with(mut command: Command, dies: &str) -> Command {
+    command.env("LOWKEY_TEST_DIES", dies);
+    command
+}
+
+/// Ends this program as a kill does, if this is the moment.
+fn die(moment: &str) {
+    if var("LOWKEY_TEST_DIES").is_ok_and(|dies| dies == moment) {
+        std::process::abort();
+    }
 }
 
 /// Somebody who offers the file `x` of its folder to alice, says on standard output what becomes of it, and waits for
@@ -31,13 +44,13 @@ fn program(test: &str, server: &Server, scratch: &Scratch) -> Program {
 fn a_sender() {
     let (url, folder) = (var("LOWKEY_TEST_SERVER").unwrap(), var("LOWKEY_TEST_FOLDER").unwrap());
     let mut user = User::online(&url, "bob", settings("bob"));
-    user.peer.call("alice");
-    user.wait(&Event::Open { peer: "alice".to_owned() });
+    user.call_soon("alice");
     user.peer.offer_file("alice", Offer::open(format!("{folder}/x")).unwrap());
+    die("offered");
     tell(&mut user, |_, _| {});
 }
 
-/// Somebody who takes what alice offers into its folder, likewise.
+/// Somebody who takes what alice offers into its folder, likewise. Where the disk is full, it makes room.
 #[test]
 #[ignore = "a part of other tests"]
 fn a_taker() {
@@ -48,7 +61,13 @@ fn a_taker() {
         Event::Request { peer, .. } => user.peer.accept(peer),
         Event::FileOffered { peer, file, identity, size, .. } => {
             println!("offered, {}", if folder.has_begun(*identity, *file, *size) { "begun" } else { "new" });
+            die("offered");
             user.peer.take_file(peer, *file, Sink::folder(folder.clone()));
+            die("taken");
+        }
+        Event::FilePaused { reason, .. } => {
+            println!("paused: {reason}");
+            fs::remove_file(folder.path().join("ballast")).unwrap();
         }
         _ => {}
     });
@@ -68,17 +87,23 @@ fn tell(user: &mut User, mut act: impl FnMut(&User, &Event)) {
     while let Some(event) = user.events.next_timeout(3 * SOON) {
         act(user, &event);
         match event {
-            Event::FileStarted { from, .. } => println!("started {from}"),
-            Event::FileProgress { done, .. } => println!("progress {done}"),
-            Event::FileSent { .. } => println!("sent"),
-            Event::FileReceived { .. } => println!("received"),
-            Event::FileEnded { reason, .. } => println!("ended: {reason}"),
-            // The last word is on its way.
-            Event::Delivered { .. } => {}
-            _ => continue,
-        }
-        if matches!(event, Event::FileSent { .. } | Event::FileReceived { .. }) {
-            user.peer.shutdown();
+            Event::FileStarted { from, .. } => {
+                println!("started {from}");
+                die("started");
+            }
+            Event::FileProgress { done, .. } if done >= SOME => die("some"),
+            Event::FileSent { .. } => {
+                println!("sent");
+                die("done");
+                user.peer.shutdown();
+            }
+            Event::FileReceived { .. } => {
+                println!("received");
+                die("done");
+                user.peer.shutdown();
+            }
+            Event::FileEnded { reason, trouble, .. } => println!("ended: {reason}: {}", trouble.unwrap_or_default()),
+            _ => {}
         }
     }
 }
@@ -108,7 +133,7 @@ fn a_receiver_that_is_killed_goes_on_where_it_was() {
     let path = elsewhere.0.join("x");
     fs::write(&path, &content).unwrap();
     let mut alice = User::online(&server.url(), "alice", settings("alice"));
-    let mut bob = program("a_taker", &server, &scratch);
+    let mut bob = program("a_taker", &server, &scratch, "");
     alice.call_soon("bob");
     let file = alice.peer.offer_file("bob", Offer::open(&path).unwrap());
     assert_eq!(started(&mut alice), 0);
@@ -116,7 +141,7 @@ fn a_receiver_that_is_killed_goes_on_where_it_was() {
     bob.signal("KILL");
     bob.wait();
     assert!(!scratch.0.join("x").exists(), "what is not whole has no name");
-    let mut bob = program("a_taker", &server, &scratch);
+    let mut bob = program("a_taker", &server, &scratch, "");
     let from = started(&mut alice);
     assert!(from > 0, "it goes on");
     assert_eq!(sent(&mut alice, file), (LENGTH as u64, sum(&content)));
@@ -133,7 +158,7 @@ fn a_sender_that_is_killed_goes_on_by_the_same_offer() {
     fs::write(elsewhere.0.join("x"), &content).unwrap();
     let folder = Folder::open(&scratch.0).unwrap();
     let mut alice = User::online(&server.url(), "alice", settings("alice"));
-    let mut bob = program("a_sender", &server, &elsewhere);
+    let mut bob = program("a_sender", &server, &elsewhere, "");
     alice.answer("bob");
     let file = offered(&mut alice);
     alice.peer.take_file("bob", file, Sink::folder(folder.clone()));
@@ -141,7 +166,7 @@ fn a_sender_that_is_killed_goes_on_by_the_same_offer() {
     let done = gone(&mut alice, SOME);
     bob.signal("KILL");
     bob.wait();
-    let mut bob = program("a_sender", &server, &elsewhere);
+    let mut bob = program("a_sender", &server, &elsewhere, "");
     // It is asked for the chat, and not for the file.
     alice.asked_by("bob");
     alice.peer.accept("bob");
@@ -160,7 +185,7 @@ fn a_file_goes_on_after_its_connection_was_lost() {
     let path = elsewhere.0.join("x");
     fs::write(&path, &content).unwrap();
     let mut alice = User::online(&server.url(), "alice", settings("alice"));
-    let bob = program("a_taker", &server, &scratch);
+    let bob = program("a_taker", &server, &scratch, "");
     alice.call_soon("bob");
     let file = alice.peer.offer_file("bob", Offer::open(&path).unwrap());
     assert_eq!(started(&mut alice), 0);
@@ -172,4 +197,141 @@ fn a_file_goes_on_after_its_connection_was_lost() {
     assert!(from >= done, "not a byte is sent twice that was there: {from} of {done}");
     assert_eq!(sent(&mut alice, file), (LENGTH as u64, sum(&content)));
     assert!(fs::read(scratch.0.join("x")).unwrap() == content);
+}
+
+/// The names of what is in a folder, but for that of parts.
+fn names(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| name != ".lowkey").collect();
+    names.sort();
+    names
+}
+
+/// Offers `path` to bob, whose program dies at this moment and is started again, until it has all of it.
+fn send_to_one_who_dies(server: &Server, path: &Path, folder: &Scratch, moment: &str) {
+    let mut alice = User::online(&server.url(), "alice", settings("alice"));
+    let mut bob = program("a_taker", server, folder, moment);
+    alice.call_soon("bob");
+    let file = alice.peer.offer_file("bob", Offer::open(path).unwrap());
+    bob.wait();
+    let _bob = program("a_taker", server, folder, "");
+    assert_eq!(sent(&mut alice, file).1, sum(&fs::read(path).unwrap()), "{moment}");
+}
+
+/// Takes what bob offers, whose program dies at this moment and is started again, until all of it is here.
+fn take_from_one_who_dies(server: &Server, path: &Path, folder: &Scratch, moment: &str) {
+    let scratch = Scratch::new(&format!("dying-sender-{moment}"));
+    fs::hard_link(path, scratch.0.join("x")).unwrap();
+    let mut alice = User::online(&server.url(), "alice", settings("alice"));
+    let mut bob = program("a_sender", server, &scratch, moment);
+    let into = Folder::open(&folder.0).unwrap();
+    let (mut runs, mut is_here) = (1, false);
+    alice.peer.trust("bob", None);
+    let again = |bob: &mut Program| {
+        bob.wait();
+        program("a_sender", server, &scratch, "")
+    };
+    while runs < 2 || !is_here {
+        match alice.next() {
+            Event::Request { peer, .. } => alice.peer.accept(&peer),
+            Event::FileOffered { peer, file, .. } => alice.peer.take_file(&peer, file, Sink::folder(into.clone())),
+            Event::FileReceived { .. } => {
+                is_here = true;
+                if runs < 2 {
+                    (bob, runs) = (again(&mut bob), 2);
+                    is_here = false;
+                }
+            }
+            Event::Interrupted { .. } if runs < 2 => (bob, runs) = (again(&mut bob), 2),
+            Event::FileEnded { is_kept: false, reason: EndReason::Failed, trouble, .. } => panic!("{trouble:?}"),
+            _ => {}
+        }
+    }
+    bob.stdout.find("sent");
+}
+
+#[test]
+fn a_file_arrives_once_and_whole_whenever_either_program_dies() {
+    let (server, elsewhere) = (Server::start(), Scratch::new("dying"));
+    let content = bytes(7 * 1024 * 1024);
+    let path = elsewhere.0.join("x");
+    fs::write(&path, &content).unwrap();
+    for moment in ["offered", "taken", "started", "some", "done"] {
+        for is_taker in [true, false] {
+            // A sender that is asked has nothing to do at one of them.
+            if !is_taker && moment == "taken" {
+                continue;
+            }
+            let folder = Scratch::new(&format!("dying-{moment}-{is_taker}"));
+            match is_taker {
+                true => send_to_one_who_dies(&server, &path, &folder, moment),
+                false => take_from_one_who_dies(&server, &path, &folder, moment),
+            }
+            assert_eq!(names(&folder.0), ["x"], "{moment}, {is_taker}: once");
+            assert!(fs::read(folder.0.join("x")).unwrap() == content, "{moment}, {is_taker}: whole");
+        }
+    }
+}
+
+#[test]
+fn a_file_goes_on_while_its_server_is_away() {
+    let (server, scratch, elsewhere) = (Server::start(), Scratch::new("no-server"), Scratch::new("no-server-x"));
+    let content = bytes(LENGTH);
+    let path = elsewhere.0.join("x");
+    fs::write(&path, &content).unwrap();
+    let mut alice = User::online(&server.url(), "alice", settings("alice"));
+    let _bob = program("a_taker", &server, &scratch, "");
+    alice.call_soon("bob");
+    let file = alice.peer.offer_file("bob", Offer::open(&path).unwrap());
+    gone(&mut alice, 1);
+    drop(server);
+    assert_eq!(sent(&mut alice, file), (LENGTH as u64, sum(&content)));
+    assert!(fs::read(scratch.0.join("x")).unwrap() == content);
+}
+
+/// Takes into a folder on a disk of its own, of so many bytes and with this in it.
+fn on_a_disk(server: &Server, scratch: &Scratch, options: &str, ballast: usize) -> Option<Program> {
+    let mount = format!(
+        "mount -t tmpfs -o size=8m none '{0}' && head -c {ballast} /dev/zero > '{0}/ballast' && \
+         mount -o remount,{options} '{0}' && exec \"$0\" \"$@\"",
+        scratch.path()
+    );
+    let unshare = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
+        command
+    };
+    if !unshare(&format!("mount -t tmpfs none '{}'", scratch.path())).status().is_ok_and(|status| status.success()) {
+        return None;
+    }
+    let mut command = unshare(&mount);
+    command.arg(current_exe().unwrap()).args(["--ignored", "--exact", "--nocapture", "file_kills::a_taker"]);
+    command.env("LOWKEY_TEST_SERVER", server.url()).env("LOWKEY_TEST_FOLDER", scratch.path());
+    Some(Program::spawn(command))
+}
+
+#[test]
+fn a_full_disk_is_waited_for_and_one_that_can_only_be_read_ends_the_file() {
+    let (server, scratch, elsewhere) = (Server::start(), Scratch::new("full"), Scratch::new("full-x"));
+    let content = bytes(4 * 1024 * 1024);
+    let path = elsewhere.0.join("x");
+    fs::write(&path, &content).unwrap();
+    for (options, ballast) in [("size=8m", 6 * 1024 * 1024), ("ro", 0)] {
+        let Some(mut bob) = on_a_disk(&server, &scratch, options, ballast) else {
+            return eprintln!("skipped: this machine does not let us mount anything");
+        };
+        let mut alice = User::online(&server.url(), "alice", settings("alice"));
+        alice.call_soon("bob");
+        let file = alice.peer.offer_file("bob", Offer::open(&path).unwrap());
+        if options == "ro" {
+            assert_eq!(ended(&mut alice, file), (EndReason::Failed, false));
+            let words = bob.stdout.find("ended");
+            assert!(words.contains("can only be read"), "{words}");
+        } else {
+            bob.stdout.find("paused: the disk is full");
+            // It makes room then.
+            assert_eq!(sent(&mut alice, file).1, sum(&content));
+            bob.stdout.find("received");
+        }
+    }
 }

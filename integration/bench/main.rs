@@ -5,6 +5,7 @@
 //! the figures for programs, and `BENCH_SERVERS=NAME=ws://HOST:PORT@PID` measures other servers beside ours.
 
 mod clients;
+mod files;
 mod forwarder;
 mod handshake;
 mod load;
@@ -65,6 +66,9 @@ fn main() {
         peers::prompt(&mut report, few);
         peers::chats(&mut report, is_quick);
         peers::crowd(&mut report, is_quick);
+    }
+    if is_wanted("files") {
+        files::run(&mut report, is_quick);
     }
     if is_wanted("memory") {
         memory::run(&mut report, is_quick);

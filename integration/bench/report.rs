@@ -24,6 +24,8 @@ struct Row {
 pub enum Goal {
     /// The figure itself, at most.
     Most(f64),
+    /// The figure itself, at least.
+    Least(f64),
     /// Its ratio to the floor's, at most.
     Ratio(f64),
 }
@@ -75,6 +77,7 @@ impl Row {
         let goal = match self.goal {
             None => String::new(),
             Some(Goal::Most(most)) => format!("≤ {most}"),
+            Some(Goal::Least(least)) => format!("≥ {least}"),
             Some(Goal::Ratio(most)) => format!("≤ {most} ×"),
         };
         let missed = if self.is_met() == Some(false) { ", missed" } else { "" };
@@ -90,6 +93,7 @@ impl Row {
     fn is_met(&self) -> Option<bool> {
         match self.goal? {
             Goal::Most(most) => Some(median(&self.samples) <= most),
+            Goal::Least(least) => Some(median(&self.samples) >= least),
             Goal::Ratio(most) => self.ratio.map(|ratio| ratio <= most),
         }
     }
