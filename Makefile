@@ -97,7 +97,7 @@ test-stacks: ## the programs and libdatachannel, werift and two versions of aior
 test-relay: ## STUN and TURN with a real coturn, between networks made of namespaces (installs Debian packages)
 	@CARGO='$(CARGO)' integration/relay.sh
 
-trials: ## 300 calls on a network that loses much, how fast long texts are, chats through a relay for MINUTES (40), and the long search of the handshake (installs Debian packages)
+trials: ## 300 calls on a network that loses much, how fast long texts are, TRIAL_FILES (1000) files through kills, chats through a relay for MINUTES (40), and the long search of the handshake (installs Debian packages)
 	$(CARGO) test --locked --release --lib -- --ignored --nocapture search::
 	TRIAL_MINUTES=$(or $(MINUTES),40) CARGO='$(CARGO)' integration/relay.sh --release trials::
 

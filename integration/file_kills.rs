@@ -5,7 +5,9 @@ use std::env::{current_exe, var};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use lowkey::peer::{EndReason, Event, Folder, Offer, Settings, Sink};
 
@@ -17,17 +19,14 @@ const LENGTH: usize = 24 * 1024 * 1024;
 /// Beyond the first place that is written down.
 const SOME: u64 = 5 * 1024 * 1024;
 
-/// Starts this program as one of the two tests below, with that folder to itself. `dies`: at this moment, without a word.
-fn program(test: &str, server: &Server, scratch: &Scratch, dies: &str) -> Program {
+/// Starts this program as one of the two tests below, with that folder to itself. `dies`: at this moment, without a
+/// word.
+fn program(test: &str, url: &str, scratch: &Scratch, dies: &str) -> Program {
     let mut command = Command::new(current_exe().unwrap());
     command.args(["--ignored", "--exact", "--nocapture", &format!("file_kills::{test}")]);
-    command.env("LOWKEY_TEST_SERVER", server.url()).env("LOWKEY_TEST_FOLDER", scratch.path());
-    Program::spawn(with(command, dies))
-}
-
-fn with(mut command: Command, dies: &str) -> Command {
+    command.env("LOWKEY_TEST_SERVER", url).env("LOWKEY_TEST_FOLDER", scratch.path());
     command.env("LOWKEY_TEST_DIES", dies);
-    command
+    Program::spawn(command)
 }
 
 /// Ends this program as a kill does, if this is the moment.
@@ -133,7 +132,7 @@ fn a_receiver_that_is_killed_goes_on_where_it_was() {
     let path = elsewhere.0.join("x");
     fs::write(&path, &content).unwrap();
     let mut alice = User::online(&server.url(), "alice", settings("alice"));
-    let mut bob = program("a_taker", &server, &scratch, "");
+    let mut bob = program("a_taker", &server.url(), &scratch, "");
     alice.call_soon("bob");
     let file = alice.peer.offer_file("bob", Offer::open(&path).unwrap());
     assert_eq!(started(&mut alice), 0);
@@ -141,7 +140,7 @@ fn a_receiver_that_is_killed_goes_on_where_it_was() {
     bob.signal("KILL");
     bob.wait();
     assert!(!scratch.0.join("x").exists(), "what is not whole has no name");
-    let mut bob = program("a_taker", &server, &scratch, "");
+    let mut bob = program("a_taker", &server.url(), &scratch, "");
     let from = started(&mut alice);
     assert!(from > 0, "it goes on");
     assert_eq!(sent(&mut alice, file), (LENGTH as u64, sum(&content)));
@@ -158,7 +157,7 @@ fn a_sender_that_is_killed_goes_on_by_the_same_offer() {
     fs::write(elsewhere.0.join("x"), &content).unwrap();
     let folder = Folder::open(&scratch.0).unwrap();
     let mut alice = User::online(&server.url(), "alice", settings("alice"));
-    let mut bob = program("a_sender", &server, &elsewhere, "");
+    let mut bob = program("a_sender", &server.url(), &elsewhere, "");
     alice.answer("bob");
     let file = offered(&mut alice);
     alice.peer.take_file("bob", file, Sink::folder(folder.clone()));
@@ -166,7 +165,7 @@ fn a_sender_that_is_killed_goes_on_by_the_same_offer() {
     let done = gone(&mut alice, SOME);
     bob.signal("KILL");
     bob.wait();
-    let mut bob = program("a_sender", &server, &elsewhere, "");
+    let mut bob = program("a_sender", &server.url(), &elsewhere, "");
     // It is asked for the chat, and not for the file.
     alice.asked_by("bob");
     alice.peer.accept("bob");
@@ -185,7 +184,7 @@ fn a_file_goes_on_after_its_connection_was_lost() {
     let path = elsewhere.0.join("x");
     fs::write(&path, &content).unwrap();
     let mut alice = User::online(&server.url(), "alice", settings("alice"));
-    let bob = program("a_taker", &server, &scratch, "");
+    let bob = program("a_taker", &server.url(), &scratch, "");
     alice.call_soon("bob");
     let file = alice.peer.offer_file("bob", Offer::open(&path).unwrap());
     assert_eq!(started(&mut alice), 0);
@@ -210,11 +209,11 @@ fn names(folder: &Path) -> Vec<String> {
 /// Offers `path` to bob, whose program dies at this moment and is started again, until it has all of it.
 fn send_to_one_who_dies(server: &Server, path: &Path, folder: &Scratch, moment: &str) {
     let mut alice = User::online(&server.url(), "alice", settings("alice"));
-    let mut bob = program("a_taker", server, folder, moment);
+    let mut bob = program("a_taker", &server.url(), folder, moment);
     alice.call_soon("bob");
     let file = alice.peer.offer_file("bob", Offer::open(path).unwrap());
     bob.wait();
-    let _bob = program("a_taker", server, folder, "");
+    let _bob = program("a_taker", &server.url(), folder, "");
     assert_eq!(sent(&mut alice, file).1, sum(&fs::read(path).unwrap()), "{moment}");
 }
 
@@ -223,13 +222,13 @@ fn take_from_one_who_dies(server: &Server, path: &Path, folder: &Scratch, moment
     let scratch = Scratch::new(&format!("dying-sender-{moment}"));
     fs::hard_link(path, scratch.0.join("x")).unwrap();
     let mut alice = User::online(&server.url(), "alice", settings("alice"));
-    let mut bob = program("a_sender", server, &scratch, moment);
+    let mut bob = program("a_sender", &server.url(), &scratch, moment);
     let into = Folder::open(&folder.0).unwrap();
     let (mut runs, mut is_here) = (1, false);
     alice.peer.trust("bob", None);
     let again = |bob: &mut Program| {
         bob.wait();
-        program("a_sender", server, &scratch, "")
+        program("a_sender", &server.url(), &scratch, "")
     };
     while runs < 2 || !is_here {
         match alice.next() {
@@ -280,7 +279,7 @@ fn a_file_goes_on_while_its_server_is_away() {
     let path = elsewhere.0.join("x");
     fs::write(&path, &content).unwrap();
     let mut alice = User::online(&server.url(), "alice", settings("alice"));
-    let _bob = program("a_taker", &server, &scratch, "");
+    let _bob = program("a_taker", &server.url(), &scratch, "");
     alice.call_soon("bob");
     let file = alice.peer.offer_file("bob", Offer::open(&path).unwrap());
     gone(&mut alice, 1);
@@ -334,4 +333,80 @@ fn a_full_disk_is_waited_for_and_one_that_can_only_be_read_ends_the_file() {
             bob.stdout.find("received");
         }
     }
+}
+
+/// One file of up to 64 MiB to or from a program that is killed or stopped up to three times at moments of chance. What
+/// is wrong with what arrived, if anything is.
+pub fn send_through_kills(server: &Server, number: usize) -> Result<(), String> {
+    let (is_taker, kills) = (fastrand::bool(), fastrand::usize(1..=3));
+    // As many short ones as long ones.
+    let length = fastrand::usize(0..2usize.pow(fastrand::u32(0..=26)));
+    let (from, into) = (Scratch::new(&format!("trial-{number}-from")), Scratch::new(&format!("trial-{number}-into")));
+    let content = bytes(length);
+    fs::write(from.0.join("x"), &content).unwrap();
+    let mut alice = User::online(&server.url(), "alice", settings("alice"));
+    let (test, scratch) = if is_taker { ("a_taker", &into) } else { ("a_sender", &from) };
+    let folder = Folder::open(&into.0).unwrap();
+    let (url, is_done) = (server.url(), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let bob = scope.spawn(|| {
+            for _ in 0..kills {
+                let mut bob = program(test, &url, scratch, "");
+                thread::sleep(Duration::from_millis(fastrand::u64(0..1500)));
+                if fastrand::u8(0..8) == 0 {
+                    bob.signal("STOP");
+                    thread::sleep(Duration::from_secs(5));
+                    bob.signal("CONT");
+                    thread::sleep(Duration::from_millis(fastrand::u64(0..3000)));
+                }
+                bob.signal("KILL");
+                bob.wait();
+            }
+            let bob = program(test, &url, scratch, "");
+            is_done.store(true, Ordering::Relaxed);
+            bob
+        });
+        let result = serve(&mut alice, is_taker, &from.0.join("x"), &folder, &is_done);
+        drop(bob.join().unwrap());
+        result
+    })?;
+    let what = format!("{length} bytes, {kills} kills of {test}");
+    match (names(&into.0), fs::read(into.0.join("x"))) {
+        (names, _) if names != ["x"] => Err(format!("{what}: {names:?}")),
+        (_, Ok(came)) if came == content => Ok(()),
+        _ => Err(format!("{what}: it is not what was sent")),
+    }
+}
+
+/// Does alice's part, until it is done; whoever sends says the same again and again.
+fn serve(alice: &mut User, is_sender: bool, path: &Path, folder: &Folder, is_last: &AtomicBool) -> Result<(), String> {
+    let until = Instant::now() + Duration::from_secs(180);
+    let mut received = 0;
+    if is_sender {
+        alice.peer.call("bob");
+    }
+    while Instant::now() < until {
+        match alice.events.next_timeout(Duration::from_millis(500)) {
+            Some(Event::Request { peer, .. }) => alice.peer.accept(&peer),
+            Some(Event::Open { .. } | Event::Resumed { .. }) if is_sender => {
+                alice.peer.offer_file("bob", Offer::open(path).unwrap());
+            }
+            Some(Event::Closed { .. }) if is_sender => {
+                thread::sleep(Duration::from_millis(100));
+                alice.peer.call("bob");
+            }
+            Some(Event::FileOffered { peer, file, .. }) => {
+                alice.peer.take_file(&peer, file, Sink::folder(folder.clone()));
+            }
+            Some(Event::FileSent { .. }) => return Ok(()),
+            Some(Event::FileReceived { .. }) => received += 1,
+            // What came before the last run began is said once more in it.
+            Some(Event::Closed { .. }) | None if received > 0 && is_last.load(Ordering::Relaxed) => return Ok(()),
+            Some(event @ Event::FileEnded { reason: EndReason::Damaged | EndReason::Changed, .. }) => {
+                return Err(format!("{event:?}"));
+            }
+            _ => {}
+        }
+    }
+    Err("it did not come to an end within three minutes".to_owned())
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lowkey::peer::files::MAX_FILES;
 use lowkey::peer::{Digest, EndReason, Event, FileId, Folder, Offer, Settings, Sink};
 use sha2::{Digest as _, Sha256};
 
@@ -364,5 +365,107 @@ fn a_file_that_changes_while_it_is_sent_is_not_sent() {
     for (path, words) in [("/", "folder"), ("/dev/null", "device"), ("/no/such", "not there")] {
         let error = Offer::open(path).unwrap_err();
         assert!(lowkey::trouble::why(&error).contains(words), "{error}");
+    }
+}
+
+/// For `make trials`: a file whose places need more than 32 bits.
+pub fn one_of_five_gigabytes() {
+    let (server, scratch) = (Server::start(), Scratch::new("files-long"));
+    let (mut alice, mut bob) = pair(&server);
+    let path = scratch.0.join("x");
+    let length = 5 * 1024 * 1024 * 1024 + 5;
+    let file = fs::File::create(&path).unwrap();
+    file.set_len(length).unwrap();
+    for place in [0, u64::from(u32::MAX) - 2, length - 5] {
+        std::os::unix::fs::FileExt::write_all_at(&file, b"bytes", place).unwrap();
+    }
+    let id = alice.peer.offer_file("bob", Offer::open(&path).unwrap());
+    assert_eq!(offered(&mut bob), id);
+    let (give, came) = std::sync::mpsc::channel();
+    bob.peer.take_file("alice", id, Sink::write(Ends(0, give)));
+    let end = loop {
+        match alice.events.next_timeout(crate::world::SOON).expect("it goes on") {
+            Event::FileSent { size, digest, .. } => break (size, digest),
+            event @ Event::FileEnded { .. } => panic!("{event:?}"),
+            _ => {}
+        }
+    };
+    assert_eq!(end.0, length);
+    assert_eq!(received(&mut bob, id), (None, length, end.1));
+    // Three places hold something, and all else is zero.
+    assert_eq!(came.try_iter().collect::<Vec<_>>(), [0, u64::from(u32::MAX) - 2, length - 5]);
+}
+
+/// Says where something else than zeros begins.
+struct Ends(u64, std::sync::mpsc::Sender<u64>);
+
+impl std::io::Write for Ends {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let count = bytes.len().min(5);
+        match bytes.iter().position(|byte| *byte != 0) {
+            Some(0) => {
+                self.1.send(self.0).unwrap();
+                self.0 += count as u64;
+                Ok(count)
+            }
+            zeros => {
+                let zeros = zeros.unwrap_or(bytes.len());
+                self.0 += zeros as u64;
+                Ok(zeros)
+            }
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// For `make trials`.
+pub fn ten_thousand_small_ones() {
+    send_small_ones(10_000);
+}
+
+#[test]
+fn many_small_files_arrive() {
+    send_small_ones(300);
+}
+
+fn send_small_ones(count: usize) {
+    let (server, scratch) = (Server::start(), Scratch::new(&format!("files-small-{count}")));
+    let (mut alice, mut bob) = pair(&server);
+    let folder = Folder::open(scratch.0.join("in")).unwrap();
+    let name = |number: usize| format!("{number}.txt");
+    for number in 0..count {
+        fs::write(scratch.0.join(name(number)), name(number)).unwrap();
+    }
+    let taking = folder.clone();
+    let taker = std::thread::spawn(move || {
+        let mut left = count;
+        while left > 0 {
+            match bob.next() {
+                Event::FileOffered { file, .. } => bob.peer.take_file("alice", file, Sink::folder(taking.clone())),
+                Event::FileReceived { .. } => left -= 1,
+                event @ Event::FileEnded { .. } => panic!("{event:?}"),
+                _ => {}
+            }
+        }
+        bob
+    });
+    let (mut offered, mut sent) = (0, 0);
+    while sent < count {
+        while offered < count && offered < sent + MAX_FILES {
+            alice.peer.offer_file("bob", Offer::open(scratch.0.join(name(offered))).unwrap());
+            offered += 1;
+        }
+        match alice.next() {
+            Event::FileSent { .. } => sent += 1,
+            event @ Event::FileEnded { .. } => panic!("{event:?}"),
+            _ => {}
+        }
+    }
+    drop(taker.join().unwrap());
+    for number in 0..count {
+        assert_eq!(fs::read_to_string(folder.path().join(name(number))).unwrap(), name(number));
     }
 }

@@ -9,6 +9,7 @@ use lowkey::peer::{Event, Settings};
 
 use crate::hop::Hop;
 use crate::world::{Server, User, in_namespace, until};
+use crate::{file_kills, files};
 
 /// How many calls go on at once, each between two users of its own.
 const PAIRS: usize = 8;
@@ -80,6 +81,33 @@ fn calls_come_about_where_much_is_lost() {
             assert!(at(0.95).is_some_and(|took| took < Duration::from_secs(5)), "{:?}", at(0.95));
         }
     }
+}
+
+/// Run by `make trials`: a thousand files (`TRIAL_FILES`) between two programs of which one is killed at moments of
+/// chance, and the server now and then.
+#[test]
+#[ignore = "takes long: make trials"]
+fn files_arrive_once_and_whole_through_kills_at_any_moment() {
+    let count = std::env::var("TRIAL_FILES").map_or(1000, |count| count.parse().unwrap());
+    let mut server = Server::start();
+    let port = server.address.rsplit_once(':').unwrap().1.to_owned();
+    for number in 0..count {
+        if number % 10 == 9 {
+            drop(server);
+            server = Server::start_with(&[("PORT", &port)]);
+        }
+        let result = file_kills::send_through_kills(&server, number);
+        assert_eq!(result, Ok(()), "file {number}");
+    }
+    println!("{count} files");
+}
+
+/// Run by `make trials`: a file of five gigabytes, and ten thousand small ones.
+#[test]
+#[ignore = "takes long: make trials"]
+fn very_long_files_and_very_many_arrive() {
+    files::one_of_five_gigabytes();
+    files::ten_thousand_small_ones();
 }
 
 /// Run by `make trials`: how quick long texts are, on loopback and where one datagram of ten is lost.

@@ -14,7 +14,7 @@ pub fn run(report: &mut Report, is_quick: bool) {
     let scratch = std::env::temp_dir().join(format!("lowkey-bench-{}", std::process::id()));
     let folder = Folder::open(scratch.join("in")).unwrap();
     let length = if is_quick { 64 } else { 256 } * 1024 * 1024;
-    let content: Vec<u8> = (0..length as u64).map(|number| (number * number >> 13) as u8).collect();
+    let content: Vec<u8> = (0..length as u64).map(|number| ((number * number) >> 13) as u8).collect();
     std::fs::write(scratch.join("file"), content).unwrap();
     let online = |core: usize, name: &str| {
         let mut settings = Settings::default();
