@@ -458,7 +458,7 @@ fn a_negotiation_that_comes_to_nothing_is_given_up() {
     world.to_server[BOB].clear();
     world.settle();
     world.pass(30);
-    assert_eq!(world.taken(ALICE).last(), Some(&closed("bob", CloseReason::LocalOnly)));
+    assert_eq!(world.taken(ALICE).last(), Some(&closed("bob", CloseReason::PeerHasNoCandidates)));
     assert_eq!(world.taken(BOB).last(), Some(&closed("alice", CloseReason::NoCandidates)));
 }
 
