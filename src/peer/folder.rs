@@ -66,7 +66,7 @@ impl Folder {
     /// What is here of a file that is to be stored, or else its beginning. `chosen`: by which name.
     ///
     /// # Errors
-    /// [`Failure`].
+    /// `Failure`.
     pub fn begin(&self, offered: &Offered, from: PublicKey, chosen: Option<String>) -> Result<Begun, Failure> {
         self.make_inner()?;
         let places = self.places(offered.file);
