@@ -381,7 +381,7 @@ pub fn send_through_kills(server: &Server, number: usize) -> Result<(), String> 
 /// Does alice's part, until it is done; whoever sends says the same again and again.
 fn serve(alice: &mut User, is_sender: bool, path: &Path, folder: &Folder, is_last: &AtomicBool) -> Result<(), String> {
     let until = Instant::now() + Duration::from_secs(180);
-    let mut received = 0;
+    let (mut received, mut silent) = (0, 0);
     if is_sender {
         alice.peer.call("bob");
     }
@@ -405,8 +405,15 @@ fn serve(alice: &mut User, is_sender: bool, path: &Path, folder: &Folder, is_las
             Some(event @ Event::FileEnded { reason: EndReason::Damaged | EndReason::Changed, .. }) => {
                 return Err(format!("{event:?}"));
             }
+            // Who waits too long says it again.
+            None if is_sender => {
+                silent += 1;
+                if silent % 20 == 0 {
+                    alice.peer.offer_file("bob", Offer::open(path).unwrap());
+                }
+            }
             _ => {}
         }
     }
-    Err("it did not come to an end within three minutes".to_owned())
+    Err(format!("it did not come to an end within three minutes; alice sends: {is_sender}, came: {received}"))
 }

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::process::Command;
 use std::time::Duration;
 
+use lowkey::peer::FileId;
 use lowkey::peer::engine::{Engine, Input, Setup};
+use lowkey::peer::files::work::Offered;
 use lowkey::peer::{CloseReason, Event, NotSentReason, Settings, Trust};
 use proptest::prelude::*;
 
@@ -665,4 +667,28 @@ fn a_program_that_was_stopped_goes_on_with_its_chats() {
             Some(Event::Interrupted { .. } | Event::Closed { .. })
         ));
     }
+}
+
+#[test]
+fn to_offer_a_file_in_an_interrupted_chat_is_a_reason_to_call() {
+    let mut world = World::open();
+    world.lose(0);
+    world.settle();
+    // Calls come to nothing, so that there are long pauses between them.
+    world.server = Box::new(|_, _| vec![]);
+    for _ in 0..60 {
+        world.pass(10);
+        world.settle();
+    }
+    world.server = Box::new(|_, text| vec![text]);
+    [ALICE, BOB].into_iter().for_each(|user| drop(world.taken(user)));
+    let offered = Offered { file: FileId([1; 16]), name: "x".to_owned(), size: Some(1), modified: None };
+    for _ in 0..3 {
+        // Said again, it is the same offer, and a reason again.
+        world.handle(ALICE, Input::OfferFile { peer: peer(ALICE), offered: offered.clone() });
+        world.settle();
+        world.pass(6);
+        world.settle();
+    }
+    assert!(world.taken(ALICE).contains(&resumed(ALICE)));
 }

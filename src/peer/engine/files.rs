@@ -22,6 +22,10 @@ impl Contacts {
             return turn.tell(Event::FileEnded { peer, file, reason, trouble: None, is_kept: false });
         }
         self.with_files(peer, turn, |lasting, _| lasting.files.offer(offered));
+        // As what the user writes is, it is a reason to call, also where it is offered already.
+        if self.chats.get(peer).is_some_and(|chat| chat.is_interrupted() && chat.is_to_be_sought_for_text(turn.now)) {
+            self.seek(peer, true, turn);
+        }
     }
 
     /// Our user takes a file.
