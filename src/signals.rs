@@ -17,7 +17,7 @@ use signal_hook::flag;
 
 use crate::stderr::say;
 
-/// The signals from outside that end a program in order, as far as they are [`wanted`].
+/// The signals from outside that end a program in order, as far as they are `wanted`.
 pub fn ending() -> Vec<i32> {
     wanted(&ENDING.into_iter().chain(ending_on_linux()).collect::<Vec<_>>())
 }
