@@ -112,7 +112,7 @@ cargo-fuzz: ## let libFuzzer choose the cases for TARGET (connection, hub, engin
 soak: ## clients that come, chat, stall and vanish, at one server and at three that are killed, for MINUTES (1)
 	$(engines) && SOAK_MINUTES=$(or $(MINUTES),1) $(CARGO) test --locked --release --test integration -- --ignored --nocapture soak::
 
-bench: build-server ## what everything costs (BENCH=relay,nodes,connect,idle,loop,handshake,peers,files,memory, BENCH_QUICK=1, BENCH_JSON=FILE, BENCH_SERVERS)
+bench: build-server ## what everything costs (BENCH=relay,nodes,connect,idle,loop,handshake,peers,files,memory,sweep, BENCH_QUICK=1, BENCH_JSON=FILE, BENCH_SERVERS)
 	$(engines) && LOWKEY_SERVER='$(abspath $(server))/lowkey-server' $(CARGO) bench --locked --bench bench
 
 micro: ## the time of single calls: hub, connection, envelope, cipher

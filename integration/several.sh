@@ -89,6 +89,22 @@ ok 'users at different servers chat, through nginx'
 booted redis-cli -h 10.0.0.11 ping | grep -q NOAUTH || fail 'the engine lets anybody in'
 ok 'the engine keeps nothing on disk, and lets nobody in who does not know the password'
 
+# Waits until so many users are online at all servers together: who had to go comes back in a moment.
+online() {
+    local users machine
+    for _ in $(seq 400); do
+        users=0
+        for machine in 1 2 3; do
+            on "$machine"
+            users=$((users + $(metric lowkey_users | grep . || echo 0)))
+        done
+        on 1
+        [ "$users" -ge "$1" ] && return
+        sleep 0.05
+    done
+    fail "only $users of $1 users are online"
+}
+
 rm -f "$work/long.out"
 {
     echo 'before'
@@ -96,7 +112,7 @@ rm -f "$work/long.out"
     for number in 1 2 3; do
         on "$number"
         follow 'Several servers' 4 cat
-        on 1
+        online 2
         chat
     done
     echo 'after'
@@ -114,7 +130,7 @@ for number in 1 2 3; do
         sleep 0.05
     done
 done
-on 1
+online 1
 chat
 ok 'an engine that is restarted is told of all names again'
 

@@ -72,6 +72,8 @@ fn main() {
     }
     if is_wanted("memory") {
         memory::run(&mut report, is_quick);
+    }
+    if is_wanted("memory") || is_wanted("sweep") {
         sweep::run(&mut report, is_quick);
     }
     if let Some(path) = std::env::var_os("BENCH_JSON") {
