@@ -39,6 +39,12 @@ enum Happening {
     Restart { keeps_data: bool },
 }
 
+/// How long a name may count as online whose server was killed: its lease, and the time until that is looked at.
+const GHOST: Duration = Duration::from_secs(4);
+
+/// As many losses as there never are, for a message of which nobody can tell what became of it.
+const UNTOLD: usize = usize::MAX;
+
 const NODES: usize = 3;
 const NAMES: [&str; 3] = ["alice", "bob", "carol"];
 
@@ -97,6 +103,11 @@ struct World {
     messages: Vec<(usize, usize)>,
     /// How often a server was killed, or lost the engine.
     losses: usize,
+    /// Servers that have had a connection of whose end the engine has not learnt, and counts as one that hears.
+    half_open: [bool; NODES],
+    /// Names that were at such a server when it was killed, until its lease is over: what is written to them is given
+    /// to that connection, and nobody knows that it is lost.
+    ghosts: Vec<(&'static str, Instant)>,
     processes: u8,
 }
 
@@ -105,9 +116,19 @@ impl World {
         let now = Instant::now();
         let engine = ModelEngine::new(pushes_first);
         let engine_start = engine.now;
-        let (users, messages) = (Vec::new(), Vec::new());
-        let mut world =
-            Self { engine, nodes: Vec::new(), users, start: now, now, engine_start, messages, losses: 0, processes: 0 };
+        let mut world = Self {
+            engine,
+            nodes: Vec::new(),
+            users: Vec::new(),
+            start: now,
+            now,
+            engine_start,
+            messages: Vec::new(),
+            losses: 0,
+            half_open: [false; NODES],
+            ghosts: Vec::new(),
+            processes: 0,
+        };
         (0..NODES).for_each(|_| {
             let node = world.node();
             world.nodes.push(node);
@@ -159,13 +180,19 @@ impl World {
             }
             Happening::Kill { node } => {
                 self.lose(node);
+                let is_half_open = std::mem::take(&mut self.half_open[node]);
                 for user in self.users.iter_mut().filter(|user| user.node == node) {
                     user.stage = Stage::Over;
+                    if is_half_open {
+                        self.ghosts.push((user.name, self.now + GHOST));
+                    }
                 }
                 self.nodes[node] = self.node();
             }
             Happening::Restart { keeps_data } => {
                 self.engine.restart(keeps_data);
+                self.half_open = [false; NODES];
+                self.ghosts.clear();
                 self.losses += 1;
                 if !keeps_data {
                     // What is promised then is promised where all servers are back within the grace.
@@ -216,7 +243,8 @@ impl World {
 
     fn write(&mut self, user: usize, to: &str) {
         let number = self.messages.len();
-        self.messages.push((user, self.losses));
+        let is_ghost = self.ghosts.iter().any(|(name, until)| *name == to && self.now < *until);
+        self.messages.push((user, if is_ghost { UNTOLD } else { self.losses }));
         self.say(user, &frame(&format!(r#"{{"type":"signal:ice","target":"{to}","payload":{number}}}"#)));
     }
 
@@ -242,8 +270,9 @@ impl World {
         let Some(link) = node.link.take() else { return };
         self.losses += 1;
         // Of a connection that is broken the engine learns nothing: for a while it counts as one that hears.
-        if !std::mem::take(&mut node.is_broken) {
-            self.engine.close(link);
+        match std::mem::take(&mut node.is_broken) {
+            true => self.half_open[number] = true,
+            false => self.engine.close(link),
         }
         node.cluster.lose(self.now);
         node.to_engine.clear();
