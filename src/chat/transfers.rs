@@ -85,11 +85,6 @@ impl Transfers {
         back.into_iter().map(|(_, file)| file).collect()
     }
 
-    /// How many wait to be offered to a peer.
-    pub fn waiting_for(&self, peer: &str) -> usize {
-        self.waiting.iter().filter(|(to, _)| to == peer).count()
-    }
-
     /// A file is offered. `None` where it is already, so that nothing new has happened.
     pub fn add(&mut self, mut report: FileReport) -> Option<FileReport> {
         if self.open_mut(&report.peer, report.file).is_some() {

@@ -48,8 +48,7 @@ impl Conversation {
             return Vec::new();
         }
         if self.people.trust_in(peer) == Some(Trust::Unproven) {
-            self.progress.fail(Failure::Unreached);
-            return self.give_files_back(peer, "an old app takes no files");
+            return self.give_files_back(peer, Failure::Unreached, "an old app takes no files");
         }
         let files = self.transfers.next_for(peer);
         files.into_iter().map(|file| Effect::OfferFile { peer: peer.to_owned(), file }).collect()
@@ -84,8 +83,11 @@ impl Conversation {
     }
 
     /// Says of each file that waits to be offered to `peer` that it is not.
-    pub(super) fn give_files_back(&mut self, peer: &str, why: &str) -> Vec<Effect> {
+    pub(super) fn give_files_back(&mut self, peer: &str, failure: Failure, why: &str) -> Vec<Effect> {
         let files = self.transfers.give_back(peer);
+        if !files.is_empty() {
+            self.progress.fail(failure);
+        }
         files.into_iter().flat_map(|file| self.not_offered(Some(peer), file, why)).collect()
     }
 }
@@ -197,6 +199,15 @@ mod tests {
         let is_told =
             |effect: &Effect| matches!(effect, Effect::Show(Report::FileNotOffered { id: Some(id), .. }) if id == "7");
         assert!(told.iter().any(is_told), "{told:?}");
+        assert_eq!(chat.failure(), Some(Failure::Unreached));
+    }
+
+    #[test]
+    fn an_old_app_takes_no_files_and_is_no_failure_without_one() {
+        let mut chat = with_bob(Trust::Unproven);
+        assert_eq!(chat.failure(), None);
+        let command = Command::OfferFile { peer: Some(bob()), path: "a".into(), name: None, id: None };
+        assert!(matches!(chat.command(command)[..], [Effect::Show(Report::FileNotOffered { .. })]));
         assert_eq!(chat.failure(), Some(Failure::Unreached));
     }
 }

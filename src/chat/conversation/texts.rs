@@ -156,13 +156,12 @@ impl Conversation {
     /// Says of each text that waits for `peer` that it was not sent, and keeps it where that is of use.
     pub(super) fn give_back(&mut self, peer: &str, failure: Failure, reason: &Unsent) -> Vec<Effect> {
         let is_kept = self.keeps_for(peer);
-        let files = self.transfers.waiting_for(peer);
         let Some(chat) = self.chat_mut(peer) else { return Vec::new() };
         let waiting = chat.outbox.give_back(is_kept, failure == Failure::Untrusted);
-        if !waiting.is_empty() || files > 0 {
+        if !waiting.is_empty() {
             self.progress.fail(failure);
         }
-        let files = self.give_files_back(peer, &why_not(reason));
+        let files = self.give_files_back(peer, failure, &why_not(reason));
         let report = |Text { text, id }| {
             let (peer, reason) = (Some(peer.to_owned()), reason.clone());
             Effect::Show(Report::NotSent { peer, text, id, reason, is_kept })

@@ -186,12 +186,12 @@ impl Negotiation {
             CloseReason::NoCandidates
         } else if self.has_way {
             CloseReason::NotOpened
+        } else if own.has(Kind::Relayed) && !other.has(Kind::Relayed) {
+            CloseReason::PeerHasNoRelay
         } else if other.iter().next().is_none() {
             CloseReason::PeerHasNoCandidates
         } else if !is_outside(own) && !is_outside(other) {
             CloseReason::LocalOnly
-        } else if own.has(Kind::Relayed) && !other.has(Kind::Relayed) {
-            CloseReason::PeerHasNoRelay
         } else {
             CloseReason::NoConnection
         }
@@ -305,9 +305,10 @@ mod tests {
         let reason = |own: &[&str], other: &[&str]| told(own, other, false);
         assert_eq!(reason(&[], &["host"]), CloseReason::NoCandidates);
         assert_eq!(reason(&["host"], &["host"]), CloseReason::LocalOnly);
-        for own in [&["host"][..], &["host", "srflx"], &["relay"]] {
+        for own in [&["host"][..], &["host", "srflx"]] {
             assert_eq!(reason(own, &[]), CloseReason::PeerHasNoCandidates, "of which it is not known what they know");
         }
+        assert_eq!(reason(&["relay"], &[]), CloseReason::PeerHasNoRelay, "most likely it wants nothing but one");
         assert_eq!(reason(&["host", "srflx"], &["host"]), CloseReason::NoConnection);
         assert_eq!(reason(&["host"], &["relay"]), CloseReason::NoConnection);
         assert_eq!(reason(&["host", "relay"], &["relay"]), CloseReason::NoConnection);

@@ -153,15 +153,18 @@ async fn wait_for_room(channel: &Arc<dyn DataChannel>) {
     }
 }
 
-/// What is told where no connection can be begun, which is for lack of something on this machine. Most likely that is
-/// descriptors, and then nothing else can be opened either; the crate's own error does not say so.
+/// What this machine lacks for a connection, if no file can be opened any more. The crate does not say so: it fails
+/// without a reason, or goes on without the sockets that it could not have.
+pub fn lack() -> Option<CloseReason> {
+    let lack = std::fs::File::open("/dev/null").err()?;
+    Some(CloseReason::NotBegun { message: trouble::lacking(&lack) })
+}
+
+/// What is told where no connection can be begun, which is for lack of something on this machine.
 pub fn not_begun(error: &Error) -> CloseReason {
     debug!("webrtc: {error}");
-    let message = match std::fs::File::open("/dev/null") {
-        Err(lack) => trouble::lacking(&lack),
-        Ok(_) => "call again, and if that is of no use, look at the log (RUST_LOG=debug)".to_owned(),
-    };
-    CloseReason::NotBegun { message }
+    let message = "call again, and if that is of no use, look at the log (RUST_LOG=debug)".to_owned();
+    lack().unwrap_or(CloseReason::NotBegun { message })
 }
 
 /// What is told where the crate cannot go on: its own words are for those who look into it.

@@ -12,7 +12,7 @@ use webrtc::error::Error;
 use webrtc::peer_connection::{PeerConnection, RTCSessionDescription};
 
 use super::build::{Note, build};
-use super::channel::{Tasks, Writer, failed, not_begun};
+use super::channel::{Tasks, Writer, failed, lack, not_begun};
 use super::closing::close_in_order;
 use super::command::{Beginning, Command, Config, InputSender, Pipe};
 use super::guarded::Watch;
@@ -56,6 +56,11 @@ pub async fn live(
             return;
         }
     };
+    if let Some(reason) = lack() {
+        let _ = connection.close().await;
+        inputs.send(Input::Closed { id, reason }).await;
+        return;
+    }
     let tasks = Tasks { id, inputs, notes, pace, watch, is_narrow: config.is_narrow };
     let mut connection = Connection {
         config,
