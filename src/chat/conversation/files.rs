@@ -351,6 +351,17 @@ mod tests {
     }
 
     #[test]
+    fn a_name_of_somebody_else_says_nothing_in_a_question() {
+        let mut chat = person();
+        let (identity, name) = (KeyPair::generate().public(), "a; b.pdf".to_owned());
+        chat.happened(Event::FileOffered { peer: bob(), identity, file: FILE, name, size: Some(100), modified: None });
+        chat.part_sought("bob", FILE, false, None);
+        typed(&mut chat, "/take");
+        let question = "cut off by this: \"a; b.pdf\" from bob. Do it all the same? y or n";
+        assert_eq!(typed(&mut chat, "/leave"), [notice(question)]);
+    }
+
+    #[test]
     fn a_listener_takes_files_of_whom_it_may_and_no_more_than_it_may() {
         let quota = Quota { of_one: 100, of_all: 1000 };
         let place = Place::Folder { folder: "in".into(), name: None };

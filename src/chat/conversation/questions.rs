@@ -63,7 +63,7 @@ impl Conversation {
         if !self.script.has_person {
             return None;
         }
-        let words = match command {
+        let (what, hint) = match command {
             Command::Paste(text) => {
                 let text = text.strip_suffix('\n').unwrap_or(text).to_owned();
                 return Some(Question::Paste { peer: self.current.clone()?, text });
@@ -73,51 +73,50 @@ impl Conversation {
             Command::Nick { name } if name.parse::<Username>().is_ok() => self.ends(None).or_else(|| {
                 let open: Vec<_> =
                     self.chats.iter().filter(|chat| chat.is_open()).map(|chat| screen::name(&chat.peer)).collect();
-                (!open.is_empty()).then(|| format!("under another name the chat with {} ends", open.join(" and ")))
+                (!open.is_empty())
+                    .then(|| (format!("under another name the chat with {} ends", open.join(" and ")), None))
             }),
             Command::Forget { peer } => self.people.verified_since(peer).map(|since| {
                 let name = screen::name(peer);
-                format!("{name} is verified since {since}, and would be a stranger the next time")
+                (format!("{name} is verified since {since}, and would be a stranger the next time"), None)
             }),
             _ => None,
         }?;
-        let words = match words.split_once("; ") {
-            Some((what, hint)) => format!("{what}. Do it all the same? y or n; {hint}"),
-            None => format!("{words}. Do it all the same? y or n"),
-        };
+        let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+        let words = format!("{what}. Do it all the same? y or n{hint}");
         Some(Question::Command { command: command.clone(), words })
     }
 
-    /// What ends or is lost with the chat with this peer, or with all.
-    fn ends(&self, peer: Option<&String>) -> Option<String> {
+    /// What ends or is lost with the chat with this peer, or with all, and what else can be done.
+    fn ends(&self, peer: Option<&String>) -> Option<(String, Option<String>)> {
         let files = self.files_on_their_way(peer.map(String::as_str)).map(|files| format!("cut off by this: {files}"));
         let texts = self.loss(self.chats.iter().filter(|chat| peer.is_none_or(|peer| chat.peer == *peer)));
         match (files, texts) {
-            (Some(files), Some(texts)) => Some(format!("{files}, and {texts}")),
-            (files, texts) => files.or(texts),
+            (Some(files), Some((texts, hint))) => Some((format!("{files}, and {texts}"), hint)),
+            (files, texts) => files.map(|files| (files, None)).or(texts),
         }
     }
 
     /// The texts that are lost with these chats, and what else can be done with them.
-    fn loss<'a>(&self, chats: impl Iterator<Item = &'a Chat>) -> Option<String> {
-        let (mut lost, mut hints, mut is_sure) = (Vec::new(), Vec::new(), true);
+    fn loss<'a>(&self, chats: impl Iterator<Item = &'a Chat>) -> Option<(String, Option<String>)> {
+        let (mut lost, mut hint, mut is_sure) = (Vec::new(), None, true);
         for chat in chats {
             let (kept, waiting) = (chat.outbox.kept(), chat.outbox.waiting());
             // What was sent on a connection that works arrives before the end.
             let underway = if chat.stage == Stage::Interrupted { chat.outbox.underway() } else { 0 };
             is_sure &= underway == 0;
-            match (kept, waiting, underway) {
+            let of_chat = match (kept, waiting, underway) {
                 (0, 0, 0) => continue,
-                (0, 0, _) => hints.push("they arrive once the connection is back".to_owned()),
-                (0, _, _) => hints.push(format!("what is {}", goes_out(chat))),
-                _ => hints.push("/retry sends them".to_owned()),
-            }
+                (0, 0, _) => "they arrive once the connection is back".to_owned(),
+                (0, _, _) => format!("what is {}", goes_out(chat)),
+                _ => "/retry sends them".to_owned(),
+            };
+            hint.get_or_insert(of_chat);
             lost.push(format!("{} for {}", texts(kept + waiting + underway), screen::name(&chat.peer)));
         }
         let what =
             if is_sure { "not sent yet and lost by this" } else { "not known to have arrived, and lost by this" };
-        let hint = hints.into_iter().next()?;
-        Some(format!("{what}: {}; {hint}", lost.join(", ")))
+        (!lost.is_empty()).then(|| (format!("{what}: {}", lost.join(", ")), hint))
     }
 }
 
