@@ -148,7 +148,7 @@ impl Arguments {
 
     /// Whether one file is to come on standard output.
     pub fn is_for_one_file(&self) -> bool {
-        matches!(&self.task, Some(Task::Listen { accept_files: Some(place), .. }) if is_dash(place))
+        matches!(self.takes(), Takes::All(Place::Output, _))
     }
 
     /// What is wrong with these words together, where each by itself is right.

@@ -136,7 +136,7 @@ impl Client {
         match &self.display {
             Display::Terminal(terminal) => terminal.update(self.conversation.prompt(), self.conversation.names()),
             Display::Teletype(teletype) => teletype.update(&self.conversation.prompt()),
-            Display::Plain(status) | Display::Aside(status) => status.update(self.conversation.file_under_way()),
+            Display::Plain(status) | Display::Aside(status) => status.update(|| self.conversation.file_under_way()),
             Display::Json => {}
         }
     }

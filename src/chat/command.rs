@@ -7,7 +7,7 @@ pub mod usage;
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::callee::Callee;
 
@@ -124,8 +124,10 @@ pub enum Command {
         number: Option<u64>,
     },
     /// Say which files are offered, on their way and done.
+    #[serde(deserialize_with = "nothing_more")]
     Files,
     /// Say with whom there are chats, and who is calling.
+    #[serde(deserialize_with = "nothing_more")]
     Who,
     /// Show the safety number with a peer; without a name, of the current chat.
     Verify {
@@ -158,6 +160,7 @@ pub enum Command {
         number: String,
     },
     /// Say who was seen before, and who is in a chat now.
+    #[serde(deserialize_with = "nothing_more")]
     Peers,
     /// Call a peer by another name, for oneself; without any, say which there are.
     #[serde(skip)]
@@ -187,8 +190,10 @@ pub enum Command {
         peer: String,
     },
     /// Show the user's own link.
+    #[serde(deserialize_with = "nothing_more")]
     Link,
     /// Seek the server again, if it was given up: since another program went online under the name, for instance.
+    #[serde(deserialize_with = "nothing_more")]
     Online,
     /// Go online under another name, until the end of the program.
     Nick {
@@ -216,6 +221,7 @@ pub enum Command {
         about: Option<String>,
     },
     /// End the program.
+    #[serde(deserialize_with = "nothing_more")]
     Quit,
     /// Several lines that were pasted at once.
     #[serde(skip)]
@@ -262,4 +268,12 @@ impl Command {
     pub fn is_for_history(line: &str) -> bool {
         !matches!(Self::parse(line), Self::Send { .. } | Self::Mistake(_))
     }
+}
+
+/// Reads a command that has no fields, and refuses others: by itself serde takes them there.
+fn nothing_more<'de, D: Deserializer<'de>>(members: D) -> Result<(), D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+    Nothing::deserialize(members).map(drop)
 }

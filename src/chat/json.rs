@@ -263,10 +263,13 @@ mod tests {
             assert!(matches!(command(line), Command::Mistake(_)), "{line}");
         }
         assert!(matches!(command(r#"{"command":"connect","peer":"bob","extra":1}"#), Command::Mistake(_)));
-        for alone in ["who", "peers", "link", "online", "quit"] {
+        for alone in ["who", "peers", "files", "link", "online", "quit"] {
             let line = format!(r#"{{"command":"{alone}","extra":1}}"#);
             let told = format!("the command {alone} has no field extra; it takes none");
-            assert_eq!(command(&line), Command::Mistake(told));
+            assert_eq!(command(&line), Command::Mistake(told.clone()));
+            let line = format!(r#"{{"command":"{alone}","id":"7"}}"#);
+            let reason = told.replace("extra", "id");
+            assert_eq!(command(&line), Command::Misread { reason, id: "7".to_owned() });
         }
         let line = r#"{"command":"send","peer":"bob","txt":"x","id":"7"}"#;
         assert!(matches!(command(line), Command::Misread { id, .. } if id == "7"), "a script learns which one it was");

@@ -25,14 +25,14 @@ impl Status {
     }
 
     /// Shows how far a file is; or nothing, where none is on its way.
-    pub fn update(&self, file: Option<(FileReport, FileState)>) {
-        match file {
-            Some((file, state)) if self.is_wanted => {
+    pub fn update(&self, file: impl FnOnce() -> Option<(FileReport, FileState)>) {
+        match self.is_wanted.then(file).flatten() {
+            Some((file, state)) => {
                 let columns = terminal_size::terminal_size_of(io::stderr()).map_or(80, |(columns, _)| columns.0.into());
                 let _ = write!(io::stderr(), "\r{}\x1b[K", row(&file, &state, columns));
                 self.is_shown.set(true);
             }
-            _ => self.clear(),
+            None => self.clear(),
         }
     }
 

@@ -158,15 +158,13 @@ impl Transfers {
 
     /// Whether a script has to wait: for files that it sends, or that it has taken.
     pub fn is_busy(&self) -> bool {
-        !self.waiting.is_empty() || self.all.iter().any(|transfer| transfer.is_ours_and_open() || transfer.is_moving())
+        !self.waiting.is_empty() || self.all.iter().any(Transfer::can_be_cancelled)
     }
 
     /// The files that would be ended if the chat with this peer were, or all.
     pub fn moving(&self, peer: Option<&str>) -> Vec<&FileReport> {
-        let is_it = |transfer: &&Transfer| {
-            peer.is_none_or(|peer| transfer.report.peer == peer)
-                && (transfer.is_moving() || transfer.is_ours_and_open())
-        };
+        let is_it =
+            |transfer: &&Transfer| peer.is_none_or(|peer| transfer.report.peer == peer) && transfer.can_be_cancelled();
         self.all.iter().filter(is_it).map(|transfer| &transfer.report).collect()
     }
 

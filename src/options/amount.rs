@@ -1,6 +1,5 @@
 //! Amounts of bytes, as settings have them. Pure.
 
-use std::fmt;
 use std::str::FromStr;
 
 /// So many bytes: `1G` is a thousand million of them, as disks and networks count.
@@ -25,15 +24,6 @@ impl FromStr for Amount {
     }
 }
 
-impl fmt::Display for Amount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [(1_000_000_000_000, "T"), (1_000_000_000, "G"), (1_000_000, "M"), (1_000, "K")];
-        let unit = units.into_iter().find(|(unit, _)| self.0 > 0 && self.0.is_multiple_of(*unit));
-        let (unit, name) = unit.unwrap_or((1, ""));
-        write!(f, "{}{name}", self.0 / unit)
-    }
-}
-
 const FORM: &str = "it takes an amount of bytes, as 500M or 2G";
 
 #[cfg(test)]
@@ -45,8 +35,7 @@ mod tests {
         for (text, bytes) in
             [("0", 0), ("17", 17), ("2G", 2_000_000_000), ("500 mb", 500_000_000), ("1T", 1_000_000_000_000)]
         {
-            let amount: Amount = text.parse().unwrap();
-            assert_eq!((amount.0, amount.to_string().parse()), (bytes, Ok(amount)), "{text}");
+            assert_eq!(text.parse(), Ok(Amount(bytes)), "{text}");
         }
         for text in ["", "G", "-1", "1.5G", "1X", "1GiB", "99999999999G", "ä"] {
             assert_eq!(text.parse::<Amount>(), Err(FORM), "{text}");

@@ -63,10 +63,7 @@ impl Conversation {
             }
             Event::Resumed { peer } => {
                 let mut effects = vec![Effect::Show(Report::Resumed { peer: peer.clone() })];
-                let kept = self.chat(&peer).map_or(0, |chat| chat.outbox.kept());
-                let sent = self.send_waiting(peer.clone());
-                effects.extend(self.what_is_kept(&peer, kept));
-                effects.extend(sent);
+                effects.extend(self.send_waiting(peer));
                 effects
             }
             Event::KeyChanged { peer } => vec![Effect::Show(Report::KeyChanged { peer })],
@@ -119,10 +116,7 @@ impl Conversation {
         // Whoever has no prompt need not turn to anybody.
         let is_current = self.current.as_ref() == Some(&peer) || !self.script.has_person;
         let mut effects = vec![Effect::Show(Report::Open { peer: peer.clone(), is_current })];
-        let kept = self.chat(&peer).map_or(0, |chat| chat.outbox.kept());
-        let sent = self.send_waiting(peer.clone());
-        effects.extend(self.what_is_kept(&peer, kept));
-        effects.extend(sent);
+        effects.extend(self.send_waiting(peer));
         effects
     }
 

@@ -55,7 +55,9 @@ impl Conversation {
 
     fn take_file(&mut self, file: &FileReport, place: Place, quota: Option<Quota>) -> Effect {
         let quota = quota.map(|quota| (quota, self.transfers.still_to_come(quota.of_one)));
-        self.set_file(&file.peer, file.file, FileState::Taken);
+        if let Some(transfer) = self.transfers.open_mut(&file.peer, file.file) {
+            transfer.state = FileState::Taken;
+        }
         let FileReport { peer, file, size, .. } = file.clone();
         Effect::TakeFile { peer, file, size, place, quota }
     }
@@ -199,7 +201,7 @@ impl Conversation {
         match reason {
             Some(reason) => {
                 effects.push(self.turn_down(&peer, file, reason));
-                let news = FileNews::Ended { reason, trouble: None, is_kept: false, is_by_us: true };
+                let news = FileNews::Ended { reason, trouble: None, is_kept: false, is_by_us: false };
                 effects.push(Effect::Show(Report::File { file: report, news }));
             }
             None => {
@@ -217,12 +219,6 @@ impl Conversation {
         let mut effects = vec![Effect::Show(Report::File { file: transfer.report.clone(), news })];
         effects.extend(self.offer_waiting(peer));
         effects
-    }
-
-    fn set_file(&mut self, peer: &str, file: FileId, state: FileState) {
-        if let Some(transfer) = self.transfers.open_mut(peer, file) {
-            transfer.state = state;
-        }
     }
 
     /// What a person wants to see, and a program where it speaks JSON: a script in words is told of the end alone.

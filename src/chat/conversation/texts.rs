@@ -117,20 +117,21 @@ impl Conversation {
 
     /// A chat is open, or open again: what waits for it goes out.
     pub(super) fn send_waiting(&mut self, peer: String) -> Vec<Effect> {
-        let is_proven = matches!(self.people.trust_in(&peer), Some(Trust::Known | Trust::Verified));
+        let is_proven = self.people.trust_in(&peer).is_some_and(Trust::is_known);
         self.set_stage(&peer, Stage::Open);
-        let texts = self.chat_or_new(&peer).outbox.open(is_proven);
-        let mut effects: Vec<_> = texts.into_iter().map(|text| Effect::Send { peer: peer.clone(), text }).collect();
+        let outbox = &mut self.chat_or_new(&peer).outbox;
+        let (kept, texts) = (outbox.kept(), outbox.open(is_proven));
+        let mut effects = self.what_is_kept(&peer, kept, is_proven);
+        effects.extend(texts.into_iter().map(|text| Effect::Send { peer: peer.clone(), text }));
         effects.extend(self.offer_waiting(&peer));
         effects
     }
 
     /// What is said where a chat is open of the texts that were kept, of which there were so many: whether they go out.
-    pub(super) fn what_is_kept(&self, peer: &str, before: usize) -> Vec<Effect> {
+    fn what_is_kept(&self, peer: &str, before: usize, is_proven: bool) -> Vec<Effect> {
         let kept = self.chat(peer).map_or(0, |chat| chat.outbox.kept());
         let name = screen::name(peer);
         let gone = (before > kept).then(|| notice(&format!("{} that was kept goes out now", texts(before - kept))));
-        let is_proven = matches!(self.people.trust_in(peer), Some(Trust::Known | Trust::Verified));
         let left = match (kept, is_proven) {
             (0, _) => None,
             (_, true) => Some(format!(

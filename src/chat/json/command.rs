@@ -14,26 +14,12 @@ use crate::options::config::nearest;
 /// Reads a command from a line.
 pub fn command(line: &str) -> Command {
     match serde_json::from_str(line) {
-        // The reader takes whatever else stands there for a command that has no fields.
-        Ok(command) if is_alone(&command) => further_field(line).map_or(command, Command::Mistake),
         Ok(command) => command,
         Err(_) => match (why(line), id(line)) {
             (reason, Some(id)) => Command::Misread { reason, id },
             (reason, None) => Command::Mistake(reason),
         },
     }
-}
-
-fn is_alone(command: &Command) -> bool {
-    matches!(command, Command::Who | Command::Peers | Command::Link | Command::Online | Command::Quit)
-}
-
-/// What is said of a field beside the name of a command, if there is one.
-fn further_field(line: &str) -> Option<String> {
-    let members: serde_json::Map<String, Value> = serde_json::from_str(line).ok()?;
-    let name = harmless(members.get("command")?.as_str()?).into_owned();
-    let field = members.keys().find(|field| *field != "command")?;
-    Some(meant(&format!("the command {name} has no field"), field, &[]))
 }
 
 /// What the script calls what a line was to do.

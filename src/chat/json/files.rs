@@ -8,7 +8,7 @@ use crate::peer::{EndReason, PauseReason};
 
 /// The name of an event and its fields.
 pub fn news(file: &FileReport, news: &FileNews) -> (&'static str, Value) {
-    let mut fields = fields(file);
+    let fields = fields(file);
     let (event, more) = match news {
         FileNews::Offering => ("file_offering", json!({})),
         FileNews::Offered { modified, .. } => ("file_offered", json!({ "modified": modified })),
@@ -26,10 +26,15 @@ pub fn news(file: &FileReport, news: &FileNews) -> (&'static str, Value) {
             ("file_ended", json!({ "reason": reason_name(*reason), "message": message, "kept": is_kept }))
         }
     };
+    (event, with(fields, more))
+}
+
+/// These fields, and more.
+fn with(mut fields: Value, more: Value) -> Value {
     if let (Some(fields), Value::Object(more)) = (fields.as_object_mut(), more) {
         fields.extend(more);
     }
-    (event, fields)
+    fields
 }
 
 /// All files, for the answer to `files`.
@@ -50,10 +55,7 @@ pub fn list(files: &[(FileReport, FileState)]) -> Value {
             }
         };
         entry["state"] = name.into();
-        if let (Some(entry), Value::Object(more)) = (entry.as_object_mut(), more) {
-            entry.extend(more);
-        }
-        entry
+        with(entry, more)
     };
     files.iter().map(entry).collect()
 }
