@@ -160,7 +160,7 @@ impl Client {
                 }
                 Effect::OfferFile { peer, file } => self.offer_file(&peer, file),
                 Effect::SeekPart { peer, file, identity, size, modified } => {
-                    let is_there = self.downloads.has(|folder| folder.has_begun(identity, file, size));
+                    let is_there = self.downloads.has_begun(identity, file, size);
                     let effects = self.conversation.part_sought(&peer, file, is_there, modified);
                     self.carry_out(effects);
                 }

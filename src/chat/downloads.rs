@@ -14,7 +14,8 @@ use nix::unistd::{AccessFlags, access};
 use super::effect::{Offered, Source};
 use super::paths;
 use super::script::{Place, Quota};
-use crate::peer::{EndReason, Folder, Offer, Sink};
+use crate::peer::keys::PublicKey;
+use crate::peer::{EndReason, FileId, Folder, Offer, Sink};
 use crate::trouble;
 
 /// Where files of others go, if nobody says otherwise.
@@ -23,6 +24,8 @@ pub struct Downloads {
     home: Option<PathBuf>,
     /// What the setting says.
     chosen: Option<PathBuf>,
+    /// The folder that was opened last, which takes a look at all in it.
+    opened: Option<Folder>,
     measured: Option<Measured>,
 }
 
@@ -38,7 +41,7 @@ impl Downloads {
     /// The folder of the setting, or the usual one.
     pub fn new(chosen: Option<PathBuf>) -> Self {
         let is_said = |value: &OsString| !value.is_empty();
-        Self { home: env::var_os("HOME").filter(is_said).map(PathBuf::from), chosen, measured: None }
+        Self { home: env::var_os("HOME").filter(is_said).map(PathBuf::from), chosen, opened: None, measured: None }
     }
 
     /// The paths that were typed.
@@ -49,10 +52,17 @@ impl Downloads {
         paths::read(typed, self.home.as_deref(), |path| path.symlink_metadata().is_ok())
     }
 
-    /// Whether a part of a file has come before, in the usual folder: `is_it` looks.
-    pub fn has(&self, is_it: impl FnOnce(&Folder) -> bool) -> bool {
-        let there = self.path().ok().filter(|path| path.is_dir()).and_then(|path| Folder::open(path).ok());
-        there.is_some_and(|folder| is_it(&folder))
+    /// Whether a part of this file has come before, in the usual folder.
+    pub fn has_begun(&mut self, identity: PublicKey, file: FileId, size: Option<u64>) -> bool {
+        let there = self.path().ok().filter(|path| path.is_dir()).and_then(|path| self.open(&path).ok());
+        there.is_some_and(|folder| folder.has_begun(identity, file, size))
+    }
+
+    /// The folder at this path, which is made if it is not there.
+    fn open(&mut self, path: &Path) -> io::Result<Folder> {
+        let is_it = |folder: &&Folder| fs::canonicalize(path).is_ok_and(|path| path == folder.path());
+        let folder = self.opened.as_ref().filter(is_it).cloned().map_or_else(|| Folder::open(path), Ok)?;
+        Ok(self.opened.insert(folder).clone())
     }
 
     /// What takes a file of this length. `quota`, with how much is still to come of others, bounds it.
@@ -76,12 +86,14 @@ impl Downloads {
             Place::Downloads { name } => (self.path().map_err(failed)?, name),
             Place::Folder { folder, name } => (folder, name),
         };
-        let folder = folder(&path).map_err(failed)?;
+        let said = |error: io::Error| failed(trouble::said(&path, &error));
+        let folder = self.open(&path).map_err(said)?;
+        check_writable(&path).map_err(said)?;
         let at_most = match quota {
             None => u64::MAX,
             Some((quota, to_come)) => {
                 let room = self.room(&path, quota, to_come, size);
-                let room = room.map_err(|error| failed(trouble::said(&path, &error)))?;
+                let room = room.map_err(said)?;
                 if room == 0 || size.is_some_and(|size| size > room) {
                     let words = format!("{} holds as much as --max-files allows", path.display());
                     return Err((EndReason::NoSpace, Some(words)));
@@ -162,15 +174,12 @@ pub fn check(path: &Path) -> Result<(), String> {
 /// # Errors
 /// They cannot; for people.
 pub fn check_folder(path: &Path) -> Result<(), String> {
-    folder(path).map(drop)
+    Folder::open(path).and_then(|_| check_writable(path)).map_err(|error| trouble::said(path, &error))
 }
 
-/// A folder that can be written in. Where it cannot, that is said before anything is agreed to.
-fn folder(path: &Path) -> Result<Folder, String> {
-    let said = |error: io::Error| trouble::said(path, &error);
-    let folder = Folder::open(path).map_err(said)?;
-    access(path, AccessFlags::W_OK).map_err(|number| said(number.into()))?;
-    Ok(folder)
+/// Whether a folder can be written in. Where it cannot, that is said before anything is agreed to.
+fn check_writable(path: &Path) -> io::Result<()> {
+    Ok(access(path, AccessFlags::W_OK)?)
 }
 
 /// How many bytes a folder holds: its files, and the parts of those that are coming.

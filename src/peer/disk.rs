@@ -10,7 +10,6 @@ pub mod tell;
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -23,7 +22,7 @@ use super::files::work::{News, Work};
 use super::offer::Offer;
 use super::rtc::{self, Command, Pipe, Rtc};
 use super::sink::Sink;
-use super::sync::Gauge;
+use super::sync::{Gauge, lock};
 use sending::Sending;
 use source::Source;
 use store::Store;
@@ -36,7 +35,7 @@ pub struct Disk {
     stores: HashMap<Key, Arc<Mutex<Store>>>,
     lanes: HashMap<ConnectionId, Lanes>,
     /// How many threads take files.
-    takers: Arc<AtomicUsize>,
+    takers: Gauge,
     tell: Tell,
     /// Each thread has one, so that it is seen when all have ended.
     working: Sender<()>,
@@ -61,7 +60,7 @@ impl Disk {
             sources: HashMap::new(),
             stores: HashMap::new(),
             lanes: HashMap::new(),
-            takers: Arc::default(),
+            takers: Gauge::default(),
             tell: Arc::new(tell),
             working,
             ended,
@@ -122,7 +121,7 @@ impl Disk {
                 let is_told = lane.is_some_and(|lane| lane.send(taking::Mail::Stop { file, is_kept }).is_ok());
                 // It may wait for a thread that still writes.
                 if let Some(store) = self.stores.get(&key).cloned().filter(|_| !is_told && !is_kept) {
-                    let _ = spawn(self.working.clone(), move || store::discard(&store, file));
+                    let _ = spawn(self.working.clone(), move || lock(&store).discard(file));
                 }
             }
             // What has no connection is neither sent nor prepared, and its thread ends.

@@ -2,9 +2,9 @@
 //! server and WebRTC, and is the engine's only caller.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ use super::rtc::{Command, Config, InputSender, Rtc};
 use super::settings::{Error, Settings, new_token};
 use super::signaling::{self, Dialled, Signaling};
 use super::sink::Sink;
-use super::sync::{Gauge, lock};
+use super::sync::Gauge;
 use super::{events, rtc};
 
 /// What reaches the loop from other threads, but for WebRTC.
@@ -109,9 +109,9 @@ pub fn start(server: ServerUrl, username: &str, settings: Settings) -> Result<(S
         with_loopback,
     };
     let files = {
-        let (mail, waker) = (Mutex::new(shared.mail.clone()), shared.waker.clone());
+        let (mail, waker) = (shared.mail.clone(), shared.waker.clone());
         Disk::new(move |about| {
-            let _ = lock(&mail).send(Mail::File(about));
+            let _ = mail.send(Mail::File(about));
             let _ = waker.wake();
         })
     };

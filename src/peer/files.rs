@@ -217,10 +217,9 @@ impl Transfers {
     }
 
     /// Whether the disk is asked for something about this file by this word.
-    fn is_current(&self, file: FileId, number: u64) -> bool {
-        let outgoing = self.outgoing.iter().find(|outgoing| outgoing.offered.file == file);
-        let incoming = self.incoming.iter().find(|incoming| incoming.offered.file == file);
-        match (outgoing.map(|outgoing| outgoing.stage), incoming.map(|incoming| incoming.stage)) {
+    fn is_current(&mut self, file: FileId, number: u64) -> bool {
+        let outgoing = self.outgoing(file).map(|outgoing| outgoing.stage);
+        match (outgoing, self.incoming(file).map(|incoming| incoming.stage)) {
             (Some(OutgoingStage::Running(of) | OutgoingStage::Sent(of)), _) => of == number,
             (None, Some(IncomingStage::Prepared(of) | IncomingStage::Taken(of))) => of == number,
             _ => false,

@@ -109,7 +109,8 @@ fn padded(length: usize, largest: usize) -> usize {
     padded.max(SHORTEST).min(largest).max(length)
 }
 
-fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+/// A number in front of bytes, as it stands in all frames, and the rest.
+pub(super) fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (number, rest) = bytes.split_first_chunk()?;
     Some((u64::from_be_bytes(*number), rest))
 }

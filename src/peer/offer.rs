@@ -6,12 +6,10 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crypto_box::aead::OsRng;
-use crypto_box::aead::rand_core::RngCore;
-
 use super::files::note::FileId;
 use super::files::work::Offered;
 use super::primitives::{self, Secret};
+use super::random;
 
 /// A file, or a stream, that is to be offered with [`Peer::offer_file`](crate::peer::Peer::offer_file).
 pub struct Offer {
@@ -101,7 +99,7 @@ impl Offer {
     pub(super) fn id(&self, key: &Secret, server: &str, peer: &str) -> FileId {
         let Origin::File { path, stamp, .. } = &self.origin else {
             let mut id = [0; 16];
-            OsRng.fill_bytes(&mut id);
+            random::fill(&mut id);
             return FileId(id);
         };
         let Stamp { device, inode, size, modified: (seconds, nanoseconds) } = stamp;

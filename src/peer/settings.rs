@@ -6,13 +6,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crypto_box::aead::OsRng;
-use crypto_box::aead::rand_core::RngCore;
-
 use super::cipher::TextFormat;
 use super::ice::IceServer;
 use super::keys::KeyPair;
 use super::login::ServerUrlError;
+use super::random;
 use super::socks::ProxyUrl;
 use super::trust::Known;
 
@@ -185,6 +183,6 @@ impl From<io::Error> for Error {
 /// Makes a secret that a name can be held with.
 pub fn new_token() -> String {
     let mut bytes = [0; 24];
-    OsRng.fill_bytes(&mut bytes);
+    random::fill(&mut bytes);
     data_encoding::BASE64URL_NOPAD.encode(&bytes)
 }

@@ -12,7 +12,7 @@ use super::super::files::lane::{MAX_DATA, Message, Opener, Report, Sealer};
 use super::super::files::note::{Digest, EndReason, FileId, PauseReason};
 use super::super::files::window::Window;
 use super::super::files::work::News;
-use super::super::sync::lock;
+use super::super::sync::{lock, next};
 use super::source::{Source, Unread};
 use super::tell::{About, PROGRESS_EVERY, Tell};
 
@@ -97,7 +97,7 @@ impl Sending {
                 Err(TryRecvError::Disconnected) => return,
                 Err(TryRecvError::Empty) => match self.step() {
                     Ok(true) => continue,
-                    Ok(false) => mailbox.recv_timeout(LOOK),
+                    Ok(false) => next(mailbox, self.patience()),
                     Err(Broken) => return,
                 },
             };
@@ -224,6 +224,11 @@ impl Sending {
     fn post(&mut self, message: &Message<'_>) -> Result<(), Broken> {
         let sealed = self.sealer.seal(message);
         self.outbox.blocking_send(sealed).map_err(|_| Broken)
+    }
+
+    /// How long mail is waited for at most: a file that goes may come to a standstill.
+    fn patience(&self) -> Option<Duration> {
+        self.current.as_ref().filter(|current| !current.is_paused).map(|_| LOOK)
     }
 
     fn look_for_stall(&mut self) {

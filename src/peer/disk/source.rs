@@ -161,6 +161,7 @@ impl Stream {
             };
             self.is_at_end = count == 0;
             self.kept.extend(&buffer[..count]);
+            return Ok(count);
         }
         let known = self.kept.range(place.min(self.kept.len())..).take(buffer.len());
         Ok(buffer.iter_mut().zip(known).map(|(to, from)| *to = *from).count())

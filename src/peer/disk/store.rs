@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Mutex;
 
 use super::super::files::checksum::Checksum;
 use super::super::files::note::{Digest, EndReason, FileId};
@@ -10,7 +9,6 @@ use super::super::files::work::Offered;
 use super::super::folder::{Begun, Failure, Folder, Partial};
 use super::super::keys::PublicKey;
 use super::super::sink::{Sink, Target};
-use super::super::sync::lock;
 use crate::trouble;
 
 /// A place for a file.
@@ -169,18 +167,14 @@ impl Store {
         }
     }
 
-    fn discard(&mut self, file: FileId) {
+    /// Removes what came of the file.
+    pub fn discard(&mut self, file: FileId) {
         if let Stored::Folder { folder, partial, .. } = &mut self.target {
             *partial = None;
             folder.discard(file);
         }
         self.number = None;
     }
-}
-
-/// Removes what came of a file.
-pub fn discard(store: &Mutex<Store>, file: FileId) {
-    lock(store).discard(file);
 }
 
 impl From<Failure> for Unstored {

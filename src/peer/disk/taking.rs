@@ -2,7 +2,6 @@
 //! come.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -13,8 +12,8 @@ use super::super::files::lane::{Message, Opener, Report, Sealer};
 use super::super::files::note::{Digest, EndReason, FileId, PauseReason};
 use super::super::files::work::{News, Offered};
 use super::super::keys::PublicKey;
-use super::super::sync::{Gauge, lock};
-use super::store::{Ready, Store, Unstored, discard};
+use super::super::sync::{Gauge, lock, next};
+use super::store::{Ready, Store, Unstored};
 use super::tell::{About, PROGRESS_EVERY, Tell};
 
 /// What reaches the thread.
@@ -54,12 +53,13 @@ pub struct Taking {
     sealer: Sealer,
     outbox: Sender<Vec<u8>>,
     in_flight: Gauge,
-    takers: Arc<AtomicUsize>,
+    takers: Gauge,
     /// Bytes that the socket and SCTP hold at most.
     window: u64,
     tell: Tell,
-    /// The files that may come, and from which byte on.
-    prepared: HashMap<FileId, (Box<Job>, u64)>,
+    /// The files that may come, and from which byte on. What failed comes no more, and only waits for the word what is
+    /// to become of its part.
+    prepared: HashMap<FileId, (Box<Job>, Option<u64>)>,
     current: Option<Current>,
     /// What has come and not been dealt with, while the disk is full.
     backlog: VecDeque<Vec<u8>>,
@@ -99,10 +99,10 @@ impl Taking {
         sealer: Sealer,
         outbox: Sender<Vec<u8>>,
         in_flight: Gauge,
-        (takers, window): (Arc<AtomicUsize>, u64),
+        (takers, window): (Gauge, u64),
         tell: Tell,
     ) -> Self {
-        takers.fetch_add(1, Ordering::Relaxed);
+        takers.add(1);
         Self {
             opener,
             sealer,
@@ -128,10 +128,7 @@ impl Taking {
                 // All that came is dealt with, so it is said.
                 Err(TryRecvError::Empty) => {
                     self.report();
-                    match self.patience() {
-                        Some(patience) => mailbox.recv_timeout(patience),
-                        None => mailbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                    }
+                    next(mailbox, self.patience())
                 }
             };
             let done = match mail {
@@ -173,7 +170,7 @@ impl Taking {
         let from = if let News::Ready { from, .. } = &news { Some(*from) } else { None };
         self.tell(&job, news);
         match from {
-            Some(from) => self.prepared.insert(file, (job, from)),
+            Some(from) => self.prepared.insert(file, (job, Some(from))),
             None => self.prepared.remove(&file),
         };
         Ok(())
@@ -185,7 +182,7 @@ impl Taking {
         if let Some(job) = current.or(prepared) {
             match is_kept {
                 true => lock(&job.store).rest(job.number),
-                false => discard(&job.store, file),
+                false => lock(&job.store).discard(file),
             }
         }
         self.work()
@@ -220,7 +217,9 @@ impl Taking {
         if let Some(Current { job, .. }) = self.current.take() {
             lock(&job.store).rest(job.number);
         }
-        let is_asked = |(job, asked): &(Box<Job>, u64)| job.number == number && (from == *asked || from == 0);
+        let is_asked = |(job, asked): &(Box<Job>, Option<u64>)| {
+            job.number == number && asked.is_some_and(|asked| from == asked || from == 0)
+        };
         if !self.prepared.get(&file).is_some_and(is_asked) {
             return Ok(());
         }
@@ -290,23 +289,16 @@ impl Taking {
         }
         lock(&current.job.store).rest(current.job.number);
         self.tell_current(failed(unstored));
-        // The word what is to become of its part is on its way.
-        if let Some(Current { mut job, .. }) = self.current.take() {
-            job.number = NO_TAKE;
-            self.prepared.insert(job.offered.file, (job, 0));
+        if let Some(Current { job, .. }) = self.current.take() {
+            self.prepared.insert(job.offered.file, (job, None));
         }
     }
 
     fn try_again(&mut self) -> Result<(), Broken> {
-        let now = Instant::now();
-        let full = self.current.as_mut().and_then(|current| current.full.take_if(|full| full.next_try <= now));
-        if let Some(Full { since, rest, .. }) = full {
-            if let Some(current) = &mut self.current {
-                // What is tried has failed since then.
-                let next_try = now + FULL_POLL;
-                current.full = Some(Full { since, next_try, rest: Rest::Data(Vec::new()) });
-            }
-            match rest {
+        let full = self.current.as_mut().and_then(|current| current.full.as_mut());
+        if let Some(full) = full.filter(|full| full.next_try <= Instant::now()) {
+            // Where it fails again, it is put back; how long the disk is full stays known until then.
+            match std::mem::replace(&mut full.rest, Rest::Data(Vec::new())) {
                 Rest::Data(bytes) => self.write(&bytes),
                 Rest::End(size, digest) => self.finish(size, digest),
             }
@@ -326,7 +318,7 @@ impl Taking {
         if self.reported == Some(self.taken) {
             return;
         }
-        let others = self.takers.load(Ordering::Relaxed).max(1) as u64;
+        let others = self.takers.get().max(1) as u64;
         let window = (ALL_WINDOWS / others).min(self.window).clamp(MIN_WINDOW, MAX_WINDOW);
         let sealed = self.sealer.seal_report(Report { taken: self.taken, window });
         // A connection that is no more needs no report.
@@ -336,8 +328,8 @@ impl Taking {
 
     /// Nothing that comes can be believed any more.
     fn break_off(&mut self) {
-        let jobs = self.prepared.drain().map(|(_, (job, _))| job).chain(self.current.take().map(|current| current.job));
-        let jobs: Vec<Box<Job>> = jobs.filter(|job| job.number != NO_TAKE).collect();
+        let prepared = self.prepared.drain().filter_map(|(_, (job, asked))| asked.map(|_| job));
+        let jobs: Vec<Box<Job>> = prepared.chain(self.current.take().map(|current| current.job)).collect();
         for job in jobs {
             lock(&job.store).rest(job.number);
             self.tell(&job, News::Failed { reason: EndReason::Damaged, trouble: None });
@@ -357,16 +349,13 @@ impl Taking {
 
 impl Drop for Taking {
     fn drop(&mut self) {
-        self.takers.fetch_sub(1, Ordering::Relaxed);
+        self.takers.subtract(1);
     }
 }
 
 fn failed(Unstored { reason, trouble }: Unstored) -> News {
     News::Failed { reason, trouble }
 }
-
-/// Of a file that failed, and comes no more.
-const NO_TAKE: u64 = u64::MAX;
 
 /// Bytes of a window: at most, which is what SCTP takes, and at least.
 pub const MAX_WINDOW: u64 = 1024 * 1024;

@@ -50,7 +50,13 @@ impl Contacts {
     pub(super) fn receive_note(&mut self, peer: &str, note: &str, turn: &mut Turn<'_>) {
         let Some(note) = Note::read(note.as_bytes()) else { return };
         let takes_files = turn.setup.takes_files;
-        let waiting: usize = self.chats.values().filter_map(|chat| chat.lasting.as_ref()).map(waiting).sum();
+        let waiting = match note {
+            Note::Offer { .. } => {
+                let lasting = self.chats.values().filter_map(|chat| chat.lasting.as_ref());
+                lasting.map(|lasting| lasting.files.waiting()).sum()
+            }
+            _ => 0,
+        };
         self.with_files(peer, turn, |lasting, turn| match note {
             Note::Offer { file, .. } if !takes_files => vec![refused(file, EndReason::NotAccepting)],
             Note::Offer { file, .. } if waiting >= MAX_OFFERS && !lasting.files.knows(file) => {
@@ -111,10 +117,6 @@ pub(super) fn end_files(peer: &str, lasting: &mut Lasting, turn: &mut Turn<'_>) 
             Done::Work(file, work) => turn.out.push(Output::File { peer: peer.to_owned(), file, link: None, work }),
         }
     }
-}
-
-fn waiting(lasting: &Lasting) -> usize {
-    lasting.files.waiting()
 }
 
 fn refused(file: FileId, reason: EndReason) -> Done {

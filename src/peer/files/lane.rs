@@ -5,6 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::super::frame;
 use super::super::primitives::{BoxKey, BoxNonce, MAC_BYTES};
 use super::note::{Digest, FileId};
 
@@ -145,13 +146,13 @@ impl Opener {
         match kind {
             BEGIN => {
                 let (file, rest) = rest.split_first_chunk()?;
-                let (number, rest) = read_number(rest)?;
-                let (from, rest) = read_number(rest)?;
+                let (number, rest) = frame::number(rest)?;
+                let (from, rest) = frame::number(rest)?;
                 rest.is_empty().then_some(Message::Begin { file: FileId(*file), number, from })
             }
             DATA if !rest.is_empty() && rest.len() <= MAX_DATA => Some(Message::Data(rest)),
             END => {
-                let (size, digest) = read_number(rest)?;
+                let (size, digest) = frame::number(rest)?;
                 Some(Message::End { size, digest: Digest((*digest).try_into().ok()?) })
             }
             _ => None,
@@ -160,8 +161,8 @@ impl Opener {
 
     /// Opens the next report; `None` likewise.
     pub fn open_report(&mut self, sealed: &mut [u8]) -> Option<Report> {
-        let (taken, rest) = read_number(self.open_in_place(sealed)?)?;
-        let (window, rest) = read_number(rest)?;
+        let (taken, rest) = frame::number(self.open_in_place(sealed)?)?;
+        let (window, rest) = frame::number(rest)?;
         rest.is_empty().then_some(Report { taken, window })
     }
 
@@ -169,11 +170,6 @@ impl Opener {
         let nonce = self.0.next_nonce();
         self.0.key.open_in_place(&nonce, sealed)
     }
-}
-
-fn read_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let (number, rest) = bytes.split_first_chunk()?;
-    Some((u64::from_be_bytes(*number), rest))
 }
 
 impl fmt::Debug for FileKeys {

@@ -8,8 +8,8 @@ use crate::escape::is_harmful;
 pub fn safe(offered: &str) -> String {
     let last = offered.rsplit(['/', '\\']).next().unwrap_or_default();
     let plain: String = last.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
-    let shortened = shortened(plain.trim_end_matches(['.', ' ']));
-    let mut name = shortened.trim_end_matches(['.', ' ']).to_owned();
+    let short = shortened(plain.trim_end_matches(['.', ' ']), 0);
+    let mut name = short.trim_end_matches(['.', ' ']).to_owned();
     // What begins with a dot is hidden, and what begins with a dash is an option.
     let leading = name.chars().take_while(|c| matches!(c, '.' | ' ' | '-')).count();
     name.replace_range(..leading, &"_".repeat(leading));
@@ -18,7 +18,7 @@ pub fn safe(offered: &str) -> String {
     }
     let stem = name.split('.').next().unwrap_or_default().trim_end().to_uppercase();
     if RESERVED.contains(&&*stem) || is_device(&stem) {
-        name = shortened_by(&name, 1);
+        name = shortened(&name, 1);
         name.insert(0, '_');
     }
     name
@@ -43,12 +43,8 @@ fn is_device(stem: &str) -> bool {
     digit.is_some_and(|digit| matches!(digit, "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9" | "¹" | "²" | "³"))
 }
 
-fn shortened(name: &str) -> String {
-    shortened_by(name, 0)
-}
-
-/// The name in so few bytes, with its extension.
-fn shortened_by(name: &str, less: usize) -> String {
+/// The name in so few bytes, or so many less, with its extension.
+fn shortened(name: &str, less: usize) -> String {
     if name.len() <= MAX_BYTES - less {
         return name.to_owned();
     }

@@ -168,8 +168,7 @@ impl FromStr for FileId {
     type Err = NoFileId;
 
     fn from_str(text: &str) -> Result<Self, NoFileId> {
-        let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
-        bytes.map(Self).ok_or(NoFileId)
+        decoded(text).map(Self).ok_or(NoFileId)
     }
 }
 
@@ -230,8 +229,11 @@ impl<'de> Deserialize<'de> for Digest {
 
 fn bytes<'de, D: Deserializer<'de>, const LENGTH: usize>(deserializer: D) -> Result<[u8; LENGTH], D::Error> {
     let text = String::deserialize(deserializer)?;
-    let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
-    bytes.ok_or_else(|| serde::de::Error::custom("not so many bytes in base64url"))
+    decoded(&text).ok_or_else(|| serde::de::Error::custom("not so many bytes in base64url"))
+}
+
+fn decoded<const LENGTH: usize>(text: &str) -> Option<[u8; LENGTH]> {
+    BASE64URL_NOPAD.decode(text.as_bytes()).ok()?.try_into().ok()
 }
 
 /// The longest note, in bytes. The longest name that a system knows is a quarter of that.

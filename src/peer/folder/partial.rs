@@ -161,8 +161,7 @@ impl Partial {
         if self.offered.size.is_some_and(|size| size.saturating_sub(position) < bytes.len() as u64) {
             return Err(Failure::Damaged);
         }
-        let path = self.places.part.clone();
-        self.part.write_all_at(bytes, position).map_err(Failure::at(&path))?;
+        self.part.write_all_at(bytes, position).map_err(Failure::at(&self.places.part))?;
         self.sum.take(bytes);
         let is_recent = self.listed_at.is_some_and(|listed_at| listed_at.elapsed() < LISTED_EVERY);
         if self.position() - self.listed >= LISTED_BYTES && !is_recent {
@@ -181,10 +180,9 @@ impl Partial {
         if self.listed == self.position() {
             return Ok(());
         }
-        let path = self.places.part.clone();
         // It is in the list only once it is on the disk.
-        self.part.sync_data().map_err(Failure::at(&path))?;
-        self.list.write_all(sum_line(&self.sum).as_bytes()).map_err(Failure::at(&path))?;
+        self.part.sync_data().map_err(Failure::at(&self.places.part))?;
+        self.list.write_all(sum_line(&self.sum).as_bytes()).map_err(Failure::at(&self.places.part))?;
         self.listed = self.position();
         Ok(())
     }
