@@ -127,7 +127,7 @@ trap end_containers EXIT
 export DOCKER_HOST=unix://$work/engine.sock
 "${podman[@]}" system service --time 0 "$DOCKER_HOST" >"$work/engine.log" 2>&1 &
 processes+=($!)
-for _ in $(seq 200); do [ -S "$work/engine.sock" ] && break || sleep 0.05; done
+soon [ -S "$work/engine.sock" ] || :
 compose() { (cd "$work/opt" && docker-compose --file compose.yml "$@"); }
 # What a machine allows may be less than the guide's, and podman by itself asks for more processes.
 sed -i "s/\"8080\"/\"$port\"/; s/nofile: 1048576/nofile: $(ulimit -H -n), nproc: 1024/" "$work/opt/compose.yml"

@@ -33,7 +33,7 @@ if [ -z "$(command -v nginx || true)" ]; then
 fi
 cat >"$work/nginx.conf" <<CONF
 pid $work/nginx.pid;
-error_log $work/nginx.log;
+error_log $work/nginx.log notice;
 daemon off;
 worker_processes 1;
 events { worker_connections 4096; }
@@ -62,17 +62,9 @@ http {
 }
 CONF
 nginx -c "$work/nginx.conf" -p "$work" -e "$work/nginx.log" &
-nginx=$!
 started
-tries=0
-until [ -s "$work/nginx.pid" ]; do
-    tries=$((tries + 1))
-    if [ "$tries" -gt 200 ] || ! kill -0 "$nginx" 2>/dev/null; then
-        cat "$work/nginx.log" >&2
-        exit 1
-    fi
-    sleep 0.05
-done
+nginx=$process
+await "$work/nginx.log" 'start worker process' >/dev/null
 echo "nginx listens on 127.0.0.1:$port in front of them; lowkey --server ws://127.0.0.1:$port"
 
 if [ -z "$programs" ]; then

@@ -63,13 +63,10 @@ for number in 1 2 3; do
 done
 # Usage: metric NAME; what it says on this machine
 metric() { booted curl --silent http://127.0.0.1:9090/metrics | sed -n "s/^$1 //p"; }
+knows_all() { [ "$(metric lowkey_cluster_up) $(metric lowkey_cluster_nodes)" = '1 3' ]; }
 for number in 1 2 3; do
     on "$number"
-    for _ in $(seq 400); do
-        [ "$(metric lowkey_cluster_nodes)" = 3 ] && break
-        sleep 0.05
-    done
-    [ "$(metric lowkey_cluster_nodes)" = 3 ] || fail "server $number does not know of three"
+    soon knows_all || fail "server $number does not know of three"
 done
 ok 'an engine with a password, and three servers over it, as the guide says'
 
@@ -125,10 +122,7 @@ ok 'all three are updated one after the other, while a chat goes on and others b
 booted systemctl restart redis-server
 for number in 1 2 3; do
     on "$number"
-    for _ in $(seq 400); do
-        [ "$(metric lowkey_cluster_up) $(metric lowkey_cluster_nodes)" = '1 3' ] && break
-        sleep 0.05
-    done
+    soon knows_all || fail "server $number does not know of three again"
 done
 online 1
 chat

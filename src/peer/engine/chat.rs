@@ -45,6 +45,15 @@ pub(super) struct Lasting {
     pub(super) state: State,
 }
 
+impl Lasting {
+    /// Something was taken: the other side is told soon, if no text tells it before.
+    pub(super) fn tell_soon(&mut self, now: Instant) {
+        if self.texts.is_due() {
+            self.tell_at.get_or_insert(now + TELL_TIME);
+        }
+    }
+}
+
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 pub(super) enum State {
@@ -193,6 +202,9 @@ pub(super) fn not_sent(peer: &str, kept: Kept) -> Output {
     let reason = if is_transmitted { NotSentReason::Unconfirmed } else { NotSentReason::NotOpen };
     Output::Event(Event::NotSent { peer: peer.to_owned(), id, text, reason })
 }
+
+/// How long an acknowledgement may wait for a text to go along with.
+const TELL_TIME: Duration = Duration::from_millis(10);
 
 /// How long who leaves waits until all is acknowledged, and who was left until the connection is closed.
 pub(super) const LEAVE_TIME: Duration = Duration::from_secs(30);

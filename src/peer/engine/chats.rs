@@ -1,7 +1,5 @@
 //! What is done about open chats: texts and their acknowledgements, and the end of a chat.
 
-use std::time::Duration;
-
 use super::super::cipher::OpenError;
 use super::super::event::{CloseReason, Event, NotSentReason};
 use super::super::files::Transfers;
@@ -10,9 +8,9 @@ use super::super::texts::{Arrival, Next, Texts};
 use super::super::trust::{Known, Trust};
 use super::call::{Call, Stage};
 use super::channel::Link;
-use super::chat::{Chat, FIRST_PAUSE, LEAVE_TIME, Lasting, Parted, State, not_sent};
+use super::chat::{Chat, FIRST_PAUSE, LEAVE_TIME, Lasting, Parted, State};
 use super::contacts::Contacts;
-use super::files::end_files;
+use super::files::end_lasting;
 use super::interface::{ConnectionId, Output, Parting, Receipt, Turn};
 
 impl Contacts {
@@ -189,9 +187,7 @@ impl Contacts {
             Body::Note(number, note) => match lasting.texts.receive(number) {
                 Arrival::New => {
                     lasting.texts.take_note();
-                    if lasting.texts.is_due() && lasting.tell_at.is_none() {
-                        lasting.tell_at = Some(turn.now + TELL_TIME);
-                    }
+                    lasting.tell_soon(turn.now);
                     self.receive_note(peer, &note, turn);
                 }
                 Arrival::Again => {}
@@ -269,15 +265,10 @@ impl Contacts {
 
     /// The other side has left. The connection is held until our user has taken what came over it.
     fn parted_from(&mut self, peer: &str, turn: &mut Turn<'_>) {
-        let Some(Chat { link: Some(link), lasting: Some(lasting), .. }) = self.chats.remove(peer) else { return };
-        let mut lasting = lasting;
-        end_files(peer, &mut lasting, turn);
-        let mut texts = lasting.texts;
-        for kept in texts.give_back() {
-            turn.out.push(not_sent(peer, kept));
-        }
+        let Some(Chat { link: Some(link), lasting: Some(mut lasting), .. }) = self.chats.remove(peer) else { return };
+        end_lasting(peer, &mut lasting, turn);
         turn.tell(Event::Closed { peer: peer.to_owned(), reason: CloseReason::PeerLeft });
-        let mut parted = Parted { chat: lasting.number, link, texts, deadline: None };
+        let mut parted = Parted { chat: lasting.number, link, texts: lasting.texts, deadline: None };
         parted.tell(turn);
         self.parted.push(parted);
     }
@@ -288,9 +279,7 @@ impl Contacts {
         let lasting = self.chats.get_mut(peer).and_then(|chat| chat.lasting.as_mut());
         if let Some(lasting) = lasting.filter(|lasting| lasting.number == *number) {
             lasting.texts.take(receipt.number);
-            if lasting.texts.is_due() && lasting.tell_at.is_none() {
-                lasting.tell_at = Some(turn.now + TELL_TIME);
-            }
+            lasting.tell_soon(turn.now);
         } else if let Some(parted) = self.parted.iter_mut().find(|parted| parted.chat == *number) {
             parted.texts.take(receipt.number);
             parted.tell(turn);
@@ -382,15 +371,11 @@ impl Contacts {
             turn.out.push(Output::Close { id: link.id, parting });
         }
         if let Some(mut lasting) = lasting {
-            end_files(peer, &mut lasting, turn);
-            turn.out.extend(lasting.texts.give_back().map(|kept| not_sent(peer, kept)));
+            end_lasting(peer, &mut lasting, turn);
         }
         turn.tell(Event::Closed { peer: peer.to_owned(), reason });
     }
 }
-
-/// How long an acknowledgement may wait for a text to go along with.
-const TELL_TIME: Duration = Duration::from_millis(10);
 
 /// So many peers are remembered to whom the way is narrow; beyond it, it is found out anew.
 const MAX_NARROW: usize = 1000;

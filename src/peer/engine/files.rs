@@ -4,7 +4,7 @@
 use super::super::event::Event;
 use super::super::files::note::{EndReason, FileId, Note};
 use super::super::files::work::{News, Offered, Output as Done};
-use super::chat::{Chat, Lasting};
+use super::chat::{Chat, Lasting, not_sent};
 use super::contacts::Contacts;
 use super::interface::{Output, Turn};
 
@@ -108,8 +108,8 @@ impl Contacts {
     }
 }
 
-/// The files of a chat that is over.
-pub(super) fn end_files(peer: &str, lasting: &mut Lasting, turn: &mut Turn<'_>) {
+/// A chat is over: its files end, and the texts that did not arrive come back.
+pub(super) fn end_lasting(peer: &str, lasting: &mut Lasting, turn: &mut Turn<'_>) {
     for done in lasting.files.close(EndReason::ChatEnded) {
         match done {
             Done::Note(_) => {}
@@ -117,6 +117,7 @@ pub(super) fn end_files(peer: &str, lasting: &mut Lasting, turn: &mut Turn<'_>) 
             Done::Work(file, work) => turn.out.push(Output::File { peer: peer.to_owned(), file, link: None, work }),
         }
     }
+    turn.out.extend(lasting.texts.give_back().map(|kept| not_sent(peer, kept)));
 }
 
 fn refused(file: FileId, reason: EndReason) -> Done {

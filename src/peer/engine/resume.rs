@@ -17,7 +17,7 @@ use super::call::{Farewell, Stage};
 use super::channel::Link;
 use super::chat::{Chat, FIRST_PAUSE, Lasting, State, not_sent};
 use super::contacts::Contacts;
-use super::files::end_files;
+use super::files::end_lasting;
 use super::interface::{Output, Parting, Turn};
 use super::proof::{self, Guest};
 use crate::protocol::MessageType;
@@ -222,8 +222,7 @@ fn is_same(lasting: &Lasting, link: &Link) -> bool {
 /// A chat without a connection is over for our user.
 fn end(peer: &str, chat: Chat, turn: &mut Turn<'_>) {
     if let Some(mut lasting) = chat.lasting {
-        end_files(peer, &mut lasting, turn);
-        turn.out.extend(lasting.texts.give_back().map(|kept| not_sent(peer, kept)));
+        end_lasting(peer, &mut lasting, turn);
     }
     turn.tell(Event::Closed { peer: peer.to_owned(), reason: CloseReason::Left });
 }

@@ -22,8 +22,7 @@ impl Cluster {
                 let origin = Route { process: self.process, conn: from };
                 let write =
                     |bytes: &mut Vec<u8>| frame::put_message(bytes, to.conn, origin, false, &target, kind, &text);
-                self.bundle(to.process, now, write);
-                self.expect(to.process, Passed { from, target, kind });
+                self.bundle(to.process, now, write).passed.push(Passed { from, target, kind });
             }
             Ask::Tell { to, target, reason } => {
                 self.bundle(to.process, now, |bytes| frame::put_undelivered(bytes, to.conn, &target, reason));
@@ -46,7 +45,7 @@ impl Cluster {
     }
 
     /// Adds a frame to what goes to a node.
-    fn bundle(&mut self, to: Process, now: Instant, write: impl FnOnce(&mut Vec<u8>)) {
+    fn bundle(&mut self, to: Process, now: Instant, write: impl FnOnce(&mut Vec<u8>)) -> &mut Bundle {
         self.counts.frames[1] += 1;
         if self.bundles.iter().any(|bundle| bundle.bytes.len() >= BUNDLE_BYTES) {
             self.close_bundles(now);
@@ -56,14 +55,9 @@ impl Cluster {
             self.bundles.push(Bundle { to, bytes, passed: Vec::new() });
             self.bundles.len() - 1
         });
-        write(&mut self.bundles[place].bytes);
-    }
-
-    /// Takes note that a message stands in what goes to a node.
-    fn expect(&mut self, to: Process, passed: Passed) {
-        if let Some(bundle) = self.bundles.iter_mut().find(|bundle| bundle.to == to) {
-            bundle.passed.push(passed);
-        }
+        let bundle = &mut self.bundles[place];
+        write(&mut bundle.bytes);
+        bundle
     }
 
     fn ask_script(&mut self, ask: Ask, now: Instant) {
