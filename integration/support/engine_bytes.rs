@@ -47,18 +47,23 @@ fn server(now: Instant) -> (Hub, Cluster) {
     }
     hub.claim(ConnId(7), "erin", Some("token"), now);
     hub.disconnect(ConnId(1), Departure::Lost, now);
+    ask(&mut hub, &mut cluster, now);
     take(&mut hub, &mut cluster, now);
     (hub, cluster)
 }
 
-/// All that has come of it so far.
+/// Asks the engine what the hub wants to know.
+fn ask(hub: &mut Hub, cluster: &mut Cluster, now: Instant) {
+    while let Some(ask) = hub.next_ask() {
+        cluster.ask(ask, now);
+    }
+}
+
+/// All that has come of it so far. What the hub wants to know because of it is asked later: whether an answer comes
+/// before or after its question would else hang on the pieces.
 fn take(hub: &mut Hub, cluster: &mut Cluster, now: Instant) -> Vec<String> {
     let mut said = Vec::new();
-    loop {
-        while let Some(ask) = hub.next_ask() {
-            cluster.ask(ask, now);
-        }
-        let Some(event) = cluster.next_event() else { break };
+    while let Some(event) = cluster.next_event() {
         said.push(format!("{event:?}"));
         match event {
             Event::Answer(answer) => said.push(format!("{:?}", hub.answered(answer, now))),
@@ -90,6 +95,8 @@ fn outcome<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<String> {
             break;
         }
     }
+    ask(&mut hub, &mut cluster, now);
+    said.extend(take(&mut hub, &mut cluster, now));
     said
 }
 
