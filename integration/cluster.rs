@@ -1,47 +1,47 @@
-//! Several servers over a real engine: users of different nodes, and all that can go wrong between them.
+//! Several servers over a real database: users of different nodes, and all that can go wrong between them.
 
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tungstenite::protocol::frame::coding::CloseCode;
 
-use crate::engines::{Engine, engines};
+use crate::databases::{Database, databases};
 use crate::world::{Client, Program, Server, until};
 
-/// Nodes over one engine.
+/// Nodes over one database.
 pub struct Cluster {
-    pub engine: Engine,
+    pub database: Database,
     pub nodes: Vec<Server>,
     /// What those are started with that are started again.
     pub variables: Vec<(&'static str, &'static str)>,
 }
 
 impl Cluster {
-    pub fn start(engine: &str, nodes: usize) -> Self {
-        Self::start_with(engine, nodes, &[])
+    pub fn start(database: &str, nodes: usize) -> Self {
+        Self::start_with(database, nodes, &[])
     }
 
-    pub fn start_with(engine: &str, nodes: usize, variables: &[(&str, &str)]) -> Self {
-        Self::start_with_engine(engine, &[], nodes, variables)
+    pub fn start_with(database: &str, nodes: usize, variables: &[(&str, &str)]) -> Self {
+        Self::start_with_database(database, &[], nodes, variables)
     }
 
-    /// Nodes over an engine that has these options.
-    pub fn start_with_engine(engine: &str, options: &[&str], nodes: usize, variables: &[(&str, &str)]) -> Self {
-        let engine = Engine::start_with(engine, options);
-        engine.has_no_grace();
-        let mut cluster = Self { engine, nodes: Vec::new(), variables: Vec::new() };
+    /// Nodes over a database that has these options.
+    pub fn start_with_database(database: &str, options: &[&str], nodes: usize, variables: &[(&str, &str)]) -> Self {
+        let database = Database::start_with(database, options);
+        database.has_no_grace();
+        let mut cluster = Self { database, nodes: Vec::new(), variables: Vec::new() };
         for _ in 0..nodes {
             cluster.add(variables);
         }
         cluster
     }
 
-    /// One more node, once it has reached the engine.
+    /// One more node, once it has reached the database.
     pub fn add(&mut self, variables: &[(&str, &str)]) {
-        self.add_by(self.engine.port, variables);
+        self.add_by(self.database.port, variables);
     }
 
-    /// The same by another way to the engine.
+    /// The same by another way to the database.
     pub fn add_by(&mut self, port: u16, variables: &[(&str, &str)]) {
         let node = node(port, variables);
         self.nodes.push(node);
@@ -50,7 +50,7 @@ impl Cluster {
     /// Starts a node again, where it has ended, at its port.
     pub fn start_anew(&mut self, number: usize, port: &str) {
         let variables = [&self.variables[..], &[("PORT", port)]].concat();
-        self.nodes[number] = node(self.engine.port, &variables);
+        self.nodes[number] = node(self.database.port, &variables);
     }
 
     pub fn client(&self, node: usize, name: &str) -> Client {
@@ -82,8 +82,8 @@ pub fn code(client: &mut Client) -> String {
 
 #[test]
 fn users_of_two_nodes_open_a_session_and_their_messages_come_in_order() {
-    for engine in engines() {
-        let cluster = Cluster::start(&engine, 2);
+    for database in databases() {
+        let cluster = Cluster::start(&database, 2);
         let (mut alice, mut bob) = (cluster.client(0, "alice"), cluster.client(1, "bob"));
         alice.send(r#"{"type":"session:connect","target":"bob"}"#);
         let (to_alice, to_bob) = (alice.json(), bob.json());
@@ -101,8 +101,8 @@ fn users_of_two_nodes_open_a_session_and_their_messages_come_in_order() {
 
 #[test]
 fn a_name_goes_to_the_newer_connection_wherever_that_is_and_the_older_is_told() {
-    for engine in engines() {
-        let cluster = Cluster::start(&engine, 2);
+    for database in databases() {
+        let cluster = Cluster::start(&database, 2);
         let (mut carol, mut older) = (cluster.client(0, "carol"), cluster.client(0, "bob"));
         let mut newer = cluster.client(1, "bob");
         let frame = older.close_frame();
@@ -120,8 +120,8 @@ fn a_name_goes_to_the_newer_connection_wherever_that_is_and_the_older_is_told() 
 
 #[test]
 fn a_name_with_a_token_is_its_owners_on_every_node_and_kept_once_it_was_lost() {
-    for engine in engines() {
-        let cluster = Cluster::start(&engine, 2);
+    for database in databases() {
+        let cluster = Cluster::start(&database, 2);
         let bob = cluster.with_token(0, "bob", "secret").expect("it is free");
         for (node, token) in [(0, "other"), (1, "other"), (1, "")] {
             assert!(cluster.with_token(node, "bob", token).is_none(), "{node} {token}");
@@ -144,8 +144,8 @@ fn a_name_with_a_token_is_its_owners_on_every_node_and_kept_once_it_was_lost() {
 
 #[test]
 fn a_session_that_was_created_on_one_node_is_joined_on_another() {
-    for engine in engines() {
-        let cluster = Cluster::start(&engine, 3);
+    for database in databases() {
+        let cluster = Cluster::start(&database, 3);
         let (mut alice, mut bob, mut carol) =
             (cluster.client(0, "alice"), cluster.client(1, "bob"), cluster.client(2, "carol"));
         alice.send(r#"{"type":"session:create"}"#);
@@ -167,8 +167,8 @@ fn a_session_that_was_created_on_one_node_is_joined_on_another() {
 
 #[test]
 fn a_node_that_is_killed_takes_its_names_along_and_their_owners_come_back_elsewhere() {
-    for engine in engines() {
-        let mut cluster = Cluster::start(&engine, 2);
+    for database in databases() {
+        let mut cluster = Cluster::start(&database, 2);
         let mut alice = cluster.client(0, "alice");
         let mut bob = cluster.with_token(1, "bob", "secret").unwrap();
         let carol = cluster.client(1, "carol");
@@ -187,20 +187,20 @@ fn a_node_that_is_killed_takes_its_names_along_and_their_owners_come_back_elsewh
         cluster.client(0, "carol");
         drop((bob, carol));
         until("the node is counted no more", || {
-            let nodes = cluster.engine.ask(&["ZCOUNT", "lk1:nodes", "-inf", "+inf"]);
+            let nodes = cluster.database.ask(&["ZCOUNT", "lk1:nodes", "-inf", "+inf"]);
             nodes.starts_with(':').then_some(())
         });
     }
 }
 
 #[test]
-fn an_engine_that_is_killed_and_comes_back_empty_gives_no_held_name_away() {
-    for engine in engines() {
-        let mut cluster = Cluster::start(&engine, 2);
+fn a_database_that_is_killed_and_comes_back_empty_gives_no_held_name_away() {
+    for database in databases() {
+        let mut cluster = Cluster::start(&database, 2);
         let mut alice = cluster.with_token(0, "alice", "a").unwrap();
         let mut bob = cluster.with_token(1, "bob", "b").unwrap();
         let mut carol = cluster.client(0, "carol");
-        cluster.engine.kill();
+        cluster.database.kill();
         let alone = "the other servers cannot be asked right now";
         until("alice is told why bob cannot be reached", || {
             alice.send(ice("bob", 0));
@@ -210,7 +210,7 @@ fn an_engine_that_is_killed_and_comes_back_empty_gives_no_held_name_away() {
         assert_eq!(carol.json()["payload"]["number"], 1, "who is here is reached");
         alice.send(r#"{"type":"session:create"}"#);
         assert_eq!(alice.json()["payload"]["message"], alone);
-        cluster.engine.start_again();
+        cluster.database.start_again();
         let mut got = None;
         let thieves = until("bob is known again", || {
             // The thief asks all the time, from the first moment on.
@@ -245,12 +245,12 @@ fn bob_or_error(alice: &mut Client, bob: &mut Client) -> u64 {
 }
 
 #[test]
-fn a_server_whose_engine_refuses_it_says_why_and_does_not_start() {
-    for engine in engines() {
+fn a_server_whose_database_refuses_it_says_why_and_does_not_start() {
+    for database in databases() {
         let acl = "user lowkey on >secret ~lk1:* resetchannels &lk1:* -@all +hello +auth +client|setname +ping \
                    +script|load +evalsha +subscribe +get +set +del +time +zadd +zscore +zrangebyscore \
                    +zremrangebyscore";
-        let protected = Engine::start_with(&engine, &["--requirepass", "north"]);
+        let protected = Database::start_with(&database, &["--requirepass", "north"]);
         let started = |url: &str| {
             let variables = [("HOST", "127.0.0.1"), ("PORT", "0"), ("CLUSTER_URL", url)];
             Program::start("lowkey-server", &[], &variables)
@@ -288,14 +288,14 @@ fn a_server_whose_engine_refuses_it_says_why_and_does_not_start() {
 }
 
 #[test]
-fn the_engine_of_the_guide_lets_servers_do_all_they_need_and_nothing_else() {
-    let conf = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/lowkey-engine.conf")).unwrap();
+fn the_database_of_the_guide_lets_servers_do_all_they_need_and_nothing_else() {
+    let conf = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/lowkey-database.conf")).unwrap();
     // Where it listens is the test's matter, and who it tells that it is ready.
     let ours = |line: &&str| !["bind ", "port ", "supervised "].iter().any(|name| line.starts_with(name));
     let conf: String = conf.lines().filter(ours).map(|line| line.replace("PASSWORD", "secret") + "\n").collect();
-    for engine in engines() {
-        let engine = Engine::start_by(&engine, &conf);
-        let url = format!("redis://lowkey:secret@127.0.0.1:{}", engine.port);
+    for database in databases() {
+        let database = Database::start_by(&database, &conf);
+        let url = format!("redis://lowkey:secret@127.0.0.1:{}", database.port);
         let nodes: Vec<Server> = (0..2)
             .map(|_| {
                 let mut node = Server::start_one(&[("CLUSTER_URL", &url), ("CLUSTER_LEASE", "1s")]);
@@ -321,11 +321,11 @@ fn the_engine_of_the_guide_lets_servers_do_all_they_need_and_nothing_else() {
         for refused in
             [&["KEYS", "*"][..], &["CONFIG", "GET", "*"], &["FLUSHALL"], &["GET", "other"], &["PUBLISH", "x", "y"]]
         {
-            let reply = engine.ask_after(login, refused);
+            let reply = database.ask_after(login, refused);
             assert!(reply.starts_with("-NOPERM"), "{refused:?}: {reply}");
         }
-        assert!(engine.ask(&["PING"]).starts_with("-NOAUTH"));
-        assert!(engine.has_no_files(), "nothing is on disk");
+        assert!(database.ask(&["PING"]).starts_with("-NOAUTH"));
+        assert!(database.has_no_files(), "nothing is on disk");
     }
 }
 
@@ -340,13 +340,13 @@ fn the_suites_pass_with_their_users_on_different_nodes() {
         "--skip",
         "echo::a_bot_whose_name_is_taken_over_says_so_and_ends",
     ];
-    for engine in engines() {
+    for database in databases() {
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
         command
             .args(["wire::", "chat::", "echo::", "attacks::by_server::"])
             .args(skipped)
-            .env("LOWKEY_TEST_CLUSTER", &engine);
+            .env("LOWKEY_TEST_CLUSTER", &database);
         let passed = crate::world::pass_in_namespace(&mut command, 45);
-        println!("{passed} tests passed over {engine}");
+        println!("{passed} tests passed over {database}");
     }
 }

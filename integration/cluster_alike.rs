@@ -1,19 +1,19 @@
-//! Whether the engine in memory, over which the faults are tried, does what real ones do: the same commands, in any
+//! Whether the database in memory, over which the faults are tried, does what real ones do: the same commands, in any
 //! order, have the same replies.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
-use crate::engines::{Engine, engines};
-use crate::model_engine::{ModelEngine, Reply, SCRIPTS, hash};
+use crate::databases::{Database, databases};
+use crate::model_database::{ModelDatabase, Reply, SCRIPTS, hash};
 use crate::world::SOON;
 
-/// A connection to a real engine.
+/// A connection to a real database.
 pub struct Real(BufReader<TcpStream>);
 
 impl Real {
-    pub fn connect(engine: &Engine) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", engine.port)).unwrap();
+    pub fn connect(database: &Database) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", database.port)).unwrap();
         stream.set_read_timeout(Some(SOON)).unwrap();
         Self(BufReader::new(stream))
     }
@@ -81,7 +81,7 @@ fn command(random: &mut fastrand::Rng) -> Vec<Vec<u8>> {
         11..13 => (3, vec![name, nodes], vec![text("head"), text("tail")]),
         13 => (4, vec![session], vec![some(random, &["alice", "bob"]), text(LONG)]),
         14..17 => {
-            // A lease of no time is one that has ended. Both engines know of no grace before the first of these.
+            // A lease of no time is one that has ended. Both databases know of no grace before the first of these.
             let lease = some(random, &["0", LONG, LONG]);
             (5, vec![nodes, grace], vec![lease, text(LONG), text("0"), text("0"), member])
         }
@@ -111,11 +111,11 @@ fn timeless(parts: &[Vec<u8>], reply: Reply) -> Reply {
 }
 
 #[test]
-fn the_engine_in_memory_answers_as_real_ones_do() {
-    for path in engines() {
-        let engine = Engine::start(&path);
-        let (mut real, mut listener) = (Real::connect(&engine), Real::connect(&engine));
-        let mut model = ModelEngine::new(true);
+fn the_database_in_memory_answers_as_real_ones_do() {
+    for path in databases() {
+        let database = Database::start(&path);
+        let (mut real, mut listener) = (Real::connect(&database), Real::connect(&database));
+        let mut model = ModelDatabase::new(true);
         for script in SCRIPTS {
             let load = [b"SCRIPT".to_vec(), b"LOAD".to_vec(), script.as_bytes().to_vec()];
             assert_eq!(real.run(&load), model.run(None, &load));

@@ -1,4 +1,4 @@
-//! What can go wrong between the servers of a cluster, one fault after the other, with a real engine.
+//! What can go wrong between the servers of a cluster, one fault after the other, with a real database.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use lowkey::peer::Settings;
 use serde_json::json;
 
 use crate::cluster::{Cluster, code, ice};
-use crate::engines::{Nginx, Way, engines};
+use crate::databases::{Nginx, Way, databases};
 use crate::world::{Client, Program, SOON, User, until};
 
 pub const ALONE: &str = "the other servers cannot be asked right now";
@@ -61,14 +61,14 @@ pub fn until_reached(alice: &mut Client, target: &str, bob: &mut Client) {
 }
 
 #[test]
-fn an_engine_that_stands_still_stops_nobody_who_is_here_and_is_told_of_soon() {
-    for engine in engines() {
-        let cluster = Cluster::start(&engine, 2);
+fn a_database_that_stands_still_stops_nobody_who_is_here_and_is_told_of_soon() {
+    for database in databases() {
+        let cluster = Cluster::start(&database, 2);
         let (mut alice, mut bob) = (cluster.client(0, "alice"), cluster.client(1, "bob"));
         let mut carol = cluster.client(0, "carol");
         alice.send(ice("bob", 0));
         bob.json();
-        cluster.engine.program.signal("STOP");
+        cluster.database.program.signal("STOP");
         let began = Instant::now();
         alice.send(ice("bob", 1));
         assert_eq!(alice.json()["payload"]["message"], ALONE);
@@ -87,7 +87,7 @@ fn an_engine_that_stands_still_stops_nobody_who_is_here_and_is_told_of_soon() {
         assert_eq!(get(&cluster.nodes[0].address, "/ws?username=dave").0, "503");
         assert!(asked.elapsed() < Duration::from_secs(2), "at once, by now");
         assert_eq!(get(&cluster.nodes[0].address, "/health").0, "200", "it is well all the same");
-        cluster.engine.program.signal("CONT");
+        cluster.database.program.signal("CONT");
         until_reached(&mut alice, "bob", &mut bob);
         until("it is ready again", || (get(&cluster.nodes[0].address, "/ready").0 == "200").then_some(()));
     }
@@ -95,14 +95,14 @@ fn an_engine_that_stands_still_stops_nobody_who_is_here_and_is_told_of_soon() {
 
 #[test]
 fn a_node_that_stood_still_past_its_lease_hands_nothing_stale_on_and_gives_way() {
-    for engine in engines() {
-        let cluster = Cluster::start(&engine, 2);
+    for database in databases() {
+        let cluster = Cluster::start(&database, 2);
         let mut alice = cluster.client(0, "alice");
         let mut older = cluster.with_token(1, "bob", "secret").unwrap();
         alice.send(ice("bob", 0));
         older.json();
         cluster.nodes[1].program.signal("STOP");
-        // Some of these the engine keeps for it.
+        // Some of these the database keeps for it.
         (1..50).for_each(|number| alice.send(ice("bob", number)));
         let mut newer = cluster.with_token(0, "bob", "secret").expect("it is the same bob");
         until("its lease has ended", || {
@@ -118,15 +118,15 @@ fn a_node_that_stood_still_past_its_lease_hands_nothing_stale_on_and_gives_way()
 }
 
 #[test]
-fn an_engine_that_keeps_its_data_knows_open_sessions_after_it_was_killed() {
-    for engine in engines() {
+fn a_database_that_keeps_its_data_knows_open_sessions_after_it_was_killed() {
+    for database in databases() {
         let options = ["--appendonly", "yes", "--appendfsync", "always"];
-        let mut cluster = Cluster::start_with_engine(&engine, &options, 2, &[]);
+        let mut cluster = Cluster::start_with_database(&database, &options, 2, &[]);
         let (mut alice, mut bob) = (cluster.client(0, "alice"), cluster.client(1, "bob"));
         alice.send(r#"{"type":"session:create"}"#);
         let id = alice.json()["payload"]["sessionId"].as_str().unwrap().to_owned();
-        cluster.engine.kill();
-        cluster.engine.start_again();
+        cluster.database.kill();
+        cluster.database.start_again();
         let join = json!({"type": "session:join", "sessionId": id}).to_string();
         let joined = until("bob can join", || {
             bob.send(join.as_str());
@@ -139,9 +139,9 @@ fn an_engine_that_keeps_its_data_knows_open_sessions_after_it_was_killed() {
 
 #[test]
 fn a_node_that_is_cut_off_is_alone_until_the_way_is_back_and_both_sides_agree_then() {
-    for engine in engines() {
-        let mut cluster = Cluster::start(&engine, 1);
-        let way = Way::to(cluster.engine.port);
+    for database in databases() {
+        let mut cluster = Cluster::start(&database, 1);
+        let way = Way::to(cluster.database.port);
         cluster.add_by(way.port, &[]);
         let mut alice = cluster.client(0, "alice");
         let (mut bob, mut older) = (cluster.with_token(1, "bob", "secret").unwrap(), cluster.client(1, "carol"));
@@ -167,9 +167,9 @@ fn a_node_that_is_cut_off_is_alone_until_the_way_is_back_and_both_sides_agree_th
 }
 
 #[test]
-fn what_an_operator_does_to_the_engine_is_survived() {
-    for engine in engines() {
-        let cluster = Cluster::start(&engine, 2);
+fn what_an_operator_does_to_the_database_is_survived() {
+    for database in databases() {
+        let cluster = Cluster::start(&database, 2);
         let mut alice = cluster.with_token(0, "alice", "a").unwrap();
         let mut bob = cluster.with_token(1, "bob", "b").unwrap();
         for command in [
@@ -178,13 +178,13 @@ fn what_an_operator_does_to_the_engine_is_survived() {
             &["FLUSHALL"],
             &["CONFIG", "SET", "maxmemory", "1"],
         ] {
-            cluster.engine.ask(command);
+            cluster.database.ask(command);
             if command[0] == "CONFIG" {
                 until("alice is told that it is full", || {
                     alice.send(r#"{"type":"session:create"}"#);
                     (alice.json()["payload"]["message"] == ALONE).then_some(())
                 });
-                cluster.engine.ask(&["CONFIG", "SET", "maxmemory", "0"]);
+                cluster.database.ask(&["CONFIG", "SET", "maxmemory", "0"]);
             }
             until_reached(&mut alice, "bob", &mut bob);
             until_reached(&mut bob, "alice", &mut alice);
@@ -197,8 +197,8 @@ fn what_an_operator_does_to_the_engine_is_survived() {
 
 #[test]
 fn a_server_that_stops_in_order_is_not_waited_for() {
-    for engine in engines() {
-        let mut cluster = Cluster::start_with(&engine, 1, &[]);
+    for database in databases() {
+        let mut cluster = Cluster::start_with(&database, 1, &[]);
         // Without the order, its names would be held for a minute.
         cluster.add(&[("CLUSTER_LEASE", "1m"), ("DRAIN_TIME", "2s")]);
         let mut alice = cluster.client(0, "alice");
@@ -223,8 +223,8 @@ fn a_server_that_stops_in_order_is_not_waited_for() {
 
 #[test]
 fn who_does_not_read_on_another_node_is_cut_alone_and_the_sender_is_told() {
-    for engine in engines() {
-        let cluster = Cluster::start_with(&engine, 2, &[("RATE_LIMITS", "off")]);
+    for database in databases() {
+        let cluster = Cluster::start_with(&database, 2, &[("RATE_LIMITS", "off")]);
         let (mut alice, _bob) = (cluster.client(0, "alice"), cluster.client(1, "bob"));
         let mut carol = cluster.client(1, "carol");
         let payload = "x".repeat(60_000);
@@ -247,8 +247,8 @@ fn who_does_not_read_on_another_node_is_cut_alone_and_the_sender_is_told() {
 fn a_rolling_restart_loses_no_name_and_tells_nobody_of_a_false_successor() {
     const USERS: usize = 300;
     const CHATS: usize = 10;
-    for engine in engines() {
-        let mut cluster = Cluster::start(&engine, 3);
+    for database in databases() {
+        let mut cluster = Cluster::start(&database, 3);
         let ports: Vec<String> =
             cluster.nodes.iter().map(|node| node.address.rsplit_once(':').unwrap().1.to_owned()).collect();
         let servers: Vec<String> = cluster.nodes.iter().map(|node| node.address.clone()).collect();
@@ -329,8 +329,8 @@ fn a_rolling_restart_loses_no_name_and_tells_nobody_of_a_false_successor() {
 
 #[test]
 fn the_metrics_tell_how_the_cluster_is_and_no_name() {
-    for engine in engines() {
-        let cluster = Cluster::start(&engine, 2);
+    for database in databases() {
+        let cluster = Cluster::start(&database, 2);
         let (mut alice, mut bob) = (cluster.client(0, "alice"), cluster.client(1, "bob"));
         alice.send(ice("bob", 1));
         bob.json();

@@ -1,4 +1,5 @@
-//! A server of a cluster whose way to the engine is slow, or leads one way only; and one that is newer than the others.
+//! A server of a cluster whose way to the database is slow, or leads one way only; and one that is newer than the
+//! others.
 
 use std::thread;
 use std::time::Duration;
@@ -10,8 +11,8 @@ use sha1::Sha1;
 use crate::cluster::{Cluster, ice};
 use crate::cluster_alike::Real;
 use crate::cluster_faults::{ALONE, get, until_reached};
-use crate::engines::{Lost, Way, engines};
-use crate::model_engine::{Reply, SCRIPTS, hash};
+use crate::databases::{Lost, Way, databases};
+use crate::model_database::{Reply, SCRIPTS, hash};
 use crate::world::until;
 
 /// What a metric of a node says.
@@ -23,9 +24,9 @@ fn metric(cluster: &Cluster, node: usize, name: &str) -> String {
 
 #[test]
 fn a_slow_way_makes_everything_slow_and_nothing_fail() {
-    for engine in engines() {
-        let mut cluster = Cluster::start(&engine, 1);
-        let way = Way::to(cluster.engine.port);
+    for database in databases() {
+        let mut cluster = Cluster::start(&database, 1);
+        let way = Way::to(cluster.database.port);
         way.delay(Duration::from_millis(300));
         // A lease that is renewed in time all the same.
         cluster.add_by(way.port, &[("CLUSTER_LEASE", "5s")]);
@@ -49,18 +50,18 @@ fn a_slow_way_makes_everything_slow_and_nothing_fail() {
 #[test]
 fn a_way_that_leads_in_one_direction_only_is_given_up_and_taken_anew() {
     thread::scope(|scope| {
-        for (engine, lost) in engines()
+        for (database, lost) in databases()
             .into_iter()
-            .flat_map(|engine| [Lost::ToEngine, Lost::FromEngine].map(|lost| (engine.clone(), lost)))
+            .flat_map(|database| [Lost::ToDatabase, Lost::FromDatabase].map(|lost| (database.clone(), lost)))
         {
-            scope.spawn(move || half_open(&engine, lost));
+            scope.spawn(move || half_open(&database, lost));
         }
     });
 }
 
-fn half_open(engine: &str, lost: Lost) {
-    let mut cluster = Cluster::start(engine, 1);
-    let way = Way::to(cluster.engine.port);
+fn half_open(database: &str, lost: Lost) {
+    let mut cluster = Cluster::start(database, 1);
+    let way = Way::to(cluster.database.port);
     cluster.add_by(way.port, &[]);
     let mut alice = cluster.with_token(0, "alice", "a").unwrap();
     let mut bob = cluster.with_token(1, "bob", "b").unwrap();
@@ -84,18 +85,18 @@ fn half_open(engine: &str, lost: Lost) {
 
 /// A server of a later version, as far as others meet it.
 struct Newer {
-    engine: Real,
+    database: Real,
     heard: Real,
 }
 
 impl Newer {
     /// Its lease, its channel, and a user `zoe`.
     fn start(cluster: &Cluster) -> Self {
-        let (mut engine, mut heard) = (Real::connect(&cluster.engine), Real::connect(&cluster.engine));
+        let (mut database, mut heard) = (Real::connect(&cluster.database), Real::connect(&cluster.database));
         heard.run(&parts(&[b"SUBSCRIBE", b"lk1:to:newer1"]));
         let script = |number: usize| hash(SCRIPTS[number].as_bytes()).into_bytes();
         let member = b"newer1\0\x01";
-        engine.run(&parts(&[
+        database.run(&parts(&[
             b"EVALSHA",
             &script(5),
             b"2",
@@ -116,8 +117,8 @@ impl Newer {
         let head: [&[u8]; 3] = [b"EVALSHA", &claim, count];
         let arguments: [&[u8]; 5] = [&owner, b"", b"60000", b"60000", b"3000"];
         let claim = [&head[..], &keys, &arguments].concat();
-        assert!(matches!(engine.run(&parts(&claim)), Reply::Bytes(since) if since.len() == 6));
-        Self { engine, heard }
+        assert!(matches!(database.run(&parts(&claim)), Reply::Bytes(since) if since.len() == 6));
+        Self { database, heard }
     }
 
     /// The bundle that comes next.
@@ -138,8 +139,8 @@ fn framed(kind: u8, rest: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_newer_server_beside_this_one_is_understood_as_far_as_it_says_what_is_known() {
-    for engine in engines() {
-        let cluster = Cluster::start(&engine, 1);
+    for database in databases() {
+        let cluster = Cluster::start(&database, 1);
         let mut newer = Newer::start(&cluster);
         let mut alice = cluster.client(0, "alice");
         until("both know of each other", || (metric(&cluster, 0, "lowkey_cluster_nodes") == "2").then_some(()));
@@ -164,7 +165,7 @@ fn a_newer_server_beside_this_one_is_understood_as_far_as_it_says_what_is_known(
         ]
         .concat();
         let channel = [b"lk1:to:", process].concat();
-        assert_eq!(newer.engine.run(&parts(&[b"PUBLISH", &channel, &bundle])), Reply::Number(1));
+        assert_eq!(newer.database.run(&parts(&[b"PUBLISH", &channel, &bundle])), Reply::Number(1));
         assert_eq!(alice.json()["payload"]["number"], 2);
         let told = alice.json();
         assert_eq!((&told["payload"]["code"], &told["payload"]["target"]), (&json!("RELAY_FAILED"), &json!("zoe")));

@@ -1,4 +1,4 @@
-//! Servers of a cluster in memory, over an engine in memory, through any order of faults: who has a name, what becomes
+//! Servers of a cluster in memory, over a database in memory, through any order of faults: who has a name, what becomes
 //! of each message, and that all agree once the faults are over (proptest, which prints the smallest case that fails).
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use proptest::sample::{Index, select};
 use proptest::test_runner::RngSeed;
 use serde_json::Value;
 
-use crate::model_engine::ModelEngine;
+use crate::model_database::ModelDatabase;
 use crate::model_nodes::{Node, Wire, frame, take_frame};
 
 /// What happens; an index chooses among those that there are by then.
@@ -26,17 +26,17 @@ enum Happening {
     Write { who: Index, to: &'static str },
     /// Somebody calls a name.
     Call { who: Index, to: &'static str },
-    /// So many bytes get through between a server and the engine.
+    /// So many bytes get through between a server and the database.
     Carry { node: usize, most: usize },
     /// Time goes by.
     Pass { milliseconds: u64 },
-    /// A server's connection to the engine breaks: both see it, or neither, and all that is sent there is lost.
+    /// A server's connection to the database breaks: both see it, or neither, and all that is sent there is lost.
     Break { node: usize, is_seen: bool },
     /// A server stands still.
     Stop { node: usize, milliseconds: u64 },
     /// A server is killed, and another one takes its place.
     Kill { node: usize },
-    /// The engine is killed, and is back at once.
+    /// The database is killed, and is back at once.
     Restart { keeps_data: bool },
 }
 
@@ -94,17 +94,17 @@ struct User {
 }
 
 struct World {
-    engine: ModelEngine,
+    database: ModelDatabase,
     nodes: Vec<Node>,
     users: Vec<User>,
     start: Instant,
     now: Instant,
-    engine_start: u64,
+    database_start: u64,
     /// Who wrote each message, and after how many losses.
     messages: Vec<(usize, usize)>,
-    /// How often a server was killed, or lost the engine.
+    /// How often a server was killed, or lost the database.
     losses: usize,
-    /// Servers that have had a connection of whose end the engine has not learnt, and counts as one that hears.
+    /// Servers that have had a connection of whose end the database has not learnt, and counts as one that hears.
     half_open: [bool; NODES],
     /// Names that were at such a server when it was killed, until its lease is over: what is written to them is given
     /// to that connection, and nobody knows that it is lost.
@@ -115,15 +115,15 @@ struct World {
 impl World {
     fn new(pushes_first: bool) -> Self {
         let now = Instant::now();
-        let engine = ModelEngine::new(pushes_first);
-        let engine_start = engine.now;
+        let database = ModelDatabase::new(pushes_first);
+        let database_start = database.now;
         let mut world = Self {
-            engine,
+            database,
             nodes: Vec::new(),
             users: Vec::new(),
             start: now,
             now,
-            engine_start,
+            database_start,
             messages: Vec::new(),
             losses: 0,
             half_open: [false; NODES],
@@ -191,7 +191,7 @@ impl World {
                 self.nodes[node] = self.node();
             }
             Happening::Restart { keeps_data } => {
-                self.engine.restart(keeps_data);
+                self.database.restart(keeps_data);
                 self.half_open = [false; NODES];
                 self.ghosts.clear();
                 self.losses += 1;
@@ -270,14 +270,14 @@ impl World {
         let node = &mut self.nodes[number];
         let Some(link) = node.link.take() else { return };
         self.losses += 1;
-        // Of a connection that is broken the engine learns nothing: for a while it counts as one that hears.
+        // Of a connection that is broken the database learns nothing: for a while it counts as one that hears.
         match std::mem::take(&mut node.is_broken) {
             true => self.half_open[number] = true,
-            false => self.engine.close(link),
+            false => self.database.close(link),
         }
         node.cluster.lose(self.now);
-        node.to_engine.clear();
-        node.from_engine.clear();
+        node.to_database.clear();
+        node.from_database.clear();
         node.connect_at = self.now + Duration::from_millis((50 << node.failures.min(5)).min(1000));
         node.failures += 1;
     }
@@ -286,16 +286,16 @@ impl World {
     fn carry(&mut self, number: usize, most: usize) {
         let node = &mut self.nodes[number];
         let Some(link) = node.link else { return };
-        let count = most.min(node.to_engine.len());
-        let bytes: Vec<u8> = node.to_engine.drain(..count).collect();
+        let count = most.min(node.to_database.len());
+        let bytes: Vec<u8> = node.to_database.drain(..count).collect();
         if node.is_broken {
             return;
         }
-        if !self.engine.is_open(link) {
+        if !self.database.is_open(link) {
             return self.lose(number);
         }
-        self.engine.hear(link, &bytes);
-        node.from_engine.extend(self.engine.say(link, most));
+        self.database.hear(link, &bytes);
+        node.from_database.extend(self.database.say(link, most));
     }
 
     /// Each server has its turn, if it does not stand still.
@@ -304,7 +304,7 @@ impl World {
             if self.nodes[number].stopped_until > self.now {
                 continue;
             }
-            if !self.nodes[number].turn(&mut self.engine, self.now) {
+            if !self.nodes[number].turn(&mut self.database, self.now) {
                 self.lose(number);
             }
         }
@@ -324,7 +324,7 @@ impl World {
         let end = self.now + Duration::from_millis(milliseconds);
         while self.now < end {
             self.now = end.min(self.now + Duration::from_millis(50));
-            self.engine.now = self.engine_start + self.now.duration_since(self.start).as_millis() as u64;
+            self.database.now = self.database_start + self.now.duration_since(self.start).as_millis() as u64;
             if flows {
                 self.flow();
             } else {
@@ -462,7 +462,7 @@ impl User {
 
 /// The same cases in every run, so that what a change breaks is told from what more cases find: those are tried with
 /// `PROPTEST_RNG_SEED=NUMBER PROPTEST_CASES=4000`. Known to fail there, some once in a thousand cases: a name is given
-/// to somebody else for a moment where an engine comes back empty while its holder's server does not know that its
+/// to somebody else for a moment where a database comes back empty while its holder's server does not know that its
 /// connection is broken, or while somebody without a token had the name before; and a message that was on its way to
 /// where its user was before comes behind a later one.
 fn cases() -> ProptestConfig {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use crate::cluster::Cluster;
-use crate::engines::engines;
+use crate::databases::databases;
 use crate::linearizability::{Done, Step, is_linearizable};
 use crate::world::{Client, SOON};
 
@@ -120,16 +120,16 @@ fn races_for_names_from_three_servers_over_30_seconds_are_linearizable() {
 
 fn races(time: Duration) {
     thread::scope(|scope| {
-        for engine in engines() {
-            scope.spawn(move || race(&engine, time));
+        for database in databases() {
+            scope.spawn(move || race(&database, time));
         }
     });
 }
 
-fn race(engine: &str, time: Duration) {
+fn race(database: &str, time: Duration) {
     const NAMES: usize = 4;
     const RACERS: usize = 8;
-    let cluster = Cluster::start(engine, 3);
+    let cluster = Cluster::start(database, 3);
     let addresses: Vec<String> = cluster.nodes.iter().map(|node| node.address.clone()).collect();
     let histories: Mutex<BTreeMap<usize, Vec<Done<Act>>>> = Mutex::new(BTreeMap::new());
     let start = Instant::now();
@@ -178,5 +178,5 @@ fn race(engine: &str, time: Duration) {
     }
 }
 
-/// A client sees its end a moment before the engine is told of it: in microseconds.
+/// A client sees its end a moment before the database is told of it: in microseconds.
 const GIVEN_BACK: u64 = 2_000_000;

@@ -1,4 +1,4 @@
-//! Three servers that are killed and stopped at random, over an engine that is, too, while clients write to each other
+//! Three servers that are killed and stopped at random, over a database that is, too, while clients write to each other
 //! and a thief is after their names: `make soak MINUTES=10`. Each message is delivered or its sender told, no name is
 //! anybody else's, and nothing is left over at the end.
 
@@ -14,8 +14,8 @@ use tungstenite::Message;
 use crate::cluster::{Cluster, ice};
 use crate::cluster_alike::Real;
 use crate::cluster_faults::get;
-use crate::engines::engines;
-use crate::model_engine::Reply;
+use crate::databases::databases;
+use crate::model_database::Reply;
 use crate::soak::crowd;
 use crate::world::{Client, SOON, until};
 
@@ -45,7 +45,8 @@ impl Shared {
         self.troubles.read().unwrap().iter().any(|(_, end)| end.is_none_or(|end| end > since))
     }
 
-    /// Waits until all users are online. Of one who is at no server while the engine is lost as well nobody would know.
+    /// Waits until all users are online. Of one who is at no server while the database is lost as well nobody would
+    /// know.
     fn call_the_roll(&self) {
         self.present.store(0, Relaxed);
         self.roll_calls.fetch_add(1, Relaxed);
@@ -189,8 +190,8 @@ fn trouble(cluster: &mut Cluster, shared: &Shared, end: Instant) -> usize {
                 cluster.start_anew(number, &ports[number]);
             }
             1 => {
-                cluster.engine.kill();
-                cluster.engine.start_again();
+                cluster.database.kill();
+                cluster.database.start_again();
             }
             2 => {
                 cluster.nodes[number].program.signal("STOP");
@@ -198,9 +199,9 @@ fn trouble(cluster: &mut Cluster, shared: &Shared, end: Instant) -> usize {
                 cluster.nodes[number].program.signal("CONT");
             }
             _ => {
-                cluster.engine.program.signal("STOP");
+                cluster.database.program.signal("STOP");
                 thread::sleep(Duration::from_millis(random.u64(200..4000)));
-                cluster.engine.program.signal("CONT");
+                cluster.database.program.signal("CONT");
             }
         }
         count += 1;
@@ -228,9 +229,9 @@ const PATIENCE: Duration = Duration::from_secs(6);
 /// A soak that is longer has others in it, too.
 const LONG: Duration = Duration::from_secs(30);
 
-fn soak(engine: &str, time: Duration) {
+fn soak(database: &str, time: Duration) {
     let own = [("SESSION_TTL", "2s"), ("CLUSTER_LEASE", "1s"), ("PING_INTERVAL", "10s"), ("METRICS", "loopback")];
-    let mut cluster = Cluster::start_with(engine, 3, &own);
+    let mut cluster = Cluster::start_with(database, 3, &own);
     cluster.variables = own.to_vec();
     let shared = Shared {
         addresses: cluster.nodes.iter().map(|node| node.address.clone()).collect(),
@@ -272,7 +273,7 @@ fn soak(engine: &str, time: Duration) {
         let gone = ["lowkey_users 0", "lowkey_sessions 0", "lowkey_names 0", "lowkey_cluster_unanswered 0"];
         let is_empty =
             metrics.iter().all(|metrics| gone.iter().all(|line| metrics.lines().any(|other| other == *line)));
-        let (held, sessions) = (held(&cluster), cluster.engine.ask(&["KEYS", "lk1:s:*"]));
+        let (held, sessions) = (held(&cluster), cluster.database.ask(&["KEYS", "lk1:s:*"]));
         if is_empty && held == 0 && sessions.is_empty() {
             break;
         }
@@ -281,11 +282,11 @@ fn soak(engine: &str, time: Duration) {
     }
 }
 
-/// How many names the engine counts as held. What it knows of others goes by itself: they were on servers that died,
+/// How many names the database counts as held. What it knows of others goes by itself: they were on servers that died,
 /// and nobody has come for them.
 fn held(cluster: &Cluster) -> usize {
-    let mut engine = Real::connect(&cluster.engine);
-    let mut run = |parts: &[&[u8]]| engine.run(&parts.iter().map(|part| part.to_vec()).collect::<Vec<_>>());
+    let mut database = Real::connect(&cluster.database);
+    let mut run = |parts: &[&[u8]]| database.run(&parts.iter().map(|part| part.to_vec()).collect::<Vec<_>>());
     let Reply::List(nodes) = run(&[b"ZRANGE", b"lk1:nodes", b"0", b"-1", b"REV"]) else { panic!("no list") };
     // All of the servers that live are among these, whose leases end last.
     let live = &nodes[..nodes.len().min(cluster.nodes.len())];
@@ -302,8 +303,8 @@ fn held(cluster: &Cluster) -> usize {
 
 #[test]
 fn a_short_soak_over_servers_that_are_killed_leaves_nothing_over() {
-    if let Some(engine) = engines().first() {
-        soak(engine, Duration::from_secs(12));
+    if let Some(database) = databases().first() {
+        soak(database, Duration::from_secs(12));
     }
 }
 
@@ -311,7 +312,7 @@ fn a_short_soak_over_servers_that_are_killed_leaves_nothing_over() {
 #[ignore = "a run of its own: make soak"]
 fn whatever_is_killed_each_message_is_delivered_or_told_no_name_is_stolen_and_nothing_is_left_over() {
     let minutes: f64 = std::env::var("SOAK_MINUTES").ok().and_then(|text| text.parse().ok()).unwrap_or(1.0);
-    for engine in engines().iter().take(1) {
-        soak(engine, Duration::from_secs_f64(minutes * 60.0));
+    for database in databases().iter().take(1) {
+        soak(database, Duration::from_secs_f64(minutes * 60.0));
     }
 }

@@ -1,4 +1,4 @@
-//! What clients send, and the engine of a cluster, against the pure parts that read it: the head parser, the frame
+//! What clients send, and the database of a cluster, against the pure parts that read it: the head parser, the frame
 //! path, the hub and the guard (proptest, which prints the smallest case that fails). `make fuzz` runs a million cases
 //! of each, and `make cargo-fuzz` has libFuzzer choose them.
 
@@ -16,7 +16,7 @@ use proptest::sample::{Index, select};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{engine_bytes, sctp};
+use crate::{database_bytes, sctp};
 
 fn head() -> impl Strategy<Value = Vec<u8>> {
     let methods = vec!["GET", "GET", "GET", "HEAD", "OPTIONS", "POST", "", "G\0T"];
@@ -263,8 +263,8 @@ fn letters(most: usize) -> impl Strategy<Value = String> {
     prop::collection::vec(select(letters), 0..most).prop_map(|letters| letters.concat())
 }
 
-/// What an engine may say, and what is nearly that.
-fn of_an_engine() -> impl Strategy<Value = Vec<u8>> {
+/// What a database may say, and what is nearly that.
+fn of_a_database() -> impl Strategy<Value = Vec<u8>> {
     // Of a user here and one elsewhere: a message, a session, word of a successor and of a message that came to
     // nothing.
     let here = b"\0\0\0\0\0\0";
@@ -316,8 +316,8 @@ proptest! {
     }
 
     #[test]
-    fn whatever_an_engine_says_means_the_same_in_pieces_and_ends_no_server(bytes in of_an_engine()) {
-        engine_bytes::play(&bytes);
+    fn whatever_a_database_says_means_the_same_in_pieces_and_ends_no_server(bytes in of_a_database()) {
+        database_bytes::play(&bytes);
     }
 
     #[test]

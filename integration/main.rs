@@ -26,12 +26,12 @@ mod attacks {
 /// What the tests stand on. No tests are in here.
 mod support {
     pub mod attacker;
-    pub mod engine_bytes;
-    pub mod engines;
+    pub mod database_bytes;
+    pub mod databases;
     pub mod evil_server;
     pub mod hop;
     pub mod linearizability;
-    pub mod model_engine;
+    pub mod model_database;
     pub mod model_nodes;
     pub mod old_app;
     pub mod sctp;
@@ -45,7 +45,7 @@ mod support {
 
 use attacks::in_memory;
 use support::{
-    attacker, engine_bytes, engines, evil_server, hop, linearizability, model_engine, model_nodes, old_app, sctp,
+    attacker, database_bytes, databases, evil_server, hop, linearizability, model_database, model_nodes, old_app, sctp,
     socks_proxy, source, tls_terminator, websocket, window, world,
 };
 

@@ -1,24 +1,25 @@
 #!/bin/sh
-# An engine, three servers over it and an nginx in front of them, on this machine; all end together.
+# A database, three servers over it and an nginx in front of them, on this machine; all end together.
 # Usage: run-cluster.sh FOLDER-OF-LOWKEY-SERVER [FOLDER-OF-LOWKEY-AND-LOWKEY-BOT]
 # With the second folder it does not wait, but lets a chat at one server talk to the bot at another, and ends.
-# PORT (8080) is where nginx listens; ENGINE is the redis-server or valkey-server.
+# PORT (8080) is where nginx listens; DATABASE is the redis-server or valkey-server.
 set -eu
 cd "$(dirname "$0")/.."
 servers=$1 programs=${2:-}
 # shellcheck source=integration/together.sh
 . integration/together.sh
 
-engine=${ENGINE:-$(command -v redis-server || command -v valkey-server || integration/engines.sh target/valkey | cut -d, -f1)}
+database=${DATABASE:-$(command -v redis-server || command -v valkey-server ||
+    integration/databases.sh target/valkey | cut -d, -f1)}
 # It listens at a socket of this machine alone, and keeps nothing on disk.
-"$engine" --port 0 --unixsocket "$work/engine.sock" --save '' --appendonly no --dir "$work" >"$work/engine" 2>&1 &
+"$database" --port 0 --unixsocket "$work/database.sock" --save '' --appendonly no --dir "$work" >"$work/database" 2>&1 &
 started
-await "$work/engine" 'eady to accept connections' >/dev/null
+await "$work/database" 'eady to accept connections' >/dev/null
 
 upstream='' addresses=''
 for number in 1 2 3; do
     # Its name tells this one from the others.
-    HOST=127.0.0.1 PORT=0 CLUSTER_URL="redis+unix://$work/engine.sock" CLUSTER_SECRET="$(basename "$work")" \
+    HOST=127.0.0.1 PORT=0 CLUSTER_URL="redis+unix://$work/database.sock" CLUSTER_SECRET="$(basename "$work")" \
         "$servers/lowkey-server" 2>"$work/server$number" &
     started
     address=$(await "$work/server$number" 'listening on ')

@@ -51,7 +51,7 @@ ok 'three Debians have a server each'
 
 on 1
 follow 'Several servers' 1 cat
-grep -q PASSWORD "${roots[0]}/etc/redis/redis.conf" && fail 'the engine has the password of the example'
+grep -q PASSWORD "${roots[0]}/etc/redis/redis.conf" && fail 'the database has the password of the example'
 for number in 2 3; do
     install -d "${roots[number - 1]}/etc/lowkey"
     cp -p "${roots[0]}"/etc/lowkey/cluster-* "${roots[number - 1]}/etc/lowkey/"
@@ -59,7 +59,7 @@ done
 for number in 1 2 3; do
     on "$number"
     follow 'Several servers' 2 sed "s/^address=.*/address=10.0.0.1$number/"
-    logged lowkey-server 'cluster: the engine at 10.0.0.11:6379 can be asked'
+    logged lowkey-server 'cluster: the database at 10.0.0.11:6379 can be asked'
 done
 # Usage: metric NAME; what it says on this machine
 metric() { booted curl --silent http://127.0.0.1:9090/metrics | sed -n "s/^$1 //p"; }
@@ -68,7 +68,7 @@ for number in 1 2 3; do
     on "$number"
     soon knows_all || fail "server $number does not know of three"
 done
-ok 'an engine with a password, and three servers over it, as the guide says'
+ok 'a database with a password, and three servers over it, as the guide says'
 
 on 1
 follow 'Several servers' 3 cat
@@ -82,9 +82,9 @@ users=$(for number in 1 2 3; do on "$number" && metric 'lowkey_cluster_asks_tota
 on 1
 ok 'users at different servers chat, through nginx'
 
-[ -z "$(booted find /var/lib/redis -type f)" ] || fail 'the engine has written to disk'
-booted redis-cli -h 10.0.0.11 ping | grep -q NOAUTH || fail 'the engine lets anybody in'
-ok 'the engine keeps nothing on disk, and lets nobody in who does not know the password'
+[ -z "$(booted find /var/lib/redis -type f)" ] || fail 'the database has written to disk'
+booted redis-cli -h 10.0.0.11 ping | grep -q NOAUTH || fail 'the database lets anybody in'
+ok 'the database keeps nothing on disk, and lets nobody in who does not know the password'
 
 # Waits until so many users are online at all servers together: who had to go comes back in a moment.
 online() {
@@ -126,7 +126,7 @@ for number in 1 2 3; do
 done
 online 1
 chat
-ok 'an engine that is restarted is told of all names again'
+ok 'a database that is restarted is told of all names again'
 
 for container in "${containers[@]}"; do
     kill "$container"

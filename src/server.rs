@@ -130,7 +130,7 @@ impl Server {
         let link = match config.cluster.clone() {
             Some(settings) => {
                 let waker = std::sync::Arc::new(mio::Waker::new(registry, LOOKED_UP)?);
-                Some(link::Link::new(settings, ENGINE, waker, Instant::now()))
+                Some(link::Link::new(settings, DATABASE, waker, Instant::now()))
             }
             None => None,
         };
@@ -202,7 +202,7 @@ impl Server {
                             return Ok(());
                         }
                     }
-                    ENGINE => self.engine_is_ready(event.is_read_closed() || event.is_error()),
+                    DATABASE => self.database_is_ready(event.is_read_closed() || event.is_error()),
                     LOOKED_UP => {}
                     Token(id) => self.serve(ConnId(id), event, now),
                 }
@@ -237,8 +237,8 @@ impl Server {
             return Some(Duration::ZERO);
         }
         let stop = self.stop.as_ref().map(|stop| stop.next_due(self.drain_time));
-        let engine = self.engine_deadline(Instant::now(), now);
-        let next = [self.clients.next_deadline(), self.accept_again, stop, engine].into_iter().flatten().min()?;
+        let database = self.database_deadline(Instant::now(), now);
+        let next = [self.clients.next_deadline(), self.accept_again, stop, database].into_iter().flatten().min()?;
         if next <= now {
             return Some(Duration::ZERO);
         }
@@ -398,7 +398,7 @@ fn unbound(address: &str, variable: &str, error: &io::Error) -> io::Error {
 const USERS: Token = Token(0);
 const METRICS: Token = Token(1);
 const SIGNALS: Token = Token(2);
-const ENGINE: Token = Token(3);
+const DATABASE: Token = Token(3);
 const LOOKED_UP: Token = Token(4);
 const FIRST_CLIENT: usize = 5;
 

@@ -10,9 +10,9 @@ mod forwarder;
 mod handshake;
 mod load;
 mod memory;
-#[path = "../support/model_engine.rs"]
+#[path = "../support/model_database.rs"]
 #[expect(dead_code, reason = "nothing goes wrong here")]
-mod model_engine;
+mod model_database;
 mod nodes;
 mod peers;
 mod report;

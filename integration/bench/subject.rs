@@ -64,7 +64,7 @@ impl Subject {
     }
 
     /// The Redis or Valkey that this file is, on the first core, at a free port. It keeps nothing on disk.
-    pub fn engine(path: &str) -> Self {
+    pub fn database(path: &str) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new(path);
         command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port.to_string()]);

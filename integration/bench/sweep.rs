@@ -1,5 +1,5 @@
-//! A million names at a server of a cluster, in this very process with an engine beside it: whether it ever pauses
-//! while they come, while it renews its lease, and while it marks them all anew after the engine was lost.
+//! A million names at a server of a cluster, in this very process with a database beside it: whether it ever pauses
+//! while they come, while it renews its lease, and while it marks them all anew after the database was lost.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use lowkey::server::limits::Limits;
 
 use super::load::{frame, upgrade};
 use super::memory::{Nothing, give, thread_time};
-use super::model_engine::ModelEngine;
+use super::model_database::ModelDatabase;
 use super::report::{Goal, Report};
 
 /// A server without sockets.
@@ -22,7 +22,7 @@ struct Node {
     clients: Clients<Nothing>,
     cluster: Cluster,
     link: usize,
-    /// What the engine has said.
+    /// What the database has said.
     input: Vec<u8>,
     buffer: Vec<u8>,
     /// The longest turn so far.
@@ -30,7 +30,7 @@ struct Node {
 }
 
 impl Node {
-    fn new(process: &[u8; 6], engine: &mut ModelEngine, now: Instant) -> Self {
+    fn new(process: &[u8; 6], database: &mut ModelDatabase, now: Instant) -> Self {
         let url = ClusterUrl::parse("redis://127.0.0.1").expect("a URL");
         let settings = Settings {
             url,
@@ -44,34 +44,34 @@ impl Node {
         let (clients, mut cluster) = (Clients::new(config, 0), Cluster::new(settings, *process, now));
         cluster.connect(now);
         let (input, buffer) = (Vec::new(), vec![0; 32 * 1024]);
-        Self { clients, cluster, link: engine.open(), input, buffer, longest: Duration::ZERO }
+        Self { clients, cluster, link: database.open(), input, buffer, longest: Duration::ZERO }
     }
 
-    /// One turn of the loop, its time taken; then the engine has its own.
-    fn turn(&mut self, engine: &mut ModelEngine, now: Instant, serve: impl FnOnce(&mut Self)) {
+    /// One turn of the loop, its time taken; then the database has its own.
+    fn turn(&mut self, database: &mut ModelDatabase, now: Instant, serve: impl FnOnce(&mut Self)) {
         let input = std::mem::take(&mut self.input);
         let started = thread_time();
         serve(self);
         if !input.is_empty() {
-            self.cluster.receive(&input, now).expect("the engine is well");
+            self.cluster.receive(&input, now).expect("the database is well");
         }
-        self.cluster.tick(now).expect("the engine is well");
+        self.cluster.tick(now).expect("the database is well");
         self.clients.tick(now);
         for _ in 0..2 {
             self.clients.exchange(&mut self.cluster, now, now);
             self.clients.flush(now);
         }
         self.longest = self.longest.max(thread_time() - started);
-        engine.hear(self.link, self.cluster.output());
+        database.hear(self.link, self.cluster.output());
         self.cluster.sent(self.cluster.output().len());
-        self.input = engine.say(self.link, READ_SHARE);
+        self.input = database.say(self.link, READ_SHARE);
     }
 
     /// Turns until there is nothing more to say.
-    fn settle(&mut self, engine: &mut ModelEngine, now: Instant) {
-        self.turn(engine, now, |_| {});
+    fn settle(&mut self, database: &mut ModelDatabase, now: Instant) {
+        self.turn(database, now, |_| {});
         while !self.input.is_empty() || self.cluster.counts().unanswered > 0 {
-            self.turn(engine, now, |_| {});
+            self.turn(database, now, |_| {});
         }
     }
 
@@ -80,9 +80,9 @@ impl Node {
         self.clients.read(ConnId(id), &mut self.buffer, now);
     }
 
-    fn come(&mut self, engine: &mut ModelEngine, id: usize, name: &str, now: Instant) {
+    fn come(&mut self, database: &mut ModelDatabase, id: usize, name: &str, now: Instant) {
         let head = upgrade(name);
-        self.turn(engine, now, |node| {
+        self.turn(database, now, |node| {
             let door = Endpoints { users: true, metrics: false };
             node.clients.add(Nothing, IpAddr::V4(Ipv4Addr::LOCALHOST), door, now);
             node.read(id, head.as_bytes(), now);
@@ -100,47 +100,47 @@ const READ_SHARE: usize = 256 * 1024;
 /// Runs it all.
 pub fn run(report: &mut Report, is_quick: bool) {
     let count = if is_quick { 100_000 } else { 1_000_000 };
-    let (start, mut engine) = (Instant::now(), ModelEngine::new(true));
-    let mut node = Node::new(b"bench0", &mut engine, start);
-    let mut other = Node::new(b"bench1", &mut engine, start);
-    [&mut node, &mut other].into_iter().for_each(|node| node.settle(&mut engine, start));
+    let (start, mut database) = (Instant::now(), ModelDatabase::new(true));
+    let mut node = Node::new(b"bench0", &mut database, start);
+    let mut other = Node::new(b"bench1", &mut database, start);
+    [&mut node, &mut other].into_iter().for_each(|node| node.settle(&mut database, start));
     // In a new cluster names are given out after three seconds.
     let mut now = start + Duration::from_secs(4);
-    engine.now += 4000;
-    other.come(&mut engine, 0, "zoe", now);
-    other.settle(&mut engine, now);
+    database.now += 4000;
+    other.come(&mut database, 0, "zoe", now);
+    other.settle(&mut database, now);
     let goal = Some(Goal::Most(2.0));
     let mut row = |what: &str, samples: Vec<f64>| {
         report.add(&format!("longest turn {what}, {count} names in memory"), "ms", "one of two servers", samples, goal);
     };
     node.longest = Duration::ZERO;
     for id in 0..count {
-        node.come(&mut engine, id, &format!("user{id}"), now);
+        node.come(&mut database, id, &format!("user{id}"), now);
     }
-    node.settle(&mut engine, now);
+    node.settle(&mut database, now);
     assert_eq!(node.clients.hub().online(), count);
     row("while they are claimed", node.milliseconds());
     let message = frame(r#"{"type":"signal:ice","target":"zoe","payload":1}"#);
     for id in 0..count {
-        node.turn(&mut engine, now, |node| node.read(id, &message, now));
+        node.turn(&mut database, now, |node| node.read(id, &message, now));
         if id % 1000 == 0 {
-            other.settle(&mut engine, now);
+            other.settle(&mut database, now);
         }
     }
-    node.settle(&mut engine, now);
-    other.settle(&mut engine, now);
+    node.settle(&mut database, now);
+    other.settle(&mut database, now);
     row("while each writes to another server", node.milliseconds());
     for _ in 0..6 {
         now += Duration::from_secs(1);
-        engine.now += 1000;
-        node.settle(&mut engine, now);
+        database.now += 1000;
+        node.settle(&mut database, now);
     }
     row("while the lease is renewed", node.milliseconds());
-    engine.close(node.link);
-    node.turn(&mut engine, now, |node| node.cluster.lose(now));
-    node.link = engine.open();
+    database.close(node.link);
+    node.turn(&mut database, now, |node| node.cluster.lose(now));
+    node.link = database.open();
     node.cluster.connect(now);
-    node.settle(&mut engine, now);
+    node.settle(&mut database, now);
     assert_eq!(node.clients.hub().online(), count, "nobody is thrown out");
     let counts = node.cluster.counts();
     assert_eq!((counts.asks[2], counts.conflicts), ([count as u64, 0], 0), "each was marked");

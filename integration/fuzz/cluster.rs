@@ -1,13 +1,13 @@
-//! Any bytes from the engine of a cluster, and from another server of it: no panic, and the same in one piece as byte
+//! Any bytes from the database of a cluster, and from another server of it: no panic, and the same in one piece as byte
 //! by byte.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../support/engine_bytes.rs"]
-mod engine_bytes;
+#[path = "../support/database_bytes.rs"]
+mod database_bytes;
 #[allow(dead_code)]
-#[path = "../support/model_engine.rs"]
-mod model_engine;
+#[path = "../support/model_database.rs"]
+mod model_database;
 
-fuzz_target!(|bytes: &[u8]| engine_bytes::play(bytes));
+fuzz_target!(|bytes: &[u8]| database_bytes::play(bytes));

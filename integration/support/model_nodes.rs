@@ -1,4 +1,4 @@
-//! Servers of a cluster in memory: all of a server but its sockets, over an engine in memory.
+//! Servers of a cluster in memory: all of a server but its sockets, over a database in memory.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
@@ -11,7 +11,7 @@ use lowkey::server::cluster::url::ClusterUrl;
 use lowkey::server::cluster::{Cluster, Settings};
 use lowkey::server::limits::Limits;
 
-use crate::model_engine::ModelEngine;
+use crate::model_database::ModelDatabase;
 
 /// A client's stream.
 #[derive(Clone, Default)]
@@ -54,15 +54,15 @@ impl Stream for Wire {
     fn reset(&mut self) {}
 }
 
-/// A server, with its connection to the engine.
+/// A server, with its connection to the database.
 pub struct Node {
     pub clients: Clients<Wire>,
     pub cluster: Cluster,
     pub link: Option<usize>,
     /// What is sent there comes to nobody, and nothing comes back.
     pub is_broken: bool,
-    pub to_engine: Vec<u8>,
-    pub from_engine: Vec<u8>,
+    pub to_database: Vec<u8>,
+    pub from_database: Vec<u8>,
     pub connect_at: Instant,
     pub failures: u32,
     pub stopped_until: Instant,
@@ -81,21 +81,21 @@ impl Node {
             cluster: Cluster::new(settings, process, now),
             link: None,
             is_broken: false,
-            to_engine: Vec::new(),
-            from_engine: Vec::new(),
+            to_database: Vec::new(),
+            from_database: Vec::new(),
             connect_at: now,
             failures: 0,
             stopped_until: now,
         }
     }
 
-    /// One turn of its loop; whether its connection to the engine is of any use.
-    pub fn turn(&mut self, engine: &mut ModelEngine, now: Instant) -> bool {
+    /// One turn of its loop; whether its connection to the database is of any use.
+    pub fn turn(&mut self, database: &mut ModelDatabase, now: Instant) -> bool {
         if self.link.is_none() && self.connect_at <= now {
-            self.link = Some(engine.open());
+            self.link = Some(database.open());
             self.cluster.connect(now);
         }
-        let bytes = std::mem::take(&mut self.from_engine);
+        let bytes = std::mem::take(&mut self.from_database);
         let read = if bytes.is_empty() { Ok(()) } else { self.cluster.receive(&bytes, now) };
         if self.link.is_some() && read.and_then(|()| self.cluster.tick(now)).is_err() {
             return false;
@@ -108,7 +108,7 @@ impl Node {
             self.clients.exchange(&mut self.cluster, now, now);
             self.clients.flush(now);
         }
-        self.to_engine.extend_from_slice(self.cluster.output());
+        self.to_database.extend_from_slice(self.cluster.output());
         self.cluster.sent(self.cluster.output().len());
         true
     }

@@ -16,7 +16,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Message, WebSocket};
 
-use crate::engines::{Balancer, Engine};
+use crate::databases::{Balancer, Database};
 
 /// How long anything may take that ought to happen soon. Only a test that fails waits this long.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -214,7 +214,7 @@ impl Lines {
 pub struct Server {
     pub program: Program,
     pub address: String,
-    _nodes: Option<(Vec<Server>, Engine, Balancer)>,
+    _nodes: Option<(Vec<Server>, Database, Balancer)>,
 }
 
 impl Server {
@@ -224,21 +224,21 @@ impl Server {
 
     pub fn start_with(variables: &[(&str, &str)]) -> Self {
         match std::env::var("LOWKEY_TEST_CLUSTER") {
-            Ok(engine) => Self::start_nodes(&engine, variables),
+            Ok(database) => Self::start_nodes(&database, variables),
             Err(_) => Self::start_one(variables),
         }
     }
 
     /// Three nodes behind a balancer.
-    fn start_nodes(engine: &str, variables: &[(&str, &str)]) -> Self {
-        let engine = Engine::start(engine);
-        engine.has_no_grace();
+    fn start_nodes(database: &str, variables: &[(&str, &str)]) -> Self {
+        let database = Database::start(database);
+        database.has_no_grace();
         let port = variables.iter().find(|(name, _)| *name == "PORT").map_or("0", |(_, port)| port);
         let mut nodes: Vec<Server> = (0..3)
             .map(|_| {
                 let mut all: Vec<(&str, &str)> = variables.to_vec();
                 all.retain(|(name, _)| *name != "PORT");
-                let url = engine.url();
+                let url = database.url();
                 all.push(("CLUSTER_URL", &url));
                 Self::start_one(&all)
             })
@@ -248,7 +248,7 @@ impl Server {
         }
         let balancer = Balancer::start(port.parse().unwrap(), nodes.iter().map(|node| node.address.clone()).collect());
         let Server { program, .. } = nodes.remove(0);
-        Self { program, address: balancer.address.clone(), _nodes: Some((nodes, engine, balancer)) }
+        Self { program, address: balancer.address.clone(), _nodes: Some((nodes, database, balancer)) }
     }
 
     /// One server and no others.

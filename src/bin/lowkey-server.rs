@@ -52,7 +52,7 @@ fn serve() -> ExitCode {
     stderr::say(format!("lowkey-server {}: listening on {}", env!("CARGO_PKG_VERSION"), server.local_addr()));
     match server.run() {
         Ok(()) => ExitCode::SUCCESS,
-        // The engine of its cluster wants nothing of this server, which is a matter of settings.
+        // The database of its cluster wants nothing of this server, which is a matter of settings.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => fail(2, &error.to_string()),
         Err(error) => fail(1, &format!("cannot wait for what comes: {}", trouble::lacking(&error))),
     }

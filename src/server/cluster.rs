@@ -1,7 +1,7 @@
-//! One connection to the engine of a cluster, without the socket: what the hub asks goes out as commands, what comes
+//! One connection to the database of a cluster, without the socket: what the hub asks goes out as commands, what comes
 //! back is answers to the hub and frames of other nodes. Pure; `link` does the I/O.
 //!
-//! All that goes to the engine goes in one stream, and so do its replies: two messages of one user stay in order
+//! All that goes to the database goes in one stream, and so do its replies: two messages of one user stay in order
 //! without anybody's help, and what another node sends on learning of a session is behind the answer that told of it.
 //!
 //! A name is online while its record says so and the lease of its node, in the incarnation of then, has not ended. So a
@@ -36,7 +36,7 @@ use url::ClusterUrl;
 /// What a node has to know of its cluster.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Where the engine is.
+    /// Where the database is.
     pub url: ClusterUrl,
     /// What makes the hashes in it.
     pub secret: String,
@@ -61,7 +61,7 @@ pub enum Event {
     Answer(Answer),
     /// Word of another node, to be read by [`Cluster::frames`].
     Bundle(Vec<u8>),
-    /// The engine can be asked, and all names are to be marked.
+    /// The database can be asked, and all names are to be marked.
     Up,
     /// It cannot be asked any more.
     Down,
@@ -84,7 +84,7 @@ pub struct Cluster {
     output: Vec<u8>,
     /// Commands without a reply, the oldest first.
     pending: VecDeque<Pending>,
-    /// How many of them, at the front, were answered for the engine.
+    /// How many of them, at the front, were answered for the database.
     overdue: usize,
     /// Messages for the nodes of this turn.
     bundles: Vec<Bundle>,
@@ -110,7 +110,7 @@ enum State {
 /// Names are being marked.
 struct Sweep {
     began: Instant,
-    /// The engine may not know all names that are held: nobody takes an unknown one for the time being.
+    /// The database may not know all names that are held: nobody takes an unknown one for the time being.
     is_after_loss: bool,
     /// The hub has given all its marks.
     has_all: bool,
@@ -149,7 +149,7 @@ enum What {
     },
 }
 
-/// All that goes to one node in a turn: one message of the engine, which is much cheaper than one for each.
+/// All that goes to one node in a turn: one message of the database, which is much cheaper than one for each.
 struct Bundle {
     to: Process,
     bytes: Vec<u8>,
@@ -157,7 +157,7 @@ struct Bundle {
 }
 
 impl Cluster {
-    /// A node that has not reached its engine yet. `process` is random.
+    /// A node that has not reached its database yet. `process` is random.
     pub fn new(settings: Settings, process: [u8; 6], now: Instant) -> Self {
         Self {
             keys: Keys::new(&settings.secret),
@@ -187,12 +187,12 @@ impl Cluster {
         Counts { is_up: self.state == State::Up, unanswered: self.pending.len() as u64, ..self.counts.clone() }
     }
 
-    /// Whether the engine can be asked.
+    /// Whether the database can be asked.
     pub fn is_up(&self) -> bool {
         self.state == State::Up
     }
 
-    /// There is a stream to the engine: greets it.
+    /// There is a stream to the database: greets it.
     pub fn connect(&mut self, now: Instant) {
         self.state = State::Greeting;
         (self.heard, self.renewed) = (now, now);
@@ -201,15 +201,15 @@ impl Cluster {
         }
         self.incarnation = self.incarnation.wrapping_add(1).max(1);
         let name = format!("lowkey-{}", data_encoding::HEXLOWER.encode(&self.process.0));
-        let ClusterUrl { user, password, database, .. } = self.settings.url.clone();
+        let ClusterUrl { user, password, number, .. } = self.settings.url.clone();
         let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
         if let Some(password) = &password {
             hello.extend([b"AUTH", user.as_deref().unwrap_or("default").as_bytes(), password.as_bytes()]);
         }
         hello.extend([b"SETNAME", name.as_bytes()]);
         self.command(What::Greeting, &hello, now);
-        if database > 0 {
-            self.command(What::Greeting, &[b"SELECT", database.to_string().as_bytes()], now);
+        if number > 0 {
+            self.command(What::Greeting, &[b"SELECT", number.to_string().as_bytes()], now);
         }
         for script in Script::ALL {
             self.command(What::Script(script), &[b"SCRIPT", b"LOAD", script.text().as_bytes()], now);
@@ -296,7 +296,7 @@ impl Cluster {
     /// Does what is due at `now`.
     ///
     /// # Errors
-    /// [`Loss`] where the engine is silent for too long.
+    /// [`Loss`] where the database is silent for too long.
     pub fn tick(&mut self, now: Instant) -> Result<(), Loss> {
         if self.state == State::Down {
             return Ok(());
@@ -361,7 +361,7 @@ impl Cluster {
         incarnations.map(|incarnation| keys::member(self.process, incarnation)).collect()
     }
 
-    /// Renews the lease; nobody takes a name that the engine does not know for as long as `grace` says.
+    /// Renews the lease; nobody takes a name that the database does not know for as long as `grace` says.
     fn renew(&mut self, now: Instant, grace: Duration) {
         self.run_renew(&self.members(), self.settings.lease.as_millis(), grace, now);
         let pause = if grace.is_zero() { self.settings.lease / 3 } else { RENEW_IN_SWEEP.min(self.settings.lease / 3) };
@@ -395,16 +395,16 @@ impl Cluster {
     }
 }
 
-/// How long an ask may take. Whoever waits for it is told then that the engine cannot be asked.
+/// How long an ask may take. Whoever waits for it is told then that the database cannot be asked.
 pub const ASK_TIME: Duration = Duration::from_secs(2);
 
-/// The engine is asked for a sign of life when nothing was heard for this long.
+/// The database is asked for a sign of life when nothing was heard for this long.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// An engine that says nothing for this long is lost: it may be stopped while the system keeps its connections open.
+/// A database that says nothing for this long is lost: it may be stopped while the system keeps its connections open.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// For this long after a node is back nobody takes a name that the engine does not know: it may be held by somebody
+/// For this long after a node is back nobody takes a name that the database does not know: it may be held by somebody
 /// whose node has not told of it yet.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -427,14 +427,14 @@ const NODES_KEPT: Duration = Duration::from_secs(600);
 const MARKS_IN_FLIGHT: usize = 512;
 const MARKS_PER_TURN: usize = 128;
 
-/// Marks wait while the engine takes no more than this.
+/// Marks wait while the database takes no more than this.
 const MAX_OUTPUT_FOR_MARKS: usize = 256 * 1024;
 
-/// What may wait for the engine, in bytes and in asks. Beyond, it counts as away.
+/// What may wait for the database, in bytes and in asks. Beyond, it counts as away.
 const MAX_OUTPUT: usize = 8 * 1024 * 1024;
 const MAX_PENDING: usize = 65_536;
 
-/// What the engine may have begun to say and not finished.
+/// What the database may have begun to say and not finished.
 const MAX_INPUT: usize = 8 * 1024 * 1024;
 
 /// A bundle that is as long as this goes out at once.

@@ -1,5 +1,5 @@
-//! The socket to the engine of a cluster: looked up, connected, read and written, and connected again for ever once it
-//! is lost. What is said there is [`Cluster`]'s.
+//! The socket to the database of a cluster: looked up, connected, read and written, and connected again for ever once
+//! it is lost. What is said there is [`Cluster`]'s.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::cluster::url::Place;
 use super::cluster::{Cluster, Loss, Settings};
 
-/// The way to the engine.
+/// The way to the database.
 pub struct Link {
     /// What is said on it.
     pub cluster: Cluster,
@@ -33,7 +33,7 @@ pub struct Link {
     failures: u32,
     /// The reason that was last told. The same is told once.
     told: Option<String>,
-    /// The engine was reached once: from then on nothing ends the server.
+    /// The database was reached once: from then on nothing ends the server.
     was_up: bool,
     /// It was told that it can be asked.
     told_up: bool,
@@ -57,8 +57,8 @@ enum Stream {
 }
 
 impl Link {
-    /// A link that connects with its first [`tick`](Self::tick). The engine's events are to come with `token`; `waker`
-    /// wakes the loop when a name was looked up.
+    /// A link that connects with its first [`tick`](Self::tick). The database's events are to come with `token`;
+    /// `waker` wakes the loop when a name was looked up.
     pub fn new(settings: Settings, token: Token, waker: Arc<Waker>, now: Instant) -> Self {
         let place = settings.url.place.clone();
         let process = *Uuid::new_v4().as_bytes().last_chunk().expect("a UUID has 16 bytes");
@@ -79,7 +79,7 @@ impl Link {
         }
     }
 
-    /// Why the engine wants nothing of this server, if it has said so before it was ever reached.
+    /// Why the database wants nothing of this server, if it has said so before it was ever reached.
     pub fn refusal(&self) -> Option<&str> {
         self.refusal.as_deref()
     }
@@ -101,7 +101,7 @@ impl Link {
             self.lose(&loss, now);
         }
         if self.cluster.is_up() && !std::mem::replace(&mut self.told_up, true) {
-            info!("cluster: the engine at {} can be asked", self.place);
+            info!("cluster: the database at {} can be asked", self.place);
             (self.was_up, self.failures, self.told) = (true, 0, None);
         }
     }
@@ -128,7 +128,7 @@ impl Link {
         }
     }
 
-    /// Ends this server's lease, and waits a moment for the engine to take that.
+    /// Ends this server's lease, and waits a moment for the database to take that.
     pub fn leave(&mut self, now: Instant) {
         self.cluster.leave(now);
         let end = now + LEAVE_TIME;
@@ -242,11 +242,11 @@ impl Link {
         self.failures = self.failures.saturating_add(1);
         self.told_up = false;
         if self.told.as_deref() != Some(&loss.reason) {
-            warn!("cluster: the engine at {} cannot be asked: {}; trying again", self.place, loss.reason);
+            warn!("cluster: the database at {} cannot be asked: {}; trying again", self.place, loss.reason);
             self.told = Some(loss.reason.clone());
         }
         if loss.is_refusal && !self.was_up {
-            self.refusal = Some(format!("CLUSTER_URL: the engine at {} refuses: {}", self.place, loss.reason));
+            self.refusal = Some(format!("CLUSTER_URL: the database at {} refuses: {}", self.place, loss.reason));
         }
     }
 }
@@ -299,7 +299,7 @@ impl Write for Stream {
     }
 }
 
-/// Bytes read at once, and a turn's share of the engine: after these it is the clients' turn.
+/// Bytes read at once, and a turn's share of the database: after these it is the clients' turn.
 const READ_BYTES: usize = 64 * 1024;
 const READ_SHARE: usize = 256 * 1024;
 
@@ -310,5 +310,5 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long a connection may take.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 
-/// How long the server's end waits for the engine to be told of it.
+/// How long the server's end waits for the database to be told of it.
 const LEAVE_TIME: Duration = Duration::from_millis(200);

@@ -91,9 +91,9 @@ impl Metrics {
 
 /// How the cluster is, as this node sees it.
 fn render_cluster(text: &mut Text, counts: &Counts) {
-    text.single("lowkey_cluster_up", "gauge", "Whether the engine can be asked.", counts.is_up.into());
+    text.single("lowkey_cluster_up", "gauge", "Whether the database can be asked.", counts.is_up.into());
     text.single("lowkey_cluster_nodes", "gauge", "Nodes whose lease holds.", counts.nodes);
-    text.family("lowkey_cluster_asks_total", "counter", "Questions to the engine, by kind and result.");
+    text.family("lowkey_cluster_asks_total", "counter", "Questions to the database, by kind and result.");
     for (kind, results) in Counts::ASKS.iter().zip(counts.asks) {
         for (result, count) in ["answered", "away"].iter().zip(results) {
             text.value("lowkey_cluster_asks_total", &[("kind", kind), ("result", result)], count);
@@ -102,7 +102,7 @@ fn render_cluster(text: &mut Text, counts: &Counts) {
     text.family("lowkey_cluster_round_trip_seconds", "gauge", "Time of the last question to its answer.");
     text.value("lowkey_cluster_round_trip_seconds", &[], counts.round_trip_micros as f64 / 1e6);
     text.single("lowkey_cluster_unanswered", "gauge", "Questions without an answer now.", counts.unanswered);
-    text.single("lowkey_cluster_losses_total", "counter", "How often the engine was lost.", counts.losses);
+    text.single("lowkey_cluster_losses_total", "counter", "How often the database was lost.", counts.losses);
     text.family("lowkey_cluster_frames_total", "counter", "Messages from other nodes and to them.");
     for (way, count) in ["in", "out"].iter().zip(counts.frames) {
         text.value("lowkey_cluster_frames_total", &[("way", way)], count);

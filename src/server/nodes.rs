@@ -1,4 +1,4 @@
-//! The words of a cluster, in which several servers, its nodes, serve one crowd: what the hub asks of the engine that
+//! The words of a cluster, in which several servers, its nodes, serve one crowd: what the hub asks of the database that
 //! they share, what it is answered, and what one node has to say to another. Pure; who carries it is
 //! [`cluster`](super::cluster).
 
@@ -141,7 +141,7 @@ pub enum Parcel {
     },
 }
 
-/// What the engine calls the time of a claim: milliseconds since 1970 by its clock.
+/// What the database calls the time of a claim: milliseconds since 1970 by its clock.
 pub type Since = [u8; 6];
 
 /// What the hub asked, answered.
@@ -217,9 +217,9 @@ pub enum Verdict {
     Yes(Since),
     /// Somebody holds it with another token.
     Taken,
-    /// Nobody is known to hold it, but the engine does not know all names again yet.
+    /// Nobody is known to hold it, but the database does not know all names again yet.
     Later,
-    /// The engine could not be asked.
+    /// The database could not be asked.
     Away,
 }
 
@@ -230,7 +230,7 @@ pub enum Found {
     At(Route),
     /// The name is not online.
     Nowhere,
-    /// The engine could not be asked.
+    /// The database could not be asked.
     Away,
 }
 
@@ -243,7 +243,7 @@ pub enum NotJoined {
     Full,
     /// The user already has one of its places.
     AlreadyIn,
-    /// The engine could not be asked.
+    /// The database could not be asked.
     Away,
 }
 
@@ -321,7 +321,7 @@ impl Goods<'_> {
 /// What the cluster has done and how it is, for the metrics.
 #[derive(Debug, Clone, Default)]
 pub struct Counts {
-    /// The engine can be asked.
+    /// The database can be asked.
     pub is_up: bool,
     /// Nodes whose lease holds.
     pub nodes: u64,
@@ -331,7 +331,7 @@ pub struct Counts {
     pub round_trip_micros: u64,
     /// Asks that are not answered yet.
     pub unanswered: u64,
-    /// How often the engine was lost.
+    /// How often the database was lost.
     pub losses: u64,
     /// Frames that came from other nodes, and of those that went to them.
     pub frames: [u64; 2],

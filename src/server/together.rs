@@ -1,4 +1,4 @@
-//! The loop of a server that is one of several: it reads from the engine that they share, and writes to it.
+//! The loop of a server that is one of several: it reads from the database that they share, and writes to it.
 
 use std::io;
 #[cfg(feature = "cluster")]
@@ -7,17 +7,17 @@ use std::time::Instant;
 
 use super::Server;
 
-/// The other servers, where there are any. The engine has its own time: a lease goes on while this server is away.
+/// The other servers, where there are any. The database has its own time: a lease goes on while this server is away.
 #[cfg(feature = "cluster")]
 impl Server {
-    pub(super) fn engine_is_ready(&mut self, has_ended: bool) {
+    pub(super) fn database_is_ready(&mut self, has_ended: bool) {
         if let Some(link) = &mut self.link {
             link.ready(has_ended);
         }
     }
 
     /// When there is something to do, by the clock of `now`.
-    pub(super) fn engine_deadline(&self, real: Instant, now: Instant) -> Option<Instant> {
+    pub(super) fn database_deadline(&self, real: Instant, now: Instant) -> Option<Instant> {
         let link = self.link.as_ref()?;
         if link.has_unread() {
             return Some(now);
@@ -25,7 +25,7 @@ impl Server {
         Some(now + link.next_deadline()?.saturating_duration_since(real))
     }
 
-    /// Carries questions to the engine, and what comes of it to the clients.
+    /// Carries questions to the database, and what comes of it to the clients.
     pub(super) fn exchange(&mut self, real: Instant, now: Instant) -> io::Result<()> {
         let Some(link) = &mut self.link else { return Ok(()) };
         link.tick(self.poll.registry(), real);
@@ -46,9 +46,9 @@ impl Server {
 
 #[cfg(not(feature = "cluster"))]
 impl Server {
-    pub(super) fn engine_is_ready(&mut self, _: bool) {}
+    pub(super) fn database_is_ready(&mut self, _: bool) {}
 
-    pub(super) fn engine_deadline(&self, _: Instant, _: Instant) -> Option<Instant> {
+    pub(super) fn database_deadline(&self, _: Instant, _: Instant) -> Option<Instant> {
         None
     }
 

@@ -6,7 +6,7 @@ use super::{Clients, Stream};
 use crate::server::cluster::{Cluster, Event};
 
 impl<S: Stream> Clients<S> {
-    /// Asks for the hub what it has to ask, and takes what has come of the cluster. `real` is the time of the engine,
+    /// Asks for the hub what it has to ask, and takes what has come of the cluster. `real` is the time of the database,
     /// by which a lease ends, whatever this server does.
     pub fn exchange(&mut self, cluster: &mut Cluster, real: Instant, now: Instant) {
         loop {
@@ -44,9 +44,9 @@ impl<S: Stream> Clients<S> {
             }
             Event::Up => {
                 self.was_in_cluster = true;
-                self.hub.engine_is_back();
+                self.hub.database_is_back();
             }
-            Event::Down => self.hub.engine_is_away(now),
+            Event::Down => self.hub.database_is_away(now),
             Event::Sweep => self.hub.begin_marks(),
             Event::Alive(nodes) => self.hub.nodes_are(nodes),
         }

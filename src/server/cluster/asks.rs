@@ -1,4 +1,4 @@
-//! What the hub asks, as commands; and what it is answered where the engine does not. Pure.
+//! What the hub asks, as commands; and what it is answered where the database does not. Pure.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use super::{BUNDLE_BYTES, Bundle, Cluster, Event, GRACE, MAX_OUTPUT, MAX_PENDING
 use crate::server::nodes::{Answer, Ask, Found, NotJoined, Parcel, Passed, Process, Route, Sender, Verdict};
 
 impl Cluster {
-    /// Asks the engine, or answers at once where it is away. What goes to one node in a turn is put together until
+    /// Asks the database, or answers at once where it is away. What goes to one node in a turn is put together until
     /// [`close_bundles`](Self::close_bundles).
     pub fn ask(&mut self, ask: Ask, now: Instant) {
         let is_full = self.output.len() > MAX_OUTPUT || self.pending.len() > MAX_PENDING;
@@ -142,7 +142,7 @@ impl Cluster {
         }
     }
 
-    /// Answers for the engine.
+    /// Answers for the database.
     pub(super) fn give_up(&mut self, what: What) {
         if let Some(kind) = what.kind() {
             self.counts.asks[kind][1] += 1;
@@ -199,7 +199,7 @@ mod tests {
     use crate::server::ids::ConnId;
     use crate::server::nodes::Frame;
 
-    /// A node that has greeted its engine at this time.
+    /// A node that has greeted its database at this time.
     fn up(now: Instant) -> Cluster {
         let settings = Settings {
             url: ClusterUrl::parse("redis://:secret@h").unwrap(),
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_that_is_silent_or_says_no_is_lost_and_everybody_is_told() {
+    fn a_database_that_is_silent_or_says_no_is_lost_and_everybody_is_told() {
         let start = Instant::now();
         let mut cluster = up(start);
         cluster.ask(pass(1), start);

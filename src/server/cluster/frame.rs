@@ -1,4 +1,4 @@
-//! What goes from node to node, as bytes: frames, one behind the other in one message of the engine.
+//! What goes from node to node, as bytes: frames, one behind the other in one message of the database.
 //!
 //! A frame is a length of four bytes, for all that follows, then its kind, the connection that it is for in six bytes,
 //! and what belongs to that kind. A kind that is not known is passed over, so that a node can be newer than another:
@@ -10,7 +10,7 @@ use crate::protocol::{MAX_USERNAME_BYTES, MessageType};
 use crate::server::ids::ConnId;
 use crate::server::nodes::{Arrival, Counts, Frame, Goods, Parcel, Process, Route, Undelivered};
 
-/// A frame for a connection that only the engine knows: what stands before the connection, and what stands behind it.
+/// A frame for a connection that only the database knows: what stands before the connection, and what stands behind it.
 pub(super) struct Split {
     /// The length and the kind.
     pub(super) head: Vec<u8>,

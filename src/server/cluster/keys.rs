@@ -1,5 +1,5 @@
-//! What stands in the engine, and under which key. Names and tokens stand there as keyed hashes only, so that who reads
-//! the engine's memory learns neither. Pure.
+//! What stands in the database, and under which key. Names and tokens stand there as keyed hashes only, so that who
+//! reads the database's memory learns neither. Pure.
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
--- The lease of a node. KEYS nodes, grace; ARGV lease ms, keep ms, extend grace ms (0: no), grace ms where the engine knows of none, members...
+-- The lease of a node. KEYS nodes, grace;
+-- ARGV lease ms, keep ms, extend grace ms (0: no), grace ms where the database knows of none, members...
 -- Returns whether a lease of these had ended (1) or was not there (2), then the members whose lease holds.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)

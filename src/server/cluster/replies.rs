@@ -1,4 +1,4 @@
-//! What the engine says: replies, each to the oldest command without one, and messages of other nodes. Pure.
+//! What the database says: replies, each to the oldest command without one, and messages of other nodes. Pure.
 
 use std::time::Instant;
 
@@ -9,13 +9,13 @@ use super::{Cluster, Event, MAX_INPUT, Pending, State, What};
 use crate::server::nodes::{Answer, Found, NotJoined, Process, Verdict};
 
 impl Cluster {
-    /// Takes what the engine has said.
+    /// Takes what the database has said.
     ///
     /// # Errors
     /// [`Loss`] where the connection is of no use any more.
     pub fn receive(&mut self, bytes: &[u8], now: Instant) -> Result<(), Loss> {
         if now.saturating_duration_since(self.renewed) > self.settings.lease {
-            // What the engine has kept for it is stale, and others may hold its names.
+            // What the database has kept for it is stale, and others may hold its names.
             return Err(loss("this server was away for longer than its lease"));
         }
         self.heard = now;
@@ -139,7 +139,7 @@ impl Cluster {
             return Ok(());
         }
         let reason = "other servers of it have another CLUSTER_SECRET, SESSION_TTL or version: they have to be the \
-                      same (or delete lk1:check in the engine while no server runs)";
+                      same (or delete lk1:check in the database while no server runs)";
         Err(Loss { reason: reason.to_owned(), is_refusal: true })
     }
 

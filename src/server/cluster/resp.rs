@@ -1,4 +1,4 @@
-//! What is said to the engine and by it, in version 3 of its protocol (RESP3). Commands are written here; replies are
+//! What is said to the database and by it, in version 3 of its protocol (RESP3). Commands are written here; replies are
 //! read by a crate for that. Pure.
 
 use redis_protocol::resp3::decode::complete::decode;
@@ -23,7 +23,7 @@ pub(super) enum Reply {
     Other,
 }
 
-/// What came is not the engine's protocol.
+/// What came is not the database's protocol.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Garbled;
 

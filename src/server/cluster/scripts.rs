@@ -1,4 +1,4 @@
-//! What the engine does in one piece, by its own clock. Pure.
+//! What the database does in one piece, by its own clock. Pure.
 
 use std::sync::LazyLock;
 
@@ -36,7 +36,7 @@ impl Script {
         }
     }
 
-    /// By what the engine knows it once it was loaded.
+    /// By what the database knows it once it was loaded.
     pub(super) fn hash(self) -> &'static str {
         &HASHES[self as usize]
     }

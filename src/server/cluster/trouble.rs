@@ -1,11 +1,11 @@
-//! Why the engine cannot be asked, for people. Pure.
+//! Why the database cannot be asked, for people. Pure.
 
-/// The connection to the engine is of no use any more.
+/// The connection to the database is of no use any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
     /// Why, for people.
     pub reason: String,
-    /// The engine wants nothing of this node: it is not only away.
+    /// The database wants nothing of this node: it is not only away.
     pub is_refusal: bool,
 }
 
@@ -13,7 +13,7 @@ pub(super) fn loss(reason: impl Into<String>) -> Loss {
     Loss { reason: reason.into(), is_refusal: false }
 }
 
-/// What an error of the engine means.
+/// What an error of the database means.
 pub(super) fn refusal(error: &str) -> Loss {
     let code = error.split(' ').next().unwrap_or_default();
     let is_refusal = matches!(code, "WRONGPASS" | "NOAUTH" | "NOPERM" | "NOPROTO") || error.contains("unknown command");
@@ -30,8 +30,8 @@ pub(super) fn refusal(error: &str) -> Loss {
     Loss { reason, is_refusal }
 }
 
-/// An error of the engine as a log can hold it. It may name a user, a command or a key of the engine, and none of ours
-/// in clear.
+/// An error of the database as a log can hold it. It may name a user, a command or a key of the database, and none of
+/// ours in clear.
 fn harmless(error: &str) -> String {
     error.chars().filter(|character| !character.is_control()).take(MAX_ERROR_CHARS).collect()
 }

@@ -1,21 +1,21 @@
-//! Where the engine of a cluster is, as `CLUSTER_URL` says. Pure.
+//! Where the database of a cluster is, as `CLUSTER_URL` says. Pure.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use percent_encoding::percent_decode_str;
 
-/// Where the engine is, and who this server is to it. The password is not shown.
+/// Where the database is, and who this server is to it. The password is not shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClusterUrl {
     /// Where.
     pub place: Place,
-    /// The user; without one, the engine's default user.
+    /// The user; without one, the database's default user.
     pub user: Option<String>,
     /// The password, where there is one.
     pub password: Option<String>,
-    /// The database.
-    pub database: u8,
+    /// The number of the database among those that a Redis keeps apart.
+    pub number: u8,
 }
 
 /// Where something listens.
@@ -29,7 +29,7 @@ pub enum Place {
 
 impl fmt::Debug for ClusterUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ClusterUrl {{ {:?}, database {} }}", self.place, self.database)
+        write!(f, "ClusterUrl {{ {:?}, number {} }}", self.place, self.number)
     }
 }
 
@@ -63,21 +63,21 @@ impl ClusterUrl {
         if user.is_some() && password.is_none() {
             return Err("it has a user without a password");
         }
-        let parsed = |place, database| Self { place, user, password, database };
+        let parsed = |place, number| Self { place, user, password, number };
         match scheme.to_ascii_lowercase().as_str() {
             "redis" | "valkey" => {
-                let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
-                let database = if database.is_empty() { Ok(0) } else { database.parse() };
-                let database = database.map_err(|_| "behind the / it has no number of a database up to 255")?;
+                let (authority, number) = rest.split_once('/').unwrap_or((rest, ""));
+                let number = if number.is_empty() { Ok(0) } else { number.parse() };
+                let number = number.map_err(|_| "behind the / it has no number of a database up to 255")?;
                 let (host, port) = split_port(authority)?;
-                Ok(parsed(Place::Host(host.to_owned(), port), database))
+                Ok(parsed(Place::Host(host.to_owned(), port), number))
             }
             "redis+unix" | "valkey+unix" => match rest.starts_with('/') {
                 true => Ok(parsed(Place::Path(decoded(rest)?), 0)),
                 false => Err("its path is not a whole one, as in redis+unix:///run/redis/redis.sock"),
             },
             "rediss" | "valkeys" => {
-                Err("TLS is not spoken here: put stunnel or WireGuard between this server and the engine, or use \
+                Err("TLS is not spoken here: put stunnel or WireGuard between this server and the database, or use \
                  redis+unix:///path")
             }
             _ => Err("its scheme is none of redis, valkey and redis+unix"),
@@ -129,11 +129,11 @@ mod tests {
     fn a_url_says_where_and_who() {
         let read = |url: &str| {
             ClusterUrl::parse(url).map(|url| {
-                (url.place.to_string(), url.user.unwrap_or_default(), url.password.unwrap_or_default(), url.database)
+                (url.place.to_string(), url.user.unwrap_or_default(), url.password.unwrap_or_default(), url.number)
             })
         };
-        let expect = |place: &str, user: &str, password: &str, database| {
-            Ok((place.to_owned(), user.to_owned(), password.to_owned(), database))
+        let expect = |place: &str, user: &str, password: &str, number| {
+            Ok((place.to_owned(), user.to_owned(), password.to_owned(), number))
         };
         assert_eq!(read("redis://h"), expect("h:6379", "", "", 0));
         assert_eq!(read("valkey://10.0.0.1:7000/3"), expect("10.0.0.1:7000", "", "", 3));

@@ -8,7 +8,7 @@ use super::secrets::text_of_file;
 use crate::server::cluster::Settings;
 use crate::server::cluster::url::ClusterUrl;
 
-/// Where the engine is that several servers share, if that is set.
+/// Where the database is that several servers share, if that is set.
 pub(super) fn cluster(
     (session_ttl, reservation): (Duration, Duration),
     set: impl Fn(&str) -> Option<String>,

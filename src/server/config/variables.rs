@@ -91,8 +91,8 @@ pub const REFUSED_EMPTY: [(&str, &str); 11] = [
     ("TURN_SECRET_FILE", "nobody could be kept from the TURN server"),
     ("CLUSTER_URL", "this server would be alone"),
     ("CLUSTER_URL_FILE", "this server would be alone"),
-    ("CLUSTER_SECRET", "names could be guessed from what the engine holds"),
-    ("CLUSTER_SECRET_FILE", "names could be guessed from what the engine holds"),
+    ("CLUSTER_SECRET", "names could be guessed from what the database holds"),
+    ("CLUSTER_SECRET_FILE", "names could be guessed from what the database holds"),
 ];
 
 /// The variables that only a server with the feature `cluster` takes.

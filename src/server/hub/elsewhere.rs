@@ -2,8 +2,8 @@
 //! is to be asked waits in a queue, [`Hub::next_ask`]; what comes back goes into [`Hub::answered`] and
 //! [`Hub::arrived`]. Pure.
 //!
-//! A target that is online here is served here, whatever is with the others. Trouble with the engine is no mistake of a
-//! client: it ends nobody, and what was paid for an answer that did not come is given back.
+//! A target that is online here is served here, whatever is with the others. Trouble with the database is no mistake of
+//! a client: it ends nobody, and what was paid for an answer that did not come is given back.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -66,8 +66,8 @@ impl Hub {
         None
     }
 
-    /// The engine can be asked again. All names are to be marked.
-    pub fn engine_is_back(&mut self) {
+    /// The database can be asked again. All names are to be marked.
+    pub fn database_is_back(&mut self) {
         let Some(remote) = self.remote_mut() else { return };
         remote.away_since = None;
         let waiting: Vec<ConnId> = remote.claims.iter_mut().map(|(conn, _)| *conn).collect();
@@ -75,8 +75,8 @@ impl Hub {
         self.begin_marks();
     }
 
-    /// The engine cannot be asked any more.
-    pub fn engine_is_away(&mut self, now: Instant) {
+    /// The database cannot be asked any more.
+    pub fn database_is_away(&mut self, now: Instant) {
         let Some(remote) = self.remote_mut() else { return };
         remote.away_since = Some(now);
         remote.marks = None;

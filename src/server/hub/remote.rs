@@ -25,7 +25,7 @@ pub(super) struct Remote {
     pub(super) routes: ByConn<Vec<(Rc<str>, Route)>>,
     /// The nodes that are there. There may be a million routes, so they are not all gone through when one is gone.
     pub(super) alive: Vec<Process>,
-    /// Since when the engine cannot be asked.
+    /// Since when the database cannot be asked.
     pub(super) away_since: Option<Instant>,
     pub(super) marks: Option<Marks>,
 }
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(hub.overdue_claim(at(4999)), None);
         assert_eq!(hub.overdue_claim(at(5000)), Some(refused));
         asks(&mut hub);
-        // The engine may have given it the name all the same.
+        // The database may have given it the name all the same.
         assert_eq!(hub.answered(claimed(Verdict::Yes(SINCE)), at(5001)), Outputs::new());
         assert_eq!(asks(&mut hub), [Ask::Release { conn: CAROL, name: "carol".into(), is_free: false }]);
     }
@@ -179,7 +179,7 @@ mod tests {
         hub.claim(CAROL, "carol", Some("secret"), now);
         asks(&mut hub);
         assert_eq!(hub.answered(claimed(Verdict::Yes(SINCE)), now), only(Output::Admit { conn: CAROL }));
-        hub.engine_is_back();
+        hub.database_is_back();
         assert!(!hub.mark(10));
         let token = Some("secret".into());
         assert_eq!(asks(&mut hub), [Ask::Mark { conn: CAROL, name: "carol".into(), token, since: SINCE }]);
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn a_stranger_elsewhere_costs_a_call_until_it_is_known_to_be_there() {
         assert_eq!(told(Some(Found::At(THERE))), (200, 0));
-        assert_eq!(told(Some(Found::Away)), (200, 0), "trouble with the engine is nobody's fault");
+        assert_eq!(told(Some(Found::Away)), (200, 0), "trouble with the database is nobody's fault");
         assert_eq!(told(Some(Found::Nowhere)), (60, 140));
         assert_eq!(told(None), (60, 140), "nor can it be got round by asking fast");
     }

@@ -1,4 +1,4 @@
-//! Real engines of a cluster, Redis and Valkey, for the tests that need one, and a balancer in front of its nodes.
+//! Real databases of a cluster, Redis and Valkey, for the tests that need one, and a balancer in front of its nodes.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use crate::world::{Folder, Program, SOON, until};
 
-/// The engines of this machine: what `LOWKEY_ENGINES` names, or else what is on the path. Where there is none, the
+/// The databases of this machine: what `LOWKEY_DATABASES` names, or else what is on the path. Where there is none, the
 /// tests that need one say so and do nothing; `make test-cluster` installs both.
-pub fn engines() -> Vec<String> {
-    if let Ok(named) = std::env::var("LOWKEY_ENGINES") {
+pub fn databases() -> Vec<String> {
+    if let Ok(named) = std::env::var("LOWKEY_DATABASES") {
         let named: Vec<String> = named.split(',').map(str::to_owned).collect();
         assert!(
-            named.iter().all(|engine| Path::new(engine).exists()),
-            "LOWKEY_ENGINES names what is not there: {named:?}"
+            named.iter().all(|database| Path::new(database).exists()),
+            "LOWKEY_DATABASES names what is not there: {named:?}"
         );
         return named;
     }
@@ -32,8 +32,8 @@ pub fn engines() -> Vec<String> {
     found
 }
 
-/// An engine on a free port of loopback, which keeps nothing on disk.
-pub struct Engine {
+/// A database on a free port of loopback, which keeps nothing on disk.
+pub struct Database {
     path: String,
     pub program: Program,
     pub port: u16,
@@ -42,7 +42,7 @@ pub struct Engine {
     conf: Option<Folder>,
 }
 
-impl Engine {
+impl Database {
     pub fn start(path: &str) -> Self {
         Self::start_with(path, &[])
     }
@@ -50,7 +50,7 @@ impl Engine {
     /// Starts it with further options, such as `--maxmemory 1mb`.
     pub fn start_with(path: &str, options: &[&str]) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let folder = Folder::new(&format!("engine-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+        let folder = Folder::new(&format!("database-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
         loop {
             // Another program may take the port in between.
@@ -64,13 +64,13 @@ impl Engine {
     /// Starts it with these settings.
     pub fn start_by(path: &str, conf: &str) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let folder = Folder::new(&format!("engine-conf-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
-        let file = format!("{}/engine.conf", folder.path());
+        let folder = Folder::new(&format!("database-conf-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+        let file = format!("{}/database.conf", folder.path());
         std::fs::write(&file, conf).unwrap();
         // They stand before all others.
-        let mut engine = Self::start_with(path, &[&file]);
-        engine.conf = Some(folder);
-        engine
+        let mut database = Self::start_with(path, &[&file]);
+        database.conf = Some(folder);
+        database
     }
 
     /// Whether it has left nothing on disk.
@@ -90,7 +90,7 @@ impl Engine {
 
     /// Starts it again on its port, after [`kill`](Self::kill).
     pub fn start_again(&mut self) {
-        self.program = until("the engine is back", || run(&self.path, self.port, &self.folder, &self.options));
+        self.program = until("the database is back", || run(&self.path, self.port, &self.folder, &self.options));
     }
 
     /// Says that all names are known, as after the first three seconds of a cluster: else each test would wait for
@@ -258,7 +258,7 @@ fn join(from: &TcpStream, to: &TcpStream) {
     });
 }
 
-/// A way to an engine that can be bad: what goes through it is passed on, late, or swallowed without a word.
+/// A way to a database that can be bad: what goes through it is passed on, late, or swallowed without a word.
 pub struct Way {
     pub port: u16,
     state: Arc<WayState>,
@@ -266,7 +266,7 @@ pub struct Way {
 
 #[derive(Default)]
 struct WayState {
-    /// What is lost to the engine and from it.
+    /// What is lost to the database and from it.
     is_lost: [AtomicBool; 2],
     /// Milliseconds by which what goes through is late.
     delay: AtomicU64,
@@ -276,8 +276,8 @@ struct WayState {
 /// Which direction leads nowhere.
 #[derive(Debug, Clone, Copy)]
 pub enum Lost {
-    ToEngine,
-    FromEngine,
+    ToDatabase,
+    FromDatabase,
 }
 
 impl Way {
@@ -294,11 +294,11 @@ impl Way {
                 if ways.is_over.load(Ordering::Relaxed) {
                     return;
                 }
-                if let Ok(engine) = TcpStream::connect(("127.0.0.1", port)) {
-                    for (from, to, direction) in [(&stream, &engine, 0), (&engine, &stream, 1)] {
+                if let Ok(database) = TcpStream::connect(("127.0.0.1", port)) {
+                    for (from, to, direction) in [(&stream, &database, 0), (&database, &stream, 1)] {
                         pass_on(from.try_clone().unwrap(), to.try_clone().unwrap(), direction, ways.clone());
                     }
-                    kept.push((stream, engine));
+                    kept.push((stream, database));
                 }
             }
         });
@@ -307,7 +307,7 @@ impl Way {
 
     /// From now on it swallows everything, or nothing any more.
     pub fn cut(&self, is_cut: bool) {
-        for direction in [Lost::ToEngine, Lost::FromEngine] {
+        for direction in [Lost::ToDatabase, Lost::FromDatabase] {
             self.lose(direction, is_cut);
         }
     }

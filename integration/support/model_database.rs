@@ -1,5 +1,5 @@
-//! The engine of a cluster in memory: what Redis and Valkey do with all that a server says to them, by a clock that is
-//! set from outside. `cluster_model.rs` compares it with real ones, and moves servers over it through any order of
+//! The database of a cluster in memory: what Redis and Valkey do with all that a server says to them, by a clock that
+//! is set from outside. `cluster_model.rs` compares it with real ones, and moves servers over it through any order of
 //! faults.
 
 use std::collections::{BTreeMap, HashMap};
@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use data_encoding::HEXLOWER;
 use sha1::{Digest, Sha1};
 
-/// An engine and its connections.
-pub struct ModelEngine {
+/// A database and its connections.
+pub struct ModelDatabase {
     /// Milliseconds since 1970.
     pub now: u64,
     texts: HashMap<Vec<u8>, Text>,
@@ -47,7 +47,7 @@ pub enum Reply {
     None,
 }
 
-impl ModelEngine {
+impl ModelDatabase {
     pub fn new(pushes_first: bool) -> Self {
         let (texts, nodes, links) = (HashMap::new(), BTreeMap::new(), Vec::new());
         let hashes = SCRIPTS.map(|text| hash(text.as_bytes()));
@@ -70,7 +70,7 @@ impl ModelEngine {
         !self.links[link].is_closed
     }
 
-    /// All connections end, and with them what the engine knows, unless it keeps that.
+    /// All connections end, and with them what the database knows, unless it keeps that.
     pub fn restart(&mut self, keeps_data: bool) {
         (0..self.links.len()).for_each(|link| self.close(link));
         if !keeps_data {
@@ -319,7 +319,7 @@ impl Reply {
     }
 }
 
-/// By what the engine knows a script once it was loaded.
+/// By what the database knows a script once it was loaded.
 pub fn hash(script: &[u8]) -> String {
     HEXLOWER.encode(&Sha1::digest(script))
 }

@@ -1,4 +1,4 @@
-//! A server of a cluster that takes whatever bytes from its engine: it panics at none, and makes the same of them in
+//! A server of a cluster that takes whatever bytes from its database: it panics at none, and makes the same of them in
 //! whatever pieces they come. For `make fuzz` and `make cargo-fuzz TARGET=cluster`.
 
 use std::time::{Duration, Instant};
@@ -9,9 +9,9 @@ use lowkey::server::hub::{ConnId, Departure, Hub};
 use lowkey::server::limits::Limits;
 use uuid::Uuid;
 
-use crate::model_engine::ModelEngine;
+use crate::model_database::ModelDatabase;
 
-/// A server that has greeted its engine, has two users, and has asked for several things that are not answered yet.
+/// A server that has greeted its database, has two users, and has asked for several things that are not answered yet.
 fn server(now: Instant) -> (Hub, Cluster) {
     let settings = Settings {
         url: ClusterUrl::parse("redis://127.0.0.1").expect("a URL"),
@@ -22,19 +22,19 @@ fn server(now: Instant) -> (Hub, Cluster) {
     };
     let ids = || Uuid::from_u128(42);
     let mut hub = Hub::new(Duration::from_secs(600), Limits::default().without_rates(), ids).in_cluster();
-    let (mut cluster, mut engine) = (Cluster::new(settings, *b"fuzz01", now), ModelEngine::new(true));
-    let link = engine.open();
+    let (mut cluster, mut database) = (Cluster::new(settings, *b"fuzz01", now), ModelDatabase::new(true));
+    let link = database.open();
     cluster.connect(now);
     for name in ["", "alice", "bob"] {
         if !name.is_empty() {
             // The first names of a cluster are given out after three seconds.
-            engine.now += 4000;
-            hub.claim(ConnId(engine.now as usize % 2), name, None, now);
+            database.now += 4000;
+            hub.claim(ConnId(database.now as usize % 2), name, None, now);
         }
         take(&mut hub, &mut cluster, now);
-        engine.hear(link, cluster.output());
+        database.hear(link, cluster.output());
         cluster.sent(cluster.output().len());
-        cluster.receive(&engine.say(link, usize::MAX), now).expect("the engine is well");
+        cluster.receive(&database.say(link, usize::MAX), now).expect("the database is well");
         take(&mut hub, &mut cluster, now);
     }
     for text in [
@@ -52,7 +52,7 @@ fn server(now: Instant) -> (Hub, Cluster) {
     (hub, cluster)
 }
 
-/// Asks the engine what the hub wants to know.
+/// Asks the database what the hub wants to know.
 fn ask(hub: &mut Hub, cluster: &mut Cluster, now: Instant) {
     while let Some(ask) = hub.next_ask() {
         cluster.ask(ask, now);
@@ -72,8 +72,8 @@ fn take(hub: &mut Hub, cluster: &mut Cluster, now: Instant) -> Vec<String> {
                     said.push(format!("{:?}", hub.arrived(frame, now)));
                 }
             }
-            Event::Up => hub.engine_is_back(),
-            Event::Down => hub.engine_is_away(now),
+            Event::Up => hub.database_is_back(),
+            Event::Down => hub.database_is_away(now),
             Event::Sweep | Event::Alive(_) => {}
         }
     }
@@ -100,7 +100,7 @@ fn outcome<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<String> {
     said
 }
 
-/// Has a server take these bytes, as what its engine says, and as what another server says.
+/// Has a server take these bytes, as what its database says, and as what another server says.
 pub fn play(bytes: &[u8]) {
     assert_eq!(outcome(bytes.chunks(usize::MAX)), outcome(bytes.chunks(1)));
     let now = Instant::now();

