@@ -98,25 +98,61 @@ impl Tasks {
     }
 
     async fn write_all(&self, channel: Arc<dyn DataChannel>, mut queued: UnboundedReceiver<(String, Queued)>) {
-        let mut watch: Option<JoinHandle<()>> = None;
-        let sent = Arc::new(AtomicUsize::new(0));
+        let mut sent = Sent::new(self.clone(), channel.clone());
         while let Some((text, _queued)) = queued.recv().await {
-            self.pace.active();
-            if text.len() > SHORT && watch.as_ref().is_none_or(JoinHandle::is_finished) {
-                let (tasks, channel, sent) = (self.clone(), channel.clone(), sent.clone());
-                watch = Some(self.spawn(async move { tasks.watch_over(channel, sent).await }));
-            }
+            sent.begin(text.len());
             wait_for_room(&channel).await;
             if let Err(error) = channel.send_text(&text).await {
                 let _ = self.notes.send(Note::Ended(failed(&error)));
                 break;
             }
-            sent.fetch_add(text.len(), Ordering::Relaxed);
+            sent.done(text.len());
         }
     }
 
+    /// Runs a task of the connection. If it panics, the connection ends.
+    pub(super) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        let notes = self.notes.clone();
+        tokio::spawn(async move {
+            if Caught::new(Box::pin(future)).await == Err(Panicked) {
+                let _ = notes.send(Note::Ended(CloseReason::Crashed));
+            }
+        })
+    }
+}
+
+/// What is sent over one channel. While something long is on its way, a task watches over it.
+pub(super) struct Sent {
+    tasks: Tasks,
+    channel: Arc<dyn DataChannel>,
+    bytes: Arc<AtomicUsize>,
+    watch: Option<JoinHandle<()>>,
+}
+
+impl Sent {
+    /// Nothing yet.
+    pub(super) fn new(tasks: Tasks, channel: Arc<dyn DataChannel>) -> Self {
+        Self { tasks, channel, bytes: Arc::default(), watch: None }
+    }
+
+    /// A message of so many bytes is about to be sent.
+    pub(super) fn begin(&mut self, length: usize) {
+        self.tasks.pace.active();
+        if length > SHORT && self.watch.as_ref().is_none_or(JoinHandle::is_finished) {
+            let (tasks, channel, bytes) = (self.tasks.clone(), self.channel.clone(), self.bytes.clone());
+            self.watch = Some(self.tasks.spawn(async move { tasks.watch_over(channel, &bytes).await }));
+        }
+    }
+
+    /// It was handed to WebRTC.
+    pub(super) fn done(&self, length: usize) {
+        self.bytes.fetch_add(length, Ordering::Relaxed);
+    }
+}
+
+impl Tasks {
     /// Watches over what is on its way until all of it has arrived, or a stall is told.
-    pub(super) async fn watch_over(&self, channel: Arc<dyn DataChannel>, sent: Arc<AtomicUsize>) {
+    async fn watch_over(&self, channel: Arc<dyn DataChannel>, sent: &AtomicUsize) {
         let mut stall = Stall::new(Instant::now());
         loop {
             tokio::time::sleep(STALL_POLL).await;
@@ -131,16 +167,6 @@ impl Tasks {
                 }
             }
         }
-    }
-
-    /// Runs a task of the connection. If it panics, the connection ends.
-    pub(super) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
-        let notes = self.notes.clone();
-        tokio::spawn(async move {
-            if Caught::new(Box::pin(future)).await == Err(Panicked) {
-                let _ = notes.send(Note::Ended(CloseReason::Crashed));
-            }
-        })
     }
 }
 
@@ -182,7 +208,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 
 /// Bytes of a text that fits into one such packet, and how often it is looked whether a longer one arrives.
-pub const SHORT: usize = NARROW_MTU as usize - 28;
+const SHORT: usize = NARROW_MTU as usize - 28;
 const STALL_POLL: Duration = Duration::from_millis(500);
 
 /// How long to look for texts behind the end of a channel. Where the reader was slow of late, the crate may hold some,

@@ -2,14 +2,12 @@
 //! back. Nothing here waits for a disk.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Receiver;
-use tokio::task::JoinHandle;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 
-use super::channel::{SHORT, Tasks};
+use super::channel::{Sent, Tasks};
 use super::command::{Inbox, Pipe};
 
 impl Tasks {
@@ -42,20 +40,15 @@ impl Tasks {
     }
 
     async fn send_all(&self, channel: Arc<dyn DataChannel>, mut outbox: Receiver<Vec<u8>>, opened: Arc<Notify>) {
-        let mut watch: Option<JoinHandle<()>> = None;
-        let sent = Arc::new(AtomicUsize::new(0));
+        let mut sent = Sent::new(self.clone(), channel.clone());
         opened.notified().await;
         while let Some(message) = outbox.recv().await {
-            self.pace.active();
-            if message.len() > SHORT && watch.as_ref().is_none_or(JoinHandle::is_finished) {
-                let (tasks, channel, sent) = (self.clone(), channel.clone(), sent.clone());
-                watch = Some(self.spawn(async move { tasks.watch_over(channel, sent).await }));
-            }
+            sent.begin(message.len());
             // The chat tells of the end of the connection.
             if channel.send((&message[..]).into()).await.is_err() {
                 return;
             }
-            sent.fetch_add(message.len(), Ordering::Relaxed);
+            sent.done(message.len());
         }
     }
 }
