@@ -12,6 +12,7 @@ use mio::Waker;
 
 use super::engine::Receipt;
 use super::event::Event;
+use super::files::note::FileId;
 use super::settings::Wake;
 use super::sync::lock;
 
@@ -111,14 +112,11 @@ impl EventSender {
             *last = event;
             return;
         }
-        // And so does a word of how far a file has come.
+        // And so does a word of how far a file has come, if the last that is said of that file was such a word too.
         if let Event::FileProgress { peer, file, .. } = &event {
-            let older = self.undelivered.iter_mut().find(|queued| match &queued.event {
-                Event::FileProgress { peer: of, file: before, .. } => (of, before) == (peer, file),
-                _ => false,
-            });
-            if let Some(older) = older {
-                older.event = event;
+            let last = self.undelivered.iter_mut().rev().find(|queued| is_on_its_way(&queued.event, peer, *file));
+            if let Some(Queued { event: last @ Event::FileProgress { .. }, .. }) = last {
+                *last = event;
                 return;
             }
         }
@@ -187,6 +185,16 @@ impl EventSender {
     }
 }
 
+/// Whether an event tells how this file fares on its way.
+fn is_on_its_way(event: &Event, peer: &str, file: FileId) -> bool {
+    match event {
+        Event::FileStarted { peer: of, file: this, .. }
+        | Event::FileProgress { peer: of, file: this, .. }
+        | Event::FilePaused { peer: of, file: this, .. } => (&**of, *this) == (peer, file),
+        _ => false,
+    }
+}
+
 /// An event on its way to the user.
 struct Queued {
     event: Event,
@@ -218,3 +226,35 @@ impl Taken {
 
 /// Events that may wait for the user. Each may be a text of up to 196 KB.
 const EVENTS: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::super::files::note::PauseReason;
+    use super::*;
+
+    #[test]
+    fn how_far_a_file_has_come_is_told_once_and_never_before_what_came_earlier() {
+        let poll = mio::Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), mio::Token(0)).unwrap());
+        let (mut sender, events) = queue(waker, None);
+        let (peer, file) = (|| "bob".to_owned(), FileId([1; 16]));
+        let progress = |file, done| Event::FileProgress { peer: peer(), file, done };
+        let paused = || Event::FilePaused { peer: peer(), file, reason: PauseReason::Stalled };
+        let other = FileId([2; 16]);
+        for event in [
+            progress(file, 1),
+            progress(other, 5),
+            progress(file, 2),
+            paused(),
+            progress(file, 3),
+            progress(other, 6),
+            progress(file, 4),
+        ] {
+            sender.tell(event);
+        }
+        sender.deliver();
+        sender.end();
+        let told: Vec<Event> = events.collect();
+        assert_eq!(told, [progress(file, 2), progress(other, 6), paused(), progress(file, 4)]);
+    }
+}
