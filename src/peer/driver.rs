@@ -48,10 +48,25 @@ pub enum Mail {
     Stop,
 }
 
-/// What the loop has in common with whoever sends it mail.
-pub struct Shared {
+/// Where mail to the loop goes. Clones lead there too.
+#[derive(Clone)]
+struct Mailer {
     mail: Sender<Mail>,
     waker: Arc<Waker>,
+}
+
+impl Mailer {
+    /// Sends the loop mail, and wakes it.
+    fn post(&self, mail: Mail) {
+        // A loop that has ended reads no mail, and needs none.
+        let _ = self.mail.send(mail);
+        let _ = self.waker.wake();
+    }
+}
+
+/// What the loop has in common with whoever sends it mail.
+pub struct Shared {
+    mailer: Mailer,
     /// Bytes of texts that wait: in the mail, or for WebRTC where they are not kept.
     pub queued: Gauge,
     /// Bytes of texts that are kept until they are acknowledged.
@@ -63,9 +78,7 @@ pub struct Shared {
 impl Shared {
     /// Sends the loop mail, and wakes it.
     pub fn post(&self, mail: Mail) {
-        // A loop that has ended reads no mail, and needs none.
-        let _ = self.mail.send(mail);
-        let _ = self.waker.wake();
+        self.mailer.post(mail);
     }
 }
 
@@ -78,19 +91,16 @@ pub fn start(server: ServerUrl, username: &str, settings: Settings) -> Result<(S
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
     let (mail, mailbox) = mpsc::channel();
-    let shared = Shared { mail, waker, queued: Gauge::default(), kept: Gauge::default(), has_lost: Arc::default() };
-    let (input_sender, inputs) = InputSender::new(shared.waker.clone());
+    let mailer = Mailer { mail, waker: waker.clone() };
+    let shared =
+        Shared { mailer: mailer.clone(), queued: Gauge::default(), kept: Gauge::default(), has_lost: Arc::default() };
+    let (input_sender, inputs) = InputSender::new(waker.clone());
     let config = config(&settings, &server);
     let with_loopback = config.with_loopback;
     let rtc = Rtc::start(config, input_sender, shared.queued.clone())?;
-    let (event_sender, events) = events::queue(shared.waker.clone(), settings.wake);
-    let post = {
-        let (mail, waker) = (shared.mail.clone(), shared.waker.clone());
-        move |dialled| {
-            let _ = mail.send(Mail::Dialled(dialled));
-            let _ = waker.wake();
-        }
-    };
+    let (event_sender, events) = events::queue(waker.clone(), settings.wake);
+    let dialler = mailer.clone();
+    let dialled = move |dialled| dialler.post(Mail::Dialled(dialled));
     let login = Login {
         server,
         username: username.to_owned(),
@@ -108,21 +118,14 @@ pub fn start(server: ServerUrl, username: &str, settings: Settings) -> Result<(S
         takes_files: settings.takes_files,
         with_loopback,
     };
-    let files = {
-        let (mail, waker) = (shared.mail.clone(), shared.waker.clone());
-        Disk::new(move |about| {
-            let _ = mail.send(Mail::File(about));
-            let _ = waker.wake();
-        })
-    };
     let driver = Driver {
         poll,
         mailbox,
         inputs,
         engine: Engine::new(username, setup),
-        signaling: Some(Signaling::new(login, SERVER, Instant::now(), post)),
+        signaling: Some(Signaling::new(login, SERVER, Instant::now(), dialled)),
         rtc,
-        files,
+        files: Disk::new(move |about| mailer.post(Mail::File(about))),
         queued: shared.queued.clone(),
         kept: shared.kept.clone(),
         has_lost: shared.has_lost.clone(),
@@ -130,7 +133,7 @@ pub fn start(server: ServerUrl, username: &str, settings: Settings) -> Result<(S
         is_server_ready: false,
         clock: Clock::default(),
         events: event_sender,
-        waker: shared.waker.clone(),
+        waker,
     };
     let thread = thread::Builder::new().name("lowkey-peer".to_owned()).spawn(move || driver.run())?;
     Ok((shared, events, thread))
