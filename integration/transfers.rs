@@ -216,10 +216,17 @@ fn another_instance_is_offered_again_and_one_that_had_agreed_is_not_asked_again(
 
 #[test]
 fn whoever_ends_a_file_ends_it_for_both_and_what_crosses_has_no_effect() {
-    for (reason, is_kept) in [(EndReason::Cancelled, true), (EndReason::Changed, false)] {
+    // What has changed is another file, and of what has not come there is nothing to keep.
+    for (reason, has_come, is_kept) in
+        [(EndReason::Cancelled, true, true), (EndReason::Cancelled, false, false), (EndReason::Changed, true, false)]
+    {
         let mut bob = with("alice");
         offered(&mut bob, FILE);
         bob.take(FILE, true);
+        if has_come {
+            bob.hear(FILE, 0, News::Ready { from: 0, proof: None });
+            bob.hear(FILE, 0, News::Progress(1));
+        }
         let outputs = hear(&mut bob, Note::Withdraw { file: FILE, reason });
         assert_eq!(outputs, [stop_taking(FILE, is_kept), ended("alice", FILE, reason, is_kept)]);
         assert_eq!(bob.end(FILE, reason), []);

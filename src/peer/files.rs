@@ -58,6 +58,8 @@ struct Incoming {
     stage: IncomingStage,
     /// Whether what comes of it is kept where it does not come to its end.
     is_kept: bool,
+    /// Something of it is here.
+    has_come: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,9 +124,11 @@ impl Transfers {
             Note::Take { file, number, from, proof } => self.taken(file, OutgoingStage::Taken { number, from, proof }),
             Note::Refuse { file, reason } => self.end_outgoing(file, reason, None, false),
             Note::Withdraw { file, reason } => {
-                let Some(Incoming { stage, is_kept, .. }) = self.remove_incoming(file) else { return Vec::new() };
+                let Some(Incoming { stage, is_kept, has_come, .. }) = self.remove_incoming(file) else {
+                    return Vec::new();
+                };
                 // What has changed is another file, and does not go on.
-                let is_kept = is_kept && reason != EndReason::Changed;
+                let is_kept = is_kept && has_come && reason != EndReason::Changed;
                 let mut outputs = stop_taking(file, stage, is_kept);
                 outputs.push(self.ended(file, reason, None, is_kept && was_taken(stage)));
                 outputs
@@ -163,7 +167,7 @@ impl Transfers {
             return vec![Output::Note(Note::Refuse { file, reason: EndReason::TooMany })];
         }
         let Offered { file, name, size, modified } = offered.clone();
-        self.incoming.push(Incoming { offered, stage: IncomingStage::Offered(now), is_kept: false });
+        self.incoming.push(Incoming { offered, stage: IncomingStage::Offered(now), is_kept: false, has_come: false });
         let (peer, identity) = (self.peer.clone(), self.identity);
         vec![Output::Event(Event::FileOffered { peer, identity, file, name, size, modified })]
     }
@@ -189,12 +193,18 @@ impl Transfers {
             News::Ready { from, proof } => match self.incoming(file) {
                 Some(incoming) => {
                     incoming.stage = IncomingStage::Taken(number);
+                    incoming.has_come |= from > 0;
                     vec![Output::Note(Note::Take { file, number, from, proof })]
                 }
                 None => Vec::new(),
             },
             News::Begun(from) => vec![Output::Event(Event::FileStarted { peer, file, from })],
-            News::Progress(done) => vec![Output::Event(Event::FileProgress { peer, file, done })],
+            News::Progress(done) => {
+                if let Some(incoming) = self.incoming(file) {
+                    incoming.has_come |= done > 0;
+                }
+                vec![Output::Event(Event::FileProgress { peer, file, done })]
+            }
             News::Paused(reason) => vec![Output::Event(Event::FilePaused { peer, file, reason })],
             News::AllSent => {
                 if let Some(outgoing) = self.outgoing(file) {
@@ -285,7 +295,7 @@ impl Transfers {
             outputs.extend(stop_sending(file, stage));
             outputs.push(self.ended(file, reason, None, false));
         }
-        for Incoming { offered: Offered { file, .. }, stage, is_kept } in std::mem::take(&mut self.incoming) {
+        for Incoming { offered: Offered { file, .. }, stage, is_kept, .. } in std::mem::take(&mut self.incoming) {
             outputs.extend(stop_taking(file, stage, is_kept));
             outputs.push(self.ended(file, reason, None, is_kept && was_taken(stage)));
         }

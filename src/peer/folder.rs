@@ -6,10 +6,12 @@
 mod list;
 mod partial;
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use data_encoding::HEXLOWER;
@@ -26,6 +28,8 @@ use partial::{Places, is_plain_file};
 #[derive(Debug, Clone)]
 pub struct Folder {
     path: PathBuf,
+    /// How many parts were begun.
+    begun: Arc<AtomicUsize>,
 }
 
 /// What there is of a file.
@@ -45,7 +49,7 @@ impl Folder {
     /// It cannot be made, or is none.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         fs::create_dir_all(&path)?;
-        let folder = Self { path: fs::canonicalize(path)? };
+        let folder = Self { path: fs::canonicalize(path)?, begun: Arc::default() };
         folder.tidy(SystemTime::now());
         Ok(folder)
     }
@@ -85,6 +89,9 @@ impl Folder {
                 return Ok(Begun::Partial(Box::new(partial)));
             }
         }
+        if self.begun.fetch_add(1, Ordering::Relaxed) % TIDIED_EVERY == TIDIED_EVERY - 1 {
+            self.tidy(SystemTime::now());
+        }
         Ok(Begun::Partial(Box::new(Partial::start(places, offered, from, chosen)?)))
     }
 
@@ -122,16 +129,28 @@ impl Folder {
         is_plain_file(&path).then(|| fs::read(path).ok())?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Removes what nobody has gone on with for a week. What cannot be removed stays.
+    /// Removes what nobody has gone on with for a week, and the oldest parts of too many. What cannot be removed stays.
     fn tidy(&self, now: SystemTime) {
         let Ok(entries) = fs::read_dir(self.inner()) else { return };
+        let mut parts = Vec::new();
         for entry in entries.flatten() {
             // A part that is whole has the time of its sender's file.
             let changed = fs::metadata(entry.path().with_extension(LIST)).and_then(|metadata| metadata.modified());
-            let is_recent = changed.is_ok_and(|changed| now.duration_since(changed).map_or(true, |age| age < KEPT));
-            if !is_recent {
-                let _ = fs::remove_file(entry.path());
+            let is_recent = |changed: &SystemTime| now.duration_since(*changed).map_or(true, |age| age < KEPT);
+            match changed.ok().filter(is_recent) {
+                Some(changed) if entry.path().extension().is_some_and(|end| end == PART) => {
+                    parts.push((changed, entry.path()));
+                }
+                Some(_) => {}
+                None => drop(fs::remove_file(entry.path())),
             }
+        }
+        parts.sort();
+        let too_many = parts.len().saturating_sub(MAX_PARTS);
+        let is_held = |part: &PathBuf| File::open(part).is_ok_and(|part| part.try_lock().is_err());
+        for (_, part) in parts.drain(..too_many).filter(|(_, part)| !is_held(part)) {
+            let list = part.with_extension(LIST);
+            Places { folder: self.path.clone(), part, list }.discard();
         }
     }
 
@@ -149,6 +168,11 @@ impl Folder {
 const PARTS: &str = ".lowkey";
 const PART: &str = "part";
 const LIST: &str = "json";
+
+/// How many parts are kept, or a few more: whoever may send could begin files without end, and end none. So often it is
+/// looked at, as more are begun.
+const MAX_PARTS: usize = 1000;
+const TIDIED_EVERY: usize = 100;
 
 /// How long what is not whole is kept.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -336,5 +360,25 @@ mod tests {
         assert_eq!(fs::read_dir(scratch.0.join(PARTS)).unwrap().count(), 2);
         folder.tidy(SystemTime::now() + KEPT * 2);
         assert_eq!(fs::read_dir(scratch.0.join(PARTS)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn of_parts_without_end_the_oldest_go() {
+        let scratch = Scratch::new("many");
+        let (folder, key) = (Folder::open(&scratch.0).unwrap(), KeyPair::generate().public());
+        let mut held = None;
+        for number in 0..(MAX_PARTS + 2 * TIDIED_EVERY) as u128 {
+            let file = FileId(number.to_be_bytes());
+            let offered = Offered { file, name: "x".to_owned(), size: Some(3), modified: None };
+            let begun = folder.begin(&offered, key, None).unwrap();
+            held.get_or_insert(begun);
+        }
+        let parts = fs::read_dir(scratch.0.join(PARTS)).unwrap().filter(|entry| {
+            let path = entry.as_ref().unwrap().path();
+            path.extension().is_some_and(|end| end == PART)
+        });
+        assert!((MAX_PARTS..=MAX_PARTS + TIDIED_EVERY).contains(&parts.count()));
+        assert!(folder.has_begun(key, FileId([0; 16]), Some(3)), "what is under way stays");
+        assert!(!folder.has_begun(key, FileId(1_u128.to_be_bytes()), Some(3)), "the oldest goes");
     }
 }

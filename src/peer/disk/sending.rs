@@ -51,9 +51,6 @@ pub struct Sending {
     outbox: Sender<Vec<u8>>,
     tell: Tell,
     window: Window,
-    /// Bytes of all files that were sent over this connection, and how many of them the other side's disk has.
-    sent: u64,
-    taken: u64,
     waiting: Vec<Job>,
     current: Option<Current>,
     buffer: Vec<u8>,
@@ -86,7 +83,7 @@ impl Sending {
     /// A thread that seals what it sends and opens what comes back.
     pub fn new(sealer: Sealer, opener: Opener, outbox: Sender<Vec<u8>>, tell: Tell) -> Self {
         let (window, buffer) = (Window::new(Instant::now()), vec![0; READ_BYTES]);
-        Self { sealer, opener, outbox, tell, window, sent: 0, taken: 0, waiting: Vec::new(), current: None, buffer }
+        Self { sealer, opener, outbox, tell, window, waiting: Vec::new(), current: None, buffer }
     }
 
     /// Works until the connection ends.
@@ -98,7 +95,7 @@ impl Sending {
                 Err(TryRecvError::Empty) => match self.step() {
                     Ok(true) => continue,
                     Ok(false) => next(mailbox, self.patience()),
-                    Err(Broken) => return,
+                    Err(Broken) => return self.wait_for_end(mailbox),
                 },
             };
             match mail {
@@ -108,7 +105,7 @@ impl Sending {
                 Ok(Mail::Report(mut sealed)) => {
                     let report = self.opener.open_report(&mut sealed);
                     if report.is_none_or(|report| self.take(report).is_err()) {
-                        return self.break_off();
+                        return self.break_off(mailbox, EndReason::Damaged);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => self.look_for_stall(),
@@ -123,17 +120,15 @@ impl Sending {
 
     /// The other side's disk has come further.
     fn take(&mut self, report: Report) -> Result<(), Broken> {
-        let now = Instant::now();
+        let (now, before) = (Instant::now(), self.window.taken());
         self.window.reported(report.taken, report.window, now).map_err(|_| Broken)?;
-        let is_more = report.taken > self.taken;
-        self.taken = report.taken;
         let Some(current) = &mut self.current else { return Ok(()) };
         let Stage::Begun { from, at } = current.stage else { return Ok(()) };
-        if !is_more {
+        if report.taken == before {
             return Ok(());
         }
         (current.moved, current.is_paused) = (now, false);
-        let done = from + self.taken.saturating_sub(at);
+        let done = from + report.taken.saturating_sub(at);
         lock(&current.job.source).let_go(done);
         if current.told.is_none_or(|told| now >= told + PROGRESS_EVERY) {
             current.told = Some(now);
@@ -193,7 +188,7 @@ impl Sending {
             current.sum = lock(&current.job.source).start(0)?;
         }
         let from = current.sum.position();
-        current.stage = Stage::Begun { from, at: self.sent };
+        current.stage = Stage::Begun { from, at: self.window.sent() };
         current.moved = Instant::now();
         let (file, number) = (current.job.file, current.job.number);
         self.post(&Message::Begin { file, number, from })?;
@@ -209,8 +204,7 @@ impl Sending {
         let count = lock(&current.job.source).read(&mut current.sum, &mut buffer[..room])?;
         if count > 0 {
             // Its way begins here: it may have arrived before it is known that it went.
-            self.sent += count as u64;
-            self.window.sent(count, Instant::now());
+            self.window.send(count, Instant::now());
             self.post(&Message::Data(&buffer[..count]))?;
             return Ok(true);
         }
@@ -235,7 +229,7 @@ impl Sending {
         if let Some(current) = &mut self.current
             && matches!(current.stage, Stage::Begun { .. })
             && !current.is_paused
-            && self.sent > self.taken
+            && self.window.sent() > self.window.taken()
             && current.moved.elapsed() >= STALL_TIME
         {
             current.is_paused = true;
@@ -248,18 +242,44 @@ impl Sending {
         self.current = None;
     }
 
-    /// What the other side says makes no sense, so nothing more is said to it.
-    fn break_off(mut self) {
-        let jobs: Vec<Job> = std::mem::take(&mut self.waiting);
-        let reason = EndReason::Damaged;
-        self.tell(News::Failed { reason, trouble: None });
-        for Job { peer, file, number, .. } in jobs {
-            (self.tell)(About { peer, file, number, news: News::Failed { reason, trouble: None } });
+    /// The channel takes nothing more. As a rule its connection is about to end, and the files go on over the next one.
+    fn wait_for_end(mut self, mailbox: &Receiver<Mail>) {
+        let until = Instant::now() + GONE_TIME;
+        loop {
+            match mailbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(Mail::End) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Mail::Send(job)) => self.waiting.push(job),
+                Ok(Mail::Stop(file)) => self.stop(file),
+                Ok(Mail::Report(_)) => {}
+                Err(RecvTimeoutError::Timeout) => return self.break_off(mailbox, EndReason::Failed),
+            }
+        }
+    }
+
+    /// What the other side says makes no sense, so nothing more is said to it: all that is asked of this thread fails,
+    /// until the connection ends.
+    fn break_off(mut self, mailbox: &Receiver<Mail>, reason: EndReason) {
+        let failed = || News::Failed { reason, trouble: None };
+        self.tell(failed());
+        for job in std::mem::take(&mut self.waiting) {
+            self.tell_of(&job, failed());
+        }
+        while let Ok(mail) = mailbox.recv() {
+            match mail {
+                Mail::End => return,
+                Mail::Send(job) => self.tell_of(&job, failed()),
+                Mail::Stop(_) | Mail::Report(_) => {}
+            }
         }
     }
 
     fn tell(&self, news: News) {
-        let Some(Current { job: Job { peer, file, number, .. }, .. }) = &self.current else { return };
+        if let Some(Current { job, .. }) = &self.current {
+            self.tell_of(job, news);
+        }
+    }
+
+    fn tell_of(&self, Job { peer, file, number, .. }: &Job, news: News) {
         (self.tell)(About { peer: peer.clone(), file: *file, number: *number, news });
     }
 }
@@ -285,6 +305,9 @@ impl From<Unread> for Failed {
 /// How long the other side may take nothing before our user is told, and how often that is looked at.
 const STALL_TIME: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_secs(5);
+
+/// How long a connection may outlive its channel for files: a little longer than it takes to be found lost.
+const GONE_TIME: Duration = Duration::from_secs(60);
 
 /// How much is read at once where nothing is sent of it.
 const READ_BYTES: usize = 256 * 1024;

@@ -15,6 +15,8 @@ use crate::trouble;
 pub struct Store {
     target: Stored,
     at_most: u64,
+    /// How long it was offered to be.
+    size: Option<u64>,
     /// The take for which it is held. The thread of a connection that was lost may still have something of an earlier
     /// one, which is of no use any more.
     number: Option<u64>,
@@ -51,7 +53,7 @@ impl Store {
             Target::Folder(folder, name) => Stored::Folder { folder, name, partial: None },
             Target::Write(stream) => Stored::Stream { stream, sum: Checksum::default() },
         };
-        Self { target, at_most, number: None }
+        Self { target, at_most, size: None, number: None }
     }
 
     /// Looks how much is here, for this take. What still comes of an earlier one is passed over.
@@ -61,7 +63,7 @@ impl Store {
     pub fn prepare(&mut self, offered: &Offered, identity: PublicKey, number: u64) -> Result<Ready, Unstored> {
         // It is held open only while bytes come, since many may wait.
         self.let_go();
-        self.number = Some(number);
+        (self.number, self.size) = (Some(number), offered.size);
         if offered.size.is_some_and(|size| size > self.at_most) {
             return Err(TOO_LARGE);
         }
@@ -104,7 +106,11 @@ impl Store {
         if self.number != Some(number) {
             return Ok(());
         }
-        if self.position() + bytes.len() as u64 > self.at_most {
+        let length = self.position() + bytes.len() as u64;
+        if self.size.is_some_and(|size| length > size) {
+            return Err(Failure::Damaged.into());
+        }
+        if length > self.at_most {
             return Err(TOO_LARGE);
         }
         match &mut self.target {
@@ -133,6 +139,9 @@ impl Store {
     pub fn finish(&mut self, number: u64, size: u64, digest: Digest) -> Result<Whole, Unstored> {
         if self.number != Some(number) {
             return Err(unstored("it was taken anew"));
+        }
+        if self.size.is_some_and(|offered| offered != size) {
+            return Err(Failure::Damaged.into());
         }
         match &mut self.target {
             Stored::Folder { partial, .. } => {

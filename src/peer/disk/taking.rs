@@ -142,8 +142,7 @@ impl Taking {
                 Err(RecvTimeoutError::Timeout) => self.try_again(),
             };
             if done.is_err() {
-                self.break_off();
-                break;
+                return self.break_off(mailbox);
             }
             if self.taken >= self.reported.unwrap_or(0) + REPORT_BYTES {
                 self.report();
@@ -326,13 +325,22 @@ impl Taking {
         self.reported = Some(self.taken);
     }
 
-    /// Nothing that comes can be believed any more.
-    fn break_off(&mut self) {
+    /// Nothing that comes can be believed any more: all that is asked of this thread fails, until the connection ends.
+    fn break_off(&mut self, mailbox: &Receiver<Mail>) {
+        let damaged = || News::Failed { reason: EndReason::Damaged, trouble: None };
         let prepared = self.prepared.drain().filter_map(|(_, (job, asked))| asked.map(|_| job));
         let jobs: Vec<Box<Job>> = prepared.chain(self.current.take().map(|current| current.job)).collect();
         for job in jobs {
-            lock(&job.store).rest(job.number);
-            self.tell(&job, News::Failed { reason: EndReason::Damaged, trouble: None });
+            lock(&job.store).discard(job.offered.file);
+            self.tell(&job, damaged());
+        }
+        self.backlog.clear();
+        while let Ok(mail) = mailbox.recv() {
+            match mail {
+                Mail::End => return,
+                Mail::Prepare(job) => self.tell(&job, damaged()),
+                Mail::Stop { .. } | Mail::Sealed(_) => {}
+            }
         }
     }
 

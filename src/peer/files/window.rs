@@ -62,8 +62,18 @@ impl Window {
         }
     }
 
-    /// Takes note of a message that was sent.
-    pub fn sent(&mut self, bytes: usize, now: Instant) {
+    /// How many bytes were sent in all.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// How many of these the other side's disk has.
+    pub fn taken(&self) -> u64 {
+        self.reported
+    }
+
+    /// Takes note of a message that is sent.
+    pub fn send(&mut self, bytes: usize, now: Instant) {
         self.sent += bytes as u64;
         self.underway.push_back((self.sent, now));
     }
@@ -187,7 +197,7 @@ mod tests {
                     break;
                 }
                 end += bytes as u64;
-                window.sent(bytes, now);
+                window.send(bytes, now);
                 free_at = free_at.max(now) + Duration::from_secs_f64(bytes as f64 / rate);
                 if now > start + Duration::from_secs(5) {
                     longest = longest.max(free_at - now);
@@ -222,7 +232,7 @@ mod tests {
         let mut underway = 0;
         while window.next() > 0 {
             underway += window.next();
-            window.sent(window.next(), start);
+            window.send(window.next(), start);
         }
         assert!(underway <= START as usize);
         window.reported(underway as u64, 0, start).unwrap();
@@ -235,7 +245,7 @@ mod tests {
     fn what_was_never_sent_or_is_taken_back_is_nonsense() {
         let start = Instant::now();
         let mut window = Window::new(start);
-        window.sent(10, start);
+        window.send(10, start);
         assert_eq!(window.reported(11, 100, start), Err(Nonsense));
         assert_eq!(window.reported(10, 100, start), Ok(()));
         assert_eq!(window.reported(9, 100, start), Err(Nonsense));
