@@ -12,7 +12,7 @@ server-alone := --profile $(SERVER_PROFILE) --locked --no-default-features --fea
 version = $(shell sed -n '/^version/{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help build build-server static image run-server run-cluster chat bot demo demo-cluster test test-cluster test-networks test-deploy test-browser test-aiortc test-stacks test-relay trials fuzz cargo-fuzz soak bench micro check install uninstall deb test-deb test-static deny release
+.PHONY: help build build-server static image run-server run-cluster chat bot demo demo-cluster test test-cluster test-networks test-deploy test-browser test-aiortc test-stacks test-relay trials fuzz cargo-fuzz soak bench bench-wormhole micro check install uninstall deb test-deb test-static deny release
 
 help: ## show this
 	@echo 'Targets:'
@@ -114,6 +114,10 @@ soak: ## clients that come, chat, stall and vanish, at one server and at three t
 
 bench: build-server ## what everything costs (BENCH=relay,nodes,connect,idle,loop,handshake,peers,files,memory,sweep, BENCH_QUICK=1, BENCH_JSON=FILE, BENCH_SERVERS)
 	$(databases) && LOWKEY_SERVER='$(abspath $(server))/lowkey-server' $(CARGO) bench --locked --bench bench
+
+bench-wormhole: build ## a file by magic-wormhole and by lowkey, in turns (installs Python packages)
+	@cp $(server)/lowkey-server $(release)/
+	integration/bench/wormhole.sh $(release) $(or $(CARGO_TARGET_DIR),target)/wormhole
 
 micro: ## the time of single calls: hub, connection, envelope, cipher
 	$(CARGO) bench --locked --bench micro
