@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use lowkey::peer::{EndReason, Event, Folder, Offer, Settings, Sink};
 
-use crate::files::{bytes, ended, offered, received, sent, sum};
-use crate::world::{Folder as Scratch, Program, SOON, Server, User, identity, until};
+use crate::files::{self, bytes, ended, offered, received, sent, started, sum};
+use crate::world::{Folder as Scratch, Program, SOON, Server, User, until};
 
 /// Long enough that a program can be killed while it comes.
 const LENGTH: usize = 32 * 1024 * 1024;
@@ -74,10 +74,7 @@ fn a_taker() {
 }
 
 fn settings(name: &str) -> Settings {
-    let mut settings = Settings::default();
-    settings.token = Some(format!("the token of {name}"));
-    settings.identity = Some(identity(name));
-    settings.takes_files = true;
+    let mut settings = files::settings(name);
     settings.lost_after = Duration::from_secs(3);
     settings
 }
@@ -106,15 +103,6 @@ fn tell(user: &mut User, mut act: impl FnMut(&User, &Event)) {
             _ => {}
         }
     }
-}
-
-/// From which byte on a file begins to go.
-fn started(user: &mut User) -> u64 {
-    user.find("a file begins", |event| match event {
-        Event::FileStarted { from, .. } => Some(*from),
-        Event::FileEnded { .. } => panic!("{event:?}"),
-        _ => None,
-    })
 }
 
 /// Waits until so much of the only file that comes into this folder lies there; how much that is. Its length is asked
@@ -368,9 +356,14 @@ pub fn send_through_kills(server: &Server, number: usize) -> Result<(), String> 
             is_done.store(true, Ordering::Relaxed);
             bob
         });
-        let result = serve(&mut alice, is_taker, &from.0.join("x"), &folder, &is_done);
-        drop(bob.join().unwrap());
-        result
+        let mut seen = Vec::new();
+        let result = serve(&mut alice, is_taker, &from.0.join("x"), &folder, &is_done, &mut seen);
+        let mut bob = bob.join().unwrap();
+        result.map_err(|what| {
+            let said: Vec<String> = std::iter::from_fn(|| bob.stdout.next_until(Instant::now() + SOON / 20)).collect();
+            let parts: Vec<_> = fs::read_dir(into.0.join(".lowkey")).into_iter().flatten().flatten().collect();
+            format!("{what}\nalice was told {seen:#?}\nbob said {said:#?}\nthere is {parts:?}")
+        })
     })?;
     let what = format!("{length} bytes, {kills} kills of {test}");
     match (names(&into.0), fs::read(into.0.join("x"))) {
@@ -381,14 +374,24 @@ pub fn send_through_kills(server: &Server, number: usize) -> Result<(), String> 
 }
 
 /// Does alice's part, until it is done; whoever sends says the same again and again.
-fn serve(alice: &mut User, is_sender: bool, path: &Path, folder: &Folder, is_last: &AtomicBool) -> Result<(), String> {
+fn serve(
+    alice: &mut User,
+    is_sender: bool,
+    path: &Path,
+    folder: &Folder,
+    is_last: &AtomicBool,
+    seen: &mut Vec<String>,
+) -> Result<(), String> {
+    let begin = Instant::now();
     let until = Instant::now() + Duration::from_secs(180);
     let (mut received, mut silent) = (0, 0);
     if is_sender {
         alice.peer.call("bob");
     }
     while Instant::now() < until {
-        match alice.events.next_timeout(Duration::from_millis(500)) {
+        let event = alice.events.next_timeout(Duration::from_millis(500));
+        seen.extend(event.as_ref().map(|event| format!("{:.1?}: {event:?}", begin.elapsed())));
+        match event {
             Some(Event::Request { peer, .. }) => alice.peer.accept(&peer),
             Some(Event::Open { .. } | Event::Resumed { .. }) if is_sender => {
                 alice.peer.offer_file("bob", Offer::open(path).unwrap());

@@ -10,13 +10,27 @@ use sha2::{Digest as _, Sha256};
 
 use crate::world::{Folder as Scratch, Server, User, identity};
 
-/// A user who is told of files.
-pub fn user(server: &Server, name: &str) -> User {
+/// The settings of a user who is told of files.
+pub fn settings(name: &str) -> Settings {
     let mut settings = Settings::default();
     settings.token = Some(format!("the token of {name}"));
     settings.identity = Some(identity(name));
     settings.takes_files = true;
-    User::online(&server.url(), name, settings)
+    settings
+}
+
+/// A user who is told of files.
+pub fn user(server: &Server, name: &str) -> User {
+    User::online(&server.url(), name, settings(name))
+}
+
+/// From which byte on a file begins to go.
+pub fn started(user: &mut User) -> u64 {
+    user.find("a file begins", |event| match event {
+        Event::FileStarted { from, .. } => Some(*from),
+        Event::FileEnded { .. } => panic!("{event:?}"),
+        _ => None,
+    })
 }
 
 /// Alice and bob in an open chat.

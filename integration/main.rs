@@ -15,6 +15,7 @@ mod attacks {
     mod by_client;
     mod by_packet;
     mod by_peer;
+    mod by_sender;
     mod by_server;
     mod by_stranger;
     mod by_third_user;
@@ -31,6 +32,8 @@ mod support {
     pub mod evil_server;
     pub mod hop;
     pub mod linearizability;
+    pub mod link;
+    pub mod mallory;
     pub mod model_database;
     pub mod model_nodes;
     pub mod old_app;
@@ -45,8 +48,8 @@ mod support {
 
 use attacks::in_memory;
 use support::{
-    attacker, database_bytes, databases, evil_server, hop, linearizability, model_database, model_nodes, old_app, sctp,
-    socks_proxy, source, tls_terminator, websocket, window, world,
+    attacker, database_bytes, databases, evil_server, hop, linearizability, link, mallory, model_database, model_nodes,
+    old_app, sctp, socks_proxy, source, tls_terminator, websocket, window, world,
 };
 
 mod access;
@@ -67,10 +70,12 @@ mod engine;
 mod examples;
 mod file_commands;
 mod file_kills;
+mod file_trials;
 mod files;
 mod floors;
 mod fuzz;
 mod habits;
+mod links;
 mod losses;
 mod manners;
 mod networks;

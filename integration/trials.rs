@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use lowkey::peer::{Event, Settings};
 
 use crate::hop::Hop;
+use crate::link::Kind;
 use crate::world::{Server, User, in_namespace, until};
-use crate::{file_kills, files};
+use crate::{file_kills, file_trials, files, links};
 
 /// How many calls go on at once, each between two users of its own.
 const PAIRS: usize = 8;
@@ -83,6 +84,15 @@ fn calls_come_about_where_much_is_lost() {
     }
 }
 
+/// Run by `make trials`: a thousand files (`TRIAL_FILES`) between two programs that are killed at moments of chance, as
+/// is their server, from this seed on (`TRIAL_SEED`).
+#[test]
+#[ignore = "takes long: make trials"]
+fn files_arrive_by_the_same_command_through_kills_at_any_moment() {
+    let number = |name, otherwise| std::env::var(name).map_or(otherwise, |number| number.parse().unwrap());
+    file_trials::run(number("TRIAL_FILES", 1000), number("TRIAL_SEED", fastrand::u32(..).into()));
+}
+
 /// Run by `make trials`: a thousand files (`TRIAL_FILES`) between two programs of which one is killed at moments of
 /// chance, and the server now and then.
 #[test]
@@ -108,6 +118,28 @@ fn files_arrive_once_and_whole_through_kills_at_any_moment() {
 fn very_long_files_and_very_many_arrive() {
     files::one_of_five_gigabytes();
     files::ten_thousand_small_ones();
+}
+
+/// Run by `make trials`: files on links of 1, 10 and 100 Mbit/s, each with the round trip behind it.
+#[test]
+#[ignore = "takes long: make trials"]
+fn files_use_a_link_and_let_texts_pass() {
+    for (megabits, round_trip) in [(1, 50), (10, 20), (100, 40)] {
+        let (rate, delay) = (f64::from(megabits) * 125e3, Duration::from_millis(round_trip / 2));
+        // As routers of homes have it: more than is good.
+        let queue = Duration::from_millis(500);
+        let measured = links::measure(Kind { rate, delay, queue }, Duration::from_secs(8), Duration::from_secs(15));
+        let [[alone, beside], [_, slow], [_, slowest]] = [0.5, 0.95, 1.0].map(|part| measured.at(part));
+        let percent = measured.share * 100.0;
+        println!(
+            "{megabits} Mbit/s, {round_trip} ms: a file gets {percent:.0} % of it; a text there and back takes \
+             {alone:.0} ms alone, and beside it {beside:.0} ms (p50), {slow:.0} (p95), {slowest:.0} (longest)"
+        );
+        match megabits {
+            100 => assert!(percent >= 75.0, "{percent} %"),
+            _ => assert!(beside <= alone + 60.0, "{beside} ms, and {alone} alone"),
+        }
+    }
 }
 
 /// Run by `make trials`: how quick long texts are, on loopback and where one datagram of ten is lost.

@@ -22,17 +22,18 @@ use rtc::stun::message::{
     Method, Setter, TransactionId,
 };
 use rtc::stun::xoraddr::XorMappedAddress;
+use socket2::SockRef;
 
 use crate::world::{Server, User, identity, until};
 
 const REALM: &str = "turn.example";
 
-/// How long a relay lives without a refresh, in seconds: it is refreshed twice as often.
-const LIFETIME: u32 = 4;
-
-struct Turn {
+/// A server of this kind.
+pub struct Turn {
     socket: Arc<UdpSocket>,
     state: Arc<Mutex<Grants>>,
+    /// How long a relay lives without a refresh, in seconds: it is refreshed twice as often.
+    lifetime: u32,
 }
 
 #[derive(Default)]
@@ -92,10 +93,10 @@ fn peer(message: &Message) -> Option<SocketAddr> {
 }
 
 impl Turn {
-    fn start() -> Self {
-        let turn =
-            Self { socket: Arc::new(UdpSocket::bind("127.0.0.1:0").unwrap()), state: Arc::new(Mutex::default()) };
-        let server = Self { socket: turn.socket.clone(), state: turn.state.clone() };
+    /// Starts one, whose relays live for so many seconds without a refresh. Who asks is `both`, with `s3cret`.
+    pub fn start(lifetime: u32) -> Self {
+        let turn = Self { socket: Arc::new(socket()), state: Arc::default(), lifetime };
+        let server = Self { socket: turn.socket.clone(), state: turn.state.clone(), lifetime };
         thread::spawn(move || {
             let mut datagram = [0; 65_536];
             while let Ok((length, from)) = server.socket.recv_from(&mut datagram) {
@@ -103,6 +104,11 @@ impl Turn {
             }
         });
         turn
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.socket.local_addr().unwrap()
     }
 
     fn receive(&self, from: SocketAddr, datagram: &[u8]) {
@@ -190,10 +196,10 @@ impl Turn {
 
     /// What is said of what is granted.
     fn grant<'a>(&self, state: &mut Grants, from: SocketAddr, request: &Message) -> Option<Vec<Box<dyn Setter + 'a>>> {
-        let lifetime = Instant::now() + Duration::from_secs(LIFETIME.into());
+        let lifetime = Instant::now() + Duration::from_secs(self.lifetime.into());
         let told = |lifetime: u32| Box::new(Raw(ATTR_LIFETIME, lifetime.to_be_bytes().to_vec()));
         if request.typ.method == METHOD_ALLOCATE {
-            let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").unwrap());
+            let socket = Arc::new(socket());
             let relayed = socket.local_addr().unwrap();
             let (copy, client, all) = (socket.clone(), self.socket.clone(), self.state.clone());
             thread::spawn(move || bring(&copy, &client, from, &all));
@@ -203,7 +209,7 @@ impl Turn {
             return Some(vec![
                 Box::new(Address(ATTR_XOR_RELAYED_ADDRESS, relayed)),
                 Box::new(Address(ATTR_XORMAPPED_ADDRESS, from)),
-                told(LIFETIME),
+                told(self.lifetime),
             ]);
         }
         let relay = state.relays.get_mut(&from).filter(|relay| relay.until > Instant::now())?;
@@ -214,7 +220,7 @@ impl Turn {
             }
             METHOD_REFRESH => {
                 relay.until = lifetime;
-                Some(vec![told(LIFETIME)])
+                Some(vec![told(self.lifetime)])
             }
             METHOD_CREATE_PERMISSION => Some(vec![]),
             METHOD_CHANNEL_BIND => {
@@ -229,6 +235,13 @@ impl Turn {
     fn granted(&self, method: Method) -> usize {
         self.state.lock().unwrap().granted.get(&method.to_string()).copied().unwrap_or_default()
     }
+}
+
+/// A socket that loses nothing where this process has to wait for a processor.
+fn socket() -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    SockRef::from(&socket).set_recv_buffer_size(4 << 20).unwrap();
+    socket
 }
 
 /// Brings a client what comes to its relay, for as long as it has one.
@@ -256,14 +269,13 @@ fn bring(relay: &UdpSocket, socket: &UdpSocket, client: SocketAddr, all: &Mutex<
 
 #[test]
 fn a_chat_lives_through_a_relay_whose_nonces_are_stale_at_once() {
-    let (turn, server) = (Turn::start(), Server::start());
+    let (turn, server) = (Turn::start(4), Server::start());
     let [mut alice, mut bob] = ["alice", "bob"].map(|name| {
         let mut settings = Settings::default();
         settings.identity = Some(identity(name));
         settings.is_relay_only = true;
         let (username, credential) = ("both".to_owned(), "s3cret".to_owned());
-        settings.ice_servers =
-            vec![IceServer { url: format!("turn:{}", turn.socket.local_addr().unwrap()), username, credential }];
+        settings.ice_servers = vec![IceServer { url: format!("turn:{}", turn.address()), username, credential }];
         User::online(&server.url(), name, settings)
     });
     let calling = thread::spawn(move || {

@@ -1,6 +1,7 @@
 //! The original app and its newest successor, frozen: peers that say nothing of themselves and write texts in v1, or in
 //! v2 with one secret (protocol part 1). They are written on the `webrtc` crate and on `dryoc`, a NaCl of its own down
-//! to the curve, and share no code with the library; and a test can make them say anything at any stage.
+//! to the curve, and share no code with the library; and a test can make them say anything at any stage. `mallory` makes
+//! a peer of ours of one, whose signals are sealed.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -11,6 +12,8 @@ use dryoc::classic::crypto_box::{
     Nonce, PublicKey, SecretKey, crypto_box_easy, crypto_box_keypair, crypto_box_open_easy,
 };
 use dryoc::rng::copy_randombytes;
+use lowkey::peer::boxes::Boxes;
+use lowkey::peer::hello;
 use rtc::data_channel::RTCDataChannelInit;
 use rtc::peer_connection::configuration::setting_engine::SctpMaxMessageSize;
 use serde_json::{Value, json};
@@ -36,6 +39,8 @@ pub struct OldApp {
     pub attacker: Option<Attacker>,
     /// How the channel that it opens treats texts; as the protocol asks where this is none.
     pub channel_kind: Option<RTCDataChannelInit>,
+    /// What its signals are sealed with; no old app has any.
+    pub signals: Option<Boxes>,
     /// The pair of the session, which v1 texts are sealed with.
     session: (PublicKey, SecretKey),
     /// The pair that v2 texts are sealed with; the one before is not kept.
@@ -52,7 +57,16 @@ pub struct OldApp {
     notes: Receiver<Note>,
     notes_sender: Sender<Note>,
     texts: Vec<String>,
+    /// What the other side has opened beyond the chat.
+    channels: Vec<Arc<dyn DataChannel>>,
     is_closed: bool,
+}
+
+/// A channel beyond that of the chat, and what comes over it.
+pub struct Side {
+    channel: Arc<dyn DataChannel>,
+    runtime: tokio::runtime::Handle,
+    messages: Receiver<Vec<u8>>,
 }
 
 enum Note {
@@ -93,6 +107,7 @@ impl OldApp {
             rewrite: Box::new(|sdp| sdp),
             attacker: None,
             channel_kind: None,
+            signals: None,
             session,
             ratchet: session,
             has_changed: false,
@@ -105,6 +120,7 @@ impl OldApp {
             notes,
             notes_sender,
             texts: Vec::new(),
+            channels: Vec::new(),
             is_closed: false,
         }
     }
@@ -199,7 +215,16 @@ impl OldApp {
 
     /// Sends a message of the signaling.
     pub fn signal(&mut self, kind: &str, payload: &Value) {
+        let sealed = self.signals.as_mut().map(|signals| signals.seal(&hello::padded(payload)).unwrap());
+        let payload = sealed.map_or(payload.clone(), |sealed| json!({"sealed": sealed}));
         self.client.send(json!({"type": kind, "target": self.peer, "payload": payload}).to_string());
+    }
+
+    /// What a message of the signaling says.
+    fn read(&mut self, message: &Value) -> Value {
+        let Some(signals) = &mut self.signals else { return message["payload"].clone() };
+        let sealed = message["payload"]["sealed"].as_str().unwrap_or_default();
+        signals.open(sealed).map_or(Value::Null, |inside| serde_json::from_slice(&inside).unwrap())
     }
 
     /// The next message of this type; those before it are passed over.
@@ -232,7 +257,7 @@ impl OldApp {
             match self.client.socket.read() {
                 Ok(tungstenite::Message::Text(text)) => {
                     let message: Value = serde_json::from_str(&text).unwrap();
-                    let payload = &message["payload"];
+                    let payload = self.read(&message);
                     let kind = message["type"].as_str().unwrap().to_owned();
                     self.runtime.block_on(async {
                         if kind == "signal:answer" {
@@ -324,6 +349,7 @@ impl OldApp {
         while self.texts.is_empty() && !self.is_closed {
             match self.notes.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()? {
                 Note::Text(text) => self.texts.push(text),
+                Note::Channel(channel) => self.channels.push(channel),
                 Note::Closed => self.is_closed = true,
                 _ => {}
             }
@@ -335,6 +361,47 @@ impl OldApp {
     pub fn closed(&mut self) {
         assert_eq!(self.raw_text(SOON), None);
         assert!(self.is_closed, "the other side has not closed the channel");
+    }
+
+    /// Opens a channel beside that of the chat.
+    pub fn open_side(&self, label: &str) -> Side {
+        let connection = self.connection.as_ref().unwrap();
+        let channel = self.runtime.block_on(connection.create_data_channel(label, None)).unwrap();
+        let side = self.side(channel);
+        assert_eq!(side.next(SOON), Some(Vec::new()), "it is open");
+        side
+    }
+
+    /// The channel that the other side has opened beside that of the chat, if it has.
+    pub fn take_side(&mut self) -> Option<Side> {
+        while let Ok(note) = self.notes.try_recv() {
+            match note {
+                Note::Text(text) => self.texts.push(text),
+                Note::Channel(channel) => self.channels.push(channel),
+                Note::Closed => self.is_closed = true,
+                _ => {}
+            }
+        }
+        let channel = self.channels.pop()?;
+        Some(self.side(channel))
+    }
+
+    fn side(&self, channel: Arc<dyn DataChannel>) -> Side {
+        let (messages, received) = mpsc::channel();
+        let reader = channel.clone();
+        self.runtime.spawn(async move {
+            while let Some(event) = reader.poll().await {
+                // Its opening is told as a message of nothing.
+                let message = match event {
+                    DataChannelEvent::OnOpen => Vec::new(),
+                    DataChannelEvent::OnMessage(message) => message.data.to_vec(),
+                    DataChannelEvent::OnClose => return,
+                    _ => continue,
+                };
+                let _ = messages.send(message);
+            }
+        });
+        Side { channel, runtime: self.runtime.handle().clone(), messages: received }
     }
 
     fn build(&mut self) {
@@ -379,6 +446,18 @@ impl OldApp {
             let _ = notes.send(Note::Closed);
         });
         self.channel = Some(channel);
+    }
+}
+
+impl Side {
+    /// Sends a message, if the other side has not closed the channel.
+    pub fn send(&self, message: &[u8]) {
+        let _ = self.runtime.block_on(self.channel.send(message.into()));
+    }
+
+    /// The next message, if one comes by then.
+    pub fn next(&self, wait: Duration) -> Option<Vec<u8>> {
+        self.messages.recv_timeout(wait).ok()
     }
 }
 

@@ -114,7 +114,12 @@ impl Program {
 
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
-        until("the program ends", || self.child.try_wait().unwrap())
+        until("the program ends", || self.try_wait())
+    }
+
+    /// How it has ended, if it has.
+    pub fn try_wait(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 }
 
