@@ -68,7 +68,7 @@ demo-cluster: build ## the same with the bot at one of three servers and the cha
 test: ## run all tests
 	$(CARGO) test --locked
 
-test-networks: ## run some of them on other networks: only loopback, only IPv6, many interfaces (needs unshare and ip)
+test-networks: ## run some of them on other networks: only loopback, only IPv6, many interfaces, a narrow link (needs unshare and ip)
 	$(CARGO) test --locked --test integration -- --ignored networks::
 
 # A real Redis and a real Valkey, for what starts them.
@@ -97,7 +97,7 @@ test-stacks: ## the programs and libdatachannel, werift and two versions of aior
 test-relay: ## STUN and TURN with a real coturn, between networks made of namespaces (installs Debian packages)
 	@CARGO='$(CARGO)' integration/relay.sh
 
-trials: ## 300 calls on a network that loses much, how fast long texts are, TRIAL_FILES (1000) files through kills, chats through a relay for MINUTES (40), and the long search of the handshake (installs Debian packages)
+trials: ## 300 calls on a network that loses much, how fast long texts are, TRIAL_FILES (1000) files through kills from TRIAL_SEED on, files on links of 1 to 100 Mbit/s, chats through a relay for MINUTES (40), and the long search of the handshake (installs Debian packages)
 	$(CARGO) test --locked --release --lib -- --ignored --nocapture search::
 	TRIAL_MINUTES=$(or $(MINUTES),40) CARGO='$(CARGO)' integration/relay.sh --release trials::
 

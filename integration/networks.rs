@@ -2,6 +2,10 @@
 //! binary runs some of its tests. Run by `make test-networks`, since not every machine has `unshare` and `ip`, or
 //! allows what they do.
 
+use std::time::Duration;
+
+use crate::link::Kind;
+use crate::links;
 use crate::world::{in_namespace, pass_in_namespace};
 
 /// Runs the tests with `host` as the address of every server, where `setup` has made the network.
@@ -72,4 +76,16 @@ fn chats_work_with_many_interfaces() {
     for host in ["127.0.0.1", "10.0.12.1", "2001:db8:1::1"] {
         chats_work(&setup, host);
     }
+}
+
+/// On a link of 10 Mbit/s whose queue holds half a second of what comes too fast, and which needs no namespace: it is
+/// `make trials` that has the others, and says what they come to.
+#[test]
+#[ignore = "measures: make test-networks"]
+fn a_text_is_not_kept_waiting_by_a_file_on_a_narrow_link() {
+    let [delay, queue, warm_up, time] = [10, 500, 4000, 6000].map(Duration::from_millis);
+    let measured = links::measure(Kind { rate: 1.25e6, delay, queue }, warm_up, time);
+    let [alone, beside] = measured.at(0.5);
+    assert!(beside <= alone + 100.0, "{beside} ms, and {alone} ms alone");
+    assert!(measured.share >= 0.5, "{measured:?}");
 }

@@ -1,7 +1,7 @@
 //! What is statistical or takes long, and so is no part of the tests: `make trials`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,13 @@ use crate::hop::Hop;
 use crate::link::Kind;
 use crate::world::{Server, User, in_namespace, until};
 use crate::{file_kills, file_trials, files, links};
+
+/// Held while something is measured, or keeps the machine busy. Only chats through a relay, which take long and little,
+/// go on beside that.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// How many calls go on at once, each between two users of its own.
 const PAIRS: usize = 8;
@@ -72,6 +79,7 @@ fn call(url: &str, number: usize) -> Option<Duration> {
 #[test]
 #[ignore = "takes long: make trials"]
 fn calls_come_about_where_much_is_lost() {
+    let _alone = alone();
     for (count, loss, least) in [(200, 0.1, 200), (100, 0.2, 95)] {
         let took = calls(count, loss);
         let at = |part: f64| took[((count as f64 * part) as usize).min(count - 1)];
@@ -89,6 +97,7 @@ fn calls_come_about_where_much_is_lost() {
 #[test]
 #[ignore = "takes long: make trials"]
 fn files_arrive_by_the_same_command_through_kills_at_any_moment() {
+    let _alone = alone();
     let number = |name, otherwise| std::env::var(name).map_or(otherwise, |number| number.parse().unwrap());
     file_trials::run(number("TRIAL_FILES", 1000), number("TRIAL_SEED", fastrand::u32(..).into()));
 }
@@ -116,6 +125,7 @@ fn files_arrive_once_and_whole_through_kills_at_any_moment() {
 #[test]
 #[ignore = "takes long: make trials"]
 fn very_long_files_and_very_many_arrive() {
+    let _alone = alone();
     files::one_of_five_gigabytes();
     files::ten_thousand_small_ones();
 }
@@ -124,6 +134,7 @@ fn very_long_files_and_very_many_arrive() {
 #[test]
 #[ignore = "takes long: make trials"]
 fn files_use_a_link_and_let_texts_pass() {
+    let _alone = alone();
     for (megabits, round_trip) in [(1, 50), (10, 20), (100, 40)] {
         let (rate, delay) = (f64::from(megabits) * 125e3, Duration::from_millis(round_trip / 2));
         // As routers of homes have it: more than is good.
@@ -146,6 +157,7 @@ fn files_use_a_link_and_let_texts_pass() {
 #[test]
 #[ignore = "takes long: make trials"]
 fn long_texts_go_through_as_fast_as_is_printed() {
+    let _alone = alone();
     let server = Server::start();
     let mut rates: Vec<f64> = (0..5)
         .map(|round| {
