@@ -145,7 +145,7 @@ fn who_calls_anew_while_a_chat_is_open_is_told_apart() {
         Program::start("lowkey", &arguments, &[("HOME", other.path())])
     };
     let mut first = call();
-    terminal.shows("* bob wants to talk to you (new here");
+    terminal.shows("* bob wants to talk to you (new to you");
     terminal.type_keys("/accept\r");
     terminal.shows("connected with bob");
     let mut second = call();

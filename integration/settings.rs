@@ -468,7 +468,7 @@ fn a_server_is_the_same_however_it_is_spelled() {
     let mut bob = server.peer("bob");
     let home = Folder::new("spelled");
     let port = server.address.rsplit_once(':').unwrap().1;
-    for (spelling, word) in [("ws://localhost:{}", "is new here"), ("WS://LocalHost:{}/ws/", "connecting with")] {
+    for (spelling, word) in [("ws://localhost:{}", "is new to you"), ("WS://LocalHost:{}/ws/", "connecting with")] {
         let url = spelling.replace("{}", port);
         let mut alice =
             Program::start("lowkey", &["--server", &url, "--name", "alice", "bob"], &[("HOME", home.path())]);
@@ -477,7 +477,7 @@ fn a_server_is_the_same_however_it_is_spelled() {
         alice.stderr.find("connected with");
         alice.write("/quit");
         alice.wait();
-        assert_eq!(alice.stderr.seen.iter().any(|line| line.contains("is new here")), word == "is new here");
+        assert_eq!(alice.stderr.seen.iter().any(|line| line.contains("is new to you")), word == "is new to you");
     }
     let known = fs::read_to_string(home.0.join(".config/lowkey/known_peers")).unwrap();
     assert!(known.starts_with(&format!("bob@localhost:{port} ")) && known.lines().count() == 1, "{known}");

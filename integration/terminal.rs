@@ -77,7 +77,7 @@ fn a_call_is_a_question_that_is_accepted_or_declined() {
     let mut terminal = Terminal::start(&home, &["--server", &server.url(), "--name", "alice"]);
     terminal.shows("online");
     bob.peer.call("alice");
-    terminal.shows("* bob wants to talk to you (new here, and anybody can take a name): /accept");
+    terminal.shows("* bob wants to talk to you (new to you, and anybody can take a name): /accept");
     terminal.type_keys("/decline\r");
     let declined = lowkey::peer::CloseReason::Declined;
     bob.wait(&Event::Closed { peer: "alice".to_owned(), reason: declined });

@@ -51,8 +51,8 @@ fn a_safety_number_is_the_same_on_both_sides_and_a_verified_peer_stays_so() {
     alice.write("/connect bob");
     bob.stderr.find("alice wants to talk to you");
     bob.write("/accept");
-    alice.stderr.find("bob is new here");
-    bob.stderr.find("alice is new here");
+    alice.stderr.find("bob is new to you");
+    bob.stderr.find("alice is new to you");
     let numbers = [&mut alice, &mut bob].map(|program| {
         program.stderr.find("connected with");
         program.write("/verify");
@@ -115,10 +115,12 @@ fn somebody_else_under_a_known_name_is_refused_until_the_number_is_typed_in() {
     let rows = [alice.stderr.next(), alice.stderr.next()];
     assert_eq!(rows.map(|row| row.trim_start_matches('*').replace(' ', "")).concat(), new);
     // He is told nothing until she says so.
+    alice.write("/accept bob");
+    alice.stderr.find("bob is not who they were, and cannot be accepted");
     alice.write("/decline bob");
     alice.stderr.find("bob is told that you will not talk to them");
-    bob.stderr.find("alice knows you by another identity");
-    bob.stderr.find("give them your link, which /link shows");
+    bob.stderr.find("alice knows somebody else by your name");
+    bob.stderr.find("in another way than this, your link, which /link shows");
     // Bob can read it to her.
     bob.write("/verify alice");
     assert_eq!(number(&mut bob), new);
@@ -143,7 +145,7 @@ fn who_called_and_is_trusted_then_need_not_call_again() {
     alice.stderr.find("bob IS NOT WHO THEY WERE");
     let (old, new) = (number(&mut alice), number(&mut alice));
     // It is said whose each half is.
-    let own = alice.stderr.find("is yours, and the other one theirs").split(' ').nth(10).unwrap().to_owned();
+    let own = alice.stderr.find("is yours, and the same in both").split(' ').nth(6).unwrap().to_owned();
     let has_it = |number: &str| [&number[..30], &number[30..]].iter().filter(|half| half.starts_with(&own)).count();
     assert_eq!((has_it(&old), has_it(&new)), (1, 1), "{own}: {old} {new}");
     until("the call of bob is no new one", || {
@@ -168,14 +170,14 @@ fn who_is_not_answered_is_told_of_their_number_where_they_are_known() {
     call(&mut alice, &mut bob);
     let mut bob = on_a_new_device(bob, &mut alice, &server, &other);
     bob.write("/connect alice");
-    alice.stderr.find("Now it would be");
+    alice.stderr.find("With whoever this is it would be");
     let new = number(&mut alice);
     // He sees what anybody sees whom nobody answers, after a minute.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(90);
     let told = "* alice has not answered, though a program is there: they may be away; or it is somebody else by that \
                 name; or one of you has a new device";
     while !bob.stderr.next_until(deadline).expect("he is told").starts_with(told) {}
-    bob.stderr.find("read them your safety number with them");
+    bob.stderr.find("your safety number with them");
     assert_eq!(number(&mut bob), new);
 }
 

@@ -38,7 +38,7 @@
 //! chat/effect chat/requests chat/status* chat/teletype* chat/terminal/handle*
 //! chat/json chat/screen
 //! chat/command/complete chat/command/typed chat/json/command chat/json/files chat/words
-//! chat/words/files
+//! chat/words/files chat/words/numbers
 //! chat/command chat/keyboard chat/painter
 //! chat/callee chat/command/usage chat/look chat/records* chat/wrap
 //! chat/amount chat/clock* chat/flood chat/harmless chat/notify* chat/paths chat/refusal chat/report chat/script

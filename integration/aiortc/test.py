@@ -298,15 +298,15 @@ async def a_proven_one_calls_a_user_of_lowkey(world: World) -> None:
     alice = await world.lowkey("alice")
     snake = await world.user("snake", identity=PrivateKey.generate())
     calling = asyncio.create_task(snake.call("alice"))
-    await alice.find("* snake wants to talk to you (new here, and anybody can take a name)")
+    await alice.find("* snake wants to talk to you (new to you, and anybody can take a name)")
     alice.write("/accept")
-    await alice.find("snake is new here")
+    await alice.find("snake is new to you")
     chat = await calling
     # The next time it has to be the same one.
     snake.known["alice"] = chat.identity
     await talk(chat, "snake", alice)
     calling = asyncio.create_task(snake.call("alice"))
-    await alice.find("* snake wants to talk to you (the same as before)")
+    await alice.find("* snake wants to talk to you (the same as before, not verified)")
     alice.write("/accept")
     await talk(await calling, "snake", alice)
 
@@ -354,7 +354,7 @@ async def who_has_another_identity_or_a_false_proof_is_not_asked_about(world: Wo
     calling.cancel()
     other = await world.user("other", identity=PrivateKey.generate())
     asyncio.create_task(other.call("alice"))
-    equal(await alice.find("wants to talk to you"), "* other wants to talk to you (new here, and anybody can take a name): /accept other or /decline other")
+    equal(await alice.find("wants to talk to you"), "* other wants to talk to you (new to you, and anybody can take a name): /accept other or /decline other")
 
 
 async def a_proven_one_declines_and_is_declined(world: World) -> None:

@@ -194,7 +194,9 @@ fn lowkey_says_what_an_app_is_and_that_its_key_has_changed() {
     let agree = || talk_to_app(&mut alice);
     let mut middle = Middle::between(&server, ["alice", "flutter"], || {}, agree);
     let app = app.join().unwrap();
-    alice.stderr.find("flutter uses an old app, which cannot prove who they are: the server could be listening");
+    alice.stderr.find(
+        "flutter uses an old app, which cannot prove who they are: it could be anybody, and others may read along",
+    );
     alice.stderr.find("connected with flutter");
     app.send("true");
     let text = middle.of_called();
@@ -269,8 +271,8 @@ fn somebody_in_the_middle_of_strangers_shows_in_the_safety_numbers() {
     bob.write("/accept");
     let numbers = [(&mut alice, "bob"), (&mut bob, "alice")].map(|(program, other)| {
         program.stderr.find(&format!(
-            "{other} is new here: should somebody else come by that name later, you will be told; \
-             /verify {other} tells how to be sure"
+            "{other} is new to you, and nobody knows yet whether it is the {other} whom you mean: /verify {other} \
+             tells how to be sure"
         ));
         program.stderr.find("connected with");
         program.write("/verify");

@@ -225,7 +225,7 @@ const cases = {
         const identity = toBase64(generateKeyPair().secretKey);
         const page = await world.user('page', { identity });
         const calling = page.call('alice');
-        await alice.stderr.find('* page wants to talk to you (new here, and anybody can take a name)');
+        await alice.stderr.find('* page wants to talk to you (new to you, and anybody can take a name)');
         alice.write('/accept');
         await calling;
         const met = await page.next('met');
@@ -242,7 +242,7 @@ const cases = {
         // Both know each other now.
         const known = { alice: met.identity };
         const again = await world.user('page', { identity, known });
-        const [callingAgain] = [again.call('alice'), await alice.stderr.find('* page wants to talk to you (the same as before)')];
+        const [callingAgain] = [again.call('alice'), await alice.stderr.find('* page wants to talk to you (the same as before, not verified)')];
         alice.write('/accept');
         await callingAgain;
         await again.close();
@@ -325,7 +325,7 @@ const cases = {
         const calling = page.call('alice');
         await alice.stderr.find('* page wants to talk to you');
         alice.write('/accept');
-        await alice.stderr.find('page is new here');
+        await alice.stderr.find('page is new to you');
         await calling;
         await talk(page, 'page', alice);
     },
@@ -334,7 +334,7 @@ const cases = {
         const page = await world.user('page');
         const alice = await world.lowkey('alice', 'page');
         await page.accept();
-        await alice.stderr.find('page is new here');
+        await alice.stderr.find('page is new to you');
         await talk(page, 'page', alice);
     },
 

@@ -1,6 +1,7 @@
-//! The words for each report. Beneath: [`files`] has those about files. Pure.
+//! The words for each report. Beneath: [`files`] has those about files, [`numbers`] those about safety numbers. Pure.
 
 pub mod files;
+mod numbers;
 
 use std::borrow::Cow;
 
@@ -10,9 +11,7 @@ use super::harmless::{harmless, name};
 use super::look::{Look, MARK};
 use super::report::{ChatReport, ChatState, PeerReport, Report, Unsent};
 use crate::options::advice;
-use crate::peer::safety_number::SafetyNumber;
 use crate::peer::{CloseReason, NotSentReason, Trust};
-use crate::profile::known_peers::KnownPeer;
 use crate::profile::transcript::Entry;
 
 /// What is said of a report; nothing where it has nothing to say to people.
@@ -44,10 +43,12 @@ pub fn words(report: &Report, look: Look) -> Option<String> {
                 _ => "",
             };
             let sure = match trust {
-                Trust::Verified => "verified",
-                Trust::Known => "the same as before",
-                Trust::New => "new here, and anybody can take a name",
-                Trust::Unproven => "an old app, which cannot prove who they are: the server could be listening",
+                Trust::Verified => "verified by you",
+                Trust::Known => "the same as before, not verified",
+                Trust::New => "new to you, and anybody can take a name",
+                Trust::Unproven => {
+                    "an old app, which cannot prove who they are: it could be anybody, and others may read along"
+                }
             };
             let peer = name(peer);
             if *has_chat {
@@ -61,9 +62,8 @@ pub fn words(report: &Report, look: Look) -> Option<String> {
         Report::OldApp { peer, number } => {
             let word = word(peer, *number);
             format!(
-                "{} answers by an old app, which cannot prove who they are: the server could be listening, or be \
-                 the one who answers. Nothing was sent to them: /accept {word} to talk to them nevertheless, or \
-                 /decline {word}",
+                "{} answers by an old app, which cannot prove who they are: it could be anybody, and others may read \
+                 along. Nothing was sent to them: /accept {word} to talk to them nevertheless, or /decline {word}",
                 name(peer)
             )
         }
@@ -76,13 +76,13 @@ pub fn words(report: &Report, look: Look) -> Option<String> {
             Trust::New => {
                 let peer = name(peer);
                 format!(
-                    "{peer} is new here: should somebody else come by that name later, you will be told; \
-                     /verify {peer} tells how to be sure of them now"
+                    "{peer} is new to you, and nobody knows yet whether it is the {peer} whom you mean: /verify {peer} \
+                     tells how to be sure. Should somebody else come by that name later, you will be warned"
                 )
             }
             Trust::Unproven => format!(
-                "{0} uses an old app, which cannot prove who they are: the server could be listening; /verify {0} \
-                 tells how to be sure",
+                "{0} uses an old app, which cannot prove who they are: it could be anybody, and others may read along; \
+                 /verify {0} tells how to be sure",
                 name(peer)
             ),
         },
@@ -123,10 +123,10 @@ pub fn words(report: &Report, look: Look) -> Option<String> {
         | Report::Refused { reason: CloseReason::IdentityChanged { .. }, .. } => return None,
         Report::Closed { peer, reason } | Report::Refused { peer, reason } => closed(&name(peer), reason),
         Report::IdentityChanged { peer, known, known_number, number } => {
-            changed(&name(peer), known, known_number, number.as_ref())
+            numbers::changed(&name(peer), known, known_number, number.as_ref())
         }
         Report::SafetyNumber { peer, trust, number, new_number } => {
-            safety_number(&name(peer), *trust, number, new_number.as_ref())
+            numbers::safety_number(&name(peer), *trust, number, new_number.as_ref())
         }
         Report::Peers(peers) if peers.is_empty() => "nobody was seen before at this server".to_owned(),
         Report::Peers(peers) => peers.iter().map(peer_line).collect::<Vec<_>>().join("\n"),
@@ -211,84 +211,14 @@ fn closed(peer: &str, reason: &CloseReason) -> String {
         ),
         CloseReason::NotRecognized => {
             format!(
-                "{peer} knows you by another identity, as from an earlier device or before you were set up anew, and \
-                 does not talk to this one"
+                "{peer} knows somebody else by your name, perhaps you on an earlier device, and will not talk to \
+                 this one"
             )
         }
         CloseReason::Oneself => "that is you".to_owned(),
         CloseReason::NotCalling => format!("{peer} is no longer calling"),
         reason => format!("no chat with {peer}: {}", harmless(&advice::on_close(reason))),
     }
-}
-
-/// A block that cannot be overlooked.
-fn changed(peer: &str, known: &KnownPeer, known_number: &SafetyNumber, number: Option<&SafetyNumber>) -> String {
-    let frame = "@".repeat(FRAME);
-    let since = if known.since.is_empty() { "the start of this program".into() } else { harmless(&known.since) };
-    let state = if known.is_verified { "verified" } else { "known" };
-    let before = format!(
-        "{frame}\n{peer} IS NOT WHO THEY WERE. No text was sent to them.\n\
-         They are {state} here since {since} with this safety number:\n    {known_number}"
-    );
-    let now = match number {
-        Some(number) => format!(
-            "Now it would be:\n    {number}\n{}\n\
-             They may have a new device, or somebody, such as the server, stands in between.\n\
-             They were not told. Ask them, not in this chat, and then:\n\
-             \u{20}   /connect LINK   if they gave you the link that /link shows them now, by a way that you trust\n\
-             \u{20}   /trust {peer} NUMBER   if this is the number that they read to you\n\
-             \u{20}   /forget {peer}   to meet them anew, as a stranger\n\
-             \u{20}   /decline {peer}   to let them know that you will not talk to them",
-            halves(known_number, number)
-        ),
-        None => format!(
-            "Now they prove nothing at all, as an old app does, or as it looks when the server hides their proof.\n\
-             They were not told. Ask them, not in this chat, and then:\n\
-             \u{20}   /forget {peer}   if they do use an old app now, and call again\n\
-             \u{20}   /decline {peer}   to let them know that you will not talk to them"
-        ),
-    };
-    format!("{before}\n{now}\n{frame}")
-}
-
-/// Which half of two numbers with the same peer is the user's own. Both have it, first or second.
-fn halves(before: &SafetyNumber, now: &SafetyNumber) -> String {
-    let [before, now] = [before, now].map(|number| number.to_string().replace(' ', ""));
-    let halves = |number: &str| -> Vec<String> { vec![number[..HALF].to_owned(), number[HALF..].to_owned()] };
-    let (before, now) = (halves(&before), halves(&now));
-    let Some(own) = now.iter().find(|half| before.contains(half)) else { return String::new() };
-    // As many digits as tell it from the others.
-    let others: Vec<&String> = now.iter().chain(&before).filter(|half| *half != own).collect();
-    let is_enough = |length: &usize| !others.iter().any(|half| half.starts_with(&own[..*length]));
-    let length = (5..HALF).step_by(5).find(is_enough).unwrap_or(HALF);
-    format!("In both of them the half that begins with {} is yours, and the other one theirs.", &own[..length])
-}
-
-fn safety_number(peer: &str, trust: Option<Trust>, number: &SafetyNumber, new: Option<&SafetyNumber>) -> String {
-    let rows = |number: &SafetyNumber| {
-        let number = number.to_string();
-        let (first, second) = number.split_at(number.len() / 2);
-        format!("    {}\n    {}", first.trim(), second.trim())
-    };
-    let shown = rows(number);
-    let Some(trust) = trust else {
-        let known = format!("your safety number with {peer}, as you know them:\n{shown}");
-        let Some(new) = new else { return known };
-        return format!(
-            "{known}\nThey were refused, since they came with another key. With that it would be:\n{}\n{}\n\
-             /trust {peer} NUMBER takes it, if this is the number that they read to you",
-            rows(new),
-            halves(number, new)
-        );
-    };
-    let hint = match trust {
-        Trust::Unproven => "It is good for this chat only, since the old app has no identity to keep.",
-        _ => &format!("Then /verify {peer} yes, and they count as verified from now on."),
-    };
-    format!(
-        "your safety number with {peer}, {trust}:\n{shown}\n\
-         Read it to each other by voice or in person. If it is the same, nobody stands between you.\n{hint}"
-    )
 }
 
 fn who(current: Option<&str>, chats: &[ChatReport], requests: &[(String, u64)], refused: &[String]) -> String {
@@ -391,12 +321,6 @@ fn excerpt(text: &str) -> String {
 /// Characters of a text that are shown where it is only to be known by them.
 const EXCERPT: usize = 100;
 
-/// Digits of the half of a safety number that is one side's.
-const HALF: usize = 30;
-
-/// Columns of what frames a warning. With the time they fit into 40.
-const FRAME: usize = 32;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -425,15 +349,15 @@ mod tests {
         let told = |peer| shown(&request(peer, false));
         assert_eq!(
             told("bob"),
-            "bob wants to talk to you (new here, and anybody can take a name): /accept bob or /decline bob"
+            "bob wants to talk to you (new to you, and anybody can take a name): /accept bob or /decline bob"
         );
         assert_eq!(
             told("b b"),
-            "\"b%20b\" wants to talk to you (new here, and anybody can take a name): /accept 7 or /decline 7"
+            "\"b%20b\" wants to talk to you (new to you, and anybody can take a name): /accept 7 or /decline 7"
         );
         assert_eq!(
             told("2"),
-            "\"2\" wants to talk to you (new here, and anybody can take a name): /accept 7 or /decline 7",
+            "\"2\" wants to talk to you (new to you, and anybody can take a name): /accept 7 or /decline 7",
             "2 is another call"
         );
         let anew = shown(&request("bob", true));

@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum, ValueHint};
 /// The options of the terminal client.
 #[derive(Debug, Clone, Args)]
 pub struct ChatOptions {
-    /// Talk to old apps without asking, though they cannot prove who they are and the server could be listening; send
-    /// and listen take none without it
+    /// Talk to old apps without asking, though they cannot prove who they are and others may read along; send and
+    /// listen take none without it
     #[arg(long, env = "LOWKEY_OLD_APPS")]
     pub old_apps: bool,
     /// Be called by people whom you know alone, who have proven to be them: nobody else rings, or learns why

@@ -104,10 +104,15 @@ impl Conversation {
 
     pub(super) fn answer(&mut self, peer: Option<String>, number: Option<u64>, is_accepted: bool) -> Vec<Effect> {
         let is_numbered = self.requests.numbered(number).is_some();
-        if !is_accepted
-            && let Some(peer) = peer.as_ref().filter(|peer| !is_numbered && !self.requests.has(peer))
+        if let Some(peer) = peer.as_ref().filter(|peer| !is_numbered && !self.requests.has(peer))
             && self.people.was_turned_away(peer)
         {
+            if is_accepted {
+                let name = screen::name(peer);
+                let line =
+                    format!("{name} is not who they were, and cannot be accepted: the warning says what you can do");
+                return self.refuse(&line);
+            }
             let line = format!("{} is told that you will not talk to them", screen::name(peer));
             return vec![notice(&line), Effect::Decline(peer.clone())];
         }

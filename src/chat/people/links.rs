@@ -80,8 +80,8 @@ pub fn local(link: &Link) -> Option<String> {
     let host = &link.host;
     is_local.then(|| {
         format!(
-            "this link is good on this machine alone, since its server is {host}; for others, name by --server an \
-             address that they reach"
+            "this link is good on this machine alone, since its server is {host}; for others, start with --server and \
+             an address that they reach"
         )
     })
 }

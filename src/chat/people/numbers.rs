@@ -97,14 +97,18 @@ impl People {
     /// the number that we have with them.
     pub fn unanswered(&self, peer: &str, reason: &CloseReason) -> Option<Effect> {
         let (own, known) = (self.identity?, self.known.get(peer, &self.server));
-        let words = "if they know you from another device, they were warned of this one and wait for a word from you, \
-                     by a way that they trust: give them your link, which /link shows";
+        let words = if *reason == CloseReason::NotRecognized {
+            "if that was you, give them, in another way than this, your link, which /link shows"
+        } else {
+            "if you have a new device, or were set up anew: who knows you from before was warned of this one, and \
+             needs your link, which /link shows, in another way than this"
+        };
         match known {
             // Who is known and says nothing is away.
             Some(_) if *reason == CloseReason::NoAnswer => None,
             Some(known) => {
                 let number = SafetyNumber::new((own, &self.name), (known.identity, peer));
-                Some(notice(&format!("{words}, or read them your safety number with them:\n    {number}")))
+                Some(notice(&format!("{words}, or your safety number with them:\n    {number}")))
             }
             None => Some(notice(words)),
         }
