@@ -4,29 +4,19 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use lowkey::peer::{EndReason, Event, FileId, Offer, Settings};
+use lowkey::peer::{EndReason, Event, FileId, Offer};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::examples::example;
+use crate::files::{bytes, names, user as taker};
 use crate::old_app::OldApp;
 use crate::script::bot;
 use crate::window::Terminal;
-use crate::world::{Folder, Program, Server, User, identity, until};
+use crate::world::{Folder, Program, Server, User, until};
 
-/// So many bytes, of which no part is like another.
-fn bytes(count: usize) -> Vec<u8> {
-    let mut state = 88_172_645_463_325_252_u64;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as u8
-    };
-    std::iter::repeat_with(next).take(count).collect()
-}
-
-fn file(folder: &Folder, name: &str, content: &[u8]) -> String {
+/// A file with this content: where it is.
+pub fn file(folder: &Folder, name: &str, content: &[u8]) -> String {
     let path = folder.0.join(name);
     fs::write(&path, content).unwrap();
     path.to_str().unwrap().to_owned()
@@ -39,30 +29,21 @@ fn sha256sum(path: &Path) -> String {
 }
 
 /// Starts `lowkey` as `name` at this home.
-fn start(server: &Server, home: &Folder, name: &str, arguments: &[&str]) -> Program {
+pub fn start(server: &Server, home: &Folder, name: &str, arguments: &[&str]) -> Program {
     let url = server.url();
     let all = [&["--server", &url, "--name", name], arguments].concat();
     Program::start("lowkey", &all, &[("HOME", home.path())])
 }
 
 /// Somebody who listens with these arguments, and is online.
-fn listener(server: &Server, home: &Folder, arguments: &[&str]) -> Program {
+pub fn listener(server: &Server, home: &Folder, arguments: &[&str]) -> Program {
     let mut program = start(server, home, "bob", &[&["listen"], arguments].concat());
     program.stderr.find("online");
     program
 }
 
-/// The names in a folder, without what is not whole.
-fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.retain(|name| name != ".lowkey");
-    names.sort();
-    names
-}
-
 /// The next event of this name in a program's JSON.
-fn find(program: &mut Program, name: &str) -> Value {
+pub fn find(program: &mut Program, name: &str) -> Value {
     loop {
         let event: Value = serde_json::from_str(&program.stdout.next()).expect("each line is an object");
         if event["event"] == name {
@@ -74,14 +55,6 @@ fn find(program: &mut Program, name: &str) -> Value {
 /// Waits until so much of a file has gone that some of it outlives the receiver.
 fn moved(program: &mut Program) {
     while find(program, "file_progress")["done"].as_u64().unwrap() < 12 << 20 {}
-}
-
-/// A user of the library who takes files.
-fn taker(server: &Server, name: &str) -> User {
-    let mut settings = Settings::default();
-    settings.identity = Some(identity(name));
-    settings.takes_files = true;
-    User::online(&server.url(), name, settings)
 }
 
 /// Waits for the offer of a file: which, and by what name.

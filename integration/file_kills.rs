@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use lowkey::peer::{EndReason, Event, Folder, Offer, Settings, Sink};
 
-use crate::files::{self, bytes, ended, offered, received, sent, started, sum};
+use crate::files::{self, bytes, names, offered, received, sent, started, sum};
 use crate::world::{Folder as Scratch, Program, SOON, Server, User, until};
 
 /// Long enough that a program can be killed while it comes.
@@ -50,7 +50,7 @@ fn a_sender() {
     tell(&mut user, |_, _| {});
 }
 
-/// Somebody who takes what alice offers into its folder, likewise. Where the disk is full, it makes room.
+/// Somebody who takes what alice offers into its folder, likewise.
 #[test]
 #[ignore = "a part of other tests"]
 fn a_taker() {
@@ -64,10 +64,6 @@ fn a_taker() {
             die("offered");
             user.peer.take_file(peer, *file, Sink::folder(folder.clone()));
             die("taken");
-        }
-        Event::FilePaused { reason, .. } => {
-            println!("paused: {reason}");
-            fs::remove_file(folder.path().join("ballast")).unwrap();
         }
         _ => {}
     });
@@ -188,14 +184,6 @@ fn a_file_goes_on_after_its_connection_was_lost() {
     assert!(fs::read(scratch.0.join("x")).unwrap() == content);
 }
 
-/// The names of what is in a folder, but for that of parts.
-fn names(folder: &Path) -> Vec<String> {
-    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> = names.filter(|name| name != ".lowkey").collect();
-    names.sort();
-    names
-}
-
 /// Offers `path` to bob, whose program dies at this moment and is started again, until it has all of it.
 fn send_to_one_who_dies(server: &Server, path: &Path, folder: &Scratch, moment: &str) {
     let mut alice = User::online(&server.url(), "alice", settings("alice"));
@@ -276,53 +264,6 @@ fn a_file_goes_on_while_its_server_is_away() {
     drop(server);
     assert_eq!(sent(&mut alice, file), (LENGTH as u64, sum(&content)));
     assert!(fs::read(scratch.0.join("x")).unwrap() == content);
-}
-
-/// Takes into a folder on a disk of its own, of so many bytes and with this in it.
-fn on_a_disk(server: &Server, scratch: &Scratch, options: &str, ballast: usize) -> Option<Program> {
-    let mount = format!(
-        "mount -t tmpfs -o size=8m none '{0}' && head -c {ballast} /dev/zero > '{0}/ballast' && \
-         mount -o remount,{options} '{0}' && exec \"$0\" \"$@\"",
-        scratch.path()
-    );
-    let unshare = |script: &str| {
-        let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
-        command
-    };
-    if !unshare(&format!("mount -t tmpfs none '{}'", scratch.path())).status().is_ok_and(|status| status.success()) {
-        return None;
-    }
-    let mut command = unshare(&mount);
-    command.arg(current_exe().unwrap()).args(["--ignored", "--exact", "--nocapture", "file_kills::a_taker"]);
-    command.env("LOWKEY_TEST_SERVER", server.url()).env("LOWKEY_TEST_FOLDER", scratch.path());
-    Some(Program::spawn(command))
-}
-
-#[test]
-fn a_full_disk_is_waited_for_and_one_that_can_only_be_read_ends_the_file() {
-    let (server, scratch, elsewhere) = (Server::start(), Scratch::new("full"), Scratch::new("full-x"));
-    let content = bytes(4 * 1024 * 1024);
-    let path = elsewhere.0.join("x");
-    fs::write(&path, &content).unwrap();
-    for (options, ballast) in [("size=8m", 6 * 1024 * 1024), ("ro", 0)] {
-        let Some(mut bob) = on_a_disk(&server, &scratch, options, ballast) else {
-            return eprintln!("skipped: this machine does not let us mount anything");
-        };
-        let mut alice = User::online(&server.url(), "alice", settings("alice"));
-        alice.call_soon("bob");
-        let file = alice.peer.offer_file("bob", Offer::open(&path).unwrap());
-        if options == "ro" {
-            assert_eq!(ended(&mut alice, file), (EndReason::Failed, false));
-            let words = bob.stdout.find("ended");
-            assert!(words.contains("can only be read"), "{words}");
-        } else {
-            bob.stdout.find("paused: the disk is full");
-            // It makes room then.
-            assert_eq!(sent(&mut alice, file).1, sum(&content));
-            bob.stdout.find("received");
-        }
-    }
 }
 
 /// One file of up to 64 MiB to or from a program that is killed or stopped up to three times at moments of chance. What

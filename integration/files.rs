@@ -1,7 +1,7 @@
 //! Files between two users of the library, through a real server, real data channels and real disks.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lowkey::peer::files::MAX_FILES;
@@ -45,6 +45,14 @@ pub fn pair(server: &Server) -> (User, User) {
 /// So many bytes that are not like each other.
 pub fn bytes(count: usize) -> Vec<u8> {
     (0..count as u64).map(|number| (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
+}
+
+/// The names in a folder, without that of what is not whole.
+pub fn names(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| name != ".lowkey").collect();
+    names.sort();
+    names
 }
 
 pub fn sum(bytes: &[u8]) -> Digest {
@@ -314,7 +322,7 @@ fn a_stream_that_is_longer_than_was_agreed_to_ends() {
 fn nothing_is_left(scratch: &Scratch) {
     let parts = scratch.0.join(".lowkey");
     crate::world::until("nothing is left", || {
-        let names = |path: &std::path::Path| fs::read_dir(path).map_or(0, Iterator::count);
+        let names = |path: &Path| fs::read_dir(path).map_or(0, Iterator::count);
         (names(&scratch.0) <= usize::from(parts.exists()) && names(&parts) == 0).then_some(())
     });
 }

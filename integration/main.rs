@@ -69,6 +69,7 @@ mod endings;
 mod engine;
 mod examples;
 mod file_commands;
+mod file_disks;
 mod file_kills;
 mod file_trials;
 mod files;

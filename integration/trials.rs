@@ -10,7 +10,7 @@ use lowkey::peer::{Event, Settings};
 use crate::hop::Hop;
 use crate::link::Kind;
 use crate::world::{Server, User, in_namespace, until};
-use crate::{file_kills, file_trials, files, links};
+use crate::{file_disks, file_kills, file_trials, files, links};
 
 /// Held while something is measured, or keeps the machine busy. Only chats through a relay, which take long and little,
 /// go on beside that.
@@ -151,6 +151,16 @@ fn files_use_a_link_and_let_texts_pass() {
             _ => assert!(beside <= alone + 60.0, "{beside} ms, and {alone} alone"),
         }
     }
+}
+
+/// Run by `make trials`: how long a text takes while a disk of 4 MB/s is written.
+#[test]
+#[ignore = "takes long: make trials"]
+fn talk_goes_on_beside_a_slow_disk() {
+    let took = file_disks::round_trips_beside_a_slow_disk();
+    let at = |part: f64| took[(took.len() as f64 * part) as usize];
+    println!("a text beside a disk of 4 MB/s: p50 {:?}, p95 {:?}, p99 {:?}", at(0.5), at(0.95), at(0.99));
+    assert!(at(0.95) <= Duration::from_millis(2), "{:?}", at(0.95));
 }
 
 /// Run by `make trials`: how quick long texts are, on loopback and where one datagram of ten is lost.

@@ -153,7 +153,7 @@
 //! -- what all programs share
 //! bucket signals*
 //! stderr* trouble
-//! escape
+//! amount escape
 //!
 //! -- the words on the wire
 //! protocol
@@ -169,6 +169,8 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+#[cfg(feature = "peer")]
+mod amount;
 #[cfg(any(feature = "server", feature = "peer"))]
 // Each of the two uses a part of it.
 #[cfg_attr(not(all(feature = "server", feature = "peer")), allow(dead_code))]

@@ -39,11 +39,8 @@ impl Profile {
         lookup: impl Fn(&str) -> Option<T>,
         name: Option<&ProfileName>,
     ) -> Result<Self, String> {
-        let set = |name| lookup(name).filter(|value| !value.as_ref().is_empty()).map(|value| value.as_ref().into());
-        // A relative path is to be ignored (XDG Base Directory Specification).
-        let folder: Option<PathBuf> = set("XDG_CONFIG_HOME").filter(|path: &PathBuf| path.is_absolute());
-        let folder = folder.or_else(|| set("HOME").map(|home| home.join(".config")));
-        let folder = folder.ok_or("neither XDG_CONFIG_HOME nor HOME is set, so there is no place for settings")?;
+        let folder =
+            config_home(lookup).ok_or("neither XDG_CONFIG_HOME nor HOME is set, so there is no place for settings")?;
         let root = folder.join("lowkey");
         let folder = name.map_or(root.clone(), |name| root.join("profiles").join(name.as_str()));
         Ok(Self { root, folder })
@@ -334,6 +331,14 @@ const LOG_END: u64 = 1024 * 1024;
 
 /// Lines of history beyond which the older half is dropped.
 const MAX_HISTORY: usize = 2000;
+
+/// The folder for what the programs of this environment's user keep; `None` where nothing says where it is.
+pub fn config_home<T: AsRef<OsStr>>(lookup: impl Fn(&str) -> Option<T>) -> Option<PathBuf> {
+    let set = |name| lookup(name).filter(|value| !value.as_ref().is_empty()).map(|value| PathBuf::from(value.as_ref()));
+    // A relative path is to be ignored (XDG Base Directory Specification).
+    let folder = set("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
+    folder.or_else(|| set("HOME").map(|home| home.join(".config")))
+}
 
 #[cfg(test)]
 mod tests {

@@ -29,7 +29,8 @@ pub fn why(error: &io::Error) -> String {
             "a part of that path is a file, where a folder is to be; are the path, HOME and XDG_CONFIG_HOME right?"
         }
         ErrorKind::AlreadyExists => "something else is there already; move it away first",
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => NO_SPACE,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => NO_SPACE,
+        ErrorKind::FileTooLarge => "no file may become so long there; look at ulimit -f, and at what the disk can hold",
         ErrorKind::ReadOnlyFilesystem => "the disk that it is on can only be read; keep it elsewhere",
         ErrorKind::InvalidData => "it is no text in UTF-8; is it the right file?",
         ErrorKind::InvalidFilename => "no file can have that name; choose a shorter one",

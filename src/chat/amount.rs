@@ -3,16 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// So many bytes, in words as short as they can be read aloud.
-pub fn bytes(count: u64) -> String {
-    let Some((unit, name)) = UNITS.into_iter().find(|(unit, _)| count >= *unit) else { return format!("{count} B") };
-    // Beside a larger unit one digit behind the point says enough, and never more than there is.
-    let tenths = count / (unit / 10);
-    match tenths {
-        ..100 => format!("{}.{} {name}", tenths / 10, tenths % 10),
-        _ => format!("{} {name}", tenths / 10),
-    }
-}
+use crate::amount::UNITS;
 
 /// So many bytes in at most four columns.
 pub fn short_bytes(count: u64) -> String {
@@ -74,8 +65,6 @@ impl Meter {
     }
 }
 
-const UNITS: [(u64, &str); 4] = [(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
-
 /// How far back a rate looks.
 const WINDOW: Duration = Duration::from_secs(5);
 
@@ -88,6 +77,7 @@ const MAX_SAMPLES: usize = 32;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amount::bytes;
 
     #[test]
     fn amounts_are_said_in_few_digits_and_never_as_more_than_they_are() {

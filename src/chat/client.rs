@@ -164,13 +164,15 @@ impl Client {
                     let effects = self.conversation.part_sought(&peer, file, is_there, modified);
                     self.carry_out(effects);
                 }
-                Effect::TakeFile { peer, file, size, place, quota } => match self.downloads.sink(place, size, quota) {
-                    Ok(sink) => self.peer.take_file(&peer, file, sink),
-                    Err((reason, trouble)) => {
-                        let effects = self.conversation.not_taken(&peer, file, reason, trouble);
-                        self.carry_out(effects);
+                Effect::TakeFile { peer, file, size, place, quota, to_come } => {
+                    match self.downloads.sink(file, place, size, quota, to_come) {
+                        Ok(sink) => self.peer.take_file(&peer, file, sink),
+                        Err((reason, trouble)) => {
+                            let effects = self.conversation.not_taken(&peer, file, reason, trouble);
+                            self.carry_out(effects);
+                        }
                     }
-                },
+                }
                 Effect::RefuseFile { peer, file, reason } => self.peer.refuse_file(&peer, file, reason),
                 Effect::CancelFile { peer, file } => self.peer.cancel_file(&peer, file),
                 Effect::Leave(name) => self.peer.leave(&name),

@@ -16,6 +16,7 @@ use super::paths;
 use super::script::{Place, Quota};
 use crate::peer::keys::PublicKey;
 use crate::peer::{EndReason, FileId, Folder, Offer, Sink};
+use crate::profile::config_home;
 use crate::trouble;
 
 /// Where files of others go, if nobody says otherwise.
@@ -65,22 +66,25 @@ impl Downloads {
         Ok(self.opened.insert(folder).clone())
     }
 
-    /// What takes a file of this length. `quota`, with how much is still to come of others, bounds it.
+    /// What takes this file, of this length. Its disk bounds it, and so does the `quota`, with how much is still to
+    /// come of others.
     ///
     /// # Errors
     /// Why the file is refused, and what is wrong here, for people.
     pub fn sink(
         &mut self,
+        file: FileId,
         place: Place,
         size: Option<u64>,
-        quota: Option<(Quota, u64)>,
+        quota: Option<Quota>,
+        to_come: u64,
     ) -> Result<Sink, (EndReason, Option<String>)> {
         let failed = |words: String| (EndReason::Failed, Some(words));
         let (path, name) = match place {
             Place::Output => {
                 let output = io::stdout().as_fd().try_clone_to_owned();
                 let output = output.map_err(|error| failed(trouble::output(&error)))?;
-                let at_most = quota.map_or(u64::MAX, |(quota, _)| quota.of_one);
+                let at_most = quota.map_or(u64::MAX, |quota| quota.of_one);
                 return Ok(Sink::write(File::from(output)).at_most(at_most));
             }
             Place::Downloads { name } => (self.path().map_err(failed)?, name),
@@ -89,9 +93,10 @@ impl Downloads {
         let said = |error: io::Error| failed(trouble::said(&path, &error));
         let folder = self.open(&path).map_err(said)?;
         check_writable(&path).map_err(said)?;
+        folder.has_room(file, size, to_come).map_err(|words| (EndReason::NoSpace, Some(words)))?;
         let at_most = match quota {
             None => u64::MAX,
-            Some((quota, to_come)) => {
+            Some(quota) => {
                 let room = self.room(&path, quota, to_come, size);
                 let room = room.map_err(said)?;
                 if room == 0 || size.is_some_and(|size| size > room) {
@@ -136,9 +141,8 @@ impl Downloads {
         }
         let home =
             self.home.as_ref().ok_or("there is no folder for it, since HOME is not set: give --downloads one")?;
-        let config = env::var_os("XDG_CONFIG_HOME").filter(|value| !value.is_empty()).map(PathBuf::from);
-        let dirs = config.unwrap_or_else(|| home.join(".config")).join("user-dirs.dirs");
-        let text = fs::read_to_string(dirs).unwrap_or_default();
+        let dirs = config_home(|name| env::var_os(name)).map(|config| config.join("user-dirs.dirs"));
+        let text = dirs.and_then(|dirs| fs::read_to_string(dirs).ok()).unwrap_or_default();
         Ok(paths::download_folder(&text, home).unwrap_or_else(|| home.join("Downloads")))
     }
 }

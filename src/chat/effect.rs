@@ -69,8 +69,10 @@ pub enum Effect {
         size: Option<u64>,
         /// Where it is to go.
         place: Place,
-        /// How much may come, and how much is still to come of other files; without it, whatever does.
-        quota: Option<(Quota, u64)>,
+        /// How much may come; without it, whatever does.
+        quota: Option<Quota>,
+        /// How much is still to come of other files, where that is known.
+        to_come: u64,
     },
     /// Say no to a file that is offered.
     RefuseFile {

@@ -15,11 +15,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use data_encoding::HEXLOWER;
+use nix::sys::statvfs::statvfs;
 
 use super::files::name;
 use super::files::note::{Digest, FileId};
 use super::files::work::Offered;
 use super::keys::PublicKey;
+use crate::amount::bytes;
 use list::{Head, Receipt, last_receipt};
 pub use partial::{Failure, Partial};
 use partial::{Places, is_plain_file};
@@ -65,6 +67,33 @@ impl Folder {
         let Some(list) = self.read_list(file) else { return false };
         let is_of = Head::read(&list).is_some_and(|head| head.is_of(identity, size));
         is_of && (is_plain_file(&self.places(file).part) || self.whole(&list).is_some())
+    }
+
+    /// Whether the disk has room for what is not here yet of a file of this length, beside so many bytes that are still
+    /// to come of others. Where nobody knows the length, or the disk does not say, it is tried.
+    ///
+    /// # Errors
+    /// It has not; in words for people, with both figures.
+    pub fn has_room(&self, file: FileId, size: Option<u64>, to_come: u64) -> Result<(), String> {
+        let (Some(size), Some(free)) = (size, self.free()) else { return Ok(()) };
+        let here = fs::symlink_metadata(self.places(file).part).map_or(0, |metadata| metadata.len());
+        let missing = size.saturating_sub(here);
+        if missing.saturating_add(to_come) <= free {
+            return Ok(());
+        }
+        let others =
+            if to_come > 0 { format!(" beside the {} that are still to come", bytes(to_come)) } else { String::new() };
+        let (path, missing, free) = (self.path.display(), bytes(missing), bytes(free));
+        Err(format!(
+            "{path}: it takes {missing}{others}, and there is room for {free}; make some, or choose another disk"
+        ))
+    }
+
+    /// How many bytes the disk has room for, as far as it says so: some that are no disks say that they have none at
+    /// all, not even for what they hold.
+    fn free(&self) -> Option<u64> {
+        let disk = statvfs(&self.path).ok().filter(|disk| disk.blocks() > 0)?;
+        Some(disk.blocks_available().saturating_mul(disk.fragment_size()))
     }
 
     /// What is here of a file that is to be stored, or else its beginning. `chosen`: by which name.

@@ -50,7 +50,7 @@ impl Offer {
     /// # Errors
     /// It cannot be read, or is none: a folder, or a device. The words are for people.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
-        let path = fs::canonicalize(path)?;
+        let path = fs::canonicalize(&path).map_err(|error| of_link(path.as_ref(), error))?;
         // To open a pipe would wait for whoever writes it.
         is_file(&fs::metadata(&path)?)?;
         let file = File::open(&path)?;
@@ -133,6 +133,16 @@ impl Stamp {
     /// The length of the file in bytes.
     pub fn size(&self) -> u64 {
         self.size
+    }
+}
+
+/// What is said of a link that leads nowhere, which would seem to be there.
+fn of_link(path: &Path, error: io::Error) -> io::Error {
+    match error.kind() {
+        ErrorKind::NotFound if path.is_symlink() => {
+            io::Error::new(ErrorKind::NotFound, "it is a link, and what it leads to is not there")
+        }
+        _ => error,
     }
 }
 

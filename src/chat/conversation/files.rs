@@ -54,12 +54,12 @@ impl Conversation {
     }
 
     fn take_file(&mut self, file: &FileReport, place: Place, quota: Option<Quota>) -> Effect {
-        let quota = quota.map(|quota| (quota, self.transfers.still_to_come(quota.of_one)));
+        let to_come = self.transfers.still_to_come(quota.map_or(0, |quota| quota.of_one));
         if let Some(transfer) = self.transfers.open_mut(&file.peer, file.file) {
             transfer.state = FileState::Taken;
         }
         let FileReport { peer, file, size, .. } = file.clone();
-        Effect::TakeFile { peer, file, size, place, quota }
+        Effect::TakeFile { peer, file, size, place, quota, to_come }
     }
 
     fn refuse_files(&mut self, which: &Which) -> Vec<Effect> {
@@ -269,9 +269,9 @@ mod tests {
         Event::FileEnded { peer: bob(), file, reason, trouble: None, is_kept: false }
     }
 
-    fn take(file: FileId, name: Option<&str>) -> Effect {
+    fn take(file: FileId, name: Option<&str>, to_come: u64) -> Effect {
         let place = Place::Downloads { name: name.map(str::to_owned) };
-        Effect::TakeFile { peer: bob(), file, size: Some(100), place, quota: None }
+        Effect::TakeFile { peer: bob(), file, size: Some(100), place, quota: None, to_come }
     }
 
     /// A person with an open chat with bob.
@@ -298,20 +298,20 @@ mod tests {
         let mut chat = person();
         assert!(is_mistake(&typed(&mut chat, "/take"), "no file is offered to you"));
         asked(&mut chat, &[FILE]);
-        assert_eq!(typed(&mut chat, "/take as x"), [take(FILE, Some("x"))]);
+        assert_eq!(typed(&mut chat, "/take as x"), [take(FILE, Some("x"), 0)]);
         assert!(is_mistake(&typed(&mut chat, "/take"), "no file is offered to you"), "it is taken");
         asked(&mut chat, &[OTHER, FileId([3; 16])]);
         assert!(is_mistake(&typed(&mut chat, "/take"), "by its number: 2 is report.pdf, 3 is report.pdf"));
         assert!(is_mistake(&typed(&mut chat, "/take 1"), "that file is not offered to you"));
         let refused = Effect::RefuseFile { peer: bob(), file: FileId([3; 16]), reason: EndReason::Declined };
         assert_eq!(done(typed(&mut chat, "/refuse 3")), [refused]);
-        assert_eq!(typed(&mut chat, "/take all"), [take(OTHER, None)]);
+        assert_eq!(typed(&mut chat, "/take all"), [take(OTHER, None, 100)]);
         let json = |line: &str| crate::chat::json::command(line);
         asked(&mut chat, &[FileId([4; 16])]);
         let command = json(&format!(r#"{{"command":"take_file","file":"{}","path":"/x/y"}}"#, FileId([4; 16])));
         let place = Place::Folder { folder: "/x".into(), name: Some("y".to_owned()) };
         let file = FileId([4; 16]);
-        let taken = Effect::TakeFile { peer: bob(), file, size: Some(100), place, quota: None };
+        let taken = Effect::TakeFile { peer: bob(), file, size: Some(100), place, quota: None, to_come: 200 };
         assert_eq!(chat.command(command), [taken]);
     }
 
@@ -319,7 +319,7 @@ mod tests {
     fn what_was_agreed_to_goes_on_without_a_question() {
         let mut chat = person();
         chat.happened(offered(FILE));
-        assert_eq!(chat.part_sought("bob", FILE, true, None), [take(FILE, None)]);
+        assert_eq!(chat.part_sought("bob", FILE, true, None), [take(FILE, None, 0)]);
     }
 
     #[test]
@@ -380,8 +380,8 @@ mod tests {
             let expected = match refused {
                 Some(reason) => Effect::RefuseFile { peer: bob(), file: FILE, reason },
                 None => {
-                    let (place, quota) = (place.clone(), Some((quota, 0)));
-                    Effect::TakeFile { peer: bob(), file: FILE, size, place, quota }
+                    let (place, quota) = (place.clone(), Some(quota));
+                    Effect::TakeFile { peer: bob(), file: FILE, size, place, quota, to_come: 0 }
                 }
             };
             let effects = chat.happened(offered);
@@ -415,6 +415,6 @@ mod tests {
         typed(&mut chat, "/take");
         let told = chat.not_taken("bob", FILE, EndReason::Failed, Some("HOME is not set".to_owned()));
         assert!(is_mistake(&told, "HOME is not set"));
-        assert_eq!(typed(&mut chat, "/take"), [take(FILE, None)]);
+        assert_eq!(typed(&mut chat, "/take"), [take(FILE, None, 0)]);
     }
 }

@@ -1,8 +1,9 @@
 //! The words about files. Pure.
 
-use super::super::amount::{bytes, percent, time};
+use super::super::amount::{percent, time};
 use super::super::harmless::{harmless, name};
 use super::super::report::{FileNews, FileReport, FileState};
+use crate::amount::bytes;
 use crate::peer::files::name::safe;
 use crate::peer::{Digest, EndReason};
 

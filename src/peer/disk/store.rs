@@ -69,7 +69,16 @@ impl Store {
         }
         match &mut self.target {
             Stored::Folder { folder, name, .. } => Ok(match folder.begin(offered, identity, name.clone())? {
-                Begun::Partial(partial) => Ready::From(partial.position(), partial.proof()),
+                Begun::Partial(partial) => {
+                    let from = partial.position();
+                    if let Err(words) = folder.has_room(offered.file, offered.size, 0) {
+                        if from == 0 {
+                            folder.discard(offered.file);
+                        }
+                        return Err(Failure::NoRoom(words).into());
+                    }
+                    Ready::From(from, partial.proof())
+                }
                 Begun::Whole(path, size, digest) => Ready::Whole((Some(path), size, digest)),
             }),
             Stored::Stream { sum, .. } => Ok(Ready::From(sum.position(), sum.proof())),
@@ -183,6 +192,13 @@ impl Store {
             folder.discard(file);
         }
         self.number = None;
+    }
+}
+
+impl Unstored {
+    /// Whether it can be tried again soon: the disk is full, and may have room by then.
+    pub fn may_pass(&self) -> bool {
+        self.reason == EndReason::NoSpace && self.trouble.is_none()
     }
 }
 

@@ -276,7 +276,7 @@ impl Taking {
         let Some(current) = &mut self.current else { return };
         let now = Instant::now();
         let since = current.full.as_ref().map(|full| full.since);
-        if unstored.reason == EndReason::NoSpace && since.is_none_or(|since| now < since + FULL_TIME) {
+        if unstored.may_pass() && since.is_none_or(|since| now < since + FULL_TIME) {
             current.full = Some(Full { since: since.unwrap_or(now), next_try: now + FULL_POLL, rest });
             if since.is_none() {
                 self.tell_current(News::Paused(PauseReason::NoSpace));

@@ -47,8 +47,10 @@ pub struct Partial {
 /// Why a file could not be stored.
 #[derive(Debug)]
 pub enum Failure {
-    /// The disk is full, or has no more room for us.
+    /// The disk is full, or has no more room for us. There may be some again soon.
     NoSpace,
+    /// There is no room for it, and will not be by itself, in words for people.
+    NoRoom(String),
     /// What came is not what was sent.
     Damaged,
     /// Another error of the system's, in words for people.
@@ -59,7 +61,7 @@ impl Failure {
     /// What the other side is told of it.
     pub fn reason(&self) -> EndReason {
         match self {
-            Self::NoSpace => EndReason::NoSpace,
+            Self::NoSpace | Self::NoRoom(_) => EndReason::NoSpace,
             Self::Damaged => EndReason::Damaged,
             Self::Other(_) => EndReason::Failed,
         }
@@ -68,7 +70,7 @@ impl Failure {
     /// What our user is told of it beyond that.
     pub fn trouble(self) -> Option<String> {
         match self {
-            Self::Other(words) => Some(words),
+            Self::NoRoom(words) | Self::Other(words) => Some(words),
             Self::NoSpace | Self::Damaged => None,
         }
     }
@@ -76,7 +78,8 @@ impl Failure {
     /// What an error with this file comes to.
     pub fn at(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
         |error| match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => Self::NoSpace,
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::NoSpace,
+            ErrorKind::FileTooLarge => Self::NoRoom(trouble::said(path, &error)),
             _ => Self::Other(trouble::said(path, &error)),
         }
     }
