@@ -1,9 +1,13 @@
 //! The program `lowkey-bot`: accepts everyone who calls, and answers each message with the same text. It stands on the
 //! public [`Peer`] alone, so it is also the example to start a bot of one's own from.
 
+mod inbox;
+
+use std::collections::HashMap;
 use std::process::ExitCode;
 
 use clap::{Arg, Parser};
+use inbox::{Inbox, InboxOptions};
 use lowkey::options::{self, PeerOptions, Start, advice};
 use lowkey::peer::{CloseReason, Event, Peer};
 use lowkey::signals::{end_row, ending, let_writes_fail};
@@ -11,7 +15,8 @@ use lowkey::stderr::say;
 use lowkey::trouble;
 use signal_hook::iterator::Signals;
 
-/// An echo bot: accepts everyone who calls, and answers each message with the same text.
+/// An echo bot: accepts everyone who calls, and answers each message with the same text. Files are refused, unless
+/// --accept-files says otherwise.
 ///
 /// It runs until SIGTERM, SIGINT or another signal ends it, and says on standard error when it is online.
 #[derive(Debug, Parser)]
@@ -19,6 +24,8 @@ use signal_hook::iterator::Signals;
 struct Options {
     #[command(flatten)]
     peer: PeerOptions,
+    #[command(flatten)]
+    inbox: InboxOptions,
 }
 
 fn with_default_name(option: Arg) -> Arg {
@@ -48,6 +55,13 @@ fn run(Start { options, profile, token_home, .. }: &Start<Options>) -> Result<()
     let server = &options.peer.server;
     let mut settings = options.peer.settings(name, server, token_home, profile.as_ref().map_err(String::as_str))?;
     settings.max_requests = MAX_REQUESTS;
+    // Whose files may come by a name is whoever had it before.
+    let known = profile.as_ref().map_or(Ok(HashMap::new()), |profile| {
+        let known = profile.known_peers()?;
+        Ok::<_, String>(known.at(&server.place()).map(|(name, known)| (name, known.identity)).collect())
+    })?;
+    let mut inbox = Inbox::open(&options.inbox, known)?;
+    settings.takes_files = inbox.is_some();
     let (me, events) = Peer::connect_with(server.clone(), name, settings).map_err(|error| advice::on_start(&error))?;
     let stopper = me.clone();
     std::thread::spawn(move || {
@@ -91,7 +105,10 @@ fn run(Start { options, profile, token_home, .. }: &Start<Options>) -> Result<()
                 me.shutdown();
                 return Err(advice::on_loss(&reason));
             }
-            _ => {}
+            event => {
+                let told = inbox.as_mut().and_then(|inbox| inbox.handle(&me, event));
+                told.into_iter().for_each(|words| say(format!("lowkey-bot: {words}")));
+            }
         }
     }
     Ok(())

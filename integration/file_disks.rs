@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use lowkey::peer::{EndReason, Event, Folder, Offer, Sink};
 
 use crate::file_commands::{file, find, start};
-use crate::files::{bytes, ended, names, offered, pair, received, sent, sum};
+use crate::files::{Held, bytes, ended, names, offered, pair, received, sent, sum};
 use crate::world::{Folder as Scratch, Program, Server, path};
 
 /// A shell's command that runs this before it becomes `lowkey`, which is bob and takes all into this folder.
@@ -157,23 +157,6 @@ fn what_cannot_be_read_is_not_offered_and_nobody_is_called_for_it() {
     }
 }
 
-/// A sink that takes nothing before it is told to.
-struct Held(Receiver<()>, bool);
-
-impl Write for Held {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if !self.1 {
-            let _ = self.0.recv();
-            self.1 = true;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[test]
 fn a_file_that_shrinks_under_way_ends_and_one_that_is_removed_or_replaced_is_sent_as_it_was() {
     let (server, scratch) = (Server::start(), Scratch::new("disk-under-way"));
@@ -264,6 +247,8 @@ fn a_length_beyond_what_a_double_holds_is_told_to_the_byte_and_does_not_fit() {
         "--max-file",
         "9999T",
         "--max-files",
+        "9999T",
+        "--max-peer",
         "9999T",
     ];
     let mut bob = start(&server, &home, "bob", &[&["listen"], &arguments[..]].concat());

@@ -682,7 +682,7 @@ fn to_offer_a_file_in_an_interrupted_chat_is_a_reason_to_call() {
     }
     world.server = Box::new(|_, text| vec![text]);
     [ALICE, BOB].into_iter().for_each(|user| drop(world.taken(user)));
-    let offered = Offered { file: FileId([1; 16]), name: "x".to_owned(), size: Some(1), modified: None };
+    let offered = Offered { file: FileId([1; 16]), name: "x".to_owned(), size: Some(1), modified: None, entries: None };
     for _ in 0..3 {
         // Said again, it is the same offer, and a reason again.
         world.handle(ALICE, Input::OfferFile { peer: peer(ALICE), offered: offered.clone() });

@@ -28,11 +28,11 @@ fn digest(of: u8) -> Digest {
 }
 
 fn file(id: FileId) -> Offered {
-    Offered { file: id, name: "a".to_owned(), size: Some(10), modified: None }
+    Offered { file: id, name: "a".to_owned(), size: Some(10), modified: None, entries: None }
 }
 
 fn offered(transfers: &mut Transfers, file: FileId) -> Vec<Output> {
-    hear(transfers, Note::Offer { file, name: "a".to_owned(), size: Some(10), modified: None })
+    hear(transfers, Note::Offer { file, name: "a".to_owned(), size: Some(10), modified: None, entries: None })
 }
 
 fn hear(transfers: &mut Transfers, note: Note) -> Vec<Output> {
@@ -139,7 +139,7 @@ fn offers_that_wait_are_bounded_and_told_once() {
 fn an_offer_that_nobody_answers_ends_after_a_day() {
     let mut bob = with("alice");
     let start = Instant::now();
-    bob.receive(Note::Offer { file: FILE, name: "a".to_owned(), size: None, modified: None }, start);
+    bob.receive(Note::Offer { file: FILE, name: "a".to_owned(), size: None, modified: None, entries: None }, start);
     let deadline = bob.next_deadline().unwrap();
     assert_eq!(deadline, start + OFFER_TIME);
     assert_eq!(bob.tick(deadline - Duration::from_secs(1)), []);
@@ -210,7 +210,7 @@ fn another_instance_is_offered_again_and_one_that_had_agreed_is_not_asked_again(
     assert_eq!(offered(&mut bob, FILE), [prepare(FILE, 1)], "it was agreed to");
     assert_eq!(offered(&mut bob, OTHER).len(), 1, "this was not");
     // It is another file now, whatever its id.
-    let larger = Note::Offer { file: FILE, name: "a".to_owned(), size: Some(11), modified: None };
+    let larger = Note::Offer { file: FILE, name: "a".to_owned(), size: Some(11), modified: None, entries: None };
     assert!(hear(&mut bob, larger).contains(&ended("alice", FILE, EndReason::Damaged, false)));
 }
 

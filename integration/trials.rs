@@ -10,7 +10,7 @@ use lowkey::peer::{Event, Settings};
 use crate::hop::Hop;
 use crate::link::Kind;
 use crate::world::{Server, User, in_namespace, until};
-use crate::{file_disks, file_kills, file_trials, files, links};
+use crate::{file_disks, file_folders, file_kills, file_trials, files, links};
 
 /// Held while something is measured, or keeps the machine busy. Only chats through a relay, which take long and little,
 /// go on beside that.
@@ -128,6 +128,9 @@ fn very_long_files_and_very_many_arrive() {
     let _alone = alone();
     files::one_of_five_gigabytes();
     files::ten_thousand_small_ones();
+    for count in [10_000, 90_000] {
+        println!("a folder of {count} small files: {:?}", file_folders::many_small_ones(count));
+    }
 }
 
 /// Run by `make trials`: files on links of 1, 10 and 100 Mbit/s, each with the round trip behind it.

@@ -48,7 +48,8 @@
 //! options/start*
 //! options/config
 //! options/definitions
-//! options/peer*
+//! options/peer* options/room*
+//! options/quota
 //! options/access options/advice options/amount options/chat options/manual options/servers options/switch
 //!
 //! -- what outlives them
@@ -63,6 +64,7 @@
 //! peer/disk*
 //! peer/disk/sending* peer/disk/taking*
 //! peer/disk/source* peer/disk/store* peer/disk/tell
+//! peer/disk/content*
 //! peer/rtc*
 //! peer/rtc/connection*
 //! peer/rtc/closing*
@@ -81,8 +83,11 @@
 //! peer/sink*
 //! peer/folder*
 //! peer/folder/partial*
-//! peer/folder/list*
+//! peer/folder/unpack*
+//! peer/folder/list* peer/folder/failure
 //! peer/offer*
+//! peer/offer/tree*
+//! peer/offer/stamp*
 //! peer/engine
 //! peer/engine/search
 //! peer/engine/search/scenarios
@@ -103,7 +108,8 @@
 //! peer/files
 //! peer/files/work
 //! peer/event
-//! peer/files/checksum peer/files/name peer/files/window peer/reasons
+//! peer/files/checksum peer/files/entries peer/files/window peer/reasons
+//! peer/files/name
 //! peer/description peer/hello peer/settings
 //! peer/agreement
 //! peer/agreement/thieves

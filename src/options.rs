@@ -1,7 +1,8 @@
 //! What `lowkey` and `lowkey-bot` take: each setting is defined here once, and may be given by a flag, by an
 //! environment variable, or in the profile's `config.toml`, in this order. Beneath: [`start`] reads them all,
 //! [`config`] the file, [`definitions`] has all of them together, [`manual`] what is made of these, [`servers`] the
-//! values that have a syntax of their own, as [`amount`] is, and [`access`] says to which server an access token goes.
+//! values that have a syntax of their own, as [`amount`] is, [`access`] says to which server an access token goes, and
+//! [`quota`] and [`room`] how much is taken of files without asking.
 
 pub mod access;
 pub mod advice;
@@ -11,6 +12,8 @@ pub mod config;
 pub mod definitions;
 pub mod manual;
 pub mod peer;
+pub mod quota;
+pub mod room;
 pub mod servers;
 pub mod start;
 pub mod switch;

@@ -71,7 +71,7 @@ impl Mallory {
 
     /// Offers a file of this name and size.
     pub fn offer(&mut self, file: FileId, name: &str, size: Option<u64>) {
-        self.note(&Note::Offer { file, name: name.to_owned(), size, modified: None });
+        self.note(&Note::Offer { file, name: name.to_owned(), size, modified: None, entries: None });
     }
 
     /// Says a text.

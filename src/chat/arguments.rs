@@ -7,8 +7,8 @@ use clap::{Parser, ValueHint};
 use super::callee::{self, Callee, NO_ADDRESS};
 use super::harmless;
 use super::identity::IdentityTask;
-use super::script::{Accepts, Input, OldApps, Place, Quota, Script, Takes, Until};
-use crate::options::amount::Amount;
+use super::script::{Accepts, Input, OldApps, Place, Script, Takes, Until};
+use crate::options::quota::QuotaOptions;
 use crate::options::{ChatOptions, PeerOptions};
 
 /// Private chat from peer to peer, in a terminal.
@@ -83,12 +83,8 @@ pub enum Task {
         /// standard error; it ends when that file is whole. It wants --from, --from-known or --from-anybody
         #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
         accept_files: Option<PathBuf>,
-        /// The longest file that is taken so
-        #[arg(long, value_name = "BYTES", default_value = "1G", requires = "accept_files")]
-        max_file: Amount,
-        /// How much the folder may hold in all
-        #[arg(long, value_name = "BYTES", default_value = "10G", requires = "accept_files")]
-        max_files: Amount,
+        #[command(flatten)]
+        quota: QuotaOptions,
     },
     /// Show your name, its long-term key, where that is kept, and your link
     #[command(disable_help_subcommand = true)]
@@ -134,10 +130,10 @@ impl Arguments {
     /// What becomes of files that others offer.
     pub fn takes(&self) -> Takes {
         match &self.task {
-            Some(Task::Listen { accept_files: Some(place), max_file, max_files, .. }) => {
+            Some(Task::Listen { accept_files: Some(place), quota, .. }) => {
                 let place =
                     if is_dash(place) { Place::Output } else { Place::Folder { folder: place.clone(), name: None } };
-                Takes::All(place, Quota { of_one: max_file.0, of_all: max_files.0 })
+                Takes::All(place, quota.quota())
             }
             // A program that speaks JSON is asked as a person is.
             Some(Task::Listen { .. }) if self.json => Takes::Ask,

@@ -20,6 +20,7 @@ use super::notify::Notifier;
 use super::records::Records;
 use super::report::{FileReport, Report};
 use super::screen::{self, Look};
+use super::words::files;
 use crate::options::{self, ON_OR_OFF, config, is_on};
 use crate::peer::{Event, Peer};
 use crate::profile::transcript::{Entry, Kept};
@@ -164,8 +165,8 @@ impl Client {
                     let effects = self.conversation.part_sought(&peer, file, is_there, modified);
                     self.carry_out(effects);
                 }
-                Effect::TakeFile { peer, file, size, place, quota, to_come } => {
-                    match self.downloads.sink(file, place, size, quota, to_come) {
+                Effect::TakeFile { peer, file, size, is_folder, place, quota, to_come } => {
+                    match self.downloads.sink((file, is_folder), place, size, quota, to_come) {
                         Ok(sink) => self.peer.take_file(&peer, file, sink),
                         Err((reason, trouble)) => {
                             let effects = self.conversation.not_taken(&peer, file, reason, trouble);
@@ -211,18 +212,15 @@ impl Client {
     fn offer_file(&mut self, peer: &str, file: Offered) {
         let effects = match downloads::open(&file) {
             Ok(offer) => {
-                let (name, size) = (offer.name().to_owned(), offer.size());
-                let id = self.peer.offer_file(peer, offer);
+                let (name, size, entries) = (offer.name().to_owned(), offer.size(), offer.entries());
+                let skipped = files::skipped(&name, offer.skipped());
+                let (number, id) = (0, file.id);
+                let file = self.peer.offer_file(peer, offer);
                 let peer = peer.to_owned();
-                self.conversation.offered(FileReport {
-                    peer,
-                    file: id,
-                    number: 0,
-                    is_ours: true,
-                    name,
-                    size,
-                    id: file.id,
-                })
+                let report = FileReport { peer, file, number, is_ours: true, name, size, entries, id };
+                let mut effects = self.conversation.offered(report);
+                effects.extend(skipped.as_deref().map(notice));
+                effects
             }
             Err(reason) => self.conversation.not_opened(peer, file, &reason),
         };

@@ -27,6 +27,7 @@ use super::requests::Requests;
 use super::screen;
 use super::script::{Failure, Progress, Script};
 use super::transfers::Transfers;
+use crate::options::quota::Ledger;
 use crate::peer::Trust;
 
 /// The state of the prompt.
@@ -46,6 +47,8 @@ pub struct Conversation {
     chats: Vec<Chat>,
     requests: Requests,
     transfers: Transfers,
+    /// What was taken without asking.
+    ledger: Ledger,
     /// A file goes to standard output, or went there.
     has_output: bool,
     /// Whose calls were taken although nobody has named them.
@@ -125,6 +128,7 @@ impl Conversation {
             chats: Vec::new(),
             requests: Requests::default(),
             transfers: Transfers::default(),
+            ledger: Ledger::default(),
             has_output: false,
             unnamed: BTreeSet::new(),
             called: BTreeSet::new(),

@@ -7,13 +7,13 @@ use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use nix::unistd::{AccessFlags, access};
 
 use super::effect::{Offered, Source};
 use super::paths;
 use super::script::{Place, Quota};
+use crate::options::room::Room;
 use crate::peer::keys::PublicKey;
 use crate::peer::{EndReason, FileId, Folder, Offer, Sink};
 use crate::profile::config_home;
@@ -27,22 +27,19 @@ pub struct Downloads {
     chosen: Option<PathBuf>,
     /// The folder that was opened last, which takes a look at all in it.
     opened: Option<Folder>,
-    measured: Option<Measured>,
-}
-
-/// How many bytes a folder held, with those that were let in since.
-#[derive(Debug, Clone)]
-struct Measured {
-    folder: PathBuf,
-    until: Instant,
-    held: u64,
+    room: Room,
 }
 
 impl Downloads {
     /// The folder of the setting, or the usual one.
     pub fn new(chosen: Option<PathBuf>) -> Self {
         let is_said = |value: &OsString| !value.is_empty();
-        Self { home: env::var_os("HOME").filter(is_said).map(PathBuf::from), chosen, opened: None, measured: None }
+        Self {
+            home: env::var_os("HOME").filter(is_said).map(PathBuf::from),
+            chosen,
+            opened: None,
+            room: Room::default(),
+        }
     }
 
     /// The paths that were typed.
@@ -73,7 +70,7 @@ impl Downloads {
     /// Why the file is refused, and what is wrong here, for people.
     pub fn sink(
         &mut self,
-        file: FileId,
+        (file, is_folder): (FileId, bool),
         place: Place,
         size: Option<u64>,
         quota: Option<Quota>,
@@ -93,11 +90,11 @@ impl Downloads {
         let said = |error: io::Error| failed(trouble::said(&path, &error));
         let folder = self.open(&path).map_err(said)?;
         check_writable(&path).map_err(said)?;
-        folder.has_room(file, size, to_come).map_err(|words| (EndReason::NoSpace, Some(words)))?;
+        folder.has_room(file, size, is_folder, to_come).map_err(|words| (EndReason::NoSpace, Some(words)))?;
         let at_most = match quota {
             None => u64::MAX,
             Some(quota) => {
-                let room = self.room(&path, quota, to_come, size);
+                let room = self.room.left(&path, quota, to_come, size);
                 let room = room.map_err(said)?;
                 if room == 0 || size.is_some_and(|size| size > room) {
                     let words = format!("{} holds as much as --max-files allows", path.display());
@@ -111,23 +108,6 @@ impl Downloads {
             None => Sink::folder(folder),
         };
         Ok(sink.at_most(at_most))
-    }
-
-    /// How many bytes of a file may come into a folder. It is measured anew where it has to be, and not for each of
-    /// many small files, of which every one would take longer than the one before.
-    fn room(&mut self, folder: &Path, quota: Quota, to_come: u64, size: Option<u64>) -> io::Result<u64> {
-        let now = Instant::now();
-        let left = |held: u64| quota.of_all.saturating_sub(held).saturating_sub(to_come).min(quota.of_one);
-        let wanted = size.unwrap_or(quota.of_one);
-        let measured = self.measured.take().filter(|measured| measured.folder == folder && now < measured.until);
-        let mut measured = match measured.filter(|measured| left(measured.held) >= wanted) {
-            Some(measured) => measured,
-            None => Measured { folder: folder.to_owned(), until: now + MEASURED_FOR, held: held(folder)? },
-        };
-        let room = left(measured.held);
-        measured.held = measured.held.saturating_add(wanted);
-        self.measured = Some(measured);
-        Ok(room)
     }
 
     /// The folder.
@@ -147,7 +127,7 @@ impl Downloads {
     }
 }
 
-/// Opens a file that is to be offered.
+/// Opens a file or a folder that is to be offered.
 ///
 /// # Errors
 /// It cannot be read; for people.
@@ -184,49 +164,4 @@ pub fn check_folder(path: &Path) -> Result<(), String> {
 /// Whether a folder can be written in. Where it cannot, that is said before anything is agreed to.
 fn check_writable(path: &Path) -> io::Result<()> {
     Ok(access(path, AccessFlags::W_OK)?)
-}
-
-/// How many bytes a folder holds: its files, and the parts of those that are coming.
-fn held(folder: &Path) -> io::Result<u64> {
-    let mut held: u64 = 0;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let metadata = entry.metadata()?;
-        let bytes = if metadata.is_dir() { held_below(&entry.path()) } else { metadata.len() };
-        held = held.saturating_add(bytes);
-    }
-    Ok(held)
-}
-
-/// What is below a folder in a folder; what cannot be looked at holds nothing.
-fn held_below(folder: &Path) -> u64 {
-    let lengths = fs::read_dir(folder).into_iter().flatten().flatten().filter_map(|entry| entry.metadata().ok());
-    lengths.filter(|metadata| metadata.is_file()).map(|metadata| metadata.len()).fold(0, u64::saturating_add)
-}
-
-/// How long a folder counts as measured. What others put into it meanwhile is seen then.
-const MEASURED_FOR: Duration = Duration::from_secs(10);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_folder_is_measured_anew_before_anything_is_refused_for_its_bound() {
-        let folder = std::env::temp_dir().join(format!("lowkey-downloads-{}", std::process::id()));
-        fs::create_dir_all(folder.join(".lowkey")).unwrap();
-        fs::write(folder.join("a"), [0; 100]).unwrap();
-        fs::write(folder.join(".lowkey/b.part"), [0; 50]).unwrap();
-        let mut downloads = Downloads::new(None);
-        let quota = Quota { of_one: 500, of_all: 1000 };
-        let mut room = |to_come, size| downloads.room(&folder, quota, to_come, size).unwrap();
-        assert_eq!(room(0, Some(400)), 500, "the longest file");
-        assert_eq!(room(0, Some(400)), 450, "what was let in counts");
-        assert_eq!(room(800, Some(10)), 50, "and so does what is still to come");
-        // The first two never came.
-        assert_eq!(room(0, None), 500);
-        fs::write(folder.join("c"), [0; 800]).unwrap();
-        assert_eq!(room(0, Some(400)), 50);
-        fs::remove_dir_all(&folder).unwrap();
-    }
 }

@@ -67,6 +67,8 @@ pub enum Effect {
         file: FileId,
         /// Its length, where it is known.
         size: Option<u64>,
+        /// Whether it is a folder.
+        is_folder: bool,
         /// Where it is to go.
         place: Place,
         /// How much may come; without it, whatever does.

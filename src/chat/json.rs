@@ -284,7 +284,8 @@ mod tests {
         let text = || "hello".to_owned();
         let file = |news| {
             let (file, size) = (FileId([1; 16]), Some(7));
-            let file = FileReport { peer: bob(), file, number: 1, is_ours: true, name: text(), size, id: None };
+            let file =
+                FileReport { peer: bob(), file, number: 1, is_ours: true, name: text(), size, entries: None, id: None };
             Report::File { file, news }
         };
         vec![

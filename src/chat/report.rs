@@ -302,6 +302,8 @@ pub struct FileReport {
     pub name: String,
     /// Its length in bytes, where it is known.
     pub size: Option<u64>,
+    /// How many files and folders are in it, where it is a folder.
+    pub entries: Option<u64>,
     /// What the user calls it, of our own.
     pub id: Option<String>,
 }

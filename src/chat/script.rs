@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+pub use crate::options::quota::{Accepts, Quota};
 use crate::peer::{CloseReason, EndReason};
 
 /// Who types the lines, and how a program without a person at it goes on and ends.
@@ -53,34 +54,6 @@ pub enum Until {
     File,
 }
 
-/// Whose calls are taken without asking.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Accepts {
-    /// Nobody's.
-    #[default]
-    None,
-    /// Everybody's.
-    All,
-    /// Those of some; others are ignored.
-    Only {
-        /// These.
-        names: Vec<String>,
-        /// And whoever was seen before.
-        with_known: bool,
-    },
-}
-
-impl Accepts {
-    /// Whether somebody of this name, who was seen before or was not, may call and send files.
-    pub fn is_for(&self, peer: &str, is_known: bool) -> bool {
-        match self {
-            Self::None => false,
-            Self::All => true,
-            Self::Only { names, with_known } => *with_known && is_known || names.iter().any(|name| name == peer),
-        }
-    }
-}
-
 /// What becomes of files that others offer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Takes {
@@ -110,15 +83,6 @@ pub enum Place {
     },
     /// Standard output.
     Output,
-}
-
-/// How many bytes are taken without asking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Quota {
-    /// The longest file.
-    pub of_one: u64,
-    /// All that its folder may hold.
-    pub of_all: u64,
 }
 
 /// Whether old apps are talked to.

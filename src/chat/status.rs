@@ -81,7 +81,7 @@ mod tests {
     fn the_row_fits_its_window_and_a_name_gives_way_to_numbers() {
         let (peer, file, size) = ("bob".to_owned(), FileId([1; 16]), Some(2_000_000));
         let name = "a very long name of a file 世界".repeat(10);
-        let report = FileReport { peer, file, number: 1, is_ours: true, name, size, id: None };
+        let report = FileReport { peer, file, number: 1, is_ours: true, name, size, entries: None, id: None };
         let state = FileState::Running { done: 1_000_000, rate: Some(1_500_000), time_left: None };
         for columns in [40, 60, 80, 200] {
             let row = row(&report, &state, columns);

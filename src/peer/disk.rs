@@ -2,6 +2,7 @@
 //! done by threads apart from the peer's loop: for each connection one that sends and one that takes, once there is
 //! something to do. They are joined to the data channels by queues that hold no more than is in flight.
 
+pub mod content;
 pub mod sending;
 pub mod source;
 pub mod store;

@@ -139,6 +139,9 @@ pub enum Event {
         size: Option<u64>,
         /// When it was changed last, in seconds since 1970.
         modified: Option<u64>,
+        /// How many files and folders are in it, where it is a folder: that is taken as a file is, but not into a
+        /// stream.
+        entries: Option<u64>,
     },
     /// The bytes of a file begin to go, or go on after the chat was interrupted.
     FileStarted {

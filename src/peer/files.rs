@@ -2,6 +2,7 @@
 //! them ends. It outlives a connection, as texts do. Disks and data channels are somebody else's. Pure.
 
 pub mod checksum;
+pub mod entries;
 pub mod lane;
 pub mod name;
 pub mod note;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::event::Event;
 use super::keys::PublicKey;
+use entries::MAX_ENTRIES;
 use note::{Digest, EndReason, FileId, Note};
 use work::{News, Offered, Output, Work};
 
@@ -120,7 +122,9 @@ impl Transfers {
     /// The other side says something. What does not fit is passed over: both may have ended the same file at once.
     pub fn receive(&mut self, note: Note, now: Instant) -> Vec<Output> {
         match note {
-            Note::Offer { file, name, size, modified } => self.offered(Offered { file, name, size, modified }, now),
+            Note::Offer { file, name, size, modified, entries } => {
+                self.offered(Offered { file, name, size, modified, entries }, now)
+            }
             Note::Take { file, number, from, proof } => self.taken(file, OutgoingStage::Taken { number, from, proof }),
             Note::Refuse { file, reason } => self.end_outgoing(file, reason, None, false),
             Note::Withdraw { file, reason } => {
@@ -156,20 +160,21 @@ impl Transfers {
             if matches!(incoming.stage, IncomingStage::Offered(_)) {
                 return Vec::new();
             }
-            if incoming.offered.size != offered.size {
+            if (incoming.offered.size, incoming.offered.entries) != (offered.size, offered.entries) {
                 return self.end_incoming(file, EndReason::Damaged, None);
             }
             // The sender has begun anew. What was agreed to is agreed to.
             incoming.stage = IncomingStage::Agreed;
             return self.prepare(file);
         }
-        if self.waiting() >= MAX_OFFERS || self.incoming.len() >= MAX_FILES {
+        let is_too_large = offered.entries.is_some_and(|entries| entries > MAX_ENTRIES);
+        if self.waiting() >= MAX_OFFERS || self.incoming.len() >= MAX_FILES || is_too_large {
             return vec![Output::Note(Note::Refuse { file, reason: EndReason::TooMany })];
         }
-        let Offered { file, name, size, modified } = offered.clone();
+        let Offered { file, name, size, modified, entries } = offered.clone();
         self.incoming.push(Incoming { offered, stage: IncomingStage::Offered(now), is_kept: false, has_come: false });
         let (peer, identity) = (self.peer.clone(), self.identity);
-        vec![Output::Event(Event::FileOffered { peer, identity, file, name, size, modified })]
+        vec![Output::Event(Event::FileOffered { peer, identity, file, name, size, modified, entries })]
     }
 
     fn taken(&mut self, file: FileId, stage: OutgoingStage) -> Vec<Output> {
@@ -397,8 +402,8 @@ impl Transfers {
     }
 }
 
-fn note_of(Offered { file, name, size, modified }: &Offered) -> Note {
-    Note::Offer { file: *file, name: name.clone(), size: *size, modified: *modified }
+fn note_of(Offered { file, name, size, modified, entries }: &Offered) -> Note {
+    Note::Offer { file: *file, name: name.clone(), size: *size, modified: *modified, entries: *entries }
 }
 
 fn stop_sending(file: FileId, stage: OutgoingStage) -> Vec<Output> {

@@ -3,8 +3,10 @@
 //! that is taken, by one step that can neither overwrite anything nor be seen half done. No part of a path is ever
 //! somebody else's.
 
+mod failure;
 mod list;
 mod partial;
+mod unpack;
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
@@ -22,8 +24,9 @@ use super::files::note::{Digest, FileId};
 use super::files::work::Offered;
 use super::keys::PublicKey;
 use crate::amount::bytes;
+pub use failure::Failure;
 use list::{Head, Receipt, last_receipt};
-pub use partial::{Failure, Partial};
+pub use partial::Partial;
 use partial::{Places, is_plain_file};
 
 /// A folder for files that others send. Clones are the same folder.
@@ -69,15 +72,16 @@ impl Folder {
         is_of && (is_plain_file(&self.places(file).part) || self.whole(&list).is_some())
     }
 
-    /// Whether the disk has room for what is not here yet of a file of this length, beside so many bytes that are still
-    /// to come of others. Where nobody knows the length, or the disk does not say, it is tried.
+    /// Whether the disk has room for what is not here yet of a file or a folder of this length, beside so many bytes
+    /// that are still to come of others. A folder is made of what was sent once that is whole, and takes twice its
+    /// length. Where nobody knows the length, or the disk does not say, it is tried.
     ///
     /// # Errors
     /// It has not; in words for people, with both figures.
-    pub fn has_room(&self, file: FileId, size: Option<u64>, to_come: u64) -> Result<(), String> {
+    pub fn has_room(&self, file: FileId, size: Option<u64>, is_folder: bool, to_come: u64) -> Result<(), String> {
         let (Some(size), Some(free)) = (size, self.free()) else { return Ok(()) };
         let here = fs::symlink_metadata(self.places(file).part).map_or(0, |metadata| metadata.len());
-        let missing = size.saturating_sub(here);
+        let missing = size.saturating_mul(if is_folder { 2 } else { 1 }).saturating_sub(here);
         if missing.saturating_add(to_come) <= free {
             return Ok(());
         }
@@ -147,7 +151,7 @@ impl Folder {
         last_receipt(list).filter(|receipt| {
             // It was a name of ours, and is to be nothing else.
             let metadata = fs::symlink_metadata(self.path.join(name::safe(&receipt.name)));
-            metadata.is_ok_and(|metadata| metadata.is_file() && receipt.is_of(&metadata))
+            metadata.is_ok_and(|metadata| receipt.is_of(&metadata))
         })
     }
 
@@ -171,15 +175,15 @@ impl Folder {
                     parts.push((changed, entry.path()));
                 }
                 Some(_) => {}
-                None => drop(fs::remove_file(entry.path())),
+                None => drop(unpack::discard(&entry.path())),
             }
         }
         parts.sort();
         let too_many = parts.len().saturating_sub(MAX_PARTS);
         let is_held = |part: &PathBuf| File::open(part).is_ok_and(|part| part.try_lock().is_err());
         for (_, part) in parts.drain(..too_many).filter(|(_, part)| !is_held(part)) {
-            let list = part.with_extension(LIST);
-            Places { folder: self.path.clone(), part, list }.discard();
+            let (list, tree) = (part.with_extension(LIST), part.with_extension(TREE));
+            Places { folder: self.path.clone(), part, list, tree }.discard();
         }
     }
 
@@ -189,7 +193,7 @@ impl Folder {
 
     fn places(&self, file: FileId) -> Places {
         let of = |end: &str| self.inner().join(format!("{}.{end}", HEXLOWER.encode(&file.0)));
-        Places { folder: self.path.clone(), part: of(PART), list: of(LIST) }
+        Places { folder: self.path.clone(), part: of(PART), list: of(LIST), tree: of(TREE) }
     }
 }
 
@@ -197,6 +201,7 @@ impl Folder {
 const PARTS: &str = ".lowkey";
 const PART: &str = "part";
 const LIST: &str = "json";
+const TREE: &str = "tree";
 
 /// How many parts are kept, or a few more: whoever may send could begin files without end, and end none. So often it is
 /// looked at, as more are begun.
@@ -251,7 +256,7 @@ mod tests {
 
     fn begun(folder: &Folder, from: PublicKey, name: &str, size: usize) -> Begun {
         let (name, size) = (name.to_owned(), Some(size as u64));
-        let offered = Offered { file: FileId([7; 16]), name, size, modified: Some(1_000_000_000) };
+        let offered = Offered { file: FileId([7; 16]), name, size, modified: Some(1_000_000_000), entries: None };
         folder.begin(&offered, from, None).unwrap()
     }
 
@@ -317,7 +322,8 @@ mod tests {
         let elsewhere = scratch.0.join("elsewhere");
         fs::create_dir(&elsewhere).unwrap();
         std::os::unix::fs::symlink(&elsewhere, scratch.0.join(PARTS)).unwrap();
-        let offered = Offered { file: FileId([7; 16]), name: "x".to_owned(), size: None, modified: None };
+        let offered =
+            Offered { file: FileId([7; 16]), name: "x".to_owned(), size: None, modified: None, entries: None };
         let begun = folder.begin(&offered, key, None);
         assert!(matches!(&begun, Err(Failure::Other(words)) if words.contains("no folder")), "{begun:?}");
         assert_eq!(fs::read_dir(elsewhere).unwrap().count(), 0);
@@ -398,7 +404,7 @@ mod tests {
         let mut held = None;
         for number in 0..(MAX_PARTS + 2 * TIDIED_EVERY) as u128 {
             let file = FileId(number.to_be_bytes());
-            let offered = Offered { file, name: "x".to_owned(), size: Some(3), modified: None };
+            let offered = Offered { file, name: "x".to_owned(), size: Some(3), modified: None, entries: None };
             let begun = folder.begin(&offered, key, None).unwrap();
             held.get_or_insert(begun);
         }

@@ -1,17 +1,21 @@
-//! What our user offers to send: a file on the disk, or whatever comes out of a stream.
+//! What our user offers to send: a file or a folder on the disk, or whatever comes out of a stream.
+
+mod stamp;
+mod tree;
 
 use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::files::note::FileId;
 use super::files::work::Offered;
 use super::primitives::{self, Secret};
 use super::random;
+pub use stamp::Stamp;
+pub use tree::{Branch, Tree};
 
-/// A file, or a stream, that is to be offered with [`Peer::offer_file`](crate::peer::Peer::offer_file).
+/// A file, a folder or a stream that is to be offered with [`Peer::offer_file`](crate::peer::Peer::offer_file).
 pub struct Offer {
     name: String,
     size: Option<u64>,
@@ -30,40 +34,41 @@ pub enum Origin {
         /// By which it is seen whether it has changed.
         stamp: Stamp,
     },
+    /// A folder, with all that is in it.
+    Folder {
+        /// Where it is.
+        path: PathBuf,
+        /// What is in it.
+        tree: Tree,
+    },
     /// Something that can be read once.
     Stream(Box<dyn Read + Send>),
 }
 
-/// What of a file changes with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    /// Seconds and nanoseconds.
-    modified: (i64, i64),
-}
-
 impl Offer {
-    /// A file on the disk. It is opened at once, and offered by the last part of its path.
+    /// A file on the disk, or a folder with all that is in it but links, devices, pipes and sockets. It is looked at
+    /// at once, which takes its time for a large folder, and is offered by the last part of its path.
     ///
     /// # Errors
-    /// It cannot be read, or is none: a folder, or a device. The words are for people.
+    /// It, or something in it, cannot be read, or is a device, or the folder has too much in it. The words are for
+    /// people.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = fs::canonicalize(&path).map_err(|error| of_link(path.as_ref(), error))?;
+        let metadata = fs::metadata(&path)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.replace(char::REPLACEMENT_CHARACTER, "_");
+        if metadata.is_dir() {
+            let tree = Tree::of(&path)?;
+            return Ok(Self { name, size: Some(tree.size), modified: None, origin: Origin::Folder { path, tree } });
+        }
         // To open a pipe would wait for whoever writes it.
-        is_file(&fs::metadata(&path)?)?;
+        is_file(&metadata)?;
         let file = File::open(&path)?;
         let metadata = file.metadata()?;
         is_file(&metadata)?;
         let stamp = Stamp::of(&metadata);
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        Ok(Self {
-            name: name.replace(char::REPLACEMENT_CHARACTER, "_"),
-            size: Some(stamp.size),
-            modified: u64::try_from(stamp.modified.0).ok(),
-            origin: Origin::File { file, path, stamp },
-        })
+        let (size, modified) = (Some(stamp.size()), stamp.seconds());
+        Ok(Self { name, size, modified, origin: Origin::File { file, path, stamp } })
     }
 
     /// What comes out of a stream until its end, offered by this name. It goes on after a connection was lost, but not
@@ -94,45 +99,47 @@ impl Offer {
         self.modified
     }
 
+    /// How many files and folders are in it, where it is a folder.
+    pub fn entries(&self) -> Option<u64> {
+        match &self.origin {
+            Origin::Folder { tree, .. } => Some(tree.branches.len() as u64),
+            Origin::File { .. } | Origin::Stream(_) => None,
+        }
+    }
+
+    /// How many links, devices, pipes and sockets in a folder are not sent.
+    pub fn skipped(&self) -> u64 {
+        match &self.origin {
+            Origin::Folder { tree, .. } => tree.skipped,
+            Origin::File { .. } | Origin::Stream(_) => 0,
+        }
+    }
+
     /// By what it is named toward this peer. Nobody who does not have `key` can tell from it what the file is, or
     /// whether somebody else was offered the same.
     pub(super) fn id(&self, key: &Secret, server: &str, peer: &str) -> FileId {
-        let Origin::File { path, stamp, .. } = &self.origin else {
-            let mut id = [0; 16];
-            random::fill(&mut id);
-            return FileId(id);
+        let (path, stamp) = match &self.origin {
+            Origin::File { path, stamp, .. } => (path, stamp.bytes()),
+            Origin::Folder { path, tree } => (path, tree.digest().0.to_vec()),
+            Origin::Stream(_) => {
+                let mut id = [0; 16];
+                random::fill(&mut id);
+                return FileId(id);
+            }
         };
-        let Stamp { device, inode, size, modified: (seconds, nanoseconds) } = stamp;
-        let stamp = [*device, *inode, *size, *seconds as u64, *nanoseconds as u64].map(u64::to_be_bytes).concat();
         let path = path.as_os_str().as_encoded_bytes();
         FileId(*key.expand(&[&primitives::hash(&[server.as_bytes(), peer.as_bytes(), path, &stamp])]))
     }
 
     /// What the other side is told of it.
     pub(super) fn offered(&self, file: FileId) -> Offered {
-        Offered { file, name: self.name.clone(), size: self.size, modified: self.modified }
+        let entries = self.entries();
+        Offered { file, name: self.name.clone(), size: self.size, modified: self.modified, entries }
     }
 
     /// Where the bytes come from.
     pub(super) fn into_origin(self) -> Origin {
         self.origin
-    }
-}
-
-impl Stamp {
-    /// That of a file.
-    pub fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-        }
-    }
-
-    /// The length of the file in bytes.
-    pub fn size(&self) -> u64 {
-        self.size
     }
 }
 
@@ -148,15 +155,9 @@ fn of_link(path: &Path, error: io::Error) -> io::Error {
 
 fn is_file(metadata: &Metadata) -> io::Result<()> {
     if metadata.is_file() {
-        Ok(())
-    } else if metadata.is_dir() {
-        Err(io::Error::new(
-            ErrorKind::IsADirectory,
-            "that is a folder; pack it, as tar does, and send what comes of that",
-        ))
-    } else {
-        Err(io::Error::new(ErrorKind::InvalidInput, "that is no file, but a device, a pipe or a socket"))
+        return Ok(());
     }
+    Err(io::Error::new(ErrorKind::InvalidInput, "that is no file, but a device, a pipe or a socket"))
 }
 
 impl fmt::Debug for Offer {

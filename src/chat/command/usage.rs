@@ -54,7 +54,7 @@ pub const COMMANDS: [Usage; 31] = [
     },
     Usage {
         usage: "/file PATH…",
-        meaning: "offer files to them; Tab completes paths",
+        meaning: "offer files or folders to them; Tab completes paths",
         details: "A file that is dropped on the terminal behind it is one. It goes once they take it, and goes on by \
             itself after a loss; the same line again goes on where the last one was cut off.",
     },

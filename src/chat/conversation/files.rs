@@ -58,8 +58,8 @@ impl Conversation {
         if let Some(transfer) = self.transfers.open_mut(&file.peer, file.file) {
             transfer.state = FileState::Taken;
         }
-        let FileReport { peer, file, size, .. } = file.clone();
-        Effect::TakeFile { peer, file, size, place, quota, to_come }
+        let FileReport { peer, file, size, entries, .. } = file.clone();
+        Effect::TakeFile { peer, file, size, is_folder: entries.is_some(), place, quota, to_come }
     }
 
     fn refuse_files(&mut self, which: &Which) -> Vec<Effect> {
@@ -77,6 +77,7 @@ impl Conversation {
     }
 
     fn turn_down(&mut self, peer: &str, file: FileId, reason: EndReason) -> Effect {
+        self.ledger.end(peer, file, None);
         if let Some(transfer) = self.transfers.open_mut(peer, file) {
             transfer.end(reason, false);
         }
@@ -128,8 +129,8 @@ impl Conversation {
     /// What the peer says of a file.
     pub(super) fn file_event(&mut self, event: Event, now: Instant) -> Vec<Effect> {
         match event {
-            Event::FileOffered { peer, identity, file, name, size, modified } => {
-                let report = FileReport { peer, file, number: 0, is_ours: false, name, size, id: None };
+            Event::FileOffered { peer, identity, file, name, size, modified, entries } => {
+                let report = FileReport { peer, file, number: 0, is_ours: false, name, size, entries, id: None };
                 self.offered_to_us(report, identity, modified)
             }
             Event::FileStarted { peer, file, from } => {
@@ -153,11 +154,13 @@ impl Conversation {
                 self.file_done(&peer, file, size, FileState::Done { path: None, digest }, FileNews::Sent { digest })
             }
             Event::FileReceived { peer, file, path, size, digest } => {
+                self.ledger.end(&peer, file, Some(size));
                 self.progress.has_file = true;
                 let state = FileState::Done { path: path.clone(), digest };
                 self.file_done(&peer, file, size, state, FileNews::Received { path, digest })
             }
             Event::FileEnded { peer, file, reason, trouble, is_kept } => {
+                self.ledger.end(&peer, file, None);
                 let Some(transfer) = self.transfers.open_mut(&peer, file) else { return Vec::new() };
                 let is_wanted = transfer.report.is_ours || transfer.state != FileState::Offered;
                 let is_by_us = transfer.end(reason, is_kept);
@@ -187,25 +190,30 @@ impl Conversation {
             Takes::Nothing => return vec![self.turn_down(&peer, file, EndReason::NotAccepting)],
             Takes::All(place, quota) => (place, quota),
         };
+        let is_to_output = place == Place::Output;
+        let mut trouble = None;
         let reason = if !self.script.accepts.is_for(&peer, is_known) {
             Some(EndReason::NotAccepting)
-        } else if size.is_some_and(|size| size > quota.of_one) {
-            Some(EndReason::TooLarge)
-        } else if place == Place::Output && self.has_output {
+        } else if is_to_output && report.entries.is_some() {
+            trouble = Some("a folder goes into a folder, and not to standard output".to_owned());
+            Some(EndReason::NotAccepting)
+        } else if is_to_output && self.has_output {
             Some(EndReason::TooMany)
         } else {
-            None
+            let refused = self.ledger.take((&peer, file), identity, size, quota).err();
+            trouble = refused.map(|(_, words)| words.to_owned());
+            refused.map(|(reason, _)| reason)
         };
         let offered = Report::File { file: report.clone(), news: FileNews::Offered { modified, is_only: false } };
         let mut effects = vec![Effect::Record(offered)];
         match reason {
             Some(reason) => {
                 effects.push(self.turn_down(&peer, file, reason));
-                let news = FileNews::Ended { reason, trouble: None, is_kept: false, is_by_us: false };
+                let news = FileNews::Ended { reason, trouble, is_kept: false, is_by_us: false };
                 effects.push(Effect::Show(Report::File { file: report, news }));
             }
             None => {
-                self.has_output |= place == Place::Output;
+                self.has_output |= is_to_output;
                 effects.push(self.take_file(&report, place, Some(quota)));
             }
         }
@@ -262,7 +270,7 @@ mod tests {
 
     fn offered(file: FileId) -> Event {
         let (identity, name) = (KeyPair::generate().public(), "report.pdf".to_owned());
-        Event::FileOffered { peer: bob(), identity, file, name, size: Some(100), modified: None }
+        Event::FileOffered { peer: bob(), identity, file, name, size: Some(100), modified: None, entries: None }
     }
 
     fn ended(file: FileId, reason: EndReason) -> Event {
@@ -271,7 +279,7 @@ mod tests {
 
     fn take(file: FileId, name: Option<&str>, to_come: u64) -> Effect {
         let place = Place::Downloads { name: name.map(str::to_owned) };
-        Effect::TakeFile { peer: bob(), file, size: Some(100), place, quota: None, to_come }
+        Effect::TakeFile { peer: bob(), file, size: Some(100), is_folder: false, place, quota: None, to_come }
     }
 
     /// A person with an open chat with bob.
@@ -311,7 +319,8 @@ mod tests {
         let command = json(&format!(r#"{{"command":"take_file","file":"{}","path":"/x/y"}}"#, FileId([4; 16])));
         let place = Place::Folder { folder: "/x".into(), name: Some("y".to_owned()) };
         let file = FileId([4; 16]);
-        let taken = Effect::TakeFile { peer: bob(), file, size: Some(100), place, quota: None, to_come: 200 };
+        let taken =
+            Effect::TakeFile { peer: bob(), file, size: Some(100), is_folder: false, place, quota: None, to_come: 200 };
         assert_eq!(chat.command(command), [taken]);
     }
 
@@ -350,7 +359,15 @@ mod tests {
     fn a_name_of_somebody_else_says_nothing_in_a_question() {
         let mut chat = person();
         let (identity, name) = (KeyPair::generate().public(), "a; b.pdf".to_owned());
-        chat.happened(Event::FileOffered { peer: bob(), identity, file: FILE, name, size: Some(100), modified: None });
+        chat.happened(Event::FileOffered {
+            peer: bob(),
+            identity,
+            file: FILE,
+            name,
+            size: Some(100),
+            modified: None,
+            entries: None,
+        });
         chat.part_sought("bob", FILE, false, None);
         typed(&mut chat, "/take");
         let question = "cut off by this: \"a; b.pdf\" from bob. Do it all the same? y or n";
@@ -359,7 +376,7 @@ mod tests {
 
     #[test]
     fn a_listener_takes_files_of_whom_it_may_and_no_more_than_it_may() {
-        let quota = Quota { of_one: 100, of_all: 1000 };
+        let quota = Quota { of_one: 100, of_all: 1000, of_peer: 1000, count: 10 };
         let place = Place::Folder { folder: "in".into(), name: None };
         let known = Accepts::Only { names: Vec::new(), with_known: true };
         let named = |name: &str| Accepts::Only { names: vec![name.to_owned()], with_known: false };
@@ -376,12 +393,13 @@ mod tests {
             chat.script.takes = Takes::All(place.clone(), quota);
             chat.script.accepts = accepts;
             let (identity, name) = (KeyPair::generate().public(), "x".to_owned());
-            let offered = Event::FileOffered { peer: bob(), identity, file: FILE, name, size, modified: None };
+            let offered =
+                Event::FileOffered { peer: bob(), identity, file: FILE, name, size, modified: None, entries: None };
             let expected = match refused {
                 Some(reason) => Effect::RefuseFile { peer: bob(), file: FILE, reason },
                 None => {
                     let (place, quota) = (place.clone(), Some(quota));
-                    Effect::TakeFile { peer: bob(), file: FILE, size, place, quota, to_come: 0 }
+                    Effect::TakeFile { peer: bob(), file: FILE, size, is_folder: false, place, quota, to_come: 0 }
                 }
             };
             let effects = chat.happened(offered);
@@ -393,7 +411,7 @@ mod tests {
     #[test]
     fn of_what_goes_to_standard_output_there_is_one() {
         let mut chat = with_bob(Trust::Known);
-        let quota = Quota { of_one: 100, of_all: 1000 };
+        let quota = Quota { of_one: 100, of_all: 1000, of_peer: 1000, count: 10 };
         chat.script = Script { accepts: Accepts::All, takes: Takes::All(Place::Output, quota), ..Script::default() };
         chat.script.until = Some(Until::File);
         let takes = |effects: Vec<Effect>| {

@@ -114,7 +114,16 @@ mod tests {
     /// A file of ours was opened, and offered.
     fn opened(chat: &mut Conversation, file: FileId) -> Vec<Effect> {
         let name = "a.pdf".to_owned();
-        chat.offered(FileReport { peer: bob(), file, number: 0, is_ours: true, name, size: Some(100), id: None })
+        chat.offered(FileReport {
+            peer: bob(),
+            file,
+            number: 0,
+            is_ours: true,
+            name,
+            size: Some(100),
+            entries: None,
+            id: None,
+        })
     }
 
     fn offer(path: &str) -> Effect {

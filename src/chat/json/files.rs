@@ -10,8 +10,10 @@ use crate::peer::{EndReason, PauseReason};
 pub fn news(file: &FileReport, news: &FileNews) -> (&'static str, Value) {
     let fields = fields(file);
     let (event, more) = match news {
-        FileNews::Offering => ("file_offering", json!({})),
-        FileNews::Offered { modified, .. } => ("file_offered", json!({ "modified": modified })),
+        FileNews::Offering => ("file_offering", json!({ "entries": file.entries })),
+        FileNews::Offered { modified, .. } => {
+            ("file_offered", json!({ "modified": modified, "entries": file.entries }))
+        }
         FileNews::Started { from } => ("file_started", json!({ "from": from })),
         FileNews::Progress { done, rate } => ("file_progress", json!({ "done": done, "rate": rate })),
         FileNews::Paused(reason) => {
@@ -42,6 +44,7 @@ pub fn list(files: &[(FileReport, FileState)]) -> Value {
     let entry = |(file, state): &(FileReport, FileState)| {
         let mut entry = fields(file);
         entry["outgoing"] = file.is_ours.into();
+        entry["entries"] = file.entries.into();
         let (name, more) = match state {
             FileState::Offered => ("offered", json!({})),
             FileState::Taken => ("taken", json!({})),

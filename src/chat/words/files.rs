@@ -10,10 +10,8 @@ use crate::peer::{Digest, EndReason};
 /// What is said of what has happened to a file; nothing where it has nothing to say to people.
 pub fn news(file: &FileReport, news: &FileNews) -> Option<String> {
     let (what, peer, size) = (shown(&file.name), name(&file.peer), size(file));
-    let offered = match file.size {
-        Some(size) => format!("{what} ({}, file {})", bytes(size), file.number),
-        None => format!("{what} (file {})", file.number),
-    };
+    let measures: String = measures(file).iter().map(|measure| format!("{measure}, ")).collect();
+    let offered = format!("{what} ({measures}file {})", file.number);
     Some(match news {
         FileNews::Offering => format!("offering {offered} to {peer}"),
         FileNews::Offered { is_only: true, .. } => format!("{peer} offers {offered}: /take or /refuse"),
@@ -96,6 +94,22 @@ fn size(file: &FileReport) -> String {
     file.size.map(|size| format!(" ({})", bytes(size))).unwrap_or_default()
 }
 
+/// How large it is, as far as that is known.
+fn measures(file: &FileReport) -> Vec<String> {
+    let entries = file.entries.map(|entries| format!("folder of {entries}"));
+    entries.into_iter().chain(file.size.map(bytes)).collect()
+}
+
+/// What is said of links and the like in a folder, which are not sent; nothing where there are none.
+pub fn skipped(name: &str, count: u64) -> Option<String> {
+    let name = shown(name);
+    match count {
+        0 => None,
+        1 => Some(format!("a link, device, pipe or socket in {name} is not sent")),
+        _ => Some(format!("{count} links, devices, pipes or sockets in {name} are not sent")),
+    }
+}
+
 /// All files, a line for each; of what is done a second one with its digest, as sha256sum prints it.
 pub fn list(files: &[(FileReport, FileState)]) -> String {
     if files.is_empty() {
@@ -107,12 +121,19 @@ pub fn list(files: &[(FileReport, FileState)]) -> String {
 fn line(file: &FileReport, state: &FileState) -> String {
     let (what, peer) = (shown(&file.name), name(&file.peer));
     let (arrow, whose) = if file.is_ours { ("↑", format!("to {peer}")) } else { ("↓", format!("of {peer}")) };
-    let head = format!("file {} {arrow} {what}{} {whose}:", file.number, size(file));
+    let measures = measures(file).join(", ");
+    let measures = if measures.is_empty() { measures } else { format!(" ({measures})") };
+    let head = format!("file {} {arrow} {what}{measures} {whose}:", file.number);
     match state {
         FileState::Offered if file.is_ours => format!("{head} {}", progress(file, state)),
         FileState::Offered => format!("{head} /take {0} or /refuse {0}", file.number),
         FileState::Taken | FileState::Running { .. } => format!("{head} {}", progress(file, state)),
         FileState::Paused { done, reason } => format!("{head} {}; {reason}", amount(*done, file.size)),
+        // What was hashed of a folder nobody else can hash.
+        FileState::Done { path, .. } if file.entries.is_some() => match path {
+            Some(path) => format!("{head} done\n{}", harmless(&path.display().to_string())),
+            None => format!("{head} done"),
+        },
         FileState::Done { path, digest } => {
             let place = path.as_ref().map(|path| path.display().to_string());
             let sum = sum(digest, place.as_deref().unwrap_or(&safe(&file.name)));
@@ -171,7 +192,7 @@ mod tests {
 
     fn file(is_ours: bool, name: &str) -> FileReport {
         let (peer, file, size) = ("bob".to_owned(), FileId([1; 16]), Some(2_449_999));
-        FileReport { peer, file, number: 3, is_ours, name: name.to_owned(), size, id: None }
+        FileReport { peer, file, number: 3, is_ours, name: name.to_owned(), size, entries: None, id: None }
     }
 
     #[test]
@@ -252,6 +273,14 @@ mod tests {
         ] {
             assert_eq!(list(&[(file(is_ours, "report.pdf"), state)]), words);
         }
+        let folder = FileReport { entries: Some(12), ..file(false, "photos") };
+        assert_eq!(
+            list(&[(folder.clone(), done("/d/photos"))]),
+            "file 3 ↓ photos (folder of 12, 2.4 MB) of bob: done\n/d/photos"
+        );
+        let offered = news(&folder, &FileNews::Offered { modified: None, is_only: true }).unwrap();
+        assert_eq!(offered, "bob offers photos (folder of 12, 2.4 MB, file 3): /take or /refuse");
+        assert_eq!(skipped("a b", 2).unwrap(), "2 links, devices, pipes or sockets in \"a b\" are not sent");
         let all = FileState::Running { done: 2_449_999, rate: None, time_left: None };
         assert_eq!(progress(&file(true, "x"), &all), "99 % of 2.4 MB, checking", "it is not there before it is");
         assert_eq!(list(&[]), "no files: /file PATH offers one");

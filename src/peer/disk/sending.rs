@@ -13,7 +13,8 @@ use super::super::files::note::{Digest, EndReason, FileId, PauseReason};
 use super::super::files::window::Window;
 use super::super::files::work::News;
 use super::super::sync::{lock, next};
-use super::source::{Source, Unread};
+use super::content::Unread;
+use super::source::Source;
 use super::tell::{About, PROGRESS_EVERY, Tell};
 
 /// What reaches the thread.

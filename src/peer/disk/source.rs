@@ -1,20 +1,18 @@
-//! A file that is sent, or a stream: read on from any place that the other side may ask for, and what of it is known so
-//! far.
+//! A file or a folder that is sent, or a stream: read on from any place that the other side may ask for, and what of it
+//! is known so far.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 
 use super::super::files::checksum::Checksum;
 use super::super::files::note::{Digest, EndReason};
-use super::super::offer::{Offer, Origin, Stamp};
+use super::super::offer::{Offer, Origin};
+use super::content::{Content, Unread};
 use crate::trouble;
 
 /// Where the bytes come from.
 pub enum Source {
-    /// A file, which can be read from any place on.
+    /// A file or a folder, which can be read from any place on.
     File(OnDisk),
     /// Something that is read once.
     Stream(Stream),
@@ -22,9 +20,7 @@ pub enum Source {
 
 /// See [`Source`].
 pub struct OnDisk {
-    file: File,
-    path: PathBuf,
-    stamp: Stamp,
+    content: Content,
     /// The checksums of its beginning, up to some places.
     sums: Vec<Checksum>,
 }
@@ -39,24 +35,21 @@ pub struct Stream {
     is_at_end: bool,
 }
 
-/// Why it cannot be read on.
-pub struct Unread {
-    /// What the other side is told.
-    pub reason: EndReason,
-    /// What our user is told beyond that.
-    pub trouble: Option<String>,
-}
-
 impl Source {
     /// What is offered.
     pub fn new(offer: Offer) -> Self {
         match offer.into_origin() {
-            Origin::File { file, path, stamp } => Self::File(OnDisk { file, path, stamp, sums: Vec::new() }),
+            Origin::File { file, path, stamp } => Self::on_disk(Content::File { file, path, stamp }),
+            Origin::Folder { tree, .. } => Self::on_disk(Content::Folder { tree, open: None }),
             Origin::Stream(stream) => {
                 let (before, kept) = (Checksum::default(), VecDeque::new());
                 Self::Stream(Stream { stream, before, kept, is_at_end: false })
             }
         }
+    }
+
+    fn on_disk(content: Content) -> Self {
+        Self::File(OnDisk { content, sums: Vec::new() })
     }
 
     /// The checksum of as much of what is before this byte as can be had at once. What is still to be read before it is
@@ -67,7 +60,7 @@ impl Source {
     pub fn start(&mut self, from: u64) -> Result<Checksum, Unread> {
         match self {
             Self::File(on_disk) => {
-                on_disk.check()?;
+                on_disk.content.check()?;
                 let known = on_disk.sums.iter().rev().find(|sum| sum.position() <= from);
                 Ok(known.cloned().unwrap_or_default())
             }
@@ -89,7 +82,7 @@ impl Source {
     /// It cannot be read, or has changed.
     pub fn read(&mut self, sum: &mut Checksum, buffer: &mut [u8]) -> Result<usize, Unread> {
         let count = match self {
-            Self::File(on_disk) => on_disk.read(sum.position(), buffer)?,
+            Self::File(on_disk) => on_disk.content.read(sum.position(), buffer)?,
             Self::Stream(stream) => stream.read(sum.position(), buffer)?,
         };
         sum.take(&buffer[..count]);
@@ -107,7 +100,7 @@ impl Source {
     /// It has changed.
     pub fn finish(&self, sum: &Checksum) -> Result<(u64, Digest), Unread> {
         if let Self::File(on_disk) = self {
-            on_disk.check()?;
+            on_disk.content.check()?;
         }
         Ok((sum.position(), sum.digest()))
     }
@@ -120,32 +113,6 @@ impl Source {
         before.take(&first[..count.min(first.len())]);
         before.take(&second[..count.saturating_sub(first.len())]);
         kept.drain(..count);
-    }
-}
-
-impl OnDisk {
-    fn read(&self, position: u64, buffer: &mut [u8]) -> Result<usize, Unread> {
-        let left = self.stamp.size().saturating_sub(position);
-        let room = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        let read = loop {
-            match self.file.read_at(&mut buffer[..room], position) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                read => break read,
-            }
-        };
-        match read.map_err(|error| self.unread(&error))? {
-            0 if room > 0 => Err(CHANGED),
-            count => Ok(count),
-        }
-    }
-
-    fn check(&self) -> Result<(), Unread> {
-        let metadata = self.file.metadata().map_err(|error| self.unread(&error))?;
-        if Stamp::of(&metadata) == self.stamp { Ok(()) } else { Err(CHANGED) }
-    }
-
-    fn unread(&self, error: &io::Error) -> Unread {
-        Unread { reason: EndReason::Failed, trouble: Some(trouble::said(&self.path, error)) }
     }
 }
 
@@ -171,8 +138,6 @@ impl Stream {
 fn unread(error: io::Error) -> Unread {
     Unread { reason: EndReason::Failed, trouble: Some(format!("the stream: {}", trouble::why(&error))) }
 }
-
-const CHANGED: Unread = Unread { reason: EndReason::Changed, trouble: None };
 
 /// How far apart the places are from which a checksum goes on, in bytes. To read so much again takes some milliseconds.
 const SUMS_EVERY: u64 = 16 * 1024 * 1024;

@@ -71,7 +71,7 @@ impl Store {
             Stored::Folder { folder, name, .. } => Ok(match folder.begin(offered, identity, name.clone())? {
                 Begun::Partial(partial) => {
                     let from = partial.position();
-                    if let Err(words) = folder.has_room(offered.file, offered.size, 0) {
+                    if let Err(words) = folder.has_room(offered.file, offered.size, offered.entries.is_some(), 0) {
                         if from == 0 {
                             folder.discard(offered.file);
                         }
@@ -81,6 +81,9 @@ impl Store {
                 }
                 Begun::Whole(path, size, digest) => Ready::Whole((Some(path), size, digest)),
             }),
+            Stored::Stream { .. } if offered.entries.is_some() => {
+                Err(unstored("a folder goes into a folder, and not into a stream"))
+            }
             Stored::Stream { sum, .. } => Ok(Ready::From(sum.position(), sum.proof())),
         }
     }

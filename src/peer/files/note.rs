@@ -29,6 +29,9 @@ pub enum Note {
         size: Option<u64>,
         /// When it was changed last, in seconds since 1970.
         modified: Option<u64>,
+        /// How many files and folders are in it, where it is a folder.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        entries: Option<u64>,
     },
     /// Yes, or go on: begin at this byte.
     Take {
@@ -248,10 +251,17 @@ mod tests {
         let file = FileId([1; 16]);
         for (note, text) in [
             (
-                Note::Offer { file, name: "ä\n.pdf".to_owned(), size: Some(u64::MAX), modified: None },
+                Note::Offer { file, name: "ä\n.pdf".to_owned(), size: Some(u64::MAX), modified: None, entries: None },
                 concat!(
                     r#"{"note":"offer","file":"AQEBAQEBAQEBAQEBAQEBAQ","name":"ä\n.pdf","#,
                     r#""size":18446744073709551615,"modified":null}"#
+                ),
+            ),
+            (
+                Note::Offer { file, name: "a".to_owned(), size: Some(7), modified: None, entries: Some(2) },
+                concat!(
+                    r#"{"note":"offer","file":"AQEBAQEBAQEBAQEBAQEBAQ","name":"a","#,
+                    r#""size":7,"modified":null,"entries":2}"#
                 ),
             ),
             (
@@ -285,7 +295,13 @@ mod tests {
         for bad in [&*done("AQ"), &done("AQEBAQEBAQEBAQEBAQEBAQ=="), r#"{"note":"later"}"#, "[]", "", "{\"note\":"] {
             assert_eq!(Note::read(bad.as_bytes()), None, "{bad}");
         }
-        let long = Note::Offer { file: FileId([1; 16]), name: "x".repeat(MAX_BYTES), size: None, modified: None };
+        let long = Note::Offer {
+            file: FileId([1; 16]),
+            name: "x".repeat(MAX_BYTES),
+            size: None,
+            modified: None,
+            entries: None,
+        };
         assert_eq!(Note::read(long.write().as_bytes()), None);
     }
 }

@@ -17,6 +17,8 @@ pub struct Offered {
     pub size: Option<u64>,
     /// When it was changed last, in seconds since 1970.
     pub modified: Option<u64>,
+    /// How many files and folders are in it, where it is a folder.
+    pub entries: Option<u64>,
 }
 
 /// What is to be done.

@@ -31,10 +31,13 @@ pub struct Receipt {
     inode: u64,
     /// When it was changed last, in seconds and nanoseconds.
     modified: (i64, i64),
-    /// Its length in bytes.
+    /// Its length in bytes, as it was sent.
     pub size: u64,
     /// Its digest.
     pub digest: Digest,
+    /// Whether it is a folder.
+    #[serde(default)]
+    is_folder: bool,
 }
 
 impl Head {
@@ -51,15 +54,20 @@ impl Head {
 
 impl Receipt {
     /// That of a part that is whole and is to have this name.
-    pub fn of(metadata: &Metadata, name: String, digest: Digest) -> Self {
+    pub fn of(metadata: &Metadata, name: String, size: u64, digest: Digest) -> Self {
         let modified = (metadata.mtime(), metadata.mtime_nsec());
-        Self { name, inode: metadata.ino(), modified, size: metadata.size(), digest }
+        Self { name, inode: metadata.ino(), modified, size, digest, is_folder: metadata.is_dir() }
     }
 
-    /// Whether it is of this very file, as it was.
+    /// Whether it is of this very file or folder, as it was; of a folder it is seen whether something has come into it
+    /// or gone from it.
     pub fn is_of(&self, metadata: &Metadata) -> bool {
-        let other = (metadata.ino(), (metadata.mtime(), metadata.mtime_nsec()), metadata.size());
-        (self.inode, self.modified, self.size) == other
+        let is_same = (self.inode, self.modified) == (metadata.ino(), (metadata.mtime(), metadata.mtime_nsec()));
+        let is_alike = match self.is_folder {
+            true => metadata.is_dir(),
+            false => metadata.is_file() && self.size == metadata.size(),
+        };
+        is_same && is_alike
     }
 }
 

@@ -1,20 +1,22 @@
-//! A file that is not whole yet: its part on the disk, and the list beside it. At its end it is given its name.
+//! A file or a folder that is not whole yet: its part on the disk, and the list beside it. At its end a folder is made
+//! of it where it is one, and it is given its name.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Seek, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use super::super::files::checksum::Checksum;
 use super::super::files::name;
-use super::super::files::note::{Digest, EndReason};
+use super::super::files::note::Digest;
 use super::super::files::work::Offered;
 use super::super::keys::PublicKey;
+use super::failure::Failure;
 use super::list::{Head, Receipt, last_sum, sum_line};
-use crate::trouble;
+use super::unpack::{self, unpack};
 
 /// Where a file is until it is whole, and in which folder it is to be then.
 #[derive(Debug, Clone)]
@@ -25,6 +27,8 @@ pub struct Places {
     pub part: PathBuf,
     /// The list beside that.
     pub list: PathBuf,
+    /// What is made of it at its end, where it is a folder.
+    pub tree: PathBuf,
 }
 
 /// A file that is not whole yet.
@@ -44,52 +48,12 @@ pub struct Partial {
     listed_at: Option<Instant>,
 }
 
-/// Why a file could not be stored.
-#[derive(Debug)]
-pub enum Failure {
-    /// The disk is full, or has no more room for us. There may be some again soon.
-    NoSpace,
-    /// There is no room for it, and will not be by itself, in words for people.
-    NoRoom(String),
-    /// What came is not what was sent.
-    Damaged,
-    /// Another error of the system's, in words for people.
-    Other(String),
-}
-
-impl Failure {
-    /// What the other side is told of it.
-    pub fn reason(&self) -> EndReason {
-        match self {
-            Self::NoSpace | Self::NoRoom(_) => EndReason::NoSpace,
-            Self::Damaged => EndReason::Damaged,
-            Self::Other(_) => EndReason::Failed,
-        }
-    }
-
-    /// What our user is told of it beyond that.
-    pub fn trouble(self) -> Option<String> {
-        match self {
-            Self::NoRoom(words) | Self::Other(words) => Some(words),
-            Self::NoSpace | Self::Damaged => None,
-        }
-    }
-
-    /// What an error with this file comes to.
-    pub fn at(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
-        |error| match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::NoSpace,
-            ErrorKind::FileTooLarge => Self::NoRoom(trouble::said(path, &error)),
-            _ => Self::Other(trouble::said(path, &error)),
-        }
-    }
-}
-
 impl Places {
     /// Removes what has come.
     pub fn discard(&self) {
         let _ = fs::remove_file(&self.part);
         let _ = fs::remove_file(&self.list);
+        let _ = unpack::discard(&self.tree);
     }
 }
 
@@ -226,52 +190,79 @@ impl Partial {
             self.places.discard();
             return Err(Failure::Damaged);
         }
-        if let Some(modified) = self.offered.modified {
-            let modified = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(modified));
-            // One that is not yet is wrong, and would make a file look new for ever.
-            if let Some(modified) = modified.filter(|modified| *modified <= SystemTime::now()) {
-                let _ = self.part.set_modified(modified);
-            }
-        }
         let part = self.places.part.clone();
-        self.part.sync_all().map_err(Failure::at(&part))?;
-        let path = self.give_name(&part, &name::safe(self.chosen.as_ref().unwrap_or(&self.offered.name)), digest)?;
+        let name = name::safe(self.chosen.as_ref().unwrap_or(&self.offered.name));
+        let path = match self.offered.entries {
+            Some(entries) => {
+                let tree = self.places.tree.clone();
+                unpack(&self.part, size, entries, &tree)?;
+                let metadata = fs::symlink_metadata(&tree).map_err(Failure::at(&tree))?;
+                self.give_name(&tree, &metadata, &name, size, digest)?
+            }
+            None => {
+                unpack::set_modified(&self.part, self.offered.modified);
+                self.part.sync_all().map_err(Failure::at(&part))?;
+                let metadata = self.part.metadata().map_err(Failure::at(&part))?;
+                self.give_name(&part, &metadata, &name, size, digest)?
+            }
+        };
+        let _ = fs::remove_file(part);
         // The names too are to outlive a loss of power. Not every disk can say so.
         let _ = File::open(&self.places.folder).and_then(|folder| folder.sync_all());
         Ok(path)
     }
 
-    /// Gives the whole file this name, or the next one that is not taken. The list says before by which, so that it is
+    /// Gives what is whole this name, or the next one that is not taken. The list says before by which, so that it is
     /// known again even where this program ends just then.
-    fn give_name(&mut self, part: &Path, name: &str, digest: Digest) -> Result<PathBuf, Failure> {
-        let metadata = self.part.metadata().map_err(Failure::at(part))?;
+    fn give_name(
+        &mut self,
+        whole: &Path,
+        metadata: &Metadata,
+        name: &str,
+        size: u64,
+        digest: Digest,
+    ) -> Result<PathBuf, Failure> {
         let numbered = (1..MAX_NUMBER).map(|number| name::numbered(name, number));
         for name in [name.to_owned()].into_iter().chain(numbered) {
             let path = self.places.folder.join(&name);
             if fs::symlink_metadata(&path).is_ok() {
                 continue;
             }
-            self.write_line(&Receipt::of(&metadata, name, digest)).map_err(Failure::at(part))?;
-            match fs::hard_link(part, &path) {
-                Ok(()) => {
-                    let _ = fs::remove_file(part);
-                    return Ok(path);
-                }
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                // Some disks have no links: there the name is taken first, and what has it is ours.
-                Err(_) => match OpenOptions::new().write(true).create_new(true).open(&path) {
-                    Ok(_) => {
-                        fs::rename(part, &path).map_err(Failure::at(&path))?;
-                        return Ok(path);
-                    }
-                    Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                    Err(error) => return Err(Failure::at(&path)(error)),
-                },
+            self.write_line(&Receipt::of(metadata, name, size, digest)).map_err(Failure::at(whole))?;
+            let named = if metadata.is_dir() { rename_folder(whole, &path) } else { link(whole, &path) };
+            match named {
+                Ok(()) => return Ok(path),
+                Err(error) if is_taken(&error) => {}
+                Err(error) => return Err(Failure::at(&path)(error)),
             }
         }
         let path = self.places.folder.join(name);
         Err(Failure::Other(format!("{}: a thousand files have that name already; move some away", path.display())))
     }
+}
+
+/// Gives a folder its name. What that can take the place of is a folder with nothing in it, if somebody makes one at
+/// this very moment.
+fn rename_folder(folder: &Path, path: &Path) -> io::Result<()> {
+    fs::rename(folder, path)
+}
+
+/// Gives a file its name, unless that is taken.
+fn link(part: &Path, path: &Path) -> io::Result<()> {
+    match fs::hard_link(part, path) {
+        Err(error) if !is_taken(&error) => {
+            // Some disks have no links: there the name is taken first, and what has it is ours.
+            OpenOptions::new().write(true).create_new(true).open(path)?;
+            fs::rename(part, path)
+        }
+        linked => linked,
+    }
+}
+
+/// Whether something else has the name.
+fn is_taken(error: &io::Error) -> bool {
+    use ErrorKind::{AlreadyExists, DirectoryNotEmpty, NotADirectory};
+    matches!(error.kind(), AlreadyExists | DirectoryNotEmpty | NotADirectory)
 }
 
 /// Takes the part of a file for this program alone, if there is one.
