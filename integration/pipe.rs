@@ -208,6 +208,28 @@ fn a_full_device_ends_whoever_writes_to_it() {
     }
 }
 
+/// The standard library takes what is written to such a stream for written.
+#[test]
+fn an_output_that_can_only_be_read_ends_whoever_writes_to_it() {
+    let server = Server::start();
+    let home = Folder::new("read-only-output");
+    let start = |arguments: &[&str]| {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "exec \"$@\" 1</dev/null", "sh", crate::world::path("lowkey"), "--server", &server.url()]);
+        shell.args(["--name", "bob"]).args(arguments).env_clear().env("HOME", &home.0);
+        Program::spawn(shell)
+    };
+    let mut bob = start(&["listen"]);
+    bob.stderr.find("online");
+    let mut alice = chat(&server, "alice", &["send", "bob", "hello", "--timeout", "4"]);
+    assert_eq!(bob.wait().code(), Some(1));
+    bob.stderr.find("lowkey: standard output cannot be written: it is closed");
+    assert_eq!(alice.wait().code(), Some(6), "it was not delivered");
+    for arguments in [&["--json"][..], &["--help"], &["config"], &["man"], &["--qr"], &["identity"]] {
+        assert_eq!(start(arguments).wait().code(), Some(1), "{arguments:?}");
+    }
+}
+
 #[test]
 fn a_file_of_any_length_is_sent_and_no_faster_than_it_goes_out() {
     let server = Server::start();

@@ -158,7 +158,7 @@
 //!
 //! -- what all programs share
 //! bucket signals*
-//! stderr* trouble
+//! stderr* stdout* trouble
 //! amount escape
 //!
 //! -- the words on the wire
@@ -199,5 +199,7 @@ pub mod server;
 pub mod signals;
 #[cfg(any(feature = "server", feature = "chat"))]
 pub mod stderr;
+#[cfg(feature = "chat")]
+mod stdout;
 #[cfg(any(feature = "server", feature = "peer"))]
 pub mod trouble;

@@ -39,8 +39,8 @@ impl Profile {
         lookup: impl Fn(&str) -> Option<T>,
         name: Option<&ProfileName>,
     ) -> Result<Self, String> {
-        let folder =
-            config_home(lookup).ok_or("neither XDG_CONFIG_HOME nor HOME is set, so there is no place for settings")?;
+        let folder = config_home(lookup)
+            .ok_or("neither XDG_CONFIG_HOME nor HOME is set to an absolute path, so there is no place for settings")?;
         let root = folder.join("lowkey");
         let folder = name.map_or(root.clone(), |name| root.join("profiles").join(name.as_str()));
         Ok(Self { root, folder })
@@ -153,15 +153,16 @@ impl Profile {
     /// Who may not call, as [`known_peers::place`] writes them, a line each.
     ///
     /// # Errors
-    /// The file cannot be read.
+    /// The file cannot be read or understood: who is not blocked as the user meant must not get through unseen.
     pub fn blocked(&self) -> Result<BTreeSet<String>, String> {
         let text = self.read(BLOCKED, false)?.unwrap_or_default();
-        let place = |line: &str| match known_peers::read_place(line) {
+        let place = |(line, text): (usize, &str)| match known_peers::read_place(text) {
+            _ if text.starts_with('#') => Ok(text.to_owned()),
             // However it was written: by hand, or by an earlier version, which left names as they are.
-            Some((name, server)) => known_peers::place(&name, server),
-            None => line.to_owned(),
+            Some((name, server)) if is_place(server) => Ok(known_peers::place(&name, server)),
+            _ => Err(format!("{}: line {} is not NAME@SERVER", self.folder.join(BLOCKED).display(), line + 1)),
         };
-        Ok(text.lines().filter(|line| !line.is_empty()).map(place).collect())
+        text.lines().map(str::trim_end).enumerate().filter(|(_, line)| !line.is_empty()).map(place).collect()
     }
 
     /// What the user calls peers: by alias and server, their names.
@@ -332,17 +333,36 @@ const LOG_END: u64 = 1024 * 1024;
 /// Lines of history beyond which the older half is dropped.
 const MAX_HISTORY: usize = 2000;
 
+/// Whether this can be how files call a server: its host, and perhaps a port.
+fn is_place(server: &str) -> bool {
+    !server.is_empty() && !server.contains(|sign: char| sign.is_whitespace() || matches!(sign, '/' | '#' | '%'))
+}
+
 /// The folder for what the programs of this environment's user keep; `None` where nothing says where it is.
 pub fn config_home<T: AsRef<OsStr>>(lookup: impl Fn(&str) -> Option<T>) -> Option<PathBuf> {
-    let set = |name| lookup(name).filter(|value| !value.as_ref().is_empty()).map(|value| PathBuf::from(value.as_ref()));
-    // A relative path is to be ignored (XDG Base Directory Specification).
-    let folder = set("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
-    folder.or_else(|| set("HOME").map(|home| home.join(".config")))
+    // A relative path is to be ignored (XDG Base Directory Specification): it would be another place for each folder
+    // that the program is started in.
+    let path = |value: T| Some(PathBuf::from(value.as_ref())).filter(|path| path.is_absolute());
+    let set = |name| lookup(name).and_then(path);
+    set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_home_that_hangs_on_where_one_stands_is_none() {
+        for relative in ["home", ".", ""] {
+            let told = Profile::find(|_| Some(relative), None).map(|profile| profile.path()).unwrap_err();
+            assert!(told.starts_with("neither XDG_CONFIG_HOME nor HOME is set to an absolute path"), "{told}");
+        }
+        let variables = |name: &str| (name == "HOME").then_some("/home/alice").or(Some("config"));
+        assert_eq!(
+            Profile::find(variables, None).unwrap().path(),
+            std::path::Path::new("/home/alice/.config/lowkey/config.toml")
+        );
+    }
 
     #[test]
     fn a_home_is_found_whatever_its_name() {
@@ -386,6 +406,14 @@ mod tests {
         // As earlier versions have written it.
         std::fs::write(folder.join("lowkey/blocked"), "b\u{f6}b@chat.example\n").unwrap();
         assert_eq!(profile.blocked().unwrap(), BTreeSet::from([known_peers::place("b\u{f6}b", "chat.example")]));
+        std::fs::write(folder.join("lowkey/blocked"), "# spammers\nbob@chat.example \n").unwrap();
+        assert!(profile.blocked().unwrap().contains("bob@chat.example"));
+        // Whom the user meant is not to get through unseen.
+        for wrong in ["bob", "bob@", "bob@ws://chat.example", "bob chat.example"] {
+            std::fs::write(folder.join("lowkey/blocked"), format!("carol@chat.example\n{wrong}\n")).unwrap();
+            let told = profile.blocked().unwrap_err();
+            assert!(told.ends_with("blocked: line 2 is not NAME@SERVER"), "{told}");
+        }
         std::fs::remove_dir_all(folder).unwrap();
     }
 

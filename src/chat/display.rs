@@ -11,6 +11,7 @@ use super::screen::{self, Line, Look};
 use super::status::Status;
 use super::teletype::Teletype;
 use super::terminal::Terminal;
+use crate::stdout;
 
 /// Where reports are shown.
 pub enum Display {
@@ -67,6 +68,5 @@ fn in_window(line: &Line, stream: impl AsFd) -> String {
 }
 
 fn print(line: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush())
+    stdout::write(format!("{line}\n").as_bytes())
 }

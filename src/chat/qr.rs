@@ -1,6 +1,6 @@
 //! The user's link as a QR code.
 
-use std::io::{self, Write};
+use std::io;
 
 use qrcode::render::unicode;
 use qrcode::{EcLevel, QrCode};
@@ -10,6 +10,7 @@ use super::people::{People, links};
 use super::refusal::Refusal;
 use super::wrap;
 use crate::stderr::say;
+use crate::stdout;
 use crate::trouble;
 
 /// Prints the user's link as a QR code, in half blocks: dark on light, as scanners expect it on a dark terminal.
@@ -44,10 +45,7 @@ pub fn print(people: &People, console: &Console) -> Result<(), Refusal> {
     };
     let written = match console {
         Console::Terminal(terminal) => terminal.print_rows(&shown),
-        _ => {
-            let mut out = io::stdout().lock();
-            write!(out, "{shown}").and_then(|()| out.flush())
-        }
+        _ => stdout::write(shown.as_bytes()),
     };
     written.map_err(|error| Refusal::other(trouble::output(&error)))
 }

@@ -1,7 +1,7 @@
 //! The program from its start to its end: what it talks to is put together, it serves, and it says how that has ended.
 
 use std::cell::{Cell, OnceCell};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
@@ -34,6 +34,7 @@ use crate::peer::{Events, Peer, ServerUrl, Settings};
 use crate::profile::transcript::Kept;
 use crate::profile::{Profile, Username};
 use crate::stderr::say;
+use crate::stdout;
 use crate::trouble;
 
 /// Does what the command line says.
@@ -44,7 +45,7 @@ pub fn run(start: Start<Arguments>) -> Result<ExitCode, Refusal> {
     if let Some(Task::Identity { task }) = &start.options.task {
         let profile = start.profile.map_err(Refusal::setting)?;
         let text = identity::run(task.as_ref(), &start.options.peer, &profile).map_err(Refusal::setting)?;
-        let written = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
+        let written = stdout::write(text.as_bytes());
         written.map_err(|error| Refusal::other(trouble::output(&error)))?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -1,12 +1,13 @@
 //! The prompt on a terminal that can only write on, as `TERM=dumb` says: lines are typed with the terminal's own means,
 //! what comes in between is written below, and the prompt again below that.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::clock::clock_time;
 use super::report::{Prompt, Report};
 use super::screen::{self, Line, Look};
+use crate::stdout;
 
 /// Lines and a prompt below them. All clones are of one terminal.
 #[derive(Clone, Default)]
@@ -89,6 +90,5 @@ impl Shown {
 
 /// A terminal that is gone says so to whoever reads from it, too.
 fn write(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush())
+    stdout::write(text.as_bytes())
 }

@@ -3,7 +3,7 @@
 
 use std::error::Error as _;
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::ExitCode;
 
@@ -21,6 +21,7 @@ use super::peer::DEFAULT_SERVER;
 use crate::peer::{ServerUrl, ServerUrlError};
 use crate::profile::{Profile, ProfileName};
 use crate::stderr::{LogLevels, say};
+use crate::stdout;
 use crate::trouble;
 
 /// What a program begins with.
@@ -56,9 +57,10 @@ pub fn parse<T: Parser>() -> Result<Start<T>, ExitCode> {
         About::augment_subcommands(program).about(Resettable::from(about)).long_about(Resettable::from(long_about));
     let command = uniform(command.disable_help_subcommand(true));
     read(&command, std::env::args_os().collect()).map_err(|stop| match stop {
-        Stop::Printed(text) => printed(command.get_name(), || io::stdout().write_all(text.as_bytes())),
+        Stop::Printed(text) => printed(command.get_name(), || stdout::write(text.as_bytes())),
         Stop::Nothing => ExitCode::FAILURE,
-        Stop::Help(help) => printed(command.get_name(), || help.print()),
+        Stop::Help(help) if io::stdout().is_terminal() => printed(command.get_name(), || help.print()),
+        Stop::Help(help) => printed(command.get_name(), || stdout::write(help.to_string().as_bytes())),
         Stop::Wrong(reason) => {
             say(format!("{}: {reason}", command.get_name()));
             ExitCode::from(2)

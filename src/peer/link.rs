@@ -32,13 +32,14 @@ impl FromStr for Link {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let expected = "a link is lowkey://HOST[:PORT]/NAME#KEY";
+        let text = text.trim();
         let (place, key) = text.strip_prefix("lowkey://").and_then(|rest| rest.split_once('#')).ok_or(expected)?;
         let (place, is_plain) = match place.strip_suffix("?plain") {
             Some(place) => (place, true),
             None => (place, false),
         };
         let (host, name) = place.split_once('/').ok_or(expected)?;
-        let is_host = !host.is_empty() && !host.contains(['@', '?', ' ']);
+        let is_host = !host.is_empty() && !host.contains(['@', '?', ' ']) && !name.contains(['?', '/', ' ']);
         let name = percent_encoding::percent_decode_str(name).decode_utf8().map_err(|_| expected)?;
         if !is_host || name.is_empty() || name.chars().any(char::is_control) {
             return Err(expected);
@@ -82,9 +83,18 @@ mod tests {
         }
         let link = format!("lowkey://chat.example/bob#{}", BASE64URL_NOPAD.encode(key(1).as_bytes()));
         assert_eq!(link.parse::<Link>().map(|link| link.server()).as_deref(), Ok("wss://chat.example"));
-        for bad in
-            ["", "lowkey://", "lowkey://h/bob", "lowkey://h/#x", "lowkey:///bob#x", &link[..link.len() - 1], &link[1..]]
-        {
+        assert_eq!(format!(" {link}\n").parse::<Link>(), link.parse(), "as it was copied");
+        for bad in [
+            "",
+            "lowkey://",
+            "lowkey://h/bob",
+            &link.replace('#', "?PLAIN#"),
+            &link.replace('#', "?plain&x=1#"),
+            "lowkey://h/#x",
+            "lowkey:///bob#x",
+            &link[..link.len() - 1],
+            &link[1..],
+        ] {
             assert!(bad.parse::<Link>().is_err(), "{bad}");
         }
     }

@@ -6,6 +6,7 @@ mod tree;
 use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::files::note::FileId;
@@ -67,6 +68,9 @@ impl Offer {
         let metadata = file.metadata()?;
         is_file(&metadata)?;
         let stamp = Stamp::of(&metadata);
+        if !has_its_size(&file, stamp.size())? {
+            return Ok(Self::stream(name, file));
+        }
         let (size, modified) = (Some(stamp.size()), stamp.seconds());
         Ok(Self { name, size, modified, origin: Origin::File { file, path, stamp } })
     }
@@ -153,6 +157,14 @@ fn of_link(path: &Path, error: io::Error) -> io::Error {
     }
 }
 
+/// Whether a file is as long as it says. What the system makes up as it is read, as below `/proc` and `/sys`, says 0 or
+/// a page: it is sent as a stream.
+fn has_its_size(file: &File, size: u64) -> io::Result<bool> {
+    let mut byte = [0];
+    let is_there = size == 0 || file.read_at(&mut byte, size - 1)? == 1;
+    Ok(is_there && file.read_at(&mut byte, size)? == 0)
+}
+
 fn is_file(metadata: &Metadata) -> io::Result<()> {
     if metadata.is_file() {
         return Ok(());
@@ -163,5 +175,23 @@ fn is_file(metadata: &Metadata) -> io::Result<()> {
 impl fmt::Debug for Offer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Offer").field("name", &self.name).field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_makes_up_is_sent_as_it_is_read() {
+        for path in ["/proc/version", "/sys/kernel/mm/transparent_hugepage/enabled"] {
+            if let Ok(text) = fs::read(path) {
+                let Origin::Stream(mut stream) = Offer::open(path).unwrap().into_origin() else { panic!("{path}") };
+                let mut read = Vec::new();
+                stream.read_to_end(&mut read).unwrap();
+                assert_eq!(read, text, "{path}");
+            }
+        }
+        assert!(matches!(Offer::open(std::env::current_exe().unwrap()).unwrap().origin, Origin::File { .. }));
     }
 }

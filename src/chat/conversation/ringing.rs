@@ -26,7 +26,11 @@ impl Conversation {
             _ if trust == Trust::Unproven && self.script.old_apps == OldApps::Refuse => {
                 let name = screen::name(&peer);
                 let line = format!("{name} calls by an old app, which cannot prove who they are, and is not answered");
-                return vec![notice(&line), Effect::Ignore(peer)];
+                let told = match self.requests.take(&peer, true, now) {
+                    count if count > SHOWN => is_told(count).then(|| notice(&format!("{count} calls within a minute"))),
+                    _ => Some(notice(&line)),
+                };
+                return told.into_iter().chain([Effect::Ignore(peer)]).collect();
             }
             Accepts::None => return self.ring(peer, trust, identity, now),
             accepts => accepts.is_for(&peer, trust.is_known()),
