@@ -92,3 +92,29 @@ impl Conversation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::*;
+    use super::*;
+
+    #[test]
+    fn of_many_old_apps_that_are_not_answered_five_are_told() {
+        let now = Instant::now();
+        let script = Script { accepts: Accepts::All, old_apps: OldApps::Refuse, ..Script::default() };
+        let mut chat = start(script);
+        chat.event(Event::Online, now);
+        let (mut lines, mut ignored) = (0, 0);
+        for index in 0..1000 {
+            let peer = format!("stranger_{index}");
+            let request = Event::Request { peer, trust: Trust::Unproven, identity: None };
+            for effect in chat.event(request, now) {
+                match effect {
+                    Effect::Ignore(_) => ignored += 1,
+                    _ => lines += 1,
+                }
+            }
+        }
+        assert_eq!((lines, ignored), (5 + 3, 1000));
+    }
+}
