@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lowkey::peer::files::MAX_OFFERS;
+use lowkey::peer::files::entries::Entry;
 use lowkey::peer::files::lane::{MAX_DATA, Message, Report, Sealer, Way};
 use lowkey::peer::files::note::Note;
 use lowkey::peer::{Digest, EndReason, Event, FileId, Folder, Offer, Sink};
@@ -424,3 +425,45 @@ const LEAST: usize = 12 * 1024;
 
 /// Words about files, of which a third are long.
 const MANY: u64 = 6000;
+
+/// Goal: have a folder made that leads out of itself, or holds what was not offered.
+#[test]
+fn a_folder_that_leads_elsewhere_is_refused_as_a_whole() {
+    let mut scene = Scene::new("evil-folder");
+    fs::write(scene.scratch.0.join("precious"), "precious").unwrap();
+    let entry = |path: &[&str]| {
+        let path = path.iter().map(|name| (*name).to_owned()).collect();
+        [Entry { path, size: Some(4), modified: None }.header(), b"evil".to_vec()].concat()
+    };
+    let mut lane = None;
+    for (number, evil) in (1..).zip([
+        entry(&["..", "precious"]),
+        entry(&["../precious"]),
+        entry(&["..", "..", "precious"]),
+        entry(&["/tmp/precious"]),
+        entry(&["good"]),
+        entry(&["good", "below"]),
+        [entry(&["b"]), entry(&["c"])].concat(),
+        b"\xff\xff\xff\xff".to_vec(),
+    ]) {
+        let (file, sequence) = (FileId([number; 16]), [entry(&["good"]), evil].concat());
+        let (name, size) = ("photos".to_owned(), Some(sequence.len() as u64));
+        scene.mallory.note(&Note::Offer { file, name, size, modified: None, entries: Some(2) });
+        assert_eq!(offered(&mut scene.bob), file);
+        scene.bob.peer.take_file("mallory", file, Sink::folder(scene.folder()));
+        let (asked, _) = scene.mallory.taken();
+        let lane = lane.get_or_insert_with(|| Lane::open(&scene.mallory));
+        lane.begin(file, asked, 0);
+        lane.data(&sequence);
+        lane.end(sequence.len() as u64, sum(&sequence));
+        assert_eq!(ended(&mut scene.bob, file), (EndReason::Damaged, false), "{number}");
+        assert_eq!(scene.mallory.refused(file), EndReason::Damaged);
+    }
+    until("nothing is left", || {
+        let left = |path: PathBuf| fs::read_dir(path).unwrap().count();
+        let folder = scene.scratch.0.join("in");
+        (left(folder.join(".lowkey")) == 0 && left(folder) == 1).then_some(())
+    });
+    assert_eq!(fs::read_to_string(scene.scratch.0.join("precious")).unwrap(), "precious");
+    scene.still_talks();
+}
