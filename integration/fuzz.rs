@@ -287,6 +287,10 @@ fn of_a_database() -> impl Strategy<Value = Vec<u8>> {
     parts.push(push(&frames.concat()));
     parts.extend(frames.iter().map(|frame| push(frame)));
     parts.extend(frames);
+    // Lists in lists, a few and more than any stack has room for.
+    for list in ["*1\r\n", "~1\r\n", ">1\r\n", "%1\r\n+a\r\n", "|1\r\n+a\r\n"] {
+        parts.extend([1, 3, 20_000].map(|depth| list.repeat(depth).into_bytes()));
+    }
     let part = prop_oneof![5 => select(parts), 1 => prop::collection::vec(any::<u8>(), 0..20)];
     let flipped = prop::option::weighted(0.5, (any::<Index>(), 0..8));
     (prop::collection::vec(part, 0..8), flipped).prop_map(|(parts, flipped)| {

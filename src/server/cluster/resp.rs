@@ -51,9 +51,63 @@ pub(super) fn take(input: &mut &[u8]) -> Result<Option<Reply>, Garbled> {
     if input.is_empty() {
         return Ok(None);
     }
+    if is_too_deep(input) {
+        return Err(Garbled);
+    }
     let Some((frame, length)) = decode(input).map_err(|_| Garbled)? else { return Ok(None) };
     *input = input.get(length..).filter(|_| length > 0).ok_or(Garbled)?;
     Ok(Some(reply(frame)))
+}
+
+/// Whether the reply in front holds lists in lists beyond [`MAX_DEPTH`]. The crate reads each of them by a call within
+/// the call for the one around it, as [`reply`] does, so that a few kilobytes would end the stack. Where this can read
+/// no further the crate cannot either.
+fn is_too_deep(mut input: &[u8]) -> bool {
+    // How many items are still to come, of each list that is open.
+    let mut open: Vec<usize> = Vec::new();
+    while let Some(items) = items(&mut input) {
+        if items > 0 {
+            if open.len() == MAX_DEPTH {
+                return true;
+            }
+            open.push(items);
+            continue;
+        }
+        // Here an item ends, and with it each list whose last one it was.
+        loop {
+            match open.last_mut() {
+                None => return false,
+                Some(1) => open.pop(),
+                Some(left) => {
+                    *left -= 1;
+                    break;
+                }
+            };
+        }
+    }
+    false
+}
+
+/// Takes an item, or what a list begins with, from the front of `input`: how many items follow that are in it. `None`
+/// where it is not whole, or is none.
+fn items(input: &mut &[u8]) -> Option<usize> {
+    let end = input.windows(2).position(|pair| pair == b"\r\n")?;
+    let (kind, line) = input[..end].split_first()?;
+    let length = || str::from_utf8(line).ok()?.parse::<usize>().ok();
+    let mut rest = &input[end + 2..];
+    let items = match kind {
+        b'*' | b'~' | b'>' => length()?,
+        b'%' => length()?.saturating_mul(2),
+        // Behind it stands what it is said of, which ends it.
+        b'|' => length()?.saturating_mul(2).saturating_add(1),
+        b'$' | b'!' | b'=' => {
+            rest = rest.get(length()?.checked_add(2)?..)?;
+            0
+        }
+        _ => 0,
+    };
+    *input = rest;
+    Some(items)
 }
 
 fn reply(frame: OwnedFrame) -> Reply {
@@ -71,6 +125,10 @@ fn reply(frame: OwnedFrame) -> Reply {
         _ => Reply::Other,
     }
 }
+
+/// How deep lists may lie in each other: what a database says when it is greeted has four, and no answer to a command
+/// of ours has more.
+const MAX_DEPTH: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -117,6 +175,23 @@ mod tests {
             held.drain(..held.len() - left);
         }
         assert_eq!(replies, expected);
+    }
+
+    #[test]
+    fn lists_in_lists_beyond_all_need_are_refused_at_once() {
+        for list in
+            ["*1\r\n", "~1\r\n", ">1\r\n", "%1\r\n+a\r\n", "|1\r\n+a\r\n", "*2\r\n$3\r\n*1\r\r\n", "*2\r\n*0\r\n"]
+        {
+            let deep = list.repeat(5000);
+            assert_eq!(take(&mut deep.as_bytes()), Err(Garbled), "{list:?}");
+        }
+        let nested = |depth: usize| ["*1\r\n".repeat(depth), ":1\r\n:2\r\n".to_owned()].concat().into_bytes();
+        let (replies, left) = all(&nested(MAX_DEPTH));
+        assert_eq!((replies.len(), &replies[1], left), (2, &Reply::Number(2), 0));
+        assert_eq!(take(&mut &*nested(MAX_DEPTH + 1)), Err(Garbled));
+        // Beside each other there may be as many as there are.
+        let wide = ["*100\r\n".to_owned(), "*2\r\n*0\r\n*1\r\n_\r\n".repeat(100)].concat();
+        assert_eq!(all(wide.as_bytes()).0.len(), 1);
     }
 
     #[test]
