@@ -7,7 +7,7 @@ use tungstenite::error::Error;
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::frames::Whole;
-use super::websocket::{Memory, close_frame_for, websocket};
+use super::websocket::{Memory, PROTOCOL_ERROR, close_frame_for, websocket};
 use super::{Connection, Event, Phase};
 use crate::server::limits::Limits;
 
@@ -16,6 +16,12 @@ impl Connection {
     pub(super) fn receive_other(&mut self, frame: &Whole<'_>, limits: &Limits) -> Option<Event<'static>> {
         let Phase::Open(frames) = &mut self.phase else { return None };
         let websocket = frames.websocket.get_or_insert_with(|| websocket(limits));
+        if closes_with_no_code(frame.bytes()) && websocket.can_write() {
+            // tungstenite would answer it as well, in words of its own.
+            self.has_left = true;
+            self.fail(CloseCode::Protocol, PROTOCOL_ERROR, limits);
+            return None;
+        }
         let mut memory = Memory { input: frame.bytes(), output: &mut self.output };
         let mut event = None;
         let error = loop {
@@ -56,19 +62,33 @@ impl Connection {
     }
 }
 
+/// Whether it is a close frame as a client sends it, whose code is none that may be sent (RFC 6455, section 7.4).
+fn closes_with_no_code(frame: &[u8]) -> bool {
+    let [CLOSE, length, a, b, _, _, high, low, ..] = *frame else { return false };
+    length & 0x80 != 0 && !CloseCode::from(u16::from_be_bytes([high ^ a, low ^ b])).is_allowed()
+}
+
+/// The first byte of a close frame: it is final, and its opcode is 8.
+const CLOSE: u8 = 0x88;
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::{close, close_frame, frame, open, receive, send, sent, text};
 
     #[test]
     fn each_kind_of_error_has_its_close_code() {
-        let rows: [(Vec<u8>, u16, &str); 8] = [
+        let rows: [(Vec<u8>, u16, &str); 13] = [
             (vec![0x81, 0x01, b'x'], 1002, "WebSocket protocol error"),
             (frame(0xc1, b"x"), 1002, "WebSocket protocol error"),
             (frame(0x83, b"x"), 1002, "WebSocket protocol error"),
             (frame(0x09, b"x"), 1002, "WebSocket protocol error"),
             (frame(0x80, b"x"), 1002, "WebSocket protocol error"),
             (frame(0x89, &[0; 126]), 1002, "WebSocket protocol error"),
+            (frame(0x88, &999u16.to_be_bytes()), 1002, "WebSocket protocol error"),
+            (frame(0x88, &1005u16.to_be_bytes()), 1002, "WebSocket protocol error"),
+            (frame(0x88, b"\x03\xee going"), 1002, "WebSocket protocol error"),
+            (frame(0x88, &5000u16.to_be_bytes()), 1002, "WebSocket protocol error"),
+            (frame(0x88, b"x"), 1002, "WebSocket protocol error"),
             (frame(0x81, b"\xff"), 1007, "text is not UTF-8"),
             (frame(0x81, &vec![b'x'; 64 * 1024 + 1]), 1009, "message too long"),
         ];
