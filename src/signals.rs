@@ -62,7 +62,7 @@ const SIGSTKFLT: i32 = 16;
 const SIGPWR: i32 = 30;
 
 /// musl keeps one more for itself than glibc does.
-const REAL_TIME: RangeInclusive<i32> = 35..=64;
+const REAL_TIME: RangeInclusive<i32> = if cfg!(target_env = "gnu") { 34..=64 } else { 35..=64 };
 
 /// A bit for each ignored signal, the lowest for signal 1 (proc_pid_status(5)).
 fn ignored(status: &str) -> u64 {
