@@ -39,7 +39,10 @@ impl FromStr for Link {
             None => (place, false),
         };
         let (host, name) = place.split_once('/').ok_or(expected)?;
-        let is_host = !host.is_empty() && !host.contains(['@', '?', ' ']) && !name.contains(['?', '/', ' ']);
+        // Nobody listens at port 0, which is not to be mistaken for one that was left out.
+        let has_port = host.rsplit_once(':').is_none_or(|(_, port)| port.parse() != Ok(0_u16));
+        let is_host =
+            !host.is_empty() && !host.contains(['@', '?', ' ']) && !name.contains(['?', '/', ' ']) && has_port;
         let name = percent_encoding::percent_decode_str(name).decode_utf8().map_err(|_| expected)?;
         if !is_host || name.is_empty() || name.chars().any(char::is_control) {
             return Err(expected);
@@ -88,6 +91,7 @@ mod tests {
             "",
             "lowkey://",
             "lowkey://h/bob",
+            &link.replace("example", "example:0"),
             &link.replace('#', "?PLAIN#"),
             &link.replace('#', "?plain&x=1#"),
             "lowkey://h/#x",

@@ -44,6 +44,9 @@ impl FromStr for ServerUrl {
         if !matches!(url.scheme(), "ws" | "wss") || url.host().is_none() {
             return Err(error("ws://HOST or wss://HOST"));
         }
+        if url.port() == Some(0) {
+            return Err(error("another port than 0, at which nobody listens"));
+        }
         let is_plain =
             url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
         if !is_plain {
@@ -217,6 +220,8 @@ mod tests {
             "ws://a/#x",
             "ws://.",
             "ws://a..",
+            "ws://a:0",
+            "wss://[::1]:0/ws",
         ] {
             assert!(text.parse::<ServerUrl>().is_err(), "{text}");
         }
