@@ -12,7 +12,7 @@ use lowkey::options::{self, PeerOptions, Start, advice};
 use lowkey::peer::{CloseReason, Event, Peer};
 use lowkey::signals::{end_row, ending, let_writes_fail};
 use lowkey::stderr::say;
-use lowkey::trouble;
+use lowkey::{threads, trouble};
 use signal_hook::iterator::Signals;
 
 /// An echo bot: accepts everyone who calls, and answers each message with the same text. Files are refused, unless
@@ -64,12 +64,13 @@ fn run(Start { options, profile, token_home, .. }: &Start<Options>) -> Result<()
     settings.takes_files = inbox.is_some();
     let (me, events) = Peer::connect_with(server.clone(), name, settings).map_err(|error| advice::on_start(&error))?;
     let stopper = me.clone();
-    std::thread::spawn(move || {
+    let watching = threads::spawn("signals", move || {
         if let Some(signal) = signals.forever().next() {
             end_row(signal);
             stopper.shutdown();
         }
     });
+    watching.map_err(|error| format!("signals cannot be watched: {}", trouble::lacking(&error)))?;
     let (mut unsent, mut troubles): (u64, u64) = (0, 0);
     for event in events {
         match event {

@@ -30,9 +30,9 @@ const WIDEST: usize = 120;
 const MOST_LINES_OF_A_FUNCTION: usize = 80;
 
 /// The houses, from top to bottom. What is made for one is not known to those below.
-const HOUSES: [&str; 15] = [
-    "lib", "bin", "chat", "options", "profile", "peer", "server", "bucket", "signals", "stderr", "stdout", "trouble",
-    "amount", "escape", "protocol",
+const HOUSES: [&str; 17] = [
+    "lib", "bin", "chat", "options", "profile", "peer", "server", "bucket", "signals", "waiting", "threads", "stderr",
+    "stdout", "trouble", "amount", "escape", "protocol",
 ];
 
 /// What no pure file names. A group such as `use std::{fs, thread}` would hide its items, so there is none.
@@ -61,7 +61,10 @@ const IMPURE: &[&str] = &[
 /// Who does not know whom, although the floors would let it: files, or folders with all that is in them. `*` is all of
 /// ours.
 const STRANGERS: &[(&str, &[&str])] = &[
-    ("protocol", &["bin", "chat", "options", "profile", "peer", "server", "signals", "stderr", "trouble"]),
+    (
+        "protocol",
+        &["bin", "chat", "options", "profile", "peer", "server", "signals", "stderr", "threads", "trouble", "waiting"],
+    ),
     ("trouble", &["*"]),
     ("bucket", &["*"]),
     ("server", &["peer", "chat", "options"]),
@@ -331,6 +334,16 @@ fn nothing_is_printed_by_a_macro_that_panics_where_nobody_reads() {
     let bot = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("bot/main.rs")).unwrap();
     for file in Source::read().with("bot/main", &bot).0.values() {
         assert!(!["println!", "print!", "dbg!"].iter().any(|name| file.code.contains(name)), "{}", file.name);
+    }
+}
+
+#[test]
+fn one_room_starts_threads_so_that_none_that_is_missing_is_a_panic() {
+    let bot = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("bot/main.rs")).unwrap();
+    for file in Source::read().with("bot/main", &bot).0.values().filter(|file| file.name != "threads") {
+        let starts_one =
+            ["thread::spawn", "thread::Builder", "thread::scope"].iter().any(|name| file.code.contains(name));
+        assert!(!starts_one, "{}: by threads::spawn, whose error says what to do", file.name);
     }
 }
 

@@ -277,6 +277,44 @@ fn what_is_asked_for_and_cannot_be_printed_is_a_failure() {
 }
 
 #[test]
+fn whoever_answers_in_place_of_a_database_is_told_of_in_words_and_ends_no_server() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let deep = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.write_all(&b"*1\r\n".repeat(5000));
+            // Until the server hangs up, so that all of that comes.
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    });
+    for (url, words) in [
+        (format!("redis://{closed}"), "nothing listens there"),
+        ("redis+unix:///nowhere/redis.sock".to_owned(), "no such socket is there"),
+        ("redis://no-such-host.invalid:1".to_owned(), "nobody knows that name"),
+        (format!("redis://{deep}"), "it does not speak the protocol of Redis"),
+    ] {
+        let variables = [("HOST", "127.0.0.1"), ("PORT", "0"), ("CLUSTER_URL", &*url)];
+        let mut server = Program::start("lowkey-server", &[], &variables);
+        let line = server.stderr.find("cannot be asked: ");
+        assert!(line.contains(words) && !line.contains("os error"), "{url}: {line}");
+        assert!(server.try_wait().is_none(), "{url}");
+    }
+}
+
+#[test]
+fn a_secret_that_comes_from_a_pipe_is_waited_for_with_a_word() {
+    let folder = Folder::new("secret-pipe");
+    let pipe = folder.0.join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let variables = [("HOST", "127.0.0.1"), ("PORT", "0"), ("ACCESS_TOKEN_FILE", pipe.to_str().unwrap())];
+    let mut server = Program::start("lowkey-server", &[], &variables);
+    server.stderr.find("waiting for what comes from ");
+    std::fs::write(&pipe, "open-sesame-open-sesame\n").unwrap();
+    server.stderr.find("listening on ");
+}
+
+#[test]
 fn the_columns_of_the_help_stand_below_each_other() {
     let help = String::from_utf8(run(&["--help"], &[]).stdout).unwrap();
     // Where the second and the third column begin, of each row that has them.

@@ -62,9 +62,12 @@ fn whatever_listens_in_place_of_a_server_is_told_in_words_with_what_to_do() {
         ),
     ];
     let tls = tls.map(|((port, file), words)| (format!("wss://localhost:{port}"), file, words));
+    let unread = "SSL_CERT_FILE=/dev/zero: it is a pipe, a socket or a device, and no regular file";
+    let unread = (format!("wss://localhost:{untrusted}"), "/dev/zero".to_owned(), unread);
     let plain = |bytes, words| (format!("ws://127.0.0.1:{}", answering(bytes)), String::new(), words);
     let mut cases = tls.to_vec();
     cases.extend([
+        unread,
         (format!("ws://127.0.0.1:{closed}"), String::new(), "nothing listens there; is the server running"),
         ("ws://no-such-host.invalid:1".to_owned(), String::new(), "nobody knows that name"),
         (format!("ws://localhost:{untrusted}"), String::new(), "reached by wss://"),

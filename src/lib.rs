@@ -76,7 +76,7 @@
 //! peer/rtc/sieve* peer/rtc/turn/stream*
 //! peer/rtc/early* peer/rtc/guarded* peer/rtc/repeat* peer/rtc/socket* peer/rtc/turn*
 //! peer/rtc/aead peer/rtc/caught* peer/rtc/command* peer/rtc/flight peer/rtc/layer* peer/rtc/pace* peer/rtc/pulse*
-//! peer/rtc/stall peer/rtc/turn/framing peer/rtc/turn/stale
+//! peer/rtc/blocking* peer/rtc/stall peer/rtc/turn/framing peer/rtc/turn/stale
 //! peer/signaling*
 //! peer/signaling/handshake* peer/signaling/pause
 //! peer/dial* peer/events*
@@ -157,7 +157,8 @@
 //! server/table server/turn
 //!
 //! -- what all programs share
-//! bucket signals*
+//! bucket signals* waiting*
+//! threads*
 //! stderr* stdout* trouble
 //! amount escape
 //!
@@ -202,4 +203,8 @@ pub mod stderr;
 #[cfg(feature = "chat")]
 mod stdout;
 #[cfg(any(feature = "server", feature = "peer"))]
+pub mod threads;
+#[cfg(any(feature = "server", feature = "peer"))]
 pub mod trouble;
+#[cfg(any(feature = "server", feature = "chat"))]
+mod waiting;

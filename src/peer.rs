@@ -324,6 +324,18 @@ impl Peer {
         self.end(Mail::Stop)
     }
 
+    /// Begins what [`shutdown`](Self::shutdown), or [`stop`](Self::stop), does and waits for.
+    #[cfg(feature = "chat")]
+    pub(crate) fn begin_end(&self, is_stop: bool) {
+        self.handle.driver.post(if is_stop { Mail::Stop } else { Mail::Shutdown });
+    }
+
+    /// Whether there is nothing to wait for any more.
+    #[cfg(feature = "chat")]
+    pub(crate) fn has_ended(&self) -> bool {
+        lock(&self.handle.thread).as_ref().is_none_or(|thread| thread.is_finished())
+    }
+
     fn end(&self, how: Mail) -> bool {
         self.handle.driver.post(how);
         // Held until the end, so that whoever asks beside us waits too.

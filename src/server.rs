@@ -392,7 +392,7 @@ impl Server {
 fn unbound(address: &str, variable: &str, error: &io::Error) -> io::Error {
     let is_taken = error.kind() == ErrorKind::AddrInUse;
     let advice = if is_taken { format!("; {variable} chooses another port") } else { String::new() };
-    io::Error::new(error.kind(), format!("cannot listen on {address}: {}{advice}", trouble::listening(error)))
+    trouble::ours(error.kind(), format!("cannot listen on {address}: {}{advice}", trouble::listening(error)))
 }
 
 const USERS: Token = Token(0);

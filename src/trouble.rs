@@ -1,8 +1,32 @@
 //! What the system refuses, in words for people and with what to do next: never a library's, nor a number of the
 //! system's. Pure.
 
+use std::error::Error;
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::Path;
+
+/// Words of ours in an error of the system's kind. Other crates put theirs there too, so these have a type.
+#[derive(Debug)]
+struct Ours(String);
+
+impl fmt::Display for Ours {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Ours {}
+
+/// An error in words for people, which are what is said of it.
+pub fn ours(kind: ErrorKind, words: impl Into<String>) -> io::Error {
+    io::Error::new(kind, Ours(words.into()))
+}
+
+/// The words of an error that has some of [`ours`].
+pub fn words(error: &io::Error) -> Option<String> {
+    Some(error.get_ref()?.downcast_ref::<Ours>()?.0.clone())
+}
 
 /// What is said of this file.
 pub fn said(path: &Path, error: &io::Error) -> String {
@@ -11,9 +35,8 @@ pub fn said(path: &Path, error: &io::Error) -> String {
 
 /// Why a file or folder could not be opened, read or written.
 pub fn why(error: &io::Error) -> String {
-    if let Some(words) = error.get_ref() {
-        // These are words of ours.
-        return words.to_string();
+    if let Some(words) = words(error) {
+        return words;
     }
     match error.raw_os_error() {
         Some(ELOOP) => return "it is a link that leads to itself; remove it".to_owned(),
@@ -45,8 +68,8 @@ pub fn why(error: &io::Error) -> String {
 
 /// Why there was no thread, no memory, no terminal, or whatever else a program needs of the system to go on.
 pub fn lacking(error: &io::Error) -> String {
-    if let Some(words) = error.get_ref() {
-        return words.to_string();
+    if let Some(words) = words(error) {
+        return words;
     }
     match (error.raw_os_error(), error.kind()) {
         (Some(EMFILE | ENFILE), _) => TOO_MANY_FILES,
@@ -111,6 +134,28 @@ pub fn answering(error: &io::Error) -> String {
     .to_owned()
 }
 
+/// Why the database of a cluster cannot be asked.
+#[cfg(feature = "server")]
+pub fn asking(error: &io::Error) -> String {
+    if let Some(words) = words(error) {
+        return words;
+    }
+    match error.kind() {
+        ErrorKind::ConnectionRefused => "nothing listens there; does it run, and is CLUSTER_URL right?",
+        ErrorKind::NotFound => "no such socket is there; does it run, and is CLUSTER_URL right?",
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => "it does not answer",
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => {
+            "it has broken the connection off"
+        }
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::AddrNotAvailable => {
+            "there is no way to that address; is CLUSTER_URL right?"
+        }
+        ErrorKind::PermissionDenied => "this user may not; look at the mode of its socket, or for a firewall here",
+        _ => return lacking(error),
+    }
+    .to_owned()
+}
+
 /// What is said of a folder in the place of a file.
 pub const A_FOLDER: &str = "it is a folder, and no regular file; move it away, or name a file";
 
@@ -136,7 +181,7 @@ mod tests {
 
     #[test]
     fn neither_a_number_of_the_system_nor_its_words_are_said() {
-        let words = [why, lacking, output, listening, answering];
+        let words = [why, lacking, output, listening, answering, asking];
         for number in 1..134 {
             let error = io::Error::from_raw_os_error(number);
             let system = error.to_string();
@@ -148,10 +193,21 @@ mod tests {
     }
 
     #[test]
+    fn the_words_of_another_crate_are_not_said() {
+        for kind in [ErrorKind::UnexpectedEof, ErrorKind::Other, ErrorKind::InvalidData] {
+            let error = io::Error::new(kind, "see https://docs.example/");
+            for said in [why, lacking, output, listening, answering, asking].map(|words| words(&error)) {
+                assert!(!said.contains("docs.example"), "{said}");
+            }
+        }
+    }
+
+    #[test]
     fn what_is_said_fits_what_went_wrong() {
         let unreadable = io::Error::from(ErrorKind::InvalidData);
         assert_eq!(why(&unreadable), "it is no text in UTF-8; is it the right file?");
-        assert_eq!(why(&io::Error::other("ours")), "ours");
+        assert_eq!(why(&ours(ErrorKind::NotFound, "ours")), "ours");
+        assert_eq!(lacking(&ours(ErrorKind::NotFound, "ours")), "ours");
         let of = |words: fn(&io::Error) -> String, number| words(&io::Error::from_raw_os_error(number));
         assert!(of(why, EMFILE).contains("too many files") && of(lacking, EMFILE).contains("too many files"));
         assert!(of(why, ELOOP).contains("leads to itself"));

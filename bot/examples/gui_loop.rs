@@ -32,12 +32,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let (queue, happenings) = mpsc::channel();
     let keys = queue.clone();
-    thread::spawn(move || {
+    thread::Builder::new().spawn(move || {
         for line in io::stdin().lines().map_while(Result::ok) {
             let _ = keys.send(Happening::Line(line));
         }
         let _ = keys.send(Happening::Quit);
-    });
+    })?;
     let mut settings = Settings::default();
     settings.wake = Some(Arc::new(move || {
         let _ = queue.send(Happening::Peer);

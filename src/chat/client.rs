@@ -3,7 +3,6 @@
 use std::cell::{Cell, OnceCell};
 use std::io::{self, Write};
 use std::sync::mpsc::Receiver;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::clock::{local, timestamp};
@@ -322,8 +321,7 @@ impl Client {
     /// Ends the chats in order, and says what it is waiting for where that takes its time. Whether all was read that
     /// was sent, and whether there was time for it.
     pub fn end(&mut self, mailbox: &Receiver<Mail>, served: End) -> (bool, End) {
-        let (ending, is_stopped) = (self.peer.clone(), self.unwritable.get().is_some());
-        let ended = thread::spawn(move || if is_stopped { ending.stop() } else { ending.shutdown() });
+        self.peer.begin_end(self.unwritable.get().is_some());
         let started = Instant::now();
         let (mut is_said, mut early) = (false, None);
         if self.renamed.is_none() {
@@ -352,7 +350,7 @@ impl Client {
                 }
                 Ok(Mail::Command(..) | Mail::EndOfInput) => {}
                 Err(_) if is_late && served == End::Timeout && early.is_none() => early = Some(served),
-                Err(_) if (early.is_some() || ended.is_finished()) && (is_late || self.stdin.is_handed_on()) => {
+                Err(_) if (early.is_some() || self.peer.has_ended()) && (is_late || self.stdin.is_handed_on()) => {
                     break;
                 }
                 Err(_) if !is_said && is_late => {
@@ -366,7 +364,7 @@ impl Client {
             let told = self.conversation.unread();
             self.carry_out(vec![told]);
         }
-        early.map_or_else(|| (ended.join().unwrap_or(false), End::Wanted), |end| (false, end))
+        early.map_or_else(|| (self.peer.shutdown(), End::Wanted), |end| (false, end))
     }
 
     /// What happens at the end is told and remembered, and nothing else is done.

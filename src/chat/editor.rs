@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rustyline::completion::{Completer, FilenameCompleter, Pair, longest_common_prefix};
@@ -21,6 +20,7 @@ use super::screen::harmless;
 use super::terminal::Terminal;
 use super::wrap::LINE_BREAK;
 use crate::profile::History;
+use crate::threads;
 
 /// Reads lines at the prompt of a terminal.
 pub struct LineEditor {
@@ -59,12 +59,15 @@ impl LineEditor {
 
     /// Begins to read lines. `history` is where lines of earlier starts are, and whether texts are kept there too, and
     /// not commands alone.
-    pub fn start(mut self, mail: Sender<Mail>, history: Option<(History, bool)>) {
+    ///
+    /// # Errors
+    /// The system has no thread for it.
+    pub fn start(mut self, mail: Sender<Mail>, history: Option<(History, bool)>) -> io::Result<()> {
         for line in history.iter().flat_map(|(history, _)| history.lines()) {
             // It is in memory, where nothing fails.
             let _ = self.editor.add_history_entry(line);
         }
-        thread::spawn(move || self.read_lines(history, &mail));
+        threads::spawn("lines", move || self.read_lines(history, &mail)).map(drop)
     }
 
     fn read_lines(mut self, history: Option<(History, bool)>, mail: &Sender<Mail>) {

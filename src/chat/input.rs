@@ -20,7 +20,7 @@ use super::command::Command;
 use super::lines::{Commands, Pieces, Reading};
 use super::mail::Mail;
 use crate::peer::Peer;
-use crate::trouble;
+use crate::{threads, trouble};
 
 /// What is read from standard input, and what it means.
 pub enum Source {
@@ -111,10 +111,13 @@ impl Read for Stdin {
 
 /// Starts to read from standard input, no faster than what is read goes out. That there is no more is told if that
 /// `is_finite`.
-pub fn read(mail: Sender<Mail>, peer: Peer, stdin: Stdin, source: Source, is_finite: bool) {
+///
+/// # Errors
+/// The system has no thread for it.
+pub fn read(mail: Sender<Mail>, peer: Peer, stdin: Stdin, source: Source, is_finite: bool) -> io::Result<()> {
     stdin.0.is_busy.store(true, Ordering::SeqCst);
     stdin.0.is_one_text.store(matches!(source, Source::Pieces(_)), Ordering::SeqCst);
-    thread::spawn(move || {
+    let reading = threads::spawn("input", move || {
         let is_over = || stdin.0.is_over.load(Ordering::SeqCst);
         let give = |command: Command| {
             let (taken, has_room) = mpsc::sync_channel(1);
@@ -153,6 +156,7 @@ pub fn read(mail: Sender<Mail>, peer: Peer, stdin: Stdin, source: Source, is_fin
         }
         stdin.0.is_busy.store(false, Ordering::SeqCst);
     });
+    reading.map(drop)
 }
 
 /// What is said where standard input cannot be read.

@@ -16,6 +16,7 @@ use super::console::Console;
 use super::mail::Mail;
 use crate::signals;
 use crate::stderr::say;
+use crate::threads;
 
 /// Whether the main thread goes on. All clones are of one.
 #[derive(Clone, Default)]
@@ -72,7 +73,7 @@ impl Leaving {
         }
         let mut signals = Signals::new(wanted)?;
         let leaving = self.clone();
-        thread::spawn(move || {
+        let watching = threads::spawn("signals", move || {
             if let Some(signal) = signals.forever().next() {
                 if !leaving.console.is_interactive() {
                     signals::end_row(signal);
@@ -86,13 +87,16 @@ impl Leaving {
                 leaving.end_at_once(1, NOT_READ);
             }
         });
-        Ok(())
+        watching.map(drop)
     }
 
     /// Ends the program after so long, in order where that is soon done.
-    pub fn watch_time(&self, time: Duration) {
+    ///
+    /// # Errors
+    /// The system has no thread for it.
+    pub fn watch_time(&self, time: Duration) -> io::Result<()> {
         let leaving = self.clone();
-        thread::spawn(move || {
+        let watching = threads::spawn("time", move || {
             thread::sleep(time);
             if !leaving.is_serving.load(Ordering::SeqCst) {
                 leaving.end_at_once(6, TIME_IS_OVER);
@@ -101,17 +105,19 @@ impl Leaving {
             thread::sleep(STUCK);
             leaving.end_at_once(6, &format!("{TIME_IS_OVER}; {NOT_READ}"));
         });
+        watching.map(drop)
     }
 
     /// Ends the program now. What there is to say has its chance: standard error may lead to the same reader.
     fn end_at_once(&self, code: u8, why: &str) -> ! {
         let (console, why) = (self.console.clone(), why.to_owned());
-        let saying = thread::spawn(move || {
+        let saying = threads::spawn("last-words", move || {
             console.give_back();
             say(format!("* {why}"));
         });
         for _ in 0..10 {
-            if !saying.is_finished() {
+            // Without a thread for it nothing is said: to say it here could take for ever.
+            if saying.as_ref().is_ok_and(|saying| !saying.is_finished()) {
                 thread::sleep(LAST_CHANCE / 10);
             }
         }

@@ -4,9 +4,8 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
-use crate::trouble;
+use crate::{threads, trouble};
 
 /// Runs commands beside the chat.
 #[derive(Debug, Default)]
@@ -23,7 +22,8 @@ impl Notifier {
             return;
         }
         let (running, command, event) = (self.running.clone(), command.to_owned(), format!("{event}\n"));
-        thread::spawn(move || {
+        let counted = running.clone();
+        let started = threads::spawn("notify", move || {
             let mut shell = Command::new("sh");
             shell.args(["-c", &command]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
             match shell.spawn() {
@@ -36,6 +36,10 @@ impl Notifier {
             }
             running.fetch_sub(1, Ordering::SeqCst);
         });
+        if let Err(error) = started {
+            counted.fetch_sub(1, Ordering::SeqCst);
+            log::warn!("the command of --notify: {}", trouble::lacking(&error));
+        }
     }
 }
 

@@ -4,7 +4,6 @@ use std::cell::{Cell, OnceCell};
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
 use std::time::Duration;
 
 use super::arguments::{Arguments, Task};
@@ -34,8 +33,7 @@ use crate::peer::{Events, Peer, ServerUrl, Settings};
 use crate::profile::transcript::Kept;
 use crate::profile::{Profile, Username};
 use crate::stderr::say;
-use crate::stdout;
-use crate::trouble;
+use crate::{stdout, threads, trouble};
 
 /// Does what the command line says.
 ///
@@ -61,7 +59,8 @@ fn chat(start: Start<Arguments>, console: &Console) -> Result<ExitCode, Refusal>
     let (mail, mailbox) = mpsc::channel();
     let leaving = Leaving::new(mail.clone(), console.clone());
     leaving.watch_signals().map_err(|error| Refusal::lacking("signals cannot be watched", &error))?;
-    start.options.timeout.into_iter().for_each(|seconds| leaving.watch_time(Duration::from_secs(seconds)));
+    let watched = start.options.timeout.map(|seconds| leaving.watch_time(Duration::from_secs(seconds)));
+    watched.transpose().map_err(|error| Refusal::lacking("--timeout cannot be kept", &error))?;
     let mut editor = match console {
         Console::Terminal(terminal) => {
             let editor = LineEditor::new(terminal.clone());
@@ -91,8 +90,8 @@ fn chat(start: Start<Arguments>, console: &Console) -> Result<ExitCode, Refusal>
         client.carry_out(effects)
     });
     let is_read_by_us = editor.is_none() && !matches!(source, Source::Nothing);
-    read(&plan.arguments, &client, editor, source, &mail);
-    pass_on(events, mail.clone());
+    read(&plan.arguments, &client, editor, source, &mail).map_err(|error| Refusal::lacking(NO_INPUT, &error))?;
+    pass_on(events, mail.clone())?;
     let served = serve(&plan, &mut client, console, is_ending, (&mail, &mailbox))?;
     console.give_back();
     if is_read_by_us {
@@ -172,25 +171,31 @@ fn client(
 }
 
 /// Begins to read what the user has to say.
-fn read(arguments: &Arguments, client: &Client, editor: Option<LineEditor>, source: Source, mail: &Sender<Mail>) {
+fn read(
+    arguments: &Arguments,
+    client: &Client,
+    editor: Option<LineEditor>,
+    source: Source,
+    mail: &Sender<Mail>,
+) -> io::Result<()> {
     if let Some(editor) = editor {
         let keeps = arguments.chat.history;
         let kept = client.records.profile.as_ref().filter(|_| keeps != HistoryOption::None).map(Profile::history);
         let history = kept.map(|history| (history, keeps == HistoryOption::All));
         // The first prompt already shows whom a line goes to.
         client.update_prompt();
-        editor.start(mail.clone(), history);
+        editor.start(mail.clone(), history)
     } else {
         // Whoever listens does so for ever, if it is not said until when.
         let is_listening = matches!(arguments.task, Some(Task::Listen { .. })) && !arguments.is_for_one_file();
         let is_finite = !is_listening || arguments.until.is_some();
-        input::read(mail.clone(), client.peer.clone(), client.stdin.clone(), source, is_finite);
+        input::read(mail.clone(), client.peer.clone(), client.stdin.clone(), source, is_finite)
     }
 }
 
 /// Passes the events of a peer on to the main thread, from a thread that waits for them.
-fn pass_on(mut events: Events, mail: Sender<Mail>) {
-    thread::spawn(move || {
+fn pass_on(mut events: Events, mail: Sender<Mail>) -> Result<(), Refusal> {
+    let passing = threads::spawn("events", move || {
         while let Some(event) = events.next() {
             let receipt = events.receipt();
             // Waits while the screen is behind, and with it the peer and in the end whoever sends.
@@ -200,6 +205,7 @@ fn pass_on(mut events: Events, mail: Sender<Mail>) {
             }
         }
     });
+    passing.map(drop).map_err(|error| Refusal::lacking("nothing can be received", &error))
 }
 
 /// Serves until the end. Under another name the user is somebody else to everybody, with an identity and chats of their
@@ -224,7 +230,7 @@ fn serve(
                 let conversation = converse(plan, people, &records, console)?;
                 let (peer, events) = connect(&plan.server, &name, settings)?;
                 (client.conversation, client.records, client.peer) = (conversation, records, peer);
-                pass_on(events, mail.clone());
+                pass_on(events, mail.clone())?;
                 client.unkept = client.unkept.take().map(|_| name.clone());
                 client.show(&Report::Started { name: name.to_string() });
             }
@@ -273,5 +279,7 @@ fn exit_code(client: &Client, console: &Console, is_all_read: bool, is_timed_out
 }
 
 const NOT_ARRIVED: &str = "what was sent last may not have arrived";
+
+const NO_INPUT: &str = "standard input cannot be read";
 
 const NO_TERMINAL: &str = "the terminal cannot be used";

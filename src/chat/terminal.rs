@@ -19,7 +19,6 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use std::thread;
 
 use nix::pty::openpty;
 use nix::sys::termios::{self, ControlFlags, InputFlags, LocalFlags, SpecialCharacterIndices, Termios};
@@ -31,6 +30,7 @@ use super::keyboard::Keyboard;
 use super::painter::Painter;
 use super::report::Prompt;
 use super::screen::Look;
+use crate::threads;
 pub use handle::Terminal;
 use handle::{Shared, Shown, size};
 use watch::{Watch, can_stop};
@@ -90,7 +90,10 @@ pub fn open() -> io::Result<Terminal> {
         resize_at: None,
         is_asking: false,
     };
-    thread::spawn(move || watch.run());
+    if let Err(error) = threads::spawn("terminal", move || watch.run()) {
+        terminal.give_back();
+        return Err(error);
+    }
     Ok(terminal)
 }
 

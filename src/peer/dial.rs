@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::socks::ProxyUrl;
 use super::unreached;
+use crate::trouble;
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -42,7 +43,9 @@ pub fn dial(
             let said = |error| NotReached { what: format!("the proxy {at} port {at_port}"), error };
             let stream = connect(at, *at_port, limit).map_err(said)?;
             let deadline = Instant::now() + proxy_limit;
-            proxy.connect(&mut Until { stream: &stream, deadline }, host, port).map_err(unreachable)?;
+            let connected = proxy.connect(&mut Until { stream: &stream, deadline }, host, port);
+            // What the proxy's room says in words is ours, and knows nobody else of us.
+            connected.map_err(|error| unreachable(worded(error)))?;
             limited(stream, limit).map_err(unreachable)
         }
     }
@@ -56,15 +59,22 @@ fn limited(stream: TcpStream, limit: Duration) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
+fn worded(error: io::Error) -> io::Error {
+    match error.get_ref().map(ToString::to_string) {
+        Some(words) => trouble::ours(error.kind(), words),
+        None => error,
+    }
+}
+
 /// Tries each address of the host in turn.
 fn connect(host: &str, port: u16, limit: Duration) -> io::Result<TcpStream> {
     let addresses: Vec<_> = match host.parse::<IpAddr>() {
         Ok(address) => vec![(address, port).into()],
         Err(_) => {
-            (host, port).to_socket_addrs().map_err(|_| io::Error::new(ErrorKind::NotFound, UNKNOWN_NAME))?.collect()
+            (host, port).to_socket_addrs().map_err(|_| trouble::ours(ErrorKind::NotFound, UNKNOWN_NAME))?.collect()
         }
     };
-    let mut last = io::Error::new(ErrorKind::NotFound, "the host has no address");
+    let mut last = trouble::ours(ErrorKind::NotFound, "the host has no address");
     for address in addresses {
         match TcpStream::connect_timeout(&address, limit) {
             Ok(stream) => return Ok(stream),

@@ -13,7 +13,6 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Duration;
 
 use super::engine::ConnectionId;
@@ -24,6 +23,7 @@ use super::offer::Offer;
 use super::rtc::{self, Command, Pipe, Rtc};
 use super::sink::Sink;
 use super::sync::{Gauge, lock};
+use crate::threads;
 use sending::Sending;
 use source::Source;
 use store::Store;
@@ -191,7 +191,7 @@ fn spawn(working: Sender<()>, work: impl FnOnce() + Send + 'static) -> io::Resul
         work();
         drop(working);
     };
-    thread::Builder::new().name("lowkey-files".to_owned()).spawn(work).map(drop)
+    threads::spawn("files", work).map(drop)
 }
 
 /// Messages that may wait for a data channel. The window is what bounds those that are on their way.

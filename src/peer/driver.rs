@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use log::{debug, error};
@@ -135,7 +135,7 @@ pub fn start(server: ServerUrl, username: &str, settings: Settings) -> Result<(S
         events: event_sender,
         waker,
     };
-    let thread = thread::Builder::new().name("lowkey-peer".to_owned()).spawn(move || driver.run())?;
+    let thread = crate::threads::spawn("peer", move || driver.run())?;
     Ok((shared, events, thread))
 }
 

@@ -13,6 +13,7 @@ use super::files::note::FileId;
 use super::files::work::Offered;
 use super::primitives::{self, Secret};
 use super::random;
+use crate::trouble;
 pub use stamp::Stamp;
 pub use tree::{Branch, Tree};
 
@@ -151,7 +152,7 @@ impl Offer {
 fn of_link(path: &Path, error: io::Error) -> io::Error {
     match error.kind() {
         ErrorKind::NotFound if path.is_symlink() => {
-            io::Error::new(ErrorKind::NotFound, "it is a link, and what it leads to is not there")
+            trouble::ours(ErrorKind::NotFound, "it is a link, and what it leads to is not there")
         }
         _ => error,
     }
@@ -169,7 +170,7 @@ fn is_file(metadata: &Metadata) -> io::Result<()> {
     if metadata.is_file() {
         return Ok(());
     }
-    Err(io::Error::new(ErrorKind::InvalidInput, "that is no file, but a device, a pipe or a socket"))
+    Err(trouble::ours(ErrorKind::InvalidInput, "that is no file, but a device, a pipe or a socket"))
 }
 
 impl fmt::Debug for Offer {

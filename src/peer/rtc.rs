@@ -107,6 +107,7 @@
 //!   when it can be set.
 
 mod aead;
+mod blocking;
 mod build;
 mod caught;
 mod channel;
@@ -129,7 +130,7 @@ mod turn;
 
 use std::collections::HashMap;
 use std::io;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use log::warn;
@@ -148,6 +149,7 @@ use super::engine::{ConnectionId, Input};
 use super::event::CloseReason;
 use super::ice::{self, IceServer};
 use super::sync::Gauge;
+use crate::threads;
 
 /// The thread on which all connections live.
 pub struct Rtc {
@@ -179,7 +181,7 @@ impl Running {
         let (ending, done) = std::sync::mpsc::channel();
         let pulse = Pulse::default();
         let watcher = Watcher::new(pulse.clone());
-        let thread = thread::Builder::new().name("lowkey-rtc".to_owned()).spawn(move || {
+        let thread = threads::spawn("rtc", move || {
             runtime.block_on(async {
                 tokio::select! {
                     () = serve(config, inputs, receiver) => {}

@@ -7,7 +7,6 @@ mod pause;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use log::debug;
@@ -23,6 +22,7 @@ use pause::{Loss, as_asked, pause_after};
 use super::event::OfflineReason;
 use super::login::Login;
 use super::unreached;
+use crate::threads;
 
 /// What came of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub struct Signaling {
     /// Failures since the server was last held for long.
     failures: u32,
     has_been_online: bool,
+    /// Whether it was reached at all.
+    was_reached: bool,
     /// The last reason that was told, so that it is told once.
     told: Option<OfflineReason>,
     /// When the program has found last that it had stood still.
@@ -74,7 +76,17 @@ impl Signaling {
     /// Seeks the server from the next [`tick`](Self::tick) on.
     pub fn new(login: Login, token: Token, now: Instant, post: impl Fn(Dialled) + Send + Sync + 'static) -> Self {
         let phase = Phase::Waiting(Some(now));
-        Self { login, post: Arc::new(post), token, phase, failures: 0, has_been_online: false, told: None, woken: None }
+        Self {
+            login,
+            post: Arc::new(post),
+            token,
+            phase,
+            failures: 0,
+            has_been_online: false,
+            was_reached: false,
+            told: None,
+            woken: None,
+        }
     }
 
     /// Dials at the next [`tick`](Self::tick), if the server is not there.
@@ -104,18 +116,13 @@ impl Signaling {
         match &mut self.phase {
             Phase::Waiting(Some(at)) if *at <= now => {
                 self.phase = Phase::Dialling;
-                let (login, post) = (self.login.clone(), self.post.clone());
-                let dialling = thread::Builder::new().name("lowkey-dial".to_owned()).spawn(move || {
-                    post(dial(&login));
+                let (login, post, was_reached) = (self.login.clone(), self.post.clone(), self.was_reached);
+                let dialling = threads::spawn("dial", move || {
+                    post(dial(&login, was_reached));
                 });
                 match dialling {
                     Ok(_) => Vec::new(),
-                    Err(error) => self.lose(
-                        format!("cannot start a thread: {}", unreached::io(&error)),
-                        Loss::Ours,
-                        now,
-                        registry,
-                    ),
+                    Err(error) => self.lose(unreached::io(&error), Loss::Ours, now, registry),
                 }
             }
             Phase::Online { heard, .. } if *heard + SILENCE <= now => {
@@ -149,6 +156,7 @@ impl Signaling {
             );
         }
         self.told = None;
+        self.was_reached = true;
         self.phase = Phase::Online { socket, since: now, heard: now, ping: now + PING_INTERVAL };
         // What it has replaced later is most likely its own connection, of whose loss the server has not heard yet.
         let took_over = has_replaced && !std::mem::replace(&mut self.has_been_online, true);
@@ -170,9 +178,7 @@ impl Signaling {
                     match message {
                         Message::Text(text) => events.push(Event::Text(text.as_str().to_owned())),
                         Message::Close(frame) => {
-                            let reason =
-                                frame.map(|frame| unreached::one_line(&frame.reason)).filter(|text| !text.is_empty());
-                            let reason = reason.unwrap_or_else(|| "the server closed the connection".to_owned());
+                            let reason = unreached::farewell(frame.as_ref());
                             let _ = socket.flush();
                             if reason == REPLACED {
                                 // Taking the name back would only make the two replace each other for ever.
@@ -186,11 +192,11 @@ impl Signaling {
                 }
                 Err(Error::Io(error)) if is_pending(&error) => match socket.flush() {
                     Err(error @ Error::Io(_)) if !is_queued(&error) => {
-                        break (unreached::why(&error, self.login.server.is_plain()), Loss::of(&error));
+                        break (unreached::why(&error, self.login.server.is_plain(), true), Loss::of(&error));
                     }
                     _ => return (events, false),
                 },
-                Err(error) => break (unreached::why(&error, self.login.server.is_plain()), Loss::of(&error)),
+                Err(error) => break (unreached::why(&error, self.login.server.is_plain(), true), Loss::of(&error)),
             }
         };
         events.extend(self.lose(reason, loss, now, registry));
@@ -218,7 +224,7 @@ impl Signaling {
             // It is queued, and goes out as soon as the socket is ready.
             Err(error) if is_queued(&error) => Vec::new(),
             Err(error) => {
-                self.lose(unreached::why(&error, self.login.server.is_plain()), Loss::of(&error), now, registry)
+                self.lose(unreached::why(&error, self.login.server.is_plain(), true), Loss::of(&error), now, registry)
             }
         }
     }

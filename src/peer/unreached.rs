@@ -8,21 +8,29 @@ use rustls::CertificateError;
 use tungstenite::Error;
 use tungstenite::error::{ProtocolError, TlsError};
 use tungstenite::http::{Response, StatusCode, header};
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::event::OfflineReason;
+use crate::trouble;
 
-/// Why a connection to a server came to nothing, or ended. `is_plain`: it was tried without TLS.
-pub fn why(error: &Error, is_plain: bool) -> OfflineReason {
+/// Why a connection to a server came to nothing, or ended. `is_plain`: it was tried without TLS. `was_reached`: it was
+/// there before, in the same way.
+pub fn why(error: &Error, is_plain: bool, was_reached: bool) -> OfflineReason {
     match error {
         Error::Http(response) if response.status() == StatusCode::CONFLICT => OfflineReason::NameTaken,
         Error::Http(response) if response.status() == StatusCode::UNAUTHORIZED => OfflineReason::AccessToken,
-        error => words(error, is_plain).into(),
+        error => words(error, is_plain, was_reached).into(),
     }
 }
 
-fn words(error: &Error, is_plain: bool) -> String {
+fn words(error: &Error, is_plain: bool, was_reached: bool) -> String {
     match error {
-        Error::ConnectionClosed | Error::AlreadyClosed => "the server closed the connection".to_owned(),
+        // Who was reached by TLS has not given it up. Anybody on the way can send such, and wish for less.
+        error if was_reached && matches!(fault_of_tls(error), Some(rustls::Error::InvalidMessage(_))) => {
+            "what comes is no TLS any more; does somebody on the way to the server change it?".to_owned()
+        }
+        Error::ConnectionClosed | Error::AlreadyClosed => CLOSED.to_owned(),
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
             "the connection to the server broke off".to_owned()
         }
@@ -72,12 +80,11 @@ pub fn retry_after(error: &Error) -> Option<Duration> {
 
 /// Why reading, writing or connecting failed.
 pub fn io(error: &io::Error) -> String {
-    if let Some(error) = error.get_ref() {
-        return match error.downcast_ref::<rustls::Error>() {
-            Some(error) => tls(error),
-            // These are words of ours.
-            None => error.to_string(),
-        };
+    if let Some(error) = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()) {
+        return tls(error);
+    }
+    if let Some(words) = trouble::words(error) {
+        return words;
     }
     match error.kind() {
         ErrorKind::ConnectionRefused => "nothing listens there; is the server running, and the port right?".to_owned(),
@@ -93,7 +100,24 @@ pub fn io(error: &io::Error) -> String {
         | ErrorKind::BrokenPipe
         | ErrorKind::UnexpectedEof => "the connection broke off".to_owned(),
         ErrorKind::PermissionDenied => "this machine does not allow it; is there a firewall here?".to_owned(),
-        _ => crate::trouble::lacking(error),
+        ErrorKind::InvalidInput => {
+            "the system cannot use that address; one that begins with fe80 is of one network alone, so name another"
+                .to_owned()
+        }
+        _ => trouble::lacking(error),
+    }
+}
+
+/// Why the server's certificate is not trusted, where it is that.
+pub fn untrusted(error: &Error) -> Option<String> {
+    fault_of_tls(error).filter(|error| matches!(error, rustls::Error::InvalidCertificate(_))).map(tls)
+}
+
+fn fault_of_tls(error: &Error) -> Option<&rustls::Error> {
+    match error {
+        Error::Io(error) => error.get_ref()?.downcast_ref(),
+        Error::Tls(TlsError::Rustls(error)) => Some(error),
+        _ => None,
     }
 }
 
@@ -176,12 +200,44 @@ pub fn one_line(words: &str) -> String {
     words.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).collect()
 }
 
+/// Why the server has closed the connection, in its own words where it has some.
+pub fn farewell(frame: Option<&CloseFrame>) -> String {
+    // So a frame is handed on whose code may not be sent; the words are tungstenite's.
+    let is_spoiled = |frame: &CloseFrame| frame.code == CloseCode::Protocol && frame.reason == "Protocol violation";
+    let words = frame.filter(|frame| !is_spoiled(frame)).map(|frame| one_line(&frame.reason));
+    words.filter(|words| !words.is_empty()).unwrap_or_else(|| CLOSED.to_owned())
+}
+
+const CLOSED: &str = "the server closed the connection";
+
 /// How much of a server's error page is looked at, in bytes.
 const MAX_WORDS: usize = 200;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_happens_every_day_is_told_in_words_of_ours() {
+        // As rustls has it where whoever ends TLS only hangs up.
+        let hung_up = io::Error::new(ErrorKind::UnexpectedEof, "peer closed connection, see https://docs.rs/rustls/");
+        assert_eq!(words(&Error::Io(hung_up), false, false), "the connection broke off");
+        let no_scope = io::Error::from_raw_os_error(22);
+        assert!(io(&no_scope).contains("fe80"), "EINVAL: {}", io(&no_scope));
+        assert_eq!(io(&trouble::ours(ErrorKind::WouldBlock, "ours")), "ours");
+        let frame = |code: u16, reason: &'static str| CloseFrame { code: code.into(), reason: reason.into() };
+        assert_eq!(farewell(Some(&frame(1002, "Protocol violation"))), CLOSED);
+        assert_eq!(farewell(Some(&frame(1001, "it restarts\nnow"))), "it restarts");
+        assert_eq!((farewell(Some(&frame(1000, ""))), farewell(None)), (CLOSED.to_owned(), CLOSED.to_owned()));
+    }
+
+    #[test]
+    fn nobody_on_the_way_can_talk_a_user_out_of_tls() {
+        let junk = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
+        let junk = || Error::Io(io::Error::new(ErrorKind::InvalidData, junk.clone()));
+        let said = |was_reached| words(&junk(), false, was_reached);
+        assert!(said(false).contains("ws://") && !said(true).contains("ws://"), "{} {}", said(false), said(true));
+    }
 
     #[test]
     fn a_busy_server_may_say_how_long() {

@@ -15,7 +15,7 @@ pub fn lock(folder: &Path, name: &str) -> io::Result<File> {
     create_folder(folder)?;
     let path = folder.join(format!("{name}.lock"));
     // Whoever is told names the file that is to be changed.
-    let said = |error: io::Error| io::Error::new(error.kind(), format!("its lock, {}", trouble::said(&path, &error)));
+    let said = |error: io::Error| trouble::ours(error.kind(), format!("its lock, {}", trouble::said(&path, &error)));
     let lock = open(&path, OpenOptions::new().create(true).truncate(false).write(true).mode(0o600)).map_err(said)?;
     lock.lock().map_err(said)?;
     Ok(lock)
@@ -91,9 +91,9 @@ pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
         Err(_) => fs::metadata(path),
     };
     match metadata {
-        Ok(metadata) if metadata.is_dir() => Err(io::Error::new(ErrorKind::IsADirectory, A_FOLDER)),
+        Ok(metadata) if metadata.is_dir() => Err(trouble::ours(ErrorKind::IsADirectory, A_FOLDER)),
         Ok(metadata) if !metadata.is_file() && !is_null(&metadata) => {
-            Err(io::Error::new(ErrorKind::InvalidInput, NO_FILE))
+            Err(trouble::ours(ErrorKind::InvalidInput, NO_FILE))
         }
         _ => opened,
     }
@@ -110,7 +110,7 @@ pub fn create_folder(folder: &Path) -> io::Result<()> {
 
 /// Where a file is to be written that stands, or is to stand, at `path`.
 fn target(path: &Path) -> io::Result<PathBuf> {
-    let refuse = |reason: &str| Err(io::Error::new(ErrorKind::InvalidInput, reason.to_owned()));
+    let refuse = |reason: &str| Err(trouble::ours(ErrorKind::InvalidInput, reason));
     let is_link = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(path.to_owned()),
         metadata => metadata?.is_symlink(),

@@ -7,16 +7,14 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::Duration;
+
+use std::sync::{Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
 use super::files;
 use crate::stderr::say;
-use crate::trouble;
+use crate::{trouble, waiting};
 
 /// The text of a regular file; `None` where there is none. It is not left in memory.
 ///
@@ -32,17 +30,8 @@ pub fn read(path: &Path, holds_secret: bool) -> Result<Option<Zeroizing<String>>
 /// # Errors
 /// It cannot be read, is longer than 64 KiB, or others could have written it; for people.
 pub fn read_any(path: &Path, holds_secret: bool) -> Result<Option<Zeroizing<String>>, String> {
-    let is_read = Arc::new(AtomicBool::new(false));
-    let (has_come, named) = (is_read.clone(), path.to_owned());
-    thread::spawn(move || {
-        thread::sleep(PATIENCE);
-        if !has_come.load(Ordering::SeqCst) {
-            say(format!("* waiting for what comes from {}", named.display()));
-        }
-    });
-    let read = read_opened(path, File::open(path), holds_secret, MAX_NAMED);
-    is_read.store(true, Ordering::SeqCst);
-    read
+    let tell = |words| say(format!("* {words}"));
+    waiting::for_what_comes(path, tell, || read_opened(path, File::open(path), holds_secret, MAX_NAMED))
 }
 
 /// Reads a file that was opened, of so many bytes at most.
@@ -142,9 +131,6 @@ fn warn_once(path: &Path, words: &str) {
 
 /// The longest file that is read from wherever the user has named, in bytes: a device may have no end.
 const MAX_NAMED: u64 = 64 * 1024;
-
-/// How long is waited for a pipe before a word is said of it.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What some editors put in front of a text, so that others know it for Unicode. It is no part of it.
 const BYTE_ORDER_MARK: char = '\u{feff}';

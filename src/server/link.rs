@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::cluster::url::Place;
 use super::cluster::{Cluster, Loss, Settings};
+use crate::{threads, trouble};
 
 /// The way to the database.
 pub struct Link {
@@ -114,7 +115,7 @@ impl Link {
                 Ok(length) => self.cluster.sent(length),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return self.lose(&lost(&error), now),
+                Err(error) => return self.lose(&unasked(&error), now),
             }
         }
     }
@@ -145,7 +146,7 @@ impl Link {
             State::Down(until) if *until <= now => self.look_up(registry, now)?,
             State::Resolving(answer) => match answer.try_recv() {
                 Ok(address) => {
-                    let address = address.map_err(|error| lost(&error))?;
+                    let address = address.map_err(|error| unasked(&error))?;
                     self.connect(address, registry, now)?;
                 }
                 Err(TryRecvError::Empty) => {}
@@ -155,7 +156,7 @@ impl Link {
             _ => {}
         }
         if let State::Connecting(stream, _) = &mut self.state
-            && stream.is_connected().map_err(|error| lost(&error))?
+            && stream.is_connected().map_err(|error| unasked(&error))?
         {
             let State::Connecting(stream, _) = std::mem::replace(&mut self.state, State::Down(now)) else {
                 return Ok(());
@@ -170,7 +171,7 @@ impl Link {
     fn look_up(&mut self, registry: &Registry, now: Instant) -> Result<(), Loss> {
         match &self.place {
             Place::Path(path) => {
-                let stream = UnixStream::connect(path).map_err(|error| lost(&error))?;
+                let stream = UnixStream::connect(path).map_err(|error| unasked(&error))?;
                 self.open(Stream::Unix(stream), registry, now)
             }
             Place::Host(host, port) => match host.parse::<IpAddr>() {
@@ -181,17 +182,15 @@ impl Link {
                     let look_up = move || {
                         let addresses: io::Result<Vec<SocketAddr>> =
                             (&*host, port).to_socket_addrs().map(Iterator::collect);
+                        let unknown = || trouble::ours(ErrorKind::NotFound, UNKNOWN_NAME);
                         // Each try takes another of its addresses.
-                        let address = addresses.and_then(|addresses| {
-                            let address = addresses.get(turn % addresses.len().max(1)).copied();
-                            address.ok_or_else(|| ErrorKind::NotFound.into())
-                        });
+                        let addresses = addresses.unwrap_or_default();
+                        let address = addresses.get(turn % addresses.len().max(1)).copied().ok_or_else(unknown);
                         // Nobody waits for it where the server has ended.
                         let _ = answers.send(address);
                         let _ = waker.wake();
                     };
-                    let thread = thread::Builder::new().name("lowkey-look-up".to_owned());
-                    thread.spawn(look_up).map_err(|error| lost(&error))?;
+                    threads::spawn("look-up", look_up).map_err(|error| unasked(&error))?;
                     self.state = State::Resolving(answer);
                     Ok(())
                 }
@@ -200,13 +199,13 @@ impl Link {
     }
 
     fn connect(&mut self, address: SocketAddr, registry: &Registry, now: Instant) -> Result<(), Loss> {
-        let stream = TcpStream::connect(address).map_err(|error| lost(&error))?;
+        let stream = TcpStream::connect(address).map_err(|error| unasked(&error))?;
         self.open(Stream::Tcp(stream), registry, now)
     }
 
     fn open(&mut self, mut stream: Stream, registry: &Registry, now: Instant) -> Result<(), Loss> {
         let interests = Interest::READABLE | Interest::WRITABLE;
-        registry.register(stream.source(), self.token, interests).map_err(|error| lost(&error))?;
+        registry.register(stream.source(), self.token, interests).map_err(|error| unasked(&error))?;
         self.state = State::Connecting(stream, now + CONNECT_TIME);
         self.has_ended = false;
         Ok(())
@@ -226,7 +225,7 @@ impl Link {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.is_readable = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(lost(&error)),
+                Err(error) => return Err(unasked(&error)),
             }
         }
         Ok(())
@@ -249,6 +248,10 @@ impl Link {
             self.refusal = Some(format!("CLUSTER_URL: the database at {} refuses: {}", self.place, loss.reason));
         }
     }
+}
+
+fn unasked(error: &io::Error) -> Loss {
+    lost(trouble::asking(error))
 }
 
 fn lost(reason: impl ToString) -> Loss {
@@ -298,6 +301,9 @@ impl Write for Stream {
         Ok(())
     }
 }
+
+/// What is said where a name leads nowhere, whatever the system calls that.
+const UNKNOWN_NAME: &str = "nobody knows that name; is CLUSTER_URL right?";
 
 /// Bytes read at once, and a turn's share of the database: after these it is the clients' turn.
 const READ_BYTES: usize = 64 * 1024;

@@ -5,16 +5,19 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
-use crate::trouble;
+use log::info;
+
+use crate::{trouble, waiting};
 
 /// The text of the file.
 ///
 /// # Errors
 /// It cannot be read, is too large, or others could have written it; for people, as what comes behind "but".
 pub fn read(path: &str) -> Result<String, String> {
-    let file = File::open(path).map_err(|error| trouble::why(&error))?;
-    text_of(file)
+    let tell = |words| info!("{words}");
+    waiting::for_what_comes(Path::new(path), tell, || text_of(File::open(path).map_err(|error| trouble::why(&error))?))
 }
 
 /// The same while the server runs. To open a pipe is to wait for whoever writes to it, and all users with it, so it has

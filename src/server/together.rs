@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::time::Instant;
 
 use super::Server;
+use crate::trouble;
 
 /// The other servers, where there are any. The database has its own time: a lease goes on while this server is away.
 #[cfg(feature = "cluster")]
@@ -30,7 +31,7 @@ impl Server {
         let Some(link) = &mut self.link else { return Ok(()) };
         link.tick(self.poll.registry(), real);
         if let Some(refusal) = link.refusal() {
-            return Err(io::Error::new(ErrorKind::PermissionDenied, refusal));
+            return Err(trouble::ours(ErrorKind::PermissionDenied, refusal));
         }
         self.clients.exchange(&mut link.cluster, real, now);
         link.write(real);

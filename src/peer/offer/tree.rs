@@ -59,7 +59,7 @@ impl Tree {
 
     fn walk(&mut self, folder: &Path, above: &[String]) -> io::Result<()> {
         if above.len() > MAX_DEPTH {
-            return Err(at(folder, &io::Error::other(DEEP)));
+            return Err(at(folder, &trouble::ours(ErrorKind::Other, DEEP)));
         }
         let names = fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect());
         let mut names: Vec<_> = names.map_err(|error| at(folder, &error))?;
@@ -82,7 +82,7 @@ impl Tree {
             let text = [text.clone()].into_iter().chain(numbered).find(|text| taken.insert(text.clone()));
             let inner: Vec<String> = above.iter().cloned().chain(text).collect();
             if inner.iter().map(|name| name.len() + 1).sum::<usize>() > MAX_PATH {
-                return Err(at(&path, &io::Error::other(DEEP)));
+                return Err(at(&path, &trouble::ours(ErrorKind::Other, DEEP)));
             }
             if metadata.is_dir() {
                 self.push(Entry { path: inner.clone(), size: None, modified: None }, path.clone(), None)?;
@@ -103,9 +103,9 @@ impl Tree {
         let end =
             entry.size.unwrap_or(0).checked_add(entry.header().len() as u64).and_then(|more| start.checked_add(more));
         if self.branches.len() as u64 >= MAX_ENTRIES {
-            return Err(io::Error::other(MANY));
+            return Err(trouble::ours(ErrorKind::Other, MANY));
         }
-        self.size = end.ok_or(io::Error::other(MANY))?;
+        self.size = end.ok_or_else(|| trouble::ours(ErrorKind::Other, MANY))?;
         self.branches.push(Branch { entry, path, stamp, start });
         Ok(())
     }
@@ -113,7 +113,7 @@ impl Tree {
 
 /// An error with something in the folder, whose path is said too.
 fn at(path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), trouble::said(path, error))
+    trouble::ours(error.kind(), trouble::said(path, error))
 }
 
 const DEEP: &str = "a folder is sent 32 folders deep and with paths of 4096 bytes at most; pack it, as tar does";

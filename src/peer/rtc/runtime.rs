@@ -6,7 +6,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle as TaskHandle, Runtime, TokioRuntime,
 };
 
+use super::blocking::blocking;
 use super::caught::Caught;
 use super::early::Early;
 use super::guarded::Watch;
@@ -130,13 +131,17 @@ impl Runtime for Prompt {
                 }
                 _ => host.to_owned(),
             };
+            if let Ok(address) = bracketed.parse() {
+                return Ok(vec![address]);
+            }
             // Nobody but the proxy is to hear of a name.
             if self.tunnels.is_only_way() {
-                return bracketed.parse().map(|address| vec![address]).map_err(|_| io::ErrorKind::NotFound.into());
+                return Err(io::ErrorKind::NotFound.into());
             }
             let left = self.look_up_until.saturating_duration_since(Instant::now());
-            let found = match timeout(left, self.inner.resolve_host(&bracketed)).await {
-                Ok(found) => found,
+            let look_up = blocking(move || bracketed.to_socket_addrs().map(Iterator::collect));
+            let found = match timeout(left, look_up).await {
+                Ok(found) => found.flatten(),
                 Err(_) => Err(io::ErrorKind::TimedOut.into()),
             };
             if found.as_ref().map_or(true, Vec::is_empty) {

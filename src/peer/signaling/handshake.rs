@@ -42,8 +42,8 @@ impl From<String> for NotDialled {
 /// A WebSocket to the server, in the clear or over TLS.
 pub type Socket = WebSocket<MaybeTlsStream<TcpStream>>;
 
-/// Connects and shakes hands, with a time limit for each step.
-pub fn dial(login: &Login) -> Dialled {
+/// Connects and shakes hands, with a time limit for each step. `was_reached`: the server was there before.
+pub fn dial(login: &Login, was_reached: bool) -> Dialled {
     let (host, port) = login.server.address();
     let is_plain = login.server.is_plain();
     let stream = dial::dial(login.proxy.as_ref().map(|proxy| (proxy, PROXY_TIME)), &host, port, DIAL_TIME)
@@ -53,14 +53,20 @@ pub fn dial(login: &Login) -> Dialled {
         .server
         .for_user(&login.username)
         .into_client_request()
-        .map_err(|error| NotDialled { reason: unreached::why(&error, is_plain), retry_after: None })?;
+        .map_err(|error| NotDialled { reason: unreached::why(&error, is_plain, was_reached), retry_after: None })?;
     let secret =
         |value: &str| HeaderValue::from_str(value).map_err(|_| "a token has characters that no token has".to_owned());
     request.headers_mut().insert("Lowkey-Token", secret(&login.name_token())?);
     if let Some(token) = &login.access_token {
         request.headers_mut().insert("Authorization", secret(&format!("Bearer {token}"))?);
     }
-    let connector = if is_plain { Connector::Plain } else { Connector::Rustls(tls::config()) };
+    let (connector, fault) = match is_plain {
+        true => (Connector::Plain, None),
+        false => {
+            let (config, fault) = tls::config();
+            (Connector::Rustls(config), fault)
+        }
+    };
     let config = WebSocketConfig::default()
         .read_buffer_size(16 * 1024)
         .write_buffer_size(0)
@@ -69,9 +75,13 @@ pub fn dial(login: &Login) -> Dialled {
         .max_frame_size(Some(MAX_SIGNAL));
     let (websocket, response) = tungstenite::client_tls_with_config(request, stream, Some(config), Some(connector))
         .map_err(|error| match error {
-            HandshakeError::Failure(error) => {
-                NotDialled { reason: unreached::why(&error, is_plain), retry_after: unreached::retry_after(&error) }
-            }
+            HandshakeError::Failure(error) => NotDialled {
+                reason: match (unreached::untrusted(&error), &fault) {
+                    (Some(words), Some(fault)) => format!("{words}; {fault}").into(),
+                    _ => unreached::why(&error, is_plain, was_reached),
+                },
+                retry_after: unreached::retry_after(&error),
+            },
             HandshakeError::Interrupted(_) => "the server does not answer; is the address right?".to_owned().into(),
         })?;
     socket.set_nonblocking(true).map_err(|error| unreached::io(&error))?;

@@ -1,15 +1,14 @@
 //! A stream to a TURN server, over TCP or TLS: how it is reached, by a proxy or not, and how it carries datagrams.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use log::debug;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc::{Receiver, Sender};
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
@@ -17,6 +16,7 @@ use super::Turn;
 use super::framing::{Frames, Garbage};
 use crate::peer::dial::dial;
 use crate::peer::ice::NoRelayCause;
+use crate::peer::rtc::blocking::blocking;
 use crate::peer::socks::ProxyUrl;
 use crate::peer::tls;
 
@@ -58,7 +58,8 @@ pub async fn reach(server: &Server) -> Result<Box<dyn Stream>, NoRelayCause> {
         return Ok(Box::new(stream));
     }
     // To read all certificates takes its time.
-    let config = spawn_blocking(tls::config).await.map_err(|_| NoRelayCause::NoTls)?;
+    let (config, fault) = blocking(tls::config).await.map_err(|_| NoRelayCause::NoTls)?;
+    fault.iter().for_each(|fault| debug!("a TURN server: {fault}"));
     let name = ServerName::try_from(server.host.clone()).map_err(|_| NoRelayCause::Certificate)?;
     let shaken = timeout_at(deadline, TlsConnector::from(config).connect(name, stream)).await;
     let stream = shaken.map_err(|_| NoRelayCause::Silent)?.map_err(|error| {
@@ -73,8 +74,9 @@ pub async fn reach(server: &Server) -> Result<Box<dyn Stream>, NoRelayCause> {
 
 /// Tries each address of the server in turn.
 async fn connect(server: &Server) -> Result<TcpStream, NoRelayCause> {
-    let found = timeout(LOOK_UP_TIME, lookup_host((&*server.host, server.port))).await;
-    let Ok(Ok(addresses)) = found else { return Err(NoRelayCause::NotFound) };
+    let (host, port) = (server.host.clone(), server.port);
+    let look_up = blocking(move || (&*host, port).to_socket_addrs());
+    let Ok(Ok(Ok(addresses))) = timeout(LOOK_UP_TIME, look_up).await else { return Err(NoRelayCause::NotFound) };
     for address in addresses {
         match timeout(DIAL_TIME, TcpStream::connect(address)).await.unwrap_or(Err(io::ErrorKind::TimedOut.into())) {
             // What is sent is small, and waits for nothing.
@@ -89,7 +91,7 @@ async fn connect(server: &Server) -> Result<TcpStream, NoRelayCause> {
 /// Connects by a proxy, which looks the server's name up.
 async fn connect_by(proxy: ProxyUrl, server: &Server) -> io::Result<TcpStream> {
     let (host, port) = (server.host.clone(), server.port);
-    let dialled = spawn_blocking(move || dial(Some((&proxy, REACH_TIME)), &host, port, DIAL_TIME)).await?;
+    let dialled = blocking(move || dial(Some((&proxy, REACH_TIME)), &host, port, DIAL_TIME)).await?;
     let stream = dialled.map_err(|error| {
         debug!("a TURN server: {error}");
         io::Error::other(error.to_string())
