@@ -105,8 +105,8 @@ fn help() -> String {
     text += "\nEndpoints: GET /ws?username=NAME (WebSocket), GET /health, and GET /metrics where METRICS says.\n\
              The line `listening on ADDRESS:PORT` on standard error says that the server is ready.\n\
              SIGTERM, SIGINT and any other signal that ends programs (but for those of a crash) stops it in order, a\n\
-             second one at once. But SIGHUP makes it read ACCESS_TOKEN_FILE and TURN_SECRET_FILE anew, and cuts nobody;\n\
-             SIGUSR1 makes it log its version and counts.\n";
+             second one at once. But SIGHUP makes it read ACCESS_TOKEN_FILE and TURN_SECRET_FILE anew, and cuts\n\
+             nobody; SIGUSR1 makes it log its version and counts.\n";
     text
 }
 
