@@ -215,9 +215,8 @@ class Frames:
         self.sent += 1
         data = text.encode()
         frame = bytes([TEXT]) + number(self.received) + number(self.sent) + len(data).to_bytes(4, "big") + data
-        length = max(len(frame), 256)
-        length = 1 << (length - 1).bit_length() if length <= 4096 else -(-length // 4096) * 4096
-        return self.boxes.seal(frame.ljust(max(len(frame), min(length, self.largest)), b"\0"))
+        length = max(len(frame), min(framed(len(frame)), self.largest))
+        return self.boxes.seal(frame.ljust(length, b"\0"))
 
     def taken(self) -> str:
         return self.boxes.seal(bytes([TAKEN]) + number(self.received))
@@ -244,6 +243,12 @@ class Frames:
         text = data.decode()
         self.received += 1
         return text
+
+
+def framed(length: int) -> int:
+    """How long a frame of a text of so many bytes is made: a power of two, and beyond 4 KiB in eighths of the last one."""
+    step = 1 << (length - 1).bit_length() if length <= 4096 else 1 << (length.bit_length() - 4)
+    return max(256, -(-length // step) * step)
 
 
 def number(value: int) -> bytes:

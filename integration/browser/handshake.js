@@ -256,8 +256,7 @@ export class Frames {
         const length = TEXT_EXTRA_BYTES + bytes.length;
         if (length > this.#longest) throw new Error('the text is too long');
         this.#sent += 1;
-        const step = length <= STEP ? 2 ** Math.ceil(Math.log2(length)) : Math.ceil(length / STEP) * STEP;
-        const frame = new Uint8Array(Math.max(length, Math.min(Math.max(step, SHORTEST), this.#longest)));
+        const frame = new Uint8Array(Math.max(length, Math.min(framed(length), this.#longest)));
         frame.set(joined([TEXT], number(this.#received, 8), number(this.#sent, 8), number(bytes.length, 4), bytes));
         return this.#boxes.seal(frame);
     }
@@ -313,9 +312,15 @@ const [TEXT, TAKEN, LEAVE, STOP] = [1, 2, 3, 4];
 const BOX_EXTRA_BYTES = 24 + 16;
 const TEXT_EXTRA_BYTES = 21;
 
-/** How long frames of texts are made: at least, and from where on in steps. */
+/** How long a frame of a text of so many bytes is made: a power of two, and beyond 4 KiB in eighths of the last one. */
+function framed(length) {
+    const step = length <= COARSE ? 2 ** Math.ceil(Math.log2(length)) : 2 ** Math.floor(Math.log2(length)) / STEPS;
+    return Math.max(SHORTEST, Math.ceil(length / step) * step);
+}
+
 const SHORTEST = 256;
-const STEP = 4096;
+const COARSE = 4096;
+const STEPS = 8;
 
 const PROOF_BYTES = 64;
 const PADDED_TO = 512;

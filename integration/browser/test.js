@@ -202,7 +202,7 @@ const cases = {
     async 'a frame has the lengths that tell little'() {
         const [send, receive] = [new Uint8Array(32), new Uint8Array(32).fill(1)];
         const length = text => fromBase64(new Frames(new Boxes(send, receive), 65536).text(text)).length - 40;
-        for (const [size, due] of [[0, 256], [235, 256], [236, 512], [4075, 4096], [4076, 8192], [49_091, 49_112]]) {
+        for (const [size, due] of [[0, 256], [235, 256], [236, 512], [4075, 4096], [4076, 4608], [5000, 5120], [8171, 8192], [8172, 9216], [49_091, 49_112]]) {
             assert.equal(length('x'.repeat(size)), due, `${size}`);
         }
         assert.throws(() => length('x'.repeat(49_092)), /too long/);

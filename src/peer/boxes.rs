@@ -9,7 +9,7 @@ use data_encoding::BASE64;
 
 use super::cipher::{Exhausted, MAX_TEXTS, OpenError};
 use super::hidden;
-use super::primitives::{self, BOX_EXTRA_BYTES, BoxKey};
+use super::primitives::{BOX_EXTRA_BYTES, BoxKey};
 
 /// What is sealed for the other side, and what it has sealed.
 #[cfg_attr(test, derive(Clone))]
@@ -44,8 +44,8 @@ impl Boxes {
     /// # Errors
     /// [`OpenError`]; nothing has changed then.
     pub fn open(&mut self, sealed: &str) -> Result<Vec<u8>, OpenError> {
-        let bytes = BASE64.decode(sealed.as_bytes()).map_err(|_| OpenError::Malformed)?;
-        let (nonce, sealed) = primitives::unpack(&bytes).ok_or(OpenError::Malformed)?;
+        let mut bytes = BASE64.decode(sealed.as_bytes()).map_err(|_| OpenError::Malformed)?;
+        let (nonce, sealed) = bytes.split_first_chunk_mut().ok_or(OpenError::Malformed)?;
         let prefix = u64::from_le_bytes(nonce[..8].try_into().expect("a nonce has 24 bytes"));
         if self.taken.contains(&prefix) {
             return Err(OpenError::Replayed);
@@ -53,9 +53,10 @@ impl Boxes {
         if self.sent + self.taken.len() >= MAX_TEXTS {
             return Err(OpenError::Exhausted);
         }
-        let opened = self.receive.open((nonce, sealed)).ok_or(OpenError::Forged)?;
+        self.receive.open_in_place(nonce, sealed).ok_or(OpenError::Forged)?;
         self.taken.insert(prefix);
-        Ok(opened)
+        bytes.drain(..BOX_EXTRA_BYTES);
+        Ok(bytes)
     }
 }
 

@@ -105,8 +105,8 @@ impl Frame {
 
 /// How long a text frame of `length` bytes is made where a channel takes at most `largest`.
 fn padded(length: usize, largest: usize) -> usize {
-    let padded = if length <= STEP { length.next_power_of_two() } else { length.next_multiple_of(STEP) };
-    padded.max(SHORTEST).min(largest).max(length)
+    let step = if length <= COARSE { length.next_power_of_two() } else { (1 << length.ilog2()) / STEPS };
+    length.next_multiple_of(step).max(SHORTEST).min(largest).max(length)
 }
 
 /// A number in front of bytes, as it stands in all frames, and the rest.
@@ -162,10 +162,11 @@ impl Place {
 /// How many bytes a frame adds to a text, at least.
 pub const TEXT_EXTRA_BYTES: usize = 21;
 
-/// How long text frames are: so many bytes at least, then a power of two, and from the second of these on multiples of
-/// it.
+/// How long text frames are: so many bytes at least, then a power of two; and beyond the second of these one of so many
+/// steps from each power of two to the next.
 const SHORTEST: usize = 256;
-const STEP: usize = 4096;
+const COARSE: usize = 4096;
+const STEPS: usize = 8;
 
 const TEXT: u8 = 1;
 const TAKEN: u8 = 2;
@@ -175,6 +176,8 @@ const NOTE: u8 = 5;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn hex(bytes: &[u8]) -> String {
@@ -226,8 +229,23 @@ mod tests {
         {
             assert_eq!(length(bytes, 196_568), expected, "{bytes}");
         }
-        for (bytes, expected) in [(4076, 8192), (9000, 12288), (60_000, 61_440)] {
+        for (bytes, expected) in [
+            (4076, 4608),
+            (4587, 4608),
+            (5000, 5120),
+            (8171, 8192),
+            (8172, 9216),
+            (60_000, 61_440),
+            (65_515, 65_536),
+            (65_516, 73_728),
+        ] {
             assert_eq!(length(bytes, 196_568), expected, "{bytes}");
+        }
+        let all: BTreeSet<usize> = (0..=196_547).map(|bytes| padded(bytes + TEXT_EXTRA_BYTES, 196_568)).collect();
+        assert_eq!(all.len(), 49, "so many lengths are told apart");
+        for bytes in COARSE..=196_547 {
+            let length = bytes + TEXT_EXTRA_BYTES;
+            assert!(padded(length, 196_568) < length + length / STEPS, "at most an eighth more: {bytes}");
         }
         assert_eq!([length(60_000, 60_100), length(60_000, 0)], [60_100, 60_021], "as much as there is room for");
         for bytes in [0, 1, 235, 236, 5000] {

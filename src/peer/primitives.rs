@@ -154,9 +154,12 @@ impl BoxKey {
     }
 
     fn seal_under(&self, nonce: &BoxNonce, bytes: &[u8]) -> String {
-        let seal = || self.0.encrypt(nonce.into(), bytes).expect("bytes in memory can be sealed");
-        let sealed = on_clean_stack::<STACK_OF_BOX, _>(seal);
-        BASE64.encode(&[&nonce[..], &sealed].concat())
+        let mut sealed = Vec::with_capacity(BOX_EXTRA_BYTES + bytes.len());
+        for part in [&nonce[..], &[0; MAC_BYTES], bytes] {
+            sealed.extend_from_slice(part);
+        }
+        self.seal_in_place(nonce, &mut sealed[NONCE_BYTES..]);
+        BASE64.encode(&sealed)
     }
 
     /// Boxes what stands behind the room for a MAC, under this nonce, which is to be used once only.
