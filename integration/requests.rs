@@ -156,7 +156,7 @@ fn refusal(agreement: &mut Agreement, outputs: &[Output]) -> Refusal {
     let message: Value = serde_json::from_str(text).unwrap();
     let Sealed { sealed } = serde_json::from_value(message["payload"].clone()).unwrap();
     let inside = agreement.signals().open(&sealed).unwrap();
-    assert_eq!(inside.len() % 512, 0, "its length tells nothing");
+    assert_eq!(inside.len() % 384, 0, "its length tells nothing");
     let Some(Inside::Refused(refusal)) = Inside::read(MessageType::SignalIce, &inside) else { panic!("{text}") };
     refusal
 }

@@ -17,7 +17,7 @@ VERSION = 2
 CALLER, CALLED = b"caller", b"called"
 
 # What is sealed in a signal has a multiple of so many bytes.
-PADDED_TO = 512
+PADDED_TO = 384
 
 TEXT, TAKEN, LEAVE, STOP = 1, 2, 3, 4
 

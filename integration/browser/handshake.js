@@ -323,4 +323,4 @@ const COARSE = 4096;
 const STEPS = 8;
 
 const PROOF_BYTES = 64;
-const PADDED_TO = 512;
+const PADDED_TO = 384;

@@ -296,7 +296,7 @@ mod tests {
         text_of_called: String,
     }
 
-    const NAMES: Names<'static> = Names { caller: "alice", called: "bob" };
+    pub(super) const NAMES: Names<'static> = Names { caller: "alice", called: "bob" };
 
     fn bytes<const LENGTH: usize>(hex: &str) -> [u8; LENGTH] {
         HEXLOWER.decode(hex.as_bytes()).unwrap().try_into().unwrap()
@@ -362,7 +362,7 @@ mod tests {
         }
     }
 
-    fn agreed() -> (Agreement, Agreement) {
+    pub(super) fn agreed() -> (Agreement, Agreement) {
         let own = OwnKeys::generate();
         let (answer, called) = answer(&own.greeting(), NAMES).unwrap();
         (own.agree(&answer, NAMES), called)
@@ -441,10 +441,10 @@ mod tests {
             let proof = caller.prove(&identity, &[]);
             let hello = Hello { identity: identity.public(), proof, features: vec!["a-1".to_owned()], place };
             let bytes = hello.write();
-            assert_eq!(bytes.len(), 512);
+            assert_eq!(bytes.len(), 384);
             assert_eq!(Inside::read(MessageType::SignalIce, &bytes), Some(Inside::Hello(hello)));
             assert_eq!(Inside::read(MessageType::SignalOffer, &bytes), None);
         }
-        assert_eq!(hello::Refusal::Declined.write().len(), 512);
+        assert_eq!(hello::Refusal::Declined.write().len(), 384);
     }
 }

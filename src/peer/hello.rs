@@ -214,7 +214,7 @@ pub const OFFER: &str = "offer";
 pub const ANSWER: &str = "answer";
 
 /// What is sealed has a multiple of so many bytes: as many as a hello, a candidate and a refusal take at most.
-const PADDED_TO: usize = 512;
+const PADDED_TO: usize = 384;
 
 /// The most bytes inside of a sealed signal. The Go server takes messages of 32 KiB, and there is a box and base64
 /// around this.

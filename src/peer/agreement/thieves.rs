@@ -4,15 +4,8 @@
 #![cfg(test)]
 
 use super::super::keys::KeyPair;
-use super::{Agreement, Names, OwnKeys, Side, answer};
-
-const NAMES: Names<'static> = Names { caller: "alice", called: "bob" };
-
-fn agreed() -> (Agreement, Agreement) {
-    let own = OwnKeys::generate();
-    let (answer, called) = answer(&own.greeting(), NAMES).unwrap();
-    (own.agree(&answer, NAMES), called)
-}
+use super::tests::{NAMES, agreed};
+use super::{Agreement, OwnKeys, Side, answer};
 
 /// Who recorded all of a call, and finds one half of its secret later, by whatever means.
 #[test]
