@@ -99,11 +99,6 @@ impl Offer {
         self.size
     }
 
-    /// When the file was changed last, in seconds since 1970; `None` of a stream.
-    pub fn modified(&self) -> Option<u64> {
-        self.modified
-    }
-
     /// How many files and folders are in it, where it is a folder.
     pub fn entries(&self) -> Option<u64> {
         match &self.origin {

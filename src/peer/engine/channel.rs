@@ -68,7 +68,7 @@ pub(super) struct Negotiation {
     pub(super) other: Other,
     pub(super) texts: Texts,
     /// What files are sealed with, where the other side's program knows of them.
-    files: Option<FileKeys>,
+    pub(super) files: Option<FileKeys>,
     /// What signals are sealed with; `None` with an old app.
     pub(super) signals: Option<Boxes>,
     /// Our side of a chat that begins by this call.

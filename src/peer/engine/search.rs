@@ -1,7 +1,7 @@
 //! Goes through every order in which two whole calls may go, with acts of an adversary in between, and looks at what
 //! must hold in each: no address and no hello of the called side before a proof and consent, keys that are shared with
-//! nobody else, agreement on who is there, no end in which both wait. That this finds faults is tried on such as are
-//! planted.
+//! nobody else, agreement on who is there and what they can do, no end in which both wait. That this finds faults is
+//! tried on such as are planted.
 //!
 //! The engines, and all that is calculated in them, are the real ones; only their randomness is drawn from a row. So
 //! an engine that is in the same state and gets the same does the same, and each of its turns is gone through once.
@@ -10,13 +10,16 @@
 //!
 //! An act is: to drop a message, to have it come twice, or behind all others; to change who it is from, its version, a
 //! bit of what is sealed in it, or one of its keys for that of any other message or the adversary's own; to take our
-//! part out of it; to go into the middle of a call by keys of one's own, and stay there; to say anything again to
-//! anybody that was ever said; to announce anybody to anybody; and to call as a thief of an identity, who knows too
-//! where its owner is in a chat. A message is changed right before it comes: what happens in between does not hang on
-//! it.
+//! part out of it; to go into the middle of a call by keys of one's own, and stay there, with hellos passed on or
+//! stripped of their features; to say anything again to anybody that was ever said; to announce anybody to anybody; and
+//! to call as a thief of an identity, who knows too where its owner is in a chat. A message is changed right before it
+//! comes: what happens in between does not hang on it.
 //!
-//! What is not gone through: that time passes in the midst of a call (it does at the end of each way, and ends it), and
-//! descriptions and candidates, which are sealed and come after all that is decided here.
+//! Two bounds of it. Time stands still but for acts: 11 or 61 seconds in which nothing comes, which end a wait for a
+//! hello or for a user, and otherwise only the end of each way, where all has to end; that a deadline falls between any
+//! two messages of a call without an act is not gone through. And all three programs can do the same: they have the one
+//! feature that there is, so that who takes another for less was deceived, and older programs are left to other tests.
+//! Descriptions and candidates are sealed, and come after all that is decided here; they are not changed.
 
 #![cfg(test)]
 
@@ -77,7 +80,7 @@ fn search(scenario: &Scenario, most_acts: usize) -> Result<usize, String> {
             open.push((next, way));
         }
         if is_end {
-            let fault = world.check_end(scenario.last_call, &memory);
+            let fault = world.check_end(&memory);
             fault.map_err(|fault| format!("{fault}: {:?}", steps(way.as_ref())))?;
         }
     }

@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 
 use super::super::super::agreement::{self, Agreement, Answer, Names, OwnKeys};
 use super::super::super::frame::Place;
-use super::super::super::hello::{self, Hello, Said};
+use super::super::super::hello::{self, Hello, Inside, Said};
 use super::super::super::keys::{KeyPair, PublicKey};
 use super::super::super::random::row;
 use super::{NAMES, hash};
+use crate::protocol::MessageType;
 
 /// Something on its way to a user, as the server has it.
 #[derive(Debug)]
@@ -48,6 +49,15 @@ impl Message {
     }
 }
 
+impl Manner {
+    fn pass(self, inside: Vec<u8>) -> Vec<u8> {
+        match Inside::read(MessageType::SignalIce, &inside) {
+            Some(Inside::Hello(hello)) if self == Self::Strips => Hello { features: Vec::new(), ..hello }.write(),
+            _ => inside,
+        }
+    }
+}
+
 /// What is done to a message before a user gets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Act {
@@ -66,7 +76,16 @@ pub(super) enum Act {
     Strip,
     Garble,
     /// A greeting is the adversary's own from here on, and so is the answer to it and what is said behind it.
-    Middle,
+    Middle(Manner),
+}
+
+/// What somebody in the middle does with a hello that it can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Manner {
+    /// It passes it on as it is.
+    Passes,
+    /// It takes out what the sender's program can do.
+    Strips,
 }
 
 /// The fields of a `key:exchange` that hold keys.
@@ -81,7 +100,7 @@ pub(super) enum Field {
 pub(super) const FIELDS: [Field; 4] = [Field::Key, Field::Kem, Field::Ciphertext, Field::Answers];
 
 /// All that can be done to a message but to cross it with another.
-pub(super) const ACTS: [Act; 14] = [
+pub(super) const ACTS: [Act; 15] = [
     Act::Drop,
     Act::Repeat,
     Act::Delay,
@@ -95,7 +114,8 @@ pub(super) const ACTS: [Act; 14] = [
     Act::Version,
     Act::Strip,
     Act::Garble,
-    Act::Middle,
+    Act::Middle(Manner::Passes),
+    Act::Middle(Manner::Strips),
 ];
 
 impl Field {
@@ -126,11 +146,14 @@ struct Middle {
     /// Toward who calls, and who answers.
     halves: [Agreement; 2],
     users: [usize; 2],
+    manner: Manner,
 }
 
 /// The adversary's own keys, and what it knows by them.
 pub(super) struct Adversary {
     own: OwnKeys,
+    /// The keys by which it goes into the middle to strip.
+    stripping: OwnKeys,
     identity: KeyPair,
     /// What the fields of its messages are.
     fields: HashMap<Field, Value>,
@@ -144,7 +167,7 @@ pub(super) struct Adversary {
 impl Adversary {
     pub(super) fn new() -> Self {
         row::begin(ROW, 0);
-        let own = OwnKeys::generate();
+        let [own, stripping] = [(); 2].map(|()| OwnKeys::generate());
         let names = Names { caller: NAMES[0], called: NAMES[1] };
         let (answer, _) = agreement::answer(&OwnKeys::generate().greeting(), names).expect("it is a key");
         let identity = KeyPair::generate();
@@ -155,6 +178,7 @@ impl Adversary {
         let fields = FIELDS.map(|field| (field, find(field).expect("one of them has it")));
         Self {
             own,
+            stripping,
             identity,
             fields: fields.into(),
             stolen: None,
@@ -206,9 +230,9 @@ impl Adversary {
                 put(value.get_mut("sender"), &json!(NAMES[user]))?;
                 sender = user;
             }
-            Act::Middle => {
+            Act::Middle(manner) => {
                 let Said::Greeting(_) = message.exchange()? else { return None };
-                let greeting = json!(hello::write_greeting(&self.own.greeting()));
+                let greeting = json!(hello::write_greeting(&self.keys(manner).greeting()));
                 put(value.get_mut("payload"), &greeting)?;
             }
             Act::Drop | Act::Repeat | Act::Delay => return None,
@@ -218,7 +242,19 @@ impl Adversary {
 
     /// Whether this is a key of the adversary.
     pub(super) fn has(&self, key: PublicKey) -> bool {
-        self.own.key() == key
+        self.manner(key).is_some()
+    }
+
+    fn keys(&self, manner: Manner) -> &OwnKeys {
+        match manner {
+            Manner::Passes => &self.own,
+            Manner::Strips => &self.stripping,
+        }
+    }
+
+    /// What it does where this is its key.
+    fn manner(&self, key: PublicKey) -> Option<Manner> {
+        [Manner::Passes, Manner::Strips].into_iter().find(|manner| self.keys(*manner).key() == key)
     }
 
     /// What becomes of what a user says to another, where the adversary is in the middle of the call, or is the caller:
@@ -232,7 +268,7 @@ impl Adversary {
         }
         row::begin(ROW, 1 << 20 | hash(&key) >> 32);
         let caught = match message.exchange() {
-            Some(Said::Answer(answer)) if answer.answers == self.own.key() => {
+            Some(Said::Answer(answer)) if self.has(answer.answers) => {
                 self.answered(&answer, message.sender, target, greeting)
             }
             _ => self.in_the_middle(message, target),
@@ -245,7 +281,8 @@ impl Adversary {
     /// A user has answered the adversary's own greeting, which it thinks is that of `target`.
     fn answered(&self, answer: &Answer, user: usize, target: usize, greeting: Option<&Rc<Message>>) -> Instead {
         let names = Names { caller: NAMES[target], called: NAMES[user] };
-        let agreement = self.own.clone().agree(answer, names);
+        let manner = self.manner(answer.answers)?;
+        let agreement = self.keys(manner).clone().agree(answer, names);
         if let Some((stolen, place)) = &self.stolen {
             let proof = agreement.prove(stolen, &[]);
             let hello = Hello { identity: stolen.public(), proof, features: Vec::new(), place: Some(*place) };
@@ -254,7 +291,7 @@ impl Adversary {
         }
         let Some(Said::Greeting(greeting)) = greeting?.exchange() else { return None };
         let (own_answer, toward_caller) = agreement::answer(&greeting, names)?;
-        let middle = Middle { halves: [toward_caller, agreement], users: [target, user] };
+        let middle = Middle { halves: [toward_caller, agreement], users: [target, user], manner };
         self.middles.borrow_mut().push(Rc::new(middle));
         let answer = json!(hello::write_answer(&own_answer));
         Some((target, Message::said(user, "key:exchange", &answer)))
@@ -270,7 +307,7 @@ impl Adversary {
             let sealed = match (message.sender, target) {
                 (sender, target) if (sender, target) == (caller, called) => {
                     match toward_caller.open_first(sealed, &self.identity) {
-                        Some((first, _)) => Some(toward_called.seal_first(&first, None)),
+                        Some((first, _)) => Some(toward_called.seal_first(&middle.manner.pass(first), None)),
                         None => {
                             let inside = toward_caller.signals().open(sealed).ok();
                             inside.and_then(|inside| toward_called.signals().seal(&inside).ok())
@@ -279,7 +316,7 @@ impl Adversary {
                 }
                 (sender, target) if (sender, target) == (called, caller) => {
                     let inside = toward_called.signals().open(sealed).ok();
-                    inside.and_then(|inside| toward_caller.signals().seal(&inside).ok())
+                    inside.and_then(|inside| toward_caller.signals().seal(&middle.manner.pass(inside)).ok())
                 }
                 _ => None,
             };

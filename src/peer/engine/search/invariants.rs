@@ -73,6 +73,9 @@ impl World {
             return Err(format!("{name} agrees with nobody"));
         }
         let negotiation = self.negotiation(user, talk.peer).expect("they talk");
+        if negotiation.files.is_none() {
+            return Err(format!("{name} takes {peer} for somebody who can do less"));
+        }
         let mut signals = negotiation.signals.clone().expect("it is one of ours");
         let sealed = signals.seal(b"x").unwrap();
         if signals.open(&sealed).is_ok() {
@@ -89,9 +92,9 @@ impl World {
     }
 
     /// What must hold when nothing is on its way any more.
-    pub(super) fn check_end(&self, last_call: (usize, usize), memory: &Memory) -> Result<(), String> {
-        let (one, other) = last_call;
+    pub(super) fn check_end(&self, memory: &Memory) -> Result<(), String> {
         if self.acts == 0 {
+            let (one, other) = LAST_CALL;
             let has_both = |user: usize, peer: usize| match self.thief {
                 None => self.negotiation(user, peer).is_some_and(Negotiation::is_described),
                 Some(_) => self.actors[user].engine.contacts.chats[NAMES[peer]].link.is_some(),
@@ -129,3 +132,6 @@ impl World {
         })
     }
 }
+
+/// Who is to talk with whom when all has gone well, in each scenario.
+const LAST_CALL: (usize, usize) = (0, 1);

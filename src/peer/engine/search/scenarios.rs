@@ -12,8 +12,6 @@ pub(super) struct Scenario {
     pub(super) name: &'static str,
     wishes: &'static [Wish],
     before: Before,
-    /// Who is to talk with whom when all has gone well.
-    pub(super) last_call: (usize, usize),
 }
 
 /// What was before.
@@ -27,41 +25,23 @@ enum Before {
 }
 
 pub(super) const SCENARIOS: [Scenario; 6] = [
-    Scenario {
-        name: "both call",
-        wishes: &[Wish::Call(0, 1), Wish::Call(1, 0)],
-        before: Before::Nothing,
-        last_call: (0, 1),
-    },
+    Scenario { name: "both call", wishes: &[Wish::Call(0, 1), Wish::Call(1, 0)], before: Before::Nothing },
     Scenario {
         name: "both call who know each other",
         wishes: &[Wish::Call(0, 1), Wish::Call(1, 0)],
         before: Before::Met,
-        last_call: (0, 1),
     },
     Scenario {
         name: "called again",
         wishes: &[Wish::Call(0, 1), Wish::Leave(0, 1), Wish::Call(0, 1)],
         before: Before::Nothing,
-        last_call: (0, 1),
     },
-    Scenario {
-        name: "two callers",
-        wishes: &[Wish::Call(0, 1), Wish::Call(2, 1)],
-        before: Before::Nothing,
-        last_call: (0, 1),
-    },
-    Scenario {
-        name: "two called",
-        wishes: &[Wish::Call(0, 1), Wish::Call(0, 2)],
-        before: Before::Nothing,
-        last_call: (0, 1),
-    },
+    Scenario { name: "two callers", wishes: &[Wish::Call(0, 1), Wish::Call(2, 1)], before: Before::Nothing },
+    Scenario { name: "two called", wishes: &[Wish::Call(0, 1), Wish::Call(0, 2)], before: Before::Nothing },
     Scenario {
         name: "carried on while a third user calls",
         wishes: &[Wish::Lose(0, 1), Wish::Call(2, 1)],
         before: Before::Chat,
-        last_call: (0, 1),
     },
 ];
 
