@@ -64,6 +64,7 @@ mod cluster_model;
 mod cluster_race;
 mod cluster_soak;
 mod descriptions;
+mod dialects;
 mod echo;
 mod endings;
 mod engine;

@@ -311,6 +311,18 @@ async def a_proven_one_calls_a_user_of_lowkey(world: World) -> None:
     await talk(await calling, "snake", alice)
 
 
+async def ones_of_a_later_version_call_and_are_called(world: World) -> None:
+    with patch.object(handshake, "VERSION", 3):
+        alice = await world.lowkey("alice")
+        snake, python = [await world.user(name, identity=PrivateKey.generate()) for name in ("snake", "python")]
+        calling = asyncio.create_task(snake.call("alice"))
+        await alice.find("* snake wants to talk to you (new to you")
+        alice.write("/accept")
+        await talk(await calling, "snake", alice)
+        alice.write("/connect python")
+        await talk(await (await python.request()).accept(), "python", alice)
+
+
 async def a_user_of_lowkey_calls_a_proven_one_by_its_link(world: World) -> None:
     snake = await world.user("snake", identity=PrivateKey.generate())
     key = base64.urlsafe_b64encode(bytes(snake.identity.public_key)).decode().rstrip("=")
@@ -392,6 +404,7 @@ CASES = [
     a_user_of_lowkey_is_asked_before_it_talks_to_it,
     two_of_ours_chat_and_are_proven,
     a_proven_one_calls_a_user_of_lowkey,
+    ones_of_a_later_version_call_and_are_called,
     a_user_of_lowkey_calls_a_proven_one_by_its_link,
     the_bot_answers_a_proven_one,
     who_has_another_identity_or_a_false_proof_is_not_asked_about,
