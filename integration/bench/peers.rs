@@ -113,8 +113,30 @@ pub fn chats(report: &mut Report, is_quick: bool) {
         .collect();
     report.add("a text to the bot and back, p50", "ms", name, vec![percentile(&times, 50.0)], Some(Goal::Most(0.3)));
     report.add("a text to the bot and back, p99", "ms", name, vec![percentile(&times, 99.0)], Some(Goal::Most(1.0)));
+    let rates = (0..if is_quick { 3 } else { 9 }).map(|_| rate(&peer, &mut events)).collect();
+    report.add("texts of 196 kB to the bot and back", "MB/s", name, rates, None);
     drop(bot);
 }
+
+/// How fast long texts go to the bot and back, in MB of text in a second, each counted once.
+fn rate(peer: &Peer, events: &mut Events) -> f64 {
+    let (text, started) = ("x".repeat(LONG), Instant::now());
+    for _ in 0..IN_FLIGHT {
+        peer.send("echo", &text);
+    }
+    for number in 0..LONG_TEXTS {
+        wait(events, |event| matches!(event, Event::Message { .. }));
+        if number + IN_FLIGHT < LONG_TEXTS {
+            peer.send("echo", &text);
+        }
+    }
+    (LONG * LONG_TEXTS) as f64 / 1e6 / started.elapsed().as_secs_f64()
+}
+
+/// Bytes of a long text, how many are sent, and how many of them are on their way at once.
+const LONG: usize = 196_000;
+const LONG_TEXTS: usize = 100;
+const IN_FLIGHT: usize = 8;
 
 /// A bot with a hundred peers that say nothing.
 pub fn crowd(report: &mut Report, is_quick: bool) {
