@@ -230,6 +230,7 @@ const cases = {
         await calling;
         const met = await page.next('met');
         assert.equal(met.peer, 'alice');
+        await alice.stderr.find('connected with page');
         alice.write('/verify');
         const shown = [];
         while (shown.join(' ').split(' ').length < 12) {
