@@ -18,8 +18,8 @@ pub struct Window {
     /// Where each message that is on its way ends, and when it went.
     underway: VecDeque<(u64, Instant)>,
     base: Base,
-    /// The last round trips.
-    recent: VecDeque<Duration>,
+    /// The last round trips, and when each was over.
+    recent: VecDeque<(Instant, Duration)>,
     /// Until the first queue was seen, the window grows by all that is reported.
     is_starting: bool,
     /// How many round trips in a row have seen a queue.
@@ -102,11 +102,13 @@ impl Window {
     /// Draws the conclusion from a round trip in which so much was reported.
     fn look_at(&mut self, round_trip: Duration, news: f64, now: Instant) {
         self.base.take(round_trip, now);
-        self.recent.push_back(round_trip);
-        if self.recent.len() > RECENT {
+        self.recent.push_back((now, round_trip));
+        while self.recent.len() > RECENT && self.recent.front().is_some_and(|(at, _)| *at + RECENT_TIME < now) {
             self.recent.pop_front();
         }
-        let least = self.recent.iter().min().copied().unwrap_or(round_trip);
+        // At the beginning it grows so fast that each moment counts.
+        let count = if self.is_starting { RECENT } else { usize::MAX };
+        let least = self.recent.iter().rev().take(count).map(|(_, took)| *took).min().unwrap_or(round_trip);
         let queue = least.saturating_sub(self.base.least()).as_secs_f64();
         let target = TARGET.as_secs_f64();
         if self.is_starting {
@@ -172,8 +174,10 @@ const TARGET: Duration = Duration::from_millis(25);
 /// The least by which a window changes for each of its own lengths that is reported, in bytes.
 const SMALLEST_STEP: f64 = 4096.0;
 
-/// Round trips of which the shortest counts, since any one may have been held up.
+/// Round trips of which the shortest counts, since any may have been held up: so many at least, and all of so much
+/// time. A machine that is busy reads what has come in one go, and all of that is late alike.
 const RECENT: usize = 4;
+const RECENT_TIME: Duration = Duration::from_millis(100);
 
 /// How long each of the two spans is in which the way itself is measured.
 const BASE_TIME: Duration = Duration::from_secs(10);
@@ -183,8 +187,9 @@ mod tests {
     use super::*;
 
     /// A link of so many bytes a second and this round trip, and what comes of a file on it in ten seconds: the share
-    /// of the link that is used in the second half, and the longest that a byte has waited then.
-    fn run(rate: f64, round_trip: Duration, ceiling: u64) -> (f64, Duration) {
+    /// of the link that is used in the second half, and the longest that a byte has waited then. `busy`: nothing is
+    /// read for so long in each twentieth of a second.
+    fn run(rate: f64, round_trip: Duration, ceiling: u64, busy: Duration) -> (f64, Duration) {
         let start = Instant::now();
         let (mut window, mut now) = (Window::new(start), start);
         let mut free_at = start;
@@ -205,6 +210,7 @@ mod tests {
                 reports.push_back((free_at + round_trip, end));
             }
             let (at, taken) = reports.pop_front().expect("something is on its way");
+            let at = at + busy.saturating_sub(Duration::from_secs_f64((at - start).as_secs_f64() % 0.05));
             if at < start + Duration::from_secs(5) {
                 half = taken;
             }
@@ -218,11 +224,18 @@ mod tests {
     #[test]
     fn links_are_used_and_nobody_waits_long_behind_a_file() {
         for (rate, round_trip) in [(125e3, 50), (1.25e6, 20), (12.5e6, 40), (6.25e6, 100), (100e6, 1)] {
-            let (share, longest) = run(rate, Duration::from_millis(round_trip), CEILING as u64);
+            let (share, longest) = run(rate, Duration::from_millis(round_trip), CEILING as u64, Duration::ZERO);
             assert!(share >= 0.8, "{rate} with {round_trip} ms: {share}");
             let most = if rate < 1e6 { 200 } else { 80 };
             assert!(longest <= Duration::from_millis(most), "{rate} with {round_trip} ms: {longest:?}");
         }
+    }
+
+    #[test]
+    fn a_busy_machine_is_no_slow_link() {
+        let [round_trip, busy] = [40, 40].map(Duration::from_millis);
+        let (share, longest) = run(12.5e6, round_trip, CEILING as u64, busy);
+        assert!(share >= 0.9 && longest <= Duration::from_millis(80), "{share}, {longest:?}");
     }
 
     #[test]
