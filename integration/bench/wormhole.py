@@ -7,6 +7,7 @@ Usage: wormhole.py FOLDER-OF-THE-PROGRAMS FOLDER-FOR-FILES [ROUNDS]
 
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -26,9 +27,11 @@ def start(*command: object, stderr: int = subprocess.DEVNULL, **variables: str) 
     return subprocess.Popen([str(word) for word in command], env=environment, stdin=null, stdout=null, stderr=stderr)
 
 
-def ended(begin: float, sender: subprocess.Popen, taker: subprocess.Popen) -> tuple[float, list[tuple[float, float]]]:
-    """Waits for ends that have to be good ones. How long the sender took, and of each processor time in seconds, and memory at most
-    in MB."""
+def ended(
+    begin: float, sender: subprocess.Popen, taker: subprocess.Popen, is_served: bool = False
+) -> tuple[float, list[tuple[float, float]]]:
+    """Waits for both ends, of which the sender's has to be a good one; a taker that would go on is told to end then. How long the
+    sender took, and of each processor time in seconds, and memory at most in MB."""
     processes, memory, figures, took = [sender, taker], {}, {}, 0
     while len(figures) < len(processes):
         for process in processes:
@@ -36,10 +39,12 @@ def ended(begin: float, sender: subprocess.Popen, taker: subprocess.Popen) -> tu
                 continue
             if most := re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text()):
                 memory[process.pid] = int(most.group(1)) / 1000
+            if sender.pid in figures and is_served:
+                os.kill(taker.pid, signal.SIGTERM)
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
             if pid:
                 process.returncode = os.waitstatus_to_exitcode(status)
-                assert process.returncode == 0, f"{process.args} ended with {process.returncode}"
+                assert process.returncode == 0 or process is taker, f"{process.args} ended with {process.returncode}"
                 took = took or (time.monotonic() - begin if process is sender else 0)
                 figures[pid] = (usage.ru_utime + usage.ru_stime, memory[pid])
         time.sleep(0.005)
@@ -48,14 +53,14 @@ def ended(begin: float, sender: subprocess.Popen, taker: subprocess.Popen) -> tu
 
 def lowkey(server: str, file: Path, into: Path) -> tuple[float, list]:
     common = [PROGRAMS / "lowkey", "--server", server, "--name"]
-    listen = ["bob", "listen", "--accept-files", into, "--from", "alice", "--until", "closed"]
+    listen = ["bob", "listen", "--accept-files", into, "--from", "alice"]
     taker = start(*common, *listen, stderr=subprocess.PIPE, HOME=str(SCRATCH / "bob"))
     # Who is called has to be there.
     while b"online" not in taker.stderr.readline():
         pass
     begin = time.monotonic()
     sender = start(*common, "alice", "send", "bob", "--file", file)
-    return ended(begin, sender, taker)
+    return ended(begin, sender, taker, is_served=True)
 
 
 def wormhole(relay: str, file: Path, into: Path) -> tuple[float, list]:
