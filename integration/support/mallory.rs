@@ -1,5 +1,5 @@
-//! A peer of ours that proves who it is, and says whatever a test wants from then on: in the chat, and over the channels
-//! for files. Its handshake and its boxes are those of the library, and its WebRTC is its own.
+//! A peer of ours that proves who it is, and says whatever a test wants from then on: in the chat, and over the
+//! channels for files. Its handshake and its boxes are those of the library, and its WebRTC is its own.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub struct Mallory {
 }
 
 impl Mallory {
-    /// Calls `peer` as the one who is online by this name, with the identity that tests have for it, up to an open chat.
+    /// Calls `peer` as the one who is online by this name, with the identity that tests have for it.
     pub fn call(client: Client, name: &str, peer: &str) -> Self {
         let mut app = OldApp::with(client);
         app.connect(peer);

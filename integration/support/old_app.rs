@@ -1,7 +1,7 @@
 //! The original app and its newest successor, frozen: peers that say nothing of themselves and write texts in v1, or in
 //! v2 with one secret (protocol part 1). They are written on the `webrtc` crate and on `dryoc`, a NaCl of its own down
-//! to the curve, and share no code with the library; and a test can make them say anything at any stage. `mallory` makes
-//! a peer of ours of one, whose signals are sealed.
+//! to the curve, and share no code with the library; and a test can make them say anything at any stage. `mallory`
+//! makes a peer of ours of one, whose signals are sealed.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -390,15 +390,20 @@ impl OldApp {
         let (messages, received) = mpsc::channel();
         let reader = channel.clone();
         self.runtime.spawn(async move {
+            let mut is_open = false;
             while let Some(event) = reader.poll().await {
-                // Its opening is told as a message of nothing.
                 let message = match event {
-                    DataChannelEvent::OnOpen => Vec::new(),
-                    DataChannelEvent::OnMessage(message) => message.data.to_vec(),
+                    DataChannelEvent::OnOpen => None,
+                    DataChannelEvent::OnMessage(message) => Some(message.data.to_vec()),
                     DataChannelEvent::OnClose => return,
                     _ => continue,
                 };
-                let _ = messages.send(message);
+                // Its opening is told as a message of nothing. The crate may tell of the first message before that.
+                if !is_open {
+                    is_open = true;
+                    let _ = messages.send(Vec::new());
+                }
+                message.map(|message| messages.send(message));
             }
         });
         Side { channel, runtime: self.runtime.handle().clone(), messages: received }
