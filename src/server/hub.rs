@@ -169,13 +169,13 @@ impl Hub {
         if !user.charge_frame(&self.limits, now) {
             return self.rate_limited(conn, None, now);
         }
-        let (stamp, last_target) = (user.stamp.clone(), user.last_target);
+        let (sender, last_target) = (user.name.clone(), user.last_target);
         match Request::read(text) {
             Ok(Request::Relay { kind, target, head, tail }) => match self.reach(conn, &target, last_target, now) {
-                Ok(to) => only(Output::Relay { from: conn, to, message: Relayed { kind, head, stamp, tail } }),
+                Ok(to) => only(Output::Relay { from: conn, to, message: Relayed { kind, head, sender, tail } }),
                 Err(Unreached::Because(code)) => self.unreached(conn, code, &target, now),
                 Err(Unreached::Elsewhere { is_stranger }) => {
-                    self.relay_elsewhere(conn, &Relayed { kind, head, stamp, tail }, &target, is_stranger, now)
+                    self.relay_elsewhere(conn, &Relayed { kind, head, sender, tail }, &target, is_stranger, now)
                 }
             },
             Ok(Request::Connect { target }) => self.session_connect(conn, target.as_deref(), now),
@@ -244,7 +244,7 @@ impl Hub {
     /// more, or a few bytes of its would cost a hundred of ours.
     fn rate_limited(&mut self, conn: ConnId, target: Option<&str>, now: Instant) -> Outputs<'static> {
         let Some(user) = self.users.get_mut(&conn) else { return Outputs::new() };
-        if !user.refusals.take(1, Some(self.limits.refusals), now) {
+        if !user.record().refusals.take(1, Some(self.limits.refusals), now) {
             self.counts.errors[ErrorCode::RateLimited as usize] += 1;
             return Outputs::new();
         }
@@ -261,7 +261,7 @@ impl Hub {
         now: Instant,
     ) -> Outputs<'static> {
         let Some(user) = self.users.get_mut(&conn) else { return Outputs::new() };
-        let is_one_too_many = user.strikes.note(code, self.limits.strikes, now);
+        let is_one_too_many = user.record().strikes.note(code, self.limits.strikes, now);
         self.counts.errors[code as usize] += 1;
         let payload = ErrorPayload {
             code: code.name().to_owned(),

@@ -49,23 +49,24 @@ impl Spread for uuid::Uuid {
 /// A map from `K` to `V`.
 #[derive(Debug)]
 pub struct Table<K, V, S = RandomState> {
+    /// None as long as nothing was ever put in: most servers need but some of their tables.
     parts: Vec<HashMap<K, V, S>>,
     len: usize,
 }
 
-impl<K, V, S: BuildHasher + Clone + Default> Default for Table<K, V, S> {
+impl<K, V, S> Default for Table<K, V, S> {
     fn default() -> Self {
-        Self { parts: vec![S::default(); PARTS].into_iter().map(HashMap::with_hasher).collect(), len: 0 }
+        Self { parts: Vec::new(), len: 0 }
     }
 }
 
-impl<K: Spread + Hash + Eq, V, S: BuildHasher> Table<K, V, S> {
+impl<K: Spread + Hash + Eq, V, S: BuildHasher + Clone + Default> Table<K, V, S> {
     /// The value of a key.
     pub fn get<Q: Spread + Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
     {
-        self.parts[key.spread() % PARTS].get(key)
+        self.parts.get(key.spread() % PARTS)?.get(key)
     }
 
     /// The value of a key, to be changed.
@@ -73,11 +74,14 @@ impl<K: Spread + Hash + Eq, V, S: BuildHasher> Table<K, V, S> {
     where
         K: Borrow<Q>,
     {
-        self.parts[key.spread() % PARTS].get_mut(key)
+        self.parts.get_mut(key.spread() % PARTS)?.get_mut(key)
     }
 
     /// Puts a value in, and returns the one that it replaces.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+        if self.parts.is_empty() {
+            self.parts = vec![S::default(); PARTS].into_iter().map(HashMap::with_hasher).collect();
+        }
         let replaced = self.parts[key.spread() % PARTS].insert(key, value);
         self.len += usize::from(replaced.is_none());
         replaced
@@ -88,7 +92,7 @@ impl<K: Spread + Hash + Eq, V, S: BuildHasher> Table<K, V, S> {
     where
         K: Borrow<Q>,
     {
-        let part = &mut self.parts[key.spread() % PARTS];
+        let part = self.parts.get_mut(key.spread() % PARTS)?;
         let removed = part.remove(key);
         self.len -= usize::from(removed.is_some());
         if part.capacity() > KEPT_CAPACITY && part.len() < part.capacity() / 8 {

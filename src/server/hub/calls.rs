@@ -24,7 +24,7 @@ impl Hub {
             return self.error(conn, ErrorCode::InvalidTarget, "you cannot connect to yourself", Some(target), now);
         }
         let place = match self.users.get(&conn) {
-            Some(user) if !user.contacts.have(target, now) => user.place,
+            Some(user) if !user.has_contact(target, now) => user.place,
             _ => None,
         };
         if !self.misses.are_left(place, now) {
@@ -104,7 +104,7 @@ impl Hub {
     /// Makes a name a contact of the user of `conn`.
     pub(super) fn meet(&mut self, conn: ConnId, name: &Rc<str>, now: Instant) {
         if let Some(user) = self.users.get_mut(&conn) {
-            user.contacts.joined_with(name, self.meetings.set((conn, name.clone()), now));
+            user.record().contacts.joined_with(name, self.meetings.set((conn, name.clone()), now));
         }
         while self.meetings.len() > self.limits.meetings
             && let Some((due, (conn, name))) = self.meetings.pop()
@@ -115,7 +115,7 @@ impl Hub {
 
     pub(super) fn forget_meeting(&mut self, conn: ConnId, name: &str, end: Instant) {
         if let Some(user) = self.users.get_mut(&conn) {
-            user.contacts.forget(name, end);
+            user.forget_contact(name, end);
         }
     }
 
@@ -136,7 +136,7 @@ impl Hub {
     }
 
     fn charge_call(&mut self, conn: ConnId, now: Instant) -> bool {
-        self.users.get_mut(&conn).is_some_and(|user| user.calls.take(1, self.limits.calls, now))
+        self.users.get_mut(&conn).is_some_and(|user| user.record().calls.take(1, self.limits.calls, now))
     }
 }
 
@@ -283,8 +283,8 @@ mod tests {
             hub.receive(ConnId(100 + number), r#"{"type":"session:connect","target":"bob"}"#, now);
         }
         assert_eq!(hub.meetings.len(), 4);
-        let contacts = &hub.users.get(&BOB).unwrap().contacts;
-        assert!(contacts.have("caller19", now) && !contacts.have("caller1", now));
+        let bob = hub.users.get(&BOB).unwrap();
+        assert!(bob.has_contact("caller19", now) && !bob.has_contact("caller1", now));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub struct Relayed<'a> {
     /// All that stands before the sender.
     pub(super) head: Cow<'a, str>,
     /// From whom it really is.
-    pub(super) stamp: Rc<str>,
+    pub(super) sender: Rc<str>,
     /// All that stands behind.
     pub(super) tail: Cow<'a, str>,
 }
@@ -48,10 +48,11 @@ pub struct Relayed<'a> {
 impl Relayed<'_> {
     /// Appends the message as JSON, its payload byte for byte as it came.
     pub fn write(&self, output: &mut Vec<u8>) {
-        output.reserve(self.head.len() + self.stamp.len() + self.tail.len());
-        for part in [&*self.head, &*self.stamp, &*self.tail] {
-            output.extend_from_slice(part.as_bytes());
-        }
+        output.reserve(self.head.len() + SENDER.len() + self.sender.len() + 2 + self.tail.len());
+        output.extend_from_slice(self.head.as_bytes());
+        output.extend_from_slice(SENDER);
+        serde_json::to_writer(&mut *output, &*self.sender).expect("texts serialize");
+        output.extend_from_slice(self.tail.as_bytes());
     }
 }
 
@@ -109,8 +110,10 @@ fn tail(envelope: &Envelope<'_>) -> String {
     envelope.payload.map_or("}".to_owned(), |payload| format!(r#","payload":{payload}}}"#))
 }
 
+const SENDER: &[u8] = br#","sender":"#;
+
 /// A text as JSON.
-pub(super) fn json(text: &str) -> String {
+fn json(text: &str) -> String {
     serde_json::to_string(text).expect("texts serialize")
 }
 

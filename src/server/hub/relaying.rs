@@ -39,21 +39,21 @@ impl Hub {
         let (to, is_in_cluster) = (self.names.online_at(target), self.is_in_cluster());
         let name = to.and_then(|to| self.users.get(&to)).map(|user| user.name.clone());
         let user = self.users.get_mut(&conn).ok_or(Unreached::Because(ErrorCode::RelayFailed))?;
-        let is_contact = user.contacts.have(target, now);
-        let is_answered = || user.calls.holds(1, self.limits.calls, now) && self.misses.are_left(user.place, now);
+        let is_contact = user.has_contact(target, now);
+        let is_answered = || user.has_call(&self.limits, now) && self.misses.are_left(user.place, now);
         if !is_contact && !is_answered() {
             return Err(Unreached::Because(ErrorCode::RateLimited));
         }
         if let (Some(to), Some(name)) = (to, name) {
             user.last_target = to;
-            user.contacts.relayed_to(&name);
+            user.record().contacts.relayed_to(&name);
             return Ok(to);
         }
         if is_in_cluster {
             return Err(Unreached::Elsewhere { is_stranger: !is_contact });
         }
         if !is_contact {
-            user.calls.take(1, self.limits.calls, now);
+            user.record().calls.take(1, self.limits.calls, now);
             self.misses.note(user.place, now);
         }
         Err(Unreached::Because(ErrorCode::RelayFailed))

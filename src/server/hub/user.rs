@@ -4,18 +4,17 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::relay::json;
 use crate::bucket::Bucket;
 use crate::server::contacts::Contacts;
 use crate::server::ids::ConnId;
 use crate::server::limits::Limits;
 use crate::server::strikes::Strikes;
 
+/// There may be a million of them, most of whom are silent: what only those have who have said something stands in
+/// their [`Record`].
 #[derive(Debug)]
 pub(super) struct User {
     pub(super) name: Rc<str>,
-    /// What the messages that are relayed for it say of their sender: a comma and a member of a JSON object.
-    pub(super) stamp: Rc<str>,
     /// Where it comes from, if that can be told from elsewhere.
     pub(super) place: Option<IpAddr>,
     /// To whom its last message went, who is mostly meant by the next one, too.
@@ -25,6 +24,12 @@ pub(super) struct User {
     /// More was read than `bytes` allows, or in more fragments than `frames` does: the message that it belongs to is
     /// refused, whenever it is complete.
     pub(super) has_too_much: bool,
+    record: Option<Box<Record>>,
+}
+
+/// What somebody has done who calls, or makes mistakes.
+#[derive(Debug, Default)]
+pub(super) struct Record {
     pub(super) calls: Bucket,
     /// How often it is told that this is too much.
     pub(super) refusals: Bucket,
@@ -36,17 +41,35 @@ impl User {
     /// Nobody has said anything yet.
     pub(super) fn new(conn: ConnId, name: Rc<str>) -> Self {
         Self {
-            stamp: format!(r#","sender":{}"#, json(&name)).into(),
             name,
             place: None,
             last_target: conn,
             frames: Bucket::default(),
             bytes: Bucket::default(),
             has_too_much: false,
-            calls: Bucket::default(),
-            refusals: Bucket::default(),
-            strikes: Strikes::default(),
-            contacts: Contacts::default(),
+            record: None,
+        }
+    }
+
+    /// What it has done, to be added to.
+    pub(super) fn record(&mut self) -> &mut Record {
+        self.record.get_or_insert_default()
+    }
+
+    /// Whether it may call once more.
+    pub(super) fn has_call(&self, limits: &Limits, now: Instant) -> bool {
+        self.record.as_ref().map_or(Bucket::default(), |record| record.calls).holds(1, limits.calls, now)
+    }
+
+    /// Whether it has lately had to do with this name.
+    pub(super) fn has_contact(&self, name: &str, now: Instant) -> bool {
+        self.record.as_ref().is_some_and(|record| record.contacts.have(name, now))
+    }
+
+    /// Forgets that the name was met, unless that counts for longer than until `end`.
+    pub(super) fn forget_contact(&mut self, name: &str, end: Instant) {
+        if let Some(record) = &mut self.record {
+            record.contacts.forget(name, end);
         }
     }
 
