@@ -92,6 +92,7 @@ mod pipe;
 mod prompt;
 mod properties;
 mod proxy;
+mod public;
 mod readme;
 mod relay;
 mod requests;

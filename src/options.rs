@@ -1,25 +1,25 @@
 //! What `lowkey` and `lowkey-bot` take: each setting is defined here once, and may be given by a flag, by an
-//! environment variable, or in the profile's `config.toml`, in this order. Beneath: [`start`] reads them all,
-//! [`config`] the file, [`definitions`] has all of them together, [`manual`] what is made of these, [`servers`] the
-//! values that have a syntax of their own, as [`amount`] is, [`access`] says to which server an access token goes, and
+//! environment variable, or in the profile's `config.toml`, in this order. Beneath: `start` reads them all,
+//! [`config`] the file, `definitions` has all of them together, `manual` what is made of these, `servers` the
+//! values that have a syntax of their own, as `amount` is, `access` says to which server an access token goes, and
 //! [`quota`] and [`room`] how much is taken of files without asking.
 
-pub mod access;
+pub(crate) mod access;
 pub mod advice;
-pub mod amount;
-pub mod chat;
+pub(crate) mod amount;
+pub(crate) mod chat;
 pub mod config;
-pub mod definitions;
-pub mod manual;
-pub mod peer;
+mod definitions;
+pub(crate) mod manual;
+pub(crate) mod peer;
 pub mod quota;
 pub mod room;
-pub mod servers;
-pub mod start;
-pub mod switch;
+mod servers;
+mod start;
+pub(crate) mod switch;
 
-pub use chat::ChatOptions;
+pub(crate) use chat::ChatOptions;
 pub use definitions::{every_setting, settings};
 pub use peer::{PeerOptions, TextFormatOption};
 pub use start::{Start, parse, start_log};
-pub use switch::{ON_OR_OFF, is_on};
+pub(crate) use switch::{ON_OR_OFF, is_on};

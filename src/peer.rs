@@ -135,7 +135,7 @@ mod primitives;
 mod random;
 mod reasons;
 mod rtc;
-pub mod safety_number;
+mod safety_number;
 mod sdp;
 mod settings;
 mod signaling;

@@ -6,7 +6,7 @@
 mod files;
 pub mod known_peers;
 mod names;
-pub mod permissions;
+pub(crate) mod permissions;
 pub mod transcript;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -339,7 +339,7 @@ fn is_place(server: &str) -> bool {
 }
 
 /// The folder for what the programs of this environment's user keep; `None` where nothing says where it is.
-pub fn config_home<T: AsRef<OsStr>>(lookup: impl Fn(&str) -> Option<T>) -> Option<PathBuf> {
+pub(crate) fn config_home<T: AsRef<OsStr>>(lookup: impl Fn(&str) -> Option<T>) -> Option<PathBuf> {
     // A relative path is to be ignored (XDG Base Directory Specification): it would be another place for each folder
     // that the program is started in.
     let path = |value: T| Some(PathBuf::from(value.as_ref())).filter(|path| path.is_absolute());

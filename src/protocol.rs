@@ -14,21 +14,21 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 /// The path on which the server takes WebSocket upgrades.
-pub const WEBSOCKET_PATH: &str = "/ws";
+pub(crate) const WEBSOCKET_PATH: &str = "/ws";
 
 /// Whether a user can have this name: 1 to 64 bytes of UTF-8 without control characters, which do not begin as a link
 /// does.
-pub fn is_username(name: &str) -> bool {
+pub(crate) fn is_username(name: &str) -> bool {
     let is_link = name.starts_with(LINK_SCHEME);
     (1..=MAX_USERNAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control) && !is_link
 }
 
 /// How a link to a user begins. It says at which server they are, so it must not be taken for a name, nor a name for
 /// it.
-pub const LINK_SCHEME: &str = "lowkey://";
+pub(crate) const LINK_SCHEME: &str = "lowkey://";
 
 /// The longest username, in bytes.
-pub const MAX_USERNAME_BYTES: usize = 64;
+pub(crate) const MAX_USERNAME_BYTES: usize = 64;
 
 /// What a message asks for or tells: the envelope's `type` field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -150,7 +150,7 @@ impl<'a> Envelope<'a> {
 ///
 /// # Errors
 /// Says why `text` is no such object.
-pub fn from_object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, serde_json::Error> {
+pub(crate) fn from_object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, serde_json::Error> {
     if !text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('{') {
         return Err(serde::de::Error::custom("not an object"));
     }

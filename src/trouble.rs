@@ -136,7 +136,7 @@ pub fn answering(error: &io::Error) -> String {
 
 /// Why the database of a cluster cannot be asked.
 #[cfg(feature = "server")]
-pub fn asking(error: &io::Error) -> String {
+pub(crate) fn asking(error: &io::Error) -> String {
     if let Some(words) = words(error) {
         return words;
     }
@@ -157,10 +157,10 @@ pub fn asking(error: &io::Error) -> String {
 }
 
 /// What is said of a folder in the place of a file.
-pub const A_FOLDER: &str = "it is a folder, and no regular file; move it away, or name a file";
+pub(crate) const A_FOLDER: &str = "it is a folder, and no regular file; move it away, or name a file";
 
 /// What is said of a pipe, a socket or a device in the place of a file.
-pub const NO_FILE: &str = "it is a pipe, a socket or a device, and no regular file; remove it";
+pub(crate) const NO_FILE: &str = "it is a pipe, a socket or a device, and no regular file; remove it";
 
 const NO_SPACE: &str = "there is no space left for it; make some, and try again";
 

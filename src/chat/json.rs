@@ -210,8 +210,8 @@ mod tests {
     use crate::chat::command::Command;
     use crate::chat::report::{FileNews, FileReport};
     use crate::escape::is_harmful;
+    use crate::peer::SafetyNumber;
     use crate::peer::keys::KeyPair;
-    use crate::peer::safety_number::SafetyNumber;
     use crate::peer::{Digest, EndReason, FileId, PauseReason};
     use crate::profile::known_peers::KnownPeer;
 

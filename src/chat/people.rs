@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use super::effect::{Effect, mistake, notice};
 use super::report::{PeerReport, Report};
 use super::screen;
+use crate::peer::SafetyNumber;
 use crate::peer::Trust;
 use crate::peer::keys::PublicKey;
-use crate::peer::safety_number::SafetyNumber;
 use crate::peer::trust::Known;
 use crate::profile::known_peers::{KnownPeer, KnownPeers};
 

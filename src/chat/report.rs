@@ -8,8 +8,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::peer::SafetyNumber;
 use crate::peer::keys::PublicKey;
-use crate::peer::safety_number::SafetyNumber;
 use crate::peer::{CloseReason, Digest, EndReason, FileId, NotSentReason, PauseReason, Trust};
 use crate::profile::known_peers::KnownPeer;
 use crate::profile::transcript::Entry;

@@ -4,7 +4,7 @@
 use crate::peer::{CloseReason, Error, NoRelay, NoRelayCause, OfflineReason};
 
 /// Why a chat has ended or did not come about, with what to type.
-pub fn on_close(reason: &CloseReason) -> String {
+pub(crate) fn on_close(reason: &CloseReason) -> String {
     let to_type = match reason {
         CloseReason::NoConnection | CloseReason::PeerHasNoRelay => " (--turn)",
         CloseReason::LocalOnly => " (--stun, --turn)",

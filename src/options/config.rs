@@ -115,7 +115,7 @@ pub fn change(text: &str, every: &Command, key: &str, values: &[String]) -> Resu
 ///
 /// # Errors
 /// There is no such setting, or it does not stand there; for people.
-pub fn unset(text: &str, every: &Command, key: &str) -> Result<String, String> {
+pub(crate) fn unset(text: &str, every: &Command, key: &str) -> Result<String, String> {
     match File::parse(text, every)?.has(key) {
         true => change(text, every, key, &[]),
         false => find(every, key).and_then(|_| Err(format!("{key} is not set there"))),
@@ -173,7 +173,7 @@ pub fn list(command: &Command, matches: &ArgMatches, file: &File, path: Option<&
 }
 
 /// The one of these names that was probably meant by `name`.
-pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let distance = |other: &&str| strsim::damerau_levenshtein(name, other);
     names.min_by_key(distance).filter(|near| distance(near) <= (name.len() / 3).max(2))
 }
@@ -195,14 +195,14 @@ pub fn is_secret(option: &Arg) -> bool {
 
 /// Whether a value is not to be repeated although the option is no secret: somebody may have put a password into a URL,
 /// where none belongs.
-pub fn holds_password(value: &str) -> bool {
+pub(crate) fn holds_password(value: &str) -> bool {
     value.rsplit_once('@').is_some_and(|(before, _)| before.contains(':'))
 }
 
 /// The settings whose variable is not to be set to nothing, and what would follow if it were passed over: whoever
 /// writes one of them down wants to be hidden, kept apart or careful. Without the others a program is as careful as
 /// with them, or says what it lacks.
-pub const REFUSED_EMPTY: [(&str, &str); 7] = [
+pub(crate) const REFUSED_EMPTY: [(&str, &str); 7] = [
     ("profile", "your main profile would be used"),
     ("relay_only", "peers would see your address"),
     ("no_server_relays", "the relays that the server offers would be used"),

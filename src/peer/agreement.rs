@@ -79,7 +79,7 @@ pub struct Answer {
 }
 
 /// The version that we speak.
-pub const VERSION: u64 = 2;
+pub(crate) const VERSION: u64 = 2;
 
 /// A caller's keys for one call, before they are answered.
 #[derive(Debug)]

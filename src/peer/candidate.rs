@@ -198,7 +198,7 @@ impl Candidates {
 
 /// The candidates that the two sides of a call have told each other of.
 #[derive(Debug, Clone, Default)]
-pub struct Trickle {
+pub(crate) struct Trickle {
     /// Those of ours that the other side was told of.
     pub own: Candidates,
     /// Those of the other side that WebRTC was told of.
@@ -248,14 +248,14 @@ pub(super) fn is_token(text: &str, longest: usize) -> bool {
 
 /// Candidates of each kind that are taken of one side of a call, in its description and after it. A machine with many
 /// interfaces has some dozens of addresses; each is asked for an answer some times, by every address of ours.
-pub const MAX_HOST: usize = 32;
+pub(crate) const MAX_HOST: usize = 32;
 /// See [`MAX_HOST`].
-pub const MAX_REFLEXIVE: usize = 16;
+pub(crate) const MAX_REFLEXIVE: usize = 16;
 /// See [`MAX_HOST`].
-pub const MAX_RELAYED: usize = 16;
+pub(crate) const MAX_RELAYED: usize = 16;
 
 /// Names among them, each of which is asked for by multicast. A browser has one for IPv4 and one for IPv6.
-pub const MAX_NAMES: usize = 4;
+pub(crate) const MAX_NAMES: usize = 4;
 
 /// The longest foundation, in bytes (RFC 8839, section 5.1).
 const MAX_FOUNDATION: usize = 32;

@@ -193,16 +193,16 @@ fn max_message(value: Option<&str>) -> usize {
 
 /// The largest message of ours, in bytes, which is also what browsers take and what we take ourselves, whatever the
 /// other side takes.
-pub const MAX_MESSAGE: usize = 262_144;
+pub(crate) const MAX_MESSAGE: usize = 262_144;
 
 /// What a description means that names no size, in bytes (RFC 8841, section 6.1).
-pub const DEFAULT_MAX_MESSAGE: usize = 65_536;
+pub(crate) const DEFAULT_MAX_MESSAGE: usize = 65_536;
 
 /// The longest words of ICE, in bytes. Those of RFC 8839, section 5.4, may have 256 each; but the user goes along in
 /// every check, where browsers have 4 and some 32.
-pub const MAX_UFRAG: usize = 32;
+pub(crate) const MAX_UFRAG: usize = 32;
 /// See [`MAX_UFRAG`].
-pub const MAX_PASSWORD: usize = 256;
+pub(crate) const MAX_PASSWORD: usize = 256;
 
 #[cfg(test)]
 mod tests {

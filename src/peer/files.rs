@@ -1,12 +1,12 @@
 //! The files that go between two peers in one chat: what is offered, what is taken, what is on its way, and how each of
 //! them ends. It outlives a connection, as texts do. Disks and data channels are somebody else's. Pure.
 
-pub mod checksum;
+pub(crate) mod checksum;
 pub mod entries;
 pub mod lane;
-pub mod name;
+pub(crate) mod name;
 pub mod note;
-pub mod window;
+pub(crate) mod window;
 pub mod work;
 
 use std::time::{Duration, Instant};

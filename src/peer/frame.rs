@@ -160,7 +160,7 @@ impl Place {
 }
 
 /// How many bytes a frame adds to a text, at least.
-pub const TEXT_EXTRA_BYTES: usize = 21;
+pub(crate) const TEXT_EXTRA_BYTES: usize = 21;
 
 /// How long text frames are: so many bytes at least, then a power of two; and beyond the second of these one of so many
 /// steps from each power of two to the next.

@@ -7,11 +7,11 @@ mod data;
 mod handshake;
 mod sources;
 
+pub use chunk::Refusal;
 use chunk::{Chunk, Opening, Reset, SACK, chunks, long, tag};
-pub use chunk::{MAX_PACKET, Refusal};
 use data::{Incoming, MAX_STREAMS, WINDOW};
-pub use handshake::Handshake;
-pub use sources::{Origin, Sources};
+pub(crate) use handshake::Handshake;
+pub(crate) use sources::{Origin, Sources};
 
 use Refusal::{Unneeded, Violation};
 
@@ -270,7 +270,7 @@ mod tests {
             ("cut off", packet(TAG, &[vec![3, 0, 0, 4]])[..15].to_vec()),
             ("longer than the packet", packet(TAG, &[vec![10, 0, 0, 9, 0, 0, 0, 0]])),
             ("shorter than its head", packet(TAG, &[vec![10, 0, 0, 3]])),
-            ("long", packet(TAG, &[chunk(10, 0, &[0; MAX_PACKET])])),
+            ("long", packet(TAG, &[chunk(10, 0, &[0; chunk::MAX_PACKET])])),
             ("a cause beyond its error", packet(TAG, &[chunk(9, 0, &[0, 1, 0, 200, 0, 0, 0, 0])])),
             ("a cause beyond its abort", packet(TAG, &[chunk(6, 0, &[0, 1, 0, 9, 0, 0, 0, 0])])),
             ("a cause shorter than its head", packet(TAG, &[chunk(6, 0, &[0, 1, 0, 0])])),

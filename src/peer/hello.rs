@@ -209,9 +209,9 @@ fn bytes<const LENGTH: usize>(text: &str) -> Option<[u8; LENGTH]> {
 }
 
 /// The `type` of descriptions.
-pub const OFFER: &str = "offer";
+pub(crate) const OFFER: &str = "offer";
 /// See [`OFFER`].
-pub const ANSWER: &str = "answer";
+pub(crate) const ANSWER: &str = "answer";
 
 /// What is sealed has a multiple of so many bytes: as many as a hello, a candidate and a refusal take at most.
 const PADDED_TO: usize = 384;

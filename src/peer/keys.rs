@@ -17,7 +17,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::{hidden, random};
 
 /// How long a key is, in bytes.
-pub const KEY_BYTES: usize = 32;
+pub(crate) const KEY_BYTES: usize = 32;
 
 /// An X25519 public key that is fit for use: not of low order, and with bit 255 cleared.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -63,7 +63,7 @@ impl fmt::Display for Link {
 }
 
 /// What of a name is written as it is: what the app lets a name be made of.
-pub const NAME: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC.remove(b'_');
+pub(crate) const NAME: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC.remove(b'_');
 
 /// What is said of a link whose end is not a key.
 const WRONG_KEY: &str = "the link is not whole: what stands behind its # was cut off or changed, so ask for it again";

@@ -104,7 +104,7 @@ pub fn place(name: &str, server: &str) -> String {
 }
 
 /// The name and the server that [`place`] was made of.
-pub fn read_place(place: &str) -> Option<(String, &str)> {
+pub(crate) fn read_place(place: &str) -> Option<(String, &str)> {
     let (name, server) = place.rsplit_once('@')?;
     Some((percent_encoding::percent_decode_str(name).decode_utf8().ok()?.into_owned(), server))
 }

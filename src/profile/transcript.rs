@@ -41,7 +41,7 @@ impl Entry {
 
 /// Whose texts are kept.
 #[derive(Debug, Clone, Default)]
-pub struct Kept {
+pub(crate) struct Kept {
     by_default: bool,
     peers: BTreeMap<String, bool>,
 }

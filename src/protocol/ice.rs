@@ -51,7 +51,7 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>
 
 /// The URL of a STUN or TURN server, taken apart (RFC 7064, section 3.1; RFC 7065, section 3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IceUrl<'a> {
+pub(crate) struct IceUrl<'a> {
     /// Which kind of server.
     pub scheme: IceScheme,
     /// `HOST` or `HOST:PORT`, where an IPv6 address stands in brackets.
@@ -62,7 +62,7 @@ pub struct IceUrl<'a> {
 
 /// The scheme of an [`IceUrl`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IceScheme {
+pub(crate) enum IceScheme {
     /// `stun:`.
     Stun,
     /// `turn:`.

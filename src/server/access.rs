@@ -78,7 +78,7 @@ impl Access {
 }
 
 /// The longest access token. Three times as much, as an address carries it if need be, still fits in a request head.
-pub const MAX_TOKEN_BYTES: usize = 4096;
+pub(crate) const MAX_TOKEN_BYTES: usize = 4096;
 
 fn given_access_token(request: &Request<'_, '_>, query: &str) -> Option<String> {
     let bearer = header(request, "authorization").and_then(|value| {

@@ -424,5 +424,5 @@ const BEHIND: &str = "too far behind in reading";
 
 /// What the system holds of a client that does not read: the send buffer that its socket is given, which Linux
 /// doubles for what it needs itself.
-pub const SEND_BUFFER_BYTES: usize = 16 * 1024;
+pub(crate) const SEND_BUFFER_BYTES: usize = 16 * 1024;
 const SYSTEM_BYTES: usize = 2 * SEND_BUFFER_BYTES;

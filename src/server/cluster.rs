@@ -396,7 +396,7 @@ impl Cluster {
 }
 
 /// How long an ask may take. Whoever waits for it is told then that the database cannot be asked.
-pub const ASK_TIME: Duration = Duration::from_secs(2);
+pub(crate) const ASK_TIME: Duration = Duration::from_secs(2);
 
 /// The database is asked for a sign of life when nothing was heard for this long.
 const IDLE: Duration = Duration::from_secs(1);

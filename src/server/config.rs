@@ -21,8 +21,8 @@ use error::error;
 pub use secrets::Secrets;
 #[cfg(not(feature = "cluster"))]
 use variables::CLUSTER_VARIABLES;
+pub use variables::VARIABLES;
 use variables::{FILES, check_presence};
-pub use variables::{REFUSED_EMPTY, VARIABLES};
 
 /// What an operator can set (protocol 1.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Default for Config {
 
 impl Config {
     /// Reads the variables of [`VARIABLES`]. One that is absent keeps its default; so does one that is empty, unless it
-    /// protects (see [`REFUSED_EMPTY`]). `read` gives the text of the files that `ACCESS_TOKEN_FILE` and
+    /// protects (`REFUSED_EMPTY`). `read` gives the text of the files that `ACCESS_TOKEN_FILE` and
     /// `TURN_SECRET_FILE` name.
     ///
     /// # Errors
@@ -357,7 +357,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(REFUSED_EMPTY.map(|(name, _)| name), refused);
+        assert_eq!(variables::REFUSED_EMPTY.map(|(name, _)| name), refused);
     }
 
     #[test]

@@ -119,7 +119,7 @@ pub fn metrics(text: &str) -> Vec<u8> {
 }
 
 /// The answer to a client that cannot be let in for the moment.
-pub fn come_again(reason: &str) -> Vec<u8> {
+pub(crate) fn come_again(reason: &str) -> Vec<u8> {
     let response = Response::new("503 Service Unavailable").header("Retry-After", RETRY_SECONDS);
     response.text(reason).header("Connection", "close").into_bytes()
 }

@@ -4,7 +4,7 @@ use super::{People, Present};
 use crate::chat::effect::{Effect, mistake, notice};
 use crate::chat::report::Report;
 use crate::chat::screen;
-use crate::peer::safety_number::SafetyNumber;
+use crate::peer::SafetyNumber;
 use crate::peer::{CloseReason, Trust};
 use crate::profile::known_peers::KnownPeer;
 

@@ -1,8 +1,8 @@
 //! What is said of safety numbers: those of somebody who is here, and those of somebody who is not who they were. Pure.
 
 use super::super::harmless::harmless;
+use crate::peer::SafetyNumber;
 use crate::peer::Trust;
-use crate::peer::safety_number::SafetyNumber;
 use crate::profile::known_peers::KnownPeer;
 
 /// A block that cannot be overlooked.

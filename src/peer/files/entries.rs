@@ -42,14 +42,14 @@ impl Entry {
 ///
 /// # Errors
 /// So long is no header.
-pub fn json_length(length: [u8; 4]) -> Result<usize, Unfit> {
+pub(crate) fn json_length(length: [u8; 4]) -> Result<usize, Unfit> {
     let length = u32::from_be_bytes(length) as usize;
     if length <= MAX_HEADER { Ok(length) } else { Err(Unfit::Header) }
 }
 
 /// Where the entries of a folder go below the one that is made of it.
 #[derive(Debug, Default)]
-pub struct Places {
+pub(crate) struct Places {
     folders: HashMap<Vec<String>, Inside>,
     left: u64,
 }
@@ -146,10 +146,10 @@ impl Inside {
 pub const MAX_DEPTH: usize = 32;
 
 /// The longest path of an entry, in bytes. Most systems take no longer one.
-pub const MAX_PATH: usize = 4096;
+pub(crate) const MAX_PATH: usize = 4096;
 
 /// How many entries a folder may have. As many are kept in mind while it is sent, and while it is made.
-pub const MAX_ENTRIES: u64 = 100_000;
+pub(crate) const MAX_ENTRIES: u64 = 100_000;
 
 /// The longest JSON of a header, in bytes: that of the longest path, each byte of which may be six.
 const MAX_HEADER: usize = 32 * 1024;

@@ -23,7 +23,7 @@ enum Source {
 
 /// Who has sent a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// The other side, or a TURN server of ours with what is its own to say.
     Known,
     /// Anybody, who asks or answers as ICE does. ICE itself looks whether he knows the secrets.

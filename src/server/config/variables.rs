@@ -81,7 +81,7 @@ pub(super) const SECRETS: [&str; 4] = ["ACCESS_TOKEN", "TURN_SECRET", "CLUSTER_U
 /// The variables that are not to be set to nothing, and what would follow if they were passed over: each of them
 /// narrows who may come in or who is believed, and whoever writes one down wants that. All others keep their default,
 /// which is as safe as any value.
-pub const REFUSED_EMPTY: [(&str, &str); 11] = [
+pub(super) const REFUSED_EMPTY: [(&str, &str); 11] = [
     ("HOST", "all addresses of this machine would be listened on"),
     ("CORS_ORIGINS", "browsers could come from everywhere"),
     ("ACCESS_TOKEN", "everybody could come in"),
