@@ -1,70 +1,17 @@
 //! All clients of a server in memory, over streams that are not there, with the time moved by hand.
 
-use std::cell::RefCell;
-use std::io::{self, ErrorKind, Read, Write};
 use std::net::IpAddr;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use lowkey::server::Config;
-use lowkey::server::clients::{Clients, Stream};
+use lowkey::server::clients::Clients;
 use lowkey::server::http::Endpoints;
 use lowkey::server::hub::ConnId;
 use lowkey::server::limits::{Limits, Rate};
 use lowkey::server::presence::Presence;
 
-use crate::websocket::{close_code, frame, upgrade};
-
-/// A client's end of a stream.
-#[derive(Clone, Default)]
-struct Wire(Rc<RefCell<Ends>>);
-
-#[derive(Default)]
-struct Ends {
-    /// What the server has not read.
-    sent: Vec<u8>,
-    /// What the client has been given.
-    got: Vec<u8>,
-    /// The client takes nothing.
-    is_deaf: bool,
-    is_reset: bool,
-}
-
-impl Read for Wire {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let sent = &mut self.0.borrow_mut().sent;
-        if sent.is_empty() {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        let length = sent.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&sent[..length]);
-        sent.drain(..length);
-        Ok(length)
-    }
-}
-
-impl Write for Wire {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut ends = self.0.borrow_mut();
-        if ends.is_deaf {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        ends.got.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Stream for Wire {
-    fn shut(&mut self) {}
-
-    fn reset(&mut self) {
-        self.0.borrow_mut().is_reset = true;
-    }
-}
+use crate::websocket::{close_code, frame, text_frame, upgrade};
+use crate::wire_ends::Wire;
 
 struct ClientsInMemory {
     clients: Clients<Wire>,
@@ -253,7 +200,7 @@ fn beyond_the_budget_the_furthest_behind_goes_and_nobody_else() {
         let payload = "x".repeat(50_000);
         let relay = format!(r#"{{"type":"signal:ice","target":"honest","payload":"{payload}"}}"#);
         let sender = world.user(world.at(11), "sender");
-        world.send(sender, world.at(11), &frame(0x81, relay.as_bytes()));
+        world.send(sender, world.at(11), &text_frame(&relay));
     }
     assert!(world.wires[honest].0.borrow().is_reset);
 }

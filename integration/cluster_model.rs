@@ -13,7 +13,9 @@ use proptest::test_runner::RngSeed;
 use serde_json::Value;
 
 use crate::model_database::ModelDatabase;
-use crate::model_nodes::{Node, Wire, frame, take_frame};
+use crate::model_nodes::{Node, take_frame};
+use crate::websocket::{text_frame, upgrade};
+use crate::wire_ends::Wire;
 
 /// What happens; an index chooses among those that there are by then.
 #[derive(Debug, Clone)]
@@ -164,7 +166,7 @@ impl World {
             Happening::Call { who, to } => {
                 if let Some(user) = self.online(who) {
                     self.users[user].calls += 1;
-                    self.say(user, &frame(&format!(r#"{{"type":"session:connect","target":"{to}"}}"#)));
+                    self.say(user, &text_frame(&format!(r#"{{"type":"session:connect","target":"{to}"}}"#)));
                 }
             }
             Happening::Carry { node, most } => self.carry(node, most),
@@ -218,11 +220,7 @@ impl World {
         let conn = clients.next_id();
         let endpoints = Endpoints { users: true, metrics: false };
         clients.add(wire.clone(), IpAddr::V4(Ipv4Addr::LOCALHOST), endpoints, self.now);
-        let token_part = token.map(|token| format!("&token={token}")).unwrap_or_default();
-        let head = format!(
-            "GET /ws?username={name}{token_part} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
-             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        );
+        let head = upgrade(&format!("{name}{}", token.map(|token| format!("&token={token}")).unwrap_or_default()));
         let (stage, got) = (Stage::Waits, Vec::new());
         let is_replaced = false;
         let user = User {
@@ -246,13 +244,13 @@ impl World {
         let number = self.messages.len();
         let is_ghost = self.ghosts.iter().any(|(name, until)| *name == to && self.now < *until);
         self.messages.push((user, if is_ghost { UNTOLD } else { self.losses }));
-        self.say(user, &frame(&format!(r#"{{"type":"signal:ice","target":"{to}","payload":{number}}}"#)));
+        self.say(user, &text_frame(&format!(r#"{{"type":"signal:ice","target":"{to}","payload":{number}}}"#)));
     }
 
     /// A client's bytes come to its server.
     fn say(&mut self, user: usize, bytes: &[u8]) {
         let User { node, conn, wire, .. } = &self.users[user];
-        wire.0.borrow_mut().input.extend_from_slice(bytes);
+        wire.0.borrow_mut().sent.extend_from_slice(bytes);
         self.nodes[*node].clients.read(*conn, &mut [0; 4096], self.now);
     }
 
@@ -260,7 +258,7 @@ impl World {
     fn end(&mut self, user: usize) {
         self.users[user].stage = Stage::Over;
         let User { node, conn, wire, .. } = &self.users[user];
-        wire.0.borrow_mut().is_ended = true;
+        wire.0.borrow_mut().has_ended = true;
         let clients = &mut self.nodes[*node].clients;
         clients.ended(*conn);
         clients.read(*conn, &mut [0; 4096], self.now);
@@ -337,7 +335,7 @@ impl World {
     fn hear(&mut self) {
         for number in 0..self.users.len() {
             let user = &mut self.users[number];
-            let bytes = std::mem::take(&mut user.wire.0.borrow_mut().output);
+            let bytes = std::mem::take(&mut user.wire.0.borrow_mut().got);
             let mut rest = &bytes[..];
             let was_waiting = user.stage == Stage::Waits;
             if was_waiting && !rest.is_empty() {

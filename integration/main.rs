@@ -43,13 +43,14 @@ mod support {
     pub mod tls_terminator;
     pub mod websocket;
     pub mod window;
+    pub mod wire_ends;
     pub mod world;
 }
 
 use attacks::in_memory;
 use support::{
     attacker, database_bytes, databases, evil_server, hop, linearizability, link, mallory, model_database, model_nodes,
-    old_app, sctp, socks_proxy, source, tls_terminator, websocket, window, world,
+    old_app, sctp, socks_proxy, source, tls_terminator, websocket, window, wire_ends, world,
 };
 
 mod access;

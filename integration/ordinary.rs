@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tungstenite::Message;
 
-use crate::websocket::{frame, rest, upgrade};
+use crate::websocket::{frame, rest, text_frame, upgrade};
 use crate::world::{Client, Folder, Program, SOON, Server, until};
 
 fn raw(address: &str, bytes: &[u8]) -> TcpStream {
@@ -331,7 +331,7 @@ fn five_thousand_who_hoard_cost_300_megabytes_together() {
             let mut status = [0; 12];
             stream.read_exact(&mut status).unwrap();
             let relay = format!(r#"{{"type":"signal:ice","target":"{name}","payload":"{payload}"}}"#);
-            sender.write_all(&frame(0x81, relay.as_bytes()).repeat(4)).unwrap();
+            sender.write_all(&text_frame(&relay).repeat(4)).unwrap();
             if number % 500 == 499 {
                 most = most.max(held(&server));
                 honest.send(r#"{"type":"session:create"}"#);

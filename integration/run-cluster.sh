@@ -79,25 +79,4 @@ started
 # In a new cluster names are given out after three seconds.
 await "$work/bot" 'online as ' >/dev/null
 echo "the bot is at $1, the chat at $2"
-if [ -t 0 ] && [ -t 1 ]; then
-    "$programs/lowkey" --server "ws://$2" --name you_demo echo
-    exit
-fi
-text=$(cat)
-[ -n "$text" ] || text='hello'
-mkfifo "$work/input"
-"$programs/lowkey" --server "ws://$2" --name you_demo --timeout 60 send --follow echo <"$work/input" >"$work/output" &
-chat=$!
-exec 3>"$work/input"
-printf '%s\n' "$text" >&3
-wanted=$(printf '%s\n' "$text" | wc -l)
-tries=0
-until [ "$(grep -c '^echo: ' "$work/output" || :)" -ge "$wanted" ] || ! kill -0 "$chat" 2>/dev/null; do
-    sleep 0.05
-    tries=$((tries + 1))
-    [ "$tries" -lt 1200 ] || break
-done
-exec 3>&-
-wait "$chat"
-cat "$work/output"
-[ "$(grep -c '^echo: ' "$work/output")" -eq "$wanted" ]
+talk "$programs" "$2"

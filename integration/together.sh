@@ -34,3 +34,31 @@ await() {
     done
     sed -n "s/.*$2//p" "$1" | head -n 1
 }
+
+# A chat with the bot by the lowkey of this folder, at the server of this address. Without a terminal what is read is sent to the
+# bot, or a line of its own, and it is well only if all of that came back.
+talk() {
+    if [ -t 0 ] && [ -t 1 ]; then
+        "$1/lowkey" --server "ws://$2" --name you_demo echo
+        exit
+    fi
+
+    lines=$(cat)
+    [ -n "$lines" ] || lines='hello'
+    wanted=$(printf '%s\n' "$lines" | wc -l)
+    mkfifo "$work/input" "$work/output"
+    "$1/lowkey" --server "ws://$2" --name you_demo --timeout 60 send --follow echo <"$work/input" >"$work/output" &
+    chat=$!
+    # The chat ends with its input, or where it cannot go on; the input stays open until all has come back.
+    exec 3>"$work/input" 4<"$work/output"
+    printf '%s\n' "$lines" | sed 's/^/you> /'
+    printf '%s\n' "$lines" >&3 &
+    came=0
+    while [ "$came" -lt "$wanted" ] && IFS= read -r line <&4; do
+        printf '%s\n' "$line"
+        case $line in 'echo: '*) came=$((came + 1)) ;; esac
+    done
+    exec 3>&-
+    wait "$chat" || exit
+    [ "$came" -eq "$wanted" ]
+}

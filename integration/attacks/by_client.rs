@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tungstenite::Message;
 
-use crate::websocket::{close_code, frame, rest, upgrade};
+use crate::websocket::{close_code, frame, rest, text_frame, upgrade};
 use crate::world::{Client, Program, SOON, Server, until};
 
 /// A server, and what it took when it was new.
@@ -304,7 +304,7 @@ fn floods_are_held_by_the_buckets_and_nobody_is_closed_for_one() {
     let text = frame(0x81, br#"{"type":"signal:ice","target":"flooder","payload":1}"#);
     // Not to oneself: who reads late for a moment would be too far behind.
     let long = json!({"type": "session:create", "payload": "x".repeat(60_000)}).to_string();
-    let big = frame(0x81, long.as_bytes());
+    let big = text_frame(&long);
     let calls = frame(0x81, br#"{"type":"session:create"}"#);
     for (name, bytes, count) in
         [("pings", frame(0x89, b"ping"), 20_000), ("texts", text, 20_000), ("bytes", big, 200), ("calls", calls, 200)]
@@ -452,7 +452,7 @@ fn who_asks_for_names_over_many_connections_of_one_address_is_slowed_down() {
         let mut stream = world.raw();
         let mut bytes = upgrade("prober").replace("Host: x", "X-Forwarded-For: 192.0.2.8").into_bytes();
         for name in names {
-            bytes.extend(frame(0x81, format!(r#"{{"type":"session:connect","target":"{name}"}}"#).as_bytes()));
+            bytes.extend(text_frame(&format!(r#"{{"type":"session:connect","target":"{name}"}}"#)));
         }
         bytes.extend(frame(0x88, &1000u16.to_be_bytes()));
         stream.write_all(&bytes).unwrap();

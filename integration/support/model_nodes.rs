@@ -1,58 +1,15 @@
 //! Servers of a cluster in memory: all of a server but its sockets, over a database in memory.
 
-use std::cell::RefCell;
-use std::io::{self, ErrorKind, Read, Write};
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use lowkey::server::Config;
-use lowkey::server::clients::{Clients, Stream};
+use lowkey::server::clients::Clients;
 use lowkey::server::cluster::url::ClusterUrl;
 use lowkey::server::cluster::{Cluster, Settings};
 use lowkey::server::limits::Limits;
 
 use crate::model_database::ModelDatabase;
-
-/// A client's stream.
-#[derive(Clone, Default)]
-pub struct Wire(pub Rc<RefCell<Pipe>>);
-
-#[derive(Default)]
-pub struct Pipe {
-    pub input: Vec<u8>,
-    pub output: Vec<u8>,
-    pub is_ended: bool,
-}
-
-impl Read for Wire {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Pipe { input, is_ended, .. } = &mut *self.0.borrow_mut();
-        if input.is_empty() {
-            return if *is_ended { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
-        }
-        let length = input.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&input[..length]);
-        input.drain(..length);
-        Ok(length)
-    }
-}
-
-impl Write for Wire {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().output.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Stream for Wire {
-    fn shut(&mut self) {}
-
-    fn reset(&mut self) {}
-}
+use crate::wire_ends::Wire;
 
 /// A server, with its connection to the database.
 pub struct Node {
@@ -116,12 +73,6 @@ impl Node {
 
 /// How long the names of a server count as online that is heard of no more.
 pub const LEASE: Duration = Duration::from_secs(3);
-
-/// A client's text frame, masked with zeros.
-pub fn frame(text: &str) -> Vec<u8> {
-    let head = [0x81, 0x80 | u8::try_from(text.len()).unwrap(), 0, 0, 0, 0];
-    [&head[..], text.as_bytes()].concat()
-}
 
 /// The next frame of a server: its opcode and what is in it.
 pub fn take_frame<'a>(bytes: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {

@@ -18,6 +18,11 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     masked(first, payload, [0x11, 0x22, 0x33, 0x44])
 }
 
+/// A client's text frame.
+pub fn text_frame(text: &str) -> Vec<u8> {
+    frame(0x81, text.as_bytes())
+}
+
 /// Everything to the end of the stream.
 pub fn rest(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
