@@ -95,9 +95,16 @@ impl Disk {
     }
 
     /// Does as the engine wishes.
-    pub fn work(&mut self, peer: String, file: FileId, link: Option<(ConnectionId, FileKeys)>, work: Work, rtc: &Rtc) {
+    pub fn work(
+        &mut self,
+        peer: String,
+        file: FileId,
+        connection: Option<(ConnectionId, FileKeys)>,
+        work: Work,
+        rtc: &Rtc,
+    ) {
         let key = (peer, file);
-        match (work, link) {
+        match (work, connection) {
             (Work::Send { number, from, proof }, Some((id, keys))) => {
                 let Some(source) = self.sources.get(&key).cloned() else { return };
                 let job = sending::Job { peer: key.0.clone(), file, number, from, proof, source };
@@ -117,8 +124,8 @@ impl Disk {
                     self.fail(key, number);
                 }
             }
-            (Work::StopTaking { is_kept }, link) => {
-                let lane = link.and_then(|(id, _)| self.lanes.get(&id)?.taking.as_ref());
+            (Work::StopTaking { is_kept }, connection) => {
+                let lane = connection.and_then(|(id, _)| self.lanes.get(&id)?.taking.as_ref());
                 let is_told = lane.is_some_and(|lane| lane.send(taking::Mail::Stop { file, is_kept }).is_ok());
                 // It may wait for a thread that still writes.
                 if let Some(store) = self.stores.get(&key).cloned().filter(|_| !is_told && !is_kept) {

@@ -362,7 +362,7 @@ impl Driver {
                 Output::Finish { id, sdp } => self.rtc.command(id, Command::Finish(sdp)),
                 Output::AddCandidate { id, candidate } => self.rtc.command(id, Command::AddCandidate(candidate)),
                 Output::Transmit { id, text, is_kept } => self.rtc.transmit(id, text, is_kept),
-                Output::File { peer, file, link, work } => self.files.work(peer, file, link, work, &self.rtc),
+                Output::File { peer, file, connection: at, work } => self.files.work(peer, file, at, work, &self.rtc),
                 Output::Close { id, parting } => {
                     self.files.close(id);
                     self.rtc.command(id, Command::Close(parting));

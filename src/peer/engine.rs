@@ -139,7 +139,7 @@ impl Contacts {
         }
         let identity = match self.calls.get(&peer).map(|call| &call.stage) {
             Some(Stage::Negotiating(negotiation) | Stage::OldApp(negotiation, _)) => negotiation.other.identity,
-            Some(Stage::Confirming(link)) => link.other.identity,
+            Some(Stage::Confirming(connection)) => connection.other.identity,
             _ => return,
         };
         if let Err(reason) = self.judge(&peer, identity, turn) {
@@ -162,12 +162,12 @@ impl Contacts {
             let reason = call.closed(reason);
             self.calls.remove(&peer);
             self.failed(&peer, reason, turn);
-        } else if let Some(link) =
-            self.chats.get(&peer).and_then(|chat| chat.link.as_ref()).filter(|link| link.id == id)
+        } else if let Some(connection) =
+            self.chats.get(&peer).and_then(|chat| chat.connection.as_ref()).filter(|connection| connection.id == id)
         {
             match reason {
                 // It has left before it saw that the chat was open.
-                CloseReason::PeerLeft if !link.is_used => self.finish(&peer, CloseReason::PeerLeft, turn),
+                CloseReason::PeerLeft if !connection.is_used => self.finish(&peer, CloseReason::PeerLeft, turn),
                 reason => self.lose(&peer, reason, turn),
             }
         } else {

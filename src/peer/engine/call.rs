@@ -8,7 +8,7 @@ use super::super::event::CloseReason;
 use super::super::frame::{Instance, Place};
 use super::super::hello::Refusal;
 use super::super::keys::PublicKey;
-use super::channel::{Link, Negotiation};
+use super::channel::{Connection, Negotiation};
 use super::interface::{ConnectionId, Turn};
 use crate::protocol::MessageType;
 
@@ -43,7 +43,7 @@ pub(super) enum Stage {
     /// Both want to talk, and know who they are.
     Negotiating(Negotiation),
     /// The data channel is open that a chat is to go on by, and a first frame on it is awaited.
-    Confirming(Link),
+    Confirming(Connection),
 }
 
 impl Call {
@@ -87,7 +87,7 @@ impl Call {
             Stage::OldApp(negotiation, _) => Some(negotiation.other.key),
             Stage::AwaitingHello { agreement, .. } | Stage::Greeted { agreement, .. } => Some(agreement.other_key()),
             Stage::Negotiating(negotiation) => Some(negotiation.other.key),
-            Stage::Confirming(link) => Some(link.other.key),
+            Stage::Confirming(connection) => Some(connection.other.key),
         }
     }
 
@@ -97,7 +97,7 @@ impl Call {
             Stage::Calling | Stage::Greeting(_) | Stage::OldApp(..) => None,
             Stage::AwaitingHello { agreement, .. } | Stage::Greeted { agreement, .. } => Some(agreement.signals()),
             Stage::Negotiating(negotiation) => negotiation.signals.as_mut(),
-            Stage::Confirming(link) => link.signals.as_mut(),
+            Stage::Confirming(connection) => connection.signals.as_mut(),
         }
     }
 
@@ -118,9 +118,8 @@ impl Call {
     /// Who the other side has proven to be, and where it is in the chat.
     pub(super) fn proven(&self) -> Option<(PublicKey, Place)> {
         match &self.stage {
-            Stage::Negotiating(Negotiation { other, place, .. }) | Stage::Confirming(Link { other, place, .. }) => {
-                Some((other.identity?, (*place)?))
-            }
+            Stage::Negotiating(Negotiation { other, place, .. })
+            | Stage::Confirming(Connection { other, place, .. }) => Some((other.identity?, (*place)?)),
             _ => None,
         }
     }

@@ -14,7 +14,7 @@ use super::super::hello::{self, Hello, Refusal};
 use super::super::keys::{KeyPair, PublicKey};
 use super::super::planted::{self, Fault};
 use super::call::{ANSWER_TIME, Call, Farewell, HELLO_TIME, SEEK_TIME, Stage, too_many_calls};
-use super::channel::{Link, Negotiation};
+use super::channel::{Connection, Negotiation};
 use super::contacts::Contacts;
 use super::interface::{ConnectionId, Output, Parting, Turn};
 use super::proof::{self, Guest};
@@ -276,19 +276,21 @@ impl Contacts {
         }
         let Some(call) = self.calls.remove(&peer) else { return };
         let Stage::Negotiating(negotiation) = call.stage else { return };
-        let mut link = Link::new(id, negotiation);
-        if link.place.is_some() {
-            let taken = self.taken_by_us(&peer, &link);
-            link.transmit(&Frame::taken(taken), turn);
+        let mut connection = Connection::new(id, negotiation);
+        if connection.place.is_some() {
+            let taken = self.taken_by_us(&peer, &connection);
+            connection.transmit(&Frame::taken(taken), turn);
         }
-        if planted::has(Fault::HastyChange) && self.carries_on(&peer, link.other.identity) {
-            return self.carry_on(&peer, link, turn);
+        if planted::has(Fault::HastyChange) && self.carries_on(&peer, connection.other.identity) {
+            return self.carry_on(&peer, connection, turn);
         }
-        if self.carries_on(&peer, link.other.identity) && self.judge(&peer, link.other.identity, turn).is_ok() {
-            let (stage, deadline) = (Stage::Confirming(link), turn.now + HELLO_TIME);
+        if self.carries_on(&peer, connection.other.identity)
+            && self.judge(&peer, connection.other.identity, turn).is_ok()
+        {
+            let (stage, deadline) = (Stage::Confirming(connection), turn.now + HELLO_TIME);
             self.calls.insert(peer, Call { stage, deadline, ..call });
         } else {
-            self.begin(peer, link, turn);
+            self.begin(peer, connection, turn);
         }
     }
 

@@ -201,7 +201,7 @@ impl Negotiation {
 /// An open connection.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
-pub(super) struct Link {
+pub(super) struct Connection {
     pub(super) id: ConnectionId,
     pub(super) other: Other,
     pub(super) texts: Texts,
@@ -221,7 +221,7 @@ pub(super) struct Link {
     pub(super) is_used: bool,
 }
 
-impl Link {
+impl Connection {
     pub(super) fn new(id: ConnectionId, negotiation: Negotiation) -> Self {
         let Negotiation { other, texts, files, signals, instance, place, max_message, trickle, .. } = negotiation;
         let max_message = max_message.unwrap_or(DEFAULT_MAX_MESSAGE);

@@ -9,7 +9,7 @@ use super::super::files::Transfers;
 use super::super::frame::{Frame, Instance};
 use super::super::keys::PublicKey;
 use super::super::texts::{Kept, Texts};
-use super::channel::Link;
+use super::channel::Connection;
 use super::interface::{ConnectionId, Output, Turn};
 
 /// An open chat with one peer.
@@ -17,7 +17,7 @@ use super::interface::{ConnectionId, Output, Turn};
 #[cfg_attr(test, derive(Clone))]
 pub(super) struct Chat {
     /// `None` while it is interrupted.
-    pub(super) link: Option<Link>,
+    pub(super) connection: Option<Connection>,
     /// Who the peer has proven to be.
     pub(super) identity: Option<PublicKey>,
     /// With a peer of ours.
@@ -78,7 +78,7 @@ pub(super) enum State {
 #[cfg_attr(test, derive(Clone))]
 pub(super) struct Parted {
     pub(super) chat: u64,
-    pub(super) link: Link,
+    pub(super) connection: Connection,
     pub(super) texts: Texts,
     /// When the other side should have closed the connection, once there is nothing to wait for.
     pub(super) deadline: Option<Instant>,
@@ -86,11 +86,11 @@ pub(super) struct Parted {
 
 impl Chat {
     pub(super) fn has_connection(&self, id: ConnectionId) -> bool {
-        self.link.as_ref().is_some_and(|link| link.id == id)
+        self.connection.as_ref().is_some_and(|connection| connection.id == id)
     }
 
     pub(super) fn unkept_connection(&self) -> Option<ConnectionId> {
-        self.link.as_ref().filter(|_| self.lasting.is_none()).map(|link| link.id)
+        self.connection.as_ref().filter(|_| self.lasting.is_none()).map(|connection| connection.id)
     }
 
     pub(super) fn kept_bytes(&self) -> usize {
@@ -182,13 +182,13 @@ impl Chat {
 
 impl Parted {
     pub(super) fn has_connection(&self, id: ConnectionId) -> bool {
-        self.link.id == id
+        self.connection.id == id
     }
 
     /// Acknowledges what was taken; with the last of it, the other side closes the connection.
     pub(super) fn tell(&mut self, turn: &mut Turn<'_>) {
         if self.texts.is_due() {
-            self.link.transmit(&Frame::taken(self.texts.tell()), turn);
+            self.connection.transmit(&Frame::taken(self.texts.tell()), turn);
         }
         if self.texts.is_all_taken() && self.deadline.is_none() {
             self.deadline = Some(turn.now + LEAVE_TIME);

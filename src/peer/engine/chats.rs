@@ -7,7 +7,7 @@ use super::super::frame::{Body, Frame, Place};
 use super::super::texts::{Arrival, Next, Texts};
 use super::super::trust::{Known, Trust};
 use super::call::{Call, Stage};
-use super::channel::Link;
+use super::channel::Connection;
 use super::chat::{Chat, FIRST_PAUSE, LEAVE_TIME, Lasting, Parted, State};
 use super::contacts::Contacts;
 use super::files::end_lasting;
@@ -15,41 +15,41 @@ use super::interface::{ConnectionId, Output, Parting, Receipt, Turn};
 
 impl Contacts {
     /// A connection is open: a chat begins.
-    pub(super) fn begin(&mut self, peer: String, link: Link, turn: &mut Turn<'_>) {
+    pub(super) fn begin(&mut self, peer: String, connection: Connection, turn: &mut Turn<'_>) {
         // The user may have learnt who the peer is while the connection was made.
-        let trust = match self.judge(&peer, link.other.identity, turn) {
+        let trust = match self.judge(&peer, connection.other.identity, turn) {
             Ok(trust) => trust,
             Err(reason) => {
-                self.connections.remove(&link.id);
-                turn.out.push(Output::Close { id: link.id, parting: Parting::AtOnce });
+                self.connections.remove(&connection.id);
+                turn.out.push(Output::Close { id: connection.id, parting: Parting::AtOnce });
                 return self.failed(&peer, reason, turn);
             }
         };
         // What was there is a chat with somebody else, or one that is over for our user.
         self.finish(&peer, CloseReason::Replaced, turn);
-        let (own, other) = match link.other.identity {
+        let (own, other) = match connection.other.identity {
             Some(identity) => (turn.setup.identity.public(), identity),
-            None => (link.other.own_key, link.other.key),
+            None => (connection.other.own_key, connection.other.key),
         };
         if trust == Trust::New {
             // For as long as the program runs; who wants to know it longer keeps what the event says.
             let known = Known { identity: other, is_verified: false };
             turn.setup.known.insert(peer.clone(), known);
         }
-        let lasting = link.place.map(|Place { instance, .. }| Lasting {
+        let lasting = connection.place.map(|Place { instance, .. }| Lasting {
             number: self.next_chat,
-            instances: [link.instance, instance],
+            instances: [connection.instance, instance],
             texts: Texts::default(),
             files: Transfers::new(peer.clone(), other),
-            knows_files: link.files.is_some(),
-            longest: link.longest_text(),
+            knows_files: connection.files.is_some(),
+            longest: connection.longest_text(),
             tell_at: None,
             answered_at: None,
             state: State::Connected,
         });
         self.next_chat += 1;
-        let identity = link.other.identity;
-        self.chats.insert(peer.clone(), Chat { link: Some(link), identity, lasting });
+        let identity = connection.other.identity;
+        self.chats.insert(peer.clone(), Chat { connection: Some(connection), identity, lasting });
         turn.tell(Event::Identified { peer: peer.clone(), trust, own, other });
         turn.tell(Event::Open { peer });
     }
@@ -73,13 +73,13 @@ impl Contacts {
                 Err(text) => turn.out.push(comes_back(peer, text, NotSentReason::Busy)),
             };
         }
-        let Some(link) = &mut chat.link else { return };
-        let max_bytes = link.longest();
+        let Some(connection) = &mut chat.connection else { return };
+        let max_bytes = connection.longest();
         if text.len() > max_bytes {
             return turn.out.push(comes_back(peer, text, NotSentReason::TooLong { max_bytes }));
         }
-        match link.texts.seal(text.as_bytes()) {
-            Ok(sealed) => turn.out.push(Output::Transmit { id: link.id, text: sealed, is_kept: false }),
+        match connection.texts.seal(text.as_bytes()) {
+            Ok(sealed) => turn.out.push(Output::Transmit { id: connection.id, text: sealed, is_kept: false }),
             Err(_) => {
                 turn.out.push(comes_back(peer.clone(), text, NotSentReason::NotOpen));
                 self.finish(&peer, CloseReason::Exhausted, turn);
@@ -89,11 +89,13 @@ impl Contacts {
 
     /// Sends what is kept and can go out.
     pub(super) fn transmit(&mut self, peer: &str, turn: &mut Turn<'_>) {
-        let Some(Chat { link: Some(link), lasting: Some(lasting), .. }) = self.chats.get_mut(peer) else { return };
-        let (taken, largest) = (lasting.texts.taken(), link.longest());
+        let Some(Chat { connection: Some(connection), lasting: Some(lasting), .. }) = self.chats.get_mut(peer) else {
+            return;
+        };
+        let (taken, largest) = (lasting.texts.taken(), connection.longest());
         while let Some(Next { number, text, is_note }) = lasting.texts.transmit() {
             let frame = if is_note { Frame::note } else { Frame::text };
-            if !link.transmit(&frame(taken, number, text, largest), turn) {
+            if !connection.transmit(&frame(taken, number, text, largest), turn) {
                 return self.lose(peer, CloseReason::Exhausted, turn);
             }
             lasting.tell_at = None;
@@ -111,8 +113,8 @@ impl Contacts {
         let is_strict = turn.setup.is_strict;
         let Some(chat) = self.chats.get_mut(&peer).filter(|chat| chat.has_connection(id)) else { return };
         let is_lasting = chat.lasting.is_some();
-        let Some(link) = &mut chat.link else { return };
-        let opened = match text.map(|text| link.texts.open(&text)) {
+        let Some(connection) = &mut chat.connection else { return };
+        let opened = match text.map(|text| connection.texts.open(&text)) {
             Some(Ok(opened)) => opened,
             Some(Err(OpenError::Exhausted)) if is_lasting => return self.lose(&peer, CloseReason::Exhausted, turn),
             Some(Err(OpenError::Exhausted)) => return self.finish(&peer, CloseReason::Exhausted, turn),
@@ -130,26 +132,26 @@ impl Contacts {
                 turn.out.push(Output::Message { peer: peer.clone(), text, receipt: None });
             }),
         };
-        match self.chats.get_mut(&peer).and_then(|chat| chat.link.as_mut()) {
+        match self.chats.get_mut(&peer).and_then(|chat| chat.connection.as_mut()) {
             _ if is_taken.is_none() => self.receive_nothing(&peer, turn),
-            Some(link) => link.has_understood(),
+            Some(connection) => connection.has_understood(),
             None => {}
         }
     }
 
     /// Something came over a connection that a chat is to go on by. The first frame that opens says that it does.
     fn receive_early(&mut self, peer: &str, text: Option<String>, turn: &mut Turn<'_>) {
-        let Some(Call { stage: Stage::Confirming(link), .. }) = self.calls.get_mut(peer) else { return };
-        let opened = text.and_then(|text| link.texts.open(&text).ok());
+        let Some(Call { stage: Stage::Confirming(connection), .. }) = self.calls.get_mut(peer) else { return };
+        let opened = text.and_then(|text| connection.texts.open(&text).ok());
         let Some(frame) = opened.and_then(|opened| Frame::read(opened.bytes)) else {
-            if link.has_failed() {
+            if connection.has_failed() {
                 self.fail(peer, CloseReason::Unreadable, turn);
             }
             return self.drop_message();
         };
-        let Some(Call { stage: Stage::Confirming(mut link), .. }) = self.calls.remove(peer) else { return };
-        link.has_understood();
-        self.carry_on(peer, link, turn);
+        let Some(Call { stage: Stage::Confirming(mut connection), .. }) = self.calls.remove(peer) else { return };
+        connection.has_understood();
+        self.carry_on(peer, connection, turn);
         if self.receive_frame(peer, frame, turn).is_none() {
             self.receive_nothing(peer, turn);
         }
@@ -158,8 +160,8 @@ impl Contacts {
     /// Something came that does not open, or means nothing.
     fn receive_nothing(&mut self, peer: &str, turn: &mut Turn<'_>) {
         self.drop_message();
-        let Some(Chat { link: Some(link), .. }) = self.chats.get_mut(peer) else { return };
-        if link.has_failed() {
+        let Some(Chat { connection: Some(connection), .. }) = self.chats.get_mut(peer) else { return };
+        if connection.has_failed() {
             self.finish(peer, CloseReason::Unreadable, turn);
         }
     }
@@ -222,8 +224,8 @@ impl Contacts {
     /// The user leaves while a chat is about to go on by a new connection, over which the other side may believe it to
     /// go on already.
     pub(super) fn part_early(&mut self, peer: &str, turn: &mut Turn<'_>) {
-        if let Some(Call { id, stage: Stage::Confirming(link), .. }) = self.calls.get_mut(peer)
-            && link.transmit(&Frame::leave(0), turn)
+        if let Some(Call { id, stage: Stage::Confirming(connection), .. }) = self.calls.get_mut(peer)
+            && connection.transmit(&Frame::leave(0), turn)
         {
             let id = *id;
             self.calls.remove(peer);
@@ -234,11 +236,11 @@ impl Contacts {
 
     /// The user leaves a chat. Where what was sent is acknowledged, that is waited for.
     pub(super) fn part(&mut self, peer: &str, turn: &mut Turn<'_>) {
-        if let Some(Chat { link: Some(link), lasting: Some(lasting), .. }) = self.chats.get_mut(peer) {
+        if let Some(Chat { connection: Some(connection), lasting: Some(lasting), .. }) = self.chats.get_mut(peer) {
             if matches!(lasting.state, State::Leaving(_)) {
                 return;
             }
-            if !lasting.texts.is_all_acknowledged() && link.transmit(&Frame::leave(lasting.texts.tell()), turn) {
+            if !lasting.texts.is_all_acknowledged() && connection.transmit(&Frame::leave(lasting.texts.tell()), turn) {
                 lasting.tell_at = None;
                 lasting.state = State::Leaving(turn.now + LEAVE_TIME);
                 return;
@@ -250,8 +252,8 @@ impl Contacts {
     /// The user's program can take no more: ends all chats, and says what was not taken.
     pub(super) fn stop(&mut self, turn: &mut Turn<'_>) {
         for peer in self.chats.keys().cloned().collect::<Vec<_>>() {
-            if let Some(Chat { link: Some(link), lasting: Some(lasting), .. }) = self.chats.get_mut(&peer)
-                && link.transmit(&Frame::stop(lasting.texts.tell()), turn)
+            if let Some(Chat { connection: Some(connection), lasting: Some(lasting), .. }) = self.chats.get_mut(&peer)
+                && connection.transmit(&Frame::stop(lasting.texts.tell()), turn)
             {
                 // There is nothing to be waited for, and nothing more to be said.
                 lasting.state = State::Leaving(turn.now);
@@ -265,10 +267,13 @@ impl Contacts {
 
     /// The other side has left. The connection is held until our user has taken what came over it.
     fn parted_from(&mut self, peer: &str, turn: &mut Turn<'_>) {
-        let Some(Chat { link: Some(link), lasting: Some(mut lasting), .. }) = self.chats.remove(peer) else { return };
+        let Some(Chat { connection: Some(connection), lasting: Some(mut lasting), .. }) = self.chats.remove(peer)
+        else {
+            return;
+        };
         end_lasting(peer, &mut lasting, turn);
         turn.tell(Event::Closed { peer: peer.to_owned(), reason: CloseReason::PeerLeft });
-        let mut parted = Parted { chat: lasting.number, link, texts: lasting.texts, deadline: None };
+        let mut parted = Parted { chat: lasting.number, connection, texts: lasting.texts, deadline: None };
         parted.tell(turn);
         self.parted.push(parted);
     }
@@ -315,8 +320,8 @@ impl Contacts {
         self.parted.retain(|parted| {
             let is_over = parted.deadline.is_some_and(|deadline| deadline <= now);
             if is_over {
-                self.connections.remove(&parted.link.id);
-                turn.out.push(Output::Close { id: parted.link.id, parting: Parting::AtOnce });
+                self.connections.remove(&parted.connection.id);
+                turn.out.push(Output::Close { id: parted.connection.id, parting: Parting::AtOnce });
             }
             !is_over
         });
@@ -324,11 +329,11 @@ impl Contacts {
     }
 
     fn tick_chat(&mut self, peer: &str, turn: &mut Turn<'_>) {
-        let Some(Chat { link, lasting: Some(lasting), .. }) = self.chats.get_mut(peer) else { return };
+        let Some(Chat { connection, lasting: Some(lasting), .. }) = self.chats.get_mut(peer) else { return };
         if lasting.tell_at.is_some_and(|tell_at| tell_at <= turn.now) {
             lasting.tell_at = None;
-            if let Some(link) = link
-                && !link.transmit(&Frame::taken(lasting.texts.tell()), turn)
+            if let Some(connection) = connection
+                && !connection.transmit(&Frame::taken(lasting.texts.tell()), turn)
             {
                 return self.lose(peer, CloseReason::Exhausted, turn);
             }
@@ -362,13 +367,13 @@ impl Contacts {
 
     fn finish_with(&mut self, peer: &str, reason: CloseReason, parting: Parting, turn: &mut Turn<'_>) {
         self.drop_call(peer, turn);
-        let Some(Chat { link, mut lasting, .. }) = self.chats.remove(peer) else { return };
-        if let Some(mut link) = link {
-            self.connections.remove(&link.id);
+        let Some(Chat { connection, mut lasting, .. }) = self.chats.remove(peer) else { return };
+        if let Some(mut connection) = connection {
+            self.connections.remove(&connection.id);
             if let Some(lasting) = lasting.as_mut().filter(|lasting| !matches!(lasting.state, State::Leaving(_))) {
-                link.transmit(&Frame::leave(lasting.texts.tell()), turn);
+                connection.transmit(&Frame::leave(lasting.texts.tell()), turn);
             }
-            turn.out.push(Output::Close { id: link.id, parting });
+            turn.out.push(Output::Close { id: connection.id, parting });
         }
         if let Some(mut lasting) = lasting {
             end_lasting(peer, &mut lasting, turn);

@@ -87,17 +87,17 @@ impl Contacts {
         turn: &mut Turn<'_>,
         act: impl FnOnce(&mut Lasting, &Turn<'_>) -> Vec<Done>,
     ) -> bool {
-        let Some(Chat { link, lasting: Some(lasting), .. }) = self.chats.get_mut(peer) else { return false };
+        let Some(Chat { connection, lasting: Some(lasting), .. }) = self.chats.get_mut(peer) else { return false };
         let done = act(lasting, turn);
-        let link = link.as_ref().and_then(|link| Some((link.id, link.files.clone()?)));
+        let connection = connection.as_ref().and_then(|connection| Some((connection.id, connection.files.clone()?)));
         let has_notes = done.iter().any(|done| matches!(done, Done::Note(_)));
         for done in done {
             match done {
                 Done::Note(note) => lasting.texts.keep_note(note.write()),
                 Done::Event(event) => turn.tell(event),
                 Done::Work(file, work) => {
-                    let (peer, link) = (peer.to_owned(), link.clone());
-                    turn.out.push(Output::File { peer, file, link, work });
+                    let (peer, connection) = (peer.to_owned(), connection.clone());
+                    turn.out.push(Output::File { peer, file, connection, work });
                 }
             }
         }
@@ -114,7 +114,9 @@ pub(super) fn end_lasting(peer: &str, lasting: &mut Lasting, turn: &mut Turn<'_>
         match done {
             Done::Note(_) => {}
             Done::Event(event) => turn.tell(event),
-            Done::Work(file, work) => turn.out.push(Output::File { peer: peer.to_owned(), file, link: None, work }),
+            Done::Work(file, work) => {
+                turn.out.push(Output::File { peer: peer.to_owned(), file, connection: None, work })
+            }
         }
     }
     turn.out.extend(lasting.texts.give_back().map(|kept| not_sent(peer, kept)));

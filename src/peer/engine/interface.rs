@@ -211,7 +211,7 @@ pub enum Output {
         /// Which.
         file: FileId,
         /// The connection that it goes over, and the keys for that; `None` where nothing is to go.
-        link: Option<(ConnectionId, FileKeys)>,
+        connection: Option<(ConnectionId, FileKeys)>,
         /// What.
         work: Work,
     },

@@ -20,10 +20,10 @@ impl Contacts {
 
     /// A peer of ours calls (C1).
     pub(super) fn greeted(&mut self, peer: &str, greeting: &Greeting, turn: &mut Turn<'_>) -> Option<()> {
-        let is_link = self.chats.get(peer).and_then(|chat| chat.link.as_ref());
+        let open = self.chats.get(peer).and_then(|chat| chat.connection.as_ref());
         let is_repeated = self.calls.get(peer).is_some_and(|call| call.has_key(greeting.key))
             || self.approaches.get(peer).is_some_and(|approach| approach.agreement.other_key() == greeting.key)
-            || is_link.is_some_and(|link| link.other.key == greeting.key)
+            || open.is_some_and(|connection| connection.other.key == greeting.key)
             || self.requests.get(peer).is_some_and(|request| match &request.caller {
                 Caller::Guest(guest) => guest.agreement.other_key() == greeting.key,
                 _ => false,
@@ -200,9 +200,9 @@ impl Contacts {
 
     /// An old app calls.
     pub(super) fn called_by_app(&mut self, peer: &str, key: PublicKey, turn: &mut Turn<'_>) -> Option<()> {
-        let link = self.chats.get(peer).and_then(|chat| chat.link.as_ref());
+        let connection = self.chats.get(peer).and_then(|chat| chat.connection.as_ref());
         let is_repeated = self.calls.get(peer).is_some_and(|call| call.has_key(key))
-            || link.is_some_and(|link| link.other.key == key);
+            || connection.is_some_and(|connection| connection.other.key == key);
         if is_repeated || self.approaches.contains_key(peer) || !self.take_announcement(peer, turn) {
             return None;
         }

@@ -14,7 +14,7 @@ use super::super::hello::Refusal;
 use super::super::keys::PublicKey;
 use super::super::planted::{self, Fault};
 use super::call::{Farewell, Stage};
-use super::channel::Link;
+use super::channel::Connection;
 use super::chat::{Chat, FIRST_PAUSE, Lasting, State, not_sent};
 use super::contacts::Contacts;
 use super::files::end_lasting;
@@ -69,18 +69,18 @@ impl Contacts {
     }
 
     /// How far our user has taken the texts of the instance that is on the other side of this connection.
-    pub(super) fn taken_by_us(&self, peer: &str, link: &Link) -> u64 {
+    pub(super) fn taken_by_us(&self, peer: &str, connection: &Connection) -> u64 {
         let lasting = self.chats.get(peer).and_then(|chat| chat.lasting.as_ref());
-        lasting.filter(|lasting| is_same(lasting, link)).map_or(0, |lasting| lasting.texts.taken())
+        lasting.filter(|lasting| is_same(lasting, connection)).map_or(0, |lasting| lasting.texts.taken())
     }
 
     /// Carries a chat on over a new connection, on which a first frame has opened.
-    pub(super) fn carry_on(&mut self, peer: &str, link: Link, turn: &mut Turn<'_>) {
+    pub(super) fn carry_on(&mut self, peer: &str, connection: Connection, turn: &mut Turn<'_>) {
         let Some(chat) = self.chats.get_mut(peer) else { return };
         let Some(lasting) = &mut chat.lasting else { return };
-        let (is_same, place) = (is_same(lasting, &link), link.place.unwrap_or_else(Place::nowhere));
-        lasting.knows_files = link.files.is_some();
-        if let Some(old) = chat.link.replace(link) {
+        let (is_same, place) = (is_same(lasting, &connection), connection.place.unwrap_or_else(Place::nowhere));
+        lasting.knows_files = connection.files.is_some();
+        if let Some(old) = chat.connection.replace(connection) {
             lasting.files.interrupt();
             // The other side has noticed first that the old connection is of no use.
             self.connections.remove(&old.id);
@@ -110,9 +110,9 @@ impl Contacts {
         let resume_for = turn.setup.resume_for;
         let is_first = *turn.username < *peer;
         let Some(chat) = self.chats.get_mut(peer) else { return };
-        let Some(link) = chat.link.take() else { return };
-        if self.connections.remove(&link.id).is_some() {
-            turn.out.push(Output::Close { id: link.id, parting: Parting::AtOnce });
+        let Some(connection) = chat.connection.take() else { return };
+        if self.connections.remove(&connection.id).is_some() {
+            turn.out.push(Output::Close { id: connection.id, parting: Parting::AtOnce });
         }
         match &mut chat.lasting {
             None => self.finish(peer, reason, turn),
@@ -215,8 +215,8 @@ impl Contacts {
 }
 
 /// Whether the same two instances are on both sides of a chat and of a connection.
-fn is_same(lasting: &Lasting, link: &Link) -> bool {
-    link.place.is_some_and(|place| [place.other, place.instance] == lasting.instances)
+fn is_same(lasting: &Lasting, connection: &Connection) -> bool {
+    connection.place.is_some_and(|place| [place.other, place.instance] == lasting.instances)
 }
 
 /// A chat without a connection is over for our user.

@@ -99,13 +99,13 @@ impl Contacts {
                 return None;
             }
             // What an open connection is still told.
-            let link = self.chats.get_mut(sender)?.link.as_mut()?;
-            let inside = link.signals.as_mut()?.open(sealed).ok()?;
+            let connection = self.chats.get_mut(sender)?.connection.as_mut()?;
+            let inside = connection.signals.as_mut()?.open(sealed).ok()?;
             match Inside::read(kind, &inside)? {
                 Inside::Candidate(candidate) => {
                     let candidate = Candidate::read(&candidate.candidate)?;
-                    let candidate = link.trickle.take(&candidate, turn.setup.with_loopback)?;
-                    turn.out.push(Output::AddCandidate { id: link.id, candidate });
+                    let candidate = connection.trickle.take(&candidate, turn.setup.with_loopback)?;
+                    turn.out.push(Output::AddCandidate { id: connection.id, candidate });
                 }
                 // It has left before it saw that the chat was open.
                 Inside::Refused(_) => self.finish(sender, CloseReason::PeerLeft, turn),
@@ -236,9 +236,9 @@ impl Contacts {
             Stage::Negotiating(negotiation) => negotiation.take_candidate(call.id, &candidate, turn),
             // Its description has not come, so it waits for that.
             Stage::OldApp(negotiation, _) => negotiation.take_candidate(call.id, &candidate, turn),
-            Stage::Confirming(link) => {
-                let taken = link.trickle.take(&candidate, turn.setup.with_loopback)?;
-                turn.out.push(Output::AddCandidate { id: link.id, candidate: taken });
+            Stage::Confirming(connection) => {
+                let taken = connection.trickle.take(&candidate, turn.setup.with_loopback)?;
+                turn.out.push(Output::AddCandidate { id: connection.id, candidate: taken });
                 true
             }
             _ => false,
@@ -248,12 +248,13 @@ impl Contacts {
 
     /// A candidate of an old app with which the chat is open.
     fn late_candidate(&mut self, sender: &str, candidate: &protocol::Candidate, turn: &mut Turn<'_>) -> Option<()> {
-        let link = self.chats.get_mut(sender)?.link.as_mut().filter(|link| link.signals.is_none())?;
+        let connection =
+            self.chats.get_mut(sender)?.connection.as_mut().filter(|connection| connection.signals.is_none())?;
         if candidate.candidate.is_empty() {
             return Some(());
         }
-        let candidate = link.trickle.take(&Candidate::read(&candidate.candidate)?, turn.setup.with_loopback)?;
-        turn.out.push(Output::AddCandidate { id: link.id, candidate });
+        let candidate = connection.trickle.take(&Candidate::read(&candidate.candidate)?, turn.setup.with_loopback)?;
+        turn.out.push(Output::AddCandidate { id: connection.id, candidate });
         Some(())
     }
 
@@ -317,10 +318,15 @@ impl Contacts {
         let call = self.calls.get_mut(&peer).filter(|call| call.id == id);
         let (trickle, signals) = match call.map(|call| &mut call.stage) {
             Some(Stage::Negotiating(negotiation)) => (&mut negotiation.trickle, negotiation.signals.as_mut()),
-            Some(Stage::Confirming(link)) => (&mut link.trickle, link.signals.as_mut()),
+            Some(Stage::Confirming(connection)) => (&mut connection.trickle, connection.signals.as_mut()),
             Some(_) => return,
-            None => match self.chats.get_mut(&peer).and_then(|chat| chat.link.as_mut()).filter(|link| link.id == id) {
-                Some(link) => (&mut link.trickle, link.signals.as_mut()),
+            None => match self
+                .chats
+                .get_mut(&peer)
+                .and_then(|chat| chat.connection.as_mut())
+                .filter(|connection| connection.id == id)
+            {
+                Some(connection) => (&mut connection.trickle, connection.signals.as_mut()),
                 None => return,
             },
         };

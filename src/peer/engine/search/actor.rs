@@ -50,7 +50,7 @@ pub(super) struct Actor {
     pub(super) agreed: Vec<Rc<Agreed>>,
     pub(super) talks: Vec<Talk>,
     /// The connections of chats that are open.
-    pub(super) links: Vec<(usize, ConnectionId)>,
+    pub(super) connections: Vec<(usize, ConnectionId)>,
 }
 
 /// What a turn of an engine does to the world.
@@ -244,13 +244,14 @@ impl Actor {
                 add(Side::Called, &guest.agreement);
             }
         }
-        let open = contacts.chats.iter().filter_map(|(peer, chat)| Some((place_of(peer), chat.link.as_ref()?.id)));
+        let open =
+            contacts.chats.iter().filter_map(|(peer, chat)| Some((place_of(peer), chat.connection.as_ref()?.id)));
         let confirming = contacts.calls.iter().filter_map(|(peer, call)| match &call.stage {
-            Stage::Confirming(link) => Some((place_of(peer), link.id)),
+            Stage::Confirming(connection) => Some((place_of(peer), connection.id)),
             _ => None,
         });
-        let links = open.chain(confirming).collect();
-        Self { engine, drawn, print, agreed, talks, links }
+        let connections = open.chain(confirming).collect();
+        Self { engine, drawn, print, agreed, talks, connections }
     }
 
     pub(super) fn identity(&self) -> PublicKey {

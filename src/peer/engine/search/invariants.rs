@@ -97,7 +97,7 @@ impl World {
             let (one, other) = LAST_CALL;
             let has_both = |user: usize, peer: usize| match self.thief {
                 None => self.negotiation(user, peer).is_some_and(Negotiation::is_described),
-                Some(_) => self.actors[user].engine.contacts.chats[NAMES[peer]].link.is_some(),
+                Some(_) => self.actors[user].engine.contacts.chats[NAMES[peer]].connection.is_some(),
             };
             if !has_both(one, other) || !has_both(other, one) {
                 return Err(format!("{} and {} wait for each other", NAMES[one], NAMES[other]));
@@ -125,7 +125,7 @@ impl World {
         let [before, after] = [before, &*self.actors[user]].map(|actor| &actor.engine.contacts.chats);
         before.iter().all(|(peer, chat)| {
             let Some(after) = after.get(peer) else { return true };
-            match (&chat.link, &after.link) {
+            match (&chat.connection, &after.connection) {
                 (Some(before), Some(after)) => before.id == after.id || after.is_used,
                 _ => true,
             }

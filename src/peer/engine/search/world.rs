@@ -202,7 +202,7 @@ impl World {
     }
 
     fn is_open(&self, user: usize, id: ConnectionId) -> bool {
-        self.actors[user].links.iter().any(|(_, open)| *open == id)
+        self.actors[user].connections.iter().any(|(_, open)| *open == id)
             || !self.actors[user].talks.iter().any(|talk| talk.id == id)
     }
 
@@ -228,7 +228,11 @@ impl World {
             Step::Frame(user) => {
                 let (id, text) = self.frames[user].pop_front()?;
                 let label = hash(&("frame", id, &text));
-                let peer = self.actors[user].links.iter().find(|(_, link)| *link == id).map_or(user, |(peer, _)| *peer);
+                let peer = self.actors[user]
+                    .connections
+                    .iter()
+                    .find(|(_, connection)| *connection == id)
+                    .map_or(user, |(peer, _)| *peer);
                 self.turn((user, peer), label, vec![Input::Received { id, text: Some(text.to_string()) }], memory);
             }
             Step::Act(user, act) => self.act(user, act, memory)?,
@@ -266,8 +270,8 @@ impl World {
                 self.turn((user, peer), hash(&wish), vec![input], memory);
             }
             Wish::Lose(user, peer) => {
-                let links = &self.actors[user].links;
-                let Some((_, id)) = links.iter().find(|(other, _)| *other == peer).copied() else { return };
+                let connections = &self.actors[user].connections;
+                let Some((_, id)) = connections.iter().find(|(other, _)| *other == peer).copied() else { return };
                 let lost = Input::Closed { id, reason: CloseReason::ConnectionLost };
                 self.turn((user, peer), hash(&wish), vec![lost, Input::Tick], memory);
             }
@@ -325,8 +329,8 @@ impl World {
                 }
                 Effect::Ends(peer) => self.wanted.retain(|(one, other, _)| (*one, *other) != (user, *peer)),
                 Effect::Closes(id) => {
-                    let is_link = before.links.iter().any(|(_, link)| link == id);
-                    if is_link && !self.is_given_up_in_time(user, &before) {
+                    let is_open = before.connections.iter().any(|(_, connection)| connection == id);
+                    if is_open && !self.is_given_up_in_time(user, &before) {
                         self.fault = Some(format!("{} gives an old connection up too early", NAMES[user]));
                     }
                 }
