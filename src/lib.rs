@@ -169,8 +169,9 @@
 //!
 //! # Features
 //!
-//! `server`, `peer` and `chat` (the programs `lowkey` and `lowkey-bot`); all are on by default. A program that wants to
-//! chat takes `peer` alone, and the server is built without a single crate that only a peer needs.
+//! `server`, `cluster` (a server that may be one of several), `peer` and `chat` (the programs `lowkey` and
+//! `lowkey-bot`); all are on by default. A program that wants to chat takes `peer` alone, and the server is built
+//! without a single crate that only a peer needs.
 //!
 #![doc = include_str!("README.md")]
 #![forbid(unsafe_code)]
