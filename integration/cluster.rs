@@ -303,7 +303,7 @@ fn the_database_of_the_guide_lets_servers_do_all_they_need_and_nothing_else() {
                 node
             })
             .collect();
-        // The first name of a new cluster waits for three seconds.
+        // The first name of a new cluster waits for some seconds.
         let (mut alice, mut bob) = (nodes[0].client("alice"), nodes[1].client("bob"));
         alice.send(r#"{"type":"session:connect","target":"bob"}"#);
         assert_eq!((&alice.json()["type"], &bob.json()["type"]), (&json!("session:joined"), &json!("session:joined")));
@@ -332,14 +332,8 @@ fn the_database_of_the_guide_lets_servers_do_all_they_need_and_nothing_else() {
 #[test]
 #[ignore = "takes some minutes; run by make test-cluster"]
 fn the_suites_pass_with_their_users_on_different_nodes() {
-    // A signal to one of three servers does not end the others; and that somebody comes in the place of another program
-    // of theirs is told by a server alone.
-    let skipped = [
-        "--skip",
-        "wire::a_signal_ends_the_server_with_a_close_frame_to_all",
-        "--skip",
-        "echo::a_bot_whose_name_is_taken_over_says_so_and_ends",
-    ];
+    // A signal to one of three servers does not end the others.
+    let skipped = ["--skip", "wire::a_signal_ends_the_server_with_a_close_frame_to_all"];
     for database in databases() {
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
         command

@@ -96,7 +96,9 @@ fn command(random: &mut fastrand::Rng) -> Vec<Vec<u8>> {
 /// What is the same with every clock: when something was claimed is not.
 fn timeless(parts: &[Vec<u8>], reply: Reply) -> Reply {
     match reply {
-        Reply::Bytes(bytes) if parts[0] == b"EVALSHA" && bytes.len() == 6 => Reply::Bytes(b"since".to_vec()),
+        Reply::Bytes(bytes) if parts[0] == b"EVALSHA" && bytes.len() == 7 => {
+            Reply::Bytes([b"since", &bytes[6..]].concat())
+        }
         Reply::Bytes(bytes) if parts[0] == b"GET" && bytes.len() > 20 => {
             Reply::Bytes([&bytes[..15], b"since", &bytes[21..]].concat())
         }

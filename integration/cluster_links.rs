@@ -2,9 +2,10 @@
 //! others.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
+use lowkey::server::cluster::GRACE;
 use serde_json::json;
 use sha1::Sha1;
 
@@ -13,7 +14,7 @@ use crate::cluster_alike::Real;
 use crate::cluster_faults::{ALONE, get, until_reached};
 use crate::databases::{Lost, Way, databases};
 use crate::model_database::{Reply, SCRIPTS, hash};
-use crate::world::until;
+use crate::world::{Client, until};
 
 /// What a metric of a node says.
 fn metric(cluster: &Cluster, node: usize, name: &str) -> String {
@@ -44,6 +45,32 @@ fn a_slow_way_makes_everything_slow_and_nothing_fail() {
         }
         assert!(cluster.with_token(1, "carol", "c").is_some() && cluster.with_token(0, "carol", "thief").is_none());
         assert_eq!(metric(&cluster, 1, "lowkey_cluster_losses_total"), "0");
+    }
+}
+
+#[test]
+fn a_database_that_comes_back_empty_gives_no_name_away_of_a_server_that_is_cut_off_meanwhile() {
+    let own = [("CLUSTER_LEASE", "30s")];
+    for database in databases() {
+        let mut cluster = Cluster::start_with(&database, 0, &own);
+        let way = Way::to(cluster.database.port);
+        cluster.add_by(way.port, &own);
+        // This one knows of the other from the first moment on.
+        cluster.add(&own);
+        let mut bob = cluster.with_token(0, "bob", "secret").unwrap();
+        let mut alice = cluster.client(1, "alice");
+        // The server of bob learns nothing of the end of its connection, and reaches nobody for longer than the grace.
+        way.cut(true);
+        cluster.database.kill();
+        cluster.database.start_again();
+        let began = Instant::now();
+        while began.elapsed() < GRACE + Duration::from_secs(2) {
+            assert!(cluster.with_token(1, "bob", "thief").is_none(), "after {:?}", began.elapsed());
+            assert!(Client::try_connect(&cluster.nodes[1].address, "/ws?username=bob").is_err());
+        }
+        way.cut(false);
+        until_reached(&mut alice, "bob", &mut bob);
+        assert!(cluster.with_token(1, "bob", "thief").is_none());
     }
 }
 
@@ -117,7 +144,7 @@ impl Newer {
         let head: [&[u8]; 3] = [b"EVALSHA", &claim, count];
         let arguments: [&[u8]; 5] = [&owner, b"", b"60000", b"60000", b"3000"];
         let claim = [&head[..], &keys, &arguments].concat();
-        assert!(matches!(database.run(&parts(&claim)), Reply::Bytes(since) if since.len() == 6));
+        assert!(matches!(database.run(&parts(&claim)), Reply::Bytes(since) if since.len() == 7));
         Self { database, heard }
     }
 

@@ -141,6 +141,7 @@
 //! server/config/variables
 //! server/config/duration server/config/error server/config/origins
 //! server/cluster/asks server/cluster/replies
+//! server/cluster/renewing
 //! server/cluster
 //! server/cluster/keys server/cluster/resp server/cluster/scripts server/cluster/trouble server/cluster/url
 //! server/cluster/frame

@@ -51,7 +51,7 @@ fn is_there(file: &str) -> bool {
     std::path::Path::new(file).exists()
 }
 
-/// The first name of a new cluster waits for three seconds, which nobody has to measure.
+/// The first name of a new cluster waits for some seconds, which nobody has to measure.
 fn has_no_grace(database: &Subject) {
     let mut stream = TcpStream::connect(&database.address).unwrap();
     stream.write_all(b"*3\r\n$3\r\nSET\r\n$9\r\nlk1:grace\r\n$1\r\n1\r\n").unwrap();

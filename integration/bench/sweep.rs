@@ -104,9 +104,13 @@ pub fn run(report: &mut Report, is_quick: bool) {
     let mut node = Node::new(b"bench0", &mut database, start);
     let mut other = Node::new(b"bench1", &mut database, start);
     [&mut node, &mut other].into_iter().for_each(|node| node.settle(&mut database, start));
-    // In a new cluster names are given out after three seconds.
-    let mut now = start + Duration::from_secs(4);
-    database.now += 4000;
+    // In a new cluster names are given out after some seconds.
+    let mut now = start;
+    for _ in 0..5 {
+        now += Duration::from_secs(1);
+        database.now += 1000;
+        [&mut node, &mut other].into_iter().for_each(|node| node.settle(&mut database, now));
+    }
     other.come(&mut database, 0, "zoe", now);
     other.settle(&mut database, now);
     let goal = Some(Goal::Most(2.0));

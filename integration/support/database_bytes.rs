@@ -27,8 +27,8 @@ fn server(now: Instant) -> (Hub, Cluster) {
     cluster.connect(now);
     for name in ["", "alice", "bob"] {
         if !name.is_empty() {
-            // The first names of a cluster are given out after three seconds.
-            database.now += 4000;
+            // The first names of a cluster are given out after some seconds.
+            database.now += 5000;
             hub.claim(ConnId(database.now as usize % 2), name, None, now);
         }
         take(&mut hub, &mut cluster, now);
@@ -72,7 +72,7 @@ fn take(hub: &mut Hub, cluster: &mut Cluster, now: Instant) -> Vec<String> {
                     said.push(format!("{:?}", hub.arrived(frame, now)));
                 }
             }
-            Event::Up => hub.database_is_back(),
+            Event::Up(process) => hub.database_is_back(process),
             Event::Down => hub.database_is_away(now),
             Event::Sweep | Event::Alive(_) => {}
         }

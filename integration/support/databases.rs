@@ -343,7 +343,8 @@ fn pass_on(mut from: TcpStream, mut to: TcpStream, direction: usize, state: Arc<
                 break;
             }
         }
-        if !was_cut {
+        // Of an end nobody hears either.
+        if !was_cut && !state.is_lost[direction].load(Ordering::Relaxed) {
             let _ = to.shutdown(Shutdown::Both);
         }
     });

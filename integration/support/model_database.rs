@@ -139,31 +139,31 @@ impl ModelDatabase {
 
     fn claim(&mut self, keys: &[&[u8]], arguments: &[&[u8]]) -> Reply {
         let ([name, ..], [owner, token, ttl, reservation, grace]) = (keys, arguments) else { return WRONG };
-        let mut since = None;
-        match self.get(name) {
-            Some(held) => {
-                let (is_online, is_kept) = self.standing(&held, number(reservation));
-                if is_kept && held.len() > 21 {
-                    if &held[21..] != *token {
-                        return Reply::Number(0);
-                    }
-                    since = Some(held[15..21].to_vec());
-                }
-                if is_online && !is_of(&held, owner) {
-                    self.replace(&held);
-                }
-            }
-            None => {
-                let end = self.now + number(grace);
-                let grace = self.texts.entry(GRACE.to_vec()).or_insert_with(|| Text::lasting(end));
-                if number(&grace.bytes) > self.now {
-                    return Reply::Number(2);
-                }
+        let (mut since, mut has_replaced) = (None, 0);
+        let held = self.get(name);
+        if held.as_ref().is_none_or(|held| held.len() == 21 && !is_of(held, owner)) {
+            let end = self.now + number(grace);
+            let grace = self.texts.entry(GRACE.to_vec()).or_insert_with(|| Text::lasting(end));
+            if number(&grace.bytes) > self.now {
+                return Reply::Number(2);
             }
         }
-        let since = since.unwrap_or_else(|| self.now.to_be_bytes()[2..].to_vec());
+        if let Some(held) = held {
+            let (is_online, is_kept) = self.standing(&held, number(reservation));
+            if is_kept && held.len() > 21 {
+                if &held[21..] != *token {
+                    return Reply::Number(0);
+                }
+                since = Some(held[15..21].to_vec());
+            }
+            if is_online && !is_of(&held, owner) {
+                self.replace(&held);
+                has_replaced = 1;
+            }
+        }
+        let since: Vec<u8> = since.unwrap_or_else(|| self.now.to_be_bytes()[2..].to_vec());
         self.set(name, [&b"O"[..], owner, &since, token].concat(), Some(number(ttl)));
-        Reply::Bytes(since)
+        Reply::Bytes([&since[..], &[has_replaced]].concat())
     }
 
     fn release(&mut self, keys: &[&[u8]], arguments: &[&[u8]]) -> Reply {
@@ -225,11 +225,11 @@ impl ModelDatabase {
         let ([_, _], [lease, keep, extend, grace, members @ ..]) = (keys, arguments) else { return WRONG };
         let mut before = 0;
         for member in members {
-            match self.nodes.insert(member.to_vec(), self.now + number(lease)) {
-                None => before = 2,
-                Some(end) if end <= self.now => before = 1,
-                _ => {}
-            }
+            before = match self.nodes.insert(member.to_vec(), self.now + number(lease)) {
+                None => 2,
+                Some(end) if end <= self.now => 1,
+                _ => 0,
+            };
         }
         let oldest = self.now - number(keep);
         self.nodes.retain(|_, end| *end > oldest);

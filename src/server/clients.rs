@@ -314,8 +314,8 @@ impl<S: Stream> Clients<S> {
                         self.hub.not_taken(message);
                     }
                 }
-                Output::Admit { conn } => {
-                    let mut rest = self.admit(*conn, false, now);
+                Output::Admit { conn, has_replaced } => {
+                    let mut rest = self.admit(*conn, *has_replaced, now);
                     self.serve(*conn, &mut rest, now);
                 }
                 Output::Refuse { conn, cause: Refused::Taken } => {

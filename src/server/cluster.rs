@@ -11,6 +11,7 @@
 mod asks;
 mod frame;
 mod keys;
+mod renewing;
 mod replies;
 mod resp;
 mod scripts;
@@ -61,14 +62,25 @@ pub enum Event {
     Answer(Answer),
     /// Word of another node, to be read by [`Cluster::frames`].
     Bundle(Vec<u8>),
-    /// The database can be asked, and all names are to be marked.
-    Up,
+    /// The database can be asked by this node, and all names are to be marked.
+    Up(Process),
     /// It cannot be asked any more.
     Down,
     /// All names are to be marked again.
     Sweep,
     /// These nodes are there.
     Alive(Vec<Process>),
+}
+
+impl Event {
+    /// How much there is to do with it, as one for an answer.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Answer(Answer::Delivered(passed)) => 1 + passed.len() / 16,
+            Self::Bundle(bytes) => 1 + bytes.len() / 512,
+            _ => 1,
+        }
+    }
 }
 
 /// The connection.
@@ -86,6 +98,8 @@ pub struct Cluster {
     pending: VecDeque<Pending>,
     /// How many of them, at the front, were answered for the database.
     overdue: usize,
+    /// Those of a connection that was lost, which have to be answered for the database yet.
+    lost: VecDeque<Pending>,
     /// Messages for the nodes of this turn.
     bundles: Vec<Bundle>,
     /// The memory of one that is gone, for the next.
@@ -94,6 +108,10 @@ pub struct Cluster {
     sweep: Option<Sweep>,
     next_sweep: Instant,
     heard: Instant,
+    /// The nodes that there were by the last word of it.
+    alive: Vec<Process>,
+    /// Those that the database forgot, with all names that are there, and until when they may hold them.
+    awaited: Vec<(Process, Instant)>,
     /// When the lease was last renewed.
     renewed: Instant,
     renew_at: Instant,
@@ -170,12 +188,15 @@ impl Cluster {
             output: Vec::new(),
             pending: VecDeque::new(),
             overdue: 0,
+            lost: VecDeque::new(),
             bundles: Vec::new(),
             spare: Vec::new(),
             events: VecDeque::new(),
             sweep: None,
             next_sweep: now,
             heard: now,
+            alive: Vec::new(),
+            awaited: Vec::new(),
             renewed: now,
             renew_at: now,
             counts: Counts::default(),
@@ -236,10 +257,9 @@ impl Cluster {
         for bundle in std::mem::take(&mut self.bundles) {
             self.not_passed(bundle.passed, false);
         }
-        let overdue = std::mem::take(&mut self.overdue);
-        for Pending { what, .. } in std::mem::take(&mut self.pending).into_iter().skip(overdue) {
-            self.give_up(what);
-        }
+        // There may be so many that they are answered one by one, as the hub takes what has come.
+        self.pending.drain(..std::mem::take(&mut self.overdue));
+        self.lost.append(&mut self.pending);
         if was_up {
             self.events.push_back(Event::Down);
         }
@@ -258,39 +278,24 @@ impl Cluster {
 
     /// What has come of it.
     pub fn next_event(&mut self) -> Option<Event> {
+        while self.events.is_empty() {
+            match self.lost.pop_front()?.what {
+                // It is marked again, in another sweep.
+                What::Mark(_) => {}
+                what => self.give_up(what),
+            }
+        }
         self.events.pop_front()
+    }
+
+    /// Whether something has come of it that was not taken yet.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty() || !self.lost.is_empty()
     }
 
     /// What stands in a bundle.
     pub fn frames<'a>(&'a mut self, bundle: &'a [u8]) -> Frames<'a> {
         Frames::new(bundle, &mut self.counts)
-    }
-
-    /// Whether more names can be marked, and how many.
-    pub fn room_for_marks(&self) -> usize {
-        match &self.sweep {
-            Some(sweep) if !sweep.has_all && self.output.len() < MAX_OUTPUT_FOR_MARKS => {
-                MARKS_IN_FLIGHT.saturating_sub(sweep.in_flight).min(MARKS_PER_TURN)
-            }
-            _ => 0,
-        }
-    }
-
-    /// All names were given to be marked.
-    pub fn end_of_marks(&mut self, now: Instant) {
-        if let Some(sweep) = &mut self.sweep {
-            sweep.has_all = true;
-        }
-        self.finish_sweep(now);
-    }
-
-    /// Ends this node's lease: its names are kept for their owners, or free, from now on.
-    pub fn leave(&mut self, now: Instant) {
-        self.close_bundles(now);
-        if self.state == State::Up {
-            let members = self.members();
-            self.run_renew(&members, 0, Duration::ZERO, now);
-        }
     }
 
     /// Does what is due at `now`.
@@ -304,7 +309,10 @@ impl Cluster {
         if now.saturating_duration_since(self.heard) >= SILENCE {
             return Err(loss(format!("it has been silent for {} s", SILENCE.as_secs())));
         }
-        while self.pending.get(self.overdue).is_some_and(|pending| pending.asked + ASK_TIME <= now) {
+        for _ in 0..OVERDUE_PER_TURN {
+            if self.pending.get(self.overdue).is_none_or(|pending| now < pending.asked + ASK_TIME) {
+                break;
+            }
             let what = std::mem::replace(&mut self.pending[self.overdue].what, What::Release);
             match what {
                 // Whoever is told that a claim came to nothing may have the name all the same: the hub gives it back.
@@ -321,18 +329,10 @@ impl Cluster {
         }
         if self.state == State::Up {
             if self.renew_at <= now {
-                let extend = self
-                    .sweep
-                    .as_ref()
-                    .filter(|sweep| sweep.is_after_loss && now.saturating_duration_since(sweep.began) < LONGEST_GRACE);
-                self.renew(now, extend.map_or(Duration::ZERO, |_| GRACE));
+                self.renew_in_turn(now);
             }
             if self.next_sweep <= now && self.sweep.is_none() {
-                self.previous = Some(self.incarnation);
-                self.incarnation = self.incarnation.wrapping_add(1).max(1);
-                self.renew(now, Duration::ZERO);
-                self.begin_sweep(false, now);
-                self.events.push_back(Event::Sweep);
+                self.sweep_again(now);
             }
             if self.pending.is_empty() && self.heard + IDLE <= now {
                 self.command(What::Ping, &[b"PING"], now);
@@ -355,44 +355,6 @@ impl Cluster {
             }
         }
     }
-
-    fn members(&self) -> Vec<Vec<u8>> {
-        let incarnations = [Some(self.incarnation), self.previous].into_iter().flatten();
-        incarnations.map(|incarnation| keys::member(self.process, incarnation)).collect()
-    }
-
-    /// Renews the lease; nobody takes a name that the database does not know for as long as `grace` says.
-    fn renew(&mut self, now: Instant, grace: Duration) {
-        self.run_renew(&self.members(), self.settings.lease.as_millis(), grace, now);
-        let pause = if grace.is_zero() { self.settings.lease / 3 } else { RENEW_IN_SWEEP.min(self.settings.lease / 3) };
-        self.renew_at = now + pause;
-    }
-
-    fn run_renew(&mut self, members: &[Vec<u8>], lease: u128, grace: Duration, now: Instant) {
-        let numbers = [lease, NODES_KEPT.as_millis(), grace.as_millis(), GRACE.as_millis()];
-        let numbers = numbers.map(|number| number.to_string());
-        let arguments: Vec<&[u8]> =
-            numbers.iter().map(|text| text.as_bytes()).chain(members.iter().map(|member| &member[..])).collect();
-        self.run(What::Renew, Script::Renew, &[keys::NODES, keys::GRACE], &arguments, now);
-    }
-
-    fn begin_sweep(&mut self, is_after_loss: bool, now: Instant) {
-        self.sweep = Some(Sweep { began: now, is_after_loss, has_all: false, in_flight: 0 });
-        self.next_sweep = now + SWEEP_INTERVAL;
-    }
-
-    fn finish_sweep(&mut self, now: Instant) {
-        if let Some(sweep) = &self.sweep
-            && sweep.has_all
-            && sweep.in_flight == 0
-        {
-            self.counts.sweep_millis = now.saturating_duration_since(sweep.began).as_millis() as u64;
-            self.sweep = None;
-            // What was not marked ends with its lease.
-            self.previous = None;
-            self.renew_at = now + self.settings.lease / 3;
-        }
-    }
 }
 
 /// How long an ask may take. Whoever waits for it is told then that the database cannot be asked.
@@ -402,33 +364,18 @@ pub(crate) const ASK_TIME: Duration = Duration::from_secs(2);
 const IDLE: Duration = Duration::from_secs(1);
 
 /// A database that says nothing for this long is lost: it may be stopped while the system keeps its connections open.
-const SILENCE: Duration = Duration::from_secs(5);
+pub const SILENCE: Duration = Duration::from_secs(3);
 
 /// For this long after a node is back nobody takes a name that the database does not know: it may be held by somebody
-/// whose node has not told of it yet.
-const GRACE: Duration = Duration::from_secs(3);
-
-/// How long the grace is extended while a node marks its names: a million take some five seconds.
-const LONGEST_GRACE: Duration = Duration::from_secs(120);
-
-/// How often the lease is renewed while names are marked: well within the grace.
-const RENEW_IN_SWEEP: Duration = Duration::from_secs(1);
-
-/// All names are marked again after this long, so that none expires whose user stays.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
+/// whose node has not told of it yet. All nodes are back within this time, even those that learn by its silence alone
+/// that the database was another for a moment (`link` has a test of that).
+pub const GRACE: Duration = Duration::from_millis(4500);
 
 /// When the record of a name that nobody marks is thrown away.
 const NAME_TTL: Duration = Duration::from_secs(2 * 3600);
 
-/// How long the lease of a node is remembered after its end: far longer than any name is kept.
-const NODES_KEPT: Duration = Duration::from_secs(600);
-
-/// Marks whose answers are awaited, and those that one turn makes, at some three microseconds each.
-const MARKS_IN_FLIGHT: usize = 512;
-const MARKS_PER_TURN: usize = 128;
-
-/// Marks wait while the database takes no more than this.
-const MAX_OUTPUT_FOR_MARKS: usize = 256 * 1024;
+/// Asks that one turn answers for a database that does not, at some microseconds each.
+const OVERDUE_PER_TURN: usize = 256;
 
 /// What may wait for the database, in bytes and in asks. Beyond, it counts as away.
 const MAX_OUTPUT: usize = 8 * 1024 * 1024;

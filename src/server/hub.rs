@@ -38,6 +38,8 @@ pub(crate) use output::{GOING_AWAY, POLICY};
 use output::{REPLACED, close, only, send};
 pub use relay::Relayed;
 use relay::{Malformed, Request, Unreached};
+#[cfg(all(test, feature = "cluster"))]
+pub(super) use remote::CLAIM_TIME;
 use remote::Remote;
 use user::User;
 

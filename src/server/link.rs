@@ -91,9 +91,9 @@ impl Link {
         self.has_ended |= has_ended;
     }
 
-    /// Whether there is more to read than a turn's share.
+    /// Whether there is more to read, or to be done with what was read, than a turn's share.
     pub fn has_unread(&self) -> bool {
-        self.is_readable && matches!(self.state, State::Open(_))
+        self.cluster.has_events() || self.is_readable && matches!(self.state, State::Open(_))
     }
 
     /// Goes on with whatever is due: connects, reads a turn's share, and lets time pass.
@@ -213,7 +213,8 @@ impl Link {
 
     fn read(&mut self, now: Instant) -> Result<(), Loss> {
         let State::Open(stream) = &mut self.state else { return Ok(()) };
-        let mut left = READ_SHARE;
+        // What was read comes first.
+        let mut left = if self.cluster.has_events() { 0 } else { READ_SHARE };
         while self.is_readable && left > 0 {
             match stream.read(&mut self.buffer) {
                 Ok(0) => return Err(lost("it has closed the connection")),
@@ -311,10 +312,25 @@ const READ_SHARE: usize = 256 * 1024;
 
 /// How long to wait before the first try to connect again, and at the most.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long a connection may take.
-const CONNECT_TIME: Duration = Duration::from_secs(5);
+const CONNECT_TIME: Duration = Duration::from_secs(2);
 
 /// How long the server's end waits for the database to be told of it.
 const LEAVE_TIME: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::cluster::{GRACE, SILENCE};
+    use crate::server::hub::CLAIM_TIME;
+
+    #[test]
+    fn every_node_is_back_within_the_grace_and_the_grace_is_over_before_a_claim_is() {
+        // What it takes to connect and to greet the database, where that has much to do.
+        let greeting = Duration::from_secs(1);
+        assert!(SILENCE + LONGEST_PAUSE + greeting <= GRACE);
+        assert!(GRACE < CLAIM_TIME);
+    }
+}

@@ -213,8 +213,13 @@ pub struct Passed {
 /// Whether a connection may have a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It has it, since then.
-    Yes(Since),
+    /// It has it.
+    Yes {
+        /// Since then.
+        since: Since,
+        /// Somebody who is online gives way to it.
+        has_replaced: bool,
+    },
     /// Somebody holds it with another token.
     Taken,
     /// Nobody is known to hold it, but the database does not know all names again yet.

@@ -7,13 +7,18 @@ use crate::server::cluster::{Cluster, Event};
 
 impl<S: Stream> Clients<S> {
     /// Asks for the hub what it has to ask, and takes what has come of the cluster. `real` is the time of the database,
-    /// by which a lease ends, whatever this server does.
+    /// by which a lease ends, whatever this server does. What comes beyond a turn's share is left for the next turn.
     pub fn exchange(&mut self, cluster: &mut Cluster, real: Instant, now: Instant) {
+        let mut left = EVENTS_PER_EXCHANGE;
         loop {
             while let Some(ask) = self.hub.next_ask() {
                 cluster.ask(ask, real);
             }
+            if left == 0 {
+                break;
+            }
             let Some(event) = cluster.next_event() else { break };
+            left = left.saturating_sub(event.weight());
             self.take(event, cluster, now);
         }
         if cluster.room_for_marks() > 0 {
@@ -42,9 +47,9 @@ impl<S: Stream> Clients<S> {
                     self.carry_out(&outputs, now);
                 }
             }
-            Event::Up => {
+            Event::Up(process) => {
                 self.was_in_cluster = true;
-                self.hub.database_is_back();
+                self.hub.database_is_back(process);
             }
             Event::Down => self.hub.database_is_away(now),
             Event::Sweep => self.hub.begin_marks(),
@@ -52,3 +57,6 @@ impl<S: Stream> Clients<S> {
         }
     }
 }
+
+/// What is taken of the cluster at once, by its weight, at about a microsecond each. A turn does so twice.
+const EVENTS_PER_EXCHANGE: usize = 512;

@@ -15,6 +15,7 @@ impl<S: Stream> Clients<S> {
     pub fn tick(&mut self, now: Instant) {
         self.hub.tick(now);
         self.addresses.tick(now);
+        self.hub.retry_claims(now);
         for _ in 0..TIMERS_PER_TURN {
             let Some(output) = self.hub.overdue_claim(now) else { break };
             self.carry_out(&[output], now);

@@ -209,6 +209,14 @@ mod tests {
             reservation: Duration::from_secs(60),
         };
         let mut cluster = Cluster::new(settings, *b"own123", now);
+        greet(&mut cluster, "*2\r\n:2\r\n$8\r\nown123\0\x01\r\n", now);
+        assert_eq!(events(&mut cluster), [Event::Alive(vec![Process(*b"own123")]), Event::Up(Process(*b"own123"))]);
+        take_output(&mut cluster);
+        cluster
+    }
+
+    /// Greets the database, which answers so that its lease is renewed.
+    fn greet(cluster: &mut Cluster, renewal: &str, now: Instant) {
         cluster.connect(now);
         let mut replies = b"%0\r\n".to_vec();
         for script in Script::ALL {
@@ -216,15 +224,12 @@ mod tests {
         }
         replies.extend(b"_\r\n$16\r\n");
         replies.extend(cluster.keys.check("1 600000 60000"));
-        replies.extend(b"\r\n>3\r\n$9\r\nsubscribe\r\n$1\r\nx\r\n:1\r\n:1\r\n*2\r\n:2\r\n$8\r\nown123\0\x01\r\n");
-        for byte in replies {
+        replies.extend(b"\r\n>3\r\n$9\r\nsubscribe\r\n$1\r\nx\r\n:1\r\n:1\r\n");
+        for byte in replies.into_iter().chain(renewal.bytes()) {
             cluster.receive(&[byte], now).unwrap();
         }
         assert!(cluster.is_up());
         cluster.end_of_marks(now);
-        assert_eq!(events(&mut cluster), [Event::Alive(vec![Process(*b"own123")]), Event::Up]);
-        take_output(&mut cluster);
-        cluster
     }
 
     fn events(cluster: &mut Cluster) -> Vec<Event> {
@@ -240,6 +245,8 @@ mod tests {
     fn claim() -> Ask {
         Ask::Claim { conn: ConnId(5), name: "alice".into(), token: None }
     }
+
+    const YES: Verdict = Verdict::Yes { since: *b"123456", has_replaced: false };
 
     fn claimed(verdict: Verdict) -> Event {
         Event::Answer(Answer::Claimed { conn: ConnId(5), name: "alice".into(), verdict })
@@ -270,9 +277,9 @@ mod tests {
         let output = take_output(&mut cluster);
         let places = ["PUBLISH", "text1", "text2", "EVALSHA"].map(|part| output.find(part).expect(part));
         assert!(places.is_sorted() && output.matches("PUBLISH").count() == 1, "{output}");
-        cluster.receive(b":0\r\n$6\r\n123456\r\n", now).unwrap();
+        cluster.receive(b":0\r\n$7\r\n123456\0\r\n", now).unwrap();
         let (one, two) = (not_passed(1, true), not_passed(2, true));
-        assert_eq!(events(&mut cluster), [one, two, claimed(Verdict::Yes(*b"123456"))]);
+        assert_eq!(events(&mut cluster), [one, two, claimed(YES)]);
     }
 
     #[test]
@@ -286,9 +293,9 @@ mod tests {
         assert_eq!(events(&mut cluster), [not_passed(1, false), claimed(Verdict::Away)]);
         cluster.ask(pass(2), late);
         cluster.close_bundles(late);
-        cluster.receive(b":1\r\n$6\r\n123456\r\n:1\r\n", late).unwrap();
+        cluster.receive(b":1\r\n$7\r\n123456\0\r\n:1\r\n", late).unwrap();
         let delivered = Event::Answer(Answer::Delivered(vec![message(2)]));
-        assert_eq!(events(&mut cluster), [claimed(Verdict::Yes(*b"123456")), delivered]);
+        assert_eq!(events(&mut cluster), [claimed(YES), delivered]);
     }
 
     #[test]
@@ -300,7 +307,7 @@ mod tests {
         let reason = cluster.tick(start + SILENCE).unwrap_err().reason;
         assert!(reason.contains("silent"), "{reason}");
         cluster.lose(start + SILENCE);
-        assert_eq!(events(&mut cluster), [not_passed(1, false), Event::Down]);
+        assert_eq!(events(&mut cluster), [Event::Down, not_passed(1, false)]);
         cluster.ask(pass(2), start);
         assert_eq!(events(&mut cluster), [not_passed(2, false)], "at once");
         for (error, part) in [("OOM x", "full"), ("NOPERM x", "right"), ("WRONGPASS x", "password"), ("X\ty", "Xy")] {
@@ -321,5 +328,41 @@ mod tests {
         assert_eq!(cluster.frames(bundle).next(), Some(Frame::Replaced(ConnId(5))));
         assert!(cluster.receive(push, start + Duration::from_secs(16)).is_err());
         assert_eq!(events(&mut cluster), []);
+    }
+
+    #[test]
+    fn a_database_that_has_forgotten_a_node_gives_no_unknown_name_away_before_that_is_back_or_its_lease_is_over() {
+        let start = Instant::now();
+        let grace = |time: Instant, renewal: &str, cluster: &mut Cluster| {
+            cluster.receive(b"", time).unwrap();
+            cluster.tick(time).unwrap();
+            let output = take_output(cluster);
+            assert!(output.contains("own123"), "it is renewed: {output}");
+            cluster.receive(renewal.as_bytes(), time).unwrap();
+            output.contains("\r\n4500\r\n$4\r\n4500\r\n")
+        };
+        let (alone, both) =
+            ("*2\r\n:0\r\n$8\r\nown123\0\x02\r\n", "*3\r\n:0\r\n$8\r\nown123\0\x02\r\n$8\r\nother1\0\x01\r\n");
+        let (knows, forgot) = (&alone.replace(":0", ":1"), &alone.replace(":0", ":2"));
+        for (first, is_awaited) in [(forgot, true), (knows, false)] {
+            let mut cluster = up(start);
+            let at = |seconds| start + Duration::from_secs(seconds);
+            grace(at(5), both, &mut cluster);
+            cluster.lose(at(6));
+            greet(&mut cluster, first, at(6));
+            take_output(&mut cluster);
+            let pauses = if is_awaited { [7, 8, 20] } else { [11, 16, 21] };
+            assert_eq!(
+                pauses.map(|seconds| grace(at(seconds), alone, &mut cluster)),
+                [is_awaited, is_awaited, is_awaited]
+            );
+            assert!(!grace(at(26), alone, &mut cluster), "its lease is over");
+        }
+        let mut cluster = up(start);
+        grace(start + Duration::from_secs(5), both, &mut cluster);
+        cluster.lose(start);
+        greet(&mut cluster, &both.replace(":0", ":2"), start);
+        take_output(&mut cluster);
+        assert!(!grace(start + Duration::from_secs(6), both, &mut cluster), "it was back already");
     }
 }

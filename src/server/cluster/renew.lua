@@ -1,12 +1,12 @@
 -- The lease of a node. KEYS nodes, grace;
 -- ARGV lease ms, keep ms, extend grace ms (0: no), grace ms where the database knows of none, members...
--- Returns whether a lease of these had ended (1) or was not there (2), then the members whose lease holds.
+-- Returns whether the lease of the last of these had ended (1) or was not there (2), then the members whose lease holds.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local before = 0
 for i = 5, #ARGV do
   local lease = redis.call('ZSCORE', KEYS[1], ARGV[i])
-  if not lease then before = 2 elseif tonumber(lease) <= now then before = 1 end
+  if not lease then before = 2 elseif tonumber(lease) <= now then before = 1 else before = 0 end
   redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[i])
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])

@@ -84,7 +84,10 @@ impl Cluster {
             What::Renew => return self.receive_renewal(reply, now),
             What::Claim { conn, name } => {
                 let verdict = match (&reply, number) {
-                    (Reply::Bytes(since), _) => Verdict::Yes(since[..].try_into().unwrap_or_default()),
+                    (Reply::Bytes(bytes), _) => {
+                        let since = bytes.first_chunk().copied().unwrap_or_default();
+                        Verdict::Yes { since, has_replaced: bytes.get(6).is_some_and(|byte| *byte != 0) }
+                    }
                     (_, Some(2)) => Verdict::Later,
                     _ => Verdict::Taken,
                 };
@@ -160,6 +163,13 @@ impl Cluster {
         alive.sort_unstable();
         alive.dedup();
         self.counts.nodes = alive.len() as u64;
+        if self.state == State::Greeting && self.previous.is_some() && before == Some(Reply::Number(2)) {
+            // It has forgotten everything. Who is not back yet may hold names for as long as its lease.
+            let until = now + self.settings.lease;
+            self.awaited.extend(self.alive.iter().map(|process| (*process, until)));
+        }
+        self.awaited.retain(|(process, _)| !alive.contains(process));
+        self.alive.clone_from(&alive);
         self.events.push_back(Event::Alive(alive));
         if self.state == State::Greeting {
             if self.pending.iter().any(|pending| matches!(pending.what, What::Subscribe)) {
@@ -167,7 +177,7 @@ impl Cluster {
             }
             self.state = State::Up;
             self.begin_sweep(self.previous.is_some(), now);
-            self.events.push_back(Event::Up);
+            self.events.push_back(Event::Up(self.process));
         }
         Ok(())
     }

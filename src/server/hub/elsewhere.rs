@@ -52,12 +52,18 @@ impl Hub {
         no_outputs()
     }
 
-    /// Somebody who has waited for a name for too long. Claims that are to be made again are made.
-    pub fn overdue_claim(&mut self, now: Instant) -> Option<Output<'static>> {
-        let remote = self.remote_mut()?;
-        while let Some(conn) = remote.retries.pop_due(now) {
+    /// Makes claims again that are to be made again, as many as one turn has time for.
+    pub fn retry_claims(&mut self, now: Instant) {
+        let Some(remote) = self.remote_mut() else { return };
+        for _ in 0..CLAIMS_PER_TURN {
+            let Some(conn) = remote.retries.pop_due(now) else { break };
             remote.ask_claim(conn);
         }
+    }
+
+    /// Somebody who has waited for a name for too long.
+    pub fn overdue_claim(&mut self, now: Instant) -> Option<Output<'static>> {
+        let remote = self.remote_mut()?;
         while let Some(conn) = remote.ends.pop_due(now) {
             if remote.claims.remove(&conn).is_some() {
                 return Some(Output::Refuse { conn, cause: Refused::Away });
@@ -66,12 +72,12 @@ impl Hub {
         None
     }
 
-    /// The database can be asked again. All names are to be marked.
-    pub fn database_is_back(&mut self) {
+    /// The database can be asked again, by the node that this is. All names are to be marked. Claims that wait are made
+    /// again in their time.
+    pub fn database_is_back(&mut self, process: Process) {
         let Some(remote) = self.remote_mut() else { return };
         remote.away_since = None;
-        let waiting: Vec<ConnId> = remote.claims.iter_mut().map(|(conn, _)| *conn).collect();
-        waiting.into_iter().for_each(|conn| remote.ask_claim(conn));
+        remote.process = Some(process);
         self.begin_marks();
     }
 
@@ -258,17 +264,17 @@ impl Hub {
         let Some(remote) = self.remote.as_deref_mut() else { return no_outputs() };
         let Some(claim) = remote.claims.get_mut(&conn) else {
             // Nobody waits for it any more.
-            if let Verdict::Yes(_) = verdict {
+            if let Verdict::Yes { .. } = verdict {
                 remote.asks.push_back(Ask::Release { conn, name, is_free: false });
             }
             return no_outputs();
         };
         match verdict {
-            Verdict::Yes(since) => {
+            Verdict::Yes { since, has_replaced } => {
                 let token = claim.token.take();
                 remote.claims.remove(&conn);
                 remote.held.insert(conn, Held { token, since });
-                let mut outputs = only(Output::Admit { conn });
+                let mut outputs = only(Output::Admit { conn, has_replaced });
                 if let Some(replaced) = self.names.give(&name, conn) {
                     self.users.remove(&replaced);
                     remote.forget(replaced);
@@ -388,6 +394,11 @@ impl Hub {
             return no_outputs();
         };
         match goods {
+            // A later one may have come: this one is told of as lost, for none comes behind a later one.
+            Goods::Message { .. } if self.remote_mut().is_some_and(|remote| remote.is_late(to, from, is_sent_on)) => {
+                self.ask(Ask::Tell { to: from, target: target.into(), reason: Undelivered::Offline });
+                no_outputs()
+            }
             Goods::Message { text, .. } => only(Output::Deliver { to, message: Arrived { from, target, text } }),
             Goods::Joined { id, peer } => {
                 let Some(name) = self.users.get(&to).map(|user| user.name.clone()) else { return no_outputs() };
@@ -418,7 +429,7 @@ impl Hub {
         if cfg!(feature = "cluster") { self.remote.as_deref() } else { None }
     }
 
-    fn remote_mut(&mut self) -> Option<&mut Remote> {
+    pub(super) fn remote_mut(&mut self) -> Option<&mut Remote> {
         if cfg!(feature = "cluster") { self.remote.as_deref_mut() } else { None }
     }
 }
@@ -427,3 +438,6 @@ const AWAY: &str = "the other servers cannot be asked right now";
 
 /// Those who may wait for a name at once, each with some early bytes.
 const MAX_CLAIMS: usize = 10_000;
+
+/// Claims that one turn makes again, at some three microseconds each.
+const CLAIMS_PER_TURN: usize = 128;

@@ -43,6 +43,8 @@ pub enum Output<'a> {
     Admit {
         /// This connection.
         conn: ConnId,
+        /// Somebody who is online gives way to it.
+        has_replaced: bool,
     },
     /// Send somebody away who has waited for a name.
     Refuse {

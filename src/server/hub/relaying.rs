@@ -47,6 +47,9 @@ impl Hub {
         if let (Some(to), Some(name)) = (to, name) {
             user.last_target = to;
             user.record().contacts.relayed_to(&name);
+            if let Some(remote) = self.remote_mut() {
+                remote.met_here(conn, to);
+            }
             return Ok(to);
         }
         if is_in_cluster {

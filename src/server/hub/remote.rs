@@ -23,6 +23,10 @@ pub(super) struct Remote {
     pub(super) held: ByConn<Held>,
     /// Where the targets of each user's last messages are.
     pub(super) routes: ByConn<Vec<(Rc<str>, Route)>>,
+    /// Who has reached each user last without being sent on.
+    reached: ByConn<Vec<Route>>,
+    /// Which node this is, once the database could be asked.
+    pub(super) process: Option<Process>,
     /// The nodes that are there. There may be a million routes, so they are not all gone through when one is gone.
     pub(super) alive: Vec<Process>,
     /// Since when the database cannot be asked.
@@ -65,6 +69,8 @@ impl Remote {
             ends: Deadlines::new(CLAIM_TIME),
             held: ByConn::default(),
             routes: ByConn::default(),
+            reached: ByConn::default(),
+            process: None,
             alive: Vec::new(),
             away_since: None,
             marks: None,
@@ -107,6 +113,33 @@ impl Remote {
     pub(super) fn forget(&mut self, conn: ConnId) {
         self.held.remove(&conn);
         self.routes.remove(&conn);
+        self.reached.remove(&conn);
+    }
+
+    /// Whether a message for `conn` comes too late. What went to where its user was before, and was sent on from
+    /// there, may be older than what its sender has said here since.
+    pub(super) fn is_late(&mut self, conn: ConnId, from: Route, is_sent_on: bool) -> bool {
+        if is_sent_on {
+            return self.reached.get(&conn).is_some_and(|reached| reached.contains(&from));
+        }
+        match self.reached.get_mut(&conn) {
+            Some(reached) if reached.contains(&from) => {}
+            Some(reached) => {
+                reached.truncate(ROUTES - 1);
+                reached.insert(0, from);
+            }
+            None => {
+                self.reached.insert(conn, vec![from]);
+            }
+        }
+        false
+    }
+
+    /// Takes note of the first message from `from` to `to`, who are both here.
+    pub(super) fn met_here(&mut self, from: ConnId, to: ConnId) {
+        if let Some(process) = self.process {
+            self.is_late(to, Route { process, conn: from }, false);
+        }
     }
 
     pub(super) fn ask_claim(&mut self, conn: ConnId) {
@@ -119,25 +152,28 @@ impl Remote {
 }
 
 /// How long somebody may wait for a name. A balancer tries another server then.
-pub(super) const CLAIM_TIME: Duration = Duration::from_secs(5);
+pub(in crate::server) const CLAIM_TIME: Duration = Duration::from_secs(5);
 
 /// A claim that could not be answered is made again after this long.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// The targets of one user that are found without being looked for.
+/// The targets of one user that are found without being looked for; and the senders to one of whom it is known that
+/// they find it.
 const ROUTES: usize = 8;
 
 #[cfg(test)]
 mod tests {
     use super::super::output::only;
-    use super::super::tests::{ALICE, CAROL, codes, hub_with};
+    use super::super::tests::{ALICE, BOB, CAROL, codes, hub_with};
     use super::super::{Departure, Hub, Output, Outputs, Refused};
     use super::*;
+    use crate::protocol::MessageType;
     use crate::server::limits::Limits;
-    use crate::server::nodes::{Answer, Found, Passed, Verdict};
+    use crate::server::nodes::{Answer, Arrival, Found, Frame, Goods, Passed, Undelivered, Verdict};
 
     const THERE: Route = Route { process: Process(*b"other1"), conn: ConnId(77) };
     const SINCE: Since = *b"123456";
+    const YES: Verdict = Verdict::Yes { since: SINCE, has_replaced: true };
 
     fn asks(hub: &mut Hub) -> Vec<Ask> {
         std::iter::from_fn(|| hub.next_ask()).collect()
@@ -160,7 +196,9 @@ mod tests {
         assert_eq!(asks(&mut hub), [claim()]);
         for (verdict, answered) in [(Verdict::Later, 10), (Verdict::Away, 400)] {
             assert_eq!(hub.answered(claimed(verdict), at(answered)), Outputs::new());
+            hub.retry_claims(at(answered + 200));
             assert_eq!((hub.overdue_claim(at(answered + 200)), asks(&mut hub)), (None, vec![]), "not at once");
+            hub.retry_claims(at(answered + 300));
             assert_eq!((hub.overdue_claim(at(answered + 300)), asks(&mut hub)), (None, vec![claim()]));
         }
         let refused = Output::Refuse { conn: CAROL, cause: Refused::Away };
@@ -168,7 +206,7 @@ mod tests {
         assert_eq!(hub.overdue_claim(at(5000)), Some(refused));
         asks(&mut hub);
         // The database may have given it the name all the same.
-        assert_eq!(hub.answered(claimed(Verdict::Yes(SINCE)), at(5001)), Outputs::new());
+        assert_eq!(hub.answered(claimed(YES), at(5001)), Outputs::new());
         assert_eq!(asks(&mut hub), [Ask::Release { conn: CAROL, name: "carol".into(), is_free: false }]);
     }
 
@@ -178,8 +216,8 @@ mod tests {
         let now = Instant::now();
         hub.claim(CAROL, "carol", Some("secret"), now);
         asks(&mut hub);
-        assert_eq!(hub.answered(claimed(Verdict::Yes(SINCE)), now), only(Output::Admit { conn: CAROL }));
-        hub.database_is_back();
+        assert_eq!(hub.answered(claimed(YES), now), only(Output::Admit { conn: CAROL, has_replaced: true }));
+        hub.database_is_back(Process(*b"own123"));
         assert!(!hub.mark(10));
         let token = Some("secret".into());
         assert_eq!(asks(&mut hub), [Ask::Mark { conn: CAROL, name: "carol".into(), token, since: SINCE }]);
@@ -231,7 +269,7 @@ mod tests {
             }
         };
         assert_eq!([send(&mut hub), send(&mut hub), send(&mut hub)], ["sought", "passed", "passed"]);
-        let kind = crate::protocol::MessageType::SignalIce;
+        let kind = MessageType::SignalIce;
         let passed = Passed { from: ALICE, target: "dave".into(), kind };
         let lost = Answer::NotPassed { passed, is_certain: true };
         assert_eq!(codes(&hub.answered(lost, now)), ["RELAY_FAILED"]);
@@ -240,5 +278,31 @@ mod tests {
         assert_eq!(send(&mut hub), "passed");
         hub.nodes_are(vec![Process(*b"other2")]);
         assert_eq!(send(&mut hub), "sought");
+    }
+
+    #[test]
+    fn what_was_sent_on_is_told_of_as_lost_once_its_sender_was_heard_here() {
+        let mut hub = hub_with(Limits::default()).in_cluster();
+        let now = Instant::now();
+        hub.database_is_back(Process(*b"own123"));
+        asks(&mut hub);
+        let mut arrives = |from, is_sent_on| {
+            let goods = Goods::Message { kind: MessageType::SignalIce, text: "{}" };
+            let arrival = Arrival { to: CAROL, from, is_sent_on, target: "bob", goods };
+            let is_delivered =
+                matches!(hub.arrived(Frame::Parcel(arrival), now)[..], [Output::Deliver { to: BOB, .. }]);
+            (is_delivered, asks(&mut hub))
+        };
+        let late = |to| (false, vec![Ask::Tell { to, target: "bob".into(), reason: Undelivered::Offline }]);
+        assert_eq!(arrives(THERE, true), (true, vec![]), "he was elsewhere before");
+        assert_eq!(arrives(THERE, false), (true, vec![]));
+        assert_eq!(arrives(THERE, true), late(THERE));
+        // The same where the sender is at this very node.
+        let alice = Route { process: Process(*b"own123"), conn: ALICE };
+        assert_eq!(arrives(alice, true), (true, vec![]));
+        hub.receive(ALICE, r#"{"type":"signal:ice","target":"bob"}"#, now);
+        let goods = Goods::Message { kind: MessageType::SignalIce, text: "{}" };
+        let arrival = Arrival { to: CAROL, from: alice, is_sent_on: true, target: "bob", goods };
+        assert_eq!((hub.arrived(Frame::Parcel(arrival), now), asks(&mut hub)), (Outputs::new(), late(alice).1));
     }
 }
