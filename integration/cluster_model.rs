@@ -106,7 +106,8 @@ struct World {
     messages: Vec<(usize, usize)>,
     /// How often a server was killed, or lost the database.
     losses: usize,
-    /// Servers that have had a connection of whose end the database has not learnt, and counts as one that hears.
+    /// Servers that have had a connection of whose end the database has not learnt, and counts as one that hears: until
+    /// they have another one, what is written to somebody there is lost, and nobody knows.
     half_open: [bool; NODES],
     /// Names that were at such a server when it was killed, until its lease is over: what is written to them is given
     /// to that connection, and nobody knows that it is lost.
@@ -243,7 +244,9 @@ impl World {
 
     fn write(&mut self, user: usize, to: &str) {
         let number = self.messages.len();
-        let is_ghost = self.ghosts.iter().any(|(name, until)| *name == to && self.now < *until);
+        let is_deaf = |user: &User| self.half_open[user.node] && !self.nodes[user.node].cluster.is_up();
+        let is_ghost = self.ghosts.iter().any(|(name, until)| *name == to && self.now < *until)
+            || self.users.iter().any(|user| user.name == to && is_deaf(user));
         self.messages.push((user, if is_ghost { UNTOLD } else { self.losses }));
         self.say(user, &text_frame(&format!(r#"{{"type":"signal:ice","target":"{to}","payload":{number}}}"#)));
     }

@@ -76,7 +76,7 @@ fi
 set -- $addresses
 "$programs/lowkey-bot" --server "ws://$1" --name echo 2>"$work/bot" &
 started
-# In a new cluster names are given out after three seconds.
+# In a new cluster names are given out after some seconds.
 await "$work/bot" 'online as ' >/dev/null
 echo "the bot is at $1, the chat at $2"
 talk "$programs" "$2"

@@ -93,7 +93,7 @@ impl Database {
         self.program = until("the database is back", || run(&self.path, self.port, &self.folder, &self.options));
     }
 
-    /// Says that all names are known, as after the first three seconds of a cluster: else each test would wait for
+    /// Says that all names are known, as after the first seconds of a cluster: else each test would wait for
     /// that.
     pub fn has_no_grace(&self) {
         assert_eq!(self.ask(&["SET", "lk1:grace", "1"]), "+OK");
