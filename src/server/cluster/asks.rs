@@ -37,11 +37,21 @@ impl Cluster {
 
     /// Sends what was put together for other nodes.
     pub fn close_bundles(&mut self, now: Instant) {
+        if !self.bundles.is_empty() && self.pending.is_empty() {
+            self.stand_in_line(now);
+        }
         for Bundle { to, mut bytes, passed } in std::mem::take(&mut self.bundles) {
             self.command(What::Bundle(passed), &[b"PUBLISH", &keys::channel(to), &bytes], now);
             bytes.clear();
             self.spare = bytes;
         }
+    }
+
+    /// Redis and Valkey write first to whom they began last to have something for: that is who has asked, as its answer
+    /// comes behind what it has caused. Whoever stands in line already is written to after the others. So where nothing
+    /// else is to be answered, a ping goes first, and a message that is alone is a fifth faster through the database.
+    fn stand_in_line(&mut self, now: Instant) {
+        self.command(What::Ping, &[b"PING"], now);
     }
 
     /// Adds a frame to what goes to a node.
@@ -275,9 +285,9 @@ mod tests {
         assert!(cluster.output().is_empty(), "the turn is not over");
         cluster.ask(claim(), now);
         let output = take_output(&mut cluster);
-        let places = ["PUBLISH", "text1", "text2", "EVALSHA"].map(|part| output.find(part).expect(part));
+        let places = ["PING", "PUBLISH", "text1", "text2", "EVALSHA"].map(|part| output.find(part).expect(part));
         assert!(places.is_sorted() && output.matches("PUBLISH").count() == 1, "{output}");
-        cluster.receive(b":0\r\n$7\r\n123456\0\r\n", now).unwrap();
+        cluster.receive(b"+PONG\r\n:0\r\n$7\r\n123456\0\r\n", now).unwrap();
         let (one, two) = (not_passed(1, true), not_passed(2, true));
         assert_eq!(events(&mut cluster), [one, two, claimed(YES)]);
     }
@@ -293,7 +303,7 @@ mod tests {
         assert_eq!(events(&mut cluster), [not_passed(1, false), claimed(Verdict::Away)]);
         cluster.ask(pass(2), late);
         cluster.close_bundles(late);
-        cluster.receive(b":1\r\n$7\r\n123456\0\r\n:1\r\n", late).unwrap();
+        cluster.receive(b"+PONG\r\n:1\r\n$7\r\n123456\0\r\n:1\r\n", late).unwrap();
         let delivered = Event::Answer(Answer::Delivered(vec![message(2)]));
         assert_eq!(events(&mut cluster), [claimed(YES), delivered]);
     }
