@@ -18,6 +18,7 @@ pub(crate) const WEBSOCKET_PATH: &str = "/ws";
 
 /// Whether a user can have this name: 1 to 64 bytes of UTF-8 without control characters, which do not begin as a link
 /// does.
+#[cfg(feature = "peer")]
 pub(crate) fn is_username(name: &str) -> bool {
     let is_link = name.starts_with(LINK_SCHEME);
     (1..=MAX_USERNAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control) && !is_link

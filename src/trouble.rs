@@ -135,7 +135,7 @@ pub fn answering(error: &io::Error) -> String {
 }
 
 /// Why the database of a cluster cannot be asked.
-#[cfg(feature = "server")]
+#[cfg(feature = "cluster")]
 pub(crate) fn asking(error: &io::Error) -> String {
     if let Some(words) = words(error) {
         return words;
@@ -160,6 +160,7 @@ pub(crate) fn asking(error: &io::Error) -> String {
 pub(crate) const A_FOLDER: &str = "it is a folder, and no regular file; move it away, or name a file";
 
 /// What is said of a pipe, a socket or a device in the place of a file.
+#[cfg(feature = "chat")]
 pub(crate) const NO_FILE: &str = "it is a pipe, a socket or a device, and no regular file; remove it";
 
 const NO_SPACE: &str = "there is no space left for it; make some, and try again";

@@ -96,6 +96,7 @@ impl<'a> IceUrl<'a> {
     }
 
     /// The host, an IPv6 address without its brackets, and the port, which is the scheme's own where none is named.
+    #[cfg(feature = "peer")]
     pub fn host_and_port(&self) -> (&'a str, u16) {
         let (host, port) = split(self.address);
         let usual = if self.scheme == IceScheme::Turns { TLS_PORT } else { PORT };
@@ -161,7 +162,9 @@ fn split(address: &str) -> (&str, Option<&str>) {
 }
 
 /// The ports of STUN and TURN, without TLS and with it (RFC 7064, section 3.2; RFC 7065, section 3.2).
+#[cfg(feature = "peer")]
 const PORT: u16 = 3478;
+#[cfg(feature = "peer")]
 const TLS_PORT: u16 = 5349;
 
 /// The longest name that the domain name system has, in bytes (RFC 1035, section 2.3.4).

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::time::Instant;
 
 use super::Server;
+#[cfg(feature = "cluster")]
 use crate::trouble;
 
 /// The other servers, where there are any. The database has its own time: a lease goes on while this server is away.
