@@ -480,7 +480,11 @@ fn a_flood_of_empty_fragments_is_closed() {
 #[test]
 fn clients_are_bounded_in_all_and_by_address() {
     let world = AttackedServer::new(&[("MAX_CLIENTS", "3")]);
-    let status = |stream: &mut TcpStream| String::from_utf8_lossy(&rest(stream)[9..12]).into_owned();
+    let status = |stream: &mut TcpStream| {
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        String::from_utf8_lossy(&status[9..]).into_owned()
+    };
     until("the fresh pair has gone", || {
         let mut three: Vec<TcpStream> = (0..3).map(|_| world.raw()).collect();
         let mut fourth = world.raw();
@@ -493,9 +497,7 @@ fn clients_are_bounded_in_all_and_by_address() {
         let mut stream = world.raw();
         let head = upgrade("someone").replace("Host: x", &format!("X-Forwarded-For: 203.0.113.99, {address}"));
         stream.write_all(head.as_bytes()).unwrap();
-        let mut status = [0; 12];
-        stream.read_exact(&mut status).unwrap();
-        (String::from_utf8_lossy(&status[9..]).into_owned(), stream)
+        (status(&mut stream), stream)
     };
     let first = from("192.0.2.1");
     let kept = [from("192.0.2.1"), from("2001:db8::1"), from("2001:db8::2")];

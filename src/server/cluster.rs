@@ -364,7 +364,7 @@ pub(crate) const ASK_TIME: Duration = Duration::from_secs(2);
 const IDLE: Duration = Duration::from_secs(1);
 
 /// A database that says nothing for this long is lost: it may be stopped while the system keeps its connections open.
-pub const SILENCE: Duration = Duration::from_secs(3);
+pub(crate) const SILENCE: Duration = Duration::from_secs(3);
 
 /// For this long after a node is back nobody takes a name that the database does not know: it may be held by somebody
 /// whose node has not told of it yet. All nodes are back within this time, even those that learn by its silence alone
