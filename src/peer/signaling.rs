@@ -51,7 +51,6 @@ pub struct Signaling {
     phase: Phase,
     /// Failures since the server was last held for long.
     failures: u32,
-    has_been_online: bool,
     /// Whether it was reached at all.
     was_reached: bool,
     /// The last reason that was told, so that it is told once.
@@ -76,17 +75,7 @@ impl Signaling {
     /// Seeks the server from the next [`tick`](Self::tick) on.
     pub fn new(login: Login, token: Token, now: Instant, post: impl Fn(Dialled) + Send + Sync + 'static) -> Self {
         let phase = Phase::Waiting(Some(now));
-        Self {
-            login,
-            post: Arc::new(post),
-            token,
-            phase,
-            failures: 0,
-            has_been_online: false,
-            was_reached: false,
-            told: None,
-            woken: None,
-        }
+        Self { login, post: Arc::new(post), token, phase, failures: 0, was_reached: false, told: None, woken: None }
     }
 
     /// Dials at the next [`tick`](Self::tick), if the server is not there.
@@ -156,10 +145,10 @@ impl Signaling {
             );
         }
         self.told = None;
-        self.was_reached = true;
-        self.phase = Phase::Online { socket, since: now, heard: now, ping: now + PING_INTERVAL };
         // What it has replaced later is most likely its own connection, of whose loss the server has not heard yet.
-        let took_over = has_replaced && !std::mem::replace(&mut self.has_been_online, true);
+        let is_first = !std::mem::replace(&mut self.was_reached, true);
+        let took_over = has_replaced && is_first;
+        self.phase = Phase::Online { socket, since: now, heard: now, ping: now + PING_INTERVAL };
         [Event::Online].into_iter().chain(took_over.then_some(Event::TookOver)).collect()
     }
 
@@ -330,6 +319,21 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         Box::new(WebSocket::from_raw_socket(MaybeTlsStream::Plain(stream), Role::Client, None))
+    }
+
+    #[test]
+    fn whose_connection_was_replaced_is_told_at_the_first_time_alone() {
+        let (start, poll) = (Instant::now(), mio::Poll::new().unwrap());
+        let reached = |has_replaced| Ok(Reached { socket: socket(), has_replaced });
+        for (first, told) in [(true, [true, false]), (false, [false, false])] {
+            let mut signaling = signaling(start);
+            let took_over = [first, true].map(|has_replaced| {
+                let events = signaling.dialled(reached(has_replaced), start, poll.registry());
+                signaling.lose("ended".to_owned(), Loss::Ours, start, poll.registry());
+                events.iter().any(|event| matches!(event, Event::TookOver))
+            });
+            assert_eq!(took_over, told);
+        }
     }
 
     #[test]
