@@ -8,10 +8,11 @@
 //!
 //! # The map
 //!
-//! All files of `src`, from top to bottom. Each line is a floor: a file imports what stands on lines below it and
-//! nothing else, so there is no circle. A `*` marks what does I/O. Every other file is pure: it names no socket, no
-//! clock, no thread, no file and no logger; bytes, texts and the time come in, values come back, and one loop is the
-//! only caller. Server and peer never import each other. `integration/floors.rs` reads this map and holds us to it.
+//! All files of `src`, from top to bottom: nine houses, each with its heading, and in each one floor a line. A file
+//! imports what stands on lines below it and nothing else, so there is no circle. A `*` marks what does I/O. Every
+//! other file is pure: it names no socket, no clock, no thread, no file and no logger; bytes, texts and the time come
+//! in, values come back. (What is below `peer/engine/search` and `peer/planted` is there for tests alone.) Server and
+//! peer never import each other. `integration/floors.rs` reads this map and holds us to it.
 //!
 //! ```text
 //! -- the crate
