@@ -179,7 +179,7 @@ fn long_texts_go_through_as_fast_as_is_printed() {
     let server = Server::start();
     let mut rates: Vec<f64> = (0..5)
         .map(|round| {
-            let [alice, mut bob] = open_chat(&server.url(), &format!("quick{round}"));
+            let [alice, mut bob] = open_chat(&server.url(), &format!("quick{round}"), false);
             let (text, to, begin) = ("x".repeat(LONG), format!("quick{round}_bob"), Instant::now());
             thread::scope(|scope| {
                 scope.spawn(|| (0..LONG_TEXTS).for_each(|_| assert_eq!(bob.message().1.len(), LONG)));
@@ -199,7 +199,7 @@ fn long_texts_go_through_as_fast_as_is_printed() {
     let mut times: Vec<f64> = (0..10)
         .map(|round| {
             is_lossy.store(false, Ordering::Relaxed);
-            let [alice, mut bob] = open_chat(&hop.server.url(), &format!("lossy{round}"));
+            let [alice, mut bob] = open_chat(&hop.server.url(), &format!("lossy{round}"), true);
             is_lossy.store(true, Ordering::Relaxed);
             let begin = Instant::now();
             // Toward an old app, as which each sees the other on this way, such a text is sent in two.
@@ -215,12 +215,17 @@ fn long_texts_go_through_as_fast_as_is_printed() {
     println!("100 kB at 10 % loss and 60 ms: {:.1} s ({:.1} to {:.1})", times[5], times[0], times[9]);
 }
 
-/// Two users of these names in an open chat.
-fn open_chat(url: &str, name: &str) -> [User; 2] {
+/// Two users of these names in an open chat; or each sees an old app in the other.
+fn open_chat(url: &str, name: &str, is_app: bool) -> [User; 2] {
     let names = [name.to_owned(), format!("{name}_bob")];
     let [mut alice, mut bob] = names.each_ref().map(|name| User::online(url, name, Settings::default()));
     alice.peer.call(&names[1]);
-    bob.answer(name);
+    bob.asked_by(name);
+    bob.peer.accept(name);
+    if is_app {
+        alice.talk_to_app(&names[1]);
+    }
+    bob.wait(&Event::Open { peer: name.to_owned() });
     alice.wait(&Event::Open { peer: names[1].clone() });
     [alice, bob]
 }
