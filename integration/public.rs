@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
+use crate::readme::rust_files;
 use crate::source::Source;
 
 /// What nobody names here, and why it is public all the same.
@@ -189,21 +189,8 @@ fn items_of(stream: TokenStream) -> Vec<Item> {
 
 /// All words of the crates that take the library.
 fn named_outside() -> BTreeSet<String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut folders: Vec<_> = ["bot", "integration", "src/bin"].map(|folder| root.join(folder)).into();
-    let mut named = BTreeSet::new();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with(file!()) {
-                let text = fs::read_to_string(&path).unwrap();
-                named.extend(words(text.parse::<TokenStream>().unwrap()));
-            }
-        }
-    }
-    named
+    let files = rust_files(&["bot", "integration", "src/bin"]).into_iter().filter(|file| !file.ends_with(file!()));
+    files.flat_map(|file| words(fs::read_to_string(file).unwrap().parse::<TokenStream>().unwrap())).collect()
 }
 
 #[test]

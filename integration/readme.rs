@@ -29,7 +29,7 @@ fn read(paper: &str) -> String {
 }
 
 /// All files of Rust in these folders and below.
-fn rust_files(folders: &[&str]) -> Vec<PathBuf> {
+pub fn rust_files(folders: &[&str]) -> Vec<PathBuf> {
     let mut folders: Vec<_> = folders.iter().map(|folder| root().join(folder)).collect();
     let mut files = Vec::new();
     while let Some(folder) = folders.pop() {

@@ -11,8 +11,8 @@
 //! All files of `src`, from top to bottom: nine houses, each with its heading, and in each one floor a line. A file
 //! imports what stands on lines below it and nothing else, so there is no circle. A `*` marks what does I/O. Every
 //! other file is pure: it names no socket, no clock, no thread, no file and no logger; bytes, texts and the time come
-//! in, values come back. (What is below `peer/engine/search` and `peer/planted` is there for tests alone.) Server and
-//! peer never import each other. `integration/floors.rs` reads this map and holds us to it.
+//! in, values come back. (What is below `peer/engine/search`, `peer/planted` and `peer/scratch` is there for tests
+//! alone.) Server and peer never import each other. `integration/floors.rs` reads this map and holds us to it.
 //!
 //! ```text
 //! -- the crate
@@ -120,7 +120,7 @@
 //! peer/cipher peer/clock* peer/link peer/login peer/safety_number peer/sdp peer/trust
 //! peer/candidate peer/frame peer/ice peer/keys peer/planted peer/socks peer/sync peer/texts peer/tls* peer/unfit
 //! peer/hidden
-//! peer/random
+//! peer/random peer/scratch*
 //!
 //! -- the server
 //! server/together*

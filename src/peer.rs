@@ -136,6 +136,7 @@ mod random;
 mod reasons;
 mod rtc;
 mod safety_number;
+mod scratch;
 mod sdp;
 mod settings;
 mod signaling;

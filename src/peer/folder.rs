@@ -218,32 +218,18 @@ mod tests {
 
     use super::super::files::checksum::Checksum;
     use super::super::keys::KeyPair;
+    use super::super::scratch::Scratch;
     use super::partial::LISTED_BYTES;
     use super::*;
 
     const BYTES: usize = LISTED_BYTES as usize;
 
-    /// A folder of a test's own, which goes with it.
-    struct Scratch(PathBuf);
-
     impl Scratch {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("lowkey-folder-{name}-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&path);
-            Self(path)
-        }
-
         fn names(&self) -> Vec<String> {
             let names = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
             let mut names: Vec<_> = names.filter(|name| name != PARTS).collect();
             names.sort();
             names
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
         }
     }
 
@@ -268,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_whole_file_gets_its_name_and_one_that_is_taken_stays() {
-        let scratch = Scratch::new("names");
+        let scratch = Scratch::new("folder-names");
         let folder = Folder::open(&scratch.0).unwrap();
         for (text, stored) in [("one", "a.txt"), ("two", "a (1).txt"), ("", "a (2).txt")] {
             let mut partial = begin(&folder, KeyPair::generate().public(), "../a.txt", text.len());
@@ -288,7 +274,7 @@ mod tests {
 
     #[test]
     fn what_was_stored_just_before_the_program_was_killed_is_not_stored_again() {
-        let scratch = Scratch::new("receipts");
+        let scratch = Scratch::new("folder-receipts");
         let (folder, key) = (Folder::open(&scratch.0).unwrap(), KeyPair::generate().public());
         let mut partial = begin(&folder, key, "x", 3);
         partial.write(b"abc").unwrap();
@@ -317,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_folder_of_parts_that_is_somebody_elses_is_not_used() {
-        let scratch = Scratch::new("owner");
+        let scratch = Scratch::new("folder-owner");
         let (folder, key) = (Folder::open(&scratch.0).unwrap(), KeyPair::generate().public());
         let elsewhere = scratch.0.join("elsewhere");
         fs::create_dir(&elsewhere).unwrap();
@@ -331,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_part_goes_on_from_where_it_is_for_certain_for_the_same_offer_of_the_same_sender_alone() {
-        let scratch = Scratch::new("parts");
+        let scratch = Scratch::new("folder-parts");
         let (folder, key) = (Folder::open(&scratch.0).unwrap(), KeyPair::generate().public());
         let bytes: Vec<u8> = (0..2 * BYTES + 9).map(|number| (number / 7) as u8).collect();
         let mut partial = begin(&folder, key, "x", bytes.len());
@@ -356,7 +342,7 @@ mod tests {
 
     #[test]
     fn what_is_not_what_was_sent_gets_no_name() {
-        let scratch = Scratch::new("damaged");
+        let scratch = Scratch::new("folder-damaged");
         let (folder, key) = (Folder::open(&scratch.0).unwrap(), KeyPair::generate().public());
         let mut partial = begin(&folder, key, "x", 3);
         assert!(matches!(partial.write(b"four"), Err(Failure::Damaged)));
@@ -370,7 +356,7 @@ mod tests {
 
     #[test]
     fn a_link_in_the_place_of_a_part_leads_nowhere() {
-        let scratch = Scratch::new("links");
+        let scratch = Scratch::new("folder-links");
         let (folder, key) = (Folder::open(&scratch.0).unwrap(), KeyPair::generate().public());
         let precious = scratch.0.join("precious");
         fs::write(&precious, "precious").unwrap();
@@ -388,7 +374,7 @@ mod tests {
 
     #[test]
     fn what_nobody_goes_on_with_is_removed_after_a_week() {
-        let scratch = Scratch::new("tidy");
+        let scratch = Scratch::new("folder-tidy");
         let (folder, key) = (Folder::open(&scratch.0).unwrap(), KeyPair::generate().public());
         drop(begin(&folder, key, "x", 3));
         folder.tidy(SystemTime::now() + KEPT / 2);
@@ -399,7 +385,7 @@ mod tests {
 
     #[test]
     fn of_parts_without_end_the_oldest_go() {
-        let scratch = Scratch::new("many");
+        let scratch = Scratch::new("folder-many");
         let (folder, key) = (Folder::open(&scratch.0).unwrap(), KeyPair::generate().public());
         let mut held = None;
         for number in 0..(MAX_PARTS + 2 * TIDIED_EVERY) as u128 {

@@ -108,33 +108,16 @@ const COPY_BYTES: usize = 256 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
-    use std::path::PathBuf;
-
     use super::*;
-
-    /// A folder of a test's own, which goes with it.
-    struct Scratch(PathBuf);
+    use crate::peer::scratch::Scratch;
+    use std::os::unix::fs::symlink;
 
     impl Scratch {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("lowkey-unpack-{name}-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&path);
-            fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-
         /// Unpacks this sequence into the folder `in`.
         fn unpack(&self, sequence: &[u8], entries: u64) -> Result<(), Failure> {
             fs::write(self.0.join("part"), sequence).unwrap();
             let part = File::open(self.0.join("part")).unwrap();
             unpack(&part, sequence.len() as u64, entries, &self.0.join("in"))
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
         }
     }
 
@@ -147,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_sequence_becomes_a_folder_in_the_place_of_what_was_left_there() {
-        let scratch = Scratch::new("whole");
+        let scratch = Scratch::made("unpack-whole");
         let precious = scratch.0.join("precious");
         fs::create_dir(&precious).unwrap();
         fs::write(precious.join("x"), "precious").unwrap();
@@ -173,7 +156,7 @@ mod tests {
 
     #[test]
     fn of_what_is_no_folder_as_it_is_to_be_nothing_is_made() {
-        let scratch = Scratch::new("hostile");
+        let scratch = Scratch::made("unpack-hostile");
         let good = entry(&["good"], Some("x"));
         let cut = entry(&["cut"], Some("x"));
         let cut = cut[..cut.len() - 1].to_vec();

@@ -124,28 +124,11 @@ mod tests {
     use std::os::unix::ffi::OsStringExt;
 
     use super::*;
-
-    /// A folder of a test's own, which goes with it.
-    struct Scratch(PathBuf);
-
-    impl Scratch {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("lowkey-tree-{name}-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&path);
-            fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
+    use crate::peer::scratch::Scratch;
 
     #[test]
     fn a_folder_is_a_sequence_in_an_order_of_its_own_without_links_and_devices() {
-        let scratch = Scratch::new("order");
+        let scratch = Scratch::made("tree-order");
         fs::create_dir_all(scratch.0.join("b/c")).unwrap();
         for (name, content) in [("b/c/x", "12345"), ("a", ""), ("z", "1")] {
             fs::write(scratch.0.join(name), content).unwrap();
@@ -169,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_folder_of_the_greatest_depth_is_sent_and_a_deeper_one_is_not() {
-        let scratch = Scratch::new("deep");
+        let scratch = Scratch::made("tree-deep");
         let mut path = scratch.0.clone();
         (0..MAX_DEPTH).for_each(|_| path.push("x"));
         fs::create_dir_all(&path).unwrap();
