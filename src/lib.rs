@@ -85,7 +85,8 @@
 //! peer/folder*
 //! peer/folder/partial*
 //! peer/folder/unpack*
-//! peer/folder/list* peer/folder/failure
+//! peer/folder/inner* peer/folder/list*
+//! peer/folder/failure
 //! peer/offer*
 //! peer/offer/tree*
 //! peer/offer/stamp*

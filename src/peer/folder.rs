@@ -4,13 +4,13 @@
 //! somebody else's.
 
 mod failure;
+mod inner;
 mod list;
 mod partial;
 mod unpack;
 
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -67,7 +67,7 @@ impl Folder {
     /// Whether a part of this file is here, or all of it, so that our user has agreed to take it before. It goes on
     /// from there if it is taken again. `identity` and `size` are those of the offer.
     pub fn has_begun(&self, identity: PublicKey, file: FileId, size: Option<u64>) -> bool {
-        let Some(list) = self.read_list(file) else { return false };
+        let Some(list) = self.is_for_us_alone().then(|| self.read_list(file)).flatten() else { return false };
         let is_of = Head::read(&list).is_some_and(|head| head.is_of(identity, size));
         is_of && (is_plain_file(&self.places(file).part) || self.whole(&list).is_some())
     }
@@ -105,7 +105,7 @@ impl Folder {
     /// # Errors
     /// `Failure`.
     pub fn begin(&self, offered: &Offered, from: PublicKey, chosen: Option<String>) -> Result<Begun, Failure> {
-        self.make_inner()?;
+        inner::make(&self.inner())?;
         let places = self.places(offered.file);
         // Whoever has just lost its connection may still be writing the list.
         let part = partial::hold(&places)?;
@@ -130,20 +130,14 @@ impl Folder {
 
     /// Removes what has come of a file.
     pub fn discard(&self, file: FileId) {
-        self.places(file).discard();
+        if self.is_for_us_alone() {
+            self.places(file).discard();
+        }
     }
 
-    /// Nobody else looks at what is not whole; so a part may have the mode that the whole is to have.
-    fn make_inner(&self) -> Result<(), Failure> {
-        let inner = self.inner();
-        match DirBuilder::new().mode(0o700).create(&inner) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(Failure::at(&self.path)(error)),
-            _ => {}
-        }
-        if fs::symlink_metadata(&inner).map_err(Failure::at(&inner))?.is_dir() {
-            return Ok(());
-        }
-        Err(Failure::Other(format!("{}: it is no folder, where one for parts of files is to be", inner.display())))
+    /// Whether nobody else could have put anything where parts are. Else that is neither believed nor removed.
+    fn is_for_us_alone(&self) -> bool {
+        inner::check(&self.inner()).is_ok()
     }
 
     /// The whole file of which a list tells, if it is still there and as it was.
@@ -164,9 +158,9 @@ impl Folder {
 
     /// Removes what nobody has gone on with for a week, and the oldest parts of too many. What cannot be removed stays.
     fn tidy(&self, now: SystemTime) {
-        let Ok(entries) = fs::read_dir(self.inner()) else { return };
+        let entries = self.is_for_us_alone().then(|| fs::read_dir(self.inner()));
         let mut parts = Vec::new();
-        for entry in entries.flatten() {
+        for entry in entries.into_iter().flatten().flatten().flatten().filter(|entry| is_of_ours(&entry.path())) {
             // A part that is whole has the time of its sender's file.
             let changed = fs::metadata(entry.path().with_extension(LIST)).and_then(|metadata| metadata.modified());
             let is_recent = |changed: &SystemTime| now.duration_since(*changed).map_or(true, |age| age < KEPT);
@@ -197,6 +191,13 @@ impl Folder {
     }
 }
 
+/// Whether this is a name of what is not whole. Whatever else may lie there is not ours to remove.
+fn is_of_ours(path: &Path) -> bool {
+    let file = path.file_stem().map(|stem| HEXLOWER.decode(stem.as_encoded_bytes()));
+    let is_file = file.is_some_and(|file| file.is_ok_and(|file| file.len() == size_of::<FileId>()));
+    is_file && path.extension().is_some_and(|end| [PART, LIST, TREE].iter().any(|ours| end == *ours))
+}
+
 /// The folder of what is not whole, and how names in it end.
 const PARTS: &str = ".lowkey";
 const PART: &str = "part";
@@ -213,8 +214,9 @@ const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 #[cfg(test)]
 mod tests {
-    use std::fs::OpenOptions;
+    use std::fs::{OpenOptions, Permissions};
     use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::super::files::checksum::Checksum;
     use super::super::keys::KeyPair;
@@ -301,18 +303,61 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "abd");
     }
 
-    #[test]
-    fn a_folder_of_parts_that_is_somebody_elses_is_not_used() {
-        let scratch = Scratch::new("folder-owner");
-        let (folder, key) = (Folder::open(&scratch.0).unwrap(), KeyPair::generate().public());
-        let elsewhere = scratch.0.join("elsewhere");
-        fs::create_dir(&elsewhere).unwrap();
-        std::os::unix::fs::symlink(&elsewhere, scratch.0.join(PARTS)).unwrap();
-        let offered =
-            Offered { file: FileId([7; 16]), name: "x".to_owned(), size: None, modified: None, entries: None };
+    /// A folder for files, in which somebody has made the one for parts, and what becomes of a file there.
+    fn prepared(name: &str, prepare: impl FnOnce(&Path)) -> (Scratch, Result<Begun, Failure>) {
+        let (scratch, key) = (Scratch::made(name), KeyPair::generate().public());
+        let inner = scratch.0.join(PARTS);
+        fs::create_dir(&inner).unwrap();
+        let head = Head { from: key.to_base64(), size: Some(3), name: None };
+        let write = |name: &str, text: &str| fs::write(inner.join(name), text).unwrap();
+        write(&format!("{}.{PART}", "07".repeat(16)), "ab");
+        write(&format!("{}.{LIST}", "07".repeat(16)), &(serde_json::to_string(&head).unwrap() + "\n"));
+        write(&format!("{}.{PART}", "08".repeat(16)), "old");
+        write("diary", "precious");
+        prepare(&inner);
+        let folder = Folder::open(&scratch.0).unwrap();
+        let offered = Offered { file: FileId([7; 16]), name: "x".into(), size: Some(3), modified: None, entries: None };
+        assert_eq!(folder.has_begun(key, FileId([7; 16]), Some(3)), name == "folder-ours");
         let begun = folder.begin(&offered, key, None);
-        assert!(matches!(&begun, Err(Failure::Other(words)) if words.contains("no folder")), "{begun:?}");
-        assert_eq!(fs::read_dir(elsewhere).unwrap().count(), 0);
+        begun.is_err().then(|| folder.discard(FileId([7; 16])));
+        (scratch, begun)
+    }
+
+    #[test]
+    fn in_a_folder_of_parts_that_others_have_made_or_can_write_nothing_is_written_believed_or_removed() {
+        let elsewhere = Scratch::new("folder-elsewhere");
+        let by_link = |inner: &Path| {
+            fs::rename(inner, &elsewhere.0).unwrap();
+            std::os::unix::fs::symlink(&elsewhere.0, inner).unwrap();
+        };
+        let by_mode = |mode| move |inner: &Path| fs::set_permissions(inner, Permissions::from_mode(mode)).unwrap();
+        let mut all = vec![
+            ("no folder", prepared("folder-link", by_link)),
+            ("others on this", prepared("folder-all", by_mode(0o707))),
+            ("others on this", prepared("folder-group", by_mode(0o1770))),
+        ];
+        // Only root can give one away.
+        if nix::unistd::geteuid().is_root() {
+            let given = prepared("folder-given", |inner| std::os::unix::fs::chown(inner, Some(12345), None).unwrap());
+            all.push(("belongs to somebody else", given));
+        }
+        for (why, (scratch, begun)) in all {
+            assert!(matches!(&begun, Err(Failure::Other(words)) if words.contains(why)), "{why}: {begun:?}");
+            let part = scratch.0.join(format!("{PARTS}/{}.{PART}", "07".repeat(16)));
+            assert_eq!(fs::read_dir(part.parent().unwrap()).unwrap().count(), 4, "{why}");
+            assert_eq!(fs::read_to_string(part).unwrap(), "ab", "{why}");
+            assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1, "nothing is left beside it");
+        }
+    }
+
+    #[test]
+    fn of_ones_own_folder_of_parts_only_parts_are_removed() {
+        let (scratch, begun) =
+            prepared("folder-ours", |inner| fs::set_permissions(inner, Permissions::from_mode(0o755)).unwrap());
+        assert!(matches!(begun, Ok(Begun::Partial(_))), "{begun:?}");
+        let inner = scratch.0.join(PARTS);
+        assert_eq!(fs::read_to_string(inner.join("diary")).unwrap(), "precious");
+        assert_eq!(fs::read_dir(inner).unwrap().count(), 3, "the one that nobody goes on with is gone");
     }
 
     #[test]

@@ -97,12 +97,6 @@ impl Partial {
         sum: impl FnOnce(u64) -> Checksum,
     ) -> Result<Self, Failure> {
         let metadata = part.metadata().map_err(Failure::at(&places.part))?;
-        let inner = places.part.parent().map(fs::symlink_metadata).and_then(Result::ok);
-        // Whoever has it could put anything there.
-        if inner.is_none_or(|inner| inner.uid() != metadata.uid()) {
-            let path = places.part.parent().unwrap_or(&places.folder).display();
-            return Err(Failure::Other(format!("{path}: it belongs to somebody else; choose another folder")));
-        }
         let (offered, sum) = (offered.clone(), sum(metadata.len()));
         let mut partial = Self { places, offered, from, chosen, part, list, sum, listed: 0, listed_at: None };
         partial.rewrite()?;

@@ -1,0 +1,67 @@
+//! The folder for what is not whole, inside of the one for what is. Somebody else may have made it, or may write in it;
+//! so it is judged before anything in it is read, written or removed.
+
+use std::fs::{self, DirBuilder, Metadata};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::Path;
+
+use nix::unistd::geteuid;
+
+use super::failure::Failure;
+
+/// Makes it, if it is not there.
+///
+/// # Errors
+/// It cannot be made, or what is there is not for us alone.
+pub fn make(path: &Path) -> Result<(), Failure> {
+    match create(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(Failure::at(path)(error)),
+        _ => check(path),
+    }
+}
+
+/// Whether nobody else could have put anything into it.
+///
+/// # Errors
+/// What is there is not for us alone, or there is none.
+pub fn check(path: &Path) -> Result<(), Failure> {
+    let metadata = fs::symlink_metadata(path).map_err(Failure::at(path))?;
+    let refuse = |why: &str| Err(Failure::Other(format!("{}: {why}", path.display())));
+    if !metadata.is_dir() {
+        return refuse("it is no folder, where one for parts of files is to be; move it away");
+    }
+    let (owner, others) = (metadata.uid(), writers(&metadata));
+    if (owner, others) == (geteuid().as_raw(), 0) {
+        return Ok(());
+    }
+    // Some disks know no owners, or no modes: there one that we make looks no better.
+    let own = beside(path).map_err(Failure::at(path))?;
+    if owner != own.uid() {
+        return refuse("it belongs to somebody else, who could change what comes; choose another folder");
+    }
+    if others & !writers(&own) != 0 {
+        return refuse("others on this machine may write in it; look what is there, then chmod 700 it");
+    }
+    Ok(())
+}
+
+/// What a folder has that we make beside this one. It does not stay.
+fn beside(path: &Path) -> io::Result<Metadata> {
+    let name = format!("{}.{:016x}", path.file_name().unwrap_or_default().display(), fastrand::u64(..));
+    let path = path.with_file_name(name);
+    create(&path)?;
+    let metadata = fs::symlink_metadata(&path);
+    fs::remove_dir(&path)?;
+    metadata
+}
+
+/// Nobody else looks at what is not whole; so a part may have the mode that the whole is to have.
+fn create(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
+/// Who may write besides its owner.
+fn writers(metadata: &Metadata) -> u32 {
+    metadata.mode() & 0o022
+}
