@@ -308,6 +308,28 @@ fn each_folder_of_a_named_profile_is_looked_at() {
     }
 }
 
+#[test]
+fn into_a_folder_that_is_refused_nothing_is_written() {
+    let home = Folder::new("refused");
+    let profile = Profile::find(|name| (name == "HOME").then(|| home.path().to_owned()), None).unwrap();
+    let folder = home.0.join(".config/lowkey");
+    fs::create_dir_all(&folder).unwrap();
+    fs::set_permissions(&folder, Permissions::from_mode(0o777)).unwrap();
+    profile.history().add("line");
+    for (what, result) in [
+        ("a setting", profile.change_config(|_| Ok("bell = true\n".to_owned()))),
+        ("who is known", profile.change_known_peers(|_| {})),
+        ("who is called what", profile.change_aliases(|_| {})),
+        ("who is blocked", profile.change_blocked(|_| {})),
+        ("an identity from elsewhere", profile.import_identity("alice", &KeyPair::generate())),
+        ("an identity", profile.identity("alice").map(drop)),
+        ("a token", profile.token().map(drop)),
+    ] {
+        assert!(result.as_ref().is_err_and(|error| error.contains("chmod go-w")), "{what}: {result:?}");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "{what}");
+    }
+}
+
 /// How a program starts whose profile was dealt with like this: its exit code, and what it says.
 fn start_with(change: impl FnOnce(&std::path::Path)) -> (Option<i32>, Vec<String>) {
     static STARTS: AtomicUsize = AtomicUsize::new(0);

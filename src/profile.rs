@@ -11,6 +11,7 @@ pub mod transcript;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
+use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -60,7 +61,7 @@ impl Profile {
     /// What `change` says, or the file cannot be read or written.
     pub fn change_config(&self, change: impl FnOnce(&str) -> Result<String, String>) -> Result<(), String> {
         let path = self.path();
-        let _lock = files::lock(&self.folder, CONFIG).map_err(|error| trouble::said(&path, &error))?;
+        let _lock = self.lock(CONFIG)?;
         let text = change(&self.config()?.unwrap_or_default());
         let text = Zeroizing::new(text.map_err(|why| format!("{}: {why}", path.display()))?);
         files::write(&self.folder, CONFIG, &text).map_err(|error| trouble::said(&path, &error))
@@ -109,6 +110,8 @@ impl Profile {
         if path.symlink_metadata().is_ok() {
             return Err(is_there());
         }
+        // Before the secret is written where others may read or change it.
+        self.check_folders()?;
         let text = Zeroizing::new(format!("{}\n", *identity.secret_to_base64()));
         files::create(&self.folder, &format!("identity-{name}"), &text)
             .map_err(|error| trouble::said(&path, &error))?;
@@ -144,7 +147,7 @@ impl Profile {
     /// The file cannot be read, understood or written.
     pub fn change_known_peers(&self, change: impl FnOnce(&mut KnownPeers)) -> Result<(), String> {
         let said = |error: io::Error| trouble::said(&self.folder.join(KNOWN_PEERS), &error);
-        let _lock = files::lock(&self.folder, KNOWN_PEERS).map_err(said)?;
+        let _lock = self.lock(KNOWN_PEERS)?;
         let mut peers = self.known_peers()?;
         change(&mut peers);
         files::write(&self.folder, KNOWN_PEERS, &peers.to_string()).map_err(said)
@@ -189,7 +192,7 @@ impl Profile {
     /// The file cannot be read, understood or written.
     pub fn change_aliases(&self, change: impl FnOnce(&mut BTreeMap<(String, String), String>)) -> Result<(), String> {
         let said = |error: io::Error| trouble::said(&self.folder.join(ALIASES), &error);
-        let _lock = files::lock(&self.folder, ALIASES).map_err(said)?;
+        let _lock = self.lock(ALIASES)?;
         let mut aliases = self.aliases()?;
         change(&mut aliases);
         let encoded =
@@ -206,7 +209,7 @@ impl Profile {
     /// The file cannot be read or written.
     pub fn change_blocked(&self, change: impl FnOnce(&mut BTreeSet<String>)) -> Result<(), String> {
         let said = |error: io::Error| trouble::said(&self.folder.join(BLOCKED), &error);
-        let _lock = files::lock(&self.folder, BLOCKED).map_err(said)?;
+        let _lock = self.lock(BLOCKED)?;
         let mut blocked = self.blocked()?;
         change(&mut blocked);
         let text: String = blocked.iter().map(|line| format!("{line}\n")).collect();
@@ -222,6 +225,13 @@ impl Profile {
     fn read(&self, file: &str, holds_secret: bool) -> Result<Option<Zeroizing<String>>, String> {
         self.check_folders()?;
         permissions::read(&self.folder.join(file), holds_secret)
+    }
+
+    /// Whoever changes the same file at the same time waits as long as what comes back is held. Where the folder is
+    /// refused, nothing is written into it.
+    fn lock(&self, file: &str) -> Result<fs::File, String> {
+        self.check_folders()?;
+        files::lock(&self.folder, file).map_err(|error| trouble::said(&self.folder.join(file), &error))
     }
 
     /// Looks at the folders, from the first that is ours down: whoever may put another in the place of one has all that
