@@ -31,7 +31,7 @@ use super::trust::Known;
 use call::{Call, Stage};
 use chat::Chat;
 use contacts::Contacts;
-use interface::Turn;
+use interface::Round;
 pub use interface::{ConnectionId, Input, Output, Parting, Receipt, Setup};
 
 /// A peer's state: who it is, and all with whom there is something.
@@ -51,9 +51,9 @@ impl Engine {
 
     /// Takes one input and returns all that is to be done about it, in order.
     pub fn handle(&mut self, input: Input, now: Instant) -> Vec<Output> {
-        let mut turn = Turn { now, username: &self.username, setup: &mut self.setup, out: Vec::new() };
-        self.contacts.handle(input, &mut turn);
-        turn.out
+        let mut round = Round { now, username: &self.username, setup: &mut self.setup, out: Vec::new() };
+        self.contacts.handle(input, &mut round);
+        round.out
     }
 
     /// When the next [`Input::Tick`] has something to do.
@@ -93,61 +93,61 @@ impl Engine {
 }
 
 impl Contacts {
-    fn handle(&mut self, input: Input, turn: &mut Turn<'_>) {
+    fn handle(&mut self, input: Input, round: &mut Round<'_>) {
         match input {
-            Input::Call { peer } => self.call(peer, turn),
-            Input::Accept { peer } => self.accept(peer, turn),
+            Input::Call { peer } => self.call(peer, round),
+            Input::Accept { peer } => self.accept(peer, round),
             Input::Decline { peer } => match self.calls.get(&peer).map(|call| &call.stage) {
-                Some(Stage::OldApp(..)) => self.leave(peer, turn),
-                _ => self.decline(&peer, turn),
+                Some(Stage::OldApp(..)) => self.leave(peer, round),
+                _ => self.decline(&peer, round),
             },
             Input::Ignore { peer } => self.ignore(&peer),
-            Input::Send { peer, id, text } => self.send(peer, id, text, turn),
-            Input::Trust { peer, known: Some(known) } => self.trust(peer, known, turn),
+            Input::Send { peer, id, text } => self.send(peer, id, text, round),
+            Input::Trust { peer, known: Some(known) } => self.trust(peer, known, round),
             Input::Trust { peer, known: None } => {
-                turn.setup.known.remove(&peer);
+                round.setup.known.remove(&peer);
             }
-            Input::Leave { peer } => self.leave(peer, turn),
-            Input::OfferFile { peer, offered } => self.offer_file(&peer, offered, turn),
-            Input::TakeFile { peer, file, is_kept } => self.take_file(&peer, file, is_kept, turn),
-            Input::EndFile { peer, file, reason } => self.end_file(&peer, file, reason, turn),
-            Input::File { peer, file, number, news } => self.hear_of_file(&peer, file, number, news, turn),
-            Input::Signal(text) => self.receive_signal(&text, turn),
-            Input::Online => self.go_online(turn),
-            Input::Offline => self.go_offline(turn),
-            Input::Described { id, sdp } => self.described(id, &sdp, turn),
-            Input::Candidate { id, candidate } => self.found(id, &candidate.candidate, turn),
+            Input::Leave { peer } => self.leave(peer, round),
+            Input::OfferFile { peer, offered } => self.offer_file(&peer, offered, round),
+            Input::TakeFile { peer, file, is_kept } => self.take_file(&peer, file, is_kept, round),
+            Input::EndFile { peer, file, reason } => self.end_file(&peer, file, reason, round),
+            Input::File { peer, file, number, news } => self.hear_of_file(&peer, file, number, news, round),
+            Input::Signal(text) => self.receive_signal(&text, round),
+            Input::Online => self.go_online(round),
+            Input::Offline => self.go_offline(round),
+            Input::Described { id, sdp } => self.described(id, &sdp, round),
+            Input::Candidate { id, candidate } => self.found(id, &candidate.candidate, round),
             Input::WayFound { id } => self.way_found(id),
-            Input::Stalled { id } => self.stalled(id, turn),
-            Input::Opened { id } => self.opened(id, turn),
-            Input::Received { id, text } => self.receive(id, text, turn),
-            Input::Closed { id, reason } => self.closed(id, reason, turn),
-            Input::Taken(receipt) => self.taken(&receipt, turn),
-            Input::Stop => self.stop(turn),
-            Input::Tick => self.tick(turn),
+            Input::Stalled { id } => self.stalled(id, round),
+            Input::Opened { id } => self.opened(id, round),
+            Input::Received { id, text } => self.receive(id, text, round),
+            Input::Closed { id, reason } => self.closed(id, reason, round),
+            Input::Taken(receipt) => self.taken(&receipt, round),
+            Input::Stop => self.stop(round),
+            Input::Tick => self.tick(round),
         }
     }
 
     /// Knows who a peer is from now on, and ends a chat with somebody else under that name.
-    fn trust(&mut self, peer: String, known: Known, turn: &mut Turn<'_>) {
-        turn.setup.known.insert(peer.clone(), known);
+    fn trust(&mut self, peer: String, known: Known, round: &mut Round<'_>) {
+        round.setup.known.insert(peer.clone(), known);
         if let Some(chat) = self.chats.get(&peer)
-            && let Err(reason) = self.judge(&peer, chat.identity, turn)
+            && let Err(reason) = self.judge(&peer, chat.identity, round)
         {
-            self.drop_call(&peer, turn);
-            return self.finish(&peer, reason, turn);
+            self.drop_call(&peer, round);
+            return self.finish(&peer, reason, round);
         }
         let identity = match self.calls.get(&peer).map(|call| &call.stage) {
             Some(Stage::Negotiating(negotiation) | Stage::OldApp(negotiation, _)) => negotiation.other.identity,
             Some(Stage::Confirming(connection)) => connection.other.identity,
             _ => return,
         };
-        if let Err(reason) = self.judge(&peer, identity, turn) {
-            self.fail(&peer, reason, turn);
+        if let Err(reason) = self.judge(&peer, identity, round) {
+            self.fail(&peer, reason, round);
         }
     }
 
-    fn closed(&mut self, id: ConnectionId, reason: CloseReason, turn: &mut Turn<'_>) {
+    fn closed(&mut self, id: ConnectionId, reason: CloseReason, round: &mut Round<'_>) {
         let Some(peer) = self.connections.remove(&id) else { return };
         if let Some(call) = self.calls.get_mut(&peer).filter(|call| call.id == id) {
             // The other side is not to wait for what WebRTC could not begin or go on with.
@@ -157,63 +157,63 @@ impl Contacts {
                 _ => None,
             };
             if let (Stage::Negotiating(negotiation), Some(refusal)) = (&mut call.stage, refusal) {
-                negotiation.refuse(refusal, &peer, turn);
+                negotiation.refuse(refusal, &peer, round);
             }
             let reason = call.closed(reason);
             self.calls.remove(&peer);
-            self.failed(&peer, reason, turn);
+            self.failed(&peer, reason, round);
         } else if let Some(connection) =
             self.chats.get(&peer).and_then(|chat| chat.connection.as_ref()).filter(|connection| connection.id == id)
         {
             match reason {
                 // It has left before it saw that the chat was open.
-                CloseReason::PeerLeft if !connection.is_used => self.finish(&peer, CloseReason::PeerLeft, turn),
-                reason => self.lose(&peer, reason, turn),
+                CloseReason::PeerLeft if !connection.is_used => self.finish(&peer, CloseReason::PeerLeft, round),
+                reason => self.lose(&peer, reason, round),
             }
         } else {
             self.parted.retain(|parted| !parted.has_connection(id));
         }
     }
 
-    fn go_online(&mut self, turn: &Turn<'_>) {
+    fn go_online(&mut self, round: &Round<'_>) {
         self.is_online = true;
         for chat in self.chats.values_mut() {
-            chat.seek_at(turn.now);
+            chat.seek_at(round.now);
         }
     }
 
-    fn go_offline(&mut self, turn: &mut Turn<'_>) {
+    fn go_offline(&mut self, round: &mut Round<'_>) {
         self.is_online = false;
         self.unanswered.clear();
         self.announced.clear();
         self.approaches.clear();
         self.pacing.forget_waiting();
         let requests: Vec<String> = self.requests.keys().cloned().collect();
-        requests.iter().for_each(|peer| self.end_request(peer, CloseReason::ServerLost, turn));
+        requests.iter().for_each(|peer| self.end_request(peer, CloseReason::ServerLost, round));
         // Open chats live on without the server, and so may those whose candidates are all exchanged.
         let needs_server = |call: &Call| !matches!(call.stage, Stage::Negotiating(_) | Stage::Confirming(_));
         let lost: Vec<String> =
             self.calls.iter().filter(|(_, call)| needs_server(call)).map(|(peer, _)| peer.clone()).collect();
         for peer in lost {
-            self.fail(&peer, CloseReason::ServerLost, turn);
+            self.fail(&peer, CloseReason::ServerLost, round);
         }
     }
 
-    fn tick(&mut self, turn: &mut Turn<'_>) {
-        let now = turn.now;
-        self.tick_requests(turn);
+    fn tick(&mut self, round: &mut Round<'_>) {
+        let now = round.now;
+        self.tick_requests(round);
         let over = self.calls.iter().filter(|(_, call)| call.deadline <= now);
         let over: Vec<String> = over.map(|(peer, _)| peer.clone()).collect();
         for peer in over {
-            self.call_is_overdue(&peer, turn);
+            self.call_is_overdue(&peer, round);
         }
         let calls = &self.calls;
         let is_wanted = |peer: &str| calls.get(peer).is_some_and(|call| matches!(call.stage, Stage::Calling));
         let mut asked = Vec::new();
         asked.extend(std::iter::from_fn(|| self.pacing.next_waiting(now, is_wanted)));
         for peer in asked {
-            self.ask(&peer, turn);
+            self.ask(&peer, round);
         }
-        self.tick_chats(turn);
+        self.tick_chats(round);
     }
 }

@@ -9,7 +9,7 @@ use super::super::frame::{Instance, Place};
 use super::super::hello::Refusal;
 use super::super::keys::PublicKey;
 use super::channel::{Connection, Negotiation};
-use super::interface::{ConnectionId, Turn};
+use super::interface::{ConnectionId, Round};
 use crate::protocol::MessageType;
 
 /// A call with one peer, which becomes a chat or carries one on.
@@ -130,16 +130,16 @@ impl Call {
     }
 
     /// Tells the other side that our user does not want to talk any more, where it can be told yet.
-    pub(super) fn decline(&mut self, peer: &str, turn: &mut Turn<'_>) {
+    pub(super) fn decline(&mut self, peer: &str, round: &mut Round<'_>) {
         match &mut self.stage {
             Stage::Calling | Stage::Confirming(_) => {}
             // It may be an old app, which rings.
-            Stage::Greeting(_) => turn.decline(peer),
+            Stage::Greeting(_) => round.decline(peer),
             Stage::AwaitingHello { agreement, .. } | Stage::Greeted { agreement, .. } => {
                 let sealed = agreement.signals().seal(&Refusal::Declined.write());
-                turn.sealed(MessageType::SignalIce, peer, sealed);
+                round.sealed(MessageType::SignalIce, peer, sealed);
             }
-            Stage::OldApp(negotiation, _) | Stage::Negotiating(negotiation) => negotiation.decline(peer, turn),
+            Stage::OldApp(negotiation, _) | Stage::Negotiating(negotiation) => negotiation.decline(peer, round),
         }
     }
 }

@@ -16,94 +16,94 @@ use super::super::planted::{self, Fault};
 use super::call::{ANSWER_TIME, Call, Farewell, HELLO_TIME, SEEK_TIME, Stage, too_many_calls};
 use super::channel::{Connection, Negotiation};
 use super::contacts::Contacts;
-use super::interface::{ConnectionId, Output, Parting, Turn};
+use super::interface::{ConnectionId, Output, Parting, Round};
 use super::proof::{self, Guest};
 use crate::protocol::{KeyExchange, MessageType};
 
 impl Contacts {
     /// The user calls.
-    pub(super) fn call(&mut self, peer: String, turn: &mut Turn<'_>) {
-        if self.takes_request_by_calling(&peer, turn) {
-            return self.accept(peer, turn);
+    pub(super) fn call(&mut self, peer: String, round: &mut Round<'_>) {
+        if self.takes_request_by_calling(&peer, round) {
+            return self.accept(peer, round);
         }
         match self.calls.get(&peer) {
             Some(call) if call.farewell.is_none() => return,
-            Some(_) => drop(self.drop_call(&peer, turn)),
+            Some(_) => drop(self.drop_call(&peer, round)),
             None => {}
         }
         if let Some(chat) = self.chats.get_mut(&peer) {
             if chat.is_interrupted() {
-                return self.seek(&peer, true, turn);
+                return self.seek(&peer, true, round);
             }
             if !chat.is_leaving() {
                 return;
             }
             // It is called anew, so the old chat is not waited for any longer.
-            self.finish(&peer, CloseReason::Left, turn);
+            self.finish(&peer, CloseReason::Left, round);
         }
-        let reason = if peer == turn.username {
+        let reason = if peer == round.username {
             CloseReason::Oneself
         } else if peer.is_empty() {
             CloseReason::NotOnline
         } else if !self.is_online {
             CloseReason::ServerLost
         } else {
-            return self.place_call(peer, true, turn);
+            return self.place_call(peer, true, round);
         };
-        turn.tell(Event::Closed { peer, reason });
+        round.tell(Event::Closed { peer, reason });
     }
 
     /// Calls `peer`, for the user as soon as there is room, and else only if there is. Whose greeting is answered
     /// already is not called: that we want to talk is the consent to it.
-    pub(super) fn place_call(&mut self, peer: String, is_own: bool, turn: &mut Turn<'_>) {
+    pub(super) fn place_call(&mut self, peer: String, is_own: bool, round: &mut Round<'_>) {
         if let Some(agreement) = self.take_approach(&peer) {
             let stage = Stage::Greeted { agreement, calls_then: true };
-            self.add_call(peer, Side::Called, stage, turn.now + HELLO_TIME);
+            self.add_call(peer, Side::Called, stage, round.now + HELLO_TIME);
             return;
         }
-        let is_free = if is_own { self.pacing.take_own(turn.now) } else { self.pacing.take_seek(turn.now) };
+        let is_free = if is_own { self.pacing.take_own(round.now) } else { self.pacing.take_seek(round.now) };
         if !is_free && !is_own {
             return;
         }
         // The time that it may wait for room; the server's begins when it is asked.
-        self.add_call(peer.clone(), Side::Caller, Stage::Calling, turn.now + ANSWER_TIME);
+        self.add_call(peer.clone(), Side::Caller, Stage::Calling, round.now + ANSWER_TIME);
         match is_free {
-            true => self.ask(&peer, turn),
+            true => self.ask(&peer, round),
             false => self.pacing.wait(&peer),
         }
     }
 
     /// Asks the server for a session with `peer`.
-    pub(super) fn ask(&mut self, peer: &str, turn: &mut Turn<'_>) {
+    pub(super) fn ask(&mut self, peer: &str, round: &mut Round<'_>) {
         let time = if self.chats.contains_key(peer) { SEEK_TIME } else { ANSWER_TIME };
         if let Some(call) = self.calls.get_mut(peer) {
-            call.deadline = turn.now + time;
+            call.deadline = round.now + time;
         }
         if let Some(chat) = self.chats.get_mut(peer) {
-            chat.was_sought(turn.now);
+            chat.was_sought(round.now);
         }
-        turn.signal(MessageType::SessionConnect, peer, None::<&()>);
+        round.signal(MessageType::SessionConnect, peer, None::<&()>);
         self.unanswered.push_back(peer.to_owned());
     }
 
     /// The server has opened the session: greets whom we call, or does so once more, where the first time it may have
     /// gone to where nobody was, or took it. An old app that calls at the same moment would take a second key for a
     /// second call.
-    pub(super) fn greet(&mut self, peer: &str, is_again: bool, turn: &mut Turn<'_>) {
+    pub(super) fn greet(&mut self, peer: &str, is_again: bool, round: &mut Round<'_>) {
         let is_resuming = self.chats.contains_key(peer);
-        let is_ours = self.known_identity(peer, turn).is_some();
+        let is_ours = self.known_identity(peer, round).is_some();
         let Some(call) = self.calls.get_mut(peer) else { return };
         // Who calls at the same moment as we do has our greeting already.
-        let is_late = turn.now + ANSWER_TIME > call.deadline + CROSSING_TIME;
+        let is_late = round.now + ANSWER_TIME > call.deadline + CROSSING_TIME;
         match &call.stage {
             Stage::Calling => {
                 let own = OwnKeys::generate();
-                turn.signal(MessageType::KeyExchange, peer, Some(&hello::write_greeting(&own.greeting())));
+                round.signal(MessageType::KeyExchange, peer, Some(&hello::write_greeting(&own.greeting())));
                 call.stage = Stage::Greeting(own);
-                call.deadline = turn.now + if is_resuming { SEEK_TIME } else { ANSWER_TIME };
+                call.deadline = round.now + if is_resuming { SEEK_TIME } else { ANSWER_TIME };
             }
             Stage::Greeting(own) if is_again && (is_ours || is_late) => {
-                turn.signal(MessageType::KeyExchange, peer, Some(&hello::write_greeting(&own.greeting())));
+                round.signal(MessageType::KeyExchange, peer, Some(&hello::write_greeting(&own.greeting())));
             }
             _ => {}
         }
@@ -111,118 +111,118 @@ impl Contacts {
 
     /// Our greeting is answered (S1): says who we are (C2), to the one whom we know if there is one. An answer to
     /// another greeting belongs to an earlier call.
-    pub(super) fn answered(&mut self, peer: &str, answer: &Answer, turn: &mut Turn<'_>) -> Option<()> {
-        let known = self.known_identity(peer, turn);
+    pub(super) fn answered(&mut self, peer: &str, answer: &Answer, round: &mut Round<'_>) -> Option<()> {
+        let known = self.known_identity(peer, round);
         let call = self.calls.get_mut(peer)?;
         let Stage::Greeting(own) = &mut call.stage else { return None };
         if answer.answers != own.key() && !planted::has(Fault::AnyAnswer) {
             return None;
         }
         if answer.key == own.key() {
-            self.fail(peer, CloseReason::BadKey, turn);
+            self.fail(peer, CloseReason::BadKey, round);
             return Some(());
         }
         let Stage::Greeting(own) = std::mem::replace(&mut call.stage, Stage::Calling) else { return None };
-        let mut agreement = own.agree(answer, Names { caller: turn.username, called: peer });
+        let mut agreement = own.agree(answer, Names { caller: round.username, called: peer });
         let farewell = call.farewell.take();
         let (known, place) = match &farewell {
             Some(Farewell { identity, place }) => (Some(*identity), *place),
             None => (known, self.place(peer, Instance::generate())),
         };
-        let first = proof::own_hello(&agreement, &[], place, turn);
-        turn.sealed(MessageType::SignalIce, peer, Ok(agreement.seal_first(&first, known)));
+        let first = proof::own_hello(&agreement, &[], place, round);
+        round.sealed(MessageType::SignalIce, peer, Ok(agreement.seal_first(&first, known)));
         if farewell.is_some() {
-            turn.sealed(MessageType::SignalIce, peer, agreement.signals().seal(&Refusal::Declined.write()));
-            self.drop_call(peer, turn);
+            round.sealed(MessageType::SignalIce, peer, agreement.signals().seal(&Refusal::Declined.write()));
+            self.drop_call(peer, round);
             return Some(());
         }
         let call = self.calls.get_mut(peer)?;
         call.stage = Stage::AwaitingHello { agreement, first, instance: place.instance };
-        call.deadline = turn.now + ANSWER_TIME;
+        call.deadline = round.now + ANSWER_TIME;
         Some(())
     }
 
     /// Whom we have called says who it is (S2).
-    pub(super) fn receive_second(&mut self, peer: &str, bytes: &[u8], hello: &Hello, turn: &mut Turn<'_>) {
+    pub(super) fn receive_second(&mut self, peer: &str, bytes: &[u8], hello: &Hello, round: &mut Round<'_>) {
         let Some(Call { stage: Stage::AwaitingHello { agreement, first, .. }, .. }) = self.calls.get(peer) else {
             return;
         };
-        let refused = match proof::is_true(agreement, first, hello, turn) {
+        let refused = match proof::is_true(agreement, first, hello, round) {
             false => Some((Refusal::Proof, CloseReason::NotProven)),
             true => {
-                let judged = self.judge_called(peer, Some(hello.identity), turn);
+                let judged = self.judge_called(peer, Some(hello.identity), round);
                 judged.err().map(|reason| (Refusal::Identity, reason))
             }
         };
         let Some(call) = self.calls.get_mut(peer) else { return };
         let Stage::AwaitingHello { agreement, .. } = &mut call.stage else { return };
         if let Some((refusal, reason)) = refused {
-            turn.sealed(MessageType::SignalIce, peer, agreement.signals().seal(&refusal.write()));
-            return self.fail(peer, reason, turn);
+            round.sealed(MessageType::SignalIce, peer, agreement.signals().seal(&refusal.write()));
+            return self.fail(peer, reason, round);
         }
         let stage = std::mem::replace(&mut call.stage, Stage::Calling);
         let Stage::AwaitingHello { agreement, first, instance } = stage else { return };
         let who = (hello.identity, proof::knows_files(hello));
         let negotiation = Negotiation::with_ours(who, agreement, [&first, bytes], (instance, hello.place));
         call.stage = Stage::Negotiating(negotiation);
-        self.offer(peer, turn);
+        self.offer(peer, round);
     }
 
     /// Somebody who calls has proven who it is, and is to be talked to: says who we are (S2).
-    pub(super) fn answer_guest(&mut self, peer: &str, guest: Guest, turn: &mut Turn<'_>) {
-        self.drop_call(peer, turn);
+    pub(super) fn answer_guest(&mut self, peer: &str, guest: Guest, round: &mut Round<'_>) {
+        self.drop_call(peer, round);
         let Guest { mut agreement, first, identity, place, knows_files, .. } = guest;
         let own = match self.carries_on(peer, Some(identity)) {
             true => self.place(peer, Instance::generate()),
             false => self.fresh_place(),
         };
-        let second = proof::own_hello(&agreement, &first, own, turn);
-        turn.sealed(MessageType::SignalIce, peer, agreement.signals().seal(&second));
+        let second = proof::own_hello(&agreement, &first, own, round);
+        round.sealed(MessageType::SignalIce, peer, agreement.signals().seal(&second));
         let who = (identity, knows_files);
         let negotiation = Negotiation::with_ours(who, agreement, [&first, &second], (own.instance, place));
-        self.add_call(peer.to_owned(), Side::Called, Stage::Negotiating(negotiation), turn.now + NEGOTIATION_TIME);
-        self.negotiates(peer, turn);
+        self.add_call(peer.to_owned(), Side::Called, Stage::Negotiating(negotiation), round.now + NEGOTIATION_TIME);
+        self.negotiates(peer, round);
     }
 
     /// An old app that calls is to be talked to: sends it our key.
-    pub(super) fn answer_app(&mut self, peer: &str, key: PublicKey, early: Candidates, turn: &mut Turn<'_>) {
-        self.drop_call(peer, turn);
+    pub(super) fn answer_app(&mut self, peer: &str, key: PublicKey, early: Candidates, round: &mut Round<'_>) {
+        self.drop_call(peer, round);
         let own = KeyPair::generate();
-        let Some(negotiation) = negotiation_with_app(own.clone(), key, early, turn) else {
-            return turn.tell(Event::Refused { peer: peer.to_owned(), reason: CloseReason::BadKey });
+        let Some(negotiation) = negotiation_with_app(own.clone(), key, early, round) else {
+            return round.tell(Event::Refused { peer: peer.to_owned(), reason: CloseReason::BadKey });
         };
         let exchange = KeyExchange { public_key: own.public().to_base64(), lowkey: None };
-        turn.signal(MessageType::KeyExchange, peer, Some(&exchange));
-        self.add_call(peer.to_owned(), Side::Called, Stage::Negotiating(negotiation), turn.now + NEGOTIATION_TIME);
-        self.negotiates(peer, turn);
+        round.signal(MessageType::KeyExchange, peer, Some(&exchange));
+        self.add_call(peer.to_owned(), Side::Called, Stage::Negotiating(negotiation), round.now + NEGOTIATION_TIME);
+        self.negotiates(peer, round);
     }
 
     /// Whom we have called answers as an old app does. The server may have made it look so, so our user is asked.
-    pub(super) fn answered_by_app(&mut self, peer: &str, key: PublicKey, turn: &mut Turn<'_>) -> Option<()> {
+    pub(super) fn answered_by_app(&mut self, peer: &str, key: PublicKey, round: &mut Round<'_>) -> Option<()> {
         let Stage::Greeting(_) = self.calls.get(peer)?.stage else { return None };
-        if let Err(reason) = self.judge_called(peer, None, turn) {
+        if let Err(reason) = self.judge_called(peer, None, round) {
             // Who is not who they were hears nothing, until our user says so.
             match reason {
-                CloseReason::IdentityChanged { .. } => self.turn_away_app(peer, turn),
-                _ => turn.decline(peer),
+                CloseReason::IdentityChanged { .. } => self.turn_away_app(peer, round),
+                _ => round.decline(peer),
             }
-            self.fail(peer, reason, turn);
+            self.fail(peer, reason, round);
             return Some(());
         }
         let call = self.calls.get_mut(peer)?;
         let Stage::Greeting(own) = std::mem::replace(&mut call.stage, Stage::Calling) else { return None };
-        let Some(negotiation) = negotiation_with_app(own.into_pair(), key, Candidates::default(), turn) else {
-            self.fail(peer, CloseReason::BadKey, turn);
+        let Some(negotiation) = negotiation_with_app(own.into_pair(), key, Candidates::default(), round) else {
+            self.fail(peer, CloseReason::BadKey, round);
             return Some(());
         };
         call.stage = Stage::OldApp(negotiation, None);
-        call.deadline = turn.now + ANSWER_TIME;
-        turn.tell(Event::OldApp { peer: peer.to_owned() });
+        call.deadline = round.now + ANSWER_TIME;
+        round.tell(Event::OldApp { peer: peer.to_owned() });
         Some(())
     }
 
     /// Our user says that the call with an old app may go on; whether there is one.
-    pub(super) fn accept_app(&mut self, peer: &str, turn: &mut Turn<'_>) -> bool {
+    pub(super) fn accept_app(&mut self, peer: &str, round: &mut Round<'_>) -> bool {
         let Some(call) = self.calls.get_mut(peer) else { return false };
         if !matches!(call.stage, Stage::OldApp(..)) {
             return false;
@@ -233,29 +233,29 @@ impl Contacts {
         call.stage = Stage::Negotiating(negotiation);
         match offer {
             Some(offer) => {
-                call.deadline = turn.now + NEGOTIATION_TIME;
-                self.negotiates(peer, turn);
+                call.deadline = round.now + NEGOTIATION_TIME;
+                self.negotiates(peer, round);
                 // What is of no use has been answered.
-                let _ = self.receive_offer(peer, &offer, turn);
+                let _ = self.receive_offer(peer, &offer, round);
             }
-            None => self.offer(peer, turn),
+            None => self.offer(peer, round),
         }
         true
     }
 
     /// Begins to seek a connection, as the side that has called.
-    fn offer(&mut self, peer: &str, turn: &mut Turn<'_>) {
+    fn offer(&mut self, peer: &str, round: &mut Round<'_>) {
         let Some(call) = self.calls.get_mut(peer) else { return };
-        call.deadline = turn.now + NEGOTIATION_TIME;
+        call.deadline = round.now + NEGOTIATION_TIME;
         let id = call.id;
-        self.negotiates(peer, turn);
-        turn.out.extend(self.narrow.contains(peer).then_some(Output::Narrow { id }));
-        turn.out.push(Output::Offer { id });
+        self.negotiates(peer, round);
+        round.out.extend(self.narrow.contains(peer).then_some(Output::Narrow { id }));
+        round.out.push(Output::Offer { id });
     }
 
-    fn negotiates(&self, peer: &str, turn: &mut Turn<'_>) {
+    fn negotiates(&self, peer: &str, round: &mut Round<'_>) {
         if !self.chats.contains_key(peer) {
-            turn.tell(Event::KeysExchanged { peer: peer.to_owned() });
+            round.tell(Event::KeysExchanged { peer: peer.to_owned() });
         }
     }
 
@@ -268,7 +268,7 @@ impl Contacts {
     }
 
     /// The data channel is open. A chat that there is goes on by it only once a frame has opened that came over it.
-    pub(super) fn opened(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
+    pub(super) fn opened(&mut self, id: ConnectionId, round: &mut Round<'_>) {
         let Some(peer) = self.connections.get(&id).cloned() else { return };
         let is_due = |call: &&Call| call.id == id && matches!(call.stage, Stage::Negotiating(_));
         if self.calls.get(&peer).filter(is_due).is_none() {
@@ -279,41 +279,41 @@ impl Contacts {
         let mut connection = Connection::new(id, negotiation);
         if connection.place.is_some() {
             let taken = self.taken_by_us(&peer, &connection);
-            connection.transmit(&Frame::taken(taken), turn);
+            connection.transmit(&Frame::taken(taken), round);
         }
         if planted::has(Fault::HastyChange) && self.carries_on(&peer, connection.other.identity) {
-            return self.carry_on(&peer, connection, turn);
+            return self.carry_on(&peer, connection, round);
         }
         if self.carries_on(&peer, connection.other.identity)
-            && self.judge(&peer, connection.other.identity, turn).is_ok()
+            && self.judge(&peer, connection.other.identity, round).is_ok()
         {
-            let (stage, deadline) = (Stage::Confirming(connection), turn.now + HELLO_TIME);
+            let (stage, deadline) = (Stage::Confirming(connection), round.now + HELLO_TIME);
             self.calls.insert(peer, Call { stage, deadline, ..call });
         } else {
-            self.begin(peer, connection, turn);
+            self.begin(peer, connection, round);
         }
     }
 
     /// The user leaves a chat, or a call that is not one yet.
-    pub(super) fn leave(&mut self, peer: String, turn: &mut Turn<'_>) {
+    pub(super) fn leave(&mut self, peer: String, round: &mut Round<'_>) {
         let has_chat = self.chats.contains_key(&peer);
         let is_call = self.calls.get(&peer).is_some_and(|call| call.farewell.is_none());
-        self.leave_request(&peer, turn);
+        self.leave_request(&peer, round);
         if !is_call && !has_chat {
             return;
         }
         if self.chats.get(&peer).is_some_and(|chat| chat.is_interrupted()) {
-            return self.leave_interrupted(&peer, turn);
+            return self.leave_interrupted(&peer, round);
         }
         if let Some(call) = self.calls.get_mut(&peer) {
-            call.decline(&peer, turn);
+            call.decline(&peer, round);
         }
-        self.part_early(&peer, turn);
-        self.drop_call(&peer, turn);
+        self.part_early(&peer, round);
+        self.drop_call(&peer, round);
         if has_chat {
-            self.part(&peer, turn);
+            self.part(&peer, round);
         } else {
-            turn.tell(Event::Closed { peer, reason: CloseReason::Left });
+            round.tell(Event::Closed { peer, reason: CloseReason::Left });
         }
     }
 
@@ -332,53 +332,53 @@ impl Contacts {
     }
 
     /// Ends a call without a word; whether there was one that the user knows of.
-    pub(super) fn drop_call(&mut self, peer: &str, turn: &mut Turn<'_>) -> bool {
+    pub(super) fn drop_call(&mut self, peer: &str, round: &mut Round<'_>) -> bool {
         let Some(call) = self.calls.remove(peer) else { return false };
         self.connections.remove(&call.id);
         if matches!(call.stage, Stage::Negotiating(_) | Stage::Confirming(_)) {
-            turn.out.push(Output::Close { id: call.id, parting: Parting::AtOnce });
+            round.out.push(Output::Close { id: call.id, parting: Parting::AtOnce });
         }
         call.farewell.is_none()
     }
 
     /// The one door out for a call that comes to nothing: its keys go with it.
-    pub(super) fn fail(&mut self, peer: &str, reason: CloseReason, turn: &mut Turn<'_>) {
-        if self.drop_call(peer, turn) {
-            self.failed(peer, reason, turn);
+    pub(super) fn fail(&mut self, peer: &str, reason: CloseReason, round: &mut Round<'_>) {
+        if self.drop_call(peer, round) {
+            self.failed(peer, reason, round);
         }
     }
 
     /// A call is over that was to be a chat, or to carry one on, which it never ends.
-    pub(super) fn failed(&mut self, peer: &str, reason: CloseReason, turn: &mut Turn<'_>) {
+    pub(super) fn failed(&mut self, peer: &str, reason: CloseReason, round: &mut Round<'_>) {
         match self.chats.get_mut(peer) {
-            Some(chat) => chat.seek_again(&reason, turn.now),
-            None => turn.tell(Event::Closed { peer: peer.to_owned(), reason }),
+            Some(chat) => chat.seek_again(&reason, round.now),
+            None => round.tell(Event::Closed { peer: peer.to_owned(), reason }),
         }
     }
 
     /// A call's time is up.
-    pub(super) fn call_is_overdue(&mut self, peer: &str, turn: &mut Turn<'_>) {
-        let (is_resuming, is_known) = (self.chats.contains_key(peer), self.known_identity(peer, turn).is_some());
+    pub(super) fn call_is_overdue(&mut self, peer: &str, round: &mut Round<'_>) {
+        let (is_resuming, is_known) = (self.chats.contains_key(peer), self.known_identity(peer, round).is_some());
         let Some(call) = self.calls.get_mut(peer) else { return };
         let reason = call.overdue(is_resuming, is_known);
         if matches!(call.stage, Stage::OldApp(..)) {
-            call.decline(peer, turn);
+            call.decline(peer, round);
         }
         let calls_then = call.calls_then();
         self.take_unanswered(peer);
         if calls_then && self.is_online {
             // Who has called does not come, so they are called.
-            self.drop_call(peer, turn);
-            return self.place_call(peer.to_owned(), true, turn);
+            self.drop_call(peer, round);
+            return self.place_call(peer.to_owned(), true, round);
         }
         let reason = if self.pacing.is_waiting(peer) { too_many_calls() } else { reason };
-        self.fail(peer, reason, turn);
+        self.fail(peer, reason, round);
     }
 }
 
 /// A connection with an old app; `None` where its key is our own.
-fn negotiation_with_app(own: KeyPair, key: PublicKey, early: Candidates, turn: &Turn<'_>) -> Option<Negotiation> {
-    Some(Negotiation::with_app(Cipher::new(own, key, turn.setup.text_format)?, key, early))
+fn negotiation_with_app(own: KeyPair, key: PublicKey, early: Candidates, round: &Round<'_>) -> Option<Negotiation> {
+    Some(Negotiation::with_app(Cipher::new(own, key, round.setup.text_format)?, key, early))
 }
 
 /// Two calls that cross on their way are made within this time.

@@ -13,7 +13,7 @@ use super::super::files::lane::FileKeys;
 use super::super::frame::{Instance, Place, TEXT_EXTRA_BYTES};
 use super::super::hello::{Refusal, padded};
 use super::super::keys::PublicKey;
-use super::interface::{ConnectionId, Output, Turn};
+use super::interface::{ConnectionId, Output, Round};
 use crate::protocol::{self, MessageType};
 
 /// What texts are sealed with.
@@ -136,45 +136,45 @@ impl Negotiation {
     }
 
     /// Takes the other side's description. It holds some candidates, and those that came before it are of use now.
-    pub(super) fn take_description(&mut self, id: ConnectionId, described: &Description, turn: &mut Turn<'_>) {
+    pub(super) fn take_description(&mut self, id: ConnectionId, described: &Description, round: &mut Round<'_>) {
         self.max_message = Some(described.max_message().min(MAX_MESSAGE));
         let early = std::mem::take(&mut self.early);
         for candidate in described.candidates().iter().chain(early.iter()) {
-            self.add(id, candidate, turn);
+            self.add(id, candidate, round);
         }
     }
 
     /// Takes a candidate of the other side, which waits for the description; whether it is of use.
-    pub(super) fn take_candidate(&mut self, id: ConnectionId, candidate: &Candidate, turn: &mut Turn<'_>) -> bool {
+    pub(super) fn take_candidate(&mut self, id: ConnectionId, candidate: &Candidate, round: &mut Round<'_>) -> bool {
         match self.is_described() {
-            true => self.add(id, candidate, turn),
-            false => self.early.admit(candidate, turn.setup.with_loopback),
+            true => self.add(id, candidate, round),
+            false => self.early.admit(candidate, round.setup.with_loopback),
         }
     }
 
-    fn add(&mut self, id: ConnectionId, candidate: &Candidate, turn: &mut Turn<'_>) -> bool {
-        let taken = self.trickle.take(candidate, turn.setup.with_loopback);
+    fn add(&mut self, id: ConnectionId, candidate: &Candidate, round: &mut Round<'_>) -> bool {
+        let taken = self.trickle.take(candidate, round.setup.with_loopback);
         let is_taken = taken.is_some();
-        turn.out.extend(taken.map(|candidate| Output::AddCandidate { id, candidate }));
+        round.out.extend(taken.map(|candidate| Output::AddCandidate { id, candidate }));
         is_taken
     }
 
     /// Tells the other side that no connection comes about, and why. An old app hears of its description alone.
-    pub(super) fn refuse(&mut self, refusal: Refusal, peer: &str, turn: &mut Turn<'_>) {
+    pub(super) fn refuse(&mut self, refusal: Refusal, peer: &str, round: &mut Round<'_>) {
         match &mut self.signals {
-            Some(signals) => turn.sealed(MessageType::SignalIce, peer, signals.seal(&refusal.write())),
+            Some(signals) => round.sealed(MessageType::SignalIce, peer, signals.seal(&refusal.write())),
             None => {
                 let refusal = protocol::Refusal { refused: REFUSED_DESCRIPTION.to_owned() };
-                turn.signal(MessageType::SessionDecline, peer, Some(&refusal));
+                round.signal(MessageType::SessionDecline, peer, Some(&refusal));
             }
         }
     }
 
     /// Tells the other side that our user does not want to talk.
-    pub(super) fn decline(&mut self, peer: &str, turn: &mut Turn<'_>) {
+    pub(super) fn decline(&mut self, peer: &str, round: &mut Round<'_>) {
         match &mut self.signals {
-            Some(signals) => turn.sealed(MessageType::SignalIce, peer, signals.seal(&Refusal::Declined.write())),
-            None => turn.decline(peer),
+            Some(signals) => round.sealed(MessageType::SignalIce, peer, signals.seal(&Refusal::Declined.write())),
+            None => round.decline(peer),
         }
     }
 
@@ -240,9 +240,9 @@ impl Connection {
     }
 
     /// Sends a frame; whether the keys are not used up.
-    pub(super) fn transmit(&mut self, frame: &[u8], turn: &mut Turn<'_>) -> bool {
+    pub(super) fn transmit(&mut self, frame: &[u8], round: &mut Round<'_>) -> bool {
         let Ok(text) = self.texts.seal(frame) else { return false };
-        turn.out.push(Output::Transmit { id: self.id, text, is_kept: true });
+        round.out.push(Output::Transmit { id: self.id, text, is_kept: true });
         true
     }
 
@@ -265,11 +265,11 @@ pub(super) fn tell(
     kind: MessageType,
     peer: &str,
     payload: &impl Serialize,
-    turn: &mut Turn<'_>,
+    round: &mut Round<'_>,
 ) {
     match signals {
-        Some(signals) => turn.sealed(kind, peer, signals.seal(&padded(payload))),
-        None => turn.signal(kind, peer, Some(payload)),
+        Some(signals) => round.sealed(kind, peer, signals.seal(&padded(payload))),
+        None => round.signal(kind, peer, Some(payload)),
     }
 }
 

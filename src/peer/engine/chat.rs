@@ -10,7 +10,7 @@ use super::super::frame::{Frame, Instance};
 use super::super::keys::PublicKey;
 use super::super::texts::{Kept, Texts};
 use super::channel::Connection;
-use super::interface::{ConnectionId, Output, Turn};
+use super::interface::{ConnectionId, Output, Round};
 
 /// An open chat with one peer.
 #[derive(Debug)]
@@ -186,12 +186,12 @@ impl Parted {
     }
 
     /// Acknowledges what was taken; with the last of it, the other side closes the connection.
-    pub(super) fn tell(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn tell(&mut self, round: &mut Round<'_>) {
         if self.texts.is_due() {
-            self.connection.transmit(&Frame::taken(self.texts.tell()), turn);
+            self.connection.transmit(&Frame::taken(self.texts.tell()), round);
         }
         if self.texts.is_all_taken() && self.deadline.is_none() {
-            self.deadline = Some(turn.now + LEAVE_TIME);
+            self.deadline = Some(round.now + LEAVE_TIME);
         }
     }
 }

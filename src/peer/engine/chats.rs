@@ -11,30 +11,30 @@ use super::channel::Connection;
 use super::chat::{Chat, FIRST_PAUSE, LEAVE_TIME, Lasting, Parted, State};
 use super::contacts::Contacts;
 use super::files::end_lasting;
-use super::interface::{ConnectionId, Output, Parting, Receipt, Turn};
+use super::interface::{ConnectionId, Output, Parting, Receipt, Round};
 
 impl Contacts {
     /// A connection is open: a chat begins.
-    pub(super) fn begin(&mut self, peer: String, connection: Connection, turn: &mut Turn<'_>) {
+    pub(super) fn begin(&mut self, peer: String, connection: Connection, round: &mut Round<'_>) {
         // The user may have learnt who the peer is while the connection was made.
-        let trust = match self.judge(&peer, connection.other.identity, turn) {
+        let trust = match self.judge(&peer, connection.other.identity, round) {
             Ok(trust) => trust,
             Err(reason) => {
                 self.connections.remove(&connection.id);
-                turn.out.push(Output::Close { id: connection.id, parting: Parting::AtOnce });
-                return self.failed(&peer, reason, turn);
+                round.out.push(Output::Close { id: connection.id, parting: Parting::AtOnce });
+                return self.failed(&peer, reason, round);
             }
         };
         // What was there is a chat with somebody else, or one that is over for our user.
-        self.finish(&peer, CloseReason::Replaced, turn);
+        self.finish(&peer, CloseReason::Replaced, round);
         let (own, other) = match connection.other.identity {
-            Some(identity) => (turn.setup.identity.public(), identity),
+            Some(identity) => (round.setup.identity.public(), identity),
             None => (connection.other.own_key, connection.other.key),
         };
         if trust == Trust::New {
             // For as long as the program runs; who wants to know it longer keeps what the event says.
             let known = Known { identity: other, is_verified: false };
-            turn.setup.known.insert(peer.clone(), known);
+            round.setup.known.insert(peer.clone(), known);
         }
         let lasting = connection.place.map(|Place { instance, .. }| Lasting {
             number: self.next_chat,
@@ -50,53 +50,53 @@ impl Contacts {
         self.next_chat += 1;
         let identity = connection.other.identity;
         self.chats.insert(peer.clone(), Chat { connection: Some(connection), identity, lasting });
-        turn.tell(Event::Identified { peer: peer.clone(), trust, own, other });
-        turn.tell(Event::Open { peer });
+        round.tell(Event::Identified { peer: peer.clone(), trust, own, other });
+        round.tell(Event::Open { peer });
     }
 
-    pub(super) fn send(&mut self, peer: String, id: u64, text: String, turn: &mut Turn<'_>) {
+    pub(super) fn send(&mut self, peer: String, id: u64, text: String, round: &mut Round<'_>) {
         let comes_back = |peer, text, reason| Output::Event(Event::NotSent { peer, id, text, reason });
         let Some(chat) = self.chats.get_mut(&peer).filter(|chat| !chat.is_leaving()) else {
-            return turn.out.push(comes_back(peer, text, NotSentReason::NotOpen));
+            return round.out.push(comes_back(peer, text, NotSentReason::NotOpen));
         };
         if let Some(lasting) = &mut chat.lasting {
             if text.len() > lasting.longest {
-                return turn.out.push(comes_back(peer, text, NotSentReason::TooLong { max_bytes: lasting.longest }));
+                return round.out.push(comes_back(peer, text, NotSentReason::TooLong { max_bytes: lasting.longest }));
             }
             return match lasting.texts.keep(id, text) {
                 Ok(()) if chat.is_interrupted() => {
-                    if chat.is_to_be_sought_for_text(turn.now) {
-                        self.seek(&peer, true, turn);
+                    if chat.is_to_be_sought_for_text(round.now) {
+                        self.seek(&peer, true, round);
                     }
                 }
-                Ok(()) => self.transmit(&peer, turn),
-                Err(text) => turn.out.push(comes_back(peer, text, NotSentReason::Busy)),
+                Ok(()) => self.transmit(&peer, round),
+                Err(text) => round.out.push(comes_back(peer, text, NotSentReason::Busy)),
             };
         }
         let Some(connection) = &mut chat.connection else { return };
         let max_bytes = connection.longest();
         if text.len() > max_bytes {
-            return turn.out.push(comes_back(peer, text, NotSentReason::TooLong { max_bytes }));
+            return round.out.push(comes_back(peer, text, NotSentReason::TooLong { max_bytes }));
         }
         match connection.texts.seal(text.as_bytes()) {
-            Ok(sealed) => turn.out.push(Output::Transmit { id: connection.id, text: sealed, is_kept: false }),
+            Ok(sealed) => round.out.push(Output::Transmit { id: connection.id, text: sealed, is_kept: false }),
             Err(_) => {
-                turn.out.push(comes_back(peer.clone(), text, NotSentReason::NotOpen));
-                self.finish(&peer, CloseReason::Exhausted, turn);
+                round.out.push(comes_back(peer.clone(), text, NotSentReason::NotOpen));
+                self.finish(&peer, CloseReason::Exhausted, round);
             }
         }
     }
 
     /// Sends what is kept and can go out.
-    pub(super) fn transmit(&mut self, peer: &str, turn: &mut Turn<'_>) {
+    pub(super) fn transmit(&mut self, peer: &str, round: &mut Round<'_>) {
         let Some(Chat { connection: Some(connection), lasting: Some(lasting), .. }) = self.chats.get_mut(peer) else {
             return;
         };
         let (taken, largest) = (lasting.texts.taken(), connection.longest());
         while let Some(Next { number, text, is_note }) = lasting.texts.transmit() {
             let frame = if is_note { Frame::note } else { Frame::text };
-            if !connection.transmit(&frame(taken, number, text, largest), turn) {
-                return self.lose(peer, CloseReason::Exhausted, turn);
+            if !connection.transmit(&frame(taken, number, text, largest), round) {
+                return self.lose(peer, CloseReason::Exhausted, round);
             }
             lasting.tell_at = None;
         }
@@ -105,73 +105,73 @@ impl Contacts {
         }
     }
 
-    pub(super) fn receive(&mut self, id: ConnectionId, text: Option<String>, turn: &mut Turn<'_>) {
+    pub(super) fn receive(&mut self, id: ConnectionId, text: Option<String>, round: &mut Round<'_>) {
         let Some(peer) = self.connections.get(&id).cloned() else { return };
         if self.calls.get(&peer).is_some_and(|call| call.id == id) {
-            return self.receive_early(&peer, text, turn);
+            return self.receive_early(&peer, text, round);
         }
-        let is_strict = turn.setup.is_strict;
+        let is_strict = round.setup.is_strict;
         let Some(chat) = self.chats.get_mut(&peer).filter(|chat| chat.has_connection(id)) else { return };
         let is_lasting = chat.lasting.is_some();
         let Some(connection) = &mut chat.connection else { return };
         let opened = match text.map(|text| connection.texts.open(&text)) {
             Some(Ok(opened)) => opened,
-            Some(Err(OpenError::Exhausted)) if is_lasting => return self.lose(&peer, CloseReason::Exhausted, turn),
-            Some(Err(OpenError::Exhausted)) => return self.finish(&peer, CloseReason::Exhausted, turn),
-            Some(Err(_)) | None => return self.receive_nothing(&peer, turn),
+            Some(Err(OpenError::Exhausted)) if is_lasting => return self.lose(&peer, CloseReason::Exhausted, round),
+            Some(Err(OpenError::Exhausted)) => return self.finish(&peer, CloseReason::Exhausted, round),
+            Some(Err(_)) | None => return self.receive_nothing(&peer, round),
         };
         if opened.key_changed && is_strict {
-            return self.finish(&peer, CloseReason::KeyChanged, turn);
+            return self.finish(&peer, CloseReason::KeyChanged, round);
         }
         if opened.key_changed {
-            turn.tell(Event::KeyChanged { peer: peer.clone() });
+            round.tell(Event::KeyChanged { peer: peer.clone() });
         }
         let is_taken = match is_lasting {
-            true => Frame::read(opened.bytes).and_then(|frame| self.receive_frame(&peer, frame, turn)),
+            true => Frame::read(opened.bytes).and_then(|frame| self.receive_frame(&peer, frame, round)),
             false => String::from_utf8(opened.bytes).ok().map(|text| {
-                turn.out.push(Output::Message { peer: peer.clone(), text, receipt: None });
+                round.out.push(Output::Message { peer: peer.clone(), text, receipt: None });
             }),
         };
         match self.chats.get_mut(&peer).and_then(|chat| chat.connection.as_mut()) {
-            _ if is_taken.is_none() => self.receive_nothing(&peer, turn),
+            _ if is_taken.is_none() => self.receive_nothing(&peer, round),
             Some(connection) => connection.has_understood(),
             None => {}
         }
     }
 
     /// Something came over a connection that a chat is to go on by. The first frame that opens says that it does.
-    fn receive_early(&mut self, peer: &str, text: Option<String>, turn: &mut Turn<'_>) {
+    fn receive_early(&mut self, peer: &str, text: Option<String>, round: &mut Round<'_>) {
         let Some(Call { stage: Stage::Confirming(connection), .. }) = self.calls.get_mut(peer) else { return };
         let opened = text.and_then(|text| connection.texts.open(&text).ok());
         let Some(frame) = opened.and_then(|opened| Frame::read(opened.bytes)) else {
             if connection.has_failed() {
-                self.fail(peer, CloseReason::Unreadable, turn);
+                self.fail(peer, CloseReason::Unreadable, round);
             }
             return self.drop_message();
         };
         let Some(Call { stage: Stage::Confirming(mut connection), .. }) = self.calls.remove(peer) else { return };
         connection.has_understood();
-        self.carry_on(peer, connection, turn);
-        if self.receive_frame(peer, frame, turn).is_none() {
-            self.receive_nothing(peer, turn);
+        self.carry_on(peer, connection, round);
+        if self.receive_frame(peer, frame, round).is_none() {
+            self.receive_nothing(peer, round);
         }
     }
 
     /// Something came that does not open, or means nothing.
-    fn receive_nothing(&mut self, peer: &str, turn: &mut Turn<'_>) {
+    fn receive_nothing(&mut self, peer: &str, round: &mut Round<'_>) {
         self.drop_message();
         let Some(Chat { connection: Some(connection), .. }) = self.chats.get_mut(peer) else { return };
         if connection.has_failed() {
-            self.finish(peer, CloseReason::Unreadable, turn);
+            self.finish(peer, CloseReason::Unreadable, round);
         }
     }
 
-    fn receive_frame(&mut self, peer: &str, frame: Frame, turn: &mut Turn<'_>) -> Option<()> {
+    fn receive_frame(&mut self, peer: &str, frame: Frame, round: &mut Round<'_>) -> Option<()> {
         let chat = self.chats.get_mut(peer)?;
         let is_leaving = chat.is_leaving();
         let lasting = chat.lasting.as_mut()?;
         if let Some(id) = lasting.texts.acknowledge(frame.taken) {
-            turn.tell(Event::Delivered { peer: peer.to_owned(), id });
+            round.tell(Event::Delivered { peer: peer.to_owned(), id });
         }
         let is_over = is_leaving && lasting.texts.is_all_acknowledged();
         match frame.body {
@@ -181,7 +181,7 @@ impl Contacts {
                 Arrival::New => {
                     let peer = peer.to_owned();
                     let receipt = Some(Receipt { peer: peer.clone(), chat: lasting.number, number });
-                    turn.out.push(Output::Message { peer, text, receipt });
+                    round.out.push(Output::Message { peer, text, receipt });
                 }
                 Arrival::Again => {}
                 Arrival::Gap => return None,
@@ -189,8 +189,8 @@ impl Contacts {
             Body::Note(number, note) => match lasting.texts.receive(number) {
                 Arrival::New => {
                     lasting.texts.take_note();
-                    lasting.tell_soon(turn.now);
-                    self.receive_note(peer, &note, turn);
+                    lasting.tell_soon(round.now);
+                    self.receive_note(peer, &note, round);
                 }
                 Arrival::Again => {}
                 Arrival::Gap => return None,
@@ -198,102 +198,102 @@ impl Contacts {
             Body::Taken => {}
             // Both have left, and neither waits for the other any longer.
             Body::Leave if is_leaving => {
-                self.finish_with(peer, CloseReason::Left, Parting::Sent, turn);
+                self.finish_with(peer, CloseReason::Left, Parting::Sent, round);
                 return Some(());
             }
             Body::Leave => {
-                self.parted_from(peer, turn);
+                self.parted_from(peer, round);
                 return Some(());
             }
             Body::Stop => {
                 lasting.texts.take_back();
-                self.lose(peer, CloseReason::ConnectionLost, turn);
+                self.lose(peer, CloseReason::ConnectionLost, round);
                 if let Some(chat) = self.chats.get_mut(peer) {
                     // A call made now would still ring at the program that ends.
-                    chat.seek_at(turn.now + FIRST_PAUSE);
+                    chat.seek_at(round.now + FIRST_PAUSE);
                 }
                 return Some(());
             }
         }
         if is_over {
-            self.finish(peer, CloseReason::Left, turn);
+            self.finish(peer, CloseReason::Left, round);
         }
         Some(())
     }
 
     /// The user leaves while a chat is about to go on by a new connection, over which the other side may believe it to
     /// go on already.
-    pub(super) fn part_early(&mut self, peer: &str, turn: &mut Turn<'_>) {
+    pub(super) fn part_early(&mut self, peer: &str, round: &mut Round<'_>) {
         if let Some(Call { id, stage: Stage::Confirming(connection), .. }) = self.calls.get_mut(peer)
-            && connection.transmit(&Frame::leave(0), turn)
+            && connection.transmit(&Frame::leave(0), round)
         {
             let id = *id;
             self.calls.remove(peer);
             self.connections.remove(&id);
-            turn.out.push(Output::Close { id, parting: Parting::Acknowledged });
+            round.out.push(Output::Close { id, parting: Parting::Acknowledged });
         }
     }
 
     /// The user leaves a chat. Where what was sent is acknowledged, that is waited for.
-    pub(super) fn part(&mut self, peer: &str, turn: &mut Turn<'_>) {
+    pub(super) fn part(&mut self, peer: &str, round: &mut Round<'_>) {
         if let Some(Chat { connection: Some(connection), lasting: Some(lasting), .. }) = self.chats.get_mut(peer) {
             if matches!(lasting.state, State::Leaving(_)) {
                 return;
             }
-            if !lasting.texts.is_all_acknowledged() && connection.transmit(&Frame::leave(lasting.texts.tell()), turn) {
+            if !lasting.texts.is_all_acknowledged() && connection.transmit(&Frame::leave(lasting.texts.tell()), round) {
                 lasting.tell_at = None;
-                lasting.state = State::Leaving(turn.now + LEAVE_TIME);
+                lasting.state = State::Leaving(round.now + LEAVE_TIME);
                 return;
             }
         }
-        self.finish(peer, CloseReason::Left, turn);
+        self.finish(peer, CloseReason::Left, round);
     }
 
     /// The user's program can take no more: ends all chats, and says what was not taken.
-    pub(super) fn stop(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn stop(&mut self, round: &mut Round<'_>) {
         for peer in self.chats.keys().cloned().collect::<Vec<_>>() {
             if let Some(Chat { connection: Some(connection), lasting: Some(lasting), .. }) = self.chats.get_mut(&peer)
-                && connection.transmit(&Frame::stop(lasting.texts.tell()), turn)
+                && connection.transmit(&Frame::stop(lasting.texts.tell()), round)
             {
                 // There is nothing to be waited for, and nothing more to be said.
-                lasting.state = State::Leaving(turn.now);
+                lasting.state = State::Leaving(round.now);
             }
-            self.finish_with(&peer, CloseReason::Left, Parting::Acknowledged, turn);
+            self.finish_with(&peer, CloseReason::Left, Parting::Acknowledged, round);
         }
         for peer in self.peers() {
-            self.leave(peer, turn);
+            self.leave(peer, round);
         }
     }
 
     /// The other side has left. The connection is held until our user has taken what came over it.
-    fn parted_from(&mut self, peer: &str, turn: &mut Turn<'_>) {
+    fn parted_from(&mut self, peer: &str, round: &mut Round<'_>) {
         let Some(Chat { connection: Some(connection), lasting: Some(mut lasting), .. }) = self.chats.remove(peer)
         else {
             return;
         };
-        end_lasting(peer, &mut lasting, turn);
-        turn.tell(Event::Closed { peer: peer.to_owned(), reason: CloseReason::PeerLeft });
+        end_lasting(peer, &mut lasting, round);
+        round.tell(Event::Closed { peer: peer.to_owned(), reason: CloseReason::PeerLeft });
         let mut parted = Parted { chat: lasting.number, connection, texts: lasting.texts, deadline: None };
-        parted.tell(turn);
+        parted.tell(round);
         self.parted.push(parted);
     }
 
     /// The user's program has taken a text.
-    pub(super) fn taken(&mut self, receipt: &Receipt, turn: &mut Turn<'_>) {
+    pub(super) fn taken(&mut self, receipt: &Receipt, round: &mut Round<'_>) {
         let Receipt { peer, chat: number, .. } = receipt;
         let lasting = self.chats.get_mut(peer).and_then(|chat| chat.lasting.as_mut());
         if let Some(lasting) = lasting.filter(|lasting| lasting.number == *number) {
             lasting.texts.take(receipt.number);
-            lasting.tell_soon(turn.now);
+            lasting.tell_soon(round.now);
         } else if let Some(parted) = self.parted.iter_mut().find(|parted| parted.chat == *number) {
             parted.texts.take(receipt.number);
-            parted.tell(turn);
+            parted.tell(round);
         }
     }
 
     /// Nothing of what was sent arrives, though the connection lives: there was a long text among it. The chat goes on
     /// with shorter datagrams; where those do not arrive either, it ends, and all that did not arrive is told.
-    pub(super) fn stalled(&mut self, id: ConnectionId, turn: &mut Turn<'_>) {
+    pub(super) fn stalled(&mut self, id: ConnectionId, round: &mut Round<'_>) {
         let Some(peer) = self.connections.get(&id).cloned() else { return };
         let Some(chat) = self.chats.get(&peer).filter(|chat| chat.has_connection(id)) else { return };
         let is_lasting = chat.lasting.is_some();
@@ -303,56 +303,56 @@ impl Contacts {
         // With an old app nothing can be carried on, and what was lost is told by the end. The next call goes the
         // narrow way.
         if self.narrow.insert(peer.clone()) && is_lasting {
-            self.lose(&peer, CloseReason::ConnectionLost, turn);
+            self.lose(&peer, CloseReason::ConnectionLost, round);
         } else {
-            self.finish(&peer, CloseReason::NoLongTexts, turn);
+            self.finish(&peer, CloseReason::NoLongTexts, round);
         }
     }
 
-    pub(super) fn tick_chats(&mut self, turn: &mut Turn<'_>) {
-        let now = turn.now;
+    pub(super) fn tick_chats(&mut self, round: &mut Round<'_>) {
+        let now = round.now;
         let is_due = |chat: &Chat| chat.next_deadline(None).is_some_and(|deadline| deadline <= now);
         let due: Vec<String> =
             self.chats.iter().filter(|(_, chat)| is_due(chat)).map(|(peer, _)| peer.clone()).collect();
         for peer in due {
-            self.tick_chat(&peer, turn);
+            self.tick_chat(&peer, round);
         }
         self.parted.retain(|parted| {
             let is_over = parted.deadline.is_some_and(|deadline| deadline <= now);
             if is_over {
                 self.connections.remove(&parted.connection.id);
-                turn.out.push(Output::Close { id: parted.connection.id, parting: Parting::AtOnce });
+                round.out.push(Output::Close { id: parted.connection.id, parting: Parting::AtOnce });
             }
             !is_over
         });
-        self.seek_all(turn);
+        self.seek_all(round);
     }
 
-    fn tick_chat(&mut self, peer: &str, turn: &mut Turn<'_>) {
+    fn tick_chat(&mut self, peer: &str, round: &mut Round<'_>) {
         let Some(Chat { connection, lasting: Some(lasting), .. }) = self.chats.get_mut(peer) else { return };
-        if lasting.tell_at.is_some_and(|tell_at| tell_at <= turn.now) {
+        if lasting.tell_at.is_some_and(|tell_at| tell_at <= round.now) {
             lasting.tell_at = None;
             if let Some(connection) = connection
-                && !connection.transmit(&Frame::taken(lasting.texts.tell()), turn)
+                && !connection.transmit(&Frame::taken(lasting.texts.tell()), round)
             {
-                return self.lose(peer, CloseReason::Exhausted, turn);
+                return self.lose(peer, CloseReason::Exhausted, round);
             }
         }
-        if lasting.files.next_deadline().is_some_and(|deadline| deadline <= turn.now) {
-            self.tick_files(peer, turn);
+        if lasting.files.next_deadline().is_some_and(|deadline| deadline <= round.now) {
+            self.tick_files(peer, round);
         }
         let Some(Chat { lasting: Some(lasting), .. }) = self.chats.get_mut(peer) else { return };
         match &mut lasting.state {
-            State::Leaving(until) if *until <= turn.now => self.finish(peer, CloseReason::Left, turn),
-            State::Interrupted { until, .. } if *until <= turn.now => {
-                self.finish(peer, CloseReason::ConnectionLost, turn);
+            State::Leaving(until) if *until <= round.now => self.finish(peer, CloseReason::Left, round),
+            State::Interrupted { until, .. } if *until <= round.now => {
+                self.finish(peer, CloseReason::ConnectionLost, round);
             }
             _ => {}
         }
     }
 
     /// The one door out for a chat: its keys go with it, and what was not acknowledged comes back.
-    pub(super) fn finish(&mut self, peer: &str, reason: CloseReason, turn: &mut Turn<'_>) {
+    pub(super) fn finish(&mut self, peer: &str, reason: CloseReason, round: &mut Round<'_>) {
         let parting = match self.chats.get(peer) {
             // The time is up, and what was not taken until now is not waited for.
             Some(Chat { lasting: Some(lasting), .. }) if !lasting.texts.is_all_acknowledged() => match lasting.state {
@@ -362,23 +362,23 @@ impl Contacts {
             Some(Chat { lasting: Some(_), .. }) => Parting::Acknowledged,
             _ => Parting::Sent,
         };
-        self.finish_with(peer, reason, parting, turn);
+        self.finish_with(peer, reason, parting, round);
     }
 
-    fn finish_with(&mut self, peer: &str, reason: CloseReason, parting: Parting, turn: &mut Turn<'_>) {
-        self.drop_call(peer, turn);
+    fn finish_with(&mut self, peer: &str, reason: CloseReason, parting: Parting, round: &mut Round<'_>) {
+        self.drop_call(peer, round);
         let Some(Chat { connection, mut lasting, .. }) = self.chats.remove(peer) else { return };
         if let Some(mut connection) = connection {
             self.connections.remove(&connection.id);
             if let Some(lasting) = lasting.as_mut().filter(|lasting| !matches!(lasting.state, State::Leaving(_))) {
-                connection.transmit(&Frame::leave(lasting.texts.tell()), turn);
+                connection.transmit(&Frame::leave(lasting.texts.tell()), round);
             }
-            turn.out.push(Output::Close { id: connection.id, parting });
+            round.out.push(Output::Close { id: connection.id, parting });
         }
         if let Some(mut lasting) = lasting {
-            end_lasting(peer, &mut lasting, turn);
+            end_lasting(peer, &mut lasting, round);
         }
-        turn.tell(Event::Closed { peer: peer.to_owned(), reason });
+        round.tell(Event::Closed { peer: peer.to_owned(), reason });
     }
 }
 

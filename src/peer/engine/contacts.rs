@@ -9,7 +9,7 @@ use super::super::keys::PublicKey;
 use super::super::trust::{Known, Trust};
 use super::call::{ANSWER_TIME, Call};
 use super::chat::{Chat, Parted};
-use super::interface::{ConnectionId, Turn};
+use super::interface::{ConnectionId, Round};
 use super::pacing::Pacing;
 use super::request::{Approach, MAX_APPROACHES, Request};
 
@@ -72,14 +72,19 @@ impl Contacts {
     }
 
     /// What is to be thought of somebody who has proven this identity, or none.
-    pub(super) fn judge(&self, peer: &str, identity: Option<PublicKey>, turn: &Turn<'_>) -> Result<Trust, CloseReason> {
-        match (turn.setup.known.get(peer), identity) {
+    pub(super) fn judge(
+        &self,
+        peer: &str,
+        identity: Option<PublicKey>,
+        round: &Round<'_>,
+    ) -> Result<Trust, CloseReason> {
+        match (round.setup.known.get(peer), identity) {
             (Some(known), Some(identity)) if known.identity == identity => {
                 Ok(if known.is_verified { Trust::Verified } else { Trust::Known })
             }
-            (Some(known), identity) => Err(changed(known.clone(), identity, turn)),
+            (Some(known), identity) => Err(changed(known.clone(), identity, round)),
             (None, Some(_)) => Ok(Trust::New),
-            (None, None) if turn.setup.is_strict => Err(CloseReason::Unproven),
+            (None, None) if round.setup.is_strict => Err(CloseReason::Unproven),
             (None, None) => Ok(Trust::Unproven),
         }
     }
@@ -89,13 +94,13 @@ impl Contacts {
         &self,
         peer: &str,
         identity: Option<PublicKey>,
-        turn: &Turn<'_>,
+        round: &Round<'_>,
     ) -> Result<Trust, CloseReason> {
-        let trust = self.judge(peer, identity, turn)?;
+        let trust = self.judge(peer, identity, round)?;
         match self.chats.get(peer).and_then(|chat| chat.identity) {
             Some(before) if identity != Some(before) => {
                 let known = Known { identity: before, is_verified: false };
-                Err(changed(known, identity, turn))
+                Err(changed(known, identity, round))
             }
             _ => Ok(trust),
         }
@@ -103,16 +108,16 @@ impl Contacts {
 
     /// The identity that somebody of this name has to prove, as far as one is known: by the user, or from the chat that
     /// there is.
-    pub(super) fn known_identity(&self, peer: &str, turn: &Turn<'_>) -> Option<PublicKey> {
-        let known = turn.setup.known.get(peer).map(|known| known.identity);
+    pub(super) fn known_identity(&self, peer: &str, round: &Round<'_>) -> Option<PublicKey> {
+        let known = round.setup.known.get(peer).map(|known| known.identity);
         known.or_else(|| self.chats.get(peer).and_then(|chat| chat.identity))
     }
 
     /// The server has opened a session with somebody, so one greeting of theirs counts.
-    pub(super) fn announce(&mut self, peer: String, turn: &mut Turn<'_>) {
-        let (count, until) = self.announced.entry(peer).or_insert((0, turn.now));
+    pub(super) fn announce(&mut self, peer: String, round: &mut Round<'_>) {
+        let (count, until) = self.announced.entry(peer).or_insert((0, round.now));
         *count = (*count + 1).min(MAX_ANNOUNCED);
-        *until = turn.now + ANSWER_TIME;
+        *until = round.now + ANSWER_TIME;
         if self.announced.len() > MAX_APPROACHES {
             let oldest = self.announced.iter().min_by_key(|(_, (_, until))| *until).map(|(peer, _)| peer.clone());
             oldest.map(|peer| self.announced.remove(&peer));
@@ -120,9 +125,9 @@ impl Contacts {
     }
 
     /// Whether somebody was announced who greets us now; each time counts once.
-    pub(super) fn take_announcement(&mut self, peer: &str, turn: &Turn<'_>) -> bool {
+    pub(super) fn take_announcement(&mut self, peer: &str, round: &Round<'_>) -> bool {
         let Some((count, until)) = self.announced.get_mut(peer) else { return false };
-        let counts = *until > turn.now;
+        let counts = *until > round.now;
         *count -= 1;
         if *count == 0 || !counts {
             self.announced.remove(peer);
@@ -131,8 +136,8 @@ impl Contacts {
     }
 }
 
-fn changed(known: Known, identity: Option<PublicKey>, turn: &Turn<'_>) -> CloseReason {
-    CloseReason::IdentityChanged { own: turn.setup.identity.public(), known: Box::new(known), identity }
+fn changed(known: Known, identity: Option<PublicKey>, round: &Round<'_>) -> CloseReason {
+    CloseReason::IdentityChanged { own: round.setup.identity.public(), known: Box::new(known), identity }
 }
 
 /// Greetings of one name that count, since so many sessions with it were opened: two where both have called at once.

@@ -6,11 +6,11 @@ use super::super::files::note::{EndReason, FileId, Note};
 use super::super::files::work::{News, Offered, Output as Done};
 use super::chat::{Chat, Lasting, not_sent};
 use super::contacts::Contacts;
-use super::interface::{Output, Turn};
+use super::interface::{Output, Round};
 
 impl Contacts {
     /// Our user offers a file.
-    pub(super) fn offer_file(&mut self, peer: &str, offered: Offered, turn: &mut Turn<'_>) {
+    pub(super) fn offer_file(&mut self, peer: &str, offered: Offered, round: &mut Round<'_>) {
         let file = offered.file;
         let refused = match self.chats.get(peer).filter(|chat| !chat.is_leaving()) {
             None => Some(EndReason::NotOpen),
@@ -19,37 +19,37 @@ impl Contacts {
         };
         if let Some(reason) = refused {
             let peer = peer.to_owned();
-            return turn.tell(Event::FileEnded { peer, file, reason, trouble: None, is_kept: false });
+            return round.tell(Event::FileEnded { peer, file, reason, trouble: None, is_kept: false });
         }
-        self.with_files(peer, turn, |lasting, _| lasting.files.offer(offered));
+        self.with_files(peer, round, |lasting, _| lasting.files.offer(offered));
         // As what the user writes is, it is a reason to call, also where it is offered already.
-        if self.chats.get(peer).is_some_and(|chat| chat.is_interrupted() && chat.is_to_be_sought_for_text(turn.now)) {
-            self.seek(peer, true, turn);
+        if self.chats.get(peer).is_some_and(|chat| chat.is_interrupted() && chat.is_to_be_sought_for_text(round.now)) {
+            self.seek(peer, true, round);
         }
     }
 
     /// Our user takes a file.
-    pub(super) fn take_file(&mut self, peer: &str, file: FileId, is_kept: bool, turn: &mut Turn<'_>) {
-        if !self.with_files(peer, turn, |lasting, _| lasting.files.take(file, is_kept)) {
+    pub(super) fn take_file(&mut self, peer: &str, file: FileId, is_kept: bool, round: &mut Round<'_>) {
+        if !self.with_files(peer, round, |lasting, _| lasting.files.take(file, is_kept)) {
             let (peer, reason) = (peer.to_owned(), EndReason::NotOpen);
-            turn.tell(Event::FileEnded { peer, file, reason, trouble: None, is_kept: false });
+            round.tell(Event::FileEnded { peer, file, reason, trouble: None, is_kept: false });
         }
     }
 
     /// Our user refuses a file, or ends one.
-    pub(super) fn end_file(&mut self, peer: &str, file: FileId, reason: EndReason, turn: &mut Turn<'_>) {
-        self.with_files(peer, turn, |lasting, _| lasting.files.end(file, reason));
+    pub(super) fn end_file(&mut self, peer: &str, file: FileId, reason: EndReason, round: &mut Round<'_>) {
+        self.with_files(peer, round, |lasting, _| lasting.files.end(file, reason));
     }
 
     /// The disk tells something.
-    pub(super) fn hear_of_file(&mut self, peer: &str, file: FileId, number: u64, news: News, turn: &mut Turn<'_>) {
-        self.with_files(peer, turn, |lasting, _| lasting.files.hear(file, number, news));
+    pub(super) fn hear_of_file(&mut self, peer: &str, file: FileId, number: u64, news: News, round: &mut Round<'_>) {
+        self.with_files(peer, round, |lasting, _| lasting.files.hear(file, number, news));
     }
 
     /// The other side says something about a file. What is not understood comes of a later version, and has no effect.
-    pub(super) fn receive_note(&mut self, peer: &str, note: &str, turn: &mut Turn<'_>) {
+    pub(super) fn receive_note(&mut self, peer: &str, note: &str, round: &mut Round<'_>) {
         let Some(note) = Note::read(note.as_bytes()) else { return };
-        let takes_files = turn.setup.takes_files;
+        let takes_files = round.setup.takes_files;
         let waiting = match note {
             Note::Offer { .. } => {
                 let lasting = self.chats.values().filter_map(|chat| chat.lasting.as_ref());
@@ -57,23 +57,23 @@ impl Contacts {
             }
             _ => 0,
         };
-        self.with_files(peer, turn, |lasting, turn| match note {
+        self.with_files(peer, round, |lasting, round| match note {
             Note::Offer { file, .. } if !takes_files => vec![refused(file, EndReason::NotAccepting)],
             Note::Offer { file, .. } if waiting >= MAX_OFFERS && !lasting.files.knows(file) => {
                 vec![refused(file, EndReason::TooMany)]
             }
-            note => lasting.files.receive(note, turn.now),
+            note => lasting.files.receive(note, round.now),
         });
     }
 
     /// Offers that nobody has answered end.
-    pub(super) fn tick_files(&mut self, peer: &str, turn: &mut Turn<'_>) {
-        self.with_files(peer, turn, |lasting, turn| lasting.files.tick(turn.now));
+    pub(super) fn tick_files(&mut self, peer: &str, round: &mut Round<'_>) {
+        self.with_files(peer, round, |lasting, round| lasting.files.tick(round.now));
     }
 
     /// The chat goes on over a new connection; whether to the same instance.
-    pub(super) fn resume_files(&mut self, peer: &str, is_same: bool, turn: &mut Turn<'_>) {
-        self.with_files(peer, turn, |lasting, _| match (lasting.knows_files, is_same) {
+    pub(super) fn resume_files(&mut self, peer: &str, is_same: bool, round: &mut Round<'_>) {
+        self.with_files(peer, round, |lasting, _| match (lasting.knows_files, is_same) {
             (false, _) => lasting.files.close(EndReason::Unsupported),
             (true, true) => lasting.files.resume(),
             (true, false) => lasting.files.restart(),
@@ -84,42 +84,42 @@ impl Contacts {
     fn with_files(
         &mut self,
         peer: &str,
-        turn: &mut Turn<'_>,
-        act: impl FnOnce(&mut Lasting, &Turn<'_>) -> Vec<Done>,
+        round: &mut Round<'_>,
+        act: impl FnOnce(&mut Lasting, &Round<'_>) -> Vec<Done>,
     ) -> bool {
         let Some(Chat { connection, lasting: Some(lasting), .. }) = self.chats.get_mut(peer) else { return false };
-        let done = act(lasting, turn);
+        let done = act(lasting, round);
         let connection = connection.as_ref().and_then(|connection| Some((connection.id, connection.files.clone()?)));
         let has_notes = done.iter().any(|done| matches!(done, Done::Note(_)));
         for done in done {
             match done {
                 Done::Note(note) => lasting.texts.keep_note(note.write()),
-                Done::Event(event) => turn.tell(event),
+                Done::Event(event) => round.tell(event),
                 Done::Work(file, work) => {
                     let (peer, connection) = (peer.to_owned(), connection.clone());
-                    turn.out.push(Output::File { peer, file, connection, work });
+                    round.out.push(Output::File { peer, file, connection, work });
                 }
             }
         }
         if has_notes {
-            self.transmit(peer, turn);
+            self.transmit(peer, round);
         }
         true
     }
 }
 
 /// A chat is over: its files end, and the texts that did not arrive come back.
-pub(super) fn end_lasting(peer: &str, lasting: &mut Lasting, turn: &mut Turn<'_>) {
+pub(super) fn end_lasting(peer: &str, lasting: &mut Lasting, round: &mut Round<'_>) {
     for done in lasting.files.close(EndReason::ChatEnded) {
         match done {
             Done::Note(_) => {}
-            Done::Event(event) => turn.tell(event),
+            Done::Event(event) => round.tell(event),
             Done::Work(file, work) => {
-                turn.out.push(Output::File { peer: peer.to_owned(), file, connection: None, work })
+                round.out.push(Output::File { peer: peer.to_owned(), file, connection: None, work })
             }
         }
     }
-    turn.out.extend(lasting.texts.give_back().map(|kept| not_sent(peer, kept)));
+    round.out.extend(lasting.texts.give_back().map(|kept| not_sent(peer, kept)));
 }
 
 fn refused(file: FileId, reason: EndReason) -> Done {

@@ -1,4 +1,4 @@
-//! What goes into the engine and comes out of it, and what all of its rooms are given: the [`Turn`].
+//! What goes into the engine and comes out of it, and what all of its rooms are given: the [`Round`].
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -242,7 +242,7 @@ pub enum Parting {
     AtOnce,
     /// Once all that was sent has arrived at an app of which it is not known that it closes too.
     Sent,
-    /// Once the other side has read all, and closes in its turn. What was lost is known without it, by what it has
+    /// Once the other side has read all, and closes in its round. What was lost is known without it, by what it has
     /// acknowledged.
     Acknowledged,
 }
@@ -295,8 +295,8 @@ impl Default for Setup {
     }
 }
 
-/// One input's turn: when it is, who we are, and what comes of it.
-pub(super) struct Turn<'a> {
+/// What the handling of one input is given, and gathers: when it is, who we are, and what comes of it.
+pub(super) struct Round<'a> {
     pub(super) now: Instant,
     /// Our own name.
     pub(super) username: &'a str,
@@ -305,7 +305,7 @@ pub(super) struct Turn<'a> {
     pub(super) out: Vec<Output>,
 }
 
-impl Turn<'_> {
+impl Round<'_> {
     /// Tells the user.
     pub(super) fn tell(&mut self, event: Event) {
         self.out.push(Output::Event(event));

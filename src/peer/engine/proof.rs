@@ -5,7 +5,7 @@ use super::super::frame::Place;
 use super::super::hello::{Hello, Inside};
 use super::super::keys::PublicKey;
 use super::super::planted::{self, Fault};
-use super::interface::Turn;
+use super::interface::Round;
 use crate::protocol::MessageType;
 
 /// Somebody who calls and has proven who it is.
@@ -33,22 +33,22 @@ impl Guest {
 }
 
 /// A hello of ours, as the bytes that are to be sealed. `first`: the caller's hello, where we are called.
-pub(super) fn own_hello(agreement: &Agreement, first: &[u8], place: Place, turn: &Turn<'_>) -> Vec<u8> {
-    let identity = &turn.setup.identity;
+pub(super) fn own_hello(agreement: &Agreement, first: &[u8], place: Place, round: &Round<'_>) -> Vec<u8> {
+    let identity = &round.setup.identity;
     let proof = agreement.prove(identity, first);
     Hello { identity: identity.public(), proof, features: vec![FILES.to_owned()], place: Some(place) }.write()
 }
 
 /// Reads the other side's hello, which proves what it shows; `None` for one that does not.
-pub(super) fn read_hello(agreement: &Agreement, first: &[u8], bytes: &[u8], turn: &Turn<'_>) -> Option<Hello> {
+pub(super) fn read_hello(agreement: &Agreement, first: &[u8], bytes: &[u8], round: &Round<'_>) -> Option<Hello> {
     let Some(Inside::Hello(hello)) = Inside::read(MessageType::SignalIce, bytes) else { return None };
-    is_true(agreement, first, &hello, turn).then_some(hello)
+    is_true(agreement, first, &hello, round).then_some(hello)
 }
 
 /// Whether a hello of the other side proves what it shows. Our own identity is shown by nobody honest.
-pub(super) fn is_true(agreement: &Agreement, first: &[u8], hello: &Hello, turn: &Turn<'_>) -> bool {
+pub(super) fn is_true(agreement: &Agreement, first: &[u8], hello: &Hello, round: &Round<'_>) -> bool {
     let is_proven = agreement.is_proven(&hello.proof, hello.identity, first) || planted::has(Fault::AnyProof);
-    hello.identity != turn.setup.identity.public() && is_proven
+    hello.identity != round.setup.identity.public() && is_proven
 }
 
 /// Whether somebody's program knows of files, by its hello.

@@ -10,7 +10,7 @@ use super::super::keys::PublicKey;
 use super::super::planted::{self, Fault};
 use super::call::{ANSWER_TIME, Call, HELLO_TIME, Stage};
 use super::contacts::Contacts;
-use super::interface::Turn;
+use super::interface::Round;
 use super::proof::{self, Guest};
 use super::request::{Approach, Caller, MAX_APPROACHES, Request, State};
 use crate::protocol::MessageType;
@@ -19,7 +19,7 @@ impl Contacts {
     // What callers say.
 
     /// A peer of ours calls (C1).
-    pub(super) fn greeted(&mut self, peer: &str, greeting: &Greeting, turn: &mut Turn<'_>) -> Option<()> {
+    pub(super) fn greeted(&mut self, peer: &str, greeting: &Greeting, round: &mut Round<'_>) -> Option<()> {
         let open = self.chats.get(peer).and_then(|chat| chat.connection.as_ref());
         let is_repeated = self.calls.get(peer).is_some_and(|call| call.has_key(greeting.key))
             || self.approaches.get(peer).is_some_and(|approach| approach.agreement.other_key() == greeting.key)
@@ -31,7 +31,7 @@ impl Contacts {
         // A key of our own comes back from nobody honest.
         let is_own =
             matches!(self.calls.get(peer), Some(Call { stage: Stage::Greeting(own), .. }) if own.key() == greeting.key);
-        if is_repeated || is_own || !self.take_announcement(peer, turn) {
+        if is_repeated || is_own || !self.take_announcement(peer, round) {
             return None;
         }
         // That our user wants to talk is the consent to this call, unless ours goes on in its stead.
@@ -41,7 +41,7 @@ impl Contacts {
             Some(Call { stage: Stage::Calling, .. }) if self.pacing.is_waiting(peer) => wants_to = true,
             // Both have called at once. The smaller name is the caller.
             Some(Call { stage: Stage::Calling | Stage::Greeting(_), .. }) => {
-                if *turn.username < *peer {
+                if *round.username < *peer {
                     return None;
                 }
                 wants_to = true;
@@ -53,28 +53,28 @@ impl Contacts {
             // A chat that is about to go on is given up for nobody who has not proven who they are.
             Some(Call { stage: Stage::Confirming(_), .. }) | None => {}
         }
-        let names = Names { caller: peer, called: turn.username };
+        let names = Names { caller: peer, called: round.username };
         let (answer, agreement) = agreement::answer(greeting, names)?;
-        turn.signal(MessageType::KeyExchange, peer, Some(&hello::write_answer(&answer)));
-        let deadline = turn.now + HELLO_TIME;
+        round.signal(MessageType::KeyExchange, peer, Some(&hello::write_answer(&answer)));
+        let deadline = round.now + HELLO_TIME;
         if wants_to {
             let farewell = self.calls.get_mut(peer).and_then(|call| call.farewell.take());
-            self.drop_call(peer, turn);
+            self.drop_call(peer, round);
             let stage = Stage::Greeted { agreement, calls_then: !self.chats.contains_key(peer) };
             self.add_call(peer.to_owned(), Side::Called, stage, deadline).farewell = farewell;
         } else {
             if self.calls.get(peer).is_some_and(|call| !matches!(call.stage, Stage::Confirming(_))) {
-                self.fail(peer, CloseReason::Replaced, turn);
+                self.fail(peer, CloseReason::Replaced, round);
             }
-            self.add_approach(peer, Approach { agreement, deadline, is_for_another: false }, turn);
+            self.add_approach(peer, Approach { agreement, deadline, is_for_another: false }, round);
         }
         Some(())
     }
 
     /// A newer call takes the place of an older one. Of too many whose hello is still to come, the oldest gives way.
-    fn add_approach(&mut self, peer: &str, approach: Approach, turn: &mut Turn<'_>) {
+    fn add_approach(&mut self, peer: &str, approach: Approach, round: &mut Round<'_>) {
         match self.requests.get_mut(peer) {
-            Some(Request { caller: Caller::App(..), .. }) => self.end_request(peer, CloseReason::Replaced, turn),
+            Some(Request { caller: Caller::App(..), .. }) => self.end_request(peer, CloseReason::Replaced, round),
             Some(request) => {
                 let Caller::Guest(guest) = &request.caller else { return self.insert_approach(peer, approach) };
                 request.caller = Caller::Anew(guest.identity);
@@ -100,27 +100,27 @@ impl Contacts {
 
     /// Reads the hello of a caller (C2). `None` where it is not even one: it may be a late signal of an earlier call.
     /// Whatever else is wrong with it, its sender is told nothing: it would learn whom our user knows.
-    pub(super) fn receive_first(&mut self, peer: &str, sealed: &str, turn: &mut Turn<'_>) -> Option<()> {
+    pub(super) fn receive_first(&mut self, peer: &str, sealed: &str, round: &mut Round<'_>) -> Option<()> {
         let agreement = match (self.calls.get(peer), self.approaches.get(peer)) {
             (Some(Call { stage: Stage::Greeted { agreement, .. }, .. }), _) => agreement,
             (_, Some(Approach { agreement, .. })) => agreement,
             _ => return None,
         };
-        let Some((first, knows_us)) = agreement.open_first(sealed, &turn.setup.identity) else {
+        let Some((first, knows_us)) = agreement.open_first(sealed, &round.setup.identity) else {
             self.approaches.get_mut(peer).into_iter().for_each(|approach| approach.is_for_another = true);
             return None;
         };
-        let hello = proof::read_hello(agreement, &[], &first, turn);
+        let hello = proof::read_hello(agreement, &[], &first, round);
         let is_called = matches!(self.calls.get(peer), Some(Call { stage: Stage::Greeted { .. }, .. }));
         if !is_called {
             let agreement = self.approaches.remove(peer)?.agreement;
             let Some(hello) = hello else { return Some(()) };
             let guest = Guest::new(agreement, first, &hello, knows_us);
-            self.receive_guest(peer, guest, turn);
+            self.receive_guest(peer, guest, round);
             return Some(());
         }
         let Some(hello) = hello else {
-            self.fail(peer, CloseReason::NotProven, turn);
+            self.fail(peer, CloseReason::NotProven, round);
             return Some(());
         };
         let call = self.calls.get_mut(peer)?;
@@ -128,19 +128,19 @@ impl Contacts {
         let farewell = call.farewell.take();
         let guest = Guest::new(agreement, first, &hello, knows_us);
         if let Some(farewell) = farewell {
-            self.drop_call(peer, turn);
+            self.drop_call(peer, round);
             match farewell.identity == guest.identity {
-                true => self.answer_with_farewell(peer, guest, farewell, turn),
-                false => self.receive_guest(peer, guest, turn),
+                true => self.answer_with_farewell(peer, guest, farewell, round),
+                false => self.receive_guest(peer, guest, round),
             }
             return Some(());
         }
         // Our user called, and so has said yes to whom they may call.
-        match self.judge_called(peer, Some(guest.identity), turn) {
-            Ok(_) => self.answer_guest(peer, guest, turn),
+        match self.judge_called(peer, Some(guest.identity), round) {
+            Ok(_) => self.answer_guest(peer, guest, round),
             Err(reason) => {
-                self.fail(peer, reason, turn);
-                self.add_request(peer, Caller::Guest(Box::new(guest)), State::Refused, turn);
+                self.fail(peer, reason, round);
+                self.add_request(peer, Caller::Guest(Box::new(guest)), State::Refused, round);
             }
         }
         Some(())
@@ -148,9 +148,9 @@ impl Contacts {
 
     /// Somebody who calls has proven who it is. Whoever carries on a chat that there is, is answered without a
     /// question; another one under a known name is refused without one.
-    fn receive_guest(&mut self, peer: &str, guest: Guest, turn: &mut Turn<'_>) {
+    fn receive_guest(&mut self, peer: &str, guest: Guest, round: &mut Round<'_>) {
         if planted::has(Fault::AnswerBeforeConsent) {
-            return self.answer_guest(peer, guest, turn);
+            return self.answer_guest(peer, guest, round);
         }
         let mut before = None;
         if let Some(request) = self.requests.get(peer) {
@@ -158,52 +158,52 @@ impl Contacts {
                 before = Some((request.state, request.deadline));
                 self.requests.remove(peer);
             } else {
-                self.end_request(peer, CloseReason::Replaced, turn);
+                self.end_request(peer, CloseReason::Replaced, round);
             }
         }
-        if let Some(due) = self.answers_unasked_at(peer, &guest, turn) {
+        if let Some(due) = self.answers_unasked_at(peer, &guest, round) {
             if matches!(before, Some((State::Asked, _))) {
-                turn.tell(Event::RequestEnded { peer: peer.to_owned() });
+                round.tell(Event::RequestEnded { peer: peer.to_owned() });
             }
-            match due <= turn.now {
-                true => self.resume_guest(peer, guest, turn),
-                false => self.add_request(peer, Caller::Guest(Box::new(guest)), State::Waiting(due), turn),
+            match due <= round.now {
+                true => self.resume_guest(peer, guest, round),
+                false => self.add_request(peer, Caller::Guest(Box::new(guest)), State::Waiting(due), round),
             }
             return;
         }
-        let trust = match self.judge(peer, Some(guest.identity), turn) {
+        let trust = match self.judge(peer, Some(guest.identity), round) {
             Ok(trust) => trust,
             Err(reason) => {
                 if before.is_none_or(|(state, _)| state != State::Refused) {
-                    turn.tell(Event::Refused { peer: peer.to_owned(), reason });
+                    round.tell(Event::Refused { peer: peer.to_owned(), reason });
                 }
-                return self.add_request(peer, Caller::Guest(Box::new(guest)), State::Refused, turn);
+                return self.add_request(peer, Caller::Guest(Box::new(guest)), State::Refused, round);
             }
         };
         if let Some((state @ (State::Asked | State::Accepted), deadline)) = before {
             // It repeats itself, and gets no more time by that.
-            self.add_request(peer, Caller::Guest(Box::new(guest)), state, turn);
+            self.add_request(peer, Caller::Guest(Box::new(guest)), state, round);
             self.requests.get_mut(peer).into_iter().for_each(|request| request.deadline = deadline);
             if state == State::Accepted {
-                self.accept(peer.to_owned(), turn);
+                self.accept(peer.to_owned(), round);
             }
             return;
         }
         let identity = Some(guest.identity);
-        if self.has_room(trust.is_known(), turn) {
-            self.add_request(peer, Caller::Guest(Box::new(guest)), State::Asked, turn);
-            turn.tell(Event::Request { peer: peer.to_owned(), trust, identity });
+        if self.has_room(trust.is_known(), round) {
+            self.add_request(peer, Caller::Guest(Box::new(guest)), State::Asked, round);
+            round.tell(Event::Request { peer: peer.to_owned(), trust, identity });
         } else {
             self.drop_message();
         }
     }
 
     /// An old app calls.
-    pub(super) fn called_by_app(&mut self, peer: &str, key: PublicKey, turn: &mut Turn<'_>) -> Option<()> {
+    pub(super) fn called_by_app(&mut self, peer: &str, key: PublicKey, round: &mut Round<'_>) -> Option<()> {
         let connection = self.chats.get(peer).and_then(|chat| chat.connection.as_ref());
         let is_repeated = self.calls.get(peer).is_some_and(|call| call.has_key(key))
             || connection.is_some_and(|connection| connection.other.key == key);
-        if is_repeated || self.approaches.contains_key(peer) || !self.take_announcement(peer, turn) {
+        if is_repeated || self.approaches.contains_key(peer) || !self.take_announcement(peer, round) {
             return None;
         }
         match self.requests.get_mut(peer) {
@@ -217,15 +217,15 @@ impl Contacts {
             None => {}
         }
         let caller = Caller::App(key, Candidates::default());
-        match self.judge_called(peer, None, turn) {
-            Ok(trust) if self.has_room(false, turn) => {
-                self.add_request(peer, caller, State::Asked, turn);
-                turn.tell(Event::Request { peer: peer.to_owned(), trust, identity: None });
+        match self.judge_called(peer, None, round) {
+            Ok(trust) if self.has_room(false, round) => {
+                self.add_request(peer, caller, State::Asked, round);
+                round.tell(Event::Request { peer: peer.to_owned(), trust, identity: None });
             }
             Ok(_) => return None,
             Err(reason) => {
-                self.add_request(peer, caller, State::Refused, turn);
-                turn.tell(Event::Refused { peer: peer.to_owned(), reason });
+                self.add_request(peer, caller, State::Refused, round);
+                round.tell(Event::Refused { peer: peer.to_owned(), reason });
             }
         }
         Some(())
@@ -233,49 +233,49 @@ impl Contacts {
 
     /// Whether there is room for one request more. Strangers, who can have as many names as they like, leave the places
     /// of those who are known free.
-    fn has_room(&self, is_known: bool, turn: &Turn<'_>) -> bool {
+    fn has_room(&self, is_known: bool, round: &Round<'_>) -> bool {
         let is_alike = |(peer, request): &(&String, &Request)| {
-            let trust = self.judge(peer, request.identity(), turn);
+            let trust = self.judge(peer, request.identity(), round);
             request.is_asked() && trust.is_ok_and(|trust| trust.is_known()) == is_known
         };
-        self.requests.iter().filter(is_alike).count() < turn.setup.max_requests
+        self.requests.iter().filter(is_alike).count() < round.setup.max_requests
     }
 
-    fn add_request(&mut self, peer: &str, caller: Caller, state: State, turn: &Turn<'_>) {
+    fn add_request(&mut self, peer: &str, caller: Caller, state: State, round: &Round<'_>) {
         // Of too many who were refused, nobody waits for an answer.
         let refused = self.requests.values().filter(|request| request.state == State::Refused).count();
         if state != State::Refused || refused < MAX_APPROACHES {
-            let deadline = turn.now + ANSWER_TIME;
+            let deadline = round.now + ANSWER_TIME;
             self.requests.insert(peer.to_owned(), Request { caller, state, deadline });
         }
     }
 
     /// Whom we have called is an old app under the name of somebody who proved who they were. It may be told so.
-    pub(super) fn turn_away_app(&mut self, peer: &str, turn: &Turn<'_>) {
+    pub(super) fn turn_away_app(&mut self, peer: &str, round: &Round<'_>) {
         if let Some(Call { stage: Stage::Greeting(own), .. }) = self.calls.get(peer) {
             let caller = Caller::App(own.key(), Candidates::default());
-            self.add_request(peer, caller, State::Refused, turn);
+            self.add_request(peer, caller, State::Refused, round);
         }
     }
 
     /// A candidate of an old app that calls.
-    pub(super) fn early_candidate(&mut self, peer: &str, candidate: &Candidate, turn: &Turn<'_>) -> Option<()> {
+    pub(super) fn early_candidate(&mut self, peer: &str, candidate: &Candidate, round: &Round<'_>) -> Option<()> {
         let Caller::App(_, early) = &mut self.requests.get_mut(peer)?.caller else { return None };
-        early.admit(candidate, turn.setup.with_loopback).then_some(())
+        early.admit(candidate, round.setup.with_loopback).then_some(())
     }
 
     /// A caller that has proven who it is says that the call is over. If it was to carry a chat on, its user has left
     /// that.
-    pub(super) fn receive_refusal(&mut self, peer: &str, sealed: &str, turn: &mut Turn<'_>) -> Option<()> {
+    pub(super) fn receive_refusal(&mut self, peer: &str, sealed: &str, round: &mut Round<'_>) -> Option<()> {
         let Caller::Guest(guest) = &mut self.requests.get_mut(peer)?.caller else { return None };
         let inside = guest.agreement.signals().open(sealed).ok()?;
         let Some(hello::Inside::Refused(refusal)) = hello::Inside::read(MessageType::SignalIce, &inside) else {
             return None;
         };
         let leaves = refusal == Refusal::Declined && self.is_of_chat(peer, self.requests.get(peer)?);
-        self.end_request(peer, CloseReason::Declined, turn);
+        self.end_request(peer, CloseReason::Declined, round);
         if leaves {
-            self.finish(peer, CloseReason::PeerLeft, turn);
+            self.finish(peer, CloseReason::PeerLeft, round);
         }
         Some(())
     }
@@ -288,9 +288,9 @@ impl Contacts {
     }
 
     /// An old app says that its user has ended the call.
-    pub(super) fn declined_by_app(&mut self, peer: &str, turn: &mut Turn<'_>) -> Option<()> {
+    pub(super) fn declined_by_app(&mut self, peer: &str, round: &mut Round<'_>) -> Option<()> {
         let Caller::App(..) = self.requests.get(peer)?.caller else { return None };
-        self.end_request(peer, CloseReason::Declined, turn);
+        self.end_request(peer, CloseReason::Declined, round);
         Some(())
     }
 
@@ -298,18 +298,18 @@ impl Contacts {
 
     /// Whether a call of the user's is the answer to a request that there is. Who was refused, and is taken again, is
     /// calling still.
-    pub(super) fn takes_request_by_calling(&mut self, peer: &str, turn: &mut Turn<'_>) -> bool {
+    pub(super) fn takes_request_by_calling(&mut self, peer: &str, round: &mut Round<'_>) -> bool {
         let Some(request) = self.requests.get(peer) else { return false };
         match request.state {
             // Whoever is called may prove who they are, and the request may be the server's.
             State::Asked | State::Accepted if matches!(request.caller, Caller::App(..)) => {
-                self.end_request(peer, CloseReason::Replaced, turn);
+                self.end_request(peer, CloseReason::Replaced, round);
                 false
             }
             State::Asked | State::Accepted => true,
             State::Waiting(_) => false,
             State::Refused => {
-                let is_taken = self.judge_called(peer, request.identity(), turn).is_ok();
+                let is_taken = self.judge_called(peer, request.identity(), round).is_ok();
                 match is_taken {
                     true => self.requests.get_mut(peer).into_iter().for_each(|request| request.state = State::Asked),
                     false => drop(self.requests.remove(peer)),
@@ -320,14 +320,14 @@ impl Contacts {
     }
 
     /// The user takes a request, or the chat with an old app that was called.
-    pub(super) fn accept(&mut self, peer: String, turn: &mut Turn<'_>) {
-        if self.accept_app(&peer, turn) {
+    pub(super) fn accept(&mut self, peer: String, round: &mut Round<'_>) {
+        if self.accept_app(&peer, round) {
             return;
         }
         let Some(request) = self.requests.get_mut(&peer).filter(|request| request.is_asked()) else {
             // It may have ended while the user said yes; nobody should go on waiting for the chat.
             if !self.chats.contains_key(&peer) && !self.calls.contains_key(&peer) {
-                turn.tell(Event::Closed { peer, reason: CloseReason::NotCalling });
+                round.tell(Event::Closed { peer, reason: CloseReason::NotCalling });
             }
             return;
         };
@@ -337,40 +337,40 @@ impl Contacts {
             return;
         }
         // The user may have learnt in the meantime who it should be.
-        if let Err(reason) = self.judge(&peer, identity, turn) {
+        if let Err(reason) = self.judge(&peer, identity, round) {
             self.requests.get_mut(&peer).into_iter().for_each(|request| request.state = State::Refused);
-            return turn.tell(Event::Refused { peer, reason });
+            return round.tell(Event::Refused { peer, reason });
         }
         let Some(request) = self.requests.remove(&peer) else { return };
         if !self.carries_on(&peer, identity) {
             if self.chats.contains_key(&peer) {
-                self.drop_call(&peer, turn);
-                self.finish(&peer, CloseReason::Replaced, turn);
+                self.drop_call(&peer, round);
+                self.finish(&peer, CloseReason::Replaced, round);
             } else {
-                self.fail(&peer, CloseReason::Replaced, turn);
+                self.fail(&peer, CloseReason::Replaced, round);
             }
         }
         match request.caller {
-            Caller::App(key, early) => self.answer_app(&peer, key, early, turn),
-            Caller::Guest(guest) => self.answer_guest(&peer, *guest, turn),
+            Caller::App(key, early) => self.answer_app(&peer, key, early, round),
+            Caller::Guest(guest) => self.answer_guest(&peer, *guest, round),
             Caller::Anew(_) => {}
         }
     }
 
     /// The user says no.
-    pub(super) fn decline(&mut self, peer: &str, turn: &mut Turn<'_>) {
+    pub(super) fn decline(&mut self, peer: &str, round: &mut Round<'_>) {
         if self.requests.get(peer).is_none_or(|request| matches!(request.state, State::Waiting(_))) {
             return;
         }
-        if let Some(State::Accepted) = self.drop_request(peer, turn) {
-            turn.tell(Event::Refused { peer: peer.to_owned(), reason: CloseReason::Left });
+        if let Some(State::Accepted) = self.drop_request(peer, round) {
+            round.tell(Event::Refused { peer: peer.to_owned(), reason: CloseReason::Left });
         }
     }
 
     /// The user leaves: what the user was asked is declined, and of the rest nobody hears.
-    pub(super) fn leave_request(&mut self, peer: &str, turn: &mut Turn<'_>) {
+    pub(super) fn leave_request(&mut self, peer: &str, round: &mut Round<'_>) {
         match self.requests.get(peer).is_some_and(Request::is_asked) {
-            true => self.decline(peer, turn),
+            true => self.decline(peer, round),
             false => drop(self.requests.remove(peer)),
         }
     }
@@ -383,38 +383,38 @@ impl Contacts {
     }
 
     /// Ends a request, and tells its caller that the user says no. The state that it was in, if the user knew of it.
-    fn drop_request(&mut self, peer: &str, turn: &mut Turn<'_>) -> Option<State> {
+    fn drop_request(&mut self, peer: &str, round: &mut Round<'_>) -> Option<State> {
         let mut request = self.requests.remove(peer)?;
         let refusal = if request.state == State::Refused { Refusal::Identity } else { Refusal::Declined };
         let mut approach = self.approaches.remove(peer).map(|approach| approach.agreement);
         let agreement = match &mut request.caller {
             Caller::App(..) => {
-                turn.decline(peer);
+                round.decline(peer);
                 None
             }
             Caller::Guest(guest) => Some(&mut guest.agreement),
             Caller::Anew(_) => None,
         };
         for agreement in agreement.into_iter().chain(approach.as_mut()) {
-            turn.sealed(MessageType::SignalIce, peer, agreement.signals().seal(&refusal.write()));
+            round.sealed(MessageType::SignalIce, peer, agreement.signals().seal(&refusal.write()));
         }
         Some(request.state)
     }
 
     /// The one door out for a request that comes to nothing. Whoever has said yes to it waits for more than its end.
-    pub(super) fn end_request(&mut self, peer: &str, reason: CloseReason, turn: &mut Turn<'_>) {
+    pub(super) fn end_request(&mut self, peer: &str, reason: CloseReason, round: &mut Round<'_>) {
         let Some(request) = self.requests.remove(peer) else { return };
         let peer = peer.to_owned();
         match request.state {
-            State::Accepted => turn.tell(Event::Refused { peer, reason }),
-            State::Asked => turn.tell(Event::RequestEnded { peer }),
+            State::Accepted => round.tell(Event::Refused { peer, reason }),
+            State::Asked => round.tell(Event::RequestEnded { peer }),
             State::Waiting(_) | State::Refused => {}
         }
     }
 
     /// What is to be done about those who call as time passes.
-    pub(super) fn tick_requests(&mut self, turn: &mut Turn<'_>) {
-        let now = turn.now;
+    pub(super) fn tick_requests(&mut self, round: &mut Round<'_>) {
+        let now = round.now;
         self.announced.retain(|_, (_, until)| *until > now);
         self.approaches.retain(|_, approach| approach.deadline > now);
         let due = self.requests.iter().filter(|(_, request)| request.next_deadline() <= now);
@@ -424,10 +424,10 @@ impl Contacts {
                 Some(Request { state: State::Waiting(_), caller: Caller::Guest(_), deadline }) if *deadline > now => {
                     let request = self.requests.remove(&peer);
                     if let Some(Request { caller: Caller::Guest(guest), .. }) = request {
-                        self.receive_guest(&peer, *guest, turn);
+                        self.receive_guest(&peer, *guest, round);
                     }
                 }
-                _ => self.end_request(&peer, CloseReason::NoAnswer, turn),
+                _ => self.end_request(&peer, CloseReason::NoAnswer, round),
             }
         }
     }

@@ -18,7 +18,7 @@ use super::channel::Connection;
 use super::chat::{Chat, FIRST_PAUSE, Lasting, State, not_sent};
 use super::contacts::Contacts;
 use super::files::end_lasting;
-use super::interface::{Output, Parting, Turn};
+use super::interface::{Output, Parting, Round};
 use super::proof::{self, Guest};
 use crate::protocol::MessageType;
 
@@ -54,18 +54,18 @@ impl Contacts {
 
     /// When a caller is to be answered without a question, since it carries a chat on; each chat is answered so only so
     /// often.
-    pub(super) fn answers_unasked_at(&self, peer: &str, guest: &Guest, turn: &Turn<'_>) -> Option<Instant> {
-        let is_resumed = self.is_resumed_by(peer, guest) && self.judge(peer, Some(guest.identity), turn).is_ok();
+    pub(super) fn answers_unasked_at(&self, peer: &str, guest: &Guest, round: &Round<'_>) -> Option<Instant> {
+        let is_resumed = self.is_resumed_by(peer, guest) && self.judge(peer, Some(guest.identity), round).is_ok();
         let lasting = self.chats.get(peer).filter(|_| is_resumed)?.lasting.as_ref()?;
-        Some(lasting.answered_at.map_or(turn.now, |answered_at| answered_at + UNASKED_PAUSE))
+        Some(lasting.answered_at.map_or(round.now, |answered_at| answered_at + UNASKED_PAUSE))
     }
 
     /// Answers a caller that carries a chat on.
-    pub(super) fn resume_guest(&mut self, peer: &str, guest: Guest, turn: &mut Turn<'_>) {
+    pub(super) fn resume_guest(&mut self, peer: &str, guest: Guest, round: &mut Round<'_>) {
         if let Some(lasting) = self.chats.get_mut(peer).and_then(|chat| chat.lasting.as_mut()) {
-            lasting.answered_at = Some(turn.now);
+            lasting.answered_at = Some(round.now);
         }
-        self.answer_guest(peer, guest, turn);
+        self.answer_guest(peer, guest, round);
     }
 
     /// How far our user has taken the texts of the instance that is on the other side of this connection.
@@ -75,7 +75,7 @@ impl Contacts {
     }
 
     /// Carries a chat on over a new connection, on which a first frame has opened.
-    pub(super) fn carry_on(&mut self, peer: &str, connection: Connection, turn: &mut Turn<'_>) {
+    pub(super) fn carry_on(&mut self, peer: &str, connection: Connection, round: &mut Round<'_>) {
         let Some(chat) = self.chats.get_mut(peer) else { return };
         let Some(lasting) = &mut chat.lasting else { return };
         let (is_same, place) = (is_same(lasting, &connection), connection.place.unwrap_or_else(Place::nowhere));
@@ -84,8 +84,8 @@ impl Contacts {
             lasting.files.interrupt();
             // The other side has noticed first that the old connection is of no use.
             self.connections.remove(&old.id);
-            turn.out.push(Output::Close { id: old.id, parting: Parting::AtOnce });
-            turn.tell(Event::Interrupted { peer: peer.to_owned() });
+            round.out.push(Output::Close { id: old.id, parting: Parting::AtOnce });
+            round.tell(Event::Interrupted { peer: peer.to_owned() });
         }
         lasting.state = State::Connected;
         if is_same {
@@ -93,58 +93,58 @@ impl Contacts {
         } else {
             // It is another program, or one that has forgotten: what it was sent may or may not have been shown.
             for kept in lasting.texts.restart() {
-                turn.out.push(not_sent(peer, kept));
+                round.out.push(not_sent(peer, kept));
             }
             lasting.instances[1] = place.instance;
             lasting.number = self.next_chat;
             self.next_chat += 1;
         }
-        lasting.tell_at = lasting.texts.is_due().then_some(turn.now);
-        turn.tell(Event::Resumed { peer: peer.to_owned() });
-        self.resume_files(peer, is_same, turn);
-        self.transmit(peer, turn);
+        lasting.tell_at = lasting.texts.is_due().then_some(round.now);
+        round.tell(Event::Resumed { peer: peer.to_owned() });
+        self.resume_files(peer, is_same, round);
+        self.transmit(peer, round);
     }
 
     /// The connection of a chat is no more.
-    pub(super) fn lose(&mut self, peer: &str, reason: CloseReason, turn: &mut Turn<'_>) {
-        let resume_for = turn.setup.resume_for;
-        let is_first = *turn.username < *peer;
+    pub(super) fn lose(&mut self, peer: &str, reason: CloseReason, round: &mut Round<'_>) {
+        let resume_for = round.setup.resume_for;
+        let is_first = *round.username < *peer;
         let Some(chat) = self.chats.get_mut(peer) else { return };
         let Some(connection) = chat.connection.take() else { return };
         if self.connections.remove(&connection.id).is_some() {
-            turn.out.push(Output::Close { id: connection.id, parting: Parting::AtOnce });
+            round.out.push(Output::Close { id: connection.id, parting: Parting::AtOnce });
         }
         match &mut chat.lasting {
-            None => self.finish(peer, reason, turn),
-            Some(Lasting { state: State::Leaving(_), .. }) => self.finish(peer, CloseReason::Left, turn),
-            Some(_) if resume_for.is_zero() => self.finish(peer, CloseReason::ConnectionLost, turn),
+            None => self.finish(peer, reason, round),
+            Some(Lasting { state: State::Leaving(_), .. }) => self.finish(peer, CloseReason::Left, round),
+            Some(_) if resume_for.is_zero() => self.finish(peer, CloseReason::ConnectionLost, round),
             // It would come to the same again.
             Some(_) if matches!(reason, CloseReason::RulesBroken { .. } | CloseReason::Crashed) => {
-                self.finish(peer, reason, turn);
+                self.finish(peer, reason, round);
             }
             Some(lasting) => {
                 // Mostly both notice at once; then one of them calls.
-                let next = if is_first { turn.now } else { turn.now + FIRST_PAUSE };
-                let until = turn.now + resume_for;
-                lasting.state = State::Interrupted { since: turn.now, until, attempts: 0, next, sought: None };
+                let next = if is_first { round.now } else { round.now + FIRST_PAUSE };
+                let until = round.now + resume_for;
+                lasting.state = State::Interrupted { since: round.now, until, attempts: 0, next, sought: None };
                 lasting.tell_at = None;
                 lasting.files.interrupt();
-                turn.tell(Event::Interrupted { peer: peer.to_owned() });
+                round.tell(Event::Interrupted { peer: peer.to_owned() });
             }
         }
     }
 
     /// Calls the other side of an interrupted chat. `is_own`: since the user wants it. What the user was asked about it
     /// is answered before.
-    pub(super) fn seek(&mut self, peer: &str, is_own: bool, turn: &mut Turn<'_>) {
+    pub(super) fn seek(&mut self, peer: &str, is_own: bool, round: &mut Round<'_>) {
         if self.is_online && !self.requests.contains_key(peer) && !self.calls.contains_key(peer) {
-            self.place_call(peer.to_owned(), is_own, turn);
+            self.place_call(peer.to_owned(), is_own, round);
         }
     }
 
     /// Calls the other sides of interrupted chats, as many as there is room for.
-    pub(super) fn seek_all(&mut self, turn: &mut Turn<'_>) {
-        let now = turn.now;
+    pub(super) fn seek_all(&mut self, round: &mut Round<'_>) {
+        let now = round.now;
         if !self.is_online || self.pacing.next_seek(now) > now {
             return;
         }
@@ -155,7 +155,7 @@ impl Contacts {
             if self.pacing.next_seek(now) > now {
                 return;
             }
-            self.seek(&peer, false, turn);
+            self.seek(&peer, false, round);
             let is_called = self.calls.contains_key(&peer);
             match self.chats.get_mut(&peer) {
                 // Until the call has come to nothing, be it one of theirs.
@@ -169,7 +169,7 @@ impl Contacts {
 
     /// Our user leaves a chat that has no connection. The other side takes that from nobody who has not proven who they
     /// are, so it is said in a call: in the one that there is, or in one that is there for nothing else.
-    pub(super) fn leave_interrupted(&mut self, peer: &str, turn: &mut Turn<'_>) {
+    pub(super) fn leave_interrupted(&mut self, peer: &str, round: &mut Round<'_>) {
         let identity = self.chats.get(peer).and_then(|chat| chat.identity);
         let place = self.place(peer, Instance::default());
         let farewell = identity.map(|identity| Farewell { identity, place });
@@ -177,39 +177,39 @@ impl Contacts {
             Some(call) => match &mut call.stage {
                 Stage::Calling | Stage::Greeting(_) | Stage::Greeted { .. } if farewell.is_some() => {
                     call.farewell = farewell;
-                    call.deadline = turn.now + FAREWELL_TIME;
+                    call.deadline = round.now + FAREWELL_TIME;
                 }
                 Stage::AwaitingHello { agreement, .. } => {
                     let sealed = agreement.signals().seal(&Refusal::Declined.write());
-                    turn.sealed(MessageType::SignalIce, peer, sealed);
+                    round.sealed(MessageType::SignalIce, peer, sealed);
                 }
-                Stage::Negotiating(negotiation) => negotiation.decline(peer, turn),
+                Stage::Negotiating(negotiation) => negotiation.decline(peer, round),
                 _ => {}
             },
-            None if self.is_online && farewell.is_some() && self.pacing.take_seek(turn.now) => {
-                let deadline = turn.now + FAREWELL_TIME;
+            None if self.is_online && farewell.is_some() && self.pacing.take_seek(round.now) => {
+                let deadline = round.now + FAREWELL_TIME;
                 self.add_call(peer.to_owned(), Side::Caller, Stage::Calling, deadline).farewell = farewell;
-                turn.signal(MessageType::SessionConnect, peer, None::<&()>);
+                round.signal(MessageType::SessionConnect, peer, None::<&()>);
                 self.unanswered.push_back(peer.to_owned());
             }
             None => {}
         }
-        self.part_early(peer, turn);
+        self.part_early(peer, round);
         let kept = self.calls.remove(peer).filter(|call| call.farewell.is_some());
         if let Some(call) = kept {
             let Some(chat) = self.chats.remove(peer) else { return };
             self.calls.insert(peer.to_owned(), call);
-            return end(peer, chat, turn);
+            return end(peer, chat, round);
         }
-        self.finish(peer, CloseReason::Left, turn);
+        self.finish(peer, CloseReason::Left, round);
     }
 
     /// Somebody carries on a chat that our user has just left: says who we are, and that it is over.
-    pub(super) fn answer_with_farewell(&mut self, peer: &str, guest: Guest, farewell: Farewell, turn: &mut Turn<'_>) {
+    pub(super) fn answer_with_farewell(&mut self, peer: &str, guest: Guest, farewell: Farewell, round: &mut Round<'_>) {
         let Guest { mut agreement, first, .. } = guest;
-        let second = proof::own_hello(&agreement, &first, farewell.place, turn);
+        let second = proof::own_hello(&agreement, &first, farewell.place, round);
         for bytes in [second, Refusal::Declined.write()] {
-            turn.sealed(MessageType::SignalIce, peer, agreement.signals().seal(&bytes));
+            round.sealed(MessageType::SignalIce, peer, agreement.signals().seal(&bytes));
         }
     }
 }
@@ -220,11 +220,11 @@ fn is_same(lasting: &Lasting, connection: &Connection) -> bool {
 }
 
 /// A chat without a connection is over for our user.
-fn end(peer: &str, chat: Chat, turn: &mut Turn<'_>) {
+fn end(peer: &str, chat: Chat, round: &mut Round<'_>) {
     if let Some(mut lasting) = chat.lasting {
-        end_lasting(peer, &mut lasting, turn);
+        end_lasting(peer, &mut lasting, round);
     }
-    turn.tell(Event::Closed { peer: peer.to_owned(), reason: CloseReason::Left });
+    round.tell(Event::Closed { peer: peer.to_owned(), reason: CloseReason::Left });
 }
 
 /// How long a call may take that says that our user has left. Nobody waits longer for the end of a program.

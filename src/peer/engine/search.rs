@@ -4,7 +4,7 @@
 //! tried on such as are planted.
 //!
 //! The engines, and all that is calculated in them, are the real ones; only their randomness is drawn from a row. So
-//! an engine that is in the same state and gets the same does the same, and each of its turns is gone through once.
+//! an engine that is in the same state and gets the same does the same, and each of its rounds is gone through once.
 //! Two worlds are one where their engines are in the same state by all that `Debug` writes of them, and the same is on
 //! its way to them.
 //!
@@ -85,10 +85,10 @@ fn search(scenario: &Scenario, most_acts: usize) -> Result<usize, String> {
         }
     }
     println!(
-        "{}, {most_acts} acts: {} states by {} turns of engines in {:?}",
+        "{}, {most_acts} acts: {} states by {} rounds of engines in {:?}",
         scenario.name,
         seen.len(),
-        memory.turned.get(),
+        memory.different.get(),
         begin.elapsed()
     );
     Ok(seen.len())

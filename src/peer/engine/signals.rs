@@ -12,29 +12,31 @@ use super::super::ice;
 use super::call::{Call, RATE_LIMITED, Stage};
 use super::channel::{self, REFUSED_DESCRIPTION};
 use super::contacts::Contacts;
-use super::interface::{ConnectionId, Output, Parting, Turn};
+use super::interface::{ConnectionId, Output, Parting, Round};
 use crate::protocol::{self, Envelope, ErrorPayload, Joined, KeyExchange, MessageType, Sealed};
 
 impl Contacts {
-    pub(super) fn receive_signal(&mut self, text: &str, turn: &mut Turn<'_>) {
+    pub(super) fn receive_signal(&mut self, text: &str, round: &mut Round<'_>) {
         let Ok(envelope) = Envelope::parse(text) else { return self.drop_message() };
-        let is_other = |name: &&str| *name != turn.username && protocol::is_username(name);
+        let is_other = |name: &&str| *name != round.username && protocol::is_username(name);
         let sender = envelope.sender.as_ref().map(|sender| &*sender.0).filter(is_other);
         let kind = MessageType::from_name(&envelope.kind);
         let is_served = match (kind, sender) {
-            (Some(MessageType::SessionJoined), _) => payload(&envelope).map(|joined: Joined| self.joined(joined, turn)),
-            (Some(MessageType::Error), _) => payload(&envelope).map(|error| self.refused(error, turn)),
+            (Some(MessageType::SessionJoined), _) => {
+                payload(&envelope).map(|joined: Joined| self.joined(joined, round))
+            }
+            (Some(MessageType::Error), _) => payload(&envelope).map(|error| self.refused(error, round)),
             (Some(MessageType::KeyExchange), Some(sender)) => {
-                payload(&envelope).and_then(|key| self.receive_key(sender, &key, turn))
+                payload(&envelope).and_then(|key| self.receive_key(sender, &key, round))
             }
             (
                 Some(kind @ (MessageType::SignalOffer | MessageType::SignalAnswer | MessageType::SignalIce)),
                 Some(sender),
             ) => match payload::<Sealed>(&envelope) {
-                Some(Sealed { sealed }) => self.receive_sealed(sender, kind, &sealed, turn),
-                None => self.receive_open(sender, kind, envelope.payload.map_or("", |payload| payload.get()), turn),
+                Some(Sealed { sealed }) => self.receive_sealed(sender, kind, &sealed, round),
+                None => self.receive_open(sender, kind, envelope.payload.map_or("", |payload| payload.get()), round),
             },
-            (Some(MessageType::SessionDecline), Some(sender)) => self.declined(sender, payload(&envelope), turn),
+            (Some(MessageType::SessionDecline), Some(sender)) => self.declined(sender, payload(&envelope), round),
             // The key that follows says the same.
             (Some(MessageType::SessionAccept), Some(_)) => Some(()),
             _ => None,
@@ -44,35 +46,35 @@ impl Contacts {
         }
     }
 
-    fn joined(&mut self, Joined { peer, ice_servers, .. }: Joined, turn: &mut Turn<'_>) {
+    fn joined(&mut self, Joined { peer, ice_servers, .. }: Joined, round: &mut Round<'_>) {
         let offered = ice::offered(ice_servers);
         if offered != self.offered {
             self.offered.clone_from(&offered);
-            turn.out.push(Output::UseServers(offered));
+            round.out.push(Output::UseServers(offered));
         }
         let is_ours = self.take_unanswered(&peer);
-        if peer == turn.username || !protocol::is_username(&peer) {
+        if peer == round.username || !protocol::is_username(&peer) {
             return self.drop_message();
         }
-        self.announce(peer.clone(), turn);
+        self.announce(peer.clone(), round);
         if self.calls.contains_key(&peer) {
-            return self.greet(&peer, !is_ours, turn);
+            return self.greet(&peer, !is_ours, round);
         }
         // Our own call, which we have left before the server answered: an old app need not ring any longer.
         if is_ours && !self.chats.contains_key(&peer) {
-            turn.decline(&peer);
+            round.decline(&peer);
         }
     }
 
-    fn receive_key(&mut self, sender: &str, exchange: &KeyExchange, turn: &mut Turn<'_>) -> Option<()> {
+    fn receive_key(&mut self, sender: &str, exchange: &KeyExchange, round: &mut Round<'_>) -> Option<()> {
         let is_greeting = matches!(self.calls.get(sender), Some(Call { stage: Stage::Greeting(_), .. }));
         match Said::read(exchange) {
-            Said::Greeting(greeting) => self.greeted(sender, &greeting, turn),
-            Said::Answer(answer) => self.answered(sender, &answer, turn),
-            Said::OldApp(key) if is_greeting => self.answered_by_app(sender, key, turn),
-            Said::OldApp(key) => self.called_by_app(sender, key, turn),
+            Said::Greeting(greeting) => self.greeted(sender, &greeting, round),
+            Said::Answer(answer) => self.answered(sender, &answer, round),
+            Said::OldApp(key) if is_greeting => self.answered_by_app(sender, key, round),
+            Said::OldApp(key) => self.called_by_app(sender, key, round),
             Said::Manipulated if is_greeting => {
-                self.fail(sender, CloseReason::BadKey, turn);
+                self.fail(sender, CloseReason::BadKey, round);
                 Some(())
             }
             Said::Manipulated => None,
@@ -80,22 +82,22 @@ impl Contacts {
     }
 
     /// A sealed signal. Which call it belongs to shows by whose keys open it.
-    fn receive_sealed(&mut self, sender: &str, kind: MessageType, sealed: &str, turn: &mut Turn<'_>) -> Option<()> {
+    fn receive_sealed(&mut self, sender: &str, kind: MessageType, sealed: &str, round: &mut Round<'_>) -> Option<()> {
         if let Some(signals) = self.calls.get_mut(sender).and_then(Call::signals)
             && let Ok(inside) = signals.open(sealed)
         {
             let read = Inside::read(kind, &inside)?;
-            return self.receive_inside(sender, kind, &inside, read, turn);
+            return self.receive_inside(sender, kind, &inside, read, round);
         }
         if kind == MessageType::SignalIce {
-            if self.receive_first(sender, sealed, turn).is_some()
-                || self.receive_refusal(sender, sealed, turn).is_some()
+            if self.receive_first(sender, sealed, round).is_some()
+                || self.receive_refusal(sender, sealed, round).is_some()
             {
                 return Some(());
             }
             if self.calls.get(sender).is_some_and(Call::calls_then) {
                 // The caller knows somebody else by our name, and nobody but that one can read who it is.
-                self.call_is_overdue(sender, turn);
+                self.call_is_overdue(sender, round);
                 return None;
             }
             // What an open connection is still told.
@@ -104,11 +106,11 @@ impl Contacts {
             match Inside::read(kind, &inside)? {
                 Inside::Candidate(candidate) => {
                     let candidate = Candidate::read(&candidate.candidate)?;
-                    let candidate = connection.trickle.take(&candidate, turn.setup.with_loopback)?;
-                    turn.out.push(Output::AddCandidate { id: connection.id, candidate });
+                    let candidate = connection.trickle.take(&candidate, round.setup.with_loopback)?;
+                    round.out.push(Output::AddCandidate { id: connection.id, candidate });
                 }
                 // It has left before it saw that the chat was open.
-                Inside::Refused(_) => self.finish(sender, CloseReason::PeerLeft, turn),
+                Inside::Refused(_) => self.finish(sender, CloseReason::PeerLeft, round),
                 Inside::Hello(_) | Inside::Description(_) => return None,
             }
             return Some(());
@@ -123,24 +125,24 @@ impl Contacts {
         kind: MessageType,
         bytes: &[u8],
         inside: Inside,
-        turn: &mut Turn<'_>,
+        round: &mut Round<'_>,
     ) -> Option<()> {
         let is_awaited = matches!(self.calls.get(sender)?.stage, Stage::AwaitingHello { .. });
         match inside {
-            Inside::Hello(hello) if is_awaited => self.receive_second(sender, bytes, &hello, turn),
+            Inside::Hello(hello) if is_awaited => self.receive_second(sender, bytes, &hello, round),
             Inside::Hello(Hello { .. }) => return None,
-            Inside::Refused(refusal) => self.call_is_refused(sender, refusal, turn),
-            Inside::Candidate(candidate) => return self.receive_candidate(sender, &candidate, turn),
+            Inside::Refused(refusal) => self.call_is_refused(sender, refusal, round),
+            Inside::Candidate(candidate) => return self.receive_candidate(sender, &candidate, round),
             Inside::Description(sdp) if kind == MessageType::SignalOffer => {
-                return self.receive_offer(sender, &sdp, turn);
+                return self.receive_offer(sender, &sdp, round);
             }
-            Inside::Description(sdp) => return self.receive_answer(sender, &sdp, turn),
+            Inside::Description(sdp) => return self.receive_answer(sender, &sdp, round),
         }
         Some(())
     }
 
     /// A signal that is not sealed, as old apps send them.
-    fn receive_open(&mut self, sender: &str, kind: MessageType, payload: &str, turn: &mut Turn<'_>) -> Option<()> {
+    fn receive_open(&mut self, sender: &str, kind: MessageType, payload: &str, round: &mut Round<'_>) -> Option<()> {
         let call = self.calls.get_mut(sender);
         if call.as_ref().is_some_and(|call| !call.is_with_app()) {
             return None;
@@ -149,19 +151,19 @@ impl Contacts {
             MessageType::SignalIce => {
                 let candidate: protocol::Candidate = protocol::from_object(payload).ok()?;
                 match call {
-                    Some(_) => self.receive_candidate(sender, &candidate, turn),
+                    Some(_) => self.receive_candidate(sender, &candidate, round),
                     None if self.requests.contains_key(sender) => {
-                        self.early_candidate(sender, &Candidate::read(&candidate.candidate)?, turn)
+                        self.early_candidate(sender, &Candidate::read(&candidate.candidate)?, round)
                     }
-                    None => self.late_candidate(sender, &candidate, turn),
+                    None => self.late_candidate(sender, &candidate, round),
                 }
             }
-            MessageType::SignalOffer => self.receive_offer(sender, &read_sdp(payload), turn),
-            _ => self.receive_answer(sender, &read_sdp(payload), turn),
+            MessageType::SignalOffer => self.receive_offer(sender, &read_sdp(payload), round),
+            _ => self.receive_answer(sender, &read_sdp(payload), round),
         }
     }
 
-    pub(super) fn receive_offer(&mut self, sender: &str, sdp: &str, turn: &mut Turn<'_>) -> Option<()> {
+    pub(super) fn receive_offer(&mut self, sender: &str, sdp: &str, round: &mut Round<'_>) -> Option<()> {
         let id = ConnectionId(self.next_id);
         let call = self.calls.get_mut(sender)?;
         let negotiation = match &mut call.stage {
@@ -184,24 +186,24 @@ impl Contacts {
             self.next_id += 1;
             self.connections.remove(&call.id);
             self.connections.insert(id, sender.to_owned());
-            turn.out.push(Output::Close { id: call.id, parting: Parting::AtOnce });
+            round.out.push(Output::Close { id: call.id, parting: Parting::AtOnce });
             call.id = id;
             call.side = Side::Called;
         }
         let offer = match Description::read(sdp) {
             Ok(offer) => offer,
-            Err(unfit) => return self.refuse(sender, unfit, turn),
+            Err(unfit) => return self.refuse(sender, unfit, round),
         };
         let frame = offer.frame();
         negotiation.trickle.section = Some(frame.place());
         negotiation.offered = Some(frame);
-        turn.out.extend(self.narrow.contains(sender).then_some(Output::Narrow { id: call.id }));
-        turn.out.push(Output::Answer { id: call.id, sdp: offer.for_webrtc() });
-        negotiation.take_description(call.id, &offer, turn);
+        round.out.extend(self.narrow.contains(sender).then_some(Output::Narrow { id: call.id }));
+        round.out.push(Output::Answer { id: call.id, sdp: offer.for_webrtc() });
+        negotiation.take_description(call.id, &offer, round);
         Some(())
     }
 
-    fn receive_answer(&mut self, sender: &str, sdp: &str, turn: &mut Turn<'_>) -> Option<()> {
+    fn receive_answer(&mut self, sender: &str, sdp: &str, round: &mut Round<'_>) -> Option<()> {
         let call = self.calls.get_mut(sender)?;
         let Stage::Negotiating(negotiation) = &mut call.stage else { return None };
         if call.side != Side::Caller || negotiation.is_described() {
@@ -209,23 +211,28 @@ impl Contacts {
         }
         let answer = match Description::read(sdp) {
             Ok(answer) => answer,
-            Err(unfit) => return self.refuse(sender, unfit, turn),
+            Err(unfit) => return self.refuse(sender, unfit, round),
         };
-        turn.out.push(Output::Finish { id: call.id, sdp: answer.for_webrtc() });
-        negotiation.take_description(call.id, &answer, turn);
+        round.out.push(Output::Finish { id: call.id, sdp: answer.for_webrtc() });
+        negotiation.take_description(call.id, &answer, round);
         Some(())
     }
 
     /// A peer's description is of no use. Neither user is to wait for what will not come.
-    fn refuse(&mut self, peer: &str, unfit: Unfit, turn: &mut Turn<'_>) -> Option<()> {
+    fn refuse(&mut self, peer: &str, unfit: Unfit, round: &mut Round<'_>) -> Option<()> {
         if let Some(Call { stage: Stage::Negotiating(negotiation), .. }) = self.calls.get_mut(peer) {
-            negotiation.refuse(Refusal::Description, peer, turn);
+            negotiation.refuse(Refusal::Description, peer, round);
         }
-        self.fail(peer, CloseReason::BadDescription(unfit), turn);
+        self.fail(peer, CloseReason::BadDescription(unfit), round);
         Some(())
     }
 
-    fn receive_candidate(&mut self, sender: &str, candidate: &protocol::Candidate, turn: &mut Turn<'_>) -> Option<()> {
+    fn receive_candidate(
+        &mut self,
+        sender: &str,
+        candidate: &protocol::Candidate,
+        round: &mut Round<'_>,
+    ) -> Option<()> {
         // An empty candidate says that there are no more, which nobody needs to know.
         if candidate.candidate.is_empty() {
             return Some(());
@@ -233,12 +240,12 @@ impl Contacts {
         let candidate = Candidate::read(&candidate.candidate)?;
         let call = self.calls.get_mut(sender)?;
         let is_taken = match &mut call.stage {
-            Stage::Negotiating(negotiation) => negotiation.take_candidate(call.id, &candidate, turn),
+            Stage::Negotiating(negotiation) => negotiation.take_candidate(call.id, &candidate, round),
             // Its description has not come, so it waits for that.
-            Stage::OldApp(negotiation, _) => negotiation.take_candidate(call.id, &candidate, turn),
+            Stage::OldApp(negotiation, _) => negotiation.take_candidate(call.id, &candidate, round),
             Stage::Confirming(connection) => {
-                let taken = connection.trickle.take(&candidate, turn.setup.with_loopback)?;
-                turn.out.push(Output::AddCandidate { id: connection.id, candidate: taken });
+                let taken = connection.trickle.take(&candidate, round.setup.with_loopback)?;
+                round.out.push(Output::AddCandidate { id: connection.id, candidate: taken });
                 true
             }
             _ => false,
@@ -247,37 +254,37 @@ impl Contacts {
     }
 
     /// A candidate of an old app with which the chat is open.
-    fn late_candidate(&mut self, sender: &str, candidate: &protocol::Candidate, turn: &mut Turn<'_>) -> Option<()> {
+    fn late_candidate(&mut self, sender: &str, candidate: &protocol::Candidate, round: &mut Round<'_>) -> Option<()> {
         let connection =
             self.chats.get_mut(sender)?.connection.as_mut().filter(|connection| connection.signals.is_none())?;
         if candidate.candidate.is_empty() {
             return Some(());
         }
-        let candidate = connection.trickle.take(&Candidate::read(&candidate.candidate)?, turn.setup.with_loopback)?;
-        turn.out.push(Output::AddCandidate { id: connection.id, candidate });
+        let candidate = connection.trickle.take(&Candidate::read(&candidate.candidate)?, round.setup.with_loopback)?;
+        round.out.push(Output::AddCandidate { id: connection.id, candidate });
         Some(())
     }
 
     /// The other side of a call says, sealed, that it is over. Before its hello, that is the word of nobody who has
     /// proven who they are; behind it, whoever says no to a call that carries a chat on has left that.
-    fn call_is_refused(&mut self, sender: &str, refusal: Refusal, turn: &mut Turn<'_>) {
+    fn call_is_refused(&mut self, sender: &str, refusal: Refusal, round: &mut Round<'_>) {
         let is_proven = self.calls.get(sender).and_then(Call::proven).is_some_and(|(identity, place)| {
             let own = self.place(sender, place.other).instance;
             self.carries_on(sender, Some(identity)) && place.other == own
         });
         match refusal {
-            Refusal::Declined if is_proven => self.finish(sender, CloseReason::PeerLeft, turn),
-            Refusal::Declined => self.fail(sender, CloseReason::Declined, turn),
-            Refusal::Proof => self.fail(sender, CloseReason::NotProven, turn),
-            Refusal::Identity => self.fail(sender, CloseReason::NotRecognized, turn),
-            Refusal::Description => self.fail(sender, CloseReason::NotUnderstood, turn),
-            Refusal::Room => self.fail(sender, CloseReason::PeerHasNoRoom, turn),
+            Refusal::Declined if is_proven => self.finish(sender, CloseReason::PeerLeft, round),
+            Refusal::Declined => self.fail(sender, CloseReason::Declined, round),
+            Refusal::Proof => self.fail(sender, CloseReason::NotProven, round),
+            Refusal::Identity => self.fail(sender, CloseReason::NotRecognized, round),
+            Refusal::Description => self.fail(sender, CloseReason::NotUnderstood, round),
+            Refusal::Room => self.fail(sender, CloseReason::PeerHasNoRoom, round),
         }
     }
 
     /// A refusal that is not sealed is an old app's, or that of one that may be one still.
-    fn declined(&mut self, sender: &str, refusal: Option<protocol::Refusal>, turn: &mut Turn<'_>) -> Option<()> {
-        let Some(call) = self.calls.get(sender) else { return self.declined_by_app(sender, turn) };
+    fn declined(&mut self, sender: &str, refusal: Option<protocol::Refusal>, round: &mut Round<'_>) -> Option<()> {
+        let Some(call) = self.calls.get(sender) else { return self.declined_by_app(sender, round) };
         if !call.is_with_app() && !matches!(call.stage, Stage::Greeting(_)) {
             return None;
         }
@@ -286,13 +293,13 @@ impl Contacts {
             Stage::Negotiating(_) if is_description => CloseReason::NotUnderstood,
             _ => CloseReason::Declined,
         };
-        self.fail(sender, reason, turn);
+        self.fail(sender, reason, round);
         Some(())
     }
 
     // What WebRTC says.
 
-    pub(super) fn described(&mut self, id: ConnectionId, sdp: &str, turn: &mut Turn<'_>) {
+    pub(super) fn described(&mut self, id: ConnectionId, sdp: &str, round: &mut Round<'_>) {
         let Some(peer) = self.connections.get(&id).cloned() else { return };
         let Some(call) = self.calls.get_mut(&peer).filter(|call| call.id == id) else { return };
         let Stage::Negotiating(negotiation) = &mut call.stage else { return };
@@ -300,7 +307,7 @@ impl Contacts {
             Ok(own) => own,
             Err(unfit) => {
                 let message = format!("our own description is of no use: {unfit}");
-                return self.closed(id, CloseReason::Failed { message }, turn);
+                return self.closed(id, CloseReason::Failed { message }, round);
             }
         };
         let told: Vec<&Candidate> =
@@ -310,10 +317,10 @@ impl Contacts {
             _ => (MessageType::SignalOffer, OFFER, own.offer(&told)),
         };
         let description = protocol::Description { sdp, kind: name.to_owned() };
-        channel::tell(negotiation.signals.as_mut(), kind, &peer, &description, turn);
+        channel::tell(negotiation.signals.as_mut(), kind, &peer, &description, round);
     }
 
-    pub(super) fn found(&mut self, id: ConnectionId, candidate: &str, turn: &mut Turn<'_>) {
+    pub(super) fn found(&mut self, id: ConnectionId, candidate: &str, round: &mut Round<'_>) {
         let Some(peer) = self.connections.get(&id).cloned() else { return };
         let call = self.calls.get_mut(&peer).filter(|call| call.id == id);
         let (trickle, signals) = match call.map(|call| &mut call.stage) {
@@ -331,11 +338,11 @@ impl Contacts {
             },
         };
         if let Some(candidate) = trickle.tell(candidate) {
-            channel::tell(signals, MessageType::SignalIce, &peer, &candidate, turn);
+            channel::tell(signals, MessageType::SignalIce, &peer, &candidate, round);
         }
     }
 
-    fn refused(&mut self, error: ErrorPayload, turn: &mut Turn<'_>) {
+    fn refused(&mut self, error: ErrorPayload, round: &mut Round<'_>) {
         let of_connect = matches!(&*error.code, "USER_OFFLINE" | "INVALID_TARGET");
         // Another server than ours does not say whom the error is about. It answers connects in their order, and of
         // relays no more can be said than that there is just one that may have failed.
@@ -358,11 +365,11 @@ impl Contacts {
         if error.code == RATE_LIMITED {
             // What was said to others is no call: whoever calls us and hangs up does not make our own calls fewer.
             if is_of_call {
-                self.pacing.slow_down(turn.now);
+                self.pacing.slow_down(round.now);
             }
             match peer.as_ref().and_then(|peer| Some((peer, &self.calls.get(peer)?.stage))) {
                 // A call that was refused for that is made again when there is room, and is no failure.
-                Some((peer, Stage::Calling)) => return self.call_later(peer, turn),
+                Some((peer, Stage::Calling)) => return self.call_later(peer, round),
                 // Mostly it was one of several candidates. If it was more, the call's own deadline tells.
                 Some((_, Stage::Negotiating(_) | Stage::Confirming(_))) => return,
                 _ => {}
@@ -374,8 +381,8 @@ impl Contacts {
         };
         match peer {
             // An open chat needs the server no more, and what was said to somebody who is gone is of no interest.
-            Some(peer) => self.fail(&peer, reason, turn),
-            None => turn.tell(Event::ServerError { code: error.code, message: error.message }),
+            Some(peer) => self.fail(&peer, reason, round),
+            None => round.tell(Event::ServerError { code: error.code, message: error.message }),
         }
     }
 
@@ -384,11 +391,11 @@ impl Contacts {
     }
 
     /// The server takes no call just now.
-    fn call_later(&mut self, peer: &str, turn: &mut Turn<'_>) {
+    fn call_later(&mut self, peer: &str, round: &mut Round<'_>) {
         match self.chats.get_mut(peer) {
             Some(chat) => {
-                chat.seek_at(turn.now);
-                self.drop_call(peer, turn);
+                chat.seek_at(round.now);
+                self.drop_call(peer, round);
             }
             None => self.pacing.wait(peer),
         }

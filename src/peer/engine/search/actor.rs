@@ -1,4 +1,4 @@
-//! A user's engine in the search: one state of it, and what a turn does. Each turn is gone through once for each state
+//! A user's engine in the search: one state of it, and what a round does. Each round is gone through once for each state
 //! and input, and remembered.
 
 #![cfg(test)]
@@ -53,8 +53,8 @@ pub(super) struct Actor {
     pub(super) connections: Vec<(usize, ConnectionId)>,
 }
 
-/// What a turn of an engine does to the world.
-pub(super) enum Effect {
+/// What a round of an engine does to the world.
+pub(super) enum Consequence {
     Says(usize, Rc<Message>),
     Asks(usize, Option<PublicKey>),
     AsksNoMore(usize),
@@ -66,17 +66,17 @@ pub(super) enum Effect {
     Transmits(ConnectionId, String),
 }
 
-pub(super) type Turned = Rc<(Rc<Actor>, Vec<Effect>)>;
+pub(super) type Outcome = Rc<(Rc<Actor>, Vec<Consequence>)>;
 
 /// What was gone through before.
 pub(super) struct Memory {
     pub(super) now: Instant,
     pub(super) adversary: Adversary,
-    turns: RefCell<HashMap<(u64, u64), Turned>>,
+    rounds: RefCell<HashMap<(u64, u64), Outcome>>,
     proofs: RefCell<HashMap<(u64, u64), bool>>,
     ends: RefCell<HashMap<u64, bool>>,
-    /// How many turns of engines there are that differ.
-    pub(super) turned: Cell<usize>,
+    /// How many rounds of engines there are that differ.
+    pub(super) different: Cell<usize>,
 }
 
 impl Memory {
@@ -84,27 +84,27 @@ impl Memory {
         Self {
             now: Instant::now(),
             adversary: Adversary::new(),
-            turns: RefCell::default(),
+            rounds: RefCell::default(),
             proofs: RefCell::default(),
             ends: RefCell::default(),
-            turned: Cell::new(0),
+            different: Cell::new(0),
         }
     }
 
-    /// A turn of a user's engine about a peer, at a time.
-    pub(super) fn turn(
+    /// A round of a user's engine about a peer, at a time.
+    pub(super) fn round(
         &self,
         (user, peer): (usize, usize),
         actor: &Actor,
         label: u64,
         time: u64,
         inputs: Vec<Input>,
-    ) -> Turned {
+    ) -> Outcome {
         let key = (actor.print, hash(&(label, peer, time)));
-        if let Some(turned) = self.turns.borrow().get(&key) {
-            return turned.clone();
+        if let Some(outcome) = self.rounds.borrow().get(&key) {
+            return outcome.clone();
         }
-        self.turned.set(self.turned.get() + 1);
+        self.different.set(self.different.get() + 1);
         let mut engine = actor.engine.clone();
         row::begin(row_of(user, peer), actor.drawn[peer]);
         let now = self.now + Duration::from_secs(time);
@@ -125,10 +125,10 @@ impl Memory {
         let accepted = |peer: &str| {
             actor.engine.contacts.requests.get(peer).is_some_and(|request| request.state == State::Accepted)
         };
-        let effects = outputs.into_iter().flat_map(|output| effects(user, output, &accepted)).collect();
-        let turned = Rc::new((Rc::new(Actor::new(user, engine, drawn)), effects));
-        self.turns.borrow_mut().insert(key, turned.clone());
-        turned
+        let consequences = outputs.into_iter().flat_map(|output| consequences(user, output, &accepted)).collect();
+        let outcome = Rc::new((Rc::new(Actor::new(user, engine, drawn)), consequences));
+        self.rounds.borrow_mut().insert(key, outcome.clone());
+        outcome
     }
 
     /// Whether a proof of the caller holds for the called side, although they have heard different things.
@@ -160,30 +160,33 @@ impl Memory {
     }
 }
 
-pub(super) fn effects(user: usize, output: Output, has_accepted: &impl Fn(&str) -> bool) -> Vec<Effect> {
+pub(super) fn consequences(user: usize, output: Output, has_accepted: &impl Fn(&str) -> bool) -> Vec<Consequence> {
     match output {
         Output::Signal(text) => {
             let message: serde_json::Value = serde_json::from_str(&text).unwrap();
             let target = place_of(message["target"].as_str().unwrap());
             if message["type"] == "session:connect" {
-                return vec![Effect::Says(user, Message::joined(target)), Effect::Says(target, Message::joined(user))];
+                return vec![
+                    Consequence::Says(user, Message::joined(target)),
+                    Consequence::Says(target, Message::joined(user)),
+                ];
             }
             let mut value = json!({ "type": message["type"], "sender": NAMES[user] });
             if !message["payload"].is_null() {
                 value["payload"] = message["payload"].clone();
             }
-            vec![Effect::Says(target, Message::new(user, value))]
+            vec![Consequence::Says(target, Message::new(user, value))]
         }
-        Output::Event(Event::Request { peer, identity, .. }) => vec![Effect::Asks(place_of(&peer), identity)],
+        Output::Event(Event::Request { peer, identity, .. }) => vec![Consequence::Asks(place_of(&peer), identity)],
         Output::Event(Event::RequestEnded { peer } | Event::Refused { peer, .. }) => {
-            vec![Effect::AsksNoMore(place_of(&peer))]
+            vec![Consequence::AsksNoMore(place_of(&peer))]
         }
         // Who has said yes, and whose caller calls anew, need not say so again.
         Output::Event(Event::Closed { peer, reason: CloseReason::Replaced }) if has_accepted(&peer) => vec![],
-        Output::Event(Event::Closed { peer, .. }) => vec![Effect::Ends(place_of(&peer))],
-        Output::Close { id, .. } => vec![Effect::Closes(id)],
-        Output::Offer { id } | Output::Answer { id, .. } => vec![Effect::Gathers(id)],
-        Output::Transmit { id, text, .. } => vec![Effect::Transmits(id, text)],
+        Output::Event(Event::Closed { peer, .. }) => vec![Consequence::Ends(place_of(&peer))],
+        Output::Close { id, .. } => vec![Consequence::Closes(id)],
+        Output::Offer { id } | Output::Answer { id, .. } => vec![Consequence::Gathers(id)],
+        Output::Transmit { id, text, .. } => vec![Consequence::Transmits(id, text)],
         _ => vec![],
     }
 }

@@ -11,7 +11,7 @@ use super::super::super::event::CloseReason;
 use super::super::super::keys::KeyPair;
 use super::super::super::random::row;
 use super::super::{ConnectionId, Engine, Input, Setup};
-use super::actor::{Actor, Agreed, Effect, Memory, Talk};
+use super::actor::{Actor, Agreed, Consequence, Memory, Talk};
 use super::adversary::{ACTS, Act, FIELDS, Message};
 use super::{NAMES, hash};
 
@@ -216,13 +216,13 @@ impl World {
                 let asked = *self.asked.iter().find(|(one, other, _)| (*one, *other) == (user, peer))?;
                 self.asked.remove(&asked);
                 let input = Input::Accept { peer: NAMES[peer].to_owned() };
-                self.turn((user, peer), hash(&("accept", peer)), vec![input], memory);
+                self.round((user, peer), hash(&("accept", peer)), vec![input], memory);
                 self.wanted.insert(asked);
             }
             Step::Deliver(user) => {
                 self.bound = None;
                 let message = self.queues[user].pop_front()?;
-                self.turn((user, message.sender), message.hash, vec![Input::Signal(message.text.clone())], memory);
+                self.round((user, message.sender), message.hash, vec![Input::Signal(message.text.clone())], memory);
             }
             Step::Open(user, peer) => self.open(user, peer, memory)?,
             Step::Frame(user) => {
@@ -233,7 +233,7 @@ impl World {
                     .iter()
                     .find(|(_, connection)| *connection == id)
                     .map_or(user, |(peer, _)| *peer);
-                self.turn((user, peer), label, vec![Input::Received { id, text: Some(text.to_string()) }], memory);
+                self.round((user, peer), label, vec![Input::Received { id, text: Some(text.to_string()) }], memory);
             }
             Step::Act(user, act) => self.act(user, act, memory)?,
             Step::Replay(user, place) => {
@@ -246,7 +246,7 @@ impl World {
             }
             Step::Wait(seconds) => {
                 self.time += seconds;
-                (0..3).for_each(|user| self.turn((user, user), hash(&"tick"), vec![Input::Tick], memory));
+                (0..3).for_each(|user| self.round((user, user), hash(&"tick"), vec![Input::Tick], memory));
             }
             Step::Thief(user, owner) => {
                 self.queues[user].push_front(memory.adversary.stolen_greeting(owner));
@@ -263,17 +263,17 @@ impl World {
             Wish::Call(user, peer) => {
                 self.wanted.insert((user, peer, None));
                 let input = Input::Call { peer: NAMES[peer].to_owned() };
-                self.turn((user, peer), hash(&wish), vec![input], memory);
+                self.round((user, peer), hash(&wish), vec![input], memory);
             }
             Wish::Leave(user, peer) => {
                 let input = Input::Leave { peer: NAMES[peer].to_owned() };
-                self.turn((user, peer), hash(&wish), vec![input], memory);
+                self.round((user, peer), hash(&wish), vec![input], memory);
             }
             Wish::Lose(user, peer) => {
                 let connections = &self.actors[user].connections;
                 let Some((_, id)) = connections.iter().find(|(other, _)| *other == peer).copied() else { return };
                 let lost = Input::Closed { id, reason: CloseReason::ConnectionLost };
-                self.turn((user, peer), hash(&wish), vec![lost, Input::Tick], memory);
+                self.round((user, peer), hash(&wish), vec![lost, Input::Tick], memory);
             }
         }
     }
@@ -285,7 +285,7 @@ impl World {
             let other = self.actors[peer].talks.iter().find(|there| there.keys == mirrored)?.id;
             self.channels.push([(user, id), (peer, other)]);
         }
-        self.turn((user, peer), hash(&("open", id)), vec![Input::Opened { id }], memory);
+        self.round((user, peer), hash(&("open", id)), vec![Input::Opened { id }], memory);
         Some(())
     }
 
@@ -309,37 +309,37 @@ impl World {
         Some(())
     }
 
-    /// An engine's turn, and what comes of it.
-    fn turn(&mut self, (user, peer): (usize, usize), label: u64, inputs: Vec<Input>, memory: &Memory) {
-        let turned = memory.turn((user, peer), &self.actors[user], label, self.time, inputs);
-        let before = std::mem::replace(&mut self.actors[user], turned.0.clone());
-        for effect in &turned.1 {
-            match effect {
-                Effect::Says(target, message) => self.relay(*target, message, memory),
-                Effect::Asks(peer, identity) => {
+    /// An engine's round, and what comes of it.
+    fn round(&mut self, (user, peer): (usize, usize), label: u64, inputs: Vec<Input>, memory: &Memory) {
+        let outcome = memory.round((user, peer), &self.actors[user], label, self.time, inputs);
+        let before = std::mem::replace(&mut self.actors[user], outcome.0.clone());
+        for consequence in &outcome.1 {
+            match consequence {
+                Consequence::Says(target, message) => self.relay(*target, message, memory),
+                Consequence::Asks(peer, identity) => {
                     if let Some(identity) = identity {
                         self.asked.retain(|(one, other, _)| (*one, *other) != (user, *peer));
                         self.asked.insert((user, *peer, Some(*identity.as_bytes())));
                     }
                 }
                 // A call of the user's own goes on beside what came of one of theirs.
-                Effect::AsksNoMore(peer) => {
+                Consequence::AsksNoMore(peer) => {
                     self.asked.retain(|(one, other, _)| (*one, *other) != (user, *peer));
                     self.wanted.retain(|(one, other, who)| (*one, *other) != (user, *peer) || who.is_none());
                 }
-                Effect::Ends(peer) => self.wanted.retain(|(one, other, _)| (*one, *other) != (user, *peer)),
-                Effect::Closes(id) => {
+                Consequence::Ends(peer) => self.wanted.retain(|(one, other, _)| (*one, *other) != (user, *peer)),
+                Consequence::Closes(id) => {
                     let is_open = before.connections.iter().any(|(_, connection)| connection == id);
                     if is_open && !self.is_given_up_in_time(user, &before) {
                         self.fault = Some(format!("{} gives an old connection up too early", NAMES[user]));
                     }
                 }
-                Effect::Gathers(id) => {
+                Consequence::Gathers(id) => {
                     if !self.actors[user].talks.iter().any(|talk| talk.id == *id) {
                         self.fault = Some(format!("{} gathers addresses for nobody", NAMES[user]));
                     }
                 }
-                Effect::Transmits(id, text) => {
+                Consequence::Transmits(id, text) => {
                     let ends = self.channels.iter().find(|ends| ends.contains(&(user, *id)));
                     if let Some(ends) = ends {
                         let (other, other_id) = ends[usize::from(ends[0] == (user, *id))];
@@ -348,7 +348,7 @@ impl World {
                 }
             }
         }
-        let fresh: Vec<_> = turned.0.agreed.iter().filter(|agreed| !self.has_agreed(agreed)).cloned().collect();
+        let fresh: Vec<_> = outcome.0.agreed.iter().filter(|agreed| !self.has_agreed(agreed)).cloned().collect();
         for agreed in fresh {
             self.check_proofs(&agreed, memory);
             Rc::make_mut(&mut self.agreed).push(agreed);
