@@ -198,9 +198,9 @@ fn beyond_the_budget_the_furthest_behind_goes_and_nobody_else() {
     world.wires[honest].0.borrow_mut().is_deaf = true;
     for _ in 0..5 {
         let payload = "x".repeat(50_000);
-        let relay = format!(r#"{{"type":"signal:ice","target":"honest","payload":"{payload}"}}"#);
+        let message = format!(r#"{{"type":"signal:ice","target":"honest","payload":"{payload}"}}"#);
         let sender = world.user(world.at(11), "sender");
-        world.send(sender, world.at(11), &text_frame(&relay));
+        world.send(sender, world.at(11), &text_frame(&message));
     }
     assert!(world.wires[honest].0.borrow().is_reset);
 }

@@ -218,12 +218,12 @@ impl Watched {
                         self.session = id.to_owned();
                     }
                 }
-                Output::Relay { from, to, message } => {
+                Output::Forward { from, to, message } => {
                     let mut text = Vec::new();
                     message.write(&mut text);
-                    let relayed: Value = serde_json::from_slice(&text).unwrap();
+                    let forwarded: Value = serde_json::from_slice(&text).unwrap();
                     let is_at =
-                        |conn, field| self.online.iter().any(|(at, name)| *at == conn && relayed[field] == *name);
+                        |conn, field| self.online.iter().any(|(at, name)| *at == conn && forwarded[field] == *name);
                     assert!(is_at(from, "sender") && is_at(to, "target"), "from whom it is, to whom it is for");
                     if is_delivered {
                         self.hub.delivered(&message);

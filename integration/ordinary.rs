@@ -330,8 +330,8 @@ fn five_thousand_who_hoard_cost_300_megabytes_together() {
             stream.write_all(upgrade(&name).as_bytes()).unwrap();
             let mut status = [0; 12];
             stream.read_exact(&mut status).unwrap();
-            let relay = format!(r#"{{"type":"signal:ice","target":"{name}","payload":"{payload}"}}"#);
-            sender.write_all(&text_frame(&relay).repeat(4)).unwrap();
+            let message = format!(r#"{{"type":"signal:ice","target":"{name}","payload":"{payload}"}}"#);
+            sender.write_all(&text_frame(&message).repeat(4)).unwrap();
             if number % 500 == 499 {
                 most = most.max(held(&server));
                 honest.send(r#"{"type":"session:create"}"#);

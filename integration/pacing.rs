@@ -151,7 +151,7 @@ impl Crowd {
         for output in self.hub.receive(conn, text, self.now) {
             match output {
                 hub::Output::Send { to, text } => sent.push((to, text)),
-                hub::Output::Relay { to, message, .. } => {
+                hub::Output::Forward { to, message, .. } => {
                     let mut text = Vec::new();
                     message.write(&mut text);
                     sent.push((to, String::from_utf8(text).unwrap()));

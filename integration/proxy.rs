@@ -105,7 +105,7 @@ fn signals(arguments: &[&str], shows_address: bool) -> String {
     alice.stderr.find("no connection came about: the TURN server");
     alice.write("/quit");
     alice.wait();
-    // What the server has relayed comes before its answer to this.
+    // What the server has forwarded comes before its answer to this.
     bob.send(json!({"type": "session:create"}).to_string());
     find("session:created", &mut bob);
     seen

@@ -145,15 +145,15 @@ fn a_created_session_is_joined_by_one_other() {
 }
 
 #[test]
-fn each_relayed_type_reaches_its_target_as_it_was_with_the_true_sender() {
+fn each_forwarded_type_reaches_its_target_as_it_was_with_the_true_sender() {
     let target = target();
     let (mut alice, mut bob) = (target.client("alice"), target.client("bob"));
     for kind in ["key:exchange", "signal:offer", "signal:answer", "signal:ice", "session:accept", "session:decline"] {
         let payload = r#"{"z" : 1.50,"a":[null, "\u00e9ü\/"],  "big":12345678901234567890.0}"#;
         alice.send(format!(r#"{{"type":"{kind}","target":"bob","sender":"mallory","payload":{payload}}}"#));
         let text = bob.text();
-        let relayed: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!((&relayed["type"], &relayed["sender"]), (&json!(kind), &json!("alice")));
+        let forwarded: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&forwarded["type"], &forwarded["sender"]), (&json!(kind), &json!("alice")));
         assert!(text.contains(payload), "byte for byte: {text}");
     }
     alice.send(r#"{"type":"session:accept","target":"bob"}"#);

@@ -1,6 +1,6 @@
 //! Lowkey: private chat from peer to peer.
 //!
-//! A tiny server introduces two users to each other and relays their session keys and WebRTC signaling. Then the two
+//! A tiny server introduces two users to each other and forwards their session keys and WebRTC signaling. Then the two
 //! talk directly over a WebRTC data channel, each message sealed with NaCl.
 //!
 //! A program of one's own begins with [`peer`]. Who wants to work on Lowkey itself finds the map here, and below it how
@@ -148,11 +148,11 @@
 //! server/cluster/keys server/cluster/resp server/cluster/scripts server/cluster/trouble server/cluster/url
 //! server/cluster/frame
 //! server/metrics server/response
-//! server/hub/calls server/hub/elsewhere server/hub/relaying
+//! server/hub/calls server/hub/elsewhere server/hub/forwarding
 //! server/hub
 //! server/hub/remote server/hub/user
 //! server/hub/output
-//! server/hub/counts server/hub/names server/hub/relay
+//! server/hub/counts server/hub/names server/hub/message
 //! server/access server/backlog server/nodes
 //! server/addresses server/misses server/request server/sessions server/stop server/strikes
 //! server/ids

@@ -101,7 +101,7 @@ impl MessageType {
     }
 
     /// Whether the server passes this type on to its `target` without looking into the payload.
-    pub const fn is_relayed(self) -> bool {
+    pub const fn is_forwarded(self) -> bool {
         matches!(
             self,
             Self::KeyExchange
@@ -116,7 +116,7 @@ impl MessageType {
 
 /// One WebSocket text message, in either direction (protocol 1.2).
 ///
-/// The payload stays the text that it came as: whoever relays it passes on the very same bytes.
+/// The payload stays the text that it came as: whoever forwards it passes on the very same bytes.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 pub struct Envelope<'a> {
     /// The message type's name; see [`MessageType`].
@@ -169,7 +169,7 @@ impl<'a> From<&'a str> for Text<'a> {
     }
 }
 
-/// A payload of `null` is a payload: it is relayed, not left out.
+/// A payload of `null` is a payload: it is forwarded, not left out.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
@@ -277,13 +277,13 @@ pub enum ErrorCode {
     InvalidMessage,
     /// A `type` that is none of a client's.
     UnknownType,
-    /// A connect or a relay without a target.
+    /// A connect, or a message to be forwarded, without a target.
     MissingTarget,
     /// A connect to oneself.
     InvalidTarget,
     /// A connect to a name that is not online.
     UserOffline,
-    /// A relay to a name that is not online.
+    /// A message to be forwarded to a name that is not online.
     RelayFailed,
     /// A join without a session.
     MissingSessionId,

@@ -115,7 +115,7 @@ impl World {
         for output in self.hub.receive(ConnId(user), text, Instant::now()) {
             let (to, text) = match output {
                 hub::Output::Send { to, text } => (to, text),
-                hub::Output::Relay { to, message, .. } => {
+                hub::Output::Forward { to, message, .. } => {
                     let mut text = Vec::new();
                     message.write(&mut text);
                     (to, String::from_utf8(text).expect("messages are UTF-8"))

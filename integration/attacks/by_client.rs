@@ -230,13 +230,13 @@ fn who_reads_late_gets_all_of_it() {
     let text = json!({"type": "signal:ice", "target": "late", "payload": payload}).to_string();
     // What the server has written, but for the metrics themselves.
     let mut asked = 0;
-    let (before, relayed) = counts(&world, &mut asked);
+    let (before, forwarded) = counts(&world, &mut asked);
     let mut sent = 0;
     // More and more, until the system takes no more of it. Then some waits in the server, and not enough to be cut for.
     loop {
         alice.send(text.as_str());
         sent += 1;
-        until("it is queued", || (counts(&world, &mut asked).1 == relayed + sent).then_some(()));
+        until("it is queued", || (counts(&world, &mut asked).1 == forwarded + sent).then_some(()));
         // The turn that has queued it is over now, and with it all writing.
         let (written, _) = counts(&world, &mut asked);
         if written - before < sent * payload.len() {
@@ -254,7 +254,7 @@ fn who_reads_late_gets_all_of_it() {
     world.is_well();
 }
 
-/// The bytes that the server has written without its metrics, and the messages that it has relayed.
+/// The bytes that the server has written without its metrics, and the messages that it has forwarded.
 fn counts(world: &AttackedServer, asked: &mut usize) -> (usize, usize) {
     let mut stream = world.raw();
     stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();

@@ -56,8 +56,8 @@ fn is_open_for_both(world: &mut World, is_agreed: bool, what: &str) -> bool {
 #[test]
 fn each_field_and_message_of_an_earlier_call_is_of_no_use_in_a_later_one() {
     let kinds = |said: &[(usize, Value)]| {
-        let relayed = said.iter().filter(|(_, message)| message["sender"].is_string());
-        relayed.map(|(user, message)| (*user, message["type"].as_str().unwrap().to_owned())).collect::<Vec<_>>()
+        let forwarded = said.iter().filter(|(_, message)| message["sender"].is_string());
+        forwarded.map(|(user, message)| (*user, message["type"].as_str().unwrap().to_owned())).collect::<Vec<_>>()
     };
     let (_, said) = called_before();
     let count = kinds(&said).len();
@@ -67,8 +67,9 @@ fn each_field_and_message_of_an_earlier_call_is_of_no_use_in_a_later_one() {
         for field in fields {
             for is_added in [false, true] {
                 let (mut world, before) = called_before();
-                let relayed: Vec<_> = before.into_iter().filter(|(_, message)| message["sender"].is_string()).collect();
-                let (old_to, old) = relayed[place].clone();
+                let forwarded: Vec<_> =
+                    before.into_iter().filter(|(_, message)| message["sender"].is_string()).collect();
+                let (old_to, old) = forwarded[place].clone();
                 let pointer = format!("/payload{field}");
                 let Some(old_value) = old.pointer(&pointer).cloned().filter(|value| !value.is_null()) else { continue };
                 let mut number = 0;

@@ -254,7 +254,7 @@ fn numbered(frame: &[u8]) -> Vec<u8> {
     (0..VARIETY).flat_map(with).collect()
 }
 
-/// A relayed message has to say from whom it is, and to hold the payload that was sent.
+/// A forwarded message has to say from whom it is, and to hold the payload that was sent.
 fn check(frame: &[u8], sender: &str, target: &str) {
     let message: Value = serde_json::from_str(text(frame)).unwrap();
     assert_eq!((&message["type"], &message["sender"]), (&"signal:ice".into(), &sender.into()));

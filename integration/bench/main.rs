@@ -81,7 +81,7 @@ fn main() {
     }
 }
 
-/// The cost of a relayed message.
+/// The cost of a forwarded message.
 fn relays(report: &mut Report, rounds: usize, window: Duration) {
     let mut subjects = vec![
         Subject::forwarder(),

@@ -52,8 +52,8 @@ fn hub(bench: &mut Criterion) {
                 // A message every 10 ms is within all rates.
                 now += Duration::from_millis(10);
                 hub.receive_bytes(ConnId(0), text.len(), now);
-                for relayed in hub.receive(ConnId(0), black_box(&text), now) {
-                    let Output::Relay { message, .. } = relayed else { panic!("{relayed:?}") };
+                for forwarded in hub.receive(ConnId(0), black_box(&text), now) {
+                    let Output::Forward { message, .. } = forwarded else { panic!("{forwarded:?}") };
                     output.clear();
                     message.write(&mut output);
                     hub.delivered(&message);

@@ -159,14 +159,14 @@ fn death(report: &mut Report, url: &str, database: &Subject, rounds: usize) {
         let mut victim = Subject::server("victim", &variables);
         let name = format!("victim{round}");
         let mut bob = client(&victim, &name, None);
-        let relay = frame(&format!(r#"{{"type":"signal:ice","target":"{name}"}}"#));
-        alice.write_all(&relay).unwrap();
+        let message = frame(&format!(r#"{{"type":"signal:ice","target":"{name}"}}"#));
+        alice.write_all(&message).unwrap();
         read_frame(&mut bob);
         victim.kill();
         let killed = Instant::now();
         alice.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
         loop {
-            alice.write_all(&relay).unwrap();
+            alice.write_all(&message).unwrap();
             let mut first = [0; 1];
             match alice.peek(&mut first) {
                 Ok(_) => break,

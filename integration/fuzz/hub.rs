@@ -18,11 +18,11 @@ fuzz_target!(|text: &str| {
         for output in hub.receive(ConnId(number % 2), line, now) {
             match output {
                 Output::Send { to, .. } | Output::Close { conn: to, .. } => assert!(to.0 < 2),
-                Output::Relay { to, message, .. } => {
+                Output::Forward { to, message, .. } => {
                     assert!(to.0 < 2);
-                    let mut relayed = Vec::new();
-                    message.write(&mut relayed);
-                    assert!(lowkey::protocol::Envelope::parse(std::str::from_utf8(&relayed).unwrap()).is_ok());
+                    let mut forwarded = Vec::new();
+                    message.write(&mut forwarded);
+                    assert!(lowkey::protocol::Envelope::parse(std::str::from_utf8(&forwarded).unwrap()).is_ok());
                 }
                 other => panic!("{other:?}, without a cluster"),
             }

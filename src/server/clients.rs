@@ -301,7 +301,7 @@ impl<S: Stream> Clients<S> {
                 Output::Send { to, text } => {
                     self.send(*to, |output| output.extend_from_slice(text.as_bytes()));
                 }
-                Output::Relay { from, to, message } => {
+                Output::Forward { from, to, message } => {
                     if self.send(*to, |output| message.write(output)) {
                         self.hub.delivered(message);
                     } else {

@@ -1,7 +1,7 @@
 //! One client from its first byte to its last: a request head, then WebSocket frames. Bytes in, events out; bytes to
 //! send wait in a buffer that the loop empties. No socket and no clock in here.
 //!
-//! The WebSocket is tungstenite's, run over memory. An idle client has none of it, though, and a relay does not need
+//! The WebSocket is tungstenite's, run over memory. An idle client has none of it, though, and forwarding does not need
 //! it: a text in one frame, which is what everybody sends, is unmasked where it lies in the loop's buffer and goes on
 //! from there, and a text to send is written behind its header into the output. A message in fragments is put
 //! together here, too, so that what it takes is known to the byte. Whatever else comes (control frames, the close

@@ -14,7 +14,7 @@ use arrayvec::ArrayVec;
 /// The names. Who has none yet takes no memory.
 #[derive(Debug, Default)]
 pub struct Contacts {
-    /// The last that the client has relayed to or was joined with in a session.
+    /// The last that the client has sent a message to or was joined with in a session.
     last: Option<Box<ArrayVec<Rc<str>, MAX_CONTACTS>>>,
     /// Those that it was joined with a moment ago, and until when that counts.
     #[expect(clippy::box_collection, reason = "most clients have none, and there may be a million")]
@@ -30,7 +30,7 @@ impl Contacts {
 
     /// Takes note that a message went to this name. It stays first until a message goes to another one, so that a row
     /// of messages to one name is noted once.
-    pub fn relayed_to(&mut self, name: &Rc<str>) {
+    pub fn sent_to(&mut self, name: &Rc<str>) {
         self.put(name, 0);
     }
 
@@ -86,13 +86,13 @@ mod tests {
             |contacts: &Contacts| (0..30).filter(|number| contacts.have(&name(*number), now)).collect::<Vec<_>>();
         assert_eq!(known(&contacts), [0; 0]);
         contacts.joined_with(&name(0), now);
-        contacts.relayed_to(&name(1));
+        contacts.sent_to(&name(1));
         (2..12).for_each(|number| contacts.joined_with(&name(number), now));
         assert_eq!(known(&contacts), [1, 5, 6, 7, 8, 9, 10, 11]);
-        contacts.relayed_to(&name(5));
+        contacts.sent_to(&name(5));
         contacts.joined_with(&name(5), now);
         assert_eq!(known(&contacts), [1, 5, 6, 7, 8, 9, 10, 11], "nobody is there twice");
-        (20..27).for_each(|number| contacts.relayed_to(&name(number)));
+        (20..27).for_each(|number| contacts.sent_to(&name(number)));
         assert_eq!(known(&contacts), [5, 20, 21, 22, 23, 24, 25, 26]);
     }
 

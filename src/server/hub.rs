@@ -8,10 +8,10 @@
 mod calls;
 mod counts;
 mod elsewhere;
+mod forwarding;
+mod message;
 mod names;
 mod output;
-mod relay;
-mod relaying;
 mod remote;
 mod user;
 
@@ -31,13 +31,13 @@ use super::table::Table;
 use super::turn::Turn;
 use crate::protocol::{ErrorCode, ErrorPayload, MessageType};
 pub use counts::Counts;
+pub use message::Forwarded;
+use message::{ClientMessage, Malformed, Unreached};
 use names::Names;
 pub use names::{Departure, NameTaken};
 pub use output::{Arrived, Output, Outputs, Refused};
 pub(crate) use output::{GOING_AWAY, POLICY};
 use output::{REPLACED, close, only, send};
-pub use relay::Relayed;
-use relay::{Malformed, Request, Unreached};
 #[cfg(all(test, feature = "cluster"))]
 pub(super) use remote::CLAIM_TIME;
 use remote::Remote;
@@ -174,25 +174,27 @@ impl Hub {
             return self.rate_limited(conn, None, now);
         }
         let (sender, last_target) = (user.name.clone(), user.last_target);
-        match Request::read(text) {
-            Ok(Request::Relay { kind, target, head, tail }) => match self.reach(conn, &target, last_target, now) {
-                Ok(to) => only(Output::Relay { from: conn, to, message: Relayed { kind, head, sender, tail } }),
-                Err(Unreached::Because(code)) => self.unreached(conn, code, &target, now),
-                Err(Unreached::Elsewhere { is_stranger }) => {
-                    self.relay_elsewhere(conn, &Relayed { kind, head, sender, tail }, &target, is_stranger, now)
+        match ClientMessage::read(text) {
+            Ok(ClientMessage::Forward { kind, target, head, tail }) => {
+                match self.reach(conn, &target, last_target, now) {
+                    Ok(to) => only(Output::Forward { from: conn, to, message: Forwarded { kind, head, sender, tail } }),
+                    Err(Unreached::Because(code)) => self.unreached(conn, code, &target, now),
+                    Err(Unreached::Elsewhere { is_stranger }) => {
+                        self.forward_elsewhere(conn, &Forwarded { kind, head, sender, tail }, &target, is_stranger, now)
+                    }
                 }
-            },
-            Ok(Request::Connect { target }) => self.session_connect(conn, target.as_deref(), now),
-            Ok(Request::Create) => self.session_create(conn, now),
-            Ok(Request::Join { id }) => self.session_join(conn, id.as_deref(), now),
-            Ok(Request::Unknown) => self.error(conn, ErrorCode::UnknownType, "unknown message type", None, now),
+            }
+            Ok(ClientMessage::Connect { target }) => self.session_connect(conn, target.as_deref(), now),
+            Ok(ClientMessage::Create) => self.session_create(conn, now),
+            Ok(ClientMessage::Join { id }) => self.session_join(conn, id.as_deref(), now),
+            Ok(ClientMessage::Unknown) => self.error(conn, ErrorCode::UnknownType, "unknown message type", None, now),
             Err(Malformed) => self.refuse_message(conn, now),
         }
     }
 
     /// Takes note that a message was queued for its target.
-    pub fn delivered(&mut self, message: &Relayed<'_>) {
-        self.counts.relays[message.kind as usize] += 1;
+    pub fn delivered(&mut self, message: &Forwarded<'_>) {
+        self.counts.forwarded[message.kind as usize] += 1;
     }
 
     /// Tells `from` that its message found no room at `to`, which is about to be cut.
@@ -328,7 +330,7 @@ mod tests {
                 }
                 envelope => envelope.kind.into_owned(),
             },
-            Output::Relay { .. } => "relayed".to_owned(),
+            Output::Forward { .. } => "forwarded".to_owned(),
             Output::Close { code, .. } => format!("closed {code}"),
             other => panic!("{other:?}, without a cluster"),
         };
@@ -336,9 +338,9 @@ mod tests {
     }
 
     /// Passes a message of alice on to bob, who has room for it.
-    pub(super) fn relay(hub: &mut Hub, now: Instant) {
+    pub(super) fn forward(hub: &mut Hub, now: Instant) {
         let outputs = hub.receive(ALICE, ICE, now);
-        let [Output::Relay { from: ALICE, to: BOB, message }] = &outputs[..] else { panic!("{outputs:?}") };
+        let [Output::Forward { from: ALICE, to: BOB, message }] = &outputs[..] else { panic!("{outputs:?}") };
         hub.delivered(message);
     }
 
@@ -388,7 +390,7 @@ mod tests {
     fn who_had_the_last_message_gets_the_next_one_only_as_long_as_the_name_is_theirs() {
         let mut hub = hub();
         let target = |hub: &mut Hub| match &hub.receive(ALICE, ICE, Instant::now())[..] {
-            [Output::Relay { to, .. }] => Some(*to),
+            [Output::Forward { to, .. }] => Some(*to),
             _ => None,
         };
         assert_eq!([target(&mut hub), target(&mut hub)], [Some(BOB); 2]);
@@ -398,7 +400,11 @@ mod tests {
         assert_eq!(target(&mut hub), None);
         hub.connect(CAROL, "carol", None, Instant::now()).unwrap();
         assert_eq!(target(&mut hub), None, "the connection is there, under another name");
-        assert_eq!(codes(&hub.receive(ALICE, &ICE.replace("bob", "alice"), Instant::now())), ["relayed"], "to oneself");
+        assert_eq!(
+            codes(&hub.receive(ALICE, &ICE.replace("bob", "alice"), Instant::now())),
+            ["forwarded"],
+            "to oneself"
+        );
     }
 
     #[test]

@@ -57,9 +57,9 @@ impl Metrics {
         text.single("lowkey_names", "gauge", "Names held now, online or kept for who was lost.", hub.names() as u64);
         text.single("lowkey_sessions", "gauge", "Open sessions now.", hub.sessions() as u64);
         text.single("lowkey_accepted_total", "counter", "TCP connections taken.", self.accepted);
-        text.family("lowkey_relays_total", "counter", "Messages relayed, by type.");
-        for kind in MessageType::ALL.into_iter().filter(|kind| kind.is_relayed()) {
-            let count = hub.counts().relays(kind);
+        text.family("lowkey_relays_total", "counter", "Messages forwarded, by type.");
+        for kind in MessageType::ALL.into_iter().filter(|kind| kind.is_forwarded()) {
+            let count = hub.counts().forwarded(kind);
             text.value("lowkey_relays_total", &[("type", kind.name())], count);
         }
         text.family("lowkey_errors_total", "counter", "Errors answered, by code.");
@@ -156,7 +156,7 @@ mod tests {
             hub.connect(ConnId(number), name, Some("token"), now).unwrap();
         }
         let outputs = hub.receive(ConnId(0), r#"{"type":"signal:ice","target":"bob","payload":"secret"}"#, now);
-        let [Output::Relay { message, .. }] = &outputs[..] else { panic!("{outputs:?}") };
+        let [Output::Forward { message, .. }] = &outputs[..] else { panic!("{outputs:?}") };
         hub.delivered(message);
         hub.receive(ConnId(0), "x", now);
         let mut metrics = Metrics { accepted: 3, bytes_in: 10, ..Metrics::default() };

@@ -125,7 +125,7 @@ pub enum Sender {
 /// What goes from node to node for a user.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Parcel {
-    /// A message that is relayed.
+    /// A message that is forwarded.
     Message {
         /// What it is.
         kind: MessageType,
@@ -297,7 +297,7 @@ pub struct Arrival<'a> {
 /// A [`Parcel`] as it came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Goods<'a> {
-    /// A message that is relayed.
+    /// A message that is forwarded.
     Message {
         /// What it is.
         kind: MessageType,

@@ -1,4 +1,4 @@
-//! Reads a message to be relayed that is written as programs write it: type, target and payload, in this order,
+//! Reads a message to be forwarded that is written as programs write it: type, target and payload, in this order,
 //! without spaces. Nearly every message is, and this takes a third of serde's time. All else, be it right or wrong,
 //! is left to serde, which so remains the one judge of what a message is. Pure.
 
@@ -6,7 +6,7 @@ use memchr::memchr2;
 
 use crate::protocol::MessageType;
 
-/// A message that is to be relayed.
+/// A message that is to be forwarded.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Plain<'a> {
     /// What it is.
@@ -29,7 +29,7 @@ impl<'a> Plain<'a> {
         let (kind, rest) = string(text.strip_prefix(r#"{"type":""#)?)?;
         let (target, tail) = string(rest.strip_prefix(r#","target":""#)?)?;
         let head = &text[..text.len() - tail.len()];
-        let kind = MessageType::from_name(kind).filter(|kind| kind.is_relayed())?;
+        let kind = MessageType::from_name(kind).filter(|kind| kind.is_forwarded())?;
         let payload = tail.strip_prefix(r#","payload":"#)?;
         (skip_value(payload.as_bytes(), MAX_DEPTH)? == b"}").then_some(Self { kind, target, head, tail })
     }

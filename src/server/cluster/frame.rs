@@ -214,14 +214,14 @@ fn name(bytes: &[u8]) -> Option<&str> {
 
 /// A type of message in one byte. These numbers are the wire: they never change, and none is used again.
 fn number(kind: MessageType) -> u8 {
-    RELAYED.iter().find(|(other, _)| *other == kind).map_or(0, |(_, number)| *number)
+    FORWARDED.iter().find(|(other, _)| *other == kind).map_or(0, |(_, number)| *number)
 }
 
 fn message_type(number: u8) -> Option<MessageType> {
-    RELAYED.iter().find(|(_, other)| *other == number).map(|(kind, _)| *kind)
+    FORWARDED.iter().find(|(_, other)| *other == number).map(|(kind, _)| *kind)
 }
 
-const RELAYED: [(MessageType, u8); 6] = [
+const FORWARDED: [(MessageType, u8); 6] = [
     (MessageType::KeyExchange, 1),
     (MessageType::SignalOffer, 2),
     (MessageType::SignalAnswer, 3),
@@ -311,8 +311,8 @@ mod tests {
     }
 
     #[test]
-    fn every_relayed_type_has_a_number_of_its_own() {
-        for kind in MessageType::ALL.into_iter().filter(|kind| kind.is_relayed()) {
+    fn every_forwarded_type_has_a_number_of_its_own() {
+        for kind in MessageType::ALL.into_iter().filter(|kind| kind.is_forwarded()) {
             assert_eq!(message_type(number(kind)), Some(kind));
         }
     }

@@ -144,7 +144,7 @@ impl Hub {
 mod tests {
     use std::time::Duration;
 
-    use super::super::tests::{ALICE, BOB, CAROL, ICE, ID, TTL, codes, hub, hub_with, joined_text, relay, to};
+    use super::super::tests::{ALICE, BOB, CAROL, ICE, ID, TTL, codes, forward, hub, hub_with, joined_text, to};
     use super::super::{Departure, MEETING};
     use super::*;
     use crate::server::limits::Limits;
@@ -214,7 +214,7 @@ mod tests {
     fn candidates_for_somebody_who_has_just_left_end_nothing_and_cost_no_call() {
         let mut hub = hub();
         let now = Instant::now();
-        relay(&mut hub, now);
+        forward(&mut hub, now);
         hub.disconnect(BOB, Departure::Lost, now);
         for _ in 0..500 {
             assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["RELAY_FAILED"]);
@@ -260,7 +260,7 @@ mod tests {
             assert_eq!(answer(&mut hub, &format!("caller{number}"), later), "RELAY_FAILED");
         }
         for number in 200..230 {
-            assert_eq!(answer(&mut hub, &format!("caller{number}"), later), "relayed", "{number}");
+            assert_eq!(answer(&mut hub, &format!("caller{number}"), later), "forwarded", "{number}");
         }
         let created =
             (0..100).filter(|_| codes(&hub.receive(BOB, r#"{"type":"session:create"}"#, later)) == ["session:created"]);

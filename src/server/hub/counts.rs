@@ -5,14 +5,14 @@ use crate::protocol::{ErrorCode, MessageType};
 /// What the hub has done since it began.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
-    pub(super) relays: [u64; MessageType::ALL.len()],
+    pub(super) forwarded: [u64; MessageType::ALL.len()],
     pub(super) errors: [u64; ErrorCode::ALL.len()],
 }
 
 impl Counts {
-    /// Messages of this type that were relayed.
-    pub fn relays(&self, kind: MessageType) -> u64 {
-        self.relays[kind as usize]
+    /// Messages of this type that were forwarded.
+    pub fn forwarded(&self, kind: MessageType) -> u64 {
+        self.forwarded[kind as usize]
     }
 
     /// Errors of this code that were answered.

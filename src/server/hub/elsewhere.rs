@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::output::{Arrived, OFFLINE, REPLACED, close, no_outputs, only};
 use super::remote::{CLAIM_TIME, Claim, Held, Marks, Remote};
 use super::user::User;
-use super::{GOING_AWAY, Hub, Output, Outputs, Refused, Relayed};
+use super::{Forwarded, GOING_AWAY, Hub, Output, Outputs, Refused};
 use crate::protocol::ErrorCode;
 use crate::server::ids::ConnId;
 use crate::server::nodes::{
@@ -139,7 +139,7 @@ impl Hub {
             },
             Answer::Sought { seek, found } => self.sought(*seek, found, now),
             Answer::Delivered(passed) => {
-                passed.iter().for_each(|passed| self.counts.relays[passed.kind as usize] += 1);
+                passed.iter().for_each(|passed| self.counts.forwarded[passed.kind as usize] += 1);
                 no_outputs()
             }
             Answer::NotPassed { passed: Passed { from, target, .. }, is_certain } => {
@@ -201,11 +201,11 @@ impl Hub {
         }
     }
 
-    /// Relays a message to somebody who is not here.
-    pub(super) fn relay_elsewhere(
+    /// Forwards a message to somebody who is not here.
+    pub(super) fn forward_elsewhere(
         &mut self,
         from: ConnId,
-        message: &Relayed<'_>,
+        message: &Forwarded<'_>,
         target: &str,
         is_stranger: bool,
         now: Instant,
@@ -318,7 +318,7 @@ impl Hub {
             self.misses.give_back(user.place);
         }
         if let (Found::At(route), Some(user)) = (found, self.users.get_mut(&conn)) {
-            user.record().contacts.relayed_to(&target);
+            user.record().contacts.sent_to(&target);
             if let Some(remote) = self.remote_mut() {
                 remote.learn(conn, &target, route);
             }
@@ -326,7 +326,7 @@ impl Hub {
         let message = if found == Found::Away { AWAY } else { OFFLINE };
         match (parcel, found) {
             (Parcel::Message { kind, .. }, Found::At(_)) => {
-                self.counts.relays[kind as usize] += 1;
+                self.counts.forwarded[kind as usize] += 1;
                 no_outputs()
             }
             (Parcel::Message { .. }, _) => self.error(conn, ErrorCode::RelayFailed, message, Some(&target), now),

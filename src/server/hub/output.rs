@@ -3,7 +3,7 @@
 use arrayvec::ArrayVec;
 use serde::Serialize;
 
-use super::relay::Relayed;
+use super::message::Forwarded;
 use crate::protocol::{self, MessageType};
 use crate::server::ids::ConnId;
 use crate::server::nodes::Route;
@@ -23,13 +23,13 @@ pub enum Output<'a> {
     },
     /// Send this text message of another user. [`Hub::delivered`](super::Hub::delivered) or
     /// [`Hub::undelivered`](super::Hub::undelivered) tells whether there was room.
-    Relay {
+    Forward {
         /// From this connection.
         from: ConnId,
         /// To this one.
         to: ConnId,
         /// The message.
-        message: Relayed<'a>,
+        message: Forwarded<'a>,
     },
     /// Send this text message of a user of another node. [`Hub::not_taken`](super::Hub::not_taken) tells where there
     /// was no room.

@@ -85,7 +85,7 @@ impl User {
 mod tests {
     use std::time::Duration;
 
-    use super::super::tests::{ALICE, BOB, CAROL, ICE, codes, hub, hub_with, relay};
+    use super::super::tests::{ALICE, BOB, CAROL, ICE, codes, forward, hub, hub_with};
     use super::super::{Departure, Hub};
     use super::*;
     use crate::protocol::ErrorCode;
@@ -100,7 +100,7 @@ mod tests {
         let later = now + Duration::from_millis(1);
         assert_eq!(hub.receive_bytes(ALICE, 1, later)[..], []);
         assert_eq!(codes(&hub.receive(ALICE, ICE, later)), ["RATE_LIMITED"], "the message is as long as it is");
-        assert_eq!(codes(&hub.receive(ALICE, ICE, later)), ["relayed"]);
+        assert_eq!(codes(&hub.receive(ALICE, ICE, later)), ["forwarded"]);
     }
 
     #[test]
@@ -108,15 +108,15 @@ mod tests {
         let mut hub = hub();
         let now = Instant::now();
         for _ in 0..1000 {
-            assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["relayed"]);
+            assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["forwarded"]);
             assert_eq!(hub.receive_control(ALICE, now)[..], []);
         }
         assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["RATE_LIMITED"]);
         assert_eq!(codes(&hub.receive_control(ALICE, now)), ["RATE_LIMITED"]);
         assert_eq!(codes(&hub.receive_binary(ALICE, now)), ["RATE_LIMITED"]);
-        assert_eq!(codes(&hub.receive(BOB, r#"{"type":"signal:ice","target":"alice"}"#, now)), ["relayed"]);
+        assert_eq!(codes(&hub.receive(BOB, r#"{"type":"signal:ice","target":"alice"}"#, now)), ["forwarded"]);
         let later = now + Duration::from_secs(1);
-        relay(&mut hub, later);
+        forward(&mut hub, later);
         for _ in 0..199 {
             hub.receive(ALICE, ICE, later);
         }
@@ -125,7 +125,7 @@ mod tests {
         }
         let floods = (0..10_000).map(|_| codes(&hub.receive(ALICE, ICE, later))).filter(|codes| !codes.is_empty());
         assert!(floods.count() < 200, "who goes on is told no more of it, and is not closed");
-        assert_eq!(codes(&hub.receive(ALICE, ICE, later + Duration::from_secs(1))), ["relayed"]);
+        assert_eq!(codes(&hub.receive(ALICE, ICE, later + Duration::from_secs(1))), ["forwarded"]);
     }
 
     #[test]
@@ -133,12 +133,12 @@ mod tests {
         let mut hub = hub();
         let now = Instant::now();
         (0..1999).for_each(|_| hub.receive_fragment(ALICE, now));
-        assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["relayed"], "the last of two thousand");
+        assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["forwarded"], "the last of two thousand");
         let later = now + Duration::from_secs(1);
         (0..201).for_each(|_| hub.receive_fragment(ALICE, later));
         let after = now + Duration::from_secs(2);
         assert_eq!(codes(&hub.receive(ALICE, ICE, after)), ["RATE_LIMITED"], "whenever it ends");
-        assert_eq!(codes(&hub.receive(ALICE, ICE, after)), ["relayed"]);
+        assert_eq!(codes(&hub.receive(ALICE, ICE, after)), ["forwarded"]);
     }
 
     #[test]
@@ -146,12 +146,12 @@ mod tests {
         let mut hub = hub();
         let now = Instant::now();
         assert_eq!(hub.receive_bytes(ALICE, 4 * 1024 * 1024, now)[..], []);
-        assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["relayed"]);
+        assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["forwarded"]);
         assert_eq!(codes(&hub.receive_bytes(ALICE, 1, now)), ["RATE_LIMITED"]);
         assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["RATE_LIMITED"]);
         let later = now + Duration::from_secs(1);
         assert_eq!(hub.receive_bytes(ALICE, 100, later)[..], []);
-        assert_eq!(codes(&hub.receive(ALICE, ICE, later)), ["relayed"]);
+        assert_eq!(codes(&hub.receive(ALICE, ICE, later)), ["forwarded"]);
     }
 
     #[test]
@@ -167,7 +167,7 @@ mod tests {
             let text = format!(r#"{{"type":"session:{kind}","target":"bob"}}"#);
             assert_eq!(codes(&hub.receive(ALICE, &text, now)), ["RATE_LIMITED"]);
         }
-        assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["relayed"]);
+        assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["forwarded"]);
         assert_eq!(codes(&hub.receive(BOB, r#"{"type":"session:create"}"#, now)), ["session:created"]);
     }
 
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn who_goes_through_a_list_of_names_by_relays_pays_for_each_as_for_a_call() {
+    fn who_goes_through_a_list_of_names_by_messages_pays_for_each_as_for_a_call() {
         let mut hub = hub();
         let now = Instant::now();
         let ask = |hub: &mut Hub, name: &str| {
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(ask(&mut hub, "bob"), "RATE_LIMITED", "nor does it tell who is online");
         assert_eq!(codes(&hub.receive(ALICE, r#"{"type":"session:create"}"#, now)), ["RATE_LIMITED"], "one bucket");
         hub.receive(BOB, r#"{"type":"session:connect","target":"alice"}"#, now);
-        assert_eq!(ask(&mut hub, "bob"), "relayed", "who is in a session with it is no stranger");
+        assert_eq!(ask(&mut hub, "bob"), "forwarded", "who is in a session with it is no stranger");
         hub.disconnect(BOB, Departure::Left, now);
         assert_eq!(ask(&mut hub, "bob"), "RELAY_FAILED");
     }
@@ -233,7 +233,7 @@ mod tests {
             hub.locate(CAROL, place.map(|place| place.parse().unwrap()));
             (told, codes(&hub.receive(CAROL, &format!(r#"{{"type":"{kind}","target":"bob"}}"#), now)).concat())
         };
-        for (kind, answer) in [("session:connect", "session:joinedsession:joined"), ("signal:ice", "relayed")] {
+        for (kind, answer) in [("session:connect", "session:joinedsession:joined"), ("signal:ice", "forwarded")] {
             let limited = told(Limits::default(), kind, Some("192.0.2.1"));
             assert_eq!(limited, (600, "RATE_LIMITED".to_owned()), "{kind}: nor does it tell who is online");
             assert_eq!(told(Limits::default(), kind, None), (12_000, answer.to_owned()), "{kind} on this machine");
@@ -249,7 +249,7 @@ mod tests {
         let now = Instant::now();
         let place = "2001:db8::".parse().ok();
         hub.locate(ALICE, place);
-        assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["relayed"]);
+        assert_eq!(codes(&hub.receive(ALICE, ICE, now)), ["forwarded"]);
         let call = |target: &str| format!(r#"{{"type":"session:connect","target":"{target}"}}"#);
         assert_eq!(codes(&hub.receive(ALICE, &call("nobody"), now)), ["USER_OFFLINE"]);
         assert_eq!(codes(&hub.receive(ALICE, &call("somebody"), now)), ["RATE_LIMITED"]);

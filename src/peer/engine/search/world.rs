@@ -315,7 +315,7 @@ impl World {
         let before = std::mem::replace(&mut self.actors[user], outcome.0.clone());
         for consequence in &outcome.1 {
             match consequence {
-                Consequence::Says(target, message) => self.relay(*target, message, memory),
+                Consequence::Says(target, message) => self.forward(*target, message, memory),
                 Consequence::Asks(peer, identity) => {
                     if let Some(identity) = identity {
                         self.asked.retain(|(one, other, _)| (*one, *other) != (user, *peer));
@@ -360,7 +360,7 @@ impl World {
     }
 
     /// The server, as it should be, but for where the adversary is in the middle.
-    fn relay(&mut self, target: usize, message: &Rc<Message>, memory: &Memory) {
+    fn forward(&mut self, target: usize, message: &Rc<Message>, memory: &Memory) {
         if message.value["type"] == "session:joined" {
             return self.queues[target].push_back(message.clone());
         }

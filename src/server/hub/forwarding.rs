@@ -1,9 +1,9 @@
-//! Where a relayed message goes. Pure.
+//! Where a forwarded message goes. Pure.
 
 use std::time::Instant;
 
+use super::message::Unreached;
 use super::output::OFFLINE;
-use super::relay::Unreached;
 use super::{Hub, Outputs};
 use crate::protocol::ErrorCode;
 use crate::server::ids::ConnId;
@@ -46,7 +46,7 @@ impl Hub {
         }
         if let (Some(to), Some(name)) = (to, name) {
             user.last_target = to;
-            user.record().contacts.relayed_to(&name);
+            user.record().contacts.sent_to(&name);
             if let Some(remote) = self.remote_mut() {
                 remote.met_here(conn, to);
             }

@@ -1,4 +1,4 @@
-//! One text message of a client, read: what it asks for, and, where it is to be relayed, what goes on from it. Nearly
+//! One text message of a client, read: what it asks for, and, where it is to be forwarded, what goes on from it. Nearly
 //! every message is read the quick way ([`Plain`]); all others are serde's to judge. Pure.
 
 use std::borrow::Cow;
@@ -8,9 +8,9 @@ use crate::protocol::{Envelope, ErrorCode, MessageType};
 use crate::server::plain::Plain;
 
 /// What a client asks for.
-pub(super) enum Request<'a> {
+pub(super) enum ClientMessage<'a> {
     /// A message is to go to another user.
-    Relay {
+    Forward {
         kind: MessageType,
         /// To whom; it may be empty.
         target: Cow<'a, str>,
@@ -34,7 +34,7 @@ pub(super) struct Malformed;
 
 /// A message on its way from one user to another: as it came, but for what says from whom it is.
 #[derive(Debug, PartialEq)]
-pub struct Relayed<'a> {
+pub struct Forwarded<'a> {
     /// What it is.
     pub kind: MessageType,
     /// All that stands before the sender.
@@ -45,7 +45,7 @@ pub struct Relayed<'a> {
     pub(super) tail: Cow<'a, str>,
 }
 
-impl Relayed<'_> {
+impl Forwarded<'_> {
     /// Appends the message as JSON, its payload byte for byte as it came.
     pub fn write(&self, output: &mut Vec<u8>) {
         output.reserve(self.head.len() + SENDER.len() + self.sender.len() + 2 + self.tail.len());
@@ -65,7 +65,7 @@ pub(super) enum Unreached {
     },
 }
 
-impl<'a> Request<'a> {
+impl<'a> ClientMessage<'a> {
     /// Reads a text message.
     ///
     /// # Errors
@@ -74,7 +74,7 @@ impl<'a> Request<'a> {
     pub(super) fn read(text: &'a str) -> Result<Self, Malformed> {
         match Plain::read(text) {
             Some(Plain { kind, target, head, tail }) => {
-                Ok(Self::Relay { kind, target: target.into(), head: head.into(), tail: tail.into() })
+                Ok(Self::Forward { kind, target: target.into(), head: head.into(), tail: tail.into() })
             }
             None => Self::read_any(text),
         }
@@ -85,9 +85,9 @@ impl<'a> Request<'a> {
         let target = || envelope.target.as_ref().map_or("", |target| &target.0);
         let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         Ok(match MessageType::from_name(&envelope.kind) {
-            Some(kind) if kind.is_relayed() => {
+            Some(kind) if kind.is_forwarded() => {
                 let (head, tail) = (head(kind, &envelope, target()).into(), tail(&envelope).into());
-                Self::Relay { kind, target: target().to_owned().into(), head, tail }
+                Self::Forward { kind, target: target().to_owned().into(), head, tail }
             }
             Some(MessageType::SessionConnect) => Self::Connect { target: named(target()) },
             Some(MessageType::SessionCreate) => Self::Create,
@@ -99,7 +99,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// What stands before the sender in a message to be relayed.
+/// What stands before the sender in a message to be forwarded.
 fn head(kind: MessageType, envelope: &Envelope<'_>, target: &str) -> String {
     let session_id = envelope.session_id.as_ref().map(|id| format!(r#","sessionId":{}"#, json(&id.0)));
     format!(r#"{{"type":"{}"{},"target":{}"#, kind.name(), session_id.unwrap_or_default(), json(target))
@@ -127,24 +127,24 @@ mod tests {
     use crate::protocol::Text;
 
     #[test]
-    fn a_relay_stamps_the_sender_and_keeps_the_payload_byte_for_byte() {
-        let relayed = |kind: &str| {
+    fn a_forwarded_message_has_its_true_sender_and_keeps_its_payload_byte_for_byte() {
+        let forwarded = |kind: &str| {
             let sent = format!(r#"{{"payload":{{"a" : [1.0e0]}},"sender":"mallory","target":"bob","type":"{kind}"}}"#);
             let stamped = format!(r#"{{"type":"{kind}","target":"bob","sender":"alice","payload":{{"a" : [1.0e0]}}}}"#);
             let outputs = hub().receive(ALICE, &sent, Instant::now());
-            let [Output::Relay { from: ALICE, to: BOB, message }] = &outputs[..] else { panic!("{outputs:?}") };
+            let [Output::Forward { from: ALICE, to: BOB, message }] = &outputs[..] else { panic!("{outputs:?}") };
             let mut text = Vec::new();
             message.write(&mut text);
             assert_eq!((String::from_utf8(text).unwrap(), message.kind.name()), (stamped, kind));
         };
         for kind in ["key:exchange", "signal:offer", "signal:answer", "signal:ice", "session:accept", "session:decline"]
         {
-            relayed(kind);
+            forwarded(kind);
         }
     }
 
     #[test]
-    fn a_relayed_message_is_what_serde_would_write() {
+    fn a_forwarded_message_is_what_serde_would_write() {
         for name in ["bob", "böb", "b\"o\\b", "b\u{7f}ob "] {
             let mut hub = hub();
             hub.connect(CAROL, name, None, Instant::now()).unwrap();
@@ -152,7 +152,7 @@ mod tests {
                 let target = serde_json::to_string(name).unwrap();
                 let sent = format!(r#"{{"type":"signal:ice","target":{target}{rest}}}"#);
                 let outputs = hub.receive(CAROL, &sent, Instant::now());
-                let [Output::Relay { message, .. }] = &outputs[..] else { panic!("{outputs:?}") };
+                let [Output::Forward { message, .. }] = &outputs[..] else { panic!("{outputs:?}") };
                 let mut text = Vec::new();
                 message.write(&mut text);
                 let stamped = Envelope { sender: Some(Text::from(name)), ..Envelope::parse(&sent).unwrap() };
