@@ -28,7 +28,7 @@ use super::deadlines::Deadlines;
 use super::http;
 use super::hub::{ByConn, ConnId, Hub, Output, Refused};
 use super::metrics::Metrics;
-use super::turn::Turn;
+use super::turn::TurnServers;
 
 /// Everybody who is connected.
 pub struct Clients<S> {
@@ -241,7 +241,7 @@ impl<S: Stream> Clients<S> {
     }
 
     /// Takes the STUN and TURN servers that users are told of from now on.
-    pub fn renew_turn(&mut self, turn: Option<Turn>) {
+    pub fn renew_turn(&mut self, turn: Option<TurnServers>) {
         self.hub.set_turn(turn, unix_time);
     }
 

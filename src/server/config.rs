@@ -14,7 +14,7 @@ use std::time::Duration;
 pub use super::access::{Access, AccessToken, Cors};
 use super::limits::Limits;
 pub use super::proxies::Proxies;
-pub use super::turn::Turn;
+pub use super::turn::TurnServers;
 use duration::MAX_TTL;
 pub use error::ConfigError;
 use error::error;
@@ -40,7 +40,7 @@ pub struct Config {
     /// Where the metrics can be read.
     pub metrics: MetricsAt,
     /// Which STUN and TURN servers users are told of.
-    pub turn: Option<Turn>,
+    pub turn: Option<TurnServers>,
     /// Over which time the server's own stop is spread.
     pub drain_time: Duration,
     /// What is bounded.
@@ -225,7 +225,7 @@ const MAX_DRAIN: Duration = Duration::from_secs(3600);
 mod tests {
     use super::variables::SECRETS;
     use super::*;
-    use crate::server::turn::Secret;
+    use crate::server::turn::TurnSecret;
 
     pub(super) fn config(variables: &[(&str, &str)]) -> Result<Config, String> {
         let lookup = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
@@ -241,9 +241,9 @@ mod tests {
         Config::from_env(lookup, read).map_err(|error| error.to_string())
     }
 
-    fn turn(ttl: u64) -> Turn {
+    fn turn(ttl: u64) -> TurnServers {
         let urls = ["turn:turn.example:3478", "stun:turn.example"].map(str::to_owned).to_vec();
-        Turn::new(urls, Secret::new("s3cret").unwrap(), Duration::from_secs(ttl))
+        TurnServers::new(urls, TurnSecret::new("s3cret").unwrap(), Duration::from_secs(ttl))
     }
 
     #[test]

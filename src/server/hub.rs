@@ -28,7 +28,7 @@ use super::limits::Limits;
 use super::misses::Misses;
 use super::sessions::{Bounds, Sessions};
 use super::table::Table;
-use super::turn::Turn;
+use super::turn::TurnServers;
 use crate::protocol::{ErrorCode, ErrorPayload, MessageType};
 pub use counts::Counts;
 pub use message::Forwarded;
@@ -56,7 +56,7 @@ pub struct Hub {
     new_session_id: fn() -> Uuid,
     /// What users of a session are told of STUN and TURN servers, and the Unix time in seconds, by which credentials
     /// expire.
-    turn: Option<(Turn, fn() -> u64)>,
+    turn: Option<(TurnServers, fn() -> u64)>,
     counts: Counts,
     /// The other servers, where there are any.
     remote: Option<Box<Remote>>,
@@ -83,12 +83,12 @@ impl Hub {
 
     /// Tells users of these STUN and TURN servers when they join a session. `unix_time` gives the time of day in
     /// seconds: unlike the clock of `now`, it is the TURN server's, too.
-    pub fn with_turn(self, turn: Option<Turn>, unix_time: fn() -> u64) -> Self {
+    pub fn with_turn(self, turn: Option<TurnServers>, unix_time: fn() -> u64) -> Self {
         Self { turn: turn.map(|turn| (turn, unix_time)), ..self }
     }
 
     /// Tells them of these from now on.
-    pub fn set_turn(&mut self, turn: Option<Turn>, unix_time: fn() -> u64) {
+    pub fn set_turn(&mut self, turn: Option<TurnServers>, unix_time: fn() -> u64) {
         self.turn = turn.map(|turn| (turn, unix_time));
     }
 

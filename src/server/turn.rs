@@ -13,17 +13,17 @@ use crate::protocol::ice::{IceScheme, IceServer, IceUrl};
 
 /// The STUN and TURN servers that users are told of, and what makes their credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Turn {
+pub struct TurnServers {
     urls: Vec<String>,
-    secret: Secret,
+    secret: TurnSecret,
     ttl: Duration,
 }
 
 /// What this server and the TURN server know, and nobody else. It is not shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct TurnSecret(String);
 
-impl Secret {
+impl TurnSecret {
     /// Takes the secret, if it is one that a line of the TURN server's settings can hold.
     pub fn new(secret: &str) -> Option<Self> {
         let is_fit = !secret.is_empty() && secret.bytes().all(|byte| byte.is_ascii_graphic());
@@ -37,15 +37,15 @@ impl Secret {
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for TurnSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
+        f.write_str("TurnSecret(..)")
     }
 }
 
-impl Turn {
+impl TurnServers {
     /// These URLs, with credentials that last `ttl`.
-    pub fn new(urls: Vec<String>, secret: Secret, ttl: Duration) -> Self {
+    pub fn new(urls: Vec<String>, secret: TurnSecret, ttl: Duration) -> Self {
         Self { urls, secret, ttl }
     }
 
@@ -94,8 +94,11 @@ mod tests {
     #[test]
     fn the_credential_is_the_signed_username() {
         // printf 1700003600:7f6e511bd7e45ef3 | openssl dgst -sha1 -hmac north -binary | base64
-        let turn =
-            Turn::new(vec!["turn:t.example".to_owned()], Secret::new("north").unwrap(), Duration::from_secs(3600));
+        let turn = TurnServers::new(
+            vec!["turn:t.example".to_owned()],
+            TurnSecret::new("north").unwrap(),
+            Duration::from_secs(3600),
+        );
         let expected = IceServer {
             urls: vec!["turn:t.example".to_owned()],
             username: "1700003600:7f6e511bd7e45ef3".to_owned(),

@@ -20,7 +20,7 @@ use super::early::Early;
 use super::guarded::{CIPHER_SUITES, Watch};
 use super::pace::Pace;
 use super::runtime::Prompt;
-use super::turn::Turn;
+use super::turn::Relay;
 use super::turn::tunnel::Tunnels;
 use crate::peer::description::MAX_MESSAGE;
 use crate::peer::event::CloseReason;
@@ -50,17 +50,17 @@ pub async fn build(
     config: &Config,
     notes: &UnboundedSender<Note>,
     pace: &Arc<Pace>,
-    turn: &Turn,
+    relay: &Relay,
     tunnels: &Tunnels,
     watch: &Arc<Watch>,
 ) -> Result<Arc<dyn PeerConnection>, Error> {
     // To ask a network for a name of the peer's would show it that we are there.
     if config.is_relay_only {
-        return build_with(config, notes, pace, turn, tunnels, watch, MulticastDnsMode::Disabled).await;
+        return build_with(config, notes, pace, relay, tunnels, watch, MulticastDnsMode::Disabled).await;
     }
-    match build_with(config, notes, pace, turn, tunnels, watch, MulticastDnsMode::QueryOnly).await {
+    match build_with(config, notes, pace, relay, tunnels, watch, MulticastDnsMode::QueryOnly).await {
         // A machine with nothing but loopback has no multicast, and needs none.
-        Err(_) => build_with(config, notes, pace, turn, tunnels, watch, MulticastDnsMode::Disabled).await,
+        Err(_) => build_with(config, notes, pace, relay, tunnels, watch, MulticastDnsMode::Disabled).await,
         built => built,
     }
 }
@@ -69,7 +69,7 @@ async fn build_with(
     config: &Config,
     notes: &UnboundedSender<Note>,
     pace: &Arc<Pace>,
-    turn: &Turn,
+    relay: &Relay,
     tunnels: &Tunnels,
     watch: &Arc<Watch>,
     multicast: MulticastDnsMode,
@@ -110,7 +110,7 @@ async fn build_with(
     };
     let early = Early::default();
     let on_panic = Arc::new(on_panic);
-    let runtime = Prompt::new(pace.clone(), turn.clone(), tunnels.clone(), early.clone(), watch.clone(), on_panic);
+    let runtime = Prompt::new(pace.clone(), relay.clone(), tunnels.clone(), early.clone(), watch.clone(), on_panic);
     let connection = PeerConnectionBuilder::new()
         .with_configuration(configuration)
         .with_setting_engine(settings)

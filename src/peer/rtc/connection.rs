@@ -17,7 +17,7 @@ use super::closing::close_in_order;
 use super::command::{Beginning, Command, Config, InputSender, Pipe};
 use super::guarded::Watch;
 use super::pace::Pace;
-use super::turn::Turn;
+use super::turn::Relay;
 use super::turn::tunnel::Tunnels;
 use crate::peer::engine::{ConnectionId, Input, Parting};
 use crate::peer::event::CloseReason;
@@ -42,14 +42,14 @@ pub async fn live(
         return;
     }
     let pace = Arc::new(Pace::opening(config.lost_after));
-    let turn = Turn::new(&config.ice_servers);
-    let tunnels = Tunnels::new(&config.ice_servers, config.proxy.as_ref(), config.is_behind_proxy, turn.clone());
+    let relay = Relay::new(&config.ice_servers);
+    let tunnels = Tunnels::new(&config.ice_servers, config.proxy.as_ref(), config.is_behind_proxy, relay.clone());
     let broken = notes.clone();
     let watch = Watch::new(move |what| {
         let _ = broken.send(Note::Ended(CloseReason::RulesBroken { what }));
     });
     // On the heap, since what it takes to build a connection would be part of this task for as long as it lives.
-    let connection = match Box::pin(build(&config, &notes, &pace, &turn, &tunnels, &watch)).await {
+    let connection = match Box::pin(build(&config, &notes, &pace, &relay, &tunnels, &watch)).await {
         Ok(connection) => connection,
         Err(error) => {
             inputs.send(Input::Closed { id, reason: not_begun(&error) }).await;
@@ -68,7 +68,7 @@ pub async fn live(
         has_turn,
         has_way: false,
         connection,
-        turn,
+        relay,
         tasks,
         queue: None,
         writer: None,
@@ -89,7 +89,7 @@ struct Connection {
     /// A way to the other side was found.
     has_way: bool,
     connection: Arc<dyn PeerConnection>,
-    turn: Turn,
+    relay: Relay,
     tasks: Tasks,
     /// Held for as long as the connection lives, so that it is known by it.
     queue: Option<Gauge>,
@@ -110,7 +110,7 @@ impl Connection {
         // The word that tells of a loss may itself be lost, so it is also looked whether anything comes from the
         // network.
         let (mut is_late, mut look_at) = (false, self.tasks.pace.heard_until(SILENCE));
-        let turn = self.turn.clone();
+        let relay = self.relay.clone();
         loop {
             let step = tokio::select! {
                 command = commands.recv() => match command {
@@ -118,7 +118,7 @@ impl Connection {
                     Some(Command::Close(parting)) => return (None, parting),
                     Some(command) => self.obey(command).await,
                 },
-                () = turn.broken() => return (Some(CloseReason::ConnectionLost), Parting::Sent),
+                () = relay.broken() => return (Some(CloseReason::ConnectionLost), Parting::Sent),
                 () = tokio::time::sleep_until(look_at.into()) => {
                     let heard_until = self.tasks.pace.heard_until(self.config.lost_after + SILENCE);
                     let is_silent = heard_until <= Instant::now();
@@ -143,11 +143,11 @@ impl Connection {
     /// Why the connection ends, if that is what WebRTC tells. What does not come about for want of a relay fails for a
     /// reason that can be told; once there was a way, it is not for want of one.
     fn end_of(&self, note: &Note) -> Option<CloseReason> {
-        let lacks_relay = self.has_turn && !self.has_way && !self.turn.is_granted();
-        let cause = self.turn.trouble();
+        let lacks_relay = self.has_turn && !self.has_way && !self.relay.is_granted();
+        let cause = self.relay.trouble();
         let no_relay = CloseReason::NoRelay(NoRelay { cause, is_offered: self.is_offered });
         match note {
-            Note::Gathered if self.config.is_relay_only && !self.turn.is_granted() => Some(no_relay),
+            Note::Gathered if self.config.is_relay_only && !self.relay.is_granted() => Some(no_relay),
             Note::Ended(CloseReason::ConnectionLost) if lacks_relay && self.tasks.pace.is_opening() => Some(no_relay),
             Note::Ended(reason) => Some(reason.clone()),
             _ => None,
@@ -226,7 +226,7 @@ impl Connection {
         match note {
             Note::Candidate(Candidate { candidate, sdp_mid, sdp_mline_index }) => {
                 if candidate.contains(" typ relay") {
-                    self.turn.set_granted();
+                    self.relay.set_granted();
                 }
                 let shown = if self.config.is_relay_only { ice::relay_alone(&candidate) } else { Some(candidate) };
                 if let Some(candidate) = shown {
@@ -280,7 +280,7 @@ impl Connection {
             close_in_order(writer, channel, &self.connection, noted, read_time).await;
         }
         // What is broken may take its time.
-        let _ = timeout(CLOSE_TIME, self.turn.close(&self.connection)).await;
+        let _ = timeout(CLOSE_TIME, self.relay.close(&self.connection)).await;
         if let Some(reason) = reason {
             self.tasks.inputs.send(Input::Closed { id: self.tasks.id, reason }).await;
         }

@@ -28,7 +28,7 @@ use super::repeat::Repeating;
 use super::sieve::Sieve;
 use super::socket::{Multicast, Socket};
 use super::turn::tunnel::Tunnels;
-use super::turn::{Overheard, Turn};
+use super::turn::{Overheard, Relay};
 use crate::peer::clock::Clock;
 use crate::peer::ice::NoRelayCause;
 
@@ -41,7 +41,7 @@ pub struct Prompt {
     on_panic: OnPanic,
     watch: Arc<Watch>,
     pace: Arc<Pace>,
-    turn: Turn,
+    relay: Relay,
     tunnels: Tunnels,
     early: Early,
     /// It stands still while the program does, and with it all that the crate waits for.
@@ -55,7 +55,7 @@ impl Prompt {
     /// drops what the watch does not admit, and says when a task has panicked.
     pub fn new(
         pace: Arc<Pace>,
-        turn: Turn,
+        relay: Relay,
         tunnels: Tunnels,
         early: Early,
         watch: Arc<Watch>,
@@ -67,7 +67,7 @@ impl Prompt {
             on_panic,
             watch,
             pace,
-            turn,
+            relay,
             tunnels,
             early,
             clock: Clock::default(),
@@ -107,7 +107,7 @@ impl Runtime for Prompt {
         let socket = over(Sieve::new(socket, self.watch.clone(), self.pace.clone()));
         // All that is above the sieve hears no stranger.
         let socket = self.early.beside(socket);
-        let socket = over(Overheard::new(socket, self.turn.clone()));
+        let socket = over(Overheard::new(socket, self.relay.clone()));
         Ok(over(Repeating::new(socket)))
     }
 
@@ -145,14 +145,14 @@ impl Runtime for Prompt {
                 Err(_) => Err(io::ErrorKind::TimedOut.into()),
             };
             if found.as_ref().map_or(true, Vec::is_empty) {
-                self.turn.set_trouble(NoRelayCause::NotFound);
+                self.relay.set_trouble(NoRelayCause::NotFound);
             }
             found
         })
     }
 
     fn sleep(&self, duration: Duration) -> Boxed<'static, ()> {
-        match self.turn.before_sleep() {
+        match self.relay.before_sleep() {
             Some(turn) => turn,
             None => {
                 let duration = self.pace.sleep(duration);

@@ -31,7 +31,7 @@ use stale::Requests;
 
 /// What is known of the relay of one connection, and what is to be done about it.
 #[derive(Debug, Clone, Default)]
-pub struct Turn(Arc<Relaying>);
+pub struct Relay(Arc<Relaying>);
 
 #[derive(Debug, Default)]
 struct Relaying {
@@ -56,7 +56,7 @@ struct Relaying {
     breaks: Notify,
 }
 
-impl Turn {
+impl Relay {
     /// The relay of a connection that may use these servers.
     pub fn new(servers: &[IceServer]) -> Self {
         let servers = servers.iter().filter(|server| server.is_turn()).cloned().collect();
@@ -140,16 +140,16 @@ impl Turn {
 /// A socket on which TURN servers are overheard, and relayed messages can be held.
 pub struct Overheard {
     below: Arc<dyn AsyncUdpSocket>,
-    turn: Turn,
+    relay: Relay,
     /// What TURN servers were asked for on it.
     requests: Mutex<Requests>,
 }
 
 impl Overheard {
     /// Listens on this socket.
-    pub fn new(below: Arc<dyn AsyncUdpSocket>, turn: Turn) -> Self {
-        let requests = Mutex::new(Requests::new(turn.0.servers.clone()));
-        Self { below, turn, requests }
+    pub fn new(below: Arc<dyn AsyncUdpSocket>, relay: Relay) -> Self {
+        let requests = Mutex::new(Requests::new(relay.0.servers.clone()));
+        Self { below, relay, requests }
     }
 }
 
@@ -159,7 +159,7 @@ impl Layer for Overheard {
     }
 
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
-        let state = &self.turn.0;
+        let state = &self.relay.0;
         let content = relayed(transmit.contents);
         if is_dtls(content.unwrap_or(transmit.contents)) {
             state.is_through.store(content.is_some(), Ordering::Relaxed);
@@ -194,7 +194,7 @@ impl Layer for Overheard {
             let datagram = buffer.get(..meta.len).unwrap_or_default();
             let Some(renewed) = lock(&self.requests).received(meta.addr, datagram) else {
                 if let Some(code) = refusal(datagram) {
-                    self.turn.set_trouble(NoRelayCause::Refused(code));
+                    self.relay.set_trouble(NoRelayCause::Refused(code));
                 }
                 return Poll::Ready(Ok(count));
             };
@@ -245,10 +245,10 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_before_whatever_comes_after_it() {
-        let turn = Turn::default();
+        let relay = Relay::default();
         let mut told = |cause| {
-            turn.set_trouble(cause);
-            turn.trouble()
+            relay.set_trouble(cause);
+            relay.trouble()
         };
         let causes =
             [NoRelayCause::Silent, NoRelayCause::Refused(401), NoRelayCause::HungUp, NoRelayCause::Refused(508)];

@@ -7,7 +7,7 @@ use super::duration::{self, MAX_TTL};
 use super::error::{ConfigError, error};
 use super::variables::is_quoted;
 use crate::server::access::AccessToken;
-use crate::server::turn::{self, Secret, Turn};
+use crate::server::turn::{self, TurnSecret, TurnServers};
 
 /// What a running server reads anew, each for itself: a fault in one keeps nobody in whom the other lets go.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub struct Secrets {
     /// What a client of a private server has to know: one of these.
     pub tokens: Result<Vec<AccessToken>, ConfigError>,
     /// The STUN and TURN servers that users are told of.
-    pub turn: Result<Option<Turn>, ConfigError>,
+    pub turn: Result<Option<TurnServers>, ConfigError>,
 }
 
 impl Secrets {
@@ -31,7 +31,7 @@ impl Secrets {
 fn turn_servers(
     set: impl Fn(&str) -> Option<String>,
     read: impl Fn(&str) -> Result<String, String>,
-) -> Result<Option<Turn>, ConfigError> {
+) -> Result<Option<TurnServers>, ConfigError> {
     let urls = set("TURN_URLS");
     for (name, shown) in [("TURN_SECRET", "(not shown)"), ("TURN_SECRET_FILE", ""), ("TURN_TTL", "")] {
         if let (None, Some(value)) = (&urls, set(name)) {
@@ -45,11 +45,11 @@ fn turn_servers(
         (None, None) => return Err(error("TURN_URLS", &urls, "TURN_SECRET or TURN_SECRET_FILE beside it")),
         (Some(_), Some(path)) => return Err(error("TURN_SECRET_FILE", &path, "nothing where TURN_SECRET is set")),
         (Some(secret), None) => {
-            Secret::new(&secret).ok_or_else(|| error("TURN_SECRET", "(not shown)", "a secret without spaces"))?
+            TurnSecret::new(&secret).ok_or_else(|| error("TURN_SECRET", "(not shown)", "a secret without spaces"))?
         }
         (None, Some(path)) => {
             let text = read(&path).map_err(|why| unread("TURN_SECRET_FILE", &path, &why))?;
-            Secret::new(without_mark(&text).trim())
+            TurnSecret::new(without_mark(&text).trim())
                 .ok_or_else(|| error("TURN_SECRET_FILE", &path, "a file with a secret without spaces"))?
         }
     };
@@ -63,7 +63,7 @@ fn turn_servers(
             })?
         }
     };
-    Ok(Some(Turn::new(parsed, secret, ttl)))
+    Ok(Some(TurnServers::new(parsed, secret, ttl)))
 }
 
 /// What stands in a file that holds one secret and nothing else.

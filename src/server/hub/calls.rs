@@ -148,7 +148,7 @@ mod tests {
     use super::super::{Departure, MEETING};
     use super::*;
     use crate::server::limits::Limits;
-    use crate::server::turn::{Secret, Turn};
+    use crate::server::turn::{TurnSecret, TurnServers};
 
     #[test]
     fn a_connect_opens_a_session_and_tells_both() {
@@ -158,8 +158,8 @@ mod tests {
 
     #[test]
     fn each_user_of_a_session_is_told_of_the_turn_servers_with_credentials_of_its_own() {
-        let secret = Secret::new("s3cret").unwrap();
-        let turn = Turn::new(vec!["turn:turn.example".to_owned()], secret, Duration::from_secs(60));
+        let secret = TurnSecret::new("s3cret").unwrap();
+        let turn = TurnServers::new(vec!["turn:turn.example".to_owned()], secret, Duration::from_secs(60));
         let mut hub = hub().with_turn(Some(turn.clone()), || 1000);
         let place = "192.0.2.1".parse().unwrap();
         hub.locate(BOB, Some(place));

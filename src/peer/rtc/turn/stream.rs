@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
-use super::Turn;
+use super::Relay;
 use super::framing::{Frames, Garbage};
 use crate::peer::dial::dial;
 use crate::peer::ice::NoRelayCause;
@@ -107,10 +107,10 @@ pub async fn carry(
     mut queued: Receiver<Vec<u8>>,
     from: SocketAddr,
     inbox: Sender<Datagram>,
-    turn: &Turn,
+    relay: &Relay,
 ) {
     // That is what is wrong until something comes.
-    turn.set_trouble(NoRelayCause::Silent);
+    relay.set_trouble(NoRelayCause::Silent);
     let (mut reader, mut writer) = tokio::io::split(stream);
     let write = async {
         while let Some(mut bytes) = queued.recv().await {
@@ -147,8 +147,8 @@ pub async fn carry(
     };
     if let Err(error) = ended {
         debug!("the stream to a TURN server has ended: {error}");
-        turn.set_trouble(NoRelayCause::HungUp);
-        turn.set_broken();
+        relay.set_trouble(NoRelayCause::HungUp);
+        relay.set_broken();
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
-use super::Turn;
+use super::Relay;
 use super::framing;
 use super::stream::{self, Datagram, Server};
 use crate::peer::ice::IceServer;
@@ -37,7 +37,7 @@ struct Reach {
     /// all networks that this machine is in, so only the first socket that asks gets it.
     servers: Mutex<Vec<Option<(Server, Duration)>>>,
     streams: Mutex<JoinSet<()>>,
-    turn: Turn,
+    relay: Relay,
     is_only_way: bool,
 }
 
@@ -47,7 +47,7 @@ impl Tunnels {
     /// granted for a time.
     ///
     /// `is_only_way`: nothing is sent any other way, nor is a name looked up.
-    pub fn new(servers: &[IceServer], proxy: Option<&ProxyUrl>, is_only_way: bool, turn: Turn) -> Self {
+    pub fn new(servers: &[IceServer], proxy: Option<&ProxyUrl>, is_only_way: bool, relay: Relay) -> Self {
         let is_tcp = |server: &IceServer| server.is_stream() && server.url.starts_with("turn:");
         let is_udp = |server: &IceServer| server.is_turn() && !server.is_stream();
         let tcp_wait = if servers.iter().any(is_udp) { PATIENCE } else { Duration::ZERO };
@@ -62,7 +62,7 @@ impl Tunnels {
         };
         let (urls, servers) = servers.iter().filter_map(tunnel).unzip();
         let (servers, streams) = (Mutex::new(servers), Mutex::default());
-        Self(Arc::new(Reach { urls, servers, streams, turn, is_only_way }))
+        Self(Arc::new(Reach { urls, servers, streams, relay, is_only_way }))
     }
 
     /// Whether nothing goes any other way.
@@ -111,15 +111,15 @@ impl Tunnels {
     fn begin(&self, index: usize, from: SocketAddr, inbox: Sender<Datagram>) -> Option<Sender<Vec<u8>>> {
         let (server, wait) = lock(&self.0.servers).get_mut(index)?.take()?;
         let (queue, queued) = mpsc::channel(QUEUE);
-        let turn = self.0.turn.clone();
+        let relay = self.0.relay.clone();
         lock(&self.0.streams).spawn(async move {
             sleep(wait).await;
-            if turn.is_granted() {
+            if relay.is_granted() {
                 return;
             }
             match stream::reach(&server).await {
-                Ok(stream) => stream::carry(stream, queued, from, inbox, &turn).await,
-                Err(cause) => turn.set_trouble(cause),
+                Ok(stream) => stream::carry(stream, queued, from, inbox, &relay).await,
+                Err(cause) => relay.set_trouble(cause),
             }
         });
         Some(queue)
@@ -245,7 +245,7 @@ mod tests {
         let tunnels = |urls: &[&str]| {
             let server =
                 |url: &&str| IceServer { url: (*url).to_owned(), username: String::new(), credential: String::new() };
-            Tunnels::new(&urls.iter().map(server).collect::<Vec<_>>(), None, false, Turn::default())
+            Tunnels::new(&urls.iter().map(server).collect::<Vec<_>>(), None, false, Relay::default())
         };
         let urls = ["stun:a", "turn:a", "turn:a?transport=tcp", "turns:[::1]:443"];
         let all = tunnels(&urls);
@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn where_the_streams_are_the_only_way_no_datagram_leaves() {
         for (is_only_way, sent) in [(true, 0), (false, 1)] {
-            let tunnels = Tunnels::new(&[], None, is_only_way, Turn::default());
+            let tunnels = Tunnels::new(&[], None, is_only_way, Relay::default());
             let counting = Arc::new(Counting::default());
             let socket = tunnels.beside(counting.clone());
             let destination = "192.0.2.1:3478".parse().unwrap();
