@@ -32,7 +32,7 @@ impl Clock {
         lock(&self.0).has_slept(Instant::now(), SystemTime::now())
     }
 
-    /// Takes note that nothing is done for so long, unless something happens.
+    /// Learns that nothing is done for so long, unless something happens.
     pub fn waits(&self, duration: Duration) {
         lock(&self.0).waits(duration, Instant::now());
     }

@@ -55,7 +55,7 @@ impl Events {
         lock(&self.taken).last.take()
     }
 
-    /// Takes note that the event before is dealt with.
+    /// Learns that the event before is dealt with.
     fn come_back(&mut self) {
         if lock(&self.taken).add_last() {
             let _ = self.waker.wake();
@@ -212,7 +212,7 @@ struct Taken {
 }
 
 impl Taken {
-    /// Takes note that the event that was given out last is dealt with; whether the thread has to hear of that.
+    /// Learns that the event that was given out last is dealt with; whether the thread has to hear of that.
     fn add_last(&mut self) -> bool {
         let Some(receipt) = self.last.take() else { return false };
         let is_first = self.done.is_empty();

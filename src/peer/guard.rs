@@ -53,7 +53,7 @@ impl Guard {
         passed
     }
 
-    /// Takes note of a packet of ours.
+    /// Learns of a packet of ours.
     pub fn send(&mut self, packet: &[u8]) {
         match packet.get(chunk::HEADER) {
             Some(&chunk::INIT) if !self.is_beginner => {
@@ -70,7 +70,7 @@ impl Guard {
         }
     }
 
-    /// Takes note of how many messages have been taken in all.
+    /// Learns of how many messages have been taken in all.
     pub fn taken(&mut self, messages: u64) {
         if let Some(data) = &mut self.data {
             data.set_taken(messages);

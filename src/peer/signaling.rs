@@ -85,7 +85,7 @@ impl Signaling {
         }
     }
 
-    /// Takes note that the program has stood still until now, as with a lid that was closed. What is found lost then
+    /// Learns that the program has stood still until now, as with a lid that was closed. What is found lost then
     /// was lost meanwhile, and of all the server's clients this one alone comes back at this moment.
     pub fn wake(&mut self, now: Instant) {
         self.woken = Some(now);

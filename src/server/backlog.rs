@@ -66,7 +66,7 @@ impl Backlog {
         Self { pace, budget, total: 0, entries, ranks, looks }
     }
 
-    /// Takes note of how many bytes a client makes the server hold now.
+    /// Learns of how many bytes a client makes the server hold now.
     pub fn set(&mut self, conn: ConnId, unfinished: usize, unsent: usize, now: Instant) {
         let entry = match self.entries.get_mut(&conn) {
             Some(entry) => entry,
@@ -98,14 +98,14 @@ impl Backlog {
         }
     }
 
-    /// Takes note of bytes that came from a client.
+    /// Learns of bytes that came from a client.
     pub fn received(&mut self, conn: ConnId, count: usize) {
         if let Some(entry) = self.entries.get_mut(&conn) {
             entry.received += count;
         }
     }
 
-    /// Takes note that a client has taken bytes.
+    /// Learns that a client has taken bytes.
     pub fn taken(&mut self, conn: ConnId, now: Instant) {
         if let Some(entry) = self.entries.get_mut(&conn) {
             entry.taken = now;

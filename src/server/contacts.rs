@@ -28,13 +28,13 @@ impl Contacts {
             || self.met.as_ref().and_then(|met| met.get(name)).is_some_and(|until| *until > now)
     }
 
-    /// Takes note that a message went to this name. It stays first until a message goes to another one, so that a row
-    /// of messages to one name is noted once.
+    /// Learns that a message went to this name. It stays first until a message goes to another one, so that a row
+    /// of messages to one name is learnt once.
     pub fn sent_to(&mut self, name: &Rc<str>) {
         self.put(name, 0);
     }
 
-    /// Takes note that this name is in a session with the client, and is a contact until then at least.
+    /// Learns that this name is in a session with the client, and is a contact until then at least.
     /// [`forget`](Self::forget) has to be called then.
     pub fn joined_with(&mut self, name: &Rc<str>, until: Instant) {
         self.met.get_or_insert_default().insert(name.clone(), until);

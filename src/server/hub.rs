@@ -192,7 +192,7 @@ impl Hub {
         }
     }
 
-    /// Takes note that a message was queued for its target.
+    /// Learns that a message was queued for its target.
     pub fn delivered(&mut self, message: &Forwarded<'_>) {
         self.counts.forwarded[message.kind as usize] += 1;
     }

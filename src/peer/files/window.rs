@@ -72,7 +72,7 @@ impl Window {
         self.reported
     }
 
-    /// Takes note of a message that is sent.
+    /// Learns of a message that is sent.
     pub fn send(&mut self, bytes: usize, now: Instant) {
         self.sent += bytes as u64;
         self.underway.push_back((self.sent, now));

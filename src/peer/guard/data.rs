@@ -68,7 +68,7 @@ impl Incoming {
         }
     }
 
-    /// Takes note of a piece and says whether it may be passed on.
+    /// Learns of a piece and says whether it may be passed on.
     ///
     /// # Errors
     /// Why it may not.
@@ -109,7 +109,7 @@ impl Incoming {
         self.put_in_order()
     }
 
-    /// Takes note of what our side has acknowledged.
+    /// Learns of what our side has acknowledged.
     pub fn acknowledge(&mut self, tsn: u32) {
         let Ok(count) = usize::try_from(self.distance(tsn)) else { return };
         // It acknowledges nothing that was not passed on, so all of these are accounted for.
@@ -122,7 +122,7 @@ impl Incoming {
         }
     }
 
-    /// Takes note of how many messages have been taken in all.
+    /// Learns of how many messages have been taken in all.
     pub fn set_taken(&mut self, messages: u64) {
         self.taken = messages;
     }

@@ -33,7 +33,7 @@ pub(crate) enum Origin {
 }
 
 impl Sources {
-    /// Takes note of a datagram that is sent. Each connectivity check has a username in it, and only such are answered
+    /// Learns of a datagram that is sent. Each connectivity check has a username in it, and only such are answered
     /// with success as know the password (RFC 8445, sections 7.2.2 and 7.3).
     pub fn sent(&mut self, to: SocketAddr, datagram: &[u8]) {
         let Some(kind) = stun(datagram) else { return };

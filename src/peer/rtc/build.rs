@@ -27,7 +27,7 @@ use crate::peer::event::CloseReason;
 use crate::protocol::Candidate;
 
 /// What the crate's callbacks tell the connection's task. They run on the driver, so all they do is queue.
-pub enum Note {
+pub enum RtcEvent {
     /// A candidate of ours is found.
     Candidate(Candidate),
     /// All candidates are found.
@@ -48,7 +48,7 @@ pub enum Note {
 /// WebRTC's own.
 pub async fn build(
     config: &Config,
-    notes: &UnboundedSender<Note>,
+    rtc_events: &UnboundedSender<RtcEvent>,
     pace: &Arc<Pace>,
     relay: &Relay,
     tunnels: &Tunnels,
@@ -56,18 +56,18 @@ pub async fn build(
 ) -> Result<Arc<dyn PeerConnection>, Error> {
     // To ask a network for a name of the peer's would show it that we are there.
     if config.is_relay_only {
-        return build_with(config, notes, pace, relay, tunnels, watch, MulticastDnsMode::Disabled).await;
+        return build_with(config, rtc_events, pace, relay, tunnels, watch, MulticastDnsMode::Disabled).await;
     }
-    match build_with(config, notes, pace, relay, tunnels, watch, MulticastDnsMode::QueryOnly).await {
+    match build_with(config, rtc_events, pace, relay, tunnels, watch, MulticastDnsMode::QueryOnly).await {
         // A machine with nothing but loopback has no multicast, and needs none.
-        Err(_) => build_with(config, notes, pace, relay, tunnels, watch, MulticastDnsMode::Disabled).await,
+        Err(_) => build_with(config, rtc_events, pace, relay, tunnels, watch, MulticastDnsMode::Disabled).await,
         built => built,
     }
 }
 
 async fn build_with(
     config: &Config,
-    notes: &UnboundedSender<Note>,
+    rtc_events: &UnboundedSender<RtcEvent>,
     pace: &Arc<Pace>,
     relay: &Relay,
     tunnels: &Tunnels,
@@ -104,9 +104,9 @@ async fn build_with(
     let policy = if config.is_relay_only { RTCIceTransportPolicy::Relay } else { RTCIceTransportPolicy::All };
     let configuration =
         RTCConfigurationBuilder::new().with_ice_servers(servers.collect()).with_ice_transport_policy(policy).build();
-    let crashed = notes.clone();
+    let crashed = rtc_events.clone();
     let on_panic = move || {
-        let _ = crashed.send(Note::Ended(CloseReason::Crashed));
+        let _ = crashed.send(RtcEvent::Ended(CloseReason::Crashed));
     };
     let early = Early::default();
     let on_panic = Arc::new(on_panic);
@@ -115,7 +115,7 @@ async fn build_with(
         .with_configuration(configuration)
         .with_setting_engine(settings)
         .with_runtime(Arc::new(runtime))
-        .with_handler(Arc::new(Handler { notes: notes.clone(), early }))
+        .with_handler(Arc::new(Handler { rtc_events: rtc_events.clone(), early }))
         .with_udp_addrs(addresses)
         .with_data_channel_send_buffer_limit(SEND_BUFFER)
         .build()
@@ -124,7 +124,7 @@ async fn build_with(
 }
 
 struct Handler {
-    notes: UnboundedSender<Note>,
+    rtc_events: UnboundedSender<RtcEvent>,
     early: Early,
 }
 
@@ -134,20 +134,23 @@ impl PeerConnectionEventHandler for Handler {
         let Ok(candidate) = event.candidate.to_json() else { return };
         // The crate leaves the media section unnamed; there is one, and its name is 0.
         let (sdp_mid, sdp_mline_index) = (Some("0".to_owned()), Some(0));
-        let _ =
-            self.notes.send(Note::Candidate(Candidate { candidate: candidate.candidate, sdp_mid, sdp_mline_index }));
+        let _ = self.rtc_events.send(RtcEvent::Candidate(Candidate {
+            candidate: candidate.candidate,
+            sdp_mid,
+            sdp_mline_index,
+        }));
     }
 
     async fn on_ice_connection_state_change(&self, state: RTCIceConnectionState) {
         if matches!(state, RTCIceConnectionState::Connected | RTCIceConnectionState::Completed) {
             self.early.release();
-            let _ = self.notes.send(Note::Way);
+            let _ = self.rtc_events.send(RtcEvent::Way);
         }
     }
 
     async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
         if state == RTCIceGatheringState::Complete {
-            let _ = self.notes.send(Note::Gathered);
+            let _ = self.rtc_events.send(RtcEvent::Gathered);
         }
     }
 
@@ -157,11 +160,11 @@ impl PeerConnectionEventHandler for Handler {
             RTCPeerConnectionState::Closed => CloseReason::PeerLeft,
             _ => return,
         };
-        let _ = self.notes.send(Note::Ended(reason));
+        let _ = self.rtc_events.send(RtcEvent::Ended(reason));
     }
 
     async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {
-        let _ = self.notes.send(Note::Channel(channel));
+        let _ = self.rtc_events.send(RtcEvent::Channel(channel));
     }
 }
 

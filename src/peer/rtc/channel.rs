@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::error::Error;
 
-use super::build::{NARROW_MTU, Note};
+use super::build::{NARROW_MTU, RtcEvent};
 use super::caught::{Caught, Panicked};
 use super::command::{InputSender, Queued};
 use super::guarded::Watch;
@@ -29,7 +29,7 @@ pub struct Tasks {
     /// Where what is read goes.
     pub inputs: InputSender,
     /// Where the connection's own task is told.
-    pub notes: UnboundedSender<Note>,
+    pub rtc_events: UnboundedSender<RtcEvent>,
     /// How often the connection has to be looked after.
     pub pace: Arc<Pace>,
     /// What comes is counted there once it is taken.
@@ -94,7 +94,7 @@ impl Tasks {
                 None => break,
             }
         }
-        let _ = self.notes.send(Note::Ended(CloseReason::PeerLeft));
+        let _ = self.rtc_events.send(RtcEvent::Ended(CloseReason::PeerLeft));
     }
 
     async fn write_all(&self, channel: Arc<dyn DataChannel>, mut queued: UnboundedReceiver<(String, Queued)>) {
@@ -103,7 +103,7 @@ impl Tasks {
             sent.begin(text.len());
             wait_for_room(&channel).await;
             if let Err(error) = channel.send_text(&text).await {
-                let _ = self.notes.send(Note::Ended(failed(&error)));
+                let _ = self.rtc_events.send(RtcEvent::Ended(failed(&error)));
                 break;
             }
             sent.done(text.len());
@@ -112,10 +112,10 @@ impl Tasks {
 
     /// Runs a task of the connection. If it panics, the connection ends.
     pub(super) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
-        let notes = self.notes.clone();
+        let rtc_events = self.rtc_events.clone();
         tokio::spawn(async move {
             if Caught::new(Box::pin(future)).await == Err(Panicked) {
-                let _ = notes.send(Note::Ended(CloseReason::Crashed));
+                let _ = rtc_events.send(RtcEvent::Ended(CloseReason::Crashed));
             }
         })
     }
@@ -161,7 +161,7 @@ impl Tasks {
                 Ok(outstanding) => {
                     let (sent, heard) = (sent.load(Ordering::Relaxed), self.pace.heard());
                     if stall.is_one(sent, outstanding, heard, self.is_narrow, Instant::now()) {
-                        let _ = self.notes.send(Note::Stalled);
+                        let _ = self.rtc_events.send(RtcEvent::Stalled);
                         return;
                     }
                 }

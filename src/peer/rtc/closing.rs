@@ -8,7 +8,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use webrtc::data_channel::DataChannel;
 use webrtc::peer_connection::PeerConnection;
 
-use super::build::Note;
+use super::build::RtcEvent;
 use super::channel::Writer;
 use super::stall::Wait;
 use crate::peer::event::CloseReason;
@@ -21,7 +21,7 @@ pub async fn close_in_order(
     writer: Writer,
     channel: Arc<dyn DataChannel>,
     connection: &Arc<dyn PeerConnection>,
-    noted: &mut UnboundedReceiver<Note>,
+    happened: &mut UnboundedReceiver<RtcEvent>,
     read_time: Duration,
 ) {
     let Writer { texts, mut task } = writer;
@@ -32,7 +32,7 @@ pub async fn close_in_order(
     loop {
         tokio::select! {
             _ = &mut task, if !is_written => is_written = true,
-            note = noted.recv() => if matches!(note, None | Some(Note::Ended(_))) {
+            event = happened.recv() => if matches!(event, None | Some(RtcEvent::Ended(_))) {
                 return;
             },
             () = tokio::time::sleep(DRAIN_POLL) => {}
@@ -59,7 +59,8 @@ pub async fn close_in_order(
             tokio::time::sleep(DRAIN_POLL).await;
         }
     };
-    let lost = async { while !matches!(noted.recv().await, None | Some(Note::Ended(CloseReason::ConnectionLost))) {} };
+    let lost =
+        async { while !matches!(happened.recv().await, None | Some(RtcEvent::Ended(CloseReason::ConnectionLost))) {} };
     tokio::select! {
         () = read_to_end => {}
         () = lost => {}

@@ -11,7 +11,7 @@ use webrtc::data_channel::DataChannel;
 use webrtc::error::Error;
 use webrtc::peer_connection::{PeerConnection, RTCSessionDescription};
 
-use super::build::{Note, build};
+use super::build::{RtcEvent, build};
 use super::channel::{Tasks, Writer, failed, lack, not_begun};
 use super::closing::close_in_order;
 use super::command::{Beginning, Command, Config, InputSender, Pipe};
@@ -33,7 +33,7 @@ pub async fn live(
     inputs: InputSender,
     mut commands: UnboundedReceiver<Command>,
 ) {
-    let (notes, mut noted) = mpsc::unbounded_channel();
+    let (rtc_events, mut happened) = mpsc::unbounded_channel();
     let has_turn = config.ice_servers.iter().any(IceServer::is_turn);
     if config.is_relay_only && !has_turn {
         let cause = if config.is_behind_proxy { NoRelayCause::NoneByProxy } else { NoRelayCause::NoServer };
@@ -44,12 +44,12 @@ pub async fn live(
     let pace = Arc::new(Pace::opening(config.lost_after));
     let relay = Relay::new(&config.ice_servers);
     let tunnels = Tunnels::new(&config.ice_servers, config.proxy.as_ref(), config.is_behind_proxy, relay.clone());
-    let broken = notes.clone();
+    let broken = rtc_events.clone();
     let watch = Watch::new(move |what| {
-        let _ = broken.send(Note::Ended(CloseReason::RulesBroken { what }));
+        let _ = broken.send(RtcEvent::Ended(CloseReason::RulesBroken { what }));
     });
     // On the heap, since what it takes to build a connection would be part of this task for as long as it lives.
-    let connection = match Box::pin(build(&config, &notes, &pace, &relay, &tunnels, &watch)).await {
+    let connection = match Box::pin(build(&config, &rtc_events, &pace, &relay, &tunnels, &watch)).await {
         Ok(connection) => connection,
         Err(error) => {
             inputs.send(Input::Closed { id, reason: not_begun(&error) }).await;
@@ -61,7 +61,7 @@ pub async fn live(
         inputs.send(Input::Closed { id, reason }).await;
         return;
     }
-    let tasks = Tasks { id, inputs, notes, pace, watch, is_narrow: config.is_narrow };
+    let tasks = Tasks { id, inputs, rtc_events, pace, watch, is_narrow: config.is_narrow };
     let mut connection = Connection {
         config,
         is_offered,
@@ -75,8 +75,8 @@ pub async fn live(
         channel: None,
         files: None,
     };
-    let (end, parting) = connection.serve(&mut commands, &mut noted).await;
-    connection.end(end, parting, &mut noted).await;
+    let (end, parting) = connection.serve(&mut commands, &mut happened).await;
+    connection.end(end, parting, &mut happened).await;
     tunnels.end().await;
     debug!("connection {} closed", id.0);
 }
@@ -105,7 +105,7 @@ impl Connection {
     async fn serve(
         &mut self,
         commands: &mut UnboundedReceiver<Command>,
-        noted: &mut UnboundedReceiver<Note>,
+        happened: &mut UnboundedReceiver<RtcEvent>,
     ) -> (Option<CloseReason>, Parting) {
         // The word that tells of a loss may itself be lost, so it is also looked whether anything comes from the
         // network.
@@ -129,9 +129,9 @@ impl Connection {
                     look_at = heard_until.max(Instant::now() + SECOND_LOOK);
                     Ok(())
                 }
-                Some(note) = noted.recv() => match self.end_of(&note) {
+                Some(event) = happened.recv() => match self.end_of(&event) {
                     Some(reason) => return (Some(reason), Parting::Sent),
-                    None => self.note(note).await,
+                    None => self.take_event(event).await,
                 },
             };
             if let Err(error) = step {
@@ -142,14 +142,16 @@ impl Connection {
 
     /// Why the connection ends, if that is what WebRTC tells. What does not come about for want of a relay fails for a
     /// reason that can be told; once there was a way, it is not for want of one.
-    fn end_of(&self, note: &Note) -> Option<CloseReason> {
+    fn end_of(&self, event: &RtcEvent) -> Option<CloseReason> {
         let lacks_relay = self.has_turn && !self.has_way && !self.relay.is_granted();
         let cause = self.relay.trouble();
         let no_relay = CloseReason::NoRelay(NoRelay { cause, is_offered: self.is_offered });
-        match note {
-            Note::Gathered if self.config.is_relay_only && !self.relay.is_granted() => Some(no_relay),
-            Note::Ended(CloseReason::ConnectionLost) if lacks_relay && self.tasks.pace.is_opening() => Some(no_relay),
-            Note::Ended(reason) => Some(reason.clone()),
+        match event {
+            RtcEvent::Gathered if self.config.is_relay_only && !self.relay.is_granted() => Some(no_relay),
+            RtcEvent::Ended(CloseReason::ConnectionLost) if lacks_relay && self.tasks.pace.is_opening() => {
+                Some(no_relay)
+            }
+            RtcEvent::Ended(reason) => Some(reason.clone()),
             _ => None,
         }
     }
@@ -221,10 +223,10 @@ impl Connection {
         Ok(())
     }
 
-    async fn note(&mut self, note: Note) -> Result<(), Error> {
+    async fn take_event(&mut self, event: RtcEvent) -> Result<(), Error> {
         let (id, inputs) = (self.tasks.id, self.tasks.inputs.clone());
-        match note {
-            Note::Candidate(Candidate { candidate, sdp_mid, sdp_mline_index }) => {
+        match event {
+            RtcEvent::Candidate(Candidate { candidate, sdp_mid, sdp_mline_index }) => {
                 if candidate.contains(" typ relay") {
                     self.relay.set_granted();
                 }
@@ -234,7 +236,7 @@ impl Connection {
                     inputs.send(Input::Candidate { id, candidate }).await;
                 }
             }
-            Note::Channel(channel) => {
+            RtcEvent::Channel(channel) => {
                 // The protocol knows one channel of each name, and the initiator opens the chat's. That for files is
                 // taken once we have said that some may come.
                 let label = channel.label().await?;
@@ -248,14 +250,14 @@ impl Connection {
                     channel.close().await?;
                 }
             }
-            Note::Way => {
+            RtcEvent::Way => {
                 self.has_way = true;
                 inputs.send(Input::WayFound { id }).await;
             }
-            Note::Stalled => {
+            RtcEvent::Stalled => {
                 inputs.send(Input::Stalled { id }).await;
             }
-            Note::Gathered | Note::Ended(_) => {}
+            RtcEvent::Gathered | RtcEvent::Ended(_) => {}
         }
         Ok(())
     }
@@ -267,7 +269,7 @@ impl Connection {
     }
 
     /// Ends the connection: at once where there is a reason, which is told, and else in order.
-    async fn end(mut self, reason: Option<CloseReason>, parting: Parting, noted: &mut UnboundedReceiver<Note>) {
+    async fn end(mut self, reason: Option<CloseReason>, parting: Parting, happened: &mut UnboundedReceiver<RtcEvent>) {
         self.tasks.pace.active();
         let read_time = match parting {
             Parting::AtOnce => None,
@@ -277,7 +279,7 @@ impl Connection {
         if reason.is_none()
             && let (Some(writer), Some(channel), Some(read_time)) = (self.writer.take(), self.channel.take(), read_time)
         {
-            close_in_order(writer, channel, &self.connection, noted, read_time).await;
+            close_in_order(writer, channel, &self.connection, happened, read_time).await;
         }
         // What is broken may take its time.
         let _ = timeout(CLOSE_TIME, self.relay.close(&self.connection)).await;

@@ -25,7 +25,7 @@ struct Opening {
 }
 
 impl Early {
-    /// Takes note that WebRTC has a way from now on, and has what was held read.
+    /// Learns that WebRTC has a way from now on, and has what was held read.
     pub fn release(&self) {
         self.0.has_way.store(true, Ordering::SeqCst);
         lock(&self.0.readers).drain().for_each(|(_, reader)| reader.wake());

@@ -22,7 +22,7 @@ pub struct Flight {
 pub type Datagram = (SocketAddr, Vec<u8>);
 
 impl Flight {
-    /// Takes note of a datagram that was sent.
+    /// Learns of a datagram that was sent.
     pub fn sent(&mut self, to: SocketAddr, datagram: &[u8], now: Instant) {
         match Record::of(datagram) {
             _ if self.is_over => return,
@@ -46,7 +46,7 @@ impl Flight {
         }
     }
 
-    /// Takes note of a datagram that has come.
+    /// Learns of a datagram that has come.
     pub fn received(&mut self, datagram: &[u8]) {
         match Record::of(datagram) {
             Some(Record::Handshake) => self.is_answered = true,

@@ -43,12 +43,12 @@ impl Watch {
         })
     }
 
-    /// Takes note that a message of the other side was taken.
+    /// Learns that a message of the other side was taken.
     pub fn take(&self) {
         self.taken.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Takes note of a datagram that is sent.
+    /// Learns of a datagram that is sent.
     pub fn sent(&self, to: SocketAddr, datagram: &[u8]) {
         lock(&self.sources).sent(to, datagram);
     }

@@ -34,12 +34,12 @@ impl Pace {
         Self(Mutex::new(Rhythm { stage: Stage::Opening(Instant::now() + PROMPT_TIME), heard: None, silent_sleep }))
     }
 
-    /// Takes note that the connection is open, and that something is said over it.
+    /// Learns that the connection is open, and that something is said over it.
     pub fn active(&self) {
         self.state().stage = Stage::Open(Instant::now());
     }
 
-    /// Takes note of what has come from the network.
+    /// Learns of what has come from the network.
     pub fn hear(&self, datagram: &[u8]) {
         self.state().hear(datagram, Instant::now());
     }

@@ -44,7 +44,7 @@ impl Stall {
         Self { acknowledged: 0, wait: Wait::new(now) }
     }
 
-    /// Takes note of how many bytes were sent in all, of how many of them are not acknowledged, and of when something
+    /// Learns of how many bytes were sent in all, of how many of them are not acknowledged, and of when something
     /// was heard last; whether that is a stall. What is sent besides is no progress. `is_narrow`: datagrams are short
     /// already, so that losses are the likelier cause, and take longer to be over.
     pub fn is_one(

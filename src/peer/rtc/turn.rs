@@ -63,7 +63,7 @@ impl Relay {
         Self(Arc::new(Relaying { servers, ..Relaying::default() }))
     }
 
-    /// Takes note of trouble with a TURN server. A refusal, such as of a wrong secret, says more than whatever comes
+    /// Learns of trouble with a TURN server. A refusal, such as of a wrong secret, says more than whatever comes
     /// after it.
     pub fn set_trouble(&self, cause: NoRelayCause) {
         let mut trouble = lock(&self.0.trouble);
@@ -77,7 +77,7 @@ impl Relay {
         lock(&self.0.trouble).unwrap_or(NoRelayCause::NoAnswer)
     }
 
-    /// Takes note that a TURN server has granted a relay.
+    /// Learns that a TURN server has granted a relay.
     pub fn set_granted(&self) {
         self.0.is_granted.store(true, Ordering::Relaxed);
     }
@@ -87,7 +87,7 @@ impl Relay {
         self.0.is_granted.load(Ordering::Relaxed)
     }
 
-    /// Takes note that the stream to the TURN server has ended.
+    /// Learns that the stream to the TURN server has ended.
     pub fn set_broken(&self) {
         if self.0.is_through.load(Ordering::Relaxed) {
             self.0.breaks.notify_one();

@@ -186,7 +186,7 @@ impl Hub {
         }
     }
 
-    /// Takes note that the user of `conn` is gone, whose name was `name`.
+    /// Learns that the user of `conn` is gone, whose name was `name`.
     pub(super) fn release(&mut self, conn: ConnId, name: Rc<str>, is_free: bool) {
         if let Some(remote) = self.remote_mut() {
             remote.forget(conn);
@@ -194,7 +194,7 @@ impl Hub {
         }
     }
 
-    /// Takes note that somebody is gone who may have waited for a name.
+    /// Learns that somebody is gone who may have waited for a name.
     pub(super) fn drop_claim(&mut self, conn: ConnId) {
         if let Some(remote) = self.remote_mut() {
             remote.claims.remove(&conn);

@@ -135,7 +135,7 @@ impl Remote {
         false
     }
 
-    /// Takes note of the first message from `from` to `to`, who are both here.
+    /// Learns of the first message from `from` to `to`, who are both here.
     pub(super) fn met_here(&mut self, from: ConnId, to: ConnId) {
         if let Some(process) = self.process {
             self.is_late(to, Route { process, conn: from }, false);

@@ -43,7 +43,7 @@ impl Requests {
         Self { servers, waiting: VecDeque::new(), answers: HashMap::new() }
     }
 
-    /// Takes note of a datagram that is sent. What is to be sent instead, if it is a request for which a newer nonce is
+    /// Learns of a datagram that is sent. What is to be sent instead, if it is a request for which a newer nonce is
     /// known: so it is also granted where nobody waits for the answer, as when a relay is given up.
     pub fn sent(&mut self, to: SocketAddr, datagram: &[u8]) -> Option<Vec<u8>> {
         let [0, method @ (ALLOCATE | REFRESH | CREATE_PERMISSION | CHANNEL_BIND), ..] = datagram else { return None };
@@ -60,7 +60,7 @@ impl Requests {
         renewed
     }
 
-    /// Takes note of a datagram that has come. What is to be sent to where it came from, if it says that a nonce is
+    /// Learns of a datagram that has come. What is to be sent to where it came from, if it says that a nonce is
     /// stale; then nobody is to know of it. `None` where it is for others.
     pub fn received(&mut self, from: SocketAddr, datagram: &[u8]) -> Option<Vec<u8>> {
         // An answer, be it an error or not.
