@@ -20,7 +20,7 @@ use super::files::lane::{FileKeys, Way};
 use super::files::note::{EndReason, FileId};
 use super::files::work::{News, Work};
 use super::offer::Offer;
-use super::rtc::{self, Command, Pipe, Rtc};
+use super::rtc::{self, Pipe, Rtc, RtcCommand};
 use super::sink::Sink;
 use super::sync::{Gauge, lock};
 use crate::threads;
@@ -147,7 +147,7 @@ impl Disk {
             spawn(self.working.clone(), move || sending.run(&mailbox)).ok()?;
             let reports = mail.clone();
             let inbox = move |report| reports.send(sending::Mail::Report(report)).is_ok();
-            rtc.command(id, Command::SendFiles(Pipe { inbox: Box::new(inbox), outbox: sealed }));
+            rtc.command(id, RtcCommand::SendFiles(Pipe { inbox: Box::new(inbox), outbox: sealed }));
             lanes.sending = Some(mail);
         }
         lanes.sending.as_ref()
@@ -171,7 +171,7 @@ impl Disk {
                 in_flight.add(bytes.len());
                 in_flight.get() <= MAX_IN_FLIGHT && sealed.send(taking::Mail::Sealed(bytes)).is_ok()
             };
-            rtc.command(id, Command::TakeFiles(Pipe { inbox: Box::new(inbox), outbox: reports }));
+            rtc.command(id, RtcCommand::TakeFiles(Pipe { inbox: Box::new(inbox), outbox: reports }));
             lanes.taking = Some(mail);
         }
         lanes.taking.as_ref()

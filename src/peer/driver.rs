@@ -16,17 +16,17 @@ use super::disk::Disk;
 use super::disk::tell::About;
 use super::engine::{Engine, Input, Output, Setup};
 use super::event::{CloseReason, Event, NotSentReason};
+use super::events;
 use super::events::{EventSender, Events};
 use super::files::note::FileId;
 use super::keys::KeyPair;
 use super::login::{Login, ServerUrl};
 use super::offer::Offer;
-use super::rtc::{Command, Config, InputSender, Rtc};
+use super::rtc::{InputSender, Rtc, RtcCommand, RtcConfig};
 use super::settings::{Error, Settings, new_token};
 use super::signaling::{self, Dialled, Signaling};
 use super::sink::Sink;
 use super::sync::Gauge;
-use super::{events, rtc};
 
 /// What reaches the loop from other threads, but for WebRTC.
 pub enum Mail {
@@ -140,8 +140,8 @@ pub fn start(server: ServerUrl, username: &str, settings: Settings) -> Result<(S
 }
 
 /// How WebRTC makes connections under these settings.
-fn config(settings: &Settings, server: &ServerUrl) -> rtc::Config {
-    Config {
+fn config(settings: &Settings, server: &ServerUrl) -> RtcConfig {
+    RtcConfig {
         ice_servers: settings.ice_servers.clone(),
         uses_offered: settings.uses_offered_relays,
         is_relay_only: settings.needs_relay(),
@@ -359,13 +359,13 @@ impl Driver {
                 Output::Narrow { id } => self.rtc.set_narrow(id),
                 Output::Offer { id } => self.rtc.begin(id, None),
                 Output::Answer { id, sdp } => self.rtc.begin(id, Some(sdp)),
-                Output::Finish { id, sdp } => self.rtc.command(id, Command::Finish(sdp)),
-                Output::AddCandidate { id, candidate } => self.rtc.command(id, Command::AddCandidate(candidate)),
+                Output::Finish { id, sdp } => self.rtc.command(id, RtcCommand::Finish(sdp)),
+                Output::AddCandidate { id, candidate } => self.rtc.command(id, RtcCommand::AddCandidate(candidate)),
                 Output::Transmit { id, text, is_kept } => self.rtc.transmit(id, text, is_kept),
                 Output::File { peer, file, connection: at, work } => self.files.work(peer, file, at, work, &self.rtc),
                 Output::Close { id, parting } => {
                     self.files.close(id);
-                    self.rtc.command(id, Command::Close(parting));
+                    self.rtc.command(id, RtcCommand::Close(parting));
                 }
                 Output::Message { peer, text, receipt } => self.events.tell_message(peer, text, receipt),
                 Output::Event(event) => self.tell(event),

@@ -140,7 +140,7 @@ use tokio::time::timeout;
 
 use caught::{Caught, Panicked};
 use command::{Beginning, Queued};
-pub use command::{Command, Config, InputSender, Pipe};
+pub use command::{InputSender, Pipe, RtcCommand, RtcConfig};
 use connection::live;
 use pulse::{Pulse, Watcher};
 pub use runtime::receive_window;
@@ -153,7 +153,7 @@ use crate::threads;
 
 /// The thread on which all connections live.
 pub struct Rtc {
-    config: Config,
+    config: RtcConfig,
     inputs: InputSender,
     thread: Option<Running>,
     /// Bytes that wait to be sent, of all connections together and of each.
@@ -167,7 +167,7 @@ pub struct Rtc {
 
 /// A thread that runs.
 struct Running {
-    commands: UnboundedSender<(ConnectionId, Command)>,
+    commands: UnboundedSender<(ConnectionId, RtcCommand)>,
     thread: JoinHandle<()>,
     /// Ends with it.
     done: std::sync::mpsc::Receiver<()>,
@@ -175,7 +175,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(config: Config, inputs: InputSender) -> io::Result<Self> {
+    fn start(config: RtcConfig, inputs: InputSender) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (commands, receiver) = mpsc::unbounded_channel();
         let (ending, done) = std::sync::mpsc::channel();
@@ -210,7 +210,7 @@ impl Rtc {
     ///
     /// # Errors
     /// The system has no thread or no descriptors to give.
-    pub fn start(config: Config, inputs: InputSender, queued: Gauge) -> io::Result<Self> {
+    pub fn start(config: RtcConfig, inputs: InputSender, queued: Gauge) -> io::Result<Self> {
         let thread = Some(Running::start(config.clone(), inputs.clone())?);
         Ok(Self { config, inputs, thread, queued, queues: HashMap::new(), offered: Vec::new(), narrow: None })
     }
@@ -251,7 +251,7 @@ impl Rtc {
     }
 
     /// Gives a connection something to do.
-    pub fn command(&self, id: ConnectionId, command: Command) {
+    pub fn command(&self, id: ConnectionId, command: RtcCommand) {
         if let Some(thread) = &self.thread {
             // The thread ends only once this sender is gone.
             let _ = thread.commands.send((id, command));
@@ -270,7 +270,7 @@ impl Rtc {
         self.queues.insert(id, queue.clone());
         let is_narrow = self.narrow.take() == Some(id);
         let offered = self.offered.clone();
-        self.command(id, Command::Begin(Beginning { offer, queue, offered, is_narrow }));
+        self.command(id, RtcCommand::Begin(Beginning { offer, queue, offered, is_narrow }));
     }
 
     /// Sends a text message. One that is kept elsewhere until it is acknowledged is counted there.
@@ -278,7 +278,7 @@ impl Rtc {
         if let Some(queue) = self.queues.get(&id) {
             let gauges = if is_kept { vec![] } else { vec![queue.clone(), self.queued.clone()] };
             let waiting = Queued::new(text.len(), gauges);
-            self.command(id, Command::Transmit(text, waiting));
+            self.command(id, RtcCommand::Transmit(text, waiting));
         }
     }
 
@@ -297,11 +297,11 @@ impl Drop for Rtc {
 }
 
 /// Begins connections and hands each what it is to do, until there is nobody any more who tells.
-async fn serve(config: Config, inputs: InputSender, mut commands: UnboundedReceiver<(ConnectionId, Command)>) {
-    let mut connections: HashMap<ConnectionId, UnboundedSender<Command>> = HashMap::new();
+async fn serve(config: RtcConfig, inputs: InputSender, mut commands: UnboundedReceiver<(ConnectionId, RtcCommand)>) {
+    let mut connections: HashMap<ConnectionId, UnboundedSender<RtcCommand>> = HashMap::new();
     let mut tasks = JoinSet::new();
     while let Some((id, command)) = commands.recv().await {
-        if let Command::Begin(Beginning { offered, is_narrow, .. }) = &command {
+        if let RtcCommand::Begin(Beginning { offered, is_narrow, .. }) = &command {
             let mut config = config.clone();
             config.is_narrow = *is_narrow;
             let is_own = config.ice_servers.iter().any(IceServer::is_turn);
@@ -343,7 +343,7 @@ mod tests {
 
     use super::*;
 
-    const CONFIG: fn() -> Config = || Config {
+    const CONFIG: fn() -> RtcConfig = || RtcConfig {
         ice_servers: vec![],
         uses_offered: false,
         is_relay_only: false,
@@ -361,7 +361,7 @@ mod tests {
         while !matches!(inputs.blocking_recv(), Some(Input::Described { id: of, .. }) if of == id) {}
         let (says, said) = std::sync::mpsc::channel();
         let (thaw, until) = std::sync::mpsc::channel();
-        rtc.command(id, Command::Freeze(says, until));
+        rtc.command(id, RtcCommand::Freeze(says, until));
         said.recv().unwrap();
         thaw
     }

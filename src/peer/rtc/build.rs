@@ -15,11 +15,11 @@ use webrtc::peer_connection::{
 };
 
 use super::aead;
-use super::command::Config;
+use super::command::RtcConfig;
 use super::early::Early;
 use super::guarded::{CIPHER_SUITES, Watch};
 use super::pace::Pace;
-use super::runtime::Prompt;
+use super::runtime::PacedRuntime;
 use super::turn::Relay;
 use super::turn::tunnel::Tunnels;
 use crate::peer::description::MAX_MESSAGE;
@@ -47,7 +47,7 @@ pub enum RtcEvent {
 /// # Errors
 /// WebRTC's own.
 pub async fn build(
-    config: &Config,
+    config: &RtcConfig,
     rtc_events: &UnboundedSender<RtcEvent>,
     pace: &Arc<Pace>,
     relay: &Relay,
@@ -66,7 +66,7 @@ pub async fn build(
 }
 
 async fn build_with(
-    config: &Config,
+    config: &RtcConfig,
     rtc_events: &UnboundedSender<RtcEvent>,
     pace: &Arc<Pace>,
     relay: &Relay,
@@ -110,7 +110,8 @@ async fn build_with(
     };
     let early = Early::default();
     let on_panic = Arc::new(on_panic);
-    let runtime = Prompt::new(pace.clone(), relay.clone(), tunnels.clone(), early.clone(), watch.clone(), on_panic);
+    let runtime =
+        PacedRuntime::new(pace.clone(), relay.clone(), tunnels.clone(), early.clone(), watch.clone(), on_panic);
     let connection = PeerConnectionBuilder::new()
         .with_configuration(configuration)
         .with_setting_engine(settings)

@@ -16,7 +16,7 @@ use crate::protocol::Candidate;
 
 /// How connections are made.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub struct RtcConfig {
     /// The user's STUN and TURN servers.
     pub ice_servers: Vec<IceServer>,
     /// Whether the server's are used, too.
@@ -37,7 +37,7 @@ pub struct Config {
 
 /// What a connection is to do.
 #[derive(Debug)]
-pub enum Command {
+pub enum RtcCommand {
     /// Begin.
     Begin(Beginning),
     /// Take the peer's answer.

@@ -14,7 +14,7 @@ use webrtc::peer_connection::{PeerConnection, RTCSessionDescription};
 use super::build::{RtcEvent, build};
 use super::channel::{Tasks, Writer, failed, lack, not_begun};
 use super::closing::close_in_order;
-use super::command::{Beginning, Command, Config, InputSender, Pipe};
+use super::command::{Beginning, InputSender, Pipe, RtcCommand, RtcConfig};
 use super::guarded::Watch;
 use super::pace::Pace;
 use super::turn::Relay;
@@ -28,10 +28,10 @@ use crate::protocol::Candidate;
 /// Makes a connection, serves it, and ends it. `is_offered`: a TURN server in `config` is one that the server named.
 pub async fn live(
     id: ConnectionId,
-    config: Config,
+    config: RtcConfig,
     is_offered: bool,
     inputs: InputSender,
-    mut commands: UnboundedReceiver<Command>,
+    mut commands: UnboundedReceiver<RtcCommand>,
 ) {
     let (rtc_events, mut happened) = mpsc::unbounded_channel();
     let has_turn = config.ice_servers.iter().any(IceServer::is_turn);
@@ -82,7 +82,7 @@ pub async fn live(
 }
 
 struct Connection {
-    config: Config,
+    config: RtcConfig,
     /// A TURN server in `config` is one that the server named.
     is_offered: bool,
     has_turn: bool,
@@ -104,7 +104,7 @@ impl Connection {
     /// do so.
     async fn serve(
         &mut self,
-        commands: &mut UnboundedReceiver<Command>,
+        commands: &mut UnboundedReceiver<RtcCommand>,
         happened: &mut UnboundedReceiver<RtcEvent>,
     ) -> (Option<CloseReason>, Parting) {
         // The word that tells of a loss may itself be lost, so it is also looked whether anything comes from the
@@ -115,7 +115,7 @@ impl Connection {
             let step = tokio::select! {
                 command = commands.recv() => match command {
                     None => return (None, Parting::Sent),
-                    Some(Command::Close(parting)) => return (None, parting),
+                    Some(RtcCommand::Close(parting)) => return (None, parting),
                     Some(command) => self.obey(command).await,
                 },
                 () = relay.broken() => return (Some(CloseReason::ConnectionLost), Parting::Sent),
@@ -156,14 +156,16 @@ impl Connection {
         }
     }
 
-    async fn obey(&mut self, command: Command) -> Result<(), Error> {
+    async fn obey(&mut self, command: RtcCommand) -> Result<(), Error> {
         match command {
-            Command::Begin(Beginning { offer, queue, .. }) => {
+            RtcCommand::Begin(Beginning { offer, queue, .. }) => {
                 self.queue = Some(queue);
                 self.begin(offer).await
             }
-            Command::Finish(sdp) => self.connection.set_remote_description(RTCSessionDescription::answer(sdp)?).await,
-            Command::AddCandidate(candidate) => {
+            RtcCommand::Finish(sdp) => {
+                self.connection.set_remote_description(RTCSessionDescription::answer(sdp)?).await
+            }
+            RtcCommand::AddCandidate(candidate) => {
                 let candidate = RTCIceCandidateInit {
                     candidate: candidate.candidate,
                     sdp_mid: candidate.sdp_mid,
@@ -176,24 +178,24 @@ impl Connection {
                 }
                 Ok(())
             }
-            Command::Transmit(text, waiting) => {
+            RtcCommand::Transmit(text, waiting) => {
                 if let Some(writer) = &self.writer {
                     let _ = writer.texts.send((text, waiting));
                 }
                 Ok(())
             }
-            Command::SendFiles(pipe) => {
+            RtcCommand::SendFiles(pipe) => {
                 let channel = self.connection.create_data_channel(FILES_LABEL, None).await?;
                 self.tasks.join(channel, pipe);
                 Ok(())
             }
-            Command::TakeFiles(pipe) => {
+            RtcCommand::TakeFiles(pipe) => {
                 self.files = Some(pipe);
                 Ok(())
             }
-            Command::Close(_) => Ok(()),
+            RtcCommand::Close(_) => Ok(()),
             #[cfg(test)]
-            Command::Freeze(says, until) => {
+            RtcCommand::Freeze(says, until) => {
                 let _ = says.send(());
                 let _ = until.recv();
                 Ok(())

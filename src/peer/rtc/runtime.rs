@@ -36,7 +36,7 @@ use crate::peer::ice::NoRelayCause;
 pub type OnPanic = Arc<dyn Fn() + Send + Sync>;
 
 /// Tokio, at a connection's pace.
-pub struct Prompt {
+pub struct PacedRuntime {
     inner: TokioRuntime,
     on_panic: OnPanic,
     watch: Arc<Watch>,
@@ -50,7 +50,7 @@ pub struct Prompt {
     look_up_until: Instant,
 }
 
-impl Prompt {
+impl PacedRuntime {
     /// Sleeps at this pace, looks after the TURN servers and takes tunnels to some of them, holds what comes too early,
     /// drops what the watch does not admit, and says when a task has panicked.
     pub fn new(
@@ -76,15 +76,15 @@ impl Prompt {
     }
 }
 
-impl fmt::Debug for Prompt {
+impl fmt::Debug for PacedRuntime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Prompt")
+        f.write_str("PacedRuntime")
     }
 }
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-impl Runtime for Prompt {
+impl Runtime for PacedRuntime {
     fn spawn(&self, future: Boxed<'static, ()>) -> Box<dyn TaskHandle> {
         let on_panic = self.on_panic.clone();
         self.inner.spawn(Box::pin(async move {
