@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use lowkey::peer::engine::{ConnectionId, Engine, Input, Output, Receipt, Setup};
+use lowkey::peer::engine::{Engine, Input, Output, PeerConnectionId, Receipt, Setup};
 use lowkey::peer::frame::Place;
 use lowkey::peer::keys::KeyPair;
 use lowkey::peer::{CloseReason, Event, Trust};
@@ -30,9 +30,9 @@ pub struct World {
     to_engine: [VecDeque<String>; 2],
     from_webrtc: [VecDeque<Input>; 2],
     /// Who is connected with whom, once an answer has come back.
-    connected: HashMap<(usize, ConnectionId), (usize, ConnectionId)>,
+    connected: HashMap<(usize, PeerConnectionId), (usize, PeerConnectionId)>,
     /// Connections that are to go with short datagrams.
-    pub narrow: [HashSet<ConnectionId>; 2],
+    pub narrow: [HashSet<PeerConnectionId>; 2],
     /// The candidates that each side's WebRTC was given.
     pub added: [Vec<String>; 2],
     events: [Vec<Event>; 2],
@@ -103,7 +103,7 @@ impl World {
                 Output::Finish { id, sdp } => {
                     let words: Vec<u64> = password(&sdp).split('+').map(|word| word.parse().unwrap()).collect();
                     assert_eq!((words[2], words[3]), (user as u64, id.0), "the answer is to this offer");
-                    let other = (words[0] as usize, ConnectionId(words[1]));
+                    let other = (words[0] as usize, PeerConnectionId(words[1]));
                     self.connected.extend([((user, id), other), (other, (user, id))]);
                     self.from_webrtc[user].push_back(Input::Opened { id });
                     self.from_webrtc[other.0].push_back(Input::Opened { id: other.1 });
@@ -217,7 +217,8 @@ impl World {
 
     /// One user's WebRTC believes that the connection is gone; the other's hears nothing of it.
     pub fn lose_for(&mut self, user: usize) {
-        let here: Vec<ConnectionId> = self.connected.keys().filter(|(of, _)| *of == user).map(|(_, id)| *id).collect();
+        let here: Vec<PeerConnectionId> =
+            self.connected.keys().filter(|(of, _)| *of == user).map(|(_, id)| *id).collect();
         for id in here {
             self.connected.remove(&(user, id));
             self.from_webrtc[user].push_back(Input::Closed { id, reason: CloseReason::ConnectionLost });
@@ -472,7 +473,7 @@ fn a_connection_that_never_came_about_was_not_lost() {
         world.step(0);
     }
     let reason = CloseReason::ConnectionLost;
-    world.handle(ALICE, Input::Closed { id: ConnectionId(0), reason });
+    world.handle(ALICE, Input::Closed { id: PeerConnectionId(0), reason });
     assert_eq!(world.taken(ALICE).last(), Some(&closed("bob", CloseReason::NoCandidates)));
 }
 

@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lowkey::peer::engine::{ConnectionId, Engine, Input, Output, Setup};
+use lowkey::peer::engine::{Engine, Input, Output, PeerConnectionId, Setup};
 use lowkey::peer::keys::KeyPair;
 use lowkey::peer::{CloseReason, Event, Settings};
 use lowkey::server::hub::{self, ConnId, Departure, Hub};
@@ -23,7 +23,7 @@ struct Crowd {
     hub: Hub,
     users: BTreeMap<String, Seat>,
     coming: VecDeque<(String, Input)>,
-    connected: HashMap<(String, ConnectionId), (String, ConnectionId)>,
+    connected: HashMap<(String, PeerConnectionId), (String, PeerConnectionId)>,
     connections: usize,
     now: Instant,
     /// What the server has refused the bot, by code.
@@ -121,7 +121,7 @@ impl Crowd {
                     }
                     Output::Finish { id, sdp } => {
                         let words: Vec<&str> = engine::password(&sdp).split('+').collect();
-                        let other = (words[0].to_owned(), ConnectionId(words[1].parse().unwrap()));
+                        let other = (words[0].to_owned(), PeerConnectionId(words[1].parse().unwrap()));
                         let own = (name.to_owned(), id);
                         self.connected.extend([(own.clone(), other.clone()), (other.clone(), own)]);
                         self.coming.push_back((other.0, Input::Opened { id: other.1 }));
@@ -277,7 +277,7 @@ fn who_comes_back_with_its_chat_finds_the_bot_at_once() {
     crowd.pass(5 * MINUTE, |_| false);
     // Its network was lost, and not its program.
     crowd.users.get_mut("peer7").unwrap().events.clear();
-    let id = ConnectionId(0);
+    let id = PeerConnectionId(0);
     crowd.go_online("peer7");
     crowd.coming.push_back(("peer7".to_owned(), Input::Closed { id, reason: CloseReason::ConnectionLost }));
     let resumed = Event::Resumed { peer: "bot".to_owned() };

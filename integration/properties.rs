@@ -4,7 +4,7 @@ use lowkey::peer::agreement::{self, Names, OwnKeys};
 use lowkey::peer::candidate::{Candidate, Candidates};
 use lowkey::peer::cipher::{Cipher, TextFormat};
 use lowkey::peer::description::Description;
-use lowkey::peer::engine::{ConnectionId, Engine, Input, Output, Setup};
+use lowkey::peer::engine::{Engine, Input, Output, PeerConnectionId, Setup};
 use lowkey::peer::hello;
 use lowkey::peer::keys::KeyPair;
 use lowkey::peer::link::Link;
@@ -58,7 +58,7 @@ fn signal() -> impl Strategy<Value = String> {
 
 fn input() -> impl Strategy<Value = Input> {
     let peer = || prop_oneof![4 => Just("bob".to_owned()), 1 => Just("mallory".to_owned())];
-    let id = || (0u64..4).prop_map(ConnectionId);
+    let id = || (0u64..4).prop_map(PeerConnectionId);
     prop_oneof![
         6 => signal().prop_map(Input::Signal),
         2 => peer().prop_map(|peer| Input::Call { peer }),

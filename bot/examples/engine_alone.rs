@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use lowkey::peer::Event;
-use lowkey::peer::engine::{ConnectionId, Engine, Input, Output, Setup};
+use lowkey::peer::engine::{Engine, Input, Output, PeerConnectionId, Setup};
 use lowkey::server::hub::{self, ConnId, Hub};
 use lowkey::server::limits::Limits;
 use uuid::Uuid;
@@ -30,7 +30,7 @@ struct World {
     /// What has happened and was not told yet, and to whom. With a network these are what its sockets bring.
     inputs: VecDeque<(usize, Input)>,
     /// The end of the data channel of each.
-    ends: [Option<ConnectionId>; 2],
+    ends: [Option<PeerConnectionId>; 2],
 }
 
 impl World {

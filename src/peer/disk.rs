@@ -15,7 +15,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::engine::ConnectionId;
+use super::engine::PeerConnectionId;
 use super::files::lane::{FileKeys, Way};
 use super::files::note::{EndReason, FileId};
 use super::files::work::{News, Work};
@@ -34,7 +34,7 @@ use tell::{About, Tell};
 pub struct Disk {
     sources: HashMap<Key, Arc<Mutex<Source>>>,
     stores: HashMap<Key, Arc<Mutex<Store>>>,
-    lanes: HashMap<ConnectionId, Lanes>,
+    lanes: HashMap<PeerConnectionId, Lanes>,
     /// How many threads take files.
     takers: Gauge,
     tell: Tell,
@@ -88,7 +88,7 @@ impl Disk {
     }
 
     /// A connection is no more. Its threads end once they have written down how far they have come.
-    pub fn close(&mut self, id: ConnectionId) {
+    pub fn close(&mut self, id: PeerConnectionId) {
         let Some(Lanes { sending, taking }) = self.lanes.remove(&id) else { return };
         sending.map(|sending| sending.send(sending::Mail::End));
         taking.map(|taking| taking.send(taking::Mail::End));
@@ -99,7 +99,7 @@ impl Disk {
         &mut self,
         peer: String,
         file: FileId,
-        connection: Option<(ConnectionId, FileKeys)>,
+        connection: Option<(PeerConnectionId, FileKeys)>,
         work: Work,
         rtc: &Rtc,
     ) {
@@ -138,7 +138,7 @@ impl Disk {
     }
 
     /// The thread that sends over this connection.
-    fn sender(&mut self, id: ConnectionId, keys: FileKeys, rtc: &Rtc) -> Option<&Sender<sending::Mail>> {
+    fn sender(&mut self, id: PeerConnectionId, keys: FileKeys, rtc: &Rtc) -> Option<&Sender<sending::Mail>> {
         let lanes = self.lanes.entry(id).or_default();
         if lanes.sending.is_none() {
             let (mail, mailbox) = mpsc::channel();
@@ -154,7 +154,7 @@ impl Disk {
     }
 
     /// The thread that takes what comes over this connection.
-    fn taker(&mut self, id: ConnectionId, keys: FileKeys, rtc: &Rtc) -> Option<&Sender<taking::Mail>> {
+    fn taker(&mut self, id: PeerConnectionId, keys: FileKeys, rtc: &Rtc) -> Option<&Sender<taking::Mail>> {
         let lanes = self.lanes.entry(id).or_default();
         if lanes.taking.is_none() {
             let (mail, mailbox) = mpsc::channel();

@@ -32,7 +32,7 @@ use call::{Call, Stage};
 use chat::Chat;
 use contacts::Contacts;
 use interface::Round;
-pub use interface::{ConnectionId, Input, Output, Parting, Receipt, Setup};
+pub use interface::{Input, Output, Parting, PeerConnectionId, Receipt, Setup};
 
 /// A peer's state: who it is, and all with whom there is something.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl Engine {
     }
 
     /// The connection of the chat with `peer`, where texts are not kept here until they are acknowledged.
-    pub fn unkept_connection(&self, peer: &str) -> Option<ConnectionId> {
+    pub fn unkept_connection(&self, peer: &str) -> Option<PeerConnectionId> {
         self.contacts.chats.get(peer).and_then(Chat::unkept_connection)
     }
 
@@ -147,7 +147,7 @@ impl Contacts {
         }
     }
 
-    fn closed(&mut self, id: ConnectionId, reason: CloseReason, round: &mut Round<'_>) {
+    fn closed(&mut self, id: PeerConnectionId, reason: CloseReason, round: &mut Round<'_>) {
         let Some(peer) = self.connections.remove(&id) else { return };
         if let Some(call) = self.calls.get_mut(&peer).filter(|call| call.id == id) {
             // The other side is not to wait for what WebRTC could not begin or go on with.

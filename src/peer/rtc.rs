@@ -145,7 +145,7 @@ use connection::live;
 use pulse::{Pulse, Watcher};
 pub use runtime::receive_window;
 
-use super::engine::{ConnectionId, Input};
+use super::engine::{Input, PeerConnectionId};
 use super::event::CloseReason;
 use super::ice::{self, IceServer};
 use super::sync::Gauge;
@@ -158,16 +158,16 @@ pub struct Rtc {
     thread: Option<Running>,
     /// Bytes that wait to be sent, of all connections together and of each.
     queued: Gauge,
-    queues: HashMap<ConnectionId, Gauge>,
+    queues: HashMap<PeerConnectionId, Gauge>,
     /// The STUN and TURN servers that the server has named last, if they are used.
     offered: Vec<IceServer>,
     /// The connection that begins next and whose way passes only short datagrams.
-    narrow: Option<ConnectionId>,
+    narrow: Option<PeerConnectionId>,
 }
 
 /// A thread that runs.
 struct Running {
-    commands: UnboundedSender<(ConnectionId, RtcCommand)>,
+    commands: UnboundedSender<(PeerConnectionId, RtcCommand)>,
     thread: JoinHandle<()>,
     /// Ends with it.
     done: std::sync::mpsc::Receiver<()>,
@@ -223,7 +223,7 @@ impl Rtc {
 
     /// Looks after the thread, and starts another one if it does not turn any more. The connections that are lost by
     /// that, if so; the old thread is left to itself.
-    pub fn watch(&mut self, now: Instant) -> Option<Vec<ConnectionId>> {
+    pub fn watch(&mut self, now: Instant) -> Option<Vec<PeerConnectionId>> {
         if !self.thread.as_mut()?.watcher.is_stuck(now) {
             return None;
         }
@@ -251,7 +251,7 @@ impl Rtc {
     }
 
     /// Gives a connection something to do.
-    pub fn command(&self, id: ConnectionId, command: RtcCommand) {
+    pub fn command(&self, id: PeerConnectionId, command: RtcCommand) {
         if let Some(thread) = &self.thread {
             // The thread ends only once this sender is gone.
             let _ = thread.commands.send((id, command));
@@ -259,12 +259,12 @@ impl Rtc {
     }
 
     /// The connection that begins next goes a way that passes only short datagrams.
-    pub fn set_narrow(&mut self, id: ConnectionId) {
+    pub fn set_narrow(&mut self, id: PeerConnectionId) {
         self.narrow = Some(id);
     }
 
     /// Begins a connection, with an offer or with an answer to one.
-    pub fn begin(&mut self, id: ConnectionId, offer: Option<String>) {
+    pub fn begin(&mut self, id: PeerConnectionId, offer: Option<String>) {
         self.queues.retain(|_, queue| queue.is_shared());
         let queue = Gauge::default();
         self.queues.insert(id, queue.clone());
@@ -274,7 +274,7 @@ impl Rtc {
     }
 
     /// Sends a text message. One that is kept elsewhere until it is acknowledged is counted there.
-    pub fn transmit(&self, id: ConnectionId, text: String, is_kept: bool) {
+    pub fn transmit(&self, id: PeerConnectionId, text: String, is_kept: bool) {
         if let Some(queue) = self.queues.get(&id) {
             let gauges = if is_kept { vec![] } else { vec![queue.clone(), self.queued.clone()] };
             let waiting = Queued::new(text.len(), gauges);
@@ -283,7 +283,7 @@ impl Rtc {
     }
 
     /// Whether so much waits to be sent that there is no room for more.
-    pub fn is_full(&self, id: ConnectionId) -> bool {
+    pub fn is_full(&self, id: PeerConnectionId) -> bool {
         self.queues.get(&id).is_some_and(|queue| queue.get() >= MAX_QUEUED)
     }
 }
@@ -297,8 +297,12 @@ impl Drop for Rtc {
 }
 
 /// Begins connections and hands each what it is to do, until there is nobody any more who tells.
-async fn serve(config: RtcConfig, inputs: InputSender, mut commands: UnboundedReceiver<(ConnectionId, RtcCommand)>) {
-    let mut connections: HashMap<ConnectionId, UnboundedSender<RtcCommand>> = HashMap::new();
+async fn serve(
+    config: RtcConfig,
+    inputs: InputSender,
+    mut commands: UnboundedReceiver<(PeerConnectionId, RtcCommand)>,
+) {
+    let mut connections: HashMap<PeerConnectionId, UnboundedSender<RtcCommand>> = HashMap::new();
     let mut tasks = JoinSet::new();
     while let Some((id, command)) = commands.recv().await {
         if let RtcCommand::Begin(Beginning { offered, is_narrow, .. }) = &command {
@@ -356,7 +360,7 @@ mod tests {
 
     /// Begins a connection, waits for its offer, and lets its thread stand still until what comes back is dropped.
     fn freeze(rtc: &mut Rtc, inputs: &mut Receiver<Input>, id: u64) -> std::sync::mpsc::Sender<()> {
-        let id = ConnectionId(id);
+        let id = PeerConnectionId(id);
         rtc.begin(id, None);
         while !matches!(inputs.blocking_recv(), Some(Input::Described { id: of, .. }) if of == id) {}
         let (says, said) = std::sync::mpsc::channel();
@@ -374,7 +378,7 @@ mod tests {
         let start = Instant::now();
         let _first = freeze(&mut rtc, &mut inputs, 1);
         let mut looks = (0..60).filter_map(|second| rtc.watch(start + Duration::from_secs(second)));
-        assert_eq!(looks.next(), Some(vec![ConnectionId(1)]));
+        assert_eq!(looks.next(), Some(vec![PeerConnectionId(1)]));
         drop(looks);
         // A new one serves new calls. The end of the program waits for neither.
         let _second = freeze(&mut rtc, &mut inputs, 2);

@@ -8,15 +8,15 @@ use super::super::event::CloseReason;
 use super::super::frame::{Instance, Place};
 use super::super::hello::Refusal;
 use super::super::keys::PublicKey;
-use super::channel::{Connection, Negotiation};
-use super::interface::{ConnectionId, Round};
+use super::channel::{Negotiation, PeerConnection};
+use super::interface::{PeerConnectionId, Round};
 use crate::protocol::MessageType;
 
 /// A call with one peer, which becomes a chat or carries one on.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 pub(super) struct Call {
-    pub(super) id: ConnectionId,
+    pub(super) id: PeerConnectionId,
     pub(super) side: Side,
     pub(super) stage: Stage,
     /// When to give up.
@@ -43,7 +43,7 @@ pub(super) enum Stage {
     /// Both want to talk, and know who they are.
     Negotiating(Negotiation),
     /// The data channel is open that a chat is to go on by, and a first frame on it is awaited.
-    Confirming(Connection),
+    Confirming(PeerConnection),
 }
 
 impl Call {
@@ -119,7 +119,7 @@ impl Call {
     pub(super) fn proven(&self) -> Option<(PublicKey, Place)> {
         match &self.stage {
             Stage::Negotiating(Negotiation { other, place, .. })
-            | Stage::Confirming(Connection { other, place, .. }) => Some((other.identity?, (*place)?)),
+            | Stage::Confirming(PeerConnection { other, place, .. }) => Some((other.identity?, (*place)?)),
             _ => None,
         }
     }

@@ -14,9 +14,9 @@ use super::super::hello::{self, Hello, Refusal};
 use super::super::keys::{KeyPair, PublicKey};
 use super::super::planted::{self, Fault};
 use super::call::{ANSWER_TIME, Call, Farewell, HELLO_TIME, SEEK_TIME, Stage, too_many_calls};
-use super::channel::{Connection, Negotiation};
+use super::channel::{Negotiation, PeerConnection};
 use super::contacts::Contacts;
-use super::interface::{ConnectionId, Output, Parting, Round};
+use super::interface::{Output, Parting, PeerConnectionId, Round};
 use super::proof::{self, Guest};
 use crate::protocol::{KeyExchange, MessageType};
 
@@ -260,7 +260,7 @@ impl Contacts {
     }
 
     /// WebRTC has found a way to the other side.
-    pub(super) fn way_found(&mut self, id: ConnectionId) {
+    pub(super) fn way_found(&mut self, id: PeerConnectionId) {
         let call = self.connections.get(&id).and_then(|peer| self.calls.get_mut(peer));
         if let Some(Call { stage: Stage::Negotiating(negotiation), .. }) = call.filter(|call| call.id == id) {
             negotiation.has_way = true;
@@ -268,7 +268,7 @@ impl Contacts {
     }
 
     /// The data channel is open. A chat that there is goes on by it only once a frame has opened that came over it.
-    pub(super) fn opened(&mut self, id: ConnectionId, round: &mut Round<'_>) {
+    pub(super) fn opened(&mut self, id: PeerConnectionId, round: &mut Round<'_>) {
         let Some(peer) = self.connections.get(&id).cloned() else { return };
         let is_due = |call: &&Call| call.id == id && matches!(call.stage, Stage::Negotiating(_));
         if self.calls.get(&peer).filter(is_due).is_none() {
@@ -276,7 +276,7 @@ impl Contacts {
         }
         let Some(call) = self.calls.remove(&peer) else { return };
         let Stage::Negotiating(negotiation) = call.stage else { return };
-        let mut connection = Connection::new(id, negotiation);
+        let mut connection = PeerConnection::new(id, negotiation);
         if connection.place.is_some() {
             let taken = self.taken_by_us(&peer, &connection);
             connection.transmit(&Frame::taken(taken), round);
@@ -318,7 +318,7 @@ impl Contacts {
     }
 
     pub(super) fn add_call(&mut self, peer: String, side: Side, stage: Stage, deadline: Instant) -> &mut Call {
-        let id = ConnectionId(self.next_id);
+        let id = PeerConnectionId(self.next_id);
         self.next_id += 1;
         self.connections.insert(id, peer.clone());
         let call = Call { id, side, stage, deadline, farewell: None };

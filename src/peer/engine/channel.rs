@@ -13,7 +13,7 @@ use super::super::files::lane::FileKeys;
 use super::super::frame::{Instance, Place, TEXT_EXTRA_BYTES};
 use super::super::hello::{Refusal, padded};
 use super::super::keys::PublicKey;
-use super::interface::{ConnectionId, Output, Round};
+use super::interface::{Output, PeerConnectionId, Round};
 use crate::protocol::{self, MessageType};
 
 /// What texts are sealed with.
@@ -136,7 +136,7 @@ impl Negotiation {
     }
 
     /// Takes the other side's description. It holds some candidates, and those that came before it are of use now.
-    pub(super) fn take_description(&mut self, id: ConnectionId, described: &Description, round: &mut Round<'_>) {
+    pub(super) fn take_description(&mut self, id: PeerConnectionId, described: &Description, round: &mut Round<'_>) {
         self.max_message = Some(described.max_message().min(MAX_MESSAGE));
         let early = std::mem::take(&mut self.early);
         for candidate in described.candidates().iter().chain(early.iter()) {
@@ -145,14 +145,19 @@ impl Negotiation {
     }
 
     /// Takes a candidate of the other side, which waits for the description; whether it is of use.
-    pub(super) fn take_candidate(&mut self, id: ConnectionId, candidate: &Candidate, round: &mut Round<'_>) -> bool {
+    pub(super) fn take_candidate(
+        &mut self,
+        id: PeerConnectionId,
+        candidate: &Candidate,
+        round: &mut Round<'_>,
+    ) -> bool {
         match self.is_described() {
             true => self.add(id, candidate, round),
             false => self.early.admit(candidate, round.setup.with_loopback),
         }
     }
 
-    fn add(&mut self, id: ConnectionId, candidate: &Candidate, round: &mut Round<'_>) -> bool {
+    fn add(&mut self, id: PeerConnectionId, candidate: &Candidate, round: &mut Round<'_>) -> bool {
         let taken = self.trickle.take(candidate, round.setup.with_loopback);
         let is_taken = taken.is_some();
         round.out.extend(taken.map(|candidate| Output::AddCandidate { id, candidate }));
@@ -201,8 +206,8 @@ impl Negotiation {
 /// An open connection.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
-pub(super) struct Connection {
-    pub(super) id: ConnectionId,
+pub(super) struct PeerConnection {
+    pub(super) id: PeerConnectionId,
     pub(super) other: Other,
     pub(super) texts: Texts,
     /// What files are sealed with, where the other side's program knows of them.
@@ -221,8 +226,8 @@ pub(super) struct Connection {
     pub(super) is_used: bool,
 }
 
-impl Connection {
-    pub(super) fn new(id: ConnectionId, negotiation: Negotiation) -> Self {
+impl PeerConnection {
+    pub(super) fn new(id: PeerConnectionId, negotiation: Negotiation) -> Self {
         let Negotiation { other, texts, files, signals, instance, place, max_message, trickle, .. } = negotiation;
         let max_message = max_message.unwrap_or(DEFAULT_MAX_MESSAGE);
         let (failures, is_used) = (0, false);

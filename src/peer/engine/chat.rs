@@ -9,15 +9,15 @@ use super::super::files::Transfers;
 use super::super::frame::{Frame, Instance};
 use super::super::keys::PublicKey;
 use super::super::texts::{Kept, Texts};
-use super::channel::Connection;
-use super::interface::{ConnectionId, Output, Round};
+use super::channel::PeerConnection;
+use super::interface::{Output, PeerConnectionId, Round};
 
 /// An open chat with one peer.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 pub(super) struct Chat {
     /// `None` while it is interrupted.
-    pub(super) connection: Option<Connection>,
+    pub(super) connection: Option<PeerConnection>,
     /// Who the peer has proven to be.
     pub(super) identity: Option<PublicKey>,
     /// With a peer of ours.
@@ -78,18 +78,18 @@ pub(super) enum State {
 #[cfg_attr(test, derive(Clone))]
 pub(super) struct Parted {
     pub(super) chat: u64,
-    pub(super) connection: Connection,
+    pub(super) connection: PeerConnection,
     pub(super) texts: Texts,
     /// When the other side should have closed the connection, once there is nothing to wait for.
     pub(super) deadline: Option<Instant>,
 }
 
 impl Chat {
-    pub(super) fn has_connection(&self, id: ConnectionId) -> bool {
+    pub(super) fn has_connection(&self, id: PeerConnectionId) -> bool {
         self.connection.as_ref().is_some_and(|connection| connection.id == id)
     }
 
-    pub(super) fn unkept_connection(&self) -> Option<ConnectionId> {
+    pub(super) fn unkept_connection(&self) -> Option<PeerConnectionId> {
         self.connection.as_ref().filter(|_| self.lasting.is_none()).map(|connection| connection.id)
     }
 
@@ -181,7 +181,7 @@ impl Chat {
 }
 
 impl Parted {
-    pub(super) fn has_connection(&self, id: ConnectionId) -> bool {
+    pub(super) fn has_connection(&self, id: PeerConnectionId) -> bool {
         self.connection.id == id
     }
 

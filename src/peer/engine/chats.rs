@@ -7,15 +7,15 @@ use super::super::frame::{Body, Frame, Place};
 use super::super::texts::{Arrival, Next, Texts};
 use super::super::trust::{Known, Trust};
 use super::call::{Call, Stage};
-use super::channel::Connection;
+use super::channel::PeerConnection;
 use super::chat::{Chat, FIRST_PAUSE, LEAVE_TIME, Lasting, Parted, State};
 use super::contacts::Contacts;
 use super::files::end_lasting;
-use super::interface::{ConnectionId, Output, Parting, Receipt, Round};
+use super::interface::{Output, Parting, PeerConnectionId, Receipt, Round};
 
 impl Contacts {
     /// A connection is open: a chat begins.
-    pub(super) fn begin(&mut self, peer: String, connection: Connection, round: &mut Round<'_>) {
+    pub(super) fn begin(&mut self, peer: String, connection: PeerConnection, round: &mut Round<'_>) {
         // The user may have learnt who the peer is while the connection was made.
         let trust = match self.judge(&peer, connection.other.identity, round) {
             Ok(trust) => trust,
@@ -105,7 +105,7 @@ impl Contacts {
         }
     }
 
-    pub(super) fn receive(&mut self, id: ConnectionId, text: Option<String>, round: &mut Round<'_>) {
+    pub(super) fn receive(&mut self, id: PeerConnectionId, text: Option<String>, round: &mut Round<'_>) {
         let Some(peer) = self.connections.get(&id).cloned() else { return };
         if self.calls.get(&peer).is_some_and(|call| call.id == id) {
             return self.receive_early(&peer, text, round);
@@ -293,7 +293,7 @@ impl Contacts {
 
     /// Nothing of what was sent arrives, though the connection lives: there was a long text among it. The chat goes on
     /// with shorter datagrams; where those do not arrive either, it ends, and all that did not arrive is told.
-    pub(super) fn stalled(&mut self, id: ConnectionId, round: &mut Round<'_>) {
+    pub(super) fn stalled(&mut self, id: PeerConnectionId, round: &mut Round<'_>) {
         let Some(peer) = self.connections.get(&id).cloned() else { return };
         let Some(chat) = self.chats.get(&peer).filter(|chat| chat.has_connection(id)) else { return };
         let is_lasting = chat.lasting.is_some();

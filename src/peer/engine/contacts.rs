@@ -9,7 +9,7 @@ use super::super::keys::PublicKey;
 use super::super::trust::{Known, Trust};
 use super::call::{ANSWER_TIME, Call};
 use super::chat::{Chat, Parted};
-use super::interface::{ConnectionId, Round};
+use super::interface::{PeerConnectionId, Round};
 use super::pacing::Pacing;
 use super::request::{Approach, MAX_APPROACHES, Request};
 
@@ -31,7 +31,7 @@ pub(super) struct Contacts {
     /// Whom the user has called, for the server's answers, which come in the same order. A call that was left in the
     /// meantime is still answered.
     pub(super) unanswered: VecDeque<String>,
-    pub(super) connections: BTreeMap<ConnectionId, String>,
+    pub(super) connections: BTreeMap<PeerConnectionId, String>,
     pub(super) pacing: Pacing,
     /// Peers to whom the way passes only short datagrams.
     pub(super) narrow: BTreeSet<String>,

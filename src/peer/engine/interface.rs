@@ -17,7 +17,7 @@ use crate::protocol::{self, Candidate, MessageType, Sealed};
 
 /// One WebRTC peer connection. Never used again for another, so what is still told of an old one has no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnectionId(pub u64);
+pub struct PeerConnectionId(pub u64);
 
 /// Everything that can happen to a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,43 +108,43 @@ pub enum Input {
     /// WebRTC has made our description of a connection, which is an offer or an answer as was asked.
     Described {
         /// The connection.
-        id: ConnectionId,
+        id: PeerConnectionId,
         /// The description as SDP.
         sdp: String,
     },
     /// WebRTC has found a candidate of ours.
     Candidate {
         /// For this connection.
-        id: ConnectionId,
+        id: PeerConnectionId,
         /// The candidate.
         candidate: Candidate,
     },
     /// WebRTC has found a way to the other side, on which the connection is to open.
     WayFound {
         /// Of this connection.
-        id: ConnectionId,
+        id: PeerConnectionId,
     },
     /// Long texts do not arrive over a connection that lives.
     Stalled {
         /// This connection.
-        id: ConnectionId,
+        id: PeerConnectionId,
     },
     /// The data channel is open.
     Opened {
         /// Of this connection.
-        id: ConnectionId,
+        id: PeerConnectionId,
     },
     /// A message came over the data channel.
     Received {
         /// Of this connection.
-        id: ConnectionId,
+        id: PeerConnectionId,
         /// A text message; `None` for a binary one, which is none of the protocol's.
         text: Option<String>,
     },
     /// The connection has ended without our doing.
     Closed {
         /// The connection.
-        id: ConnectionId,
+        id: PeerConnectionId,
         /// How it ended.
         reason: CloseReason,
     },
@@ -167,38 +167,38 @@ pub enum Output {
     /// The connection that is opened next goes a way that passes only short datagrams.
     Narrow {
         /// The new connection.
-        id: ConnectionId,
+        id: PeerConnectionId,
     },
     /// Open a connection with a data channel and describe it as an offer.
     Offer {
         /// The new connection.
-        id: ConnectionId,
+        id: PeerConnectionId,
     },
     /// Open a connection for the peer's offer and describe it as an answer.
     Answer {
         /// The new connection.
-        id: ConnectionId,
+        id: PeerConnectionId,
         /// The offer.
         sdp: String,
     },
     /// Give the connection the peer's answer.
     Finish {
         /// The connection that was offered.
-        id: ConnectionId,
+        id: PeerConnectionId,
         /// The answer.
         sdp: String,
     },
     /// Give the connection a candidate of the peer.
     AddCandidate {
         /// The connection, which has the peer's description.
-        id: ConnectionId,
+        id: PeerConnectionId,
         /// The candidate.
         candidate: Candidate,
     },
     /// Send a text message over the data channel.
     Transmit {
         /// Of this connection.
-        id: ConnectionId,
+        id: PeerConnectionId,
         /// The sealed text.
         text: String,
         /// It is kept here until it is acknowledged, and counted so long.
@@ -211,14 +211,14 @@ pub enum Output {
         /// Which.
         file: FileId,
         /// The connection that it goes over, and the keys for that; `None` where nothing is to go.
-        connection: Option<(ConnectionId, FileKeys)>,
+        connection: Option<(PeerConnectionId, FileKeys)>,
         /// What.
         work: Work,
     },
     /// End the connection.
     Close {
         /// The connection.
-        id: ConnectionId,
+        id: PeerConnectionId,
         /// What is to be waited for.
         parting: Parting,
     },

@@ -14,7 +14,7 @@ use super::super::hello::Refusal;
 use super::super::keys::PublicKey;
 use super::super::planted::{self, Fault};
 use super::call::{Farewell, Stage};
-use super::channel::Connection;
+use super::channel::PeerConnection;
 use super::chat::{Chat, FIRST_PAUSE, Lasting, State, not_sent};
 use super::contacts::Contacts;
 use super::files::end_lasting;
@@ -69,13 +69,13 @@ impl Contacts {
     }
 
     /// How far our user has taken the texts of the instance that is on the other side of this connection.
-    pub(super) fn taken_by_us(&self, peer: &str, connection: &Connection) -> u64 {
+    pub(super) fn taken_by_us(&self, peer: &str, connection: &PeerConnection) -> u64 {
         let lasting = self.chats.get(peer).and_then(|chat| chat.lasting.as_ref());
         lasting.filter(|lasting| is_same(lasting, connection)).map_or(0, |lasting| lasting.texts.taken())
     }
 
     /// Carries a chat on over a new connection, on which a first frame has opened.
-    pub(super) fn carry_on(&mut self, peer: &str, connection: Connection, round: &mut Round<'_>) {
+    pub(super) fn carry_on(&mut self, peer: &str, connection: PeerConnection, round: &mut Round<'_>) {
         let Some(chat) = self.chats.get_mut(peer) else { return };
         let Some(lasting) = &mut chat.lasting else { return };
         let (is_same, place) = (is_same(lasting, &connection), connection.place.unwrap_or_else(Place::nowhere));
@@ -215,7 +215,7 @@ impl Contacts {
 }
 
 /// Whether the same two instances are on both sides of a chat and of a connection.
-fn is_same(lasting: &Lasting, connection: &Connection) -> bool {
+fn is_same(lasting: &Lasting, connection: &PeerConnection) -> bool {
     connection.place.is_some_and(|place| [place.other, place.instance] == lasting.instances)
 }
 

@@ -12,7 +12,7 @@ use super::super::ice;
 use super::call::{Call, RATE_LIMITED, Stage};
 use super::channel::{self, REFUSED_DESCRIPTION};
 use super::contacts::Contacts;
-use super::interface::{ConnectionId, Output, Parting, Round};
+use super::interface::{Output, Parting, PeerConnectionId, Round};
 use crate::protocol::{self, Envelope, ErrorPayload, Joined, KeyExchange, MessageType, Sealed};
 
 impl Contacts {
@@ -164,7 +164,7 @@ impl Contacts {
     }
 
     pub(super) fn receive_offer(&mut self, sender: &str, sdp: &str, round: &mut Round<'_>) -> Option<()> {
-        let id = ConnectionId(self.next_id);
+        let id = PeerConnectionId(self.next_id);
         let call = self.calls.get_mut(sender)?;
         let negotiation = match &mut call.stage {
             Stage::Negotiating(negotiation) => negotiation,
@@ -299,7 +299,7 @@ impl Contacts {
 
     // What WebRTC says.
 
-    pub(super) fn described(&mut self, id: ConnectionId, sdp: &str, round: &mut Round<'_>) {
+    pub(super) fn described(&mut self, id: PeerConnectionId, sdp: &str, round: &mut Round<'_>) {
         let Some(peer) = self.connections.get(&id).cloned() else { return };
         let Some(call) = self.calls.get_mut(&peer).filter(|call| call.id == id) else { return };
         let Stage::Negotiating(negotiation) = &mut call.stage else { return };
@@ -320,7 +320,7 @@ impl Contacts {
         channel::tell(negotiation.signals.as_mut(), kind, &peer, &description, round);
     }
 
-    pub(super) fn found(&mut self, id: ConnectionId, candidate: &str, round: &mut Round<'_>) {
+    pub(super) fn found(&mut self, id: PeerConnectionId, candidate: &str, round: &mut Round<'_>) {
         let Some(peer) = self.connections.get(&id).cloned() else { return };
         let call = self.calls.get_mut(&peer).filter(|call| call.id == id);
         let (trickle, signals) = match call.map(|call| &mut call.stage) {

@@ -17,7 +17,7 @@ use super::command::{InputSender, Queued};
 use super::guarded::Watch;
 use super::pace::Pace;
 use super::stall::Stall;
-use crate::peer::engine::{ConnectionId, Input};
+use crate::peer::engine::{Input, PeerConnectionId};
 use crate::peer::event::CloseReason;
 use crate::trouble;
 
@@ -25,7 +25,7 @@ use crate::trouble;
 #[derive(Clone)]
 pub struct Tasks {
     /// The connection.
-    pub id: ConnectionId,
+    pub id: PeerConnectionId,
     /// Where what is read goes.
     pub inputs: InputSender,
     /// Where the connection's own task is told.

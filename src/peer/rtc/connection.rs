@@ -19,7 +19,7 @@ use super::guarded::Watch;
 use super::pace::Pace;
 use super::turn::Relay;
 use super::turn::tunnel::Tunnels;
-use crate::peer::engine::{ConnectionId, Input, Parting};
+use crate::peer::engine::{Input, Parting, PeerConnectionId};
 use crate::peer::event::CloseReason;
 use crate::peer::ice::{self, IceServer, NoRelay, NoRelayCause};
 use crate::peer::sync::Gauge;
@@ -27,7 +27,7 @@ use crate::protocol::Candidate;
 
 /// Makes a connection, serves it, and ends it. `is_offered`: a TURN server in `config` is one that the server named.
 pub async fn live(
-    id: ConnectionId,
+    id: PeerConnectionId,
     config: RtcConfig,
     is_offered: bool,
     inputs: InputSender,

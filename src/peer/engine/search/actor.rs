@@ -16,7 +16,7 @@ use super::super::super::keys::{KeyPair, PublicKey};
 use super::super::super::random::row;
 use super::super::call::Stage;
 use super::super::request::{Caller, State};
-use super::super::{ConnectionId, Engine, Input, Output};
+use super::super::{Engine, Input, Output, PeerConnectionId};
 use super::adversary::{Adversary, Message};
 use super::{NAMES, hash, place_of};
 use crate::protocol::Candidate;
@@ -32,7 +32,7 @@ pub(super) struct Agreed {
 /// Somebody who is said everything to that the other side is ever told.
 pub(super) struct Talk {
     pub(super) peer: usize,
-    pub(super) id: ConnectionId,
+    pub(super) id: PeerConnectionId,
     pub(super) side: Side,
     pub(super) keys: [PublicKey; 2],
     pub(super) identity: Option<PublicKey>,
@@ -50,7 +50,7 @@ pub(super) struct Actor {
     pub(super) agreed: Vec<Rc<Agreed>>,
     pub(super) talks: Vec<Talk>,
     /// The connections of chats that are open.
-    pub(super) connections: Vec<(usize, ConnectionId)>,
+    pub(super) connections: Vec<(usize, PeerConnectionId)>,
 }
 
 /// What a round of an engine does to the world.
@@ -60,10 +60,10 @@ pub(super) enum Consequence {
     AsksNoMore(usize),
     /// Its consent was to what is over.
     Ends(usize),
-    Closes(ConnectionId),
+    Closes(PeerConnectionId),
     /// WebRTC is to look for addresses.
-    Gathers(ConnectionId),
-    Transmits(ConnectionId, String),
+    Gathers(PeerConnectionId),
+    Transmits(PeerConnectionId, String),
 }
 
 pub(super) type Outcome = Rc<(Rc<Actor>, Vec<Consequence>)>;
@@ -195,7 +195,8 @@ pub(super) fn consequences(user: usize, output: Output, has_accepted: &impl Fn(&
 /// nothing where there is no chat: they are named by whom they are with.
 pub(super) fn written(engine: &Engine) -> String {
     let contacts = &engine.contacts;
-    let is_of_call = |(id, peer): (&ConnectionId, &String)| contacts.calls.get(peer).is_some_and(|call| call.id == *id);
+    let is_of_call =
+        |(id, peer): (&PeerConnectionId, &String)| contacts.calls.get(peer).is_some_and(|call| call.id == *id);
     if !contacts.chats.is_empty() || !contacts.parted.is_empty() || !contacts.connections.iter().all(is_of_call) {
         return format!("{engine:?}");
     }
@@ -203,7 +204,7 @@ pub(super) fn written(engine: &Engine) -> String {
     let contacts = &mut engine.contacts;
     contacts.connections.clear();
     contacts.next_id = 0;
-    contacts.calls.values_mut().for_each(|call| call.id = ConnectionId(0));
+    contacts.calls.values_mut().for_each(|call| call.id = PeerConnectionId(0));
     format!("{engine:?}")
 }
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::super::super::event::CloseReason;
 use super::super::super::keys::KeyPair;
 use super::super::super::random::row;
-use super::super::{ConnectionId, Engine, Input, Setup};
+use super::super::{Engine, Input, PeerConnectionId, Setup};
 use super::actor::{Actor, Agreed, Consequence, Memory, Talk};
 use super::adversary::{ACTS, Act, FIELDS, Message};
 use super::{NAMES, hash};
@@ -63,9 +63,9 @@ pub(super) struct World {
     pub(super) actors: [Rc<Actor>; 3],
     pub(super) queues: [VecDeque<Rc<Message>>; 3],
     /// What is on its way on data channels, and where it comes from.
-    pub(super) frames: [VecDeque<(ConnectionId, Rc<str>)>; 3],
+    pub(super) frames: [VecDeque<(PeerConnectionId, Rc<str>)>; 3],
     /// Data channels: both ends.
-    pub(super) channels: Vec<[(usize, ConnectionId); 2]>,
+    pub(super) channels: Vec<[(usize, PeerConnectionId); 2]>,
     pub(super) wishes: Vec<Wish>,
     /// Whom users are asked about.
     pub(super) asked: BTreeSet<(usize, usize, Option<[u8; 32]>)>,
@@ -201,7 +201,7 @@ impl World {
             || self.channels.iter().any(|ends| ends.contains(&(user, talk.id)))
     }
 
-    fn is_open(&self, user: usize, id: ConnectionId) -> bool {
+    fn is_open(&self, user: usize, id: PeerConnectionId) -> bool {
         self.actors[user].connections.iter().any(|(_, open)| *open == id)
             || !self.actors[user].talks.iter().any(|talk| talk.id == id)
     }
