@@ -125,11 +125,11 @@ fn nothing_is_left() {
                 [&secret[1..31], &scalar, &shared[..], base64[0].as_bytes()].map(|bytes| count(&memory, bytes));
             (session, [&identity[1..31], base64[1].as_bytes()].map(|bytes| count(&memory, bytes)))
         };
-        // With a peer of ours the session's secret is gone once the keys are made, while the chat is open.
+        // With a peer of ours the session key's secret is gone once the keys are made, while the chat is open.
         is_open(&mut alice, "hello");
         let theirs = key_of(name, "alice");
         until_gone(|| find_secret(&memory(program.id()).unwrap(), &theirs).is_none())
-            .expect("the session's secret is left while the chat is open");
+            .expect("the session key's secret is left while the chat is open");
         alice.peer.leave(name);
         alice.wait(&Event::Closed { peer: name.to_owned(), reason: lowkey::peer::CloseReason::Left });
         // With an old app it is needed to the end.
@@ -146,7 +146,7 @@ fn nothing_is_left() {
         app.talk_to_app(name);
         app.wait(&Event::Open { peer: name.to_owned() });
         let theirs = key_of(name, "app");
-        let secret = until("the session's secret is found while the chat is open", || {
+        let secret = until("the session key's secret is found while the chat is open", || {
             find_secret(&memory(program.id()).unwrap(), &theirs)
         });
         let ours_of_app = PublicKey::from_bytes(key_of("app", name).try_into().unwrap());
@@ -156,7 +156,7 @@ fn nothing_is_left() {
             (session, count(&memory(program.id()).unwrap(), &shared), identity)
         };
         let open = counted();
-        assert_eq!(open.0[0], 1, "the session's secret is in one place: {open:?}");
+        assert_eq!(open.0[0], 1, "the session key's secret is in one place: {open:?}");
         assert!(open.1 >= 1, "the shared key is found: {open:?}");
         app.peer.leave(name);
         app.wait(&Event::Closed { peer: name.to_owned(), reason: lowkey::peer::CloseReason::Left });
@@ -171,7 +171,7 @@ fn nothing_is_left() {
             last == ([0; 4], 0, [1, 0])
         })
         .unwrap_or_else(|| {
-            panic!("left of the session's secret, its scalar, the shared key, its base64; identity: {last:?}")
+            panic!("left of the session key's secret, its scalar, the shared key, its base64; identity: {last:?}")
         });
     }
 }

@@ -67,7 +67,7 @@ pub struct Cipher {
 }
 
 impl Cipher {
-    /// A cipher between our session pair and the peer's session key. Texts are sent in `format` at first, and in v2
+    /// A cipher between our session key pair and the peer's session key. Texts are sent in `format` at first, and in v2
     /// as soon as a v2 text has come.
     ///
     /// # Errors

@@ -57,8 +57,8 @@ pub enum Event {
         peer: String,
         /// What is known of it.
         trust: Trust,
-        /// The key that stands for us in the [`SafetyNumber`](super::SafetyNumber): the identity, or this
-        /// session's key where the other side has none.
+        /// The key that stands for us in the [`SafetyNumber`](super::SafetyNumber): the identity, or
+        /// this call's session key where the other side has none.
         own: PublicKey,
         /// The key that stands for the other side.
         other: PublicKey,

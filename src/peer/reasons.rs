@@ -131,7 +131,7 @@ pub enum CloseReason {
     KeyChanged,
     /// Too many texts in a row could not be opened.
     Unreadable,
-    /// The chat has had as many texts as one session allows.
+    /// The chat has had as many texts as one pair of session keys allows.
     Exhausted,
     /// The other side kept sending what no program that keeps to the rules of WebRTC sends.
     RulesBroken {
@@ -241,7 +241,7 @@ impl fmt::Display for CloseReason {
                  one of the two programs may be out of date",
             ),
             Self::Unreadable => f.write_str("too many texts in a row could not be decrypted"),
-            Self::Exhausted => f.write_str("the session is used up; call again for a new one"),
+            Self::Exhausted => f.write_str("the keys of this chat are used up; call again for new ones"),
             Self::RulesBroken { what } => {
                 write!(f, "the other side's program broke the rules of WebRTC and was cut off: it sent {what}")
             }

@@ -1,5 +1,5 @@
-//! A user's engine in the search: one state of it, and what a round does. Each round is gone through once for each state
-//! and input, and remembered.
+//! A user's engine in the search: one state of it, and what a round does. Each round is gone through once for each
+//! state and input, and remembered.
 
 #![cfg(test)]
 
