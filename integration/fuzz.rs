@@ -269,13 +269,14 @@ fn of_a_database() -> impl Strategy<Value = Vec<u8>> {
     // nothing.
     let here = b"\0\0\0\0\0\0";
     let origin = [&b"other1\0\0\0\0\0\x07\0\x05alice"[..]].concat();
-    let frame = |kind: u8, rest: &[u8]| [&(7 + rest.len() as u32).to_be_bytes()[..], &[kind], &here[..], rest].concat();
-    let frames = [
-        frame(b'M', &[&origin[..], b"\x04{\"type\":\"signal:ice\"}"].concat()),
-        frame(b'J', &[&origin[..], &[7; 16], b"carol"].concat()),
-        frame(b'R', b""),
-        frame(b'N', b"\0\x05carol"),
-        frame(b'?', b"later"),
+    let dispatch =
+        |kind: u8, rest: &[u8]| [&(7 + rest.len() as u32).to_be_bytes()[..], &[kind], &here[..], rest].concat();
+    let dispatches = [
+        dispatch(b'M', &[&origin[..], b"\x04{\"type\":\"signal:ice\"}"].concat()),
+        dispatch(b'J', &[&origin[..], &[7; 16], b"carol"].concat()),
+        dispatch(b'R', b""),
+        dispatch(b'N', b"\0\x05carol"),
+        dispatch(b'?', b"later"),
     ];
     let push = |bundle: &[u8]| {
         let head = format!(">3\r\n$7\r\nmessage\r\n$6\r\nlk1:to\r\n${}\r\n", bundle.len());
@@ -284,9 +285,9 @@ fn of_a_database() -> impl Strategy<Value = Vec<u8>> {
     let replies = [":0", ":1", ":2", "_", "+OK", "$6\r\n123456", "-OOM full", "*0"];
     let mut parts: Vec<Vec<u8>> = replies.iter().map(|reply| format!("{reply}\r\n").into_bytes()).collect();
     parts.push(b"$14\r\nother1\0\x01\0\0\0\0\0\x07\r\n".to_vec());
-    parts.push(push(&frames.concat()));
-    parts.extend(frames.iter().map(|frame| push(frame)));
-    parts.extend(frames);
+    parts.push(push(&dispatches.concat()));
+    parts.extend(dispatches.iter().map(|dispatch| push(dispatch)));
+    parts.extend(dispatches);
     // Lists in lists, a few and more than any stack has room for.
     for list in ["*1\r\n", "~1\r\n", ">1\r\n", "%1\r\n+a\r\n", "|1\r\n+a\r\n"] {
         parts.extend([1, 3, 20_000].map(|depth| list.repeat(depth).into_bytes()));

@@ -146,7 +146,7 @@
 //! server/cluster/renewing
 //! server/cluster
 //! server/cluster/keys server/cluster/resp server/cluster/scripts server/cluster/trouble server/cluster/url
-//! server/cluster/frame
+//! server/cluster/dispatch
 //! server/metrics server/response
 //! server/hub/calls server/hub/elsewhere server/hub/forwarding
 //! server/hub

@@ -68,8 +68,8 @@ fn take(hub: &mut Hub, cluster: &mut Cluster, now: Instant) -> Vec<String> {
         match event {
             Event::Answer(answer) => said.push(format!("{:?}", hub.answered(answer, now))),
             Event::Bundle(bytes) => {
-                for frame in cluster.frames(&bytes) {
-                    said.push(format!("{:?}", hub.arrived(frame, now)));
+                for dispatch in cluster.dispatches(&bytes) {
+                    said.push(format!("{:?}", hub.arrived(dispatch, now)));
                 }
             }
             Event::Up(process) => hub.database_is_back(process),
@@ -105,7 +105,7 @@ pub fn play(bytes: &[u8]) {
     assert_eq!(outcome(bytes.chunks(usize::MAX)), outcome(bytes.chunks(1)));
     let now = Instant::now();
     let (mut hub, mut cluster) = server(now);
-    for frame in cluster.frames(bytes) {
-        hub.arrived(frame, now);
+    for dispatch in cluster.dispatches(bytes) {
+        hub.arrived(dispatch, now);
     }
 }

@@ -1,5 +1,5 @@
 //! One connection to the database of a cluster, without the socket: what the hub asks goes out as commands, what comes
-//! back is answers to the hub and frames of other nodes. Pure; `link` does the I/O.
+//! back is answers to the hub and dispatches of other nodes. Pure; `link` does the I/O.
 //!
 //! All that goes to the database goes in one stream, and so do its replies: two messages of one user stay in order
 //! without anybody's help, and what another node sends on learning of a session is behind the answer that told of it.
@@ -9,7 +9,7 @@
 //! all its names in that one (the sweep); the old one is renewed until then, and ends with all that was not marked.
 
 mod asks;
-mod frame;
+mod dispatch;
 mod keys;
 mod renewing;
 mod replies;
@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use super::ids::ConnId;
 use super::nodes::{Answer, Counts, Passed, Process, Seek};
-use frame::Frames;
+use dispatch::Dispatches;
 use keys::Keys;
 use scripts::Script;
 pub use trouble::Loss;
@@ -60,7 +60,7 @@ impl fmt::Debug for Settings {
 pub enum Event {
     /// An answer to the hub.
     Answer(Answer),
-    /// Word of another node, to be read by [`Cluster::frames`].
+    /// Word of another node, to be read by [`Cluster::dispatches`].
     Bundle(Vec<u8>),
     /// The database can be asked by this node, and all names are to be marked.
     Up(Process),
@@ -294,8 +294,8 @@ impl Cluster {
     }
 
     /// What stands in a bundle.
-    pub fn frames<'a>(&'a mut self, bundle: &'a [u8]) -> Frames<'a> {
-        Frames::new(bundle, &mut self.counts)
+    pub fn dispatches<'a>(&'a mut self, bundle: &'a [u8]) -> Dispatches<'a> {
+        Dispatches::new(bundle, &mut self.counts)
     }
 
     /// Does what is due at `now`.

@@ -104,10 +104,10 @@ fn render_cluster(text: &mut Text, counts: &Counts) {
     text.single("lowkey_cluster_unanswered", "gauge", "Questions without an answer now.", counts.unanswered);
     text.single("lowkey_cluster_losses_total", "counter", "How often the database was lost.", counts.losses);
     text.family("lowkey_cluster_frames_total", "counter", "Messages from other nodes and to them.");
-    for (way, count) in ["in", "out"].iter().zip(counts.frames) {
+    for (way, count) in ["in", "out"].iter().zip(counts.dispatches) {
         text.value("lowkey_cluster_frames_total", &[("way", way)], count);
     }
-    let strange = counts.strange_frames;
+    let strange = counts.strange_dispatches;
     text.single("lowkey_cluster_strange_frames_total", "counter", "Messages that were not understood.", strange);
     let conflicts = counts.conflicts;
     text.single("lowkey_cluster_conflicts_total", "counter", "Names that another node held.", conflicts);

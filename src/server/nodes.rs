@@ -263,7 +263,7 @@ pub enum Undelivered {
 
 /// What another node says.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Frame<'a> {
+pub enum Dispatch<'a> {
     /// Something for a user.
     Parcel(Arrival<'a>),
     /// The name of this connection has gone to another one.
@@ -338,10 +338,10 @@ pub struct Counts {
     pub unanswered: u64,
     /// How often the database was lost.
     pub losses: u64,
-    /// Frames that came from other nodes, and of those that went to them.
-    pub frames: [u64; 2],
-    /// Frames that could not be understood.
-    pub strange_frames: u64,
+    /// Dispatches that came from other nodes, and of those that went to them.
+    pub dispatches: [u64; 2],
+    /// Dispatches that could not be understood.
+    pub strange_dispatches: u64,
     /// Names that another node held when they were marked here.
     pub conflicts: u64,
     /// How long the last sweep took, in milliseconds.

@@ -42,8 +42,8 @@ impl<S: Stream> Clients<S> {
                 self.carry_out(&outputs, now);
             }
             Event::Bundle(bytes) => {
-                for frame in cluster.frames(&bytes) {
-                    let outputs = self.hub.arrived(frame, now);
+                for dispatch in cluster.dispatches(&bytes) {
+                    let outputs = self.hub.arrived(dispatch, now);
                     self.carry_out(&outputs, now);
                 }
             }

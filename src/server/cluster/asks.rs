@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::frame;
+use super::dispatch;
 use super::keys;
 use super::resp;
 use super::scripts::Script;
@@ -21,11 +21,11 @@ impl Cluster {
             Ask::Pass { to, from, target, kind, text } => {
                 let origin = Route { process: self.process, conn: from };
                 let write =
-                    |bytes: &mut Vec<u8>| frame::put_message(bytes, to.conn, origin, false, &target, kind, &text);
+                    |bytes: &mut Vec<u8>| dispatch::put_message(bytes, to.conn, origin, false, &target, kind, &text);
                 self.bundle(to.process, now, write).passed.push(Passed { from, target, kind });
             }
             Ask::Tell { to, target, reason } => {
-                self.bundle(to.process, now, |bytes| frame::put_undelivered(bytes, to.conn, &target, reason));
+                self.bundle(to.process, now, |bytes| dispatch::put_undelivered(bytes, to.conn, &target, reason));
             }
             ask => {
                 // What was passed before has to be there before.
@@ -54,9 +54,9 @@ impl Cluster {
         self.command(What::Ping, &[b"PING"], now);
     }
 
-    /// Adds a frame to what goes to a node.
+    /// Adds a dispatch to what goes to a node.
     fn bundle(&mut self, to: Process, now: Instant, write: impl FnOnce(&mut Vec<u8>)) -> &mut Bundle {
-        self.counts.frames[1] += 1;
+        self.counts.dispatches[1] += 1;
         if self.bundles.iter().any(|bundle| bundle.bytes.len() >= BUNDLE_BYTES) {
             self.close_bundles(now);
         }
@@ -103,11 +103,11 @@ impl Cluster {
                     Sender::There(route) => route,
                 };
                 let is_sent_on = matches!(seek.from, Sender::There(_));
-                let frame::Split { head, tail } = frame::parcel(origin, is_sent_on, &seek.target, &seek.parcel);
+                let dispatch::Split { head, tail } = dispatch::parcel(origin, is_sent_on, &seek.target, &seek.parcel);
                 if let Parcel::Message { text, .. } = &mut seek.parcel {
                     *text = Vec::new();
                 }
-                self.counts.frames[1] += 1;
+                self.counts.dispatches[1] += 1;
                 let key = self.keys.name(&seek.target);
                 self.run(What::Seek(seek), Script::Seek, &[&key, keys::NODES], &[&head, &tail], now);
             }
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
     use crate::protocol::MessageType;
     use crate::server::ids::ConnId;
-    use crate::server::nodes::Frame;
+    use crate::server::nodes::Dispatch;
 
     /// A node that has greeted its database at this time.
     fn up(now: Instant) -> Cluster {
@@ -335,7 +335,7 @@ mod tests {
         let push = b">3\r\n$7\r\nmessage\r\n$1\r\nx\r\n$11\r\n\0\0\0\x07R\0\0\0\0\0\x05\r\n";
         cluster.receive(push, start + Duration::from_secs(15)).unwrap();
         let [Event::Bundle(bundle)] = &events(&mut cluster)[..] else { panic!("a bundle") };
-        assert_eq!(cluster.frames(bundle).next(), Some(Frame::Replaced(ConnId(5))));
+        assert_eq!(cluster.dispatches(bundle).next(), Some(Dispatch::Replaced(ConnId(5))));
         assert!(cluster.receive(push, start + Duration::from_secs(16)).is_err());
         assert_eq!(events(&mut cluster), []);
     }

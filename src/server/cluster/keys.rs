@@ -7,7 +7,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use uuid::Uuid;
 
-use super::frame::{conn, conn_bytes};
+use super::dispatch::{conn, conn_bytes};
 use crate::server::ids::ConnId;
 use crate::server::nodes::{Process, Route};
 

@@ -14,7 +14,7 @@ pub(super) enum Script {
     Release,
     /// A name that a connection has already.
     Mark,
-    /// A frame to wherever a name is online.
+    /// A dispatch to wherever a name is online.
     Seek,
     /// The second place of a session.
     Join,

@@ -1,4 +1,4 @@
--- A frame to wherever a name is online. KEYS name, nodes; ARGV head, tail of a frame between which the connection goes
+-- A dispatch to wherever a name is online. KEYS name, nodes; ARGV its head and tail, between which the connection goes
 local held = redis.call('GET', KEYS[1])
 if not held or held:byte() ~= 79 then return false end
 local t = redis.call('TIME')

@@ -17,7 +17,8 @@ use super::{Forwarded, GOING_AWAY, Hub, Output, Outputs, Refused};
 use crate::protocol::ErrorCode;
 use crate::server::ids::ConnId;
 use crate::server::nodes::{
-    Answer, Arrival, Ask, Found, Frame, Goods, NotJoined, Parcel, Passed, Process, Seek, Sender, Undelivered, Verdict,
+    Answer, Arrival, Ask, Dispatch, Found, Goods, NotJoined, Parcel, Passed, Process, Seek, Sender, Undelivered,
+    Verdict,
 };
 use crate::server::sessions::JoinError;
 
@@ -161,11 +162,11 @@ impl Hub {
     }
 
     /// Takes word of another node.
-    pub fn arrived<'a>(&mut self, frame: Frame<'a>, now: Instant) -> Outputs<'a> {
-        match frame {
-            Frame::Parcel(arrival) => self.parcel(arrival, now),
-            Frame::Replaced(conn) => self.replaced(conn),
-            Frame::Undelivered { to, target, reason } => {
+    pub fn arrived<'a>(&mut self, dispatch: Dispatch<'a>, now: Instant) -> Outputs<'a> {
+        match dispatch {
+            Dispatch::Parcel(arrival) => self.parcel(arrival, now),
+            Dispatch::Replaced(conn) => self.replaced(conn),
+            Dispatch::Undelivered { to, target, reason } => {
                 if let Some(remote) = self.remote_mut() {
                     remote.forget_route(to, target);
                 }

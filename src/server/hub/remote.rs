@@ -169,7 +169,7 @@ mod tests {
     use super::*;
     use crate::protocol::MessageType;
     use crate::server::limits::Limits;
-    use crate::server::nodes::{Answer, Arrival, Found, Frame, Goods, Passed, Undelivered, Verdict};
+    use crate::server::nodes::{Answer, Arrival, Dispatch, Found, Goods, Passed, Undelivered, Verdict};
 
     const THERE: Route = Route { process: Process(*b"other1"), conn: ConnId(77) };
     const SINCE: Since = *b"123456";
@@ -290,7 +290,7 @@ mod tests {
             let goods = Goods::Message { kind: MessageType::SignalIce, text: "{}" };
             let arrival = Arrival { to: CAROL, from, is_sent_on, target: "bob", goods };
             let is_delivered =
-                matches!(hub.arrived(Frame::Parcel(arrival), now)[..], [Output::Deliver { to: BOB, .. }]);
+                matches!(hub.arrived(Dispatch::Parcel(arrival), now)[..], [Output::Deliver { to: BOB, .. }]);
             (is_delivered, asks(&mut hub))
         };
         let late = |to| (false, vec![Ask::Tell { to, target: "bob".into(), reason: Undelivered::Offline }]);
@@ -303,6 +303,6 @@ mod tests {
         hub.receive(ALICE, r#"{"type":"signal:ice","target":"bob"}"#, now);
         let goods = Goods::Message { kind: MessageType::SignalIce, text: "{}" };
         let arrival = Arrival { to: CAROL, from: alice, is_sent_on: true, target: "bob", goods };
-        assert_eq!((hub.arrived(Frame::Parcel(arrival), now), asks(&mut hub)), (Outputs::new(), late(alice).1));
+        assert_eq!((hub.arrived(Dispatch::Parcel(arrival), now), asks(&mut hub)), (Outputs::new(), late(alice).1));
     }
 }

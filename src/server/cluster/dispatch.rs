@@ -1,16 +1,17 @@
-//! What goes from node to node, as bytes: frames, one behind the other in one message of the database.
+//! What goes from node to node, as bytes: dispatches, one behind the other in one message of the database.
 //!
-//! A frame is a length of four bytes, for all that follows, then its kind, the connection that it is for in six bytes,
-//! and what belongs to that kind. A kind that is not known is passed over, so that a node can be newer than another:
-//! the layout of a kind never changes. Pure.
+//! A dispatch is a length of four bytes, for all that follows, then its kind, the connection that it is for in six
+//! bytes, and what belongs to that kind. A kind that is not known is passed over, so that a node can be newer than
+//! another: the layout of a kind never changes. Pure.
 
 use uuid::Uuid;
 
 use crate::protocol::{MAX_USERNAME_BYTES, MessageType};
 use crate::server::ids::ConnId;
-use crate::server::nodes::{Arrival, Counts, Frame, Goods, Parcel, Process, Route, Undelivered};
+use crate::server::nodes::{Arrival, Counts, Dispatch, Goods, Parcel, Process, Route, Undelivered};
 
-/// A frame for a connection that only the database knows: what stands before the connection, and what stands behind it.
+/// A dispatch for a connection that only the database knows: what stands before the connection, and what stands
+/// behind it.
 pub(super) struct Split {
     /// The length and the kind.
     pub(super) head: Vec<u8>,
@@ -64,13 +65,13 @@ pub(super) fn put_undelivered(bytes: &mut Vec<u8>, to: ConnId, target: &str, rea
     });
 }
 
-/// Appends a frame; its length is known once the rest stands there.
+/// Appends a dispatch; its length is known once the rest stands there.
 fn put(bytes: &mut Vec<u8>, kind: u8, to: ConnId, write: impl FnOnce(&mut Vec<u8>)) {
     let start = bytes.len();
     bytes.extend_from_slice(&[0, 0, 0, 0, kind]);
     put_conn(bytes, to);
     write(bytes);
-    let length = u32::try_from(bytes.len() - start - 4).expect("what goes into a frame is bounded");
+    let length = u32::try_from(bytes.len() - start - 4).expect("what goes into a dispatch is bounded");
     bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
 }
 
@@ -80,40 +81,40 @@ fn put_origin(bytes: &mut Vec<u8>, origin: Route, is_sent_on: bool, target: &str
     put_name(bytes, target);
 }
 
-/// The frames of a bundle, one after the other.
-pub struct Frames<'a> {
+/// The dispatches of a bundle, one after the other.
+pub struct Dispatches<'a> {
     bytes: &'a [u8],
     counts: &'a mut Counts,
 }
 
-impl<'a> Frames<'a> {
+impl<'a> Dispatches<'a> {
     pub(super) fn new(bytes: &'a [u8], counts: &'a mut Counts) -> Self {
         Self { bytes, counts }
     }
 }
 
-impl<'a> Iterator for Frames<'a> {
-    type Item = Frame<'a>;
+impl<'a> Iterator for Dispatches<'a> {
+    type Item = Dispatch<'a>;
 
     /// The next one that this version knows.
-    fn next(&mut self) -> Option<Frame<'a>> {
+    fn next(&mut self) -> Option<Dispatch<'a>> {
         loop {
             match take(&mut self.bytes) {
-                Ok(frame) => {
-                    self.counts.frames[0] += u64::from(frame.is_some());
-                    return frame;
+                Ok(dispatch) => {
+                    self.counts.dispatches[0] += u64::from(dispatch.is_some());
+                    return dispatch;
                 }
-                Err(Strange) => self.counts.strange_frames += 1,
+                Err(Strange) => self.counts.strange_dispatches += 1,
             }
         }
     }
 }
 
-/// Takes the next frame from the front of `bytes`: `Ok(None)` at the end.
+/// Takes the next dispatch from the front of `bytes`: `Ok(None)` at the end.
 ///
 /// # Errors
 /// [`Strange`] where it is none, or of a kind that is not known. What is behind it can be read all the same.
-fn take<'a>(bytes: &mut &'a [u8]) -> Result<Option<Frame<'a>>, Strange> {
+fn take<'a>(bytes: &mut &'a [u8]) -> Result<Option<Dispatch<'a>>, Strange> {
     if bytes.is_empty() {
         return Ok(None);
     }
@@ -122,21 +123,21 @@ fn take<'a>(bytes: &mut &'a [u8]) -> Result<Option<Frame<'a>>, Strange> {
         return Err(Strange);
     };
     let length = u32::from_be_bytes(*length) as usize;
-    if length > MAX_FRAME_BYTES || length > rest.len() {
+    if length > MAX_DISPATCH_BYTES || length > rest.len() {
         *bytes = &[];
         return Err(Strange);
     }
-    let (frame, rest) = rest.split_at(length);
+    let (dispatch, rest) = rest.split_at(length);
     *bytes = rest;
-    read(frame).map(Some).ok_or(Strange)
+    read(dispatch).map(Some).ok_or(Strange)
 }
 
-/// Something that is no frame, or one that this version does not know.
+/// Something that is no dispatch, or one that this version does not know.
 #[derive(Debug, PartialEq, Eq)]
 struct Strange;
 
-fn read(frame: &[u8]) -> Option<Frame<'_>> {
-    let (kind, mut rest) = frame.split_first()?;
+fn read(dispatch: &[u8]) -> Option<Dispatch<'_>> {
+    let (kind, mut rest) = dispatch.split_first()?;
     let to = take_conn(&mut rest)?;
     match *kind {
         kind @ (MESSAGE | JOINED) => {
@@ -150,15 +151,15 @@ fn read(frame: &[u8]) -> Option<Frame<'_>> {
                 }
                 _ => Goods::Joined { id: Uuid::from_bytes(*take_array(&mut rest)?), peer: name(rest)? },
             };
-            Some(Frame::Parcel(Arrival { to, from, is_sent_on, target, goods }))
+            Some(Dispatch::Parcel(Arrival { to, from, is_sent_on, target, goods }))
         }
-        REPLACED => Some(Frame::Replaced(to)),
+        REPLACED => Some(Dispatch::Replaced(to)),
         UNDELIVERED => {
             let reason = match take_array::<1>(&mut rest)?[0] {
                 1 => Undelivered::Unread,
                 _ => Undelivered::Offline,
             };
-            Some(Frame::Undelivered { to, target: take_name(&mut rest)?, reason })
+            Some(Dispatch::Undelivered { to, target: take_name(&mut rest)?, reason })
         }
         _ => None,
     }
@@ -244,8 +245,8 @@ const HEAD_BYTES: usize = 4 + 1;
 /// A route, whether it was sent on, and the length of a name.
 const ORIGIN_BYTES: usize = 6 + CONN_BYTES + 1 + 1;
 
-/// The longest frame: the longest message of a client, with what the server adds, twice over.
-const MAX_FRAME_BYTES: usize = 128 * 1024;
+/// The longest dispatch: the longest message of a client, with what the server adds, twice over.
+const MAX_DISPATCH_BYTES: usize = 128 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -254,11 +255,12 @@ mod tests {
     const OWN: Process = Process(*b"own123");
     const OTHER: Route = Route { process: Process(*b"other1"), conn: ConnId(77) };
 
-    fn frames() -> Vec<(Vec<u8>, Frame<'static>)> {
+    fn dispatches() -> Vec<(Vec<u8>, Dispatch<'static>)> {
         let to = ConnId(0x0102_0304_0506);
         let (kind, text) = (MessageType::SignalIce, r#"{"type":"signal:ice"}"#);
         let (id, own) = (Uuid::from_u128(42), Route { process: OWN, conn: ConnId(5) });
-        let arrival = |from, is_sent_on, goods| Frame::Parcel(Arrival { to, from, is_sent_on, target: "böb", goods });
+        let arrival =
+            |from, is_sent_on, goods| Dispatch::Parcel(Arrival { to, from, is_sent_on, target: "böb", goods });
         let mut message = Vec::new();
         put_message(&mut message, to, own, false, "böb", kind, text.as_bytes());
         let sought = |origin, goods: Goods<'_>| {
@@ -272,8 +274,8 @@ mod tests {
             (message, arrival(own, false, letter)),
             (sought(own, letter), arrival(own, true, letter)),
             (sought(OTHER, joined), arrival(OTHER, true, joined)),
-            (b"\0\0\0\x07R\x01\x02\x03\x04\x05\x06".to_vec(), Frame::Replaced(to)),
-            (not_delivered, Frame::Undelivered { to, target: "böb", reason: Undelivered::Unread }),
+            (b"\0\0\0\x07R\x01\x02\x03\x04\x05\x06".to_vec(), Dispatch::Replaced(to)),
+            (not_delivered, Dispatch::Undelivered { to, target: "böb", reason: Undelivered::Unread }),
         ]
     }
 
@@ -285,29 +287,29 @@ mod tests {
         let joined =
             [&b"\0\0\0\x2eJ\x01\x02\x03\x04\x05\x06other1\0\0\0\0\0\x4d\x01\x04b\xc3\xb6b"[..], &[0; 15], b"\x2aalice"]
                 .concat();
-        let written: Vec<Vec<u8>> = frames().into_iter().map(|(bytes, _)| bytes).collect();
+        let written: Vec<Vec<u8>> = dispatches().into_iter().map(|(bytes, _)| bytes).collect();
         assert_eq!([&written[0], &written[2], &written[4]], [&message, &joined, &not_delivered]);
     }
 
     #[test]
-    fn a_frame_is_read_as_it_was_written_and_those_behind_it_too() {
-        let frames = frames();
-        let bundle: Vec<u8> = frames.iter().flat_map(|(bytes, _)| bytes.clone()).collect();
+    fn a_dispatch_is_read_as_it_was_written_and_those_behind_it_too() {
+        let dispatches = dispatches();
+        let bundle: Vec<u8> = dispatches.iter().flat_map(|(bytes, _)| bytes.clone()).collect();
         let mut bytes = &bundle[..];
-        for (_, frame) in &frames {
-            assert_eq!(take(&mut bytes).unwrap().as_ref(), Some(frame));
+        for (_, dispatch) in &dispatches {
+            assert_eq!(take(&mut bytes).unwrap().as_ref(), Some(dispatch));
         }
         assert_eq!(take(&mut bytes), Ok(None));
     }
 
     #[test]
     fn a_kind_of_a_later_version_is_passed_over_and_counted() {
-        let (mut counts, known) = (Counts::default(), frames());
+        let (mut counts, known) = (Counts::default(), dispatches());
         let bundle: Vec<u8> =
             known.iter().flat_map(|(bytes, _)| [b"\0\0\0\x09X123456??".to_vec(), bytes.clone()].concat()).collect();
-        let read: Vec<Frame> = Frames::new(&bundle, &mut counts).collect();
-        assert!(read.iter().eq(known.iter().map(|(_, frame)| frame)));
-        assert_eq!((counts.strange_frames, counts.frames[0]), (known.len() as u64, known.len() as u64));
+        let read: Vec<Dispatch> = Dispatches::new(&bundle, &mut counts).collect();
+        assert!(read.iter().eq(known.iter().map(|(_, dispatch)| dispatch)));
+        assert_eq!((counts.strange_dispatches, counts.dispatches[0]), (known.len() as u64, known.len() as u64));
     }
 
     #[test]
@@ -319,7 +321,7 @@ mod tests {
 
     #[test]
     fn whatever_comes_ends_and_panics_nowhere() {
-        for (whole, _) in frames() {
+        for (whole, _) in dispatches() {
             for end in 0..whole.len() {
                 let mut cut = &whole[..end];
                 assert!(!matches!(take(&mut cut), Ok(Some(_))), "{end} bytes");
