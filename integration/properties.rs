@@ -139,7 +139,7 @@ proptest! {
             let written = read.for_webrtc();
             prop_assert_eq!(Description::read(&written).unwrap().for_webrtc(), written.clone());
             prop_assert!(written.lines().count() == 17 - usize::from(!written.contains("ice-lite")), "{}", written);
-            let answer = own.answer(&read.frame(), &read.candidates().iter().collect::<Vec<_>>());
+            let answer = own.answer(&read.layout(), &read.candidates().iter().collect::<Vec<_>>());
             prop_assert_eq!(Description::read(&answer).unwrap().fingerprint(), own.fingerprint());
             for sdp in [written, answer, read.offer(&[])] {
                 let parsed = RTCSessionDescription::offer(sdp.clone()).and_then(|offer| offer.unmarshal());

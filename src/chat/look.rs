@@ -13,7 +13,7 @@ pub struct Look {
 }
 
 impl Look {
-    /// What begins at `style` (an SGR sequence of ECMA-48 without its frame) and ends with `text`.
+    /// What begins at `style` (an SGR sequence of ECMA-48 without what is around it) and ends with `text`.
     pub fn styled(self, style: &str, text: &str) -> String {
         if self.has_color { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_owned() }
     }

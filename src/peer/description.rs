@@ -38,7 +38,7 @@ enum Setup {
 
 /// What of an offer has its place in the answer to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
+pub struct Layout {
     setup: Setup,
     sections: Vec<Section>,
     channel: usize,
@@ -100,9 +100,9 @@ impl Description {
     }
 
     /// What an answer to it has to repeat.
-    pub fn frame(&self) -> Frame {
+    pub fn layout(&self) -> Layout {
         let Self { setup, sections, channel, is_bundled, .. } = self;
-        Frame { setup: *setup, sections: sections.clone(), channel: *channel, is_bundled: *is_bundled }
+        Layout { setup: *setup, sections: sections.clone(), channel: *channel, is_bundled: *is_bundled }
     }
 
     /// The same as our WebRTC reads it, without candidates. Who leaves open who begins the handshake is said to do so:
@@ -115,25 +115,25 @@ impl Description {
         let setup = if self.setup == Setup::Passive { Setup::Passive } else { Setup::Active };
         let [media, protocol, format] = ["application", "UDP/DTLS/SCTP", CHANNELS].map(str::to_owned);
         let sections = vec![Section { media, protocol, format, mid: Some("0".to_owned()) }];
-        self.write(setup, &Frame { setup, sections, channel: 0, is_bundled: true }, &[])
+        self.write(setup, &Layout { setup, sections, channel: 0, is_bundled: true }, &[])
     }
 
     /// Our offer as others read it, with these candidates.
     pub fn offer(&self, candidates: &[&Candidate]) -> String {
-        self.write(Setup::Either, &Frame { is_bundled: true, ..self.frame() }, candidates)
+        self.write(Setup::Either, &Layout { is_bundled: true, ..self.layout() }, candidates)
     }
 
     /// Our answer to an offer, with these candidates: each section of the offer in its place, all refused but the
     /// channel's. The caller begins the handshake wherever it may. Our WebRTC begins SCTP only where it began the
     /// handshake, and refuses the other side's beginning there, though both may begin (RFC 8841, section 9.3); some
     /// others leave it to the caller. And a caller is ready for its own handshake, but perhaps not yet for one of ours.
-    pub fn answer(&self, offer: &Frame, candidates: &[&Candidate]) -> String {
+    pub fn answer(&self, offer: &Layout, candidates: &[&Candidate]) -> String {
         let setup = if offer.setup == Setup::Passive { Setup::Active } else { Setup::Passive };
         self.write(setup, offer, candidates)
     }
 
-    fn write(&self, setup: Setup, frame: &Frame, candidates: &[&Candidate]) -> String {
-        let Frame { sections, channel, is_bundled, .. } = frame;
+    fn write(&self, setup: Setup, layout: &Layout, candidates: &[&Candidate]) -> String {
+        let Layout { sections, channel, is_bundled, .. } = layout;
         let mut lines = ["v=0", "o=- 1 1 IN IP4 0.0.0.0", "s=-", "t=0 0"].map(str::to_owned).to_vec();
         if let Some(mid) = sections[*channel].mid.as_ref().filter(|_| *is_bundled) {
             lines.push(format!("a=group:BUNDLE {mid}"));
@@ -176,7 +176,7 @@ impl Description {
     }
 }
 
-impl Frame {
+impl Layout {
     /// How our candidates name the channel's section: by its name, if it has one, and by its place.
     pub fn place(&self) -> (Option<String>, u16) {
         (self.sections[self.channel].mid.clone(), self.channel as u16)
@@ -237,7 +237,7 @@ mod tests {
             let offer = Description::read(&with(&[setup])).unwrap();
             assert_eq!(lines(&offer.for_webrtc(), "a=setup"), [for_webrtc], "{setup}");
             let own = Description::read(&with(&["a=setup:active"])).unwrap();
-            assert_eq!(lines(&own.answer(&offer.frame(), &[]), "a=setup"), [answer], "{setup}");
+            assert_eq!(lines(&own.answer(&offer.layout(), &[]), "a=setup"), [answer], "{setup}");
             assert_eq!(lines(&own.offer(&[]), "a=setup"), ["a=setup:actpass"]);
         }
         assert_eq!(Description::read(&with(&["a=setup:HoldConn"])), Err(Unfit::OnHold));
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn an_answer_repeats_each_section_and_refuses_what_is_no_channel() {
         let own = Description::read(&with(&[])).unwrap();
-        let answer = |offer: &str| own.answer(&Description::read(offer).unwrap().frame(), &[]);
+        let answer = |offer: &str| own.answer(&Description::read(offer).unwrap().layout(), &[]);
         let plain = answer(&with(&[]));
         assert_eq!(lines(&plain, "a=group"), [""; 0], "it was not asked for");
         assert_eq!(lines(&plain, "m="), ["m=application 9 UDP/DTLS/SCTP webrtc-datachannel"]);
@@ -298,7 +298,7 @@ mod tests {
         assert_eq!(lines(&answer(&bundled), "a=group"), ["a=group:BUNDLE 0"]);
         let unnamed = with(&[]).replace("a=mid:0\r\n", "");
         assert_eq!(lines(&answer(&unnamed), "a=mid"), [""; 0]);
-        assert_eq!(Description::read(&unnamed).unwrap().frame().place(), (None, 0));
+        assert_eq!(Description::read(&unnamed).unwrap().layout().place(), (None, 0));
         let old = with(&["a=sctpmap:5000 webrtc-datachannel 1024"])
             .replace("UDP/DTLS/SCTP webrtc-datachannel", "DTLS/SCTP 5000");
         assert_eq!(lines(&answer(&old), "m="), ["m=application 9 DTLS/SCTP 5000"]);
@@ -311,7 +311,7 @@ mod tests {
              m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\na=bundle-only\r\na=mid:d\r\n"
         );
         let offer = Description::read(&sound).unwrap();
-        assert_eq!((offer.frame().place(), offer.candidates().len()), ((Some("d".to_owned()), 1), 1));
+        assert_eq!((offer.layout().place(), offer.candidates().len()), ((Some("d".to_owned()), 1), 1));
         let answer = answer(&sound);
         assert_eq!(
             lines(&answer, "m="),

@@ -69,7 +69,7 @@ pub fn bounds(limits: &Limits) -> Vec<Bound> {
         row("time for the close handshake", time(limits.close_time), "", "cut"),
         row(
             "messages, their fragments, pings and pongs of a client",
-            rate(limits.frames, count),
+            rate(limits.websocket_frames, count),
             "RATE_LIMITS=off",
             "RATE_LIMITED, not delivered",
         ),
@@ -201,7 +201,7 @@ mod tests {
         ] {
             assert_eq!(told(&usual, what), limit);
         }
-        let changed = Limits { message_bytes: 1000, clients_per_network: None, frames: None, ..usual };
+        let changed = Limits { message_bytes: 1000, clients_per_network: None, websocket_frames: None, ..usual };
         assert_eq!(told(&changed, "a message"), "1,000 bytes");
         assert_eq!(told(&changed, "clients of an IPv6 /48"), "no limit");
         assert_eq!(told(&changed, "messages, their fragments, pings and pongs of a client"), "no limit");

@@ -30,7 +30,7 @@ use super::limits::Limits;
 pub use buffers::Buffers;
 pub use event::Event;
 pub(super) use frames::MAX_EMPTY_FRAGMENTS;
-use frames::{DataFrame, Frames, Whole};
+use frames::{DataFrame, WebSocketFrames, WholeFrame};
 use websocket::{Memory, NOT_UTF8, PROTOCOL_ERROR, websocket};
 
 /// One client. What it has sent may hold secrets, so it has no `Debug`.
@@ -48,8 +48,8 @@ enum Phase {
     Head(Vec<u8>),
     /// The upgrade waits for a yes or no, with the 101 response and the bytes that came behind the head.
     Upgrading(Box<Upgrading>),
-    /// Frames go both ways. Once a close frame was sent, only the client's is still awaited.
-    Open(Frames),
+    /// WebSocket frames go both ways. Once a close frame was sent, only the client's is still awaited.
+    Open(WebSocketFrames),
     /// What is in the output is the last; what comes in is thrown away.
     Ending,
 }
@@ -66,7 +66,7 @@ impl Connection {
     }
 
     /// Takes bytes that the client sent from the front of `input`, up to the next event that they make; `None` once all
-    /// are taken. Frames are unmasked where they lie.
+    /// are taken. WebSocket frames are unmasked where they lie.
     pub fn receive<'a>(&mut self, input: &mut &'a mut [u8], limits: &Limits, access: &Access) -> Option<Event<'a>> {
         loop {
             match &mut self.phase {
@@ -114,7 +114,7 @@ impl Connection {
                     let end = self.output.len() - b"\r\n".len();
                     self.output.splice(end..end, HAS_REPLACED.bytes());
                 }
-                self.phase = Phase::Open(Frames::default());
+                self.phase = Phase::Open(WebSocketFrames::default());
                 upgrading.rest
             }
             phase => {
@@ -221,7 +221,7 @@ impl Connection {
         matches!(self.phase, Phase::Ending) && self.output().is_empty()
     }
 
-    fn receive_data<'a>(&mut self, frame: Whole<'a>, data: DataFrame, limits: &Limits) -> Option<Event<'a>> {
+    fn receive_data<'a>(&mut self, frame: WholeFrame<'a>, data: DataFrame, limits: &Limits) -> Option<Event<'a>> {
         let Phase::Open(frames) = &mut self.phase else { return None };
         // Whoever is being closed is no longer listened to; its close frame is all that is awaited.
         if frames.websocket.is_some() {

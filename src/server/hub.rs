@@ -148,20 +148,20 @@ impl Hub {
     /// Counts a ping or a pong of `conn`.
     pub fn receive_control(&mut self, conn: ConnId, now: Instant) -> Outputs<'static> {
         let Some(user) = self.users.get_mut(&conn) else { return Outputs::new() };
-        if user.charge_frame(&self.limits, now) { Outputs::new() } else { self.rate_limited(conn, None, now) }
+        if user.charge_websocket_frame(&self.limits, now) { Outputs::new() } else { self.rate_limited(conn, None, now) }
     }
 
     /// Counts a part of a message of `conn`. Where there are too many, the message is not served.
     pub fn receive_fragment(&mut self, conn: ConnId, now: Instant) {
         if let Some(user) = self.users.get_mut(&conn) {
-            user.has_too_much |= !user.frames.take(1, self.limits.frames, now);
+            user.has_too_much |= !user.websocket_frames.take(1, self.limits.websocket_frames, now);
         }
     }
 
     /// Answers a binary message of `conn`, which is none of the protocol's.
     pub fn receive_binary(&mut self, conn: ConnId, now: Instant) -> Outputs<'static> {
         let Some(user) = self.users.get_mut(&conn) else { return Outputs::new() };
-        if !user.charge_frame(&self.limits, now) {
+        if !user.charge_websocket_frame(&self.limits, now) {
             return self.rate_limited(conn, None, now);
         }
         self.refuse_message(conn, now)
@@ -170,7 +170,7 @@ impl Hub {
     /// Serves one text message of `conn`. A connection without a user is not answered.
     pub fn receive<'a>(&mut self, conn: ConnId, text: &'a str, now: Instant) -> Outputs<'a> {
         let Some(user) = self.users.get_mut(&conn) else { return Outputs::new() };
-        if !user.charge_frame(&self.limits, now) {
+        if !user.charge_websocket_frame(&self.limits, now) {
             return self.rate_limited(conn, None, now);
         }
         let (sender, last_target) = (user.name.clone(), user.last_target);

@@ -31,7 +31,7 @@ pub struct Limits {
     /// How long the end of a connection may take once it has begun: the close handshake and the last bytes.
     pub close_time: Duration,
     /// Messages, fragments of such, pings and pongs of one client.
-    pub frames: Option<Rate>,
+    pub websocket_frames: Option<Rate>,
     /// Bytes from one client.
     pub bytes: Option<Rate>,
     /// `session:connect`, `:create` and `:join` of one client.
@@ -74,7 +74,7 @@ impl Default for Limits {
             held_bytes: 256 * 1024 * 1024,
             unsent_bytes: 256 * 1024,
             close_time: Duration::from_secs(3),
-            frames: Some(Rate { amount: 200, per: Duration::from_secs(1), burst: 2000 }),
+            websocket_frames: Some(Rate { amount: 200, per: Duration::from_secs(1), burst: 2000 }),
             bytes: Some(Rate { amount: 256 * 1024, per: Duration::from_secs(1), burst: 4 * 1024 * 1024 }),
             calls: Some(Rate { amount: 60, per: Duration::from_secs(60), burst: 60 }),
             misses: Some(Rate { amount: 10, per: Duration::from_secs(1), burst: 600 }),
@@ -98,7 +98,7 @@ impl Limits {
     pub fn without_rates(self) -> Self {
         let (clients_per_address, clients_per_network) = (None, None);
         Self {
-            frames: None,
+            websocket_frames: None,
             bytes: None,
             calls: None,
             misses: None,

@@ -12,11 +12,11 @@ pub(super) fn changed(
     known_number: &SafetyNumber,
     number: Option<&SafetyNumber>,
 ) -> String {
-    let frame = "@".repeat(FRAME);
+    let border = "@".repeat(BORDER);
     let since = if known.since.is_empty() { "the start of this program".into() } else { harmless(&known.since) };
     let met = if known.is_verified { "have verified" } else { "have known" };
     let before = format!(
-        "{frame}\n{peer} IS NOT WHO THEY WERE. No text was sent to them.\n\
+        "{border}\n{peer} IS NOT WHO THEY WERE. No text was sent to them.\n\
          Who calls or answers by that name now does not prove to be the {peer} whom you {met} since {since}.\n\
          With that one you had this safety number:\n    {known_number}"
     );
@@ -42,7 +42,7 @@ pub(super) fn changed(
              \u{20}   /forget {peer}   drops what you know; then call again, and nothing will prove who it is"
         ),
     };
-    format!("{before}\n{now}\n{frame}")
+    format!("{before}\n{now}\n{border}")
 }
 
 /// Which half of two numbers with the same peer is the user's own. Both have it, first or second.
@@ -101,5 +101,5 @@ pub(super) fn safety_number(
 /// Digits of the half of a safety number that is one side's.
 const HALF: usize = 30;
 
-/// Columns of what frames a warning. With the time they fit into 40.
-const FRAME: usize = 32;
+/// Columns of the line above and below a warning. With the time they fit into 40.
+const BORDER: usize = 32;

@@ -7,7 +7,7 @@ use super::super::agreement::Agreement;
 use super::super::boxes::{self, Boxes};
 use super::super::candidate::{Candidate, Candidates, Kind, Trickle};
 use super::super::cipher::{Cipher, Exhausted, OpenError, Opened};
-use super::super::description::{DEFAULT_MAX_MESSAGE, Description, Frame as Offered, MAX_MESSAGE};
+use super::super::description::{DEFAULT_MAX_MESSAGE, Description, Layout, MAX_MESSAGE};
 use super::super::event::CloseReason;
 use super::super::files::lane::FileKeys;
 use super::super::frame::{Instance, Place, TEXT_EXTRA_BYTES};
@@ -78,7 +78,7 @@ pub(super) struct Negotiation {
     /// The largest message that the other side takes, in bytes; `None` until its description has come.
     max_message: Option<usize>,
     /// What of the other side's offer has its place in our answer.
-    pub(super) offered: Option<Offered>,
+    pub(super) offered: Option<Layout>,
     /// The other side's candidates that came before its description.
     early: Candidates,
     pub(super) trickle: Trickle,

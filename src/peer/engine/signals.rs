@@ -194,9 +194,9 @@ impl Contacts {
             Ok(offer) => offer,
             Err(unfit) => return self.refuse(sender, unfit, round),
         };
-        let frame = offer.frame();
-        negotiation.trickle.section = Some(frame.place());
-        negotiation.offered = Some(frame);
+        let layout = offer.layout();
+        negotiation.trickle.section = Some(layout.place());
+        negotiation.offered = Some(layout);
         round.out.extend(self.narrow.contains(sender).then_some(Output::Narrow { id: call.id }));
         round.out.push(Output::Answer { id: call.id, sdp: offer.for_webrtc() });
         negotiation.take_description(call.id, &offer, round);

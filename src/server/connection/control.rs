@@ -6,14 +6,14 @@ use tungstenite::Message;
 use tungstenite::error::Error;
 use tungstenite::protocol::frame::coding::CloseCode;
 
-use super::frames::Whole;
+use super::frames::WholeFrame;
 use super::websocket::{Memory, PROTOCOL_ERROR, close_frame_for, websocket};
 use super::{Connection, Event, Phase};
 use crate::server::limits::Limits;
 
 impl Connection {
     /// Takes a control frame, or what is no frame that a client may send.
-    pub(super) fn receive_other(&mut self, frame: &Whole<'_>, limits: &Limits) -> Option<Event<'static>> {
+    pub(super) fn receive_other(&mut self, frame: &WholeFrame<'_>, limits: &Limits) -> Option<Event<'static>> {
         let Phase::Open(frames) = &mut self.phase else { return None };
         let websocket = frames.websocket.get_or_insert_with(|| websocket(limits));
         if closes_with_no_code(frame.bytes()) && websocket.can_write() {

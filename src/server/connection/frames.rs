@@ -1,5 +1,5 @@
-//! The frames of a client that is in: where one begins and ends, messages in fragments, and the header of what goes out
-//! (RFC 6455, section 5). Pure.
+//! The WebSocket frames of a client that is in: where one begins and ends, messages in fragments, and the header of
+//! what goes out (RFC 6455, section 5). Pure.
 
 use std::borrow::Cow;
 use std::io::Cursor;
@@ -12,9 +12,9 @@ use super::event::Event;
 use super::websocket::{NOT_UTF8, TOO_LONG};
 use crate::server::limits::Limits;
 
-/// The frames of a client that is in.
+/// The WebSocket frames of a client that is in.
 #[derive(Default)]
-pub(super) struct Frames {
+pub(super) struct WebSocketFrames {
     /// The beginning of a frame whose end has not come yet.
     pub(super) partial: Vec<u8>,
     /// The WebSocket, while there is something to remember: the close handshake.
@@ -31,7 +31,7 @@ pub(super) struct Fragments {
     empty: usize,
 }
 
-/// A data frame as a client may send it: where its payload lies, and with what it is masked.
+/// A data frame (RFC 6455, section 5.6) as a client may send it: where its payload lies, and with what it is masked.
 #[derive(Clone, Copy)]
 pub(super) struct DataFrame {
     start: usize,
@@ -40,28 +40,28 @@ pub(super) struct DataFrame {
     pub(super) is_final: bool,
 }
 
-/// Bytes that hold one whole frame, or all that it takes to see that there is none.
-pub(super) enum Whole<'a> {
+/// Bytes that hold one whole WebSocket frame, or all that it takes to see that there is none.
+pub(super) enum WholeFrame<'a> {
     /// They lie in the loop's buffer.
     Borrowed(&'a mut [u8]),
     /// They came in pieces.
     Owned(Vec<u8>),
 }
 
-impl Frames {
+impl WebSocketFrames {
     /// Takes bytes from the front of `input` until they make a frame; `None` where they do not. Says, too, how to
     /// read the frame if it is a data frame.
     pub(super) fn next<'a>(
         &mut self,
         input: &mut &'a mut [u8],
         limits: &Limits,
-    ) -> Option<(Whole<'a>, Option<DataFrame>)> {
+    ) -> Option<(WholeFrame<'a>, Option<DataFrame>)> {
         if self.partial.is_empty() {
             return match extent(input, limits) {
                 Some((length, data)) if length <= input.len() => {
                     let (frame, rest) = std::mem::take(input).split_at_mut(length);
                     *input = rest;
-                    Some((Whole::Borrowed(frame), data))
+                    Some((WholeFrame::Borrowed(frame), data))
                 }
                 _ => {
                     self.partial.extend_from_slice(input);
@@ -75,7 +75,7 @@ impl Frames {
             // As long as the header is not complete, byte by byte: what is behind the frame is another's.
             let missing = extent.map_or(1, |(length, _)| length - self.partial.len());
             if let (0, Some((_, data))) = (missing, extent) {
-                return Some((Whole::Owned(std::mem::take(&mut self.partial)), data));
+                return Some((WholeFrame::Owned(std::mem::take(&mut self.partial)), data));
             }
             if input.is_empty() {
                 return None;
@@ -90,7 +90,7 @@ impl Frames {
     /// Adds a fragment to its message, and gives the message if that was the last one.
     pub(super) fn collect(
         &mut self,
-        frame: Whole<'_>,
+        frame: WholeFrame<'_>,
         data: DataFrame,
         limits: &Limits,
     ) -> Result<Event<'static>, (CloseCode, &'static str)> {
@@ -122,7 +122,7 @@ impl Frames {
     }
 }
 
-impl<'a> Whole<'a> {
+impl<'a> WholeFrame<'a> {
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Self::Borrowed(bytes) => bytes,

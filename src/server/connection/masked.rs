@@ -1,9 +1,9 @@
-//! A client's frame as tests write it by hand, here and in `integration`, which takes this file in: any first byte, and
-//! any length. Pure.
+//! A client's WebSocket frame as tests write it by hand, here and in `integration`, which takes this file in: any first
+//! byte, and any length. Pure.
 
 #![cfg(test)]
 
-/// A frame with this first byte and mask (RFC 6455, section 5.2).
+/// A WebSocket frame with this first byte and mask (RFC 6455, section 5.2).
 pub fn masked(first: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {

@@ -19,10 +19,10 @@ pub(super) struct User {
     pub(super) place: Option<IpAddr>,
     /// To whom its last message went, who is mostly meant by the next one, too.
     pub(super) last_target: ConnId,
-    pub(super) frames: Bucket,
+    pub(super) websocket_frames: Bucket,
     pub(super) bytes: Bucket,
-    /// More was read than `bytes` allows, or in more fragments than `frames` does: the message that it belongs to is
-    /// refused, whenever it is complete.
+    /// More was read than `bytes` allows, or in more fragments than `websocket_frames` does: the message that it
+    /// belongs to is refused, whenever it is complete.
     pub(super) has_too_much: bool,
     record: Option<Box<Record>>,
 }
@@ -44,7 +44,7 @@ impl User {
             name,
             place: None,
             last_target: conn,
-            frames: Bucket::default(),
+            websocket_frames: Bucket::default(),
             bytes: Bucket::default(),
             has_too_much: false,
             record: None,
@@ -75,9 +75,9 @@ impl User {
 
     /// Counts one message, ping or pong; whether it is to be served.
     #[inline]
-    pub(super) fn charge_frame(&mut self, limits: &Limits, now: Instant) -> bool {
+    pub(super) fn charge_websocket_frame(&mut self, limits: &Limits, now: Instant) -> bool {
         let has_too_much = std::mem::take(&mut self.has_too_much);
-        self.frames.take(1, limits.frames, now) && !has_too_much
+        self.websocket_frames.take(1, limits.websocket_frames, now) && !has_too_much
     }
 }
 

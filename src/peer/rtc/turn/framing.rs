@@ -12,21 +12,21 @@ pub fn framed(datagram: &[u8]) -> Option<Vec<u8>> {
         Kind::ChannelData { .. } => [kind.length(), kind.padded()].contains(&datagram.len()),
     };
     is_whole.then(|| {
-        let mut frame = datagram.to_vec();
-        frame.resize(kind.padded(), 0);
-        frame
+        let mut padded = datagram.to_vec();
+        padded.resize(kind.padded(), 0);
+        padded
     })
 }
 
 /// Whether this asks a TURN server for something. What is lost over UDP is asked again, in the same bytes; a stream
 /// loses nothing (RFC 8489, section 6.2.2).
-pub fn is_request(frame: &[u8]) -> bool {
-    matches!(Kind::of(frame), Some(Kind::Stun { is_request: true, .. }))
+pub fn is_request(message: &[u8]) -> bool {
+    matches!(Kind::of(message), Some(Kind::Stun { is_request: true, .. }))
 }
 
 /// The datagrams that come over a stream.
 #[derive(Debug, Default)]
-pub struct Frames {
+pub struct Unframed {
     /// What has come: once all whole messages are taken, never more than one that is not is left behind them.
     bytes: Vec<u8>,
     /// How much of it was taken.
@@ -37,7 +37,7 @@ pub struct Frames {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Garbage;
 
-impl Frames {
+impl Unframed {
     /// Takes what has come, in whatever pieces.
     pub fn receive(&mut self, bytes: &[u8]) {
         self.bytes.drain(..self.taken);
@@ -133,11 +133,11 @@ mod tests {
 
     /// All messages and the end, if there is one, where the bytes come in pieces of this length.
     fn messages(bytes: &[u8], piece: usize) -> (Vec<Vec<u8>>, Result<(), Garbage>) {
-        let (mut frames, mut messages) = (Frames::default(), Vec::new());
+        let (mut unframed, mut messages) = (Unframed::default(), Vec::new());
         for piece in bytes.chunks(piece) {
-            frames.receive(piece);
+            unframed.receive(piece);
             loop {
-                match frames.next() {
+                match unframed.next() {
                     Ok(Some(message)) => messages.push(message),
                     Ok(None) => break,
                     Err(garbage) => return (messages, Err(garbage)),

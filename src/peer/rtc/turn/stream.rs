@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::Relay;
-use super::framing::{Frames, Garbage};
+use super::framing::{Garbage, Unframed};
 use crate::peer::dial::dial;
 use crate::peer::ice::NoRelayCause;
 use crate::peer::rtc::blocking::blocking;
@@ -115,9 +115,9 @@ pub async fn carry(
     let write = async {
         while let Some(mut bytes) = queued.recv().await {
             while bytes.len() < WRITE
-                && let Ok(frame) = queued.try_recv()
+                && let Ok(message) = queued.try_recv()
             {
-                bytes.extend(frame);
+                bytes.extend(message);
             }
             writer.write_all(&bytes).await?;
             writer.flush().await?;
@@ -127,14 +127,14 @@ pub async fn carry(
         std::future::pending().await
     };
     let read = async {
-        let (mut frames, mut bytes) = (Frames::default(), vec![0; READ]);
+        let (mut unframed, mut bytes) = (Unframed::default(), vec![0; READ]);
         loop {
             let length = reader.read(&mut bytes).await?;
             if length == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            frames.receive(&bytes[..length]);
-            while let Some(datagram) = frames.next().map_err(|Garbage| io::ErrorKind::InvalidData)? {
+            unframed.receive(&bytes[..length]);
+            while let Some(datagram) = unframed.next().map_err(|Garbage| io::ErrorKind::InvalidData)? {
                 // A driver that is slow is waited for, as the server waits for whoever reads slowly. One that is gone
                 // needs no more.
                 let _ = inbox.send((from, datagram)).await;

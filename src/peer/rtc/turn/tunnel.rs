@@ -148,7 +148,7 @@ impl Tunnel {
     /// Sends a datagram over the stream to this server. As with any datagram, that it was sent does not say that it
     /// arrives; an error says that none will.
     fn send(&self, index: usize, address: SocketAddr, datagram: &[u8]) -> io::Result<usize> {
-        let Some(frame) = framing::framed(datagram) else { return Ok(datagram.len()) };
+        let Some(message) = framing::framed(datagram) else { return Ok(datagram.len()) };
         let mut ways = lock(&self.ways);
         let way = match ways.entry(index) {
             Entry::Occupied(way) => way.into_mut(),
@@ -157,12 +157,12 @@ impl Tunnel {
                 place.insert(Way { queue, asked: Vec::new() })
             }
         };
-        let is_request = framing::is_request(&frame);
-        if is_request && way.asked == frame && !way.queue.is_closed() {
+        let is_request = framing::is_request(&message);
+        if is_request && way.asked == message && !way.queue.is_closed() {
             return Ok(datagram.len());
         }
-        match way.queue.try_send(frame.clone()) {
-            Ok(()) if is_request => way.asked = frame,
+        match way.queue.try_send(message.clone()) {
+            Ok(()) if is_request => way.asked = message,
             Ok(()) | Err(TrySendError::Full(_)) => {}
             Err(TrySendError::Closed(_)) => return Err(io::ErrorKind::BrokenPipe.into()),
         }
