@@ -19,14 +19,14 @@ use crate::protocol::{self, MessageType};
 /// What texts are sealed with.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
-pub(super) enum Texts {
+pub(super) enum Sealing {
     /// With an old app (protocol 1.4).
     App(Cipher),
     /// With a peer of ours (2.2).
     Ours(Boxes),
 }
 
-impl Texts {
+impl Sealing {
     pub(super) fn seal(&mut self, bytes: &[u8]) -> Result<String, Exhausted> {
         match self {
             Self::App(cipher) => cipher.seal(bytes),
@@ -66,7 +66,7 @@ pub(super) struct Other {
 #[cfg_attr(test, derive(Clone))]
 pub(super) struct Negotiation {
     pub(super) other: Other,
-    pub(super) texts: Texts,
+    pub(super) sealing: Sealing,
     /// What files are sealed with, where the other side's program knows of them.
     pub(super) files: Option<FileKeys>,
     /// What signals are sealed with; `None` with an old app.
@@ -90,7 +90,7 @@ impl Negotiation {
     /// With an old app. `early`: the candidates that came before.
     pub(super) fn with_app(cipher: Cipher, key: PublicKey, early: Candidates) -> Self {
         let other = Other { identity: None, key, own_key: cipher.own_key() };
-        Self::new(other, Texts::App(cipher), (None, None), (Instance::default(), None), early)
+        Self::new(other, Sealing::App(cipher), (None, None), (Instance::default(), None), early)
     }
 
     /// With a peer of ours that has proven this identity. `first` and `second` are both hellos, and the places are
@@ -102,22 +102,22 @@ impl Negotiation {
         (instance, place): (Instance, Option<Place>),
     ) -> Self {
         let other = Other { identity: Some(identity), key: agreement.other_key(), own_key: agreement.own_key() };
-        let (texts, files, signals) = agreement.conclude(first, second);
+        let (boxes, files, signals) = agreement.conclude(first, second);
         let place = Some(place.unwrap_or_else(Place::nowhere));
         let keys = (knows_files.then_some(files), Some(signals));
-        Self::new(other, Texts::Ours(texts), keys, (instance, place), Candidates::default())
+        Self::new(other, Sealing::Ours(boxes), keys, (instance, place), Candidates::default())
     }
 
     fn new(
         other: Other,
-        texts: Texts,
+        sealing: Sealing,
         (files, signals): (Option<FileKeys>, Option<Boxes>),
         (instance, place): (Instance, Option<Place>),
         early: Candidates,
     ) -> Self {
         Self {
             other,
-            texts,
+            sealing,
             files,
             signals,
             instance,
@@ -209,7 +209,7 @@ impl Negotiation {
 pub(super) struct PeerConnection {
     pub(super) id: PeerConnectionId,
     pub(super) other: Other,
-    pub(super) texts: Texts,
+    pub(super) sealing: Sealing,
     /// What files are sealed with, where the other side's program knows of them.
     pub(super) files: Option<FileKeys>,
     pub(super) signals: Option<Boxes>,
@@ -220,7 +220,7 @@ pub(super) struct PeerConnection {
     /// The largest message that the other side takes, in bytes.
     pub(super) max_message: usize,
     pub(super) trickle: Trickle,
-    /// Texts in a row that could not be opened.
+    /// Sealing in a row that could not be opened.
     failures: u32,
     /// Something has come over it that means something.
     pub(super) is_used: bool,
@@ -228,15 +228,15 @@ pub(super) struct PeerConnection {
 
 impl PeerConnection {
     pub(super) fn new(id: PeerConnectionId, negotiation: Negotiation) -> Self {
-        let Negotiation { other, texts, files, signals, instance, place, max_message, trickle, .. } = negotiation;
+        let Negotiation { other, sealing, files, signals, instance, place, max_message, trickle, .. } = negotiation;
         let max_message = max_message.unwrap_or(DEFAULT_MAX_MESSAGE);
         let (failures, is_used) = (0, false);
-        Self { id, other, texts, files, signals, instance, place, max_message, trickle, failures, is_used }
+        Self { id, other, sealing, files, signals, instance, place, max_message, trickle, failures, is_used }
     }
 
     /// The most bytes that go through as one frame or text.
     pub(super) fn longest(&self) -> usize {
-        self.texts.longest(self.max_message)
+        self.sealing.longest(self.max_message)
     }
 
     /// The longest text that goes through in a frame, in bytes.
@@ -246,7 +246,7 @@ impl PeerConnection {
 
     /// Sends a frame; whether the keys are not used up.
     pub(super) fn transmit(&mut self, frame: &[u8], round: &mut Round<'_>) -> bool {
-        let Ok(text) = self.texts.seal(frame) else { return false };
+        let Ok(text) = self.sealing.seal(frame) else { return false };
         round.out.push(Output::Transmit { id: self.id, text, is_kept: true });
         true
     }
@@ -281,7 +281,7 @@ pub(super) fn tell(
 /// How a refusal to an old app names a description.
 pub(super) const REFUSED_DESCRIPTION: &str = "description";
 
-/// Texts in a row that could not be opened, after which a chat ends.
+/// Sealing in a row that could not be opened, after which a chat ends.
 const MAX_FAILURES: u32 = 5;
 
 #[cfg(test)]

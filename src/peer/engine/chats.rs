@@ -78,7 +78,7 @@ impl Contacts {
         if text.len() > max_bytes {
             return round.out.push(comes_back(peer, text, NotSentReason::TooLong { max_bytes }));
         }
-        match connection.texts.seal(text.as_bytes()) {
+        match connection.sealing.seal(text.as_bytes()) {
             Ok(sealed) => round.out.push(Output::Transmit { id: connection.id, text: sealed, is_kept: false }),
             Err(_) => {
                 round.out.push(comes_back(peer.clone(), text, NotSentReason::NotOpen));
@@ -114,7 +114,7 @@ impl Contacts {
         let Some(chat) = self.chats.get_mut(&peer).filter(|chat| chat.has_connection(id)) else { return };
         let is_lasting = chat.lasting.is_some();
         let Some(connection) = &mut chat.connection else { return };
-        let opened = match text.map(|text| connection.texts.open(&text)) {
+        let opened = match text.map(|text| connection.sealing.open(&text)) {
             Some(Ok(opened)) => opened,
             Some(Err(OpenError::Exhausted)) if is_lasting => return self.lose(&peer, CloseReason::Exhausted, round),
             Some(Err(OpenError::Exhausted)) => return self.finish(&peer, CloseReason::Exhausted, round),
@@ -142,7 +142,7 @@ impl Contacts {
     /// Something came over a connection that a chat is to go on by. The first frame that opens says that it does.
     fn receive_early(&mut self, peer: &str, text: Option<String>, round: &mut Round<'_>) {
         let Some(Call { stage: Stage::Confirming(connection), .. }) = self.calls.get_mut(peer) else { return };
-        let opened = text.and_then(|text| connection.texts.open(&text).ok());
+        let opened = text.and_then(|text| connection.sealing.open(&text).ok());
         let Some(frame) = opened.and_then(|opened| Frame::read(opened.bytes)) else {
             if connection.has_failed() {
                 self.fail(peer, CloseReason::Unreadable, round);

@@ -107,8 +107,8 @@ impl World {
             for talk in actor.talks.iter().filter(|talk| self.is_mutual(user, talk)) {
                 let Some(there) = self.negotiation(talk.peer, user) else { continue };
                 let Some(here) = self.negotiation(user, talk.peer) else { continue };
-                let sealed = here.clone().texts.seal(b"x").unwrap();
-                if there.other.key == talk.keys[0] && there.clone().texts.open(&sealed).is_err() {
+                let sealed = here.clone().sealing.seal(b"x").unwrap();
+                if there.other.key == talk.keys[0] && there.clone().sealing.open(&sealed).is_err() {
                     return Err(format!("{} and {} do not understand each other", NAMES[user], NAMES[talk.peer]));
                 }
             }
