@@ -154,7 +154,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 pub use cipher::TextFormat;
-use driver::{Mail, Shared};
+use driver::{DriverMail, Shared};
 use engine::Input;
 pub use engine::Receipt;
 pub use event::{CloseReason, Event, NotSentReason, OfflineReason};
@@ -194,7 +194,7 @@ struct Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.driver.post(Mail::Shutdown);
+        self.driver.post(DriverMail::Shutdown);
     }
 }
 
@@ -260,14 +260,14 @@ impl Peer {
     /// [`Event::FileSent`] or [`Event::FileEnded`].
     pub fn offer_file(&self, peer: &str, offer: Offer) -> FileId {
         let file = offer.id(&self.handle.file_ids, &self.handle.server, peer);
-        self.handle.driver.post(Mail::OfferFile(peer.to_owned(), file, offer));
+        self.handle.driver.post(DriverMail::OfferFile(peer.to_owned(), file, offer));
         file
     }
 
     /// Takes the file that `peer` offers. It ends with [`Event::FileReceived`] or [`Event::FileEnded`]. What is not
     /// offered any more is not taken.
     pub fn take_file(&self, peer: &str, file: FileId, sink: Sink) {
-        self.handle.driver.post(Mail::TakeFile(peer.to_owned(), file, sink));
+        self.handle.driver.post(DriverMail::TakeFile(peer.to_owned(), file, sink));
     }
 
     /// Says no to a file that `peer` offers, for this reason. No event follows.
@@ -303,13 +303,13 @@ impl Peer {
     /// there is no hope of that, half a minute at most for those that acknowledge. The events end too. Whether all was
     /// taken is what comes back; for peers that do not acknowledge, whether nothing was lost as far as can be known.
     pub fn shutdown(&self) -> bool {
-        self.end(Mail::Shutdown)
+        self.end(DriverMail::Shutdown)
     }
 
     /// Seeks the server again at once: also where that was given up, since another program has gone online under this
     /// name.
     pub fn go_online(&self) {
-        self.handle.driver.post(Mail::GoOnline);
+        self.handle.driver.post(DriverMail::GoOnline);
     }
 
     /// Says that the program has taken a text, and all that came before it in the same chat: for one that has asked for
@@ -322,13 +322,13 @@ impl Peer {
     /// is full for instance. What it has not taken waits at its senders for the next start under the same name and
     /// identity: to them the chat is interrupted and not left. Events that still come are to be passed over.
     pub fn stop(&self) -> bool {
-        self.end(Mail::Stop)
+        self.end(DriverMail::Stop)
     }
 
     /// Begins what [`shutdown`](Self::shutdown), or [`stop`](Self::stop), does and waits for.
     #[cfg(feature = "chat")]
     pub(crate) fn begin_end(&self, is_stop: bool) {
-        self.handle.driver.post(if is_stop { Mail::Stop } else { Mail::Shutdown });
+        self.handle.driver.post(if is_stop { DriverMail::Stop } else { DriverMail::Shutdown });
     }
 
     /// Whether there is nothing to wait for any more.
@@ -337,7 +337,7 @@ impl Peer {
         lock(&self.handle.thread).as_ref().is_none_or(|thread| thread.is_finished())
     }
 
-    fn end(&self, how: Mail) -> bool {
+    fn end(&self, how: DriverMail) -> bool {
         self.handle.driver.post(how);
         // Held until the end, so that whoever asks beside us waits too.
         let mut thread = lock(&self.handle.thread);
@@ -348,7 +348,7 @@ impl Peer {
     }
 
     fn post(&self, input: Input) {
-        self.handle.driver.post(Mail::User(input));
+        self.handle.driver.post(DriverMail::User(input));
     }
 }
 

@@ -14,7 +14,7 @@ use super::effect::{Effect, Offered, notice};
 use super::input::Stdin;
 use super::json;
 use super::leaving::Pulse;
-use super::mail::Mail;
+use super::mail::ClientMail;
 use super::notify::Notifier;
 use super::records::Records;
 use super::report::{FileReport, Report};
@@ -50,7 +50,7 @@ pub struct Client {
     /// The name that was chosen at this start, until the server has taken it.
     pub unkept: Option<Username>,
     /// What came while the chats under the old name ended.
-    pub postponed: Vec<Mail>,
+    pub postponed: Vec<ClientMail>,
     /// Why standard output takes no more.
     pub unwritable: OnceCell<io::Error>,
     /// Where files of others go.
@@ -64,37 +64,37 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn serve(&mut self, mailbox: &Receiver<Mail>) -> End {
+    pub fn serve(&mut self, mailbox: &Receiver<ClientMail>) -> End {
         let mut held = None;
         self.update_prompt();
         for mail in mailbox {
             self.pulse.beat();
-            let is_command = matches!(mail, Mail::Command(..));
+            let is_command = matches!(mail, ClientMail::Command(..));
             let mut served = None;
             let mut receipt = None;
             let effects = match mail {
-                Mail::Command(command, taken) => {
+                ClientMail::Command(command, taken) => {
                     held = taken;
                     if let Display::Teletype(teletype) = &self.display {
                         teletype.enter();
                     }
                     self.conversation.command(command)
                 }
-                Mail::Event(event, of_text, taken) => {
+                ClientMail::Event(event, of_text, taken) => {
                     (receipt, served) = (of_text, Some(taken));
                     let is_online = event == Event::Online;
                     let mut effects = self.conversation.event(event, Instant::now());
                     effects.extend(self.unkept.take_if(|_| is_online).and_then(|name| self.keep_name(&name)));
                     effects
                 }
-                Mail::EndOfInput => {
+                ClientMail::EndOfInput => {
                     self.conversation.finish();
                     Vec::new()
                 }
-                Mail::Timeout | Mail::Signal => {
+                ClientMail::Timeout | ClientMail::Signal => {
                     let effects = self.conversation.give_up();
                     self.carry_out(effects);
-                    return if matches!(mail, Mail::Timeout) { End::Timeout } else { End::Wanted };
+                    return if matches!(mail, ClientMail::Timeout) { End::Timeout } else { End::Wanted };
                 }
             };
             let is_quit = self.carry_out(effects);
@@ -320,7 +320,7 @@ impl Client {
 
     /// Ends the chats in order, and says what it is waiting for where that takes its time. Whether all was read that
     /// was sent, and whether there was time for it.
-    pub fn end(&mut self, mailbox: &Receiver<Mail>, served: End) -> (bool, End) {
+    pub fn end(&mut self, mailbox: &Receiver<ClientMail>, served: End) -> (bool, End) {
         self.peer.begin_end(self.unwritable.get().is_some());
         let started = Instant::now();
         let (mut is_said, mut early) = (false, None);
@@ -332,23 +332,23 @@ impl Client {
             let is_late = started.elapsed() > LAST_WORDS;
             // What still happens is still told: a text that came, or one that could not be sent.
             match mailbox.recv_timeout(END_POLL) {
-                Ok(Mail::Event(event, receipt, taken)) => {
+                Ok(ClientMail::Event(event, receipt, taken)) => {
                     self.last_event(event);
                     if self.unwritable.get().is_none() {
                         receipt.into_iter().for_each(|receipt| self.peer.taken(receipt));
                     }
                     let _ = taken.send(());
                 }
-                Ok(Mail::Timeout) => early = Some(End::Timeout),
-                Ok(Mail::Signal) => early = Some(End::Wanted),
-                Ok(mail @ (Mail::Command(..) | Mail::EndOfInput)) if self.renamed.is_some() => {
+                Ok(ClientMail::Timeout) => early = Some(End::Timeout),
+                Ok(ClientMail::Signal) => early = Some(End::Wanted),
+                Ok(mail @ (ClientMail::Command(..) | ClientMail::EndOfInput)) if self.renamed.is_some() => {
                     self.postponed.push(mail)
                 }
-                Ok(Mail::Command(command, _)) if !self.has_quit => {
+                Ok(ClientMail::Command(command, _)) if !self.has_quit => {
                     let told = self.conversation.too_late(command);
                     self.carry_out(vec![told]);
                 }
-                Ok(Mail::Command(..) | Mail::EndOfInput) => {}
+                Ok(ClientMail::Command(..) | ClientMail::EndOfInput) => {}
                 Err(_) if is_late && served == End::Timeout && early.is_none() => early = Some(served),
                 Err(_) if (early.is_some() || self.peer.has_ended()) && (is_late || self.stdin.is_handed_on()) => {
                     break;

@@ -13,7 +13,7 @@ use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 use super::console::Console;
-use super::mail::Mail;
+use super::mail::ClientMail;
 use crate::signals;
 use crate::stderr::say;
 use crate::threads;
@@ -45,7 +45,7 @@ impl Pulse {
 /// What there is to end.
 #[derive(Clone)]
 pub struct Leaving {
-    mail: Sender<Mail>,
+    mail: Sender<ClientMail>,
     console: Console,
     pulse: Pulse,
     /// Without it there is nothing to end in order.
@@ -53,7 +53,7 @@ pub struct Leaving {
 }
 
 impl Leaving {
-    pub fn new(mail: Sender<Mail>, console: Console) -> Self {
+    pub fn new(mail: Sender<ClientMail>, console: Console) -> Self {
         Self { mail, console, pulse: Pulse::default(), is_serving: Arc::default() }
     }
 
@@ -82,7 +82,7 @@ impl Leaving {
                     leaving.console.give_back();
                     process::exit(1);
                 }
-                let _ = leaving.mail.send(Mail::Signal);
+                let _ = leaving.mail.send(ClientMail::Signal);
                 leaving.pulse.wait_until_stuck();
                 leaving.end_at_once(1, NOT_READ);
             }
@@ -101,7 +101,7 @@ impl Leaving {
             if !leaving.is_serving.load(Ordering::SeqCst) {
                 leaving.end_at_once(6, TIME_IS_OVER);
             }
-            let _ = leaving.mail.send(Mail::Timeout);
+            let _ = leaving.mail.send(ClientMail::Timeout);
             thread::sleep(STUCK);
             leaving.end_at_once(6, &format!("{TIME_IS_OVER}; {NOT_READ}"));
         });

@@ -16,7 +16,7 @@ use super::editor::LineEditor;
 use super::identity;
 use super::input::{self, Source, Stdin};
 use super::leaving::{Leaving, Pulse, TIME_IS_OVER};
-use super::mail::Mail;
+use super::mail::ClientMail;
 use super::notify::Notifier;
 use super::people::People;
 use super::plan::{Plan, chosen_name, inputs};
@@ -176,7 +176,7 @@ fn read(
     client: &Client,
     editor: Option<LineEditor>,
     source: Source,
-    mail: &Sender<Mail>,
+    mail: &Sender<ClientMail>,
 ) -> io::Result<()> {
     if let Some(editor) = editor {
         let keeps = arguments.chat.history;
@@ -194,13 +194,13 @@ fn read(
 }
 
 /// Passes the events of a peer on to the main thread, from a thread that waits for them.
-fn pass_on(mut events: Events, mail: Sender<Mail>) -> Result<(), Refusal> {
+fn pass_on(mut events: Events, mail: Sender<ClientMail>) -> Result<(), Refusal> {
     let passing = threads::spawn("events", move || {
         while let Some(event) = events.next() {
             let receipt = events.receipt();
             // Waits while the screen is behind, and with it the peer and in the end whoever sends.
             let (taken, done) = mpsc::sync_channel(0);
-            if mail.send(Mail::Event(event, receipt, taken)).is_err() || done.recv().is_err() {
+            if mail.send(ClientMail::Event(event, receipt, taken)).is_err() || done.recv().is_err() {
                 break;
             }
         }
@@ -215,7 +215,7 @@ fn serve(
     client: &mut Client,
     console: &Console,
     is_ending: bool,
-    (mail, mailbox): (&Sender<Mail>, &Receiver<Mail>),
+    (mail, mailbox): (&Sender<ClientMail>, &Receiver<ClientMail>),
 ) -> Result<End, Refusal> {
     loop {
         let served = match client.unwritable.get() {

@@ -24,10 +24,10 @@ use super::rtc::{self, Pipe, Rtc, RtcCommand};
 use super::sink::Sink;
 use super::sync::{Gauge, lock};
 use crate::threads;
-use sending::Sending;
+use sending::{Sending, SendingJob, SendingMail};
 use source::Source;
 use store::Store;
-use taking::Taking;
+use taking::{Taking, TakingJob, TakingMail};
 use tell::{About, Tell};
 
 /// What is known of all files that are offered or taken, and the threads that work on them.
@@ -49,8 +49,8 @@ type Key = (String, FileId);
 /// The threads of one connection, once there are any.
 #[derive(Default)]
 struct Lanes {
-    sending: Option<Sender<sending::Mail>>,
-    taking: Option<Sender<taking::Mail>>,
+    sending: Option<Sender<SendingMail>>,
+    taking: Option<Sender<TakingMail>>,
 }
 
 impl Disk {
@@ -90,8 +90,8 @@ impl Disk {
     /// A connection is no more. Its threads end once they have written down how far they have come.
     pub fn close(&mut self, id: PeerConnectionId) {
         let Some(Lanes { sending, taking }) = self.lanes.remove(&id) else { return };
-        sending.map(|sending| sending.send(sending::Mail::End));
-        taking.map(|taking| taking.send(taking::Mail::End));
+        sending.map(|sending| sending.send(SendingMail::End));
+        taking.map(|taking| taking.send(TakingMail::End));
     }
 
     /// Does as the engine wishes.
@@ -107,26 +107,25 @@ impl Disk {
         match (work, connection) {
             (Work::Send { number, from, proof }, Some((id, keys))) => {
                 let Some(source) = self.sources.get(&key).cloned() else { return };
-                let job = sending::Job { peer: key.0.clone(), file, number, from, proof, source };
-                if self.sender(id, keys, rtc).is_none_or(|lane| lane.send(sending::Mail::Send(job)).is_err()) {
+                let job = SendingJob { peer: key.0.clone(), file, number, from, proof, source };
+                if self.sender(id, keys, rtc).is_none_or(|lane| lane.send(SendingMail::Send(job)).is_err()) {
                     self.fail(key, number);
                 }
             }
             (Work::StopSending, Some((id, _))) => {
                 let lane = self.lanes.get(&id).and_then(|lanes| lanes.sending.as_ref());
-                lane.map(|lane| lane.send(sending::Mail::Stop(file)));
+                lane.map(|lane| lane.send(SendingMail::Stop(file)));
             }
             (Work::Prepare { offered, identity, number }, Some((id, keys))) => {
                 let Some(store) = self.stores.get(&key).cloned() else { return };
-                let job = taking::Job { peer: key.0.clone(), offered, identity, number, store };
-                if self.taker(id, keys, rtc).is_none_or(|lane| lane.send(taking::Mail::Prepare(Box::new(job))).is_err())
-                {
+                let job = TakingJob { peer: key.0.clone(), offered, identity, number, store };
+                if self.taker(id, keys, rtc).is_none_or(|lane| lane.send(TakingMail::Prepare(Box::new(job))).is_err()) {
                     self.fail(key, number);
                 }
             }
             (Work::StopTaking { is_kept }, connection) => {
                 let lane = connection.and_then(|(id, _)| self.lanes.get(&id)?.taking.as_ref());
-                let is_told = lane.is_some_and(|lane| lane.send(taking::Mail::Stop { file, is_kept }).is_ok());
+                let is_told = lane.is_some_and(|lane| lane.send(TakingMail::Stop { file, is_kept }).is_ok());
                 // It may wait for a thread that still writes.
                 if let Some(store) = self.stores.get(&key).cloned().filter(|_| !is_told && !is_kept) {
                     let _ = spawn(self.working.clone(), move || lock(&store).discard(file));
@@ -138,7 +137,7 @@ impl Disk {
     }
 
     /// The thread that sends over this connection.
-    fn sender(&mut self, id: PeerConnectionId, keys: FileKeys, rtc: &Rtc) -> Option<&Sender<sending::Mail>> {
+    fn sender(&mut self, id: PeerConnectionId, keys: FileKeys, rtc: &Rtc) -> Option<&Sender<SendingMail>> {
         let lanes = self.lanes.entry(id).or_default();
         if lanes.sending.is_none() {
             let (mail, mailbox) = mpsc::channel();
@@ -146,7 +145,7 @@ impl Disk {
             let sending = Sending::new(keys.sealer(Way::There), keys.opener(Way::Back), outbox, self.tell.clone());
             spawn(self.working.clone(), move || sending.run(&mailbox)).ok()?;
             let reports = mail.clone();
-            let inbox = move |report| reports.send(sending::Mail::Report(report)).is_ok();
+            let inbox = move |report| reports.send(SendingMail::Report(report)).is_ok();
             rtc.command(id, RtcCommand::SendFiles(Pipe { inbox: Box::new(inbox), outbox: sealed }));
             lanes.sending = Some(mail);
         }
@@ -154,7 +153,7 @@ impl Disk {
     }
 
     /// The thread that takes what comes over this connection.
-    fn taker(&mut self, id: PeerConnectionId, keys: FileKeys, rtc: &Rtc) -> Option<&Sender<taking::Mail>> {
+    fn taker(&mut self, id: PeerConnectionId, keys: FileKeys, rtc: &Rtc) -> Option<&Sender<TakingMail>> {
         let lanes = self.lanes.entry(id).or_default();
         if lanes.taking.is_none() {
             let (mail, mailbox) = mpsc::channel();
@@ -169,7 +168,7 @@ impl Disk {
             // A sender that keeps to its window never comes near it.
             let inbox = move |bytes: Vec<u8>| {
                 in_flight.add(bytes.len());
-                in_flight.get() <= MAX_IN_FLIGHT && sealed.send(taking::Mail::Sealed(bytes)).is_ok()
+                in_flight.get() <= MAX_IN_FLIGHT && sealed.send(TakingMail::Sealed(bytes)).is_ok()
             };
             rtc.command(id, RtcCommand::TakeFiles(Pipe { inbox: Box::new(inbox), outbox: reports }));
             lanes.taking = Some(mail);

@@ -29,7 +29,7 @@ use super::sink::Sink;
 use super::sync::Gauge;
 
 /// What reaches the loop from other threads, but for WebRTC.
-pub enum Mail {
+pub enum DriverMail {
     /// Something that the user wants.
     User(Input),
     /// The user offers a file to this peer.
@@ -51,13 +51,13 @@ pub enum Mail {
 /// Where mail to the loop goes. Clones lead there too.
 #[derive(Clone)]
 struct Mailer {
-    mail: Sender<Mail>,
+    mail: Sender<DriverMail>,
     waker: Arc<Waker>,
 }
 
 impl Mailer {
     /// Sends the loop mail, and wakes it.
-    fn post(&self, mail: Mail) {
+    fn post(&self, mail: DriverMail) {
         // A loop that has ended reads no mail, and needs none.
         let _ = self.mail.send(mail);
         let _ = self.waker.wake();
@@ -77,7 +77,7 @@ pub struct Shared {
 
 impl Shared {
     /// Sends the loop mail, and wakes it.
-    pub fn post(&self, mail: Mail) {
+    pub fn post(&self, mail: DriverMail) {
         self.mailer.post(mail);
     }
 }
@@ -100,7 +100,7 @@ pub fn start(server: ServerUrl, username: &str, settings: Settings) -> Result<(S
     let rtc = Rtc::start(config, input_sender, shared.queued.clone())?;
     let (event_sender, events) = events::queue(waker.clone(), settings.wake);
     let dialler = mailer.clone();
-    let dialled = move |dialled| dialler.post(Mail::Dialled(dialled));
+    let dialled = move |dialled| dialler.post(DriverMail::Dialled(dialled));
     let login = Login {
         server,
         username: username.to_owned(),
@@ -125,7 +125,7 @@ pub fn start(server: ServerUrl, username: &str, settings: Settings) -> Result<(S
         engine: Engine::new(username, setup),
         signaling: Some(Signaling::new(login, SERVER, Instant::now(), dialled)),
         rtc,
-        files: Disk::new(move |about| mailer.post(Mail::File(about))),
+        files: Disk::new(move |about| mailer.post(DriverMail::File(about))),
         queued: shared.queued.clone(),
         kept: shared.kept.clone(),
         has_lost: shared.has_lost.clone(),
@@ -165,7 +165,7 @@ enum End {
 /// The state of the loop.
 struct Driver {
     poll: Poll,
-    mailbox: Receiver<Mail>,
+    mailbox: Receiver<DriverMail>,
     inputs: tokio::sync::mpsc::Receiver<Input>,
     engine: Engine,
     /// `None` once the peer ends.
@@ -241,35 +241,35 @@ impl Driver {
         for _ in 0..INPUTS_PER_TURN {
             let mail = self.mailbox.try_recv().ok()?;
             match mail {
-                Mail::User(Input::Send { peer, id, text }) => self.send(peer, id, text, now),
-                Mail::User(input) => self.handle(input, now),
-                Mail::OfferFile(peer, file, offer) => {
+                DriverMail::User(Input::Send { peer, id, text }) => self.send(peer, id, text, now),
+                DriverMail::User(input) => self.handle(input, now),
+                DriverMail::OfferFile(peer, file, offer) => {
                     let offered = offer.offered(file);
                     self.files.offer(&peer, file, offer);
                     self.handle(Input::OfferFile { peer, offered }, now);
                 }
-                Mail::TakeFile(peer, file, sink) => {
+                DriverMail::TakeFile(peer, file, sink) => {
                     let is_kept = sink.is_kept();
                     self.files.take(&peer, file, sink);
                     self.handle(Input::TakeFile { peer, file, is_kept }, now);
                 }
-                Mail::File(about) => self.handle(about.into_input(), now),
-                Mail::Dialled(dialled) => {
+                DriverMail::File(about) => self.handle(about.into_input(), now),
+                DriverMail::Dialled(dialled) => {
                     let Some(signaling) = &mut self.signaling else { continue };
                     let events = signaling.dialled(dialled, now, self.poll.registry());
                     self.hear(events, now);
                     self.is_server_ready = true;
                     self.read_server(now);
                 }
-                Mail::GoOnline => {
+                DriverMail::GoOnline => {
                     if let Some(signaling) = &mut self.signaling {
                         signaling.seek(now);
                     }
                 }
-                Mail::Shutdown | Mail::Stop => {
+                DriverMail::Shutdown | DriverMail::Stop => {
                     // There may be more behind it.
                     let _ = self.waker.wake();
-                    return Some(if matches!(mail, Mail::Stop) { End::Stopped } else { End::Wanted });
+                    return Some(if matches!(mail, DriverMail::Stop) { End::Stopped } else { End::Wanted });
                 }
             }
         }

@@ -18,9 +18,9 @@ use super::source::Source;
 use super::tell::{About, PROGRESS_EVERY, Tell};
 
 /// What reaches the thread.
-pub enum Mail {
+pub enum SendingMail {
     /// Send this file once those before it are sent.
-    Send(Job),
+    Send(SendingJob),
     /// Send nothing more of this file.
     Stop(FileId),
     /// A sealed report of the other side.
@@ -30,7 +30,7 @@ pub enum Mail {
 }
 
 /// A file that is to be sent.
-pub struct Job {
+pub struct SendingJob {
     /// To whom.
     pub peer: String,
     /// Which.
@@ -52,14 +52,14 @@ pub struct Sending {
     outbox: Sender<Vec<u8>>,
     tell: Tell,
     window: Window,
-    waiting: Vec<Job>,
+    waiting: Vec<SendingJob>,
     current: Option<Current>,
     buffer: Vec<u8>,
 }
 
 /// The file that is being sent.
 struct Current {
-    job: Job,
+    job: SendingJob,
     /// Of all that was read of it.
     sum: Checksum,
     stage: Stage,
@@ -88,7 +88,7 @@ impl Sending {
     }
 
     /// Works until the connection ends.
-    pub fn run(mut self, mailbox: &Receiver<Mail>) {
+    pub fn run(mut self, mailbox: &Receiver<SendingMail>) {
         loop {
             let mail = match mailbox.try_recv() {
                 Ok(mail) => Ok(mail),
@@ -100,10 +100,10 @@ impl Sending {
                 },
             };
             match mail {
-                Ok(Mail::End) | Err(RecvTimeoutError::Disconnected) => return,
-                Ok(Mail::Send(job)) => self.waiting.push(job),
-                Ok(Mail::Stop(file)) => self.stop(file),
-                Ok(Mail::Report(mut sealed)) => {
+                Ok(SendingMail::End) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(SendingMail::Send(job)) => self.waiting.push(job),
+                Ok(SendingMail::Stop(file)) => self.stop(file),
+                Ok(SendingMail::Report(mut sealed)) => {
                     let report = self.opener.open_report(&mut sealed);
                     if report.is_none_or(|report| self.take(report).is_err()) {
                         return self.break_off(mailbox, EndReason::Damaged);
@@ -244,14 +244,14 @@ impl Sending {
     }
 
     /// The channel takes nothing more. As a rule its connection is about to end, and the files go on over the next one.
-    fn wait_for_end(mut self, mailbox: &Receiver<Mail>) {
+    fn wait_for_end(mut self, mailbox: &Receiver<SendingMail>) {
         let until = Instant::now() + GONE_TIME;
         loop {
             match mailbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(Mail::End) | Err(RecvTimeoutError::Disconnected) => return,
-                Ok(Mail::Send(job)) => self.waiting.push(job),
-                Ok(Mail::Stop(file)) => self.stop(file),
-                Ok(Mail::Report(_)) => {}
+                Ok(SendingMail::End) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(SendingMail::Send(job)) => self.waiting.push(job),
+                Ok(SendingMail::Stop(file)) => self.stop(file),
+                Ok(SendingMail::Report(_)) => {}
                 Err(RecvTimeoutError::Timeout) => return self.break_off(mailbox, EndReason::Failed),
             }
         }
@@ -259,7 +259,7 @@ impl Sending {
 
     /// What the other side says makes no sense, so nothing more is said to it: all that is asked of this thread fails,
     /// until the connection ends.
-    fn break_off(mut self, mailbox: &Receiver<Mail>, reason: EndReason) {
+    fn break_off(mut self, mailbox: &Receiver<SendingMail>, reason: EndReason) {
         let failed = || News::Failed { reason, trouble: None };
         self.tell(failed());
         for job in std::mem::take(&mut self.waiting) {
@@ -267,9 +267,9 @@ impl Sending {
         }
         while let Ok(mail) = mailbox.recv() {
             match mail {
-                Mail::End => return,
-                Mail::Send(job) => self.tell_of(&job, failed()),
-                Mail::Stop(_) | Mail::Report(_) => {}
+                SendingMail::End => return,
+                SendingMail::Send(job) => self.tell_of(&job, failed()),
+                SendingMail::Stop(_) | SendingMail::Report(_) => {}
             }
         }
     }
@@ -280,7 +280,7 @@ impl Sending {
         }
     }
 
-    fn tell_of(&self, Job { peer, file, number, .. }: &Job, news: News) {
+    fn tell_of(&self, SendingJob { peer, file, number, .. }: &SendingJob, news: News) {
         (self.tell)(About { peer: peer.clone(), file: *file, number: *number, news });
     }
 }

@@ -17,9 +17,9 @@ use super::store::{Ready, Store, Unstored};
 use super::tell::{About, PROGRESS_EVERY, Tell};
 
 /// What reaches the thread.
-pub enum Mail {
+pub enum TakingMail {
     /// Be ready for this file.
-    Prepare(Box<Job>),
+    Prepare(Box<TakingJob>),
     /// Take nothing more of a file.
     Stop {
         /// Which.
@@ -34,7 +34,7 @@ pub enum Mail {
 }
 
 /// A file that is to be taken.
-pub struct Job {
+pub struct TakingJob {
     /// From whom.
     pub peer: String,
     /// Who that has proven to be.
@@ -59,7 +59,7 @@ pub struct Taking {
     tell: Tell,
     /// The files that may come, and from which byte on. What failed comes no more, and only waits for the word what is
     /// to become of its part.
-    prepared: HashMap<FileId, (Box<Job>, Option<u64>)>,
+    prepared: HashMap<FileId, (Box<TakingJob>, Option<u64>)>,
     current: Option<Current>,
     /// What has come and not been dealt with, while the disk is full.
     backlog: VecDeque<Vec<u8>>,
@@ -70,7 +70,7 @@ pub struct Taking {
 
 /// The file that comes.
 struct Current {
-    job: Box<Job>,
+    job: Box<TakingJob>,
     told: Option<Instant>,
     full: Option<Full>,
 }
@@ -120,7 +120,7 @@ impl Taking {
     }
 
     /// Works until the connection ends.
-    pub fn run(mut self, mailbox: &Receiver<Mail>) {
+    pub fn run(mut self, mailbox: &Receiver<TakingMail>) {
         loop {
             let mail = match mailbox.try_recv() {
                 Ok(mail) => Ok(mail),
@@ -132,10 +132,10 @@ impl Taking {
                 }
             };
             let done = match mail {
-                Ok(Mail::End) | Err(RecvTimeoutError::Disconnected) => break,
-                Ok(Mail::Prepare(job)) => self.prepare(job),
-                Ok(Mail::Stop { file, is_kept }) => self.stop(file, is_kept),
-                Ok(Mail::Sealed(sealed)) => {
+                Ok(TakingMail::End) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(TakingMail::Prepare(job)) => self.prepare(job),
+                Ok(TakingMail::Stop { file, is_kept }) => self.stop(file, is_kept),
+                Ok(TakingMail::Sealed(sealed)) => {
                     self.backlog.push_back(sealed);
                     self.work()
                 }
@@ -154,7 +154,7 @@ impl Taking {
     }
 
     /// Looks how much of a file is here.
-    fn prepare(&mut self, job: Box<Job>) -> Result<(), Broken> {
+    fn prepare(&mut self, job: Box<TakingJob>) -> Result<(), Broken> {
         let file = job.offered.file;
         // It is asked for anew.
         if let Some(job) = self.drop_current(file) {
@@ -188,7 +188,7 @@ impl Taking {
     }
 
     /// Takes nothing more of a file, if it is the one that comes.
-    fn drop_current(&mut self, file: FileId) -> Option<Box<Job>> {
+    fn drop_current(&mut self, file: FileId) -> Option<Box<TakingJob>> {
         let Current { job, full, .. } = self.current.take_if(|current| current.job.offered.file == file)?;
         if let Some(Full { rest: Rest::Data(bytes), .. }) = full {
             self.taken += bytes.len() as u64;
@@ -216,7 +216,7 @@ impl Taking {
         if let Some(Current { job, .. }) = self.current.take() {
             lock(&job.store).rest(job.number);
         }
-        let is_asked = |(job, asked): &(Box<Job>, Option<u64>)| {
+        let is_asked = |(job, asked): &(Box<TakingJob>, Option<u64>)| {
             job.number == number && asked.is_some_and(|asked| from == asked || from == 0)
         };
         if !self.prepared.get(&file).is_some_and(is_asked) {
@@ -326,10 +326,10 @@ impl Taking {
     }
 
     /// Nothing that comes can be believed any more: all that is asked of this thread fails, until the connection ends.
-    fn break_off(&mut self, mailbox: &Receiver<Mail>) {
+    fn break_off(&mut self, mailbox: &Receiver<TakingMail>) {
         let damaged = || News::Failed { reason: EndReason::Damaged, trouble: None };
         let prepared = self.prepared.drain().filter_map(|(_, (job, asked))| asked.map(|_| job));
-        let jobs: Vec<Box<Job>> = prepared.chain(self.current.take().map(|current| current.job)).collect();
+        let jobs: Vec<Box<TakingJob>> = prepared.chain(self.current.take().map(|current| current.job)).collect();
         for job in jobs {
             lock(&job.store).discard(job.offered.file);
             self.tell(&job, damaged());
@@ -337,9 +337,9 @@ impl Taking {
         self.backlog.clear();
         while let Ok(mail) = mailbox.recv() {
             match mail {
-                Mail::End => return,
-                Mail::Prepare(job) => self.tell(&job, damaged()),
-                Mail::Stop { .. } | Mail::Sealed(_) => {}
+                TakingMail::End => return,
+                TakingMail::Prepare(job) => self.tell(&job, damaged()),
+                TakingMail::Stop { .. } | TakingMail::Sealed(_) => {}
             }
         }
     }
@@ -350,7 +350,7 @@ impl Taking {
         }
     }
 
-    fn tell(&self, job: &Job, news: News) {
+    fn tell(&self, job: &TakingJob, news: News) {
         (self.tell)(About { peer: job.peer.clone(), file: job.offered.file, number: job.number, news });
     }
 }

@@ -220,7 +220,7 @@ pub(super) struct PeerConnection {
     /// The largest message that the other side takes, in bytes.
     pub(super) max_message: usize,
     pub(super) trickle: Trickle,
-    /// Sealing in a row that could not be opened.
+    /// Texts in a row that could not be opened.
     failures: u32,
     /// Something has come over it that means something.
     pub(super) is_used: bool,
@@ -281,7 +281,7 @@ pub(super) fn tell(
 /// How a refusal to an old app names a description.
 pub(super) const REFUSED_DESCRIPTION: &str = "description";
 
-/// Sealing in a row that could not be opened, after which a chat ends.
+/// Texts in a row that could not be opened, after which a chat ends.
 const MAX_FAILURES: u32 = 5;
 
 #[cfg(test)]
