@@ -1,10 +1,11 @@
-//! Files as the user of `lowkey` sends and takes them: at the prompt, in scripts, in JSON, and with the bots that are printed.
+//! Files as the user of `lowkey` sends and takes them: at the prompt, in scripts, in JSON, and with the bots that are
+//! printed.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use lowkey::peer::{EndReason, Event, FileId, Offer};
+use lowkey::peer::{EndReason, Event, FileId, FileOffer};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -173,7 +174,7 @@ fn a_name_of_somebody_else_is_never_shown_raw_and_leads_nowhere() {
     ]) {
         // Each another file, since the same would not be sent again.
         let path = file(&home, &data_encoding::HEXLOWER.encode(name.as_bytes()), b"content");
-        bob.peer.offer_file("alice", Offer::open(&path).unwrap().with_name(name));
+        bob.peer.offer_file("alice", FileOffer::open(&path).unwrap().with_name(name));
         alice.shows(&format!("* bob offers {shown} (7 B, file {number}): /take or /refuse"));
         alice.type_keys("/take\r");
         alice.shows(&format!("* bob's {shown} is in"));

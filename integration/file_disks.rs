@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use lowkey::peer::{EndReason, Event, Folder, Offer, Sink};
+use lowkey::peer::{EndReason, Event, FileOffer, Folder, Sink};
 
 use crate::file_commands::{file, find, start};
 use crate::files::{Held, bytes, ended, names, offered, pair, received, sent, sum};
@@ -165,7 +165,7 @@ fn a_file_that_shrinks_under_way_ends_and_one_that_is_removed_or_replaced_is_sen
     let content = bytes(3_000_000);
     for what in ["shrinks", "grows", "is removed", "is replaced"] {
         fs::write(&path, &content).unwrap();
-        let file = alice.peer.offer_file("bob", Offer::open(&path).unwrap());
+        let file = alice.peer.offer_file("bob", FileOffer::open(&path).unwrap());
         assert_eq!(offered(&mut bob), file);
         let (go, held) = channel();
         bob.peer.take_file("alice", file, Sink::write(Held(held, false)));
@@ -212,7 +212,7 @@ fn a_folder_that_is_removed_under_way_is_told_of() {
     let (mut alice, mut bob) = pair(&server);
     let folder = Folder::open(scratch.0.join("in")).unwrap();
     let (end, until) = channel();
-    let file = alice.peer.offer_file("bob", Offer::stream("x", Until(until, 100_000)));
+    let file = alice.peer.offer_file("bob", FileOffer::stream("x", Until(until, 100_000)));
     offered(&mut bob);
     bob.peer.take_file("alice", file, Sink::folder(folder.clone()));
     bob.find("it begins", |event| matches!(event, Event::FileStarted { .. }).then_some(()));
@@ -281,7 +281,7 @@ impl Write for Slow {
 pub fn round_trips_beside_a_slow_disk() -> Vec<Duration> {
     let (server, scratch) = (Server::start(), Scratch::new("disk-slow"));
     let (mut alice, mut bob) = pair(&server);
-    let file = alice.peer.offer_file("bob", Offer::stream("x", io::repeat(7)));
+    let file = alice.peer.offer_file("bob", FileOffer::stream("x", io::repeat(7)));
     assert_eq!(offered(&mut bob), file);
     let slow = Slow(File::create(scratch.0.join("x")).unwrap(), Duration::from_secs(1), 4_000_000);
     bob.peer.take_file("alice", file, Sink::write(slow));

@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use lowkey::peer::files::entries::MAX_DEPTH;
-use lowkey::peer::{EndReason, Event, FileId, Folder, Offer, Sink};
+use lowkey::peer::{EndReason, Event, FileId, FileOffer, Folder, Sink};
 use serde_json::json;
 
 use crate::file_commands::{find, listener, moved, start, two_prompts};
@@ -64,7 +64,7 @@ fn a_folder_arrives_whole_under_one_name_and_what_is_there_stays() {
     // Neither links nor modes go.
     symlink("/etc/passwd", photos.join("link")).unwrap();
     fs::set_permissions(photos.join("1.txt"), fs::Permissions::from_mode(0o755)).unwrap();
-    let offer = Offer::open(&photos).unwrap();
+    let offer = FileOffer::open(&photos).unwrap();
     assert_eq!((offer.name(), offer.entries(), offer.skipped()), ("photos", Some(expected.len() as u64), 1));
     let size = offer.size().unwrap();
     let file = alice.peer.offer_file("bob", offer);
@@ -85,13 +85,13 @@ fn a_folder_arrives_whole_under_one_name_and_what_is_there_stays() {
     let left = fs::read_dir(folder.path().join(".lowkey")).unwrap().map(|entry| entry.unwrap().path());
     assert!(left.into_iter().all(|left| left.extension().is_some_and(|end| end == "json")), "nothing but the receipt");
     // The same again is there already; after a change it is another one.
-    let again = alice.peer.offer_file("bob", Offer::open(&photos).unwrap());
+    let again = alice.peer.offer_file("bob", FileOffer::open(&photos).unwrap());
     assert_eq!(again, file);
     take(&mut bob, again, &folder);
     assert_eq!(received(&mut bob, again).0.unwrap(), folder.path().join("photos (1)"));
     sent(&mut alice, again);
     fs::write(photos.join("0.txt"), "changed").unwrap();
-    let other = alice.peer.offer_file("bob", Offer::open(&photos).unwrap());
+    let other = alice.peer.offer_file("bob", FileOffer::open(&photos).unwrap());
     assert_ne!(other, file);
     take(&mut bob, other, &folder);
     assert_eq!(received(&mut bob, other).0.unwrap(), folder.path().join("photos (2)"));
@@ -105,11 +105,11 @@ fn a_folder_in_which_something_changes_under_way_ends_and_leaves_nothing() {
     let photos = photos(&scratch);
     let folder = Folder::open(scratch.0.join("in")).unwrap();
     for what in ["grows", "is removed"] {
-        let file = alice.peer.offer_file("bob", Offer::open(&photos).unwrap());
+        let file = alice.peer.offer_file("bob", FileOffer::open(&photos).unwrap());
         take(&mut bob, file, &folder);
         // It is looked at when it is taken, and at its end.
         let (go, held) = channel();
-        let waiting = alice.peer.offer_file("bob", Offer::stream("x", std::io::repeat(7)));
+        let waiting = alice.peer.offer_file("bob", FileOffer::stream("x", std::io::repeat(7)));
         assert_eq!(offered(&mut bob), waiting);
         received(&mut bob, file);
         sent(&mut alice, file);
@@ -117,7 +117,7 @@ fn a_folder_in_which_something_changes_under_way_ends_and_leaves_nothing() {
         bob.find("it begins", |event| matches!(event, Event::FileStarted { .. }).then_some(()));
         // The next one waits behind the stream, and so is read only after it has changed.
         fs::write(photos.join("first"), what).unwrap();
-        let file = alice.peer.offer_file("bob", Offer::open(&photos).unwrap());
+        let file = alice.peer.offer_file("bob", FileOffer::open(&photos).unwrap());
         take(&mut bob, file, &folder);
         match what {
             "grows" => File::options().write(true).open(photos.join("49.txt")).unwrap().set_len(17).unwrap(),
@@ -140,7 +140,7 @@ fn a_folder_in_which_something_changes_under_way_ends_and_leaves_nothing() {
 fn a_folder_goes_into_no_stream() {
     let (server, scratch) = (Server::start(), Scratch::new("folder-stream"));
     let (mut alice, mut bob) = pair(&server);
-    let file = alice.peer.offer_file("bob", Offer::open(photos(&scratch)).unwrap());
+    let file = alice.peer.offer_file("bob", FileOffer::open(photos(&scratch)).unwrap());
     assert_eq!(offered(&mut bob), file);
     bob.peer.take_file("alice", file, Sink::write(std::io::sink()));
     assert_eq!(ended(&mut bob, file).0, EndReason::Failed);
@@ -238,7 +238,7 @@ pub fn many_small_ones(count: usize) -> Duration {
     }
     let folder = Folder::open(scratch.0.join("in")).unwrap();
     let begin = Instant::now();
-    let file = alice.peer.offer_file("bob", Offer::open(&many).unwrap());
+    let file = alice.peer.offer_file("bob", FileOffer::open(&many).unwrap());
     take(&mut bob, file, &folder);
     sent(&mut alice, file);
     let took = begin.elapsed();

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lowkey::peer::{EndReason, Event, Folder, Offer, Settings, Sink};
+use lowkey::peer::{EndReason, Event, FileOffer, Folder, Settings, Sink};
 
 use crate::files::{self, bytes, names, offered, received, sent, started, sum};
 use crate::world::{Folder as Scratch, Program, SOON, Server, User, until};
@@ -45,7 +45,7 @@ fn a_sender() {
     let (url, folder) = (var("LOWKEY_TEST_SERVER").unwrap(), var("LOWKEY_TEST_FOLDER").unwrap());
     let mut user = User::online(&url, "bob", settings("bob"));
     user.call_soon("alice");
-    user.peer.offer_file("alice", Offer::open(format!("{folder}/x")).unwrap());
+    user.peer.offer_file("alice", FileOffer::open(format!("{folder}/x")).unwrap());
     die("offered");
     tell(&mut user, |_, _| {});
 }
@@ -120,7 +120,7 @@ fn a_receiver_that_is_killed_goes_on_where_it_was() {
     let mut alice = User::online(&server.url(), "alice", settings("alice"));
     let mut bob = program("a_taker", &server.url(), &scratch, "");
     alice.call_soon("bob");
-    let file = alice.peer.offer_file("bob", Offer::open(&path).unwrap());
+    let file = alice.peer.offer_file("bob", FileOffer::open(&path).unwrap());
     assert_eq!(started(&mut alice), 0);
     lies_in(&scratch);
     bob.signal("KILL");
@@ -172,7 +172,7 @@ fn a_file_goes_on_after_its_connection_was_lost() {
     let mut alice = User::online(&server.url(), "alice", settings("alice"));
     let bob = program("a_taker", &server.url(), &scratch, "");
     alice.call_soon("bob");
-    let file = alice.peer.offer_file("bob", Offer::open(&path).unwrap());
+    let file = alice.peer.offer_file("bob", FileOffer::open(&path).unwrap());
     assert_eq!(started(&mut alice), 0);
     let done = lies_in(&scratch);
     bob.signal("STOP");
@@ -189,7 +189,7 @@ fn send_to_one_who_dies(server: &Server, path: &Path, folder: &Scratch, moment: 
     let mut alice = User::online(&server.url(), "alice", settings("alice"));
     let mut bob = program("a_taker", &server.url(), folder, moment);
     alice.call_soon("bob");
-    let file = alice.peer.offer_file("bob", Offer::open(path).unwrap());
+    let file = alice.peer.offer_file("bob", FileOffer::open(path).unwrap());
     bob.wait();
     let _bob = program("a_taker", &server.url(), folder, "");
     assert_eq!(sent(&mut alice, file).1, sum(&fs::read(path).unwrap()), "{moment}");
@@ -259,7 +259,7 @@ fn a_file_goes_on_while_its_server_is_away() {
     let mut alice = User::online(&server.url(), "alice", settings("alice"));
     let _bob = program("a_taker", &server.url(), &scratch, "");
     alice.call_soon("bob");
-    let file = alice.peer.offer_file("bob", Offer::open(&path).unwrap());
+    let file = alice.peer.offer_file("bob", FileOffer::open(&path).unwrap());
     lies_in(&scratch);
     drop(server);
     assert_eq!(sent(&mut alice, file), (LENGTH as u64, sum(&content)));
@@ -335,7 +335,7 @@ fn serve(
         match event {
             Some(Event::Request { peer, .. }) => alice.peer.accept(&peer),
             Some(Event::Open { .. } | Event::Resumed { .. }) if is_sender => {
-                alice.peer.offer_file("bob", Offer::open(path).unwrap());
+                alice.peer.offer_file("bob", FileOffer::open(path).unwrap());
             }
             Some(Event::Closed { .. }) if is_sender => {
                 thread::sleep(Duration::from_millis(100));
@@ -355,7 +355,7 @@ fn serve(
             None if is_sender => {
                 silent += 1;
                 if silent % 20 == 0 {
-                    alice.peer.offer_file("bob", Offer::open(path).unwrap());
+                    alice.peer.offer_file("bob", FileOffer::open(path).unwrap());
                 }
             }
             _ => {}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lowkey::peer::files::MAX_FILES;
-use lowkey::peer::{Digest, EndReason, Event, FileId, Folder, Offer, Settings, Sink};
+use lowkey::peer::{Digest, EndReason, Event, FileId, FileOffer, Folder, Settings, Sink};
 use sha2::{Digest as _, Sha256};
 
 use crate::world::{Folder as Scratch, Server, User, identity};
@@ -100,7 +100,7 @@ fn files_of_all_lengths_arrive_whole_under_their_names() {
     for length in [0, 1, 32 * 1024, 32 * 1024 + 1, BLOCK - 1, BLOCK, BLOCK + 1, 5 * BLOCK + 17] {
         let (path, content) = (scratch.0.join(format!("{length} bytes.bin")), bytes(length));
         fs::write(&path, &content).unwrap();
-        let file = alice.peer.offer_file("bob", Offer::open(&path).unwrap());
+        let file = alice.peer.offer_file("bob", FileOffer::open(&path).unwrap());
         let (name, size) = bob.find("an offer", |event| match event {
             Event::FileOffered { peer, identity: of, file: id, name, size, modified, .. } => {
                 assert_eq!((&**peer, *of, *id), ("alice", identity("alice").public(), file));
@@ -129,12 +129,12 @@ fn what_nobody_takes_is_not_sent() {
     let (mut alice, mut bob) = pair(&server);
     let path = scratch.0.join("x");
     fs::write(&path, "x").unwrap();
-    let file = alice.peer.offer_file("bob", Offer::open(&path).unwrap());
+    let file = alice.peer.offer_file("bob", FileOffer::open(&path).unwrap());
     assert_eq!(offered(&mut bob), file);
     bob.peer.refuse_file("alice", file, EndReason::TooLarge);
     assert_eq!(ended(&mut alice, file), (EndReason::TooLarge, false));
     // The same file again is the same offer.
-    assert_eq!(alice.peer.offer_file("bob", Offer::open(&path).unwrap()), file);
+    assert_eq!(alice.peer.offer_file("bob", FileOffer::open(&path).unwrap()), file);
     assert_eq!(offered(&mut bob), file);
     alice.peer.cancel_file("bob", file);
     assert_eq!(ended(&mut alice, file), (EndReason::Cancelled, false));
@@ -144,14 +144,14 @@ fn what_nobody_takes_is_not_sent() {
     assert_eq!(ended(&mut bob, file), (EndReason::Cancelled, false), "it is not offered any more");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     // Whoever is not there, and whoever does not want to hear of files.
-    let nobody = alice.peer.offer_file("carol", Offer::open(&path).unwrap());
+    let nobody = alice.peer.offer_file("carol", FileOffer::open(&path).unwrap());
     assert_eq!(ended(&mut alice, nobody), (EndReason::NotOpen, false));
     assert_ne!(nobody, file, "nobody can tell that it is the same file");
     let mut carol = server.peer("carol");
     alice.peer.call("carol");
     carol.answer("alice");
     alice.wait(&Event::Open { peer: "carol".to_owned() });
-    let file = alice.peer.offer_file("carol", Offer::open(&path).unwrap());
+    let file = alice.peer.offer_file("carol", FileOffer::open(&path).unwrap());
     assert_eq!(ended(&mut alice, file), (EndReason::NotAccepting, false));
     assert_eq!(carol.events.next_timeout(Duration::from_millis(50)), None, "it is not even told");
 }
@@ -183,7 +183,7 @@ fn names_of_all_kinds_stay_in_the_folder_and_overwrite_nothing() {
     {
         let path = scratch.0.join(format!("source {number}"));
         fs::write(&path, format!("{number}")).unwrap();
-        let file = alice.peer.offer_file("bob", Offer::open(&path).unwrap().with_name(name));
+        let file = alice.peer.offer_file("bob", FileOffer::open(&path).unwrap().with_name(name));
         let told = bob.find("an offer", |event| match event {
             Event::FileOffered { name, .. } => Some(name.clone()),
             _ => None,
@@ -200,7 +200,7 @@ fn names_of_all_kinds_stay_in_the_folder_and_overwrite_nothing() {
     // By a name of bob's choice, which is as harmless.
     let path = scratch.0.join("source");
     fs::write(&path, "chosen").unwrap();
-    let file = alice.peer.offer_file("bob", Offer::open(&path).unwrap());
+    let file = alice.peer.offer_file("bob", FileOffer::open(&path).unwrap());
     offered(&mut bob);
     bob.peer.take_file("alice", file, Sink::folder_as(folder.clone(), "../chosen"));
     assert_eq!(received(&mut bob, file).0.unwrap(), folder.path().join("chosen"));
@@ -217,7 +217,7 @@ fn both_send_at_once_and_several_files_wait_for_each_other() {
         for number in 0..FILES {
             let path = scratch.0.join(format!("{side}{number}"));
             fs::write(&path, content(number)).unwrap();
-            user.peer.offer_file(peer, Offer::open(path).unwrap());
+            user.peer.offer_file(peer, FileOffer::open(path).unwrap());
         }
     }
     let take = |mut user: User, peer: &'static str| {
@@ -292,7 +292,7 @@ fn a_stream_goes_into_a_stream_and_talk_goes_on_while_it_stands_still() {
     let (give, given) = std::sync::mpsc::channel();
     let (open, gate) = std::sync::mpsc::channel();
     let (written, read) = std::sync::mpsc::channel();
-    let file = alice.peer.offer_file("bob", Offer::stream("dump.sql", Gated(given, ())));
+    let file = alice.peer.offer_file("bob", FileOffer::stream("dump.sql", Gated(given, ())));
     let size = bob.find("an offer", |event| match event {
         Event::FileOffered { size, name, .. } => {
             assert_eq!(name, "dump.sql");
@@ -327,7 +327,7 @@ fn a_stream_that_is_longer_than_was_agreed_to_ends() {
     let (mut alice, mut bob) = pair(&server);
     let folder = Folder::open(&scratch.0).unwrap();
     let endless = std::io::repeat(7);
-    let file = alice.peer.offer_file("bob", Offer::stream("x", endless));
+    let file = alice.peer.offer_file("bob", FileOffer::stream("x", endless));
     offered(&mut bob);
     bob.peer.take_file("alice", file, Sink::folder(folder).at_most(1_000_000));
     assert_eq!(ended(&mut bob, file), (EndReason::TooLarge, false));
@@ -350,7 +350,7 @@ fn whoever_cancels_ends_it_for_both_and_nothing_is_left() {
         let (server, scratch) = (Server::start(), Scratch::new("files-cancel"));
         let (mut alice, mut bob) = pair(&server);
         let folder = Folder::open(&scratch.0).unwrap();
-        let file = alice.peer.offer_file("bob", Offer::stream("x", std::io::repeat(7)));
+        let file = alice.peer.offer_file("bob", FileOffer::stream("x", std::io::repeat(7)));
         offered(&mut bob);
         bob.peer.take_file("alice", file, Sink::folder(folder));
         bob.find("some of it", |event| matches!(event, Event::FileProgress { .. }).then_some(()));
@@ -367,7 +367,7 @@ fn whoever_cancels_ends_it_for_both_and_nothing_is_left() {
         // The next one goes.
         let path = scratch.0.join("y");
         fs::write(&path, "y").unwrap();
-        let next = alice.peer.offer_file("bob", Offer::open(&path).unwrap());
+        let next = alice.peer.offer_file("bob", FileOffer::open(&path).unwrap());
         assert_eq!(offered(&mut bob), next);
         bob.peer.take_file("alice", next, Sink::write(std::io::sink()));
         assert_eq!(sent(&mut alice, next).0, 1);
@@ -380,7 +380,7 @@ fn a_file_that_changes_while_it_is_sent_is_not_sent() {
     let (mut alice, mut bob) = pair(&server);
     let path = scratch.0.join("x");
     fs::write(&path, bytes(3_000_000)).unwrap();
-    let file = alice.peer.offer_file("bob", Offer::open(&path).unwrap());
+    let file = alice.peer.offer_file("bob", FileOffer::open(&path).unwrap());
     offered(&mut bob);
     let (open, gate) = std::sync::mpsc::channel();
     let (written, _read) = std::sync::mpsc::channel();
@@ -393,7 +393,7 @@ fn a_file_that_changes_while_it_is_sent_is_not_sent() {
     assert_eq!(ended(&mut alice, file), (EndReason::Changed, false));
     assert_eq!(ended(&mut bob, file), (EndReason::Changed, false));
     // As it is now, it is another one.
-    let other = alice.peer.offer_file("bob", Offer::open(&path).unwrap());
+    let other = alice.peer.offer_file("bob", FileOffer::open(&path).unwrap());
     assert_ne!(other, file);
     assert_eq!(offered(&mut bob), other);
     // What was offered and has changed before it was taken does not begin.
@@ -402,7 +402,7 @@ fn a_file_that_changes_while_it_is_sent_is_not_sent() {
     assert_eq!(ended(&mut alice, other), (EndReason::Changed, false));
     // What cannot be read at all is not offered.
     for (path, words) in [("/dev/null", "device"), ("/no/such", "not there")] {
-        let error = Offer::open(path).unwrap_err();
+        let error = FileOffer::open(path).unwrap_err();
         assert!(lowkey::trouble::why(&error).contains(words), "{error}");
     }
 }
@@ -418,7 +418,7 @@ pub fn one_of_five_gigabytes() {
     for place in [0, u64::from(u32::MAX) - 2, length - 5] {
         std::os::unix::fs::FileExt::write_all_at(&file, b"bytes", place).unwrap();
     }
-    let id = alice.peer.offer_file("bob", Offer::open(&path).unwrap());
+    let id = alice.peer.offer_file("bob", FileOffer::open(&path).unwrap());
     assert_eq!(offered(&mut bob), id);
     let (give, came) = std::sync::mpsc::channel();
     bob.peer.take_file("alice", id, Sink::write(Ends(0, give)));
@@ -494,7 +494,7 @@ fn send_small_ones(count: usize) {
     let (mut offered, mut sent) = (0, 0);
     while sent < count {
         while offered < count && offered < sent + MAX_FILES {
-            alice.peer.offer_file("bob", Offer::open(scratch.0.join(name(offered))).unwrap());
+            alice.peer.offer_file("bob", FileOffer::open(scratch.0.join(name(offered))).unwrap());
             offered += 1;
         }
         match alice.next() {

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lowkey::peer::{Event, IceServer, Offer, Sink};
+use lowkey::peer::{Event, FileOffer, IceServer, Sink};
 
 use crate::files::{settings, started};
 use crate::link::{Kind, Link};
@@ -54,7 +54,7 @@ pub fn measure(kind: Kind, warm_up: Duration, time: Duration) -> Measured {
     });
     alice.call("bob");
     let (_, alone) = talk(&mut alice, time / 2);
-    alice.peer.offer_file("bob", Offer::stream("endless", Endless(fastrand::Rng::with_seed(7))));
+    alice.peer.offer_file("bob", FileOffer::stream("endless", Endless(fastrand::Rng::with_seed(7))));
     started(&mut alice);
     talk(&mut alice, warm_up);
     let (rate, beside) = talk(&mut alice, time);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lowkey::peer::FileId;
 use lowkey::peer::engine::{Engine, Input, Setup};
-use lowkey::peer::files::work::Offered;
+use lowkey::peer::files::work::OfferedFile;
 use lowkey::peer::{CloseReason, Event, NotSentReason, Settings, Trust};
 use proptest::prelude::*;
 
@@ -682,7 +682,8 @@ fn to_offer_a_file_in_an_interrupted_chat_is_a_reason_to_call() {
     }
     world.server = Box::new(|_, text| vec![text]);
     [ALICE, BOB].into_iter().for_each(|user| drop(world.taken(user)));
-    let offered = Offered { file: FileId([1; 16]), name: "x".to_owned(), size: Some(1), modified: None, entries: None };
+    let offered =
+        OfferedFile { file: FileId([1; 16]), name: "x".to_owned(), size: Some(1), modified: None, entries: None };
     for _ in 0..3 {
         // Said again, it is the same offer, and a reason again.
         world.handle(ALICE, Input::OfferFile { peer: peer(ALICE), offered: offered.clone() });

@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use lowkey::peer::files::note::Note;
-use lowkey::peer::files::work::{News, Offered, Output, Work};
-use lowkey::peer::files::{MAX_FILES, MAX_OFFERS, OFFER_TIME, Transfers};
+use lowkey::peer::files::work::{News, OfferedFile, Output, Work};
+use lowkey::peer::files::{FILE_OFFER_TIME, MAX_FILE_OFFERS, MAX_FILES, Transfers};
 use lowkey::peer::{Digest, EndReason, Event, FileId};
 use proptest::prelude::*;
 
@@ -27,8 +27,8 @@ fn digest(of: u8) -> Digest {
     Digest([of; 32])
 }
 
-fn file(id: FileId) -> Offered {
-    Offered { file: id, name: "a".to_owned(), size: Some(10), modified: None, entries: None }
+fn file(id: FileId) -> OfferedFile {
+    OfferedFile { file: id, name: "a".to_owned(), size: Some(10), modified: None, entries: None }
 }
 
 fn offered(transfers: &mut Transfers, file: FileId) -> Vec<Output> {
@@ -110,7 +110,7 @@ fn nothing_is_sent_or_stored_that_nobody_has_agreed_to() {
 fn offers_that_wait_are_bounded_and_told_once() {
     let (mut alice, mut bob) = pair();
     let id = |number: usize| FileId((number as u128 + 1).to_be_bytes());
-    for number in 0..MAX_OFFERS {
+    for number in 0..MAX_FILE_OFFERS {
         assert_eq!(offered(&mut bob, id(number)).len(), 1);
         assert_eq!(offered(&mut bob, id(number)), []);
     }
@@ -120,12 +120,12 @@ fn offers_that_wait_are_bounded_and_told_once() {
     assert_eq!(offered(&mut bob, id(99)).len(), 1);
     // So who offers more says it bit by bit.
     for number in 0..MAX_FILES {
-        assert_eq!(alice.offer(file(id(number))).len(), usize::from(number < MAX_OFFERS));
+        assert_eq!(alice.offer(file(id(number))).len(), usize::from(number < MAX_FILE_OFFERS));
     }
     assert_eq!(alice.offer(file(FileId([99; 16]))), [ended("bob", FileId([99; 16]), EndReason::TooMany, false)]);
     let refused = hear(&mut alice, Note::Refuse { file: id(3), reason: EndReason::Declined });
     assert_eq!(refused[0], ended("bob", id(3), EndReason::Declined, false));
-    assert!(matches!(&refused[1..], [Output::Note(Note::Offer { file, .. })] if *file == id(MAX_OFFERS)));
+    assert!(matches!(&refused[1..], [Output::Note(Note::Offer { file, .. })] if *file == id(MAX_FILE_OFFERS)));
     // And what is taken is bounded, too.
     let mut carol = with("alice");
     for number in 0..MAX_FILES {
@@ -141,7 +141,7 @@ fn an_offer_that_nobody_answers_ends_after_a_day() {
     let start = Instant::now();
     bob.receive(Note::Offer { file: FILE, name: "a".to_owned(), size: None, modified: None, entries: None }, start);
     let deadline = bob.next_deadline().unwrap();
-    assert_eq!(deadline, start + OFFER_TIME);
+    assert_eq!(deadline, start + FILE_OFFER_TIME);
     assert_eq!(bob.tick(deadline - Duration::from_secs(1)), []);
     let refused = Output::Note(Note::Refuse { file: FILE, reason: EndReason::Expired });
     assert_eq!(bob.tick(deadline), [refused, ended("alice", FILE, EndReason::Expired, false)]);
@@ -378,7 +378,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Offer(number) => {
-                    let outputs = sides[0].transfers.offer(Offered { size: None, ..file(id(number)) });
+                    let outputs = sides[0].transfers.offer(OfferedFile { size: None, ..file(id(number)) });
                     sides[0].act(outputs);
                 }
                 Step::Take(number) => {

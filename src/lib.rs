@@ -30,7 +30,7 @@
 //! chat/conversation/calls chat/conversation/commands chat/conversation/end chat/conversation/events
 //! chat/conversation/questions chat/conversation/ringing
 //! chat/conversation/files chat/conversation/texts
-//! chat/conversation/offers
+//! chat/conversation/file_offers
 //! chat/conversation
 //! chat/console* chat/display* chat/identity*
 //! chat/lines chat/mail chat/outbox chat/people/links chat/people/nicknames chat/people/numbers chat/terminal*
@@ -87,9 +87,9 @@
 //! peer/folder/unpack*
 //! peer/folder/inner* peer/folder/list*
 //! peer/folder/failure
-//! peer/offer*
-//! peer/offer/tree*
-//! peer/offer/stamp*
+//! peer/file_offer*
+//! peer/file_offer/tree*
+//! peer/file_offer/stamp*
 //! peer/engine
 //! peer/engine/search
 //! peer/engine/search/scenarios

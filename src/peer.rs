@@ -119,6 +119,7 @@ mod driver;
 pub mod engine;
 mod event;
 mod events;
+mod file_offer;
 pub mod files;
 mod folder;
 pub mod frame;
@@ -129,7 +130,6 @@ mod ice;
 pub mod keys;
 pub mod link;
 mod login;
-mod offer;
 mod planted;
 mod primitives;
 mod random;
@@ -159,12 +159,12 @@ use engine::Input;
 pub use engine::Receipt;
 pub use event::{CloseReason, Event, NotSentReason, OfflineReason};
 pub use events::Events;
+pub use file_offer::FileOffer;
 pub use files::note::{Digest, EndReason, FileId, NoFileId, PauseReason};
 pub use folder::Folder;
 pub use ice::{IceServer, NoRelay, NoRelayCause};
 pub use keys::{KeyPair, PublicKey};
 pub use login::{ServerUrl, ServerUrlError};
-pub use offer::Offer;
 use primitives::Secret;
 pub use safety_number::SafetyNumber;
 pub use settings::{Error, Settings, Wake, new_token};
@@ -258,7 +258,7 @@ impl Peer {
     /// Offers a file in the open chat with `peer`, whose user is asked. Returns by what all events name it: the same
     /// for the same file, until it is changed, and what has been offered already is not offered twice. It ends with
     /// [`Event::FileSent`] or [`Event::FileEnded`].
-    pub fn offer_file(&self, peer: &str, offer: Offer) -> FileId {
+    pub fn offer_file(&self, peer: &str, offer: FileOffer) -> FileId {
         let file = offer.id(&self.handle.file_ids, &self.handle.server, peer);
         self.handle.driver.post(DriverMail::OfferFile(peer.to_owned(), file, offer));
         file

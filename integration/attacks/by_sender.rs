@@ -5,11 +5,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lowkey::peer::files::MAX_OFFERS;
+use lowkey::peer::files::MAX_FILE_OFFERS;
 use lowkey::peer::files::entries::Entry;
 use lowkey::peer::files::lane::{MAX_DATA, Message, Report, Sealer, Way};
 use lowkey::peer::files::note::Note;
-use lowkey::peer::{Digest, EndReason, Event, FileId, Folder, Offer, Sink};
+use lowkey::peer::{Digest, EndReason, Event, FileId, FileOffer, Folder, Sink};
 
 use crate::files::{bytes, ended, offered, received, sent, sum, user};
 use crate::mallory::Mallory;
@@ -327,7 +327,7 @@ fn an_offer_with_the_id_of_a_file_of_ours_is_passed_over() {
     let mut scene = Scene::new("crossed");
     let path = scene.scratch.0.join("x");
     fs::write(&path, b"abc").unwrap();
-    let file = scene.bob.peer.offer_file("mallory", Offer::open(&path).unwrap());
+    let file = scene.bob.peer.offer_file("mallory", FileOffer::open(&path).unwrap());
     assert!(matches!(scene.mallory.next_note(SOON), Some(Note::Offer { .. })));
     scene.mallory.offer(file, "y", Some(3));
     scene.still_talks();
@@ -353,13 +353,13 @@ fn an_offer_with_the_id_of_a_file_of_ours_is_passed_over() {
 fn offers_that_nobody_answers_are_few() {
     let mut scene = Scene::new("offers");
     let id = |number: usize| FileId((number as u128 + 1).to_be_bytes());
-    for number in 0..3 * MAX_OFFERS {
+    for number in 0..3 * MAX_FILE_OFFERS {
         scene.mallory.offer(id(number), "x", None);
     }
-    for number in 0..MAX_OFFERS {
+    for number in 0..MAX_FILE_OFFERS {
         assert_eq!(offered(&mut scene.bob), id(number));
     }
-    for number in MAX_OFFERS..3 * MAX_OFFERS {
+    for number in MAX_FILE_OFFERS..3 * MAX_FILE_OFFERS {
         assert_eq!(scene.mallory.refused(id(number)), EndReason::TooMany);
     }
     scene.still_talks();
@@ -375,7 +375,7 @@ fn a_file_goes_to_nobody_but_whom_it_was_offered_to() {
     scene.bob.wait(&Event::Open { peer: "alice".to_owned() });
     let path = scene.scratch.0.join("secret");
     fs::write(&path, bytes(100_000)).unwrap();
-    let file = scene.bob.peer.offer_file("alice", Offer::open(&path).unwrap());
+    let file = scene.bob.peer.offer_file("alice", FileOffer::open(&path).unwrap());
     assert_eq!(offered(&mut alice), file);
     // Mallory knows its id, from wherever.
     for file in [file, OTHER] {
@@ -396,7 +396,7 @@ fn acknowledgements_of_what_was_never_sent_end_the_file() {
     for (round, reports) in [[(1 << 40, u64::MAX)].as_slice(), &[(8192, u64::MAX), (0, 0)]].into_iter().enumerate() {
         // Another time makes another file of it.
         fs::write(&path, bytes((1 << 20) + round)).unwrap();
-        let file = scene.bob.peer.offer_file("mallory", Offer::open(&path).unwrap());
+        let file = scene.bob.peer.offer_file("mallory", FileOffer::open(&path).unwrap());
         assert!(matches!(scene.mallory.next_note(SOON), Some(Note::Offer { .. })));
         scene.mallory.note(&Note::Take { file, number: 0, from: 0, proof: None });
         let side = until("bob opens a channel", || scene.mallory.app.take_side());

@@ -1,9 +1,9 @@
-//! A file between two peers: how fast it goes from one disk to the other, how long a text takes meanwhile, and what both
-//! peers hold in memory for it.
+//! A file between two peers: how fast it goes from one disk to the other, how long a text takes meanwhile, and what
+//! both peers hold in memory for it.
 
 use std::time::{Duration, Instant};
 
-use lowkey::peer::{Event, Folder, Offer, Peer, Settings, Sink};
+use lowkey::peer::{Event, FileOffer, Folder, Peer, Settings, Sink};
 
 use super::report::{Goal, Report, percentile};
 use super::subject::{Subject, cpu, on_core, resident};
@@ -53,7 +53,7 @@ pub fn run(report: &mut Report, is_quick: bool) {
         let path = scratch.join(format!("{round}"));
         std::fs::hard_link(scratch.join("file"), &path).unwrap();
         let started = Instant::now();
-        alice.offer_file("bob", Offer::open(&path).unwrap());
+        alice.offer_file("bob", FileOffer::open(&path).unwrap());
         let mut asked = Instant::now();
         alice.send("bob", "how long?");
         let mut most = 0;

@@ -10,7 +10,7 @@ use super::command::usage::SETTINGS;
 use super::conversation::Conversation;
 use super::display::Display;
 use super::downloads::{self, Downloads};
-use super::effect::{Effect, Offered, notice};
+use super::effect::{Effect, OwnFile, notice};
 use super::input::Stdin;
 use super::json;
 use super::leaving::Pulse;
@@ -208,7 +208,7 @@ impl Client {
         false
     }
 
-    fn offer_file(&mut self, peer: &str, file: Offered) {
+    fn offer_file(&mut self, peer: &str, file: OwnFile) {
         let effects = match downloads::open(&file) {
             Ok(offer) => {
                 let (name, size, entries) = (offer.name().to_owned(), offer.size(), offer.entries());

@@ -2,15 +2,15 @@
 //! it knows neither the terminal nor the peer.
 //!
 //! Beneath: [`commands`] of the user and [`events`] of the peer; [`calls`] as the user wants them, [`texts`],
-//! [`offers`] and [`files`], and the [`end`]. What each of them needs stands in rooms of its own:
+//! [`file_offers`] and [`files`], and the [`end`]. What each of them needs stands in rooms of its own:
 //! [`outbox`](super::outbox), [`requests`](super::requests), [`people`](super::people) and [`script`](super::script).
 
 mod calls;
 mod commands;
 mod end;
 mod events;
+mod file_offers;
 mod files;
-mod offers;
 mod questions;
 mod ringing;
 mod texts;

@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
-use super::effect::{Offered, Source};
+use super::effect::{FileSource, OwnFile};
 use super::paths;
 use super::script::{Place, Quota};
 use crate::options::room::Room;
 use crate::peer::keys::PublicKey;
-use crate::peer::{EndReason, FileId, Folder, Offer, Sink};
+use crate::peer::{EndReason, FileId, FileOffer, Folder, Sink};
 use crate::profile::config_home;
 use crate::trouble;
 
@@ -131,12 +131,12 @@ impl Downloads {
 ///
 /// # Errors
 /// It cannot be read; for people.
-pub fn open(file: &Offered) -> Result<Offer, String> {
+pub fn open(file: &OwnFile) -> Result<FileOffer, String> {
     let offer = match &file.source {
-        Source::Path(path) => Offer::open(path).map_err(|error| trouble::why(&error))?,
-        Source::Input => {
+        FileSource::Path(path) => FileOffer::open(path).map_err(|error| trouble::why(&error))?,
+        FileSource::Input => {
             let input = io::stdin().as_fd().try_clone_to_owned().map_err(|error| trouble::why(&error))?;
-            Offer::stream("input", BufReader::new(File::from(input)))
+            FileOffer::stream("input", BufReader::new(File::from(input)))
         }
     };
     Ok(match &file.name {
@@ -150,7 +150,7 @@ pub fn open(file: &Offered) -> Result<Offer, String> {
 /// # Errors
 /// It cannot; for people.
 pub fn check(path: &Path) -> Result<(), String> {
-    Offer::open(path).map(drop).map_err(|error| trouble::said(path, &error))
+    FileOffer::open(path).map(drop).map_err(|error| trouble::said(path, &error))
 }
 
 /// Looks whether files can be put into a folder, which is made if it is not there.

@@ -42,7 +42,7 @@ pub enum Effect {
         /// To this peer.
         peer: String,
         /// The file.
-        file: Offered,
+        file: OwnFile,
     },
     /// See whether a part of a file that is offered has come before, and say so with
     /// [`Conversation::part_sought`](super::conversation::Conversation::part_sought).
@@ -163,9 +163,9 @@ pub struct Text {
 
 /// A file of the user's that is to be offered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offered {
+pub struct OwnFile {
     /// Where its bytes come from.
-    pub source: Source,
+    pub source: FileSource,
     /// What it is called for the other side; by default as on the disk.
     pub name: Option<String>,
     /// What the user calls it.
@@ -174,19 +174,19 @@ pub struct Offered {
 
 /// Where the bytes of a file come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum FileSource {
     /// A file on the disk.
     Path(PathBuf),
     /// Standard input.
     Input,
 }
 
-impl Offered {
+impl OwnFile {
     /// The file as its user named it, for people.
     pub fn path(&self) -> String {
         match &self.source {
-            Source::Path(path) => path.display().to_string(),
-            Source::Input => "standard input".to_owned(),
+            FileSource::Path(path) => path.display().to_string(),
+            FileSource::Input => "standard input".to_owned(),
         }
     }
 }

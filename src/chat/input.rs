@@ -23,7 +23,7 @@ use crate::peer::Peer;
 use crate::{threads, trouble};
 
 /// What is read from standard input, and what it means.
-pub enum Source {
+pub enum InputSource {
     /// Lines, each of them a command or a text.
     Lines(Reading),
     /// Texts as long as can be.
@@ -114,9 +114,15 @@ impl Read for Stdin {
 ///
 /// # Errors
 /// The system has no thread for it.
-pub fn read(mail: Sender<ClientMail>, peer: Peer, stdin: Stdin, source: Source, is_finite: bool) -> io::Result<()> {
+pub fn read(
+    mail: Sender<ClientMail>,
+    peer: Peer,
+    stdin: Stdin,
+    source: InputSource,
+    is_finite: bool,
+) -> io::Result<()> {
     stdin.0.is_busy.store(true, Ordering::SeqCst);
-    stdin.0.is_one_text.store(matches!(source, Source::Pieces(_)), Ordering::SeqCst);
+    stdin.0.is_one_text.store(matches!(source, InputSource::Pieces(_)), Ordering::SeqCst);
     let reading = threads::spawn("input", move || {
         let is_over = || stdin.0.is_over.load(Ordering::SeqCst);
         let give = |command: Command| {
@@ -144,12 +150,12 @@ pub fn read(mail: Sender<ClientMail>, peer: Peer, stdin: Stdin, source: Source, 
             true
         };
         let is_served = match source {
-            Source::Nothing => true,
-            Source::Lines(reading) => {
+            InputSource::Nothing => true,
+            InputSource::Lines(reading) => {
                 let mut commands = Commands::new(BufReader::new(stdin.clone()), reading);
                 give_all(Box::new(move || commands.next()))
             }
-            Source::Pieces(mut pieces) => give_all(Box::new(move || Ok(pieces.next()?.map(Command::text)))),
+            InputSource::Pieces(mut pieces) => give_all(Box::new(move || Ok(pieces.next()?.map(Command::text)))),
         };
         if is_served && is_finite && !is_over() {
             let _ = mail.send(ClientMail::EndOfInput);

@@ -8,7 +8,7 @@ use super::command::Command;
 use super::console::Console;
 use super::downloads;
 use super::editor::LineEditor;
-use super::input::{self, Source, Stdin};
+use super::input::{self, InputSource, Stdin};
 use super::json;
 use super::lines::{Pieces, Reading};
 use super::people::People;
@@ -92,20 +92,20 @@ fn check_files(arguments: &Arguments) -> Result<(), Refusal> {
 }
 
 /// What is to be done before anything is read, and what is read then.
-pub fn inputs(arguments: &Arguments, stdin: &Stdin, console: &Console) -> Result<(Vec<Command>, Source), Refusal> {
+pub fn inputs(arguments: &Arguments, stdin: &Stdin, console: &Console) -> Result<(Vec<Command>, InputSource), Refusal> {
     let mut commands: Vec<Command> = Vec::new();
     commands.extend(arguments.call.clone().map(|peer| Command::Connect { peer }));
     let read = if arguments.json { json::command } else { Command::parse };
     commands.extend(arguments.execute.iter().map(|line| read(line)));
     let mut source = match (arguments.execute.is_empty(), arguments.json) {
-        (false, _) => Source::Nothing,
-        (true, true) => Source::Lines(Reading::Json),
-        (true, false) if console.is_interactive() => Source::Lines(Reading::Typed),
-        (true, false) => Source::Lines(Reading::Commands),
+        (false, _) => InputSource::Nothing,
+        (true, true) => InputSource::Lines(Reading::Json),
+        (true, false) if console.is_interactive() => InputSource::Lines(Reading::Typed),
+        (true, false) => InputSource::Lines(Reading::Commands),
     };
     if arguments.is_for_one_file() {
         // It ends with the file, and not with what a terminal or a pipe may say.
-        source = Source::Nothing;
+        source = InputSource::Nothing;
     }
     if let Some(Task::Send { peer, text, follow, file, file_name }) = &arguments.task {
         commands.push(Command::Connect { peer: peer.clone() });
@@ -118,16 +118,16 @@ pub fn inputs(arguments: &Arguments, stdin: &Stdin, console: &Console) -> Result
             (false, name) => Command::OfferFile { peer: None, path: path.clone(), name, id: None },
         }));
         source = if *follow {
-            Source::Lines(Reading::Texts)
+            InputSource::Lines(Reading::Texts)
         } else if !text.is_empty() || !file.is_empty() {
-            Source::Nothing
+            InputSource::Nothing
         } else if input::is_in_background() {
             return Err(Refusal::other("there is no text: a job in the background cannot read the terminal"));
         } else {
             let mut pieces = Pieces::new(BufReader::new(stdin.clone()));
             let first = pieces.next().map_err(|error| Refusal::other(input::unreadable(&error)))?;
             commands.push(Command::text(first.ok_or(Refusal::other("there is nothing to send on standard input"))?));
-            Source::Pieces(pieces)
+            InputSource::Pieces(pieces)
         };
     }
     Ok((commands, source))

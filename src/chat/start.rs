@@ -14,7 +14,7 @@ use super::display::Display;
 use super::downloads::Downloads;
 use super::editor::LineEditor;
 use super::identity;
-use super::input::{self, Source, Stdin};
+use super::input::{self, InputSource, Stdin};
 use super::leaving::{Leaving, Pulse, TIME_IS_OVER};
 use super::mail::ClientMail;
 use super::notify::Notifier;
@@ -89,7 +89,7 @@ fn chat(start: Start<Arguments>, console: &Console) -> Result<ExitCode, Refusal>
         let effects = client.conversation.command(command);
         client.carry_out(effects)
     });
-    let is_read_by_us = editor.is_none() && !matches!(source, Source::Nothing);
+    let is_read_by_us = editor.is_none() && !matches!(source, InputSource::Nothing);
     read(&plan.arguments, &client, editor, source, &mail).map_err(|error| Refusal::lacking(NO_INPUT, &error))?;
     pass_on(events, mail.clone())?;
     let served = serve(&plan, &mut client, console, is_ending, (&mail, &mailbox))?;
@@ -175,7 +175,7 @@ fn read(
     arguments: &Arguments,
     client: &Client,
     editor: Option<LineEditor>,
-    source: Source,
+    source: InputSource,
     mail: &Sender<ClientMail>,
 ) -> io::Result<()> {
     if let Some(editor) = editor {

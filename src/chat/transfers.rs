@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::amount::Meter;
-use super::effect::Offered;
+use super::effect::OwnFile;
 use super::report::{FileMark, FileReport, FileState};
 use super::words::files::shown;
 use crate::peer::{EndReason, FileId};
@@ -17,7 +17,7 @@ pub struct Transfers {
     all: Vec<Transfer>,
     last_number: u64,
     /// What is to be offered once there is a chat, and once others that were offered there are done.
-    waiting: VecDeque<(String, Offered)>,
+    waiting: VecDeque<(String, OwnFile)>,
     /// To whom what was taken out of it is being offered right now.
     opening: Vec<String>,
 }
@@ -50,13 +50,13 @@ impl Transfers {
     }
 
     /// A file is to be offered as soon as that can be.
-    pub fn wait(&mut self, peer: String, file: Offered) {
+    pub fn wait(&mut self, peer: String, file: OwnFile) {
         self.waiting.push_back((peer, file));
     }
 
     /// What waits to be offered to a peer and can be now. Others are done first, so that no more are offered at once
     /// than the other side takes notice of.
-    pub fn next_for(&mut self, peer: &str) -> Vec<Offered> {
+    pub fn next_for(&mut self, peer: &str) -> Vec<OwnFile> {
         let is_open = |transfer: &&Transfer| transfer.report.peer == peer && transfer.is_ours_and_open();
         let opening = self.opening.iter().filter(|other| *other == peer).count();
         let mut room = MAX_OFFERED.saturating_sub(self.all.iter().filter(is_open).count() + opening);
@@ -79,7 +79,7 @@ impl Transfers {
     }
 
     /// Takes out what waits to be offered to a peer.
-    pub fn give_back(&mut self, peer: &str) -> Vec<Offered> {
+    pub fn give_back(&mut self, peer: &str) -> Vec<OwnFile> {
         let (back, stay): (Vec<_>, Vec<_>) = self.waiting.drain(..).partition(|(to, _)| to == peer);
         self.waiting = stay.into();
         back.into_iter().map(|(_, file)| file).collect()

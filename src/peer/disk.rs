@@ -16,10 +16,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::engine::PeerConnectionId;
+use super::file_offer::FileOffer;
 use super::files::lane::{FileKeys, Way};
 use super::files::note::{EndReason, FileId};
 use super::files::work::{News, Work};
-use super::offer::Offer;
 use super::rtc::{self, Pipe, Rtc, RtcCommand};
 use super::sink::Sink;
 use super::sync::{Gauge, lock};
@@ -69,7 +69,7 @@ impl Disk {
     }
 
     /// A file is offered.
-    pub fn offer(&mut self, peer: &str, file: FileId, offer: Offer) {
+    pub fn offer(&mut self, peer: &str, file: FileId, offer: FileOffer) {
         let source = || Arc::new(Mutex::new(Source::new(offer)));
         self.sources.entry((peer.to_owned(), file)).or_insert_with(source);
     }

@@ -18,10 +18,10 @@ use super::engine::{Engine, Input, Output, Setup};
 use super::event::{CloseReason, Event, NotSentReason};
 use super::events;
 use super::events::{EventSender, Events};
+use super::file_offer::FileOffer;
 use super::files::note::FileId;
 use super::keys::KeyPair;
 use super::login::{Login, ServerUrl};
-use super::offer::Offer;
 use super::rtc::{InputSender, Rtc, RtcCommand, RtcConfig};
 use super::settings::{Error, Settings, new_token};
 use super::signaling::{self, Dialled, Signaling};
@@ -33,7 +33,7 @@ pub enum DriverMail {
     /// Something that the user wants.
     User(Input),
     /// The user offers a file to this peer.
-    OfferFile(String, FileId, Offer),
+    OfferFile(String, FileId, FileOffer),
     /// The user takes a file of this peer.
     TakeFile(String, FileId, Sink),
     /// What a thread tells of a file.

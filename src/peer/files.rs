@@ -15,7 +15,7 @@ use super::event::Event;
 use super::keys::PublicKey;
 use entries::MAX_ENTRIES;
 use note::{Digest, EndReason, FileId, Note};
-use work::{News, Offered, Output, Work};
+use work::{News, OfferedFile, Output, Work};
 
 /// The files of one chat, in both directions.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ pub struct Transfers {
 /// A file that we have offered.
 #[derive(Debug, Clone)]
 struct Outgoing {
-    offered: Offered,
+    offered: OfferedFile,
     stage: OutgoingStage,
 }
 
@@ -56,7 +56,7 @@ enum OutgoingStage {
 /// A file that was offered to us.
 #[derive(Debug, Clone)]
 struct Incoming {
-    offered: Offered,
+    offered: OfferedFile,
     stage: IncomingStage,
     /// Whether what comes of it is kept where it does not come to its end.
     is_kept: bool,
@@ -83,7 +83,7 @@ impl Transfers {
     }
 
     /// Our user offers a file.
-    pub fn offer(&mut self, offered: Offered) -> Vec<Output> {
+    pub fn offer(&mut self, offered: OfferedFile) -> Vec<Output> {
         let file = offered.file;
         if self.outgoing(file).is_some() {
             return Vec::new();
@@ -123,7 +123,7 @@ impl Transfers {
     pub fn receive(&mut self, note: Note, now: Instant) -> Vec<Output> {
         match note {
             Note::Offer { file, name, size, modified, entries } => {
-                self.offered(Offered { file, name, size, modified, entries }, now)
+                self.offered(OfferedFile { file, name, size, modified, entries }, now)
             }
             Note::Take { file, number, from, proof } => self.taken(file, OutgoingStage::Taken { number, from, proof }),
             Note::Refuse { file, reason } => self.end_outgoing(file, reason, None, false),
@@ -151,7 +151,7 @@ impl Transfers {
         }
     }
 
-    fn offered(&mut self, offered: Offered, now: Instant) -> Vec<Output> {
+    fn offered(&mut self, offered: OfferedFile, now: Instant) -> Vec<Output> {
         let file = offered.file;
         if self.outgoing(file).is_some() {
             return Vec::new();
@@ -168,10 +168,10 @@ impl Transfers {
             return self.prepare(file);
         }
         let is_too_large = offered.entries.is_some_and(|entries| entries > MAX_ENTRIES);
-        if self.waiting() >= MAX_OFFERS || self.incoming.len() >= MAX_FILES || is_too_large {
+        if self.waiting() >= MAX_FILE_OFFERS || self.incoming.len() >= MAX_FILES || is_too_large {
             return vec![Output::Note(Note::Refuse { file, reason: EndReason::TooMany })];
         }
-        let Offered { file, name, size, modified, entries } = offered.clone();
+        let OfferedFile { file, name, size, modified, entries } = offered.clone();
         self.incoming.push(Incoming { offered, stage: IncomingStage::Offered(now), is_kept: false, has_come: false });
         let (peer, identity) = (self.peer.clone(), self.identity);
         vec![Output::Event(Event::FileOffered { peer, identity, file, name, size, modified, entries })]
@@ -296,11 +296,11 @@ impl Transfers {
     /// The chat has ended, or there are no files in it any more. What was taken in part is kept.
     pub fn close(&mut self, reason: EndReason) -> Vec<Output> {
         let mut outputs = Vec::new();
-        for Outgoing { offered: Offered { file, .. }, stage } in std::mem::take(&mut self.outgoing) {
+        for Outgoing { offered: OfferedFile { file, .. }, stage } in std::mem::take(&mut self.outgoing) {
             outputs.extend(stop_sending(file, stage));
             outputs.push(self.ended(file, reason, None, false));
         }
-        for Incoming { offered: Offered { file, .. }, stage, is_kept, .. } in std::mem::take(&mut self.incoming) {
+        for Incoming { offered: OfferedFile { file, .. }, stage, is_kept, .. } in std::mem::take(&mut self.incoming) {
             outputs.extend(stop_taking(file, stage, is_kept));
             outputs.push(self.ended(file, reason, None, is_kept && was_taken(stage)));
         }
@@ -340,7 +340,7 @@ impl Transfers {
     /// sent.
     fn go_on(&mut self) -> Vec<Output> {
         let is_offered = |outgoing: &&Outgoing| outgoing.stage == OutgoingStage::Offered;
-        let room = MAX_OFFERS.saturating_sub(self.outgoing.iter().filter(is_offered).count());
+        let room = MAX_FILE_OFFERS.saturating_sub(self.outgoing.iter().filter(is_offered).count());
         let waiting = self.outgoing.iter_mut().filter(|outgoing| outgoing.stage == OutgoingStage::Waiting);
         let mut outputs = Vec::new();
         for outgoing in waiting.take(room) {
@@ -402,7 +402,7 @@ impl Transfers {
     }
 }
 
-fn note_of(Offered { file, name, size, modified, entries }: &Offered) -> Note {
+fn note_of(OfferedFile { file, name, size, modified, entries }: &OfferedFile) -> Note {
     Note::Offer { file: *file, name: name.clone(), size: *size, modified: *modified, entries: *entries }
 }
 
@@ -422,16 +422,16 @@ fn was_taken(stage: IncomingStage) -> bool {
 
 fn deadline(incoming: &Incoming) -> Option<Instant> {
     match incoming.stage {
-        IncomingStage::Offered(since) => Some(since + OFFER_TIME),
+        IncomingStage::Offered(since) => Some(since + FILE_OFFER_TIME),
         _ => None,
     }
 }
 
-/// Offers of one peer that may wait for our user's answer.
-pub const MAX_OFFERS: usize = 8;
+/// File offers of one peer that may wait for our user's answer.
+pub const MAX_FILE_OFFERS: usize = 8;
 
 /// Files that may be offered, taken or on their way in one direction.
 pub const MAX_FILES: usize = 1000;
 
 /// How long an offer waits for our user's answer.
-pub const OFFER_TIME: Duration = Duration::from_secs(24 * 60 * 60);
+pub const FILE_OFFER_TIME: Duration = Duration::from_secs(24 * 60 * 60);

@@ -21,7 +21,7 @@ use nix::sys::statvfs::statvfs;
 
 use super::files::name;
 use super::files::note::{Digest, FileId};
-use super::files::work::Offered;
+use super::files::work::OfferedFile;
 use super::keys::PublicKey;
 use crate::amount::bytes;
 pub use failure::Failure;
@@ -65,7 +65,7 @@ impl Folder {
     }
 
     /// Whether a part of this file is here, or all of it, so that our user has agreed to take it before. It goes on
-    /// from there if it is taken again. `identity` and `size` are those of the offer.
+    /// from there if it is taken again. `identity` and `size` are those of the file offer.
     pub fn has_begun(&self, identity: PublicKey, file: FileId, size: Option<u64>) -> bool {
         let Some(list) = self.is_for_us_alone().then(|| self.read_list(file)).flatten() else { return false };
         let is_of = Head::read(&list).is_some_and(|head| head.is_of(identity, size));
@@ -104,7 +104,7 @@ impl Folder {
     ///
     /// # Errors
     /// `Failure`.
-    pub fn begin(&self, offered: &Offered, from: PublicKey, chosen: Option<String>) -> Result<Begun, Failure> {
+    pub fn begin(&self, offered: &OfferedFile, from: PublicKey, chosen: Option<String>) -> Result<Begun, Failure> {
         inner::make(&self.inner())?;
         let places = self.places(offered.file);
         // Whoever has just lost its connection may still be writing the list.
@@ -244,7 +244,7 @@ mod tests {
 
     fn begun(folder: &Folder, from: PublicKey, name: &str, size: usize) -> Begun {
         let (name, size) = (name.to_owned(), Some(size as u64));
-        let offered = Offered { file: FileId([7; 16]), name, size, modified: Some(1_000_000_000), entries: None };
+        let offered = OfferedFile { file: FileId([7; 16]), name, size, modified: Some(1_000_000_000), entries: None };
         folder.begin(&offered, from, None).unwrap()
     }
 
@@ -315,11 +315,11 @@ mod tests {
         write(&format!("{}.{PART}", "08".repeat(16)), "old");
         write("diary", "precious");
         prepare(&inner);
-        let folder = Folder::open(&scratch.0).unwrap();
-        let offered = Offered { file: FileId([7; 16]), name: "x".into(), size: Some(3), modified: None, entries: None };
-        assert_eq!(folder.has_begun(key, FileId([7; 16]), Some(3)), name == "folder-ours");
+        let (folder, file) = (Folder::open(&scratch.0).unwrap(), FileId([7; 16]));
+        let offered = OfferedFile { file, name: "x".into(), size: Some(3), modified: None, entries: None };
+        assert_eq!(folder.has_begun(key, file, Some(3)), name == "folder-ours");
         let begun = folder.begin(&offered, key, None);
-        begun.is_err().then(|| folder.discard(FileId([7; 16])));
+        begun.is_err().then(|| folder.discard(file));
         (scratch, begun)
     }
 
@@ -435,7 +435,7 @@ mod tests {
         let mut held = None;
         for number in 0..(MAX_PARTS + 2 * TIDIED_EVERY) as u128 {
             let file = FileId(number.to_be_bytes());
-            let offered = Offered { file, name: "x".to_owned(), size: Some(3), modified: None, entries: None };
+            let offered = OfferedFile { file, name: "x".to_owned(), size: Some(3), modified: None, entries: None };
             let begun = folder.begin(&offered, key, None).unwrap();
             held.get_or_insert(begun);
         }

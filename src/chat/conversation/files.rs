@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Conversation;
 use crate::chat::command::Command;
-use crate::chat::effect::{Effect, Offered, Source, notice};
+use crate::chat::effect::{Effect, FileSource, OwnFile, notice};
 use crate::chat::report::{FileNews, FileReport, FileState, Report};
 use crate::chat::screen;
 use crate::chat::script::{Failure, Place, Quota, Takes, file_cause};
@@ -22,10 +22,10 @@ impl Conversation {
                 None => self.refuse("you are writing to nobody: /connect NAME first, and then /file PATH"),
             },
             Command::OfferFile { peer, path, name, id } => {
-                self.offer_to(peer, Offered { source: Source::Path(path), name, id })
+                self.offer_to(peer, OwnFile { source: FileSource::Path(path), name, id })
             }
             Command::OfferInput { name } => {
-                self.offer_to(None, Offered { source: Source::Input, name: Some(name), id: None })
+                self.offer_to(None, OwnFile { source: FileSource::Input, name: Some(name), id: None })
             }
             Command::TakeFile { peer, file, number, all, path, folder, name } => {
                 let place = match (path, folder) {
@@ -165,7 +165,7 @@ impl Conversation {
                 let is_wanted = transfer.report.is_ours || transfer.state != FileState::Offered;
                 let is_by_us = transfer.end(reason, is_kept);
                 let report = transfer.report.clone();
-                // Whoever listens for ever takes it at the next offer.
+                // Whoever listens for ever takes it at the next file offer.
                 let is_for_folder = matches!(self.script.takes, Takes::All(Place::Folder { .. }, _));
                 if is_wanted && (report.is_ours || !is_for_folder) {
                     self.progress.fail(file_cause(reason));

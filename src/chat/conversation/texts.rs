@@ -1,6 +1,6 @@
 //! Texts: whom a line goes to, and what becomes of it while there is no chat.
 
-use super::offers::why_not;
+use super::file_offers::why_not;
 use super::{Chat, Conversation, Stage};
 use crate::chat::command::Command;
 use crate::chat::effect::{Effect, Text, calling, notice, texts};

@@ -5,8 +5,8 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::super::file_offer::{Branch, Stamp, Tree};
 use super::super::files::note::EndReason;
-use super::super::offer::{Branch, Stamp, Tree};
 use crate::trouble;
 
 /// See the module.

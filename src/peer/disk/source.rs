@@ -4,9 +4,9 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read};
 
+use super::super::file_offer::{FileOffer, FileOrigin};
 use super::super::files::checksum::Checksum;
 use super::super::files::note::{Digest, EndReason};
-use super::super::offer::{Offer, Origin};
 use super::content::{Content, Unread};
 use crate::trouble;
 
@@ -37,11 +37,11 @@ pub struct Stream {
 
 impl Source {
     /// What is offered.
-    pub fn new(offer: Offer) -> Self {
+    pub fn new(offer: FileOffer) -> Self {
         match offer.into_origin() {
-            Origin::File { file, path, stamp } => Self::on_disk(Content::File { file, path, stamp }),
-            Origin::Folder { tree, .. } => Self::on_disk(Content::Folder { tree, open: None }),
-            Origin::Stream(stream) => {
+            FileOrigin::File { file, path, stamp } => Self::on_disk(Content::File { file, path, stamp }),
+            FileOrigin::Folder { tree, .. } => Self::on_disk(Content::Folder { tree, open: None }),
+            FileOrigin::Stream(stream) => {
                 let (before, kept) = (Checksum::default(), VecDeque::new());
                 Self::Stream(Stream { stream, before, kept, is_at_end: false })
             }

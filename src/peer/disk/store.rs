@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::super::files::checksum::Checksum;
 use super::super::files::note::{Digest, EndReason, FileId};
-use super::super::files::work::Offered;
+use super::super::files::work::OfferedFile;
 use super::super::folder::{Begun, Failure, Folder, Partial};
 use super::super::keys::PublicKey;
 use super::super::sink::{Sink, Target};
@@ -60,7 +60,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Unstored`].
-    pub fn prepare(&mut self, offered: &Offered, identity: PublicKey, number: u64) -> Result<Ready, Unstored> {
+    pub fn prepare(&mut self, offered: &OfferedFile, identity: PublicKey, number: u64) -> Result<Ready, Unstored> {
         // It is held open only while bytes come, since many may wait.
         self.let_go();
         (self.number, self.size) = (Some(number), offered.size);
@@ -92,7 +92,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Unstored`].
-    pub fn begin(&mut self, offered: &Offered, identity: PublicKey, from: u64) -> Result<(), Unstored> {
+    pub fn begin(&mut self, offered: &OfferedFile, identity: PublicKey, from: u64) -> Result<(), Unstored> {
         match &mut self.target {
             Stored::Folder { folder, name, partial } => {
                 let Begun::Partial(mut part) = folder.begin(offered, identity, name.clone())? else {

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::super::files::lane::{Message, Opener, Report, Sealer};
 use super::super::files::note::{Digest, EndReason, FileId, PauseReason};
-use super::super::files::work::{News, Offered};
+use super::super::files::work::{News, OfferedFile};
 use super::super::keys::PublicKey;
 use super::super::sync::{Gauge, lock, next};
 use super::store::{Ready, Store, Unstored};
@@ -40,7 +40,7 @@ pub struct TakingJob {
     /// Who that has proven to be.
     pub identity: PublicKey,
     /// What was offered.
-    pub offered: Offered,
+    pub offered: OfferedFile,
     /// The take that will ask for it.
     pub number: u64,
     /// Where it goes.

@@ -3,14 +3,14 @@
 
 use super::super::event::Event;
 use super::super::files::note::{EndReason, FileId, Note};
-use super::super::files::work::{News, Offered, Output as Done};
+use super::super::files::work::{News, OfferedFile, Output as Done};
 use super::chat::{Chat, Lasting, not_sent};
 use super::contacts::Contacts;
 use super::interface::{Output, Round};
 
 impl Contacts {
     /// Our user offers a file.
-    pub(super) fn offer_file(&mut self, peer: &str, offered: Offered, round: &mut Round<'_>) {
+    pub(super) fn offer_file(&mut self, peer: &str, offered: OfferedFile, round: &mut Round<'_>) {
         let file = offered.file;
         let refused = match self.chats.get(peer).filter(|chat| !chat.is_leaving()) {
             None => Some(EndReason::NotOpen),
@@ -59,14 +59,14 @@ impl Contacts {
         };
         self.with_files(peer, round, |lasting, round| match note {
             Note::Offer { file, .. } if !takes_files => vec![refused(file, EndReason::NotAccepting)],
-            Note::Offer { file, .. } if waiting >= MAX_OFFERS && !lasting.files.knows(file) => {
+            Note::Offer { file, .. } if waiting >= MAX_FILE_OFFERS && !lasting.files.knows(file) => {
                 vec![refused(file, EndReason::TooMany)]
             }
             note => lasting.files.receive(note, round.now),
         });
     }
 
-    /// Offers that nobody has answered end.
+    /// File offers that nobody has answered end.
     pub(super) fn tick_files(&mut self, peer: &str, round: &mut Round<'_>) {
         self.with_files(peer, round, |lasting, round| lasting.files.tick(round.now));
     }
@@ -126,5 +126,5 @@ fn refused(file: FileId, reason: EndReason) -> Done {
     Done::Note(Note::Refuse { file, reason })
 }
 
-/// Offers of all peers together that may wait for our user's answer.
-const MAX_OFFERS: usize = 64;
+/// File offers of all peers together that may wait for our user's answer.
+const MAX_FILE_OFFERS: usize = 64;

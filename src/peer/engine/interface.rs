@@ -9,7 +9,7 @@ use super::super::cipher::{Exhausted, TextFormat};
 use super::super::event::{CloseReason, Event};
 use super::super::files::lane::FileKeys;
 use super::super::files::note::{EndReason, FileId};
-use super::super::files::work::{News, Offered, Work};
+use super::super::files::work::{News, OfferedFile, Work};
 use super::super::ice::IceServer;
 use super::super::keys::KeyPair;
 use super::super::trust::Known;
@@ -68,7 +68,7 @@ pub enum Input {
         /// To this peer.
         peer: String,
         /// The file.
-        offered: Offered,
+        offered: OfferedFile,
     },
     /// The user takes a file that is offered.
     TakeFile {

@@ -8,7 +8,7 @@ use super::note::{Digest, EndReason, FileId, Note, PauseReason};
 
 /// What is known of a file before its first byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offered {
+pub struct OfferedFile {
     /// Which.
     pub file: FileId,
     /// Its name, as the sender has it. It may hold anything.
@@ -51,7 +51,7 @@ pub enum Work {
     /// [`News::Failed`].
     Prepare {
         /// What is to be expected.
-        offered: Offered,
+        offered: OfferedFile,
         /// Whom it is from.
         identity: PublicKey,
         /// The word that the other side will be told, which its bytes begin with.

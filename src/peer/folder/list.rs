@@ -11,7 +11,7 @@ use super::super::files::checksum::Checksum;
 use super::super::files::note::Digest;
 use super::super::keys::PublicKey;
 
-/// The first line of a list: whose offer it is.
+/// The first line of a list: whose file offer it is.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     /// The sender's identity, in base64.
@@ -46,7 +46,7 @@ impl Head {
         serde_json::from_str(text.split_once('\n')?.0).ok()
     }
 
-    /// Whether it is of an offer by this sender and of this length.
+    /// Whether it is of a file offer by this sender and of this length.
     pub fn is_of(&self, from: PublicKey, size: Option<u64>) -> bool {
         (&self.from, self.size) == (&from.to_base64(), size)
     }

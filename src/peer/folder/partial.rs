@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::super::files::checksum::Checksum;
 use super::super::files::name;
 use super::super::files::note::Digest;
-use super::super::files::work::Offered;
+use super::super::files::work::OfferedFile;
 use super::super::keys::PublicKey;
 use super::failure::Failure;
 use super::list::{Head, Receipt, last_sum, sum_line};
@@ -35,7 +35,7 @@ pub struct Places {
 #[derive(Debug)]
 pub struct Partial {
     places: Places,
-    offered: Offered,
+    offered: OfferedFile,
     /// Who sends it, as it has proven.
     from: PublicKey,
     /// By which name our user wants it, where it is not the one that it was offered by.
@@ -62,7 +62,12 @@ impl Partial {
     ///
     /// # Errors
     /// [`Failure`].
-    pub fn start(places: Places, offered: &Offered, from: PublicKey, chosen: Option<String>) -> Result<Self, Failure> {
+    pub fn start(
+        places: Places,
+        offered: &OfferedFile,
+        from: PublicKey,
+        chosen: Option<String>,
+    ) -> Result<Self, Failure> {
         places.discard();
         let create = |path: &Path| {
             OpenOptions::new().read(true).write(true).create_new(true).open(path).map_err(Failure::at(path))
@@ -79,7 +84,7 @@ impl Partial {
     pub fn go_on(
         places: Places,
         part: File,
-        offered: &Offered,
+        offered: &OfferedFile,
         from: PublicKey,
         chosen: Option<String>,
         text: &str,
@@ -90,7 +95,7 @@ impl Partial {
 
     fn with(
         places: Places,
-        offered: &Offered,
+        offered: &OfferedFile,
         from: PublicKey,
         chosen: Option<String>,
         (part, list): (File, File),

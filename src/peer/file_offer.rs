@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::files::note::FileId;
-use super::files::work::Offered;
+use super::files::work::OfferedFile;
 use super::primitives::{self, Secret};
 use super::random;
 use crate::trouble;
@@ -18,15 +18,15 @@ pub use stamp::Stamp;
 pub use tree::{Branch, Tree};
 
 /// A file, a folder or a stream that is to be offered with [`Peer::offer_file`](crate::peer::Peer::offer_file).
-pub struct Offer {
+pub struct FileOffer {
     name: String,
     size: Option<u64>,
     modified: Option<u64>,
-    origin: Origin,
+    origin: FileOrigin,
 }
 
 /// Where the bytes come from.
-pub enum Origin {
+pub enum FileOrigin {
     /// A file that can be read from any place on.
     File {
         /// The file.
@@ -47,7 +47,7 @@ pub enum Origin {
     Stream(Box<dyn Read + Send>),
 }
 
-impl Offer {
+impl FileOffer {
     /// A file on the disk, or a folder with all that is in it but links, devices, pipes and sockets. It is looked at
     /// at once, which takes its time for a large folder, and is offered by the last part of its path.
     ///
@@ -61,7 +61,7 @@ impl Offer {
         let name = name.replace(char::REPLACEMENT_CHARACTER, "_");
         if metadata.is_dir() {
             let tree = Tree::of(&path)?;
-            return Ok(Self { name, size: Some(tree.size), modified: None, origin: Origin::Folder { path, tree } });
+            return Ok(Self { name, size: Some(tree.size), modified: None, origin: FileOrigin::Folder { path, tree } });
         }
         // To open a pipe would wait for whoever writes it.
         is_file(&metadata)?;
@@ -73,13 +73,13 @@ impl Offer {
             return Ok(Self::stream(name, file));
         }
         let (size, modified) = (Some(stamp.size()), stamp.seconds());
-        Ok(Self { name, size, modified, origin: Origin::File { file, path, stamp } })
+        Ok(Self { name, size, modified, origin: FileOrigin::File { file, path, stamp } })
     }
 
     /// What comes out of a stream until its end, offered by this name. It goes on after a connection was lost, but not
     /// after either program has ended.
     pub fn stream(name: impl Into<String>, stream: impl Read + Send + 'static) -> Self {
-        Self { name: name.into(), size: None, modified: None, origin: Origin::Stream(Box::new(stream)) }
+        Self { name: name.into(), size: None, modified: None, origin: FileOrigin::Stream(Box::new(stream)) }
     }
 
     /// The same, by another name.
@@ -102,16 +102,16 @@ impl Offer {
     /// How many files and folders are in it, where it is a folder.
     pub fn entries(&self) -> Option<u64> {
         match &self.origin {
-            Origin::Folder { tree, .. } => Some(tree.branches.len() as u64),
-            Origin::File { .. } | Origin::Stream(_) => None,
+            FileOrigin::Folder { tree, .. } => Some(tree.branches.len() as u64),
+            FileOrigin::File { .. } | FileOrigin::Stream(_) => None,
         }
     }
 
     /// How many links, devices, pipes and sockets in a folder are not sent.
     pub fn skipped(&self) -> u64 {
         match &self.origin {
-            Origin::Folder { tree, .. } => tree.skipped,
-            Origin::File { .. } | Origin::Stream(_) => 0,
+            FileOrigin::Folder { tree, .. } => tree.skipped,
+            FileOrigin::File { .. } | FileOrigin::Stream(_) => 0,
         }
     }
 
@@ -119,9 +119,9 @@ impl Offer {
     /// whether somebody else was offered the same.
     pub(super) fn id(&self, key: &Secret, server: &str, peer: &str) -> FileId {
         let (path, stamp) = match &self.origin {
-            Origin::File { path, stamp, .. } => (path, stamp.bytes()),
-            Origin::Folder { path, tree } => (path, tree.digest().0.to_vec()),
-            Origin::Stream(_) => {
+            FileOrigin::File { path, stamp, .. } => (path, stamp.bytes()),
+            FileOrigin::Folder { path, tree } => (path, tree.digest().0.to_vec()),
+            FileOrigin::Stream(_) => {
                 let mut id = [0; 16];
                 random::fill(&mut id);
                 return FileId(id);
@@ -132,13 +132,13 @@ impl Offer {
     }
 
     /// What the other side is told of it.
-    pub(super) fn offered(&self, file: FileId) -> Offered {
+    pub(super) fn offered(&self, file: FileId) -> OfferedFile {
         let entries = self.entries();
-        Offered { file, name: self.name.clone(), size: self.size, modified: self.modified, entries }
+        OfferedFile { file, name: self.name.clone(), size: self.size, modified: self.modified, entries }
     }
 
     /// Where the bytes come from.
-    pub(super) fn into_origin(self) -> Origin {
+    pub(super) fn into_origin(self) -> FileOrigin {
         self.origin
     }
 }
@@ -168,9 +168,9 @@ fn is_file(metadata: &Metadata) -> io::Result<()> {
     Err(trouble::ours(ErrorKind::InvalidInput, "that is no file, but a device, a pipe or a socket"))
 }
 
-impl fmt::Debug for Offer {
+impl fmt::Debug for FileOffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Offer").field("name", &self.name).field("size", &self.size).finish_non_exhaustive()
+        f.debug_struct("FileOffer").field("name", &self.name).field("size", &self.size).finish_non_exhaustive()
     }
 }
 
@@ -182,12 +182,14 @@ mod tests {
     fn what_the_system_makes_up_is_sent_as_it_is_read() {
         for path in ["/proc/version", "/sys/kernel/mm/transparent_hugepage/enabled"] {
             if let Ok(text) = fs::read(path) {
-                let Origin::Stream(mut stream) = Offer::open(path).unwrap().into_origin() else { panic!("{path}") };
+                let FileOrigin::Stream(mut stream) = FileOffer::open(path).unwrap().into_origin() else {
+                    panic!("{path}")
+                };
                 let mut read = Vec::new();
                 stream.read_to_end(&mut read).unwrap();
                 assert_eq!(read, text, "{path}");
             }
         }
-        assert!(matches!(Offer::open(std::env::current_exe().unwrap()).unwrap().origin, Origin::File { .. }));
+        assert!(matches!(FileOffer::open(std::env::current_exe().unwrap()).unwrap().origin, FileOrigin::File { .. }));
     }
 }

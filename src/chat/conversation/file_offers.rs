@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Chat, Conversation, Stage};
-use crate::chat::effect::{Effect, Offered, Source, notice};
+use crate::chat::effect::{Effect, FileSource, OwnFile, notice};
 use crate::chat::report::{FileNews, FileReport, Report, Unsent};
 use crate::chat::screen;
 use crate::chat::script::Failure;
@@ -13,7 +13,7 @@ use crate::peer::{NotSentReason, Trust};
 impl Conversation {
     /// Offers a file to `peer`, who is called if there is no chat yet; lines go where they went. Without a name it is
     /// for the peer of the current chat.
-    pub(super) fn offer_to(&mut self, peer: Option<String>, file: Offered) -> Vec<Effect> {
+    pub(super) fn offer_to(&mut self, peer: Option<String>, file: OwnFile) -> Vec<Effect> {
         let Some(peer) = peer.or_else(|| self.current.clone()) else {
             return self.not_offered(None, file, &NotSentReason::NotOpen.to_string());
         };
@@ -37,7 +37,7 @@ impl Conversation {
             return self.refuse(&format!("no chat with {name} is open; /connect {name} first"));
         }
         for path in paths {
-            self.transfers.wait(peer.to_owned(), Offered { source: Source::Path(path), name: None, id: None });
+            self.transfers.wait(peer.to_owned(), OwnFile { source: FileSource::Path(path), name: None, id: None });
         }
         self.offer_waiting(peer)
     }
@@ -68,7 +68,7 @@ impl Conversation {
     }
 
     /// A file could not be opened, and was not offered.
-    pub fn not_opened(&mut self, peer: &str, file: Offered, why: &str) -> Vec<Effect> {
+    pub fn not_opened(&mut self, peer: &str, file: OwnFile, why: &str) -> Vec<Effect> {
         self.transfers.opened(peer);
         self.progress.fail(Failure::Lost);
         let mut effects = self.not_offered(Some(peer), file, why);
@@ -76,7 +76,7 @@ impl Conversation {
         effects
     }
 
-    fn not_offered(&mut self, peer: Option<&str>, file: Offered, why: &str) -> Vec<Effect> {
+    fn not_offered(&mut self, peer: Option<&str>, file: OwnFile, why: &str) -> Vec<Effect> {
         self.progress.fail_to_send();
         let (path, peer) = (file.path(), peer.map(str::to_owned));
         vec![Effect::Show(Report::FileNotOffered { peer, path, id: file.id, message: why.to_owned() })]
@@ -127,7 +127,7 @@ mod tests {
     }
 
     fn offer(path: &str) -> Effect {
-        let file = Offered { source: Source::Path(path.into()), name: None, id: None };
+        let file = OwnFile { source: FileSource::Path(path.into()), name: None, id: None };
         Effect::OfferFile { peer: bob(), file }
     }
 
