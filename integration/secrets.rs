@@ -269,7 +269,7 @@ fn a_program_that_crashes_leaves_no_core() {
 fn a_log_and_a_history_that_others_could_have_written_are_neither_added_to_nor_read() {
     let home = Folder::new("log");
     let profile = Profile::find(|name| (name == "HOME").then(|| home.path().to_owned()), None).unwrap();
-    let entry = transcript::Entry {
+    let entry = transcript::TranscriptEntry {
         time: "T".to_owned(),
         server: "a".to_owned(),
         peer: "bob".to_owned(),

@@ -42,7 +42,7 @@
 //! chat/words/files chat/words/numbers
 //! chat/command chat/keyboard chat/painter
 //! chat/callee chat/command/usage chat/look chat/records* chat/wrap
-//! chat/amount chat/clock* chat/flood chat/harmless chat/notify* chat/paths chat/refusal chat/report chat/script
+//! chat/amount chat/clock* chat/flood chat/harmless chat/notify* chat/paths chat/start_error chat/report chat/script
 //!
 //! -- what both programs of a peer take
 //! options

@@ -277,7 +277,7 @@ impl Profile {
     ///
     /// # Errors
     /// The file cannot be written, or others could have written it.
-    pub fn add_to_log(&self, entry: &transcript::Entry) -> Result<(), String> {
+    pub fn add_to_log(&self, entry: &transcript::TranscriptEntry) -> Result<(), String> {
         self.check(LOG, true)?;
         let said = |error: io::Error| trouble::said(&self.folder.join(LOG), &error);
         files::append(&self.folder, LOG, &entry.to_line()).map_err(said)

@@ -7,7 +7,7 @@ use clap::{Parser, ValueHint};
 use super::callee::{self, Callee, NO_ADDRESS};
 use super::harmless;
 use super::identity::IdentityTask;
-use super::script::{Accepts, Input, OldApps, Place, Script, Takes, Until};
+use super::script::{Accepts, Destination, InputFormat, OldApps, Script, Takes, Until};
 use crate::options::quota::QuotaOptions;
 use crate::options::{ChatOptions, PeerOptions};
 
@@ -131,8 +131,11 @@ impl Arguments {
     pub fn takes(&self) -> Takes {
         match &self.task {
             Some(Task::Listen { accept_files: Some(place), quota, .. }) => {
-                let place =
-                    if is_dash(place) { Place::Output } else { Place::Folder { folder: place.clone(), name: None } };
+                let place = if is_dash(place) {
+                    Destination::Output
+                } else {
+                    Destination::Folder { folder: place.clone(), name: None }
+                };
                 Takes::All(place, quota.quota())
             }
             // A program that speaks JSON is asked as a person is.
@@ -144,7 +147,7 @@ impl Arguments {
 
     /// Whether one file is to come on standard output.
     pub fn is_for_one_file(&self) -> bool {
-        matches!(self.takes(), Takes::All(Place::Output, _))
+        matches!(self.takes(), Takes::All(Destination::Output, _))
     }
 
     /// What is wrong with these words together, where each by itself is right.
@@ -178,9 +181,9 @@ impl Arguments {
         Script {
             has_person,
             input: match is_sending {
-                true => Input::Texts,
-                false if self.json => Input::Json,
-                false => Input::Commands,
+                true => InputFormat::Texts,
+                false if self.json => InputFormat::Json,
+                false => InputFormat::Commands,
             },
             ends_with_chat: matches!(self.task, Some(Task::Send { follow: true, .. })),
             until: match self.until {

@@ -13,7 +13,7 @@ use super::downloads::{self, Downloads};
 use super::effect::{Effect, OwnFile, notice};
 use super::input::Stdin;
 use super::json;
-use super::leaving::Pulse;
+use super::leaving::MainPulse;
 use super::mail::ClientMail;
 use super::notify::Notifier;
 use super::records::Records;
@@ -22,12 +22,12 @@ use super::screen::{self, Look};
 use super::words::files;
 use crate::options::{self, ON_OR_OFF, config, is_on};
 use crate::peer::{Event, Peer};
-use crate::profile::transcript::{Entry, Kept};
+use crate::profile::transcript::{Logged, TranscriptEntry};
 use crate::profile::{Profile, Username};
 
 /// How serving ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum Ending {
     Wanted,
     Timeout,
     /// What was to be told could not be written.
@@ -43,7 +43,7 @@ pub struct Client {
     pub look: Look,
     pub bells: Bells,
     /// Whose texts are kept in the log.
-    pub logs: Kept,
+    pub logs: Logged,
     pub has_log_failed: Cell<bool>,
     /// The name that the user wants from now on.
     pub renamed: Option<Username>,
@@ -60,11 +60,11 @@ pub struct Client {
     /// The user has ended it, and wants nothing else of what was read.
     pub has_quit: bool,
     /// The main thread goes on.
-    pub pulse: Pulse,
+    pub pulse: MainPulse,
 }
 
 impl Client {
-    pub fn serve(&mut self, mailbox: &Receiver<ClientMail>) -> End {
+    pub fn serve(&mut self, mailbox: &Receiver<ClientMail>) -> Ending {
         let mut held = None;
         self.update_prompt();
         for mail in mailbox {
@@ -94,7 +94,7 @@ impl Client {
                 ClientMail::Timeout | ClientMail::Signal => {
                     let effects = self.conversation.give_up();
                     self.carry_out(effects);
-                    return if matches!(mail, ClientMail::Timeout) { End::Timeout } else { End::Wanted };
+                    return if matches!(mail, ClientMail::Timeout) { Ending::Timeout } else { Ending::Wanted };
                 }
             };
             let is_quit = self.carry_out(effects);
@@ -104,7 +104,7 @@ impl Client {
                 self.carry_out(effects)
             };
             if self.unwritable.get().is_some() {
-                return End::Unwritable;
+                return Ending::Unwritable;
             }
             // It is written, and so it cannot be lost any more.
             receipt.into_iter().for_each(|receipt| self.peer.taken(receipt));
@@ -113,14 +113,14 @@ impl Client {
                 for taken in held.take().into_iter().chain(served) {
                     let _ = taken.send(());
                 }
-                return End::Wanted;
+                return Ending::Wanted;
             }
             if is_end {
                 // Events go on to the end.
                 if let Some(taken) = served {
                     let _ = taken.send(());
                 }
-                return End::Wanted;
+                return Ending::Wanted;
             }
             self.update_prompt();
             // A program can write faster than a chat opens; a person cannot.
@@ -129,7 +129,7 @@ impl Client {
                 let _ = taken.send(());
             }
         }
-        End::Wanted
+        Ending::Wanted
     }
 
     pub fn update_prompt(&self) {
@@ -270,7 +270,7 @@ impl Client {
             return;
         }
         let (time, server) = (timestamp(), self.records.place.clone());
-        let entry = Entry { time, server, peer: peer.to_owned(), sent, text: text.to_owned() };
+        let entry = TranscriptEntry { time, server, peer: peer.to_owned(), sent, text: text.to_owned() };
         let kept = self.records.profile.as_ref().map_or(Ok(()), |profile| profile.add_to_log(&entry));
         // It is said once, and again after it has gone well.
         let has_failed = self.has_log_failed.replace(kept.is_err());
@@ -303,7 +303,7 @@ impl Client {
     fn show_log(&self, peer: Option<String>) {
         match self.records.profile.as_ref().map_or(Ok(String::new()), Profile::last_of_log) {
             Ok(lines) => {
-                let mut entries = Entry::last(&lines, &self.records.place, peer.as_deref());
+                let mut entries = TranscriptEntry::last(&lines, &self.records.place, peer.as_deref());
                 if !matches!(self.display, Display::Json) {
                     entries.iter_mut().for_each(|entry| entry.time = local(&entry.time));
                     if entries.is_empty() {
@@ -320,7 +320,7 @@ impl Client {
 
     /// Ends the chats in order, and says what it is waiting for where that takes its time. Whether all was read that
     /// was sent, and whether there was time for it.
-    pub fn end(&mut self, mailbox: &Receiver<ClientMail>, served: End) -> (bool, End) {
+    pub fn end(&mut self, mailbox: &Receiver<ClientMail>, served: Ending) -> (bool, Ending) {
         self.peer.begin_end(self.unwritable.get().is_some());
         let started = Instant::now();
         let (mut is_said, mut early) = (false, None);
@@ -339,8 +339,8 @@ impl Client {
                     }
                     let _ = taken.send(());
                 }
-                Ok(ClientMail::Timeout) => early = Some(End::Timeout),
-                Ok(ClientMail::Signal) => early = Some(End::Wanted),
+                Ok(ClientMail::Timeout) => early = Some(Ending::Timeout),
+                Ok(ClientMail::Signal) => early = Some(Ending::Wanted),
                 Ok(mail @ (ClientMail::Command(..) | ClientMail::EndOfInput)) if self.renamed.is_some() => {
                     self.postponed.push(mail)
                 }
@@ -349,7 +349,7 @@ impl Client {
                     self.carry_out(vec![told]);
                 }
                 Ok(ClientMail::Command(..) | ClientMail::EndOfInput) => {}
-                Err(_) if is_late && served == End::Timeout && early.is_none() => early = Some(served),
+                Err(_) if is_late && served == Ending::Timeout && early.is_none() => early = Some(served),
                 Err(_) if (early.is_some() || self.peer.has_ended()) && (is_late || self.stdin.is_handed_on()) => {
                     break;
                 }
@@ -364,7 +364,7 @@ impl Client {
             let told = self.conversation.unread();
             self.carry_out(vec![told]);
         }
-        early.map_or_else(|| (self.peer.shutdown(), End::Wanted), |end| (false, end))
+        early.map_or_else(|| (self.peer.shutdown(), Ending::Wanted), |end| (false, end))
     }
 
     /// What happens at the end is told and remembered, and nothing else is done.

@@ -25,7 +25,7 @@ use super::people::People;
 use super::report::{Mark, Prompt};
 use super::requests::Requests;
 use super::screen;
-use super::script::{Failure, Progress, Script};
+use super::script::{Progress, Script, ScriptFailure};
 use super::transfers::Transfers;
 use crate::options::quota::Ledger;
 use crate::peer::Trust;
@@ -146,7 +146,7 @@ impl Conversation {
     }
 
     /// Why not all was done that was to be done, if so.
-    pub fn failure(&self) -> Option<Failure> {
+    pub fn failure(&self) -> Option<ScriptFailure> {
         self.progress.failure()
     }
 
@@ -186,10 +186,10 @@ impl Conversation {
     }
 
     fn refuse(&mut self, reason: &str) -> Vec<Effect> {
-        self.refuse_as(Failure::Lost, reason)
+        self.refuse_as(ScriptFailure::Lost, reason)
     }
 
-    fn refuse_as(&mut self, failure: Failure, reason: &str) -> Vec<Effect> {
+    fn refuse_as(&mut self, failure: ScriptFailure, reason: &str) -> Vec<Effect> {
         self.progress.fail(failure);
         vec![mistake(reason)]
     }

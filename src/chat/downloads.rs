@@ -12,7 +12,7 @@ use nix::unistd::{AccessFlags, access};
 
 use super::effect::{FileSource, OwnFile};
 use super::paths;
-use super::script::{Place, Quota};
+use super::script::{Destination, Quota};
 use crate::options::room::Room;
 use crate::peer::keys::PublicKey;
 use crate::peer::{EndReason, FileId, FileOffer, Folder, Sink};
@@ -71,21 +71,21 @@ impl Downloads {
     pub fn sink(
         &mut self,
         (file, is_folder): (FileId, bool),
-        place: Place,
+        place: Destination,
         size: Option<u64>,
         quota: Option<Quota>,
         to_come: u64,
     ) -> Result<Sink, (EndReason, Option<String>)> {
         let failed = |words: String| (EndReason::Failed, Some(words));
         let (path, name) = match place {
-            Place::Output => {
+            Destination::Output => {
                 let output = io::stdout().as_fd().try_clone_to_owned();
                 let output = output.map_err(|error| failed(trouble::output(&error)))?;
                 let at_most = quota.map_or(u64::MAX, |quota| quota.of_one);
                 return Ok(Sink::write(File::from(output)).at_most(at_most));
             }
-            Place::Downloads { name } => (self.path().map_err(failed)?, name),
-            Place::Folder { folder, name } => (folder, name),
+            Destination::Downloads { name } => (self.path().map_err(failed)?, name),
+            Destination::Folder { folder, name } => (folder, name),
         };
         let said = |error: io::Error| failed(trouble::said(&path, &error));
         let folder = self.open(&path).map_err(said)?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::report::Report;
 use super::screen;
-use super::script::{Place, Quota};
+use super::script::{Destination, Quota};
 use crate::peer::{EndReason, FileId, PublicKey};
 use crate::profile::Username;
 use crate::profile::known_peers::KnownPeer;
@@ -70,7 +70,7 @@ pub enum Effect {
         /// Whether it is a folder.
         is_folder: bool,
         /// Where it is to go.
-        place: Place,
+        place: Destination,
         /// How much may come; without it, whatever does.
         quota: Option<Quota>,
         /// How much is still to come of other files, where that is known.

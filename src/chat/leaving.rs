@@ -20,9 +20,9 @@ use crate::threads;
 
 /// Whether the main thread goes on. All clones are of one.
 #[derive(Clone, Default)]
-pub struct Pulse(Arc<AtomicU64>);
+pub struct MainPulse(Arc<AtomicU64>);
 
-impl Pulse {
+impl MainPulse {
     /// It does.
     pub fn beat(&self) {
         self.0.fetch_add(1, Ordering::SeqCst);
@@ -47,18 +47,18 @@ impl Pulse {
 pub struct Leaving {
     mail: Sender<ClientMail>,
     console: Console,
-    pulse: Pulse,
+    pulse: MainPulse,
     /// Without it there is nothing to end in order.
     is_serving: Arc<AtomicBool>,
 }
 
 impl Leaving {
     pub fn new(mail: Sender<ClientMail>, console: Console) -> Self {
-        Self { mail, console, pulse: Pulse::default(), is_serving: Arc::default() }
+        Self { mail, console, pulse: MainPulse::default(), is_serving: Arc::default() }
     }
 
     /// From now on the main thread takes its mail, and shows that it goes on by what comes back.
-    pub fn serve(&self) -> Pulse {
+    pub fn serve(&self) -> MainPulse {
         self.is_serving.store(true, Ordering::SeqCst);
         self.pulse.clone()
     }

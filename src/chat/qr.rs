@@ -7,22 +7,22 @@ use qrcode::{EcLevel, QrCode};
 
 use super::console::Console;
 use super::people::{People, links};
-use super::refusal::Refusal;
+use super::start_error::StartError;
 use super::wrap;
 use crate::stderr::say;
 use crate::stdout;
 use crate::trouble;
 
 /// Prints the user's link as a QR code, in half blocks: dark on light, as scanners expect it on a dark terminal.
-pub fn print(people: &People, console: &Console) -> Result<(), Refusal> {
-    let link = people.own_link().map_err(|reason| Refusal::setting(reason.to_owned()))?;
+pub fn print(people: &People, console: &Console) -> Result<(), StartError> {
+    let link = people.own_link().map_err(|reason| StartError::setting(reason.to_owned()))?;
     if let Some(words) = links::local(&link) {
         say(format!("* {words}"));
     }
     let link = link.to_string();
     // A screen is read without dirt or glare, so little of the code repairs others and it is small.
     let code = QrCode::with_error_correction_level(&link, EcLevel::L)
-        .map_err(|_| Refusal::other(format!("the link is too long for a QR code, so give it as it is: {link}")))?;
+        .map_err(|_| StartError::other(format!("the link is too long for a QR code, so give it as it is: {link}")))?;
     let mut renderer = code.render::<unicode::Dense1x2>();
     let picture = renderer.dark_color(unicode::Dense1x2::Light).light_color(unicode::Dense1x2::Dark).build();
     let window = match console {
@@ -47,5 +47,5 @@ pub fn print(people: &People, console: &Console) -> Result<(), Refusal> {
         Console::Terminal(terminal) => terminal.print_rows(&shown),
         _ => stdout::write(shown.as_bytes()),
     };
-    written.map_err(|error| Refusal::other(trouble::output(&error)))
+    written.map_err(|error| StartError::other(trouble::output(&error)))
 }

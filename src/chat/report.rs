@@ -12,7 +12,7 @@ use crate::peer::SafetyNumber;
 use crate::peer::keys::PublicKey;
 use crate::peer::{CloseReason, Digest, EndReason, FileId, NotSentReason, PauseReason, Trust};
 use crate::profile::known_peers::KnownPeer;
-use crate::profile::transcript::Entry;
+use crate::profile::transcript::TranscriptEntry;
 
 /// Something to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,7 +197,7 @@ pub enum Report {
         /// With whom; with everybody without it.
         peer: Option<String>,
         /// Those texts, the oldest first.
-        entries: Vec<Entry>,
+        entries: Vec<TranscriptEntry>,
     },
     /// The user's own link.
     Link(String),

@@ -12,7 +12,7 @@ pub struct Script {
     /// A person at a terminal, so it is none.
     pub has_person: bool,
     /// What its lines are.
-    pub input: Input,
+    pub input: InputFormat,
     /// The end of any chat or call is the end of its input too.
     pub ends_with_chat: bool,
     /// What ends it once there are no more commands; without it, that nothing waits to be sent.
@@ -29,7 +29,7 @@ pub struct Script {
 
 /// What the lines of a program are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Input {
+pub enum InputFormat {
     /// Commands and texts, as they are typed.
     #[default]
     Commands,
@@ -63,12 +63,12 @@ pub enum Takes {
     /// They are refused.
     Nothing,
     /// They are taken without asking, of those whose calls are.
-    All(Place, Quota),
+    All(Destination, Quota),
 }
 
 /// Where a file goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum Destination {
     /// The folder for files of others.
     Downloads {
         /// Under this name; without it, under its own.
@@ -99,7 +99,7 @@ pub enum OldApps {
 
 /// Why a script did not do all that it was to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
+pub enum ScriptFailure {
     /// Something was not sent, or a command could not be done.
     Lost,
     /// There was no server.
@@ -121,9 +121,9 @@ pub struct Progress {
     pub has_file: bool,
     /// Whether something was sent, and all who got it say what has arrived.
     sent: Option<bool>,
-    failure: Option<Failure>,
+    failure: Option<ScriptFailure>,
     /// Why the last call or chat failed.
-    cause: Option<Failure>,
+    cause: Option<ScriptFailure>,
 }
 
 /// What there is still to be done, as far as a script can wait for it.
@@ -143,12 +143,12 @@ pub struct Left {
 
 impl Progress {
     /// Why not all was done that was to be done, if so.
-    pub fn failure(&self) -> Option<Failure> {
+    pub fn failure(&self) -> Option<ScriptFailure> {
         self.failure
     }
 
     /// Something was not done. The first failure is the one that is told.
-    pub fn fail(&mut self, failure: Failure) {
+    pub fn fail(&mut self, failure: ScriptFailure) {
         self.failure.get_or_insert(failure);
     }
 
@@ -167,13 +167,13 @@ impl Progress {
     }
 
     /// A call or a chat has ended, and this is why it failed, if it did.
-    pub fn ended(&mut self, cause: Option<Failure>) {
+    pub fn ended(&mut self, cause: Option<ScriptFailure>) {
         self.cause = cause.or(self.cause);
     }
 
     /// What it means that a text was not sent: the call to its peer has failed, or else the text is lost.
     pub fn fail_to_send(&mut self) {
-        self.fail(self.cause.unwrap_or(Failure::Lost));
+        self.fail(self.cause.unwrap_or(ScriptFailure::Lost));
     }
 
     /// Whether this is the end: what the script waits for has happened, or cannot happen any more.
@@ -197,7 +197,7 @@ impl Progress {
 }
 
 /// What it means for a script that a file has ended like this.
-pub fn file_cause(reason: EndReason) -> Failure {
+pub fn file_cause(reason: EndReason) -> ScriptFailure {
     match reason {
         EndReason::Declined
         | EndReason::NotAccepting
@@ -206,23 +206,23 @@ pub fn file_cause(reason: EndReason) -> Failure {
         | EndReason::NoSpace
         | EndReason::Expired
         | EndReason::NotOpen
-        | EndReason::Unsupported => Failure::Unreached,
-        _ => Failure::Lost,
+        | EndReason::Unsupported => ScriptFailure::Unreached,
+        _ => ScriptFailure::Lost,
     }
 }
 
 /// What it means for a script that a chat has ended like this; nothing where it has ended well.
-pub fn cause(reason: &CloseReason) -> Option<Failure> {
+pub fn cause(reason: &CloseReason) -> Option<ScriptFailure> {
     match reason {
         CloseReason::Left | CloseReason::PeerLeft | CloseReason::Replaced => None,
-        CloseReason::ServerLost => Some(Failure::NoServer),
+        CloseReason::ServerLost => Some(ScriptFailure::NoServer),
         CloseReason::IdentityChanged { .. }
         | CloseReason::NotProven
         | CloseReason::NotRecognized
         | CloseReason::Unproven
         | CloseReason::KeyChanged
-        | CloseReason::BadKey => Some(Failure::Untrusted),
-        CloseReason::Unreadable | CloseReason::Exhausted | CloseReason::RulesBroken { .. } => Some(Failure::Lost),
-        _ => Some(Failure::Unreached),
+        | CloseReason::BadKey => Some(ScriptFailure::Untrusted),
+        CloseReason::Unreadable | CloseReason::Exhausted | CloseReason::RulesBroken { .. } => Some(ScriptFailure::Lost),
+        _ => Some(ScriptFailure::Unreached),
     }
 }

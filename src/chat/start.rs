@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use super::arguments::{Arguments, Task};
-use super::client::{Bells, Client, End};
+use super::client::{Bells, Client, Ending};
 use super::console::Console;
 use super::conversation::Conversation;
 use super::display::Display;
@@ -15,22 +15,22 @@ use super::downloads::Downloads;
 use super::editor::LineEditor;
 use super::identity;
 use super::input::{self, InputSource, Stdin};
-use super::leaving::{Leaving, Pulse, TIME_IS_OVER};
+use super::leaving::{Leaving, MainPulse, TIME_IS_OVER};
 use super::mail::ClientMail;
 use super::notify::Notifier;
 use super::people::People;
 use super::plan::{Plan, chosen_name, inputs};
 use super::qr;
 use super::records::Records;
-use super::refusal::Refusal;
 use super::report::Report;
 use super::screen::Look;
-use super::script::Failure;
+use super::script::ScriptFailure;
+use super::start_error::StartError;
 use super::status::Status;
 use crate::options::chat::{ColorOption, HistoryOption};
 use crate::options::{Start, advice};
 use crate::peer::{Events, Peer, ServerUrl, Settings};
-use crate::profile::transcript::Kept;
+use crate::profile::transcript::Logged;
 use crate::profile::{Profile, Username};
 use crate::stderr::say;
 use crate::{stdout, threads, trouble};
@@ -39,32 +39,32 @@ use crate::{stdout, threads, trouble};
 ///
 /// # Errors
 /// Why that cannot be begun, or gone on with.
-pub fn run(start: Start<Arguments>) -> Result<ExitCode, Refusal> {
+pub fn run(start: Start<Arguments>) -> Result<ExitCode, StartError> {
     if let Some(Task::Identity { task }) = &start.options.task {
-        let profile = start.profile.map_err(Refusal::setting)?;
-        let text = identity::run(task.as_ref(), &start.options.peer, &profile).map_err(Refusal::setting)?;
+        let profile = start.profile.map_err(StartError::setting)?;
+        let text = identity::run(task.as_ref(), &start.options.peer, &profile).map_err(StartError::setting)?;
         let written = stdout::write(text.as_bytes());
-        written.map_err(|error| Refusal::other(trouble::output(&error)))?;
+        written.map_err(|error| StartError::other(trouble::output(&error)))?;
         return Ok(ExitCode::SUCCESS);
     }
     let is_interactive = !start.options.is_script() && io::stdin().is_terminal() && io::stdout().is_terminal();
-    let console = Console::open(is_interactive).map_err(|error| Refusal::lacking(NO_TERMINAL, &error))?;
+    let console = Console::open(is_interactive).map_err(|error| StartError::lacking(NO_TERMINAL, &error))?;
     let result = chat(start, &console);
     console.give_back();
     result
 }
 
 /// Chats, on a terminal or without one.
-fn chat(start: Start<Arguments>, console: &Console) -> Result<ExitCode, Refusal> {
+fn chat(start: Start<Arguments>, console: &Console) -> Result<ExitCode, StartError> {
     let (mail, mailbox) = mpsc::channel();
     let leaving = Leaving::new(mail.clone(), console.clone());
-    leaving.watch_signals().map_err(|error| Refusal::lacking("signals cannot be watched", &error))?;
+    leaving.watch_signals().map_err(|error| StartError::lacking("signals cannot be watched", &error))?;
     let watched = start.options.timeout.map(|seconds| leaving.watch_time(Duration::from_secs(seconds)));
-    watched.transpose().map_err(|error| Refusal::lacking("--timeout cannot be kept", &error))?;
+    watched.transpose().map_err(|error| StartError::lacking("--timeout cannot be kept", &error))?;
     let mut editor = match console {
         Console::Terminal(terminal) => {
             let editor = LineEditor::new(terminal.clone());
-            Some(editor.map_err(|error| Refusal::lacking(NO_TERMINAL, &error))?)
+            Some(editor.map_err(|error| StartError::lacking(NO_TERMINAL, &error))?)
         }
         Console::Teletype(_) | Console::None => None,
     };
@@ -90,7 +90,7 @@ fn chat(start: Start<Arguments>, console: &Console) -> Result<ExitCode, Refusal>
         client.carry_out(effects)
     });
     let is_read_by_us = editor.is_none() && !matches!(source, InputSource::Nothing);
-    read(&plan.arguments, &client, editor, source, &mail).map_err(|error| Refusal::lacking(NO_INPUT, &error))?;
+    read(&plan.arguments, &client, editor, source, &mail).map_err(|error| StartError::lacking(NO_INPUT, &error))?;
     pass_on(events, mail.clone())?;
     let served = serve(&plan, &mut client, console, is_ending, (&mail, &mailbox))?;
     console.give_back();
@@ -103,19 +103,19 @@ fn chat(start: Start<Arguments>, console: &Console) -> Result<ExitCode, Refusal>
     if is_read_by_us {
         input::discard();
     }
-    let is_timed_out = [served, ended].contains(&End::Timeout);
+    let is_timed_out = [served, ended].contains(&Ending::Timeout);
     exit_code(&client, console, is_all_read, is_timed_out)
 }
 
 /// The beginning of a conversation of these people.
-fn converse(plan: &Plan, people: People, records: &Records, console: &Console) -> Result<Conversation, Refusal> {
-    let blocked = records.blocked().map_err(Refusal::setting)?;
+fn converse(plan: &Plan, people: People, records: &Records, console: &Console) -> Result<Conversation, StartError> {
+    let blocked = records.blocked().map_err(StartError::setting)?;
     Ok(Conversation::new(people, blocked, plan.arguments.script(console.is_interactive())))
 }
 
-fn connect(server: &ServerUrl, name: &Username, settings: Settings) -> Result<(Peer, Events), Refusal> {
+fn connect(server: &ServerUrl, name: &Username, settings: Settings) -> Result<(Peer, Events), StartError> {
     Peer::connect_with(server.clone(), name.as_str(), settings)
-        .map_err(|error| Refusal::other(advice::on_start(&error)))
+        .map_err(|error| StartError::other(advice::on_start(&error)))
 }
 
 /// The main thread's, with the display that fits what a person sits at.
@@ -157,7 +157,7 @@ fn client(
         records,
         look,
         bells,
-        logs: Kept::new(arguments.chat.log),
+        logs: Logged::new(arguments.chat.log),
         has_log_failed: Cell::default(),
         unwritable: OnceCell::new(),
         renamed: None,
@@ -166,7 +166,7 @@ fn client(
         downloads: Downloads::new(arguments.chat.downloads.clone()),
         stdin: Stdin::default(),
         has_quit: false,
-        pulse: Pulse::default(),
+        pulse: MainPulse::default(),
     }
 }
 
@@ -194,7 +194,7 @@ fn read(
 }
 
 /// Passes the events of a peer on to the main thread, from a thread that waits for them.
-fn pass_on(mut events: Events, mail: Sender<ClientMail>) -> Result<(), Refusal> {
+fn pass_on(mut events: Events, mail: Sender<ClientMail>) -> Result<(), StartError> {
     let passing = threads::spawn("events", move || {
         while let Some(event) = events.next() {
             let receipt = events.receipt();
@@ -205,7 +205,7 @@ fn pass_on(mut events: Events, mail: Sender<ClientMail>) -> Result<(), Refusal> 
             }
         }
     });
-    passing.map(drop).map_err(|error| Refusal::lacking("nothing can be received", &error))
+    passing.map(drop).map_err(|error| StartError::lacking("nothing can be received", &error))
 }
 
 /// Serves until the end. Under another name the user is somebody else to everybody, with an identity and chats of their
@@ -216,14 +216,14 @@ fn serve(
     console: &Console,
     is_ending: bool,
     (mail, mailbox): (&Sender<ClientMail>, &Receiver<ClientMail>),
-) -> Result<End, Refusal> {
+) -> Result<Ending, StartError> {
     loop {
         let served = match client.unwritable.get() {
-            Some(_) => End::Unwritable,
-            None if is_ending => End::Wanted,
+            Some(_) => Ending::Unwritable,
+            None if is_ending => Ending::Wanted,
             None => client.serve(mailbox),
         };
-        let Some(name) = client.renamed.clone().filter(|_| served == End::Wanted) else { return Ok(served) };
+        let Some(name) = client.renamed.clone().filter(|_| served == Ending::Wanted) else { return Ok(served) };
         match plan.user(&name) {
             Ok((people, records, settings)) => {
                 let _ = client.end(mailbox, served);
@@ -234,7 +234,7 @@ fn serve(
                 client.unkept = client.unkept.take().map(|_| name.clone());
                 client.show(&Report::Started { name: name.to_string() });
             }
-            Err(Refusal { reason, .. }) => client.show(&Report::Mistake(reason)),
+            Err(StartError { reason, .. }) => client.show(&Report::Mistake(reason)),
         }
         client.renamed = None;
         for postponed in client.postponed.drain(..) {
@@ -245,9 +245,14 @@ fn serve(
 
 /// How it has ended. A script wants to know whether all was sent and read; a person has seen it, but for the end of the
 /// time.
-fn exit_code(client: &Client, console: &Console, is_all_read: bool, is_timed_out: bool) -> Result<ExitCode, Refusal> {
+fn exit_code(
+    client: &Client,
+    console: &Console,
+    is_all_read: bool,
+    is_timed_out: bool,
+) -> Result<ExitCode, StartError> {
     if let Some(error) = client.unwritable.get() {
-        return Err(Refusal::unwritable(error));
+        return Err(StartError::unwritable(error));
     }
     if console.is_interactive() {
         // Its terminal is the shell's again.
@@ -269,10 +274,10 @@ fn exit_code(client: &Client, console: &Console, is_all_read: bool, is_timed_out
     }
     Ok(match client.conversation.failure() {
         _ if is_timed_out => ExitCode::from(6),
-        Some(Failure::Lost) => ExitCode::from(1),
-        Some(Failure::NoServer) => ExitCode::from(3),
-        Some(Failure::Unreached) => ExitCode::from(4),
-        Some(Failure::Untrusted) => ExitCode::from(5),
+        Some(ScriptFailure::Lost) => ExitCode::from(1),
+        Some(ScriptFailure::NoServer) => ExitCode::from(3),
+        Some(ScriptFailure::Unreached) => ExitCode::from(4),
+        Some(ScriptFailure::Untrusted) => ExitCode::from(5),
         None if !is_all_read => ExitCode::from(1),
         None => ExitCode::SUCCESS,
     })

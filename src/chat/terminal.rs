@@ -32,8 +32,8 @@ use super::report::Prompt;
 use super::screen::Look;
 use crate::threads;
 pub use handle::Terminal;
-use handle::{Shared, Shown, size};
-use watch::{Watch, can_stop};
+use handle::{Shown, TerminalState, size};
+use watch::{TerminalWatch, can_stop};
 
 /// Takes the terminal on standard input and output. What then stands there is nothing that anybody sees, and what is
 /// typed.
@@ -72,11 +72,11 @@ pub fn open() -> io::Result<Terminal> {
     let control = |index: SpecialCharacterIndices| before.control_chars[index as usize];
     let keys = Keyboard::new(control(SpecialCharacterIndices::VINTR), control(SpecialCharacterIndices::VSUSP));
     let is_over = AtomicBool::new(false);
-    let shared = Shared { tty, modes: Mutex::new((before, raw)), shown: Mutex::new(shown), is_over };
+    let shared = TerminalState { tty, modes: Mutex::new((before, raw)), shown: Mutex::new(shown), is_over };
     let terminal = Terminal(Arc::new(shared));
     terminal.take();
     terminal.give_back_on_panic();
-    let watch = Watch {
+    let watch = TerminalWatch {
         terminal: terminal.clone(),
         keys,
         // Not the descriptor itself, which programs that we start would inherit.

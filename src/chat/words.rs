@@ -12,7 +12,7 @@ use super::look::{Look, MARK};
 use super::report::{ChatReport, ChatState, PeerReport, Report, Unsent};
 use crate::options::advice;
 use crate::peer::{CloseReason, NotSentReason, Trust};
-use crate::profile::transcript::Entry;
+use crate::profile::transcript::TranscriptEntry;
 
 /// What is said of a report; nothing where it has nothing to say to people.
 pub fn words(report: &Report, look: Look) -> Option<String> {
@@ -301,7 +301,7 @@ fn message(author: &str, text: &str) -> String {
 }
 
 /// A text of the log, with its time to the minute.
-fn logged(entry: &Entry) -> String {
+fn logged(entry: &TranscriptEntry) -> String {
     let time = harmless(entry.time.get(..16).unwrap_or(&entry.time)).replace('T', " ");
     let peer = name(&entry.peer);
     let author = if entry.sent { format!("you to {peer}") } else { peer.into_owned() };

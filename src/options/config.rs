@@ -17,9 +17,9 @@ use super::switch::{ON_OR_OFF, is_on};
 
 /// What the file says: the values of each setting that stands in it, as they would be written on a command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct File(BTreeMap<String, Vec<String>>);
+pub struct ConfigFile(BTreeMap<String, Vec<String>>);
 
-impl File {
+impl ConfigFile {
     /// Reads the text of the file, which may hold any of `every` setting.
     ///
     /// # Errors
@@ -116,7 +116,7 @@ pub fn change(text: &str, every: &Command, key: &str, values: &[String]) -> Resu
 /// # Errors
 /// There is no such setting, or it does not stand there; for people.
 pub(crate) fn unset(text: &str, every: &Command, key: &str) -> Result<String, String> {
-    match File::parse(text, every)?.has(key) {
+    match ConfigFile::parse(text, every)?.has(key) {
         true => change(text, every, key, &[]),
         false => find(every, key).and_then(|_| Err(format!("{key} is not set there"))),
     }
@@ -146,7 +146,7 @@ fn texts(matches: &ArgMatches, setting: &Arg) -> Vec<String> {
 
 /// Every setting of `command` with its value and where that comes from, a line each, below the place of the file.
 /// Secrets are not shown.
-pub fn list(command: &Command, matches: &ArgMatches, file: &File, path: Option<&Path>) -> String {
+pub fn list(command: &Command, matches: &ArgMatches, file: &ConfigFile, path: Option<&Path>) -> String {
     let rows: Vec<[String; 3]> = settings(command)
         .map(|setting| {
             let id = key(setting);
@@ -292,7 +292,7 @@ mod tests {
         for value in ["ws://bob:hunter2@chat.example", "wss://hunter2@chat.example", "bob:hunter2@chat.example"] {
             let error = change("", &every_setting(), "server", &[value.to_owned()]).unwrap_err();
             assert!(error.starts_with("server: ") && !error.contains("hunter2"), "{error}");
-            let error = File::parse(&format!("server = \"{value}\""), &every_setting()).unwrap_err();
+            let error = ConfigFile::parse(&format!("server = \"{value}\""), &every_setting()).unwrap_err();
             assert!(error.starts_with("line 1: server: ") && !error.contains("hunter2"), "{error}");
         }
         let error = change("", &every_setting(), "server", &["http://chat.example".to_owned()]).unwrap_err();

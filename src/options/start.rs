@@ -14,7 +14,7 @@ use clap::{ArgMatches, Command, Parser, Subcommand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::access::TokenHome;
-use super::config::{self, File};
+use super::config::{self, ConfigFile};
 use super::definitions::{every_setting, settings, uniform};
 use super::manual::{About, ConfigTask};
 use super::peer::DEFAULT_SERVER;
@@ -133,7 +133,7 @@ fn read<T: Parser>(command: &Command, arguments: Vec<OsString>) -> Result<Start<
         }
         _ => {}
     }
-    let mut file = profile.as_ref().map_or(Ok(File::default()), file)?;
+    let mut file = profile.as_ref().map_or(Ok(ConfigFile::default()), file)?;
     if command.get_name() != "lowkey" && profile_name.is_none() {
         // The name there is its user's own; a second program under it would take it from the first.
         file.pass_over("name");
@@ -163,7 +163,7 @@ fn read<T: Parser>(command: &Command, arguments: Vec<OsString>) -> Result<Start<
 }
 
 /// Whose the access token is. One that stands in the file is the file's server's, whatever else this start names.
-fn token_home(matches: &ArgMatches, file: &File) -> Result<TokenHome, String> {
+fn token_home(matches: &ArgMatches, file: &ConfigFile) -> Result<TokenHome, String> {
     let is_default = |option: &str| matches.value_source(option) == Some(ValueSource::DefaultValue);
     let is_from_file = |option: &str| is_default(option) && file.has(option);
     if is_from_file("access_token") || is_from_file("access_token_file") {
@@ -271,11 +271,11 @@ fn no_text(command: &Command, arguments: &[OsString]) -> String {
 }
 
 /// What the file of a profile says.
-fn file(profile: &Profile) -> Result<File, String> {
+fn file(profile: &Profile) -> Result<ConfigFile, String> {
     let path = profile.path();
-    let Some(text) = profile.config()? else { return Ok(File::default()) };
+    let Some(text) = profile.config()? else { return Ok(ConfigFile::default()) };
     let every = every_setting();
-    let file = File::parse(&text, &every).map_err(|reason| format!("{}: {reason}", path.display()))?;
+    let file = ConfigFile::parse(&text, &every).map_err(|reason| format!("{}: {reason}", path.display()))?;
     let is_open = std::fs::metadata(&path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0);
     if is_open && let Some(secret) = file.secrets(&every).next() {
         let path = path.display();

@@ -9,7 +9,7 @@ use crate::escape::escaped;
 
 /// A text that was sent or received.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct TranscriptEntry {
     /// When (RFC 3339).
     pub time: String,
     /// At which server, as in the list of known peers.
@@ -22,7 +22,7 @@ pub struct Entry {
     pub text: String,
 }
 
-impl Entry {
+impl TranscriptEntry {
     /// The entry as a line, in which nothing takes over the terminal of who looks at it.
     pub fn to_line(&self) -> String {
         escaped(&serde_json::to_string(self).expect("an entry has only texts")).into_owned() + "\n"
@@ -41,12 +41,12 @@ impl Entry {
 
 /// Whose texts are kept.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Kept {
+pub(crate) struct Logged {
     by_default: bool,
     peers: BTreeMap<String, bool>,
 }
 
-impl Kept {
+impl Logged {
     /// Everybody's, or nobody's.
     pub fn new(by_default: bool) -> Self {
         Self { by_default, peers: BTreeMap::new() }
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn the_last_entries_are_those_of_the_peer_and_the_server() {
-        let entry = |peer: &str, server: &str, text: &str| Entry {
+        let entry = |peer: &str, server: &str, text: &str| TranscriptEntry {
             time: "T".to_owned(),
             server: server.to_owned(),
             peer: peer.to_owned(),
@@ -93,24 +93,25 @@ mod tests {
             entry("bob", "b", "3"),
             entry("bob", "a", "4"),
         ];
-        let lines: String = entries.iter().map(Entry::to_line).collect();
+        let lines: String = entries.iter().map(TranscriptEntry::to_line).collect();
         assert_eq!(lines.lines().count(), 4, "an entry is one line, whatever the text is");
         assert!(
             lines.starts_with(r#"{"time":"T","server":"a","peer":"bob","sent":true,"text":"1\n\u202e"}"#),
             "{lines}"
         );
         let lines = format!("cut off\"}}\n{lines}{{\"half");
-        let texts = |peer| Entry::last(&lines, "a", peer).into_iter().map(|entry| entry.text).collect::<Vec<_>>();
+        let texts =
+            |peer| TranscriptEntry::last(&lines, "a", peer).into_iter().map(|entry| entry.text).collect::<Vec<_>>();
         assert_eq!(texts(Some("bob")), ["1\n\u{202e}", "4"]);
         assert_eq!(texts(None), ["1\n\u{202e}", "2", "4"]);
         let many: String = (0..100).map(|number| entry("bob", "a", &number.to_string()).to_line()).collect();
-        let last = Entry::last(&many, "a", None);
+        let last = TranscriptEntry::last(&many, "a", None);
         assert_eq!((last.len(), &*last[0].text, &*last[19].text), (20, "80", "99"));
     }
 
     #[test]
     fn everybody_is_kept_or_nobody_but_for_those_who_are_named() {
-        let mut kept = Kept::default();
+        let mut kept = Logged::default();
         assert!(!kept.has("bob"));
         kept.set(Some("bob".to_owned()), true);
         assert!(kept.has("bob") && !kept.has("carol"));

@@ -4,7 +4,7 @@ use super::{Chat, Conversation, Server, Stage};
 use crate::chat::effect::{Effect, calling, lines_go_to, lost, notice};
 use crate::chat::report::Unsent;
 use crate::chat::screen;
-use crate::chat::script::Failure;
+use crate::chat::script::ScriptFailure;
 use crate::peer::CloseReason;
 use crate::peer::link::Link;
 use crate::protocol::is_username;
@@ -44,7 +44,7 @@ impl Conversation {
                 effects
             }
             Err(effects) => {
-                self.progress.fail(Failure::Lost);
+                self.progress.fail(ScriptFailure::Lost);
                 effects
             }
         }
@@ -66,7 +66,7 @@ impl Conversation {
             return Err(self.refuse(&format!("nobody can be called {}", screen::name(peer))));
         }
         if peer == self.people.name {
-            return Err(self.refuse_as(Failure::Unreached, "that is you; /who says who else is there"));
+            return Err(self.refuse_as(ScriptFailure::Unreached, "that is you; /who says who else is there"));
         }
         self.unnamed.remove(peer);
         self.called.insert(peer.to_owned());
@@ -143,7 +143,7 @@ impl Conversation {
         let (kept, stage) = (chat.outbox.take_kept().len(), chat.stage);
         chat.is_left = true;
         let mut effects: Vec<Effect> = (kept > 0).then(|| lost(kept, &peer)).into_iter().collect();
-        effects.extend(self.give_back(&peer, Failure::Lost, &Unsent::Closed(CloseReason::Left)));
+        effects.extend(self.give_back(&peer, ScriptFailure::Lost, &Unsent::Closed(CloseReason::Left)));
         match stage {
             Stage::Calling | Stage::Open | Stage::Interrupted => {
                 effects.push(Effect::Leave(peer));

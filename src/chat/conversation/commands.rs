@@ -7,7 +7,7 @@ use crate::chat::effect::{Effect, Text, notice};
 use crate::chat::people::People;
 use crate::chat::report::{ChatReport, ChatState, Report};
 use crate::chat::screen;
-use crate::chat::script::Failure;
+use crate::chat::script::ScriptFailure;
 use crate::options::is_on;
 use crate::peer::link::Link;
 use crate::profile::Username;
@@ -95,7 +95,7 @@ impl Conversation {
             Command::Quit => self.give_up(),
             Command::Mistake(reason) => self.refuse(&reason),
             Command::Misread { reason: message, id } => {
-                self.progress.fail(Failure::Lost);
+                self.progress.fail(ScriptFailure::Lost);
                 vec![Effect::Show(Report::Misread { message, id })]
             }
         }
@@ -169,7 +169,7 @@ impl Conversation {
     pub(super) fn noting_mistakes(&mut self, act: impl FnOnce(&mut People) -> Vec<Effect>) -> Vec<Effect> {
         let effects = act(&mut self.people);
         if effects.iter().any(|effect| matches!(effect, Effect::Show(Report::Mistake(_)))) {
-            self.progress.fail(Failure::Lost);
+            self.progress.fail(ScriptFailure::Lost);
         }
         effects
     }

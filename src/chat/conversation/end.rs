@@ -4,7 +4,7 @@ use super::{Chat, Conversation, Server, Stage};
 use crate::chat::command::Command;
 use crate::chat::effect::{Effect, lost, mistake, notice};
 use crate::chat::report::{Report, Unsent};
-use crate::chat::script::{Accepts, Failure, Input, Left};
+use crate::chat::script::{Accepts, InputFormat, Left, ScriptFailure};
 use crate::peer::CloseReason;
 
 impl Conversation {
@@ -18,7 +18,7 @@ impl Conversation {
         self.finish();
         let mut effects = Vec::new();
         for peer in self.chats.iter().map(|chat| chat.peer.clone()).collect::<Vec<_>>() {
-            effects.extend(self.give_back(&peer, Failure::Lost, &Unsent::Ended));
+            effects.extend(self.give_back(&peer, ScriptFailure::Lost, &Unsent::Ended));
         }
         effects.extend(self.lose_kept());
         effects.push(Effect::Quit);
@@ -35,7 +35,7 @@ impl Conversation {
     /// A command was read, and the end had come already.
     pub fn too_late(&mut self, command: Command) -> Effect {
         let Command::Send { peer, text, id } = command else {
-            self.progress.fail(Failure::Lost);
+            self.progress.fail(ScriptFailure::Lost);
             return mistake("a command that was read is not done, since the end came before it");
         };
         self.progress.fail_to_send();
@@ -45,7 +45,7 @@ impl Conversation {
 
     /// The end has come before that of the input: what is left of it will never be read.
     pub fn unread(&mut self) -> Effect {
-        self.progress.fail(Failure::Lost);
+        self.progress.fail(ScriptFailure::Lost);
         notice("the end came before that of standard input: what was left of it was not sent")
     }
 
@@ -59,9 +59,13 @@ impl Conversation {
             let pending = self.chats.iter().filter(|chat| chat.stage == Stage::Pending);
             for peer in pending.map(|chat| chat.peer.clone()).collect::<Vec<_>>() {
                 self.set_stage(&peer, Stage::Closed);
-                self.progress.ended(Some(Failure::NoServer));
-                self.progress.fail(Failure::NoServer);
-                effects.extend(self.give_back(&peer, Failure::NoServer, &Unsent::Closed(CloseReason::ServerLost)));
+                self.progress.ended(Some(ScriptFailure::NoServer));
+                self.progress.fail(ScriptFailure::NoServer);
+                effects.extend(self.give_back(
+                    &peer,
+                    ScriptFailure::NoServer,
+                    &Unsent::Closed(CloseReason::ServerLost),
+                ));
             }
         }
         let left = Left {
@@ -74,7 +78,7 @@ impl Conversation {
         };
         if self.progress.is_over(self.script.until, left) {
             effects.extend(self.lose_kept());
-            if self.script.input == Input::Texts {
+            if self.script.input == InputFormat::Texts {
                 effects.extend(self.progress.arrival().map(notice));
             }
             effects.push(Effect::Quit);
@@ -103,10 +107,10 @@ mod tests {
             };
             assert_eq!((peer.as_deref(), &*text, id.as_deref()), (Some(told), "late", Some("7")));
         }
-        assert_eq!(chat.failure(), Some(Failure::Lost));
+        assert_eq!(chat.failure(), Some(ScriptFailure::Lost));
         let mut chat = online();
         assert!(matches!(chat.too_late(Command::Who), Effect::Show(Report::Mistake(_))));
-        assert_eq!(chat.failure(), Some(Failure::Lost));
+        assert_eq!(chat.failure(), Some(ScriptFailure::Lost));
     }
 
     #[test]
@@ -144,7 +148,7 @@ mod tests {
                 [Effect::Quit],
                 "it cannot happen any more"
             );
-            assert_eq!(chat.failure(), Some(Failure::Unreached));
+            assert_eq!(chat.failure(), Some(ScriptFailure::Unreached));
         }
     }
 
@@ -189,7 +193,7 @@ mod tests {
         chat.happened(Event::Online);
         typed(&mut chat, "/connect bob");
         assert_eq!(done(chat.happened(closed("bob", CloseReason::NotOnline))), [Effect::Quit]);
-        assert_eq!(chat.failure(), Some(Failure::Unreached));
+        assert_eq!(chat.failure(), Some(ScriptFailure::Unreached));
     }
 
     #[test]
@@ -202,13 +206,13 @@ mod tests {
         let effects = chat.happened(lost);
         assert_eq!(not_sent(&effects), [("hello", false)]);
         assert_eq!(done(effects), [Effect::Quit]);
-        assert_eq!(chat.failure(), Some(Failure::NoServer));
+        assert_eq!(chat.failure(), Some(ScriptFailure::NoServer));
     }
 
     #[test]
     fn a_script_that_only_calls_waits_for_the_call_and_tells_how_it_ended() {
         for (reason, failure) in
-            [(CloseReason::NotOnline, Failure::Unreached), (CloseReason::Unproven, Failure::Untrusted)]
+            [(CloseReason::NotOnline, ScriptFailure::Unreached), (CloseReason::Unproven, ScriptFailure::Untrusted)]
         {
             let mut chat = start(Script::default());
             typed(&mut chat, "/connect bob");
@@ -228,6 +232,6 @@ mod tests {
         let lost =
             Event::Offline { reason: "no route".to_owned().into(), retry_in: Some(std::time::Duration::from_secs(1)) };
         assert_eq!(done(chat.happened(lost)), [Effect::Quit]);
-        assert_eq!(chat.failure(), Some(Failure::NoServer));
+        assert_eq!(chat.failure(), Some(ScriptFailure::NoServer));
     }
 }

@@ -6,7 +6,7 @@ use super::{Chat, Conversation, Server, Stage};
 use crate::chat::effect::{Effect, RESTARTED, TOOK_OVER, Text, calling, lines_go_to, notice};
 use crate::chat::report::{Report, Unsent};
 use crate::chat::screen;
-use crate::chat::script::{Accepts, Failure, Until, cause};
+use crate::chat::script::{Accepts, ScriptFailure, Until, cause};
 use crate::options::advice;
 use crate::peer::{CloseReason, Event, NotSentReason, OfflineReason};
 use crate::protocol::ErrorCode;
@@ -90,7 +90,7 @@ impl Conversation {
         self.is_cut_off |= retry_in.is_none();
         if self.is_cut_off && self.script.accepts != Accepts::None {
             self.finish();
-            self.progress.ended(Some(Failure::NoServer));
+            self.progress.ended(Some(ScriptFailure::NoServer));
             self.script.until.get_or_insert(Until::Message);
         }
         let has_chats = self.chats.iter().any(Chat::is_open);
@@ -167,7 +167,7 @@ impl Conversation {
         if self.script.ends_with_chat {
             let is_early = !self.progress.is_finishing;
             self.finish();
-            if let Some(failure) = failure.or(is_early.then_some(Failure::Unreached)) {
+            if let Some(failure) = failure.or(is_early.then_some(ScriptFailure::Unreached)) {
                 self.progress.fail(failure);
             }
             if is_early {
@@ -179,7 +179,7 @@ impl Conversation {
             failure.into_iter().for_each(|failure| self.progress.fail(failure));
         }
         self.set_stage(&peer, Stage::Closed);
-        effects.extend(self.give_back(&peer, failure.unwrap_or(Failure::Lost), &Unsent::Closed(reason.clone())));
+        effects.extend(self.give_back(&peer, failure.unwrap_or(ScriptFailure::Lost), &Unsent::Closed(reason.clone())));
         if let Some(chat) = self.chat_mut(&peer) {
             chat.outbox.end();
         }
@@ -225,7 +225,7 @@ impl Conversation {
         let stage = if self.people.is_present(&peer) { Stage::Open } else { Stage::Closed };
         self.set_stage(&peer, stage);
         // What was typed since was meant for whom the user had accepted.
-        effects.extend(self.give_back(&peer, Failure::Untrusted, &unsent));
+        effects.extend(self.give_back(&peer, ScriptFailure::Untrusted, &unsent));
         self.forget_if_empty(&peer);
         effects
     }

@@ -6,7 +6,7 @@ use super::{Chat, Conversation, Stage};
 use crate::chat::effect::{Effect, FileSource, OwnFile, notice};
 use crate::chat::report::{FileNews, FileReport, Report, Unsent};
 use crate::chat::screen;
-use crate::chat::script::Failure;
+use crate::chat::script::ScriptFailure;
 use crate::options::advice;
 use crate::peer::{NotSentReason, Trust};
 
@@ -48,7 +48,7 @@ impl Conversation {
             return Vec::new();
         }
         if self.people.trust_in(peer) == Some(Trust::Unproven) {
-            return self.give_files_back(peer, Failure::Unreached, "an old app takes no files");
+            return self.give_files_back(peer, ScriptFailure::Unreached, "an old app takes no files");
         }
         let files = self.transfers.next_for(peer);
         files.into_iter().map(|file| Effect::OfferFile { peer: peer.to_owned(), file }).collect()
@@ -70,7 +70,7 @@ impl Conversation {
     /// A file could not be opened, and was not offered.
     pub fn not_opened(&mut self, peer: &str, file: OwnFile, why: &str) -> Vec<Effect> {
         self.transfers.opened(peer);
-        self.progress.fail(Failure::Lost);
+        self.progress.fail(ScriptFailure::Lost);
         let mut effects = self.not_offered(Some(peer), file, why);
         effects.extend(self.offer_waiting(peer));
         effects
@@ -83,7 +83,7 @@ impl Conversation {
     }
 
     /// Says of each file that waits to be offered to `peer` that it is not.
-    pub(super) fn give_files_back(&mut self, peer: &str, failure: Failure, why: &str) -> Vec<Effect> {
+    pub(super) fn give_files_back(&mut self, peer: &str, failure: ScriptFailure, why: &str) -> Vec<Effect> {
         let files = self.transfers.give_back(peer);
         if !files.is_empty() {
             self.progress.fail(failure);
@@ -185,9 +185,9 @@ mod tests {
     fn a_script_waits_for_its_files_and_fails_by_why_one_was_not_sent() {
         for (event, failure) in [
             (sent(FILE), None),
-            (ended(FILE, EndReason::Declined), Some(Failure::Unreached)),
-            (ended(FILE, EndReason::Unsupported), Some(Failure::Unreached)),
-            (ended(FILE, EndReason::Changed), Some(Failure::Lost)),
+            (ended(FILE, EndReason::Declined), Some(ScriptFailure::Unreached)),
+            (ended(FILE, EndReason::Unsupported), Some(ScriptFailure::Unreached)),
+            (ended(FILE, EndReason::Changed), Some(ScriptFailure::Lost)),
         ] {
             let mut chat = start(Script { until: Some(Until::Delivered), takes: Takes::Nothing, ..Script::default() });
             chat.happened(Event::Online);
@@ -208,7 +208,7 @@ mod tests {
         let is_told =
             |effect: &Effect| matches!(effect, Effect::Show(Report::FileNotOffered { id: Some(id), .. }) if id == "7");
         assert!(told.iter().any(is_told), "{told:?}");
-        assert_eq!(chat.failure(), Some(Failure::Unreached));
+        assert_eq!(chat.failure(), Some(ScriptFailure::Unreached));
     }
 
     #[test]
@@ -217,6 +217,6 @@ mod tests {
         assert_eq!(chat.failure(), None);
         let command = Command::OfferFile { peer: Some(bob()), path: "a".into(), name: None, id: None };
         assert!(matches!(chat.command(command)[..], [Effect::Show(Report::FileNotOffered { .. })]));
-        assert_eq!(chat.failure(), Some(Failure::Unreached));
+        assert_eq!(chat.failure(), Some(ScriptFailure::Unreached));
     }
 }

@@ -8,7 +8,7 @@ use crate::chat::command::Command;
 use crate::chat::effect::{Effect, FileSource, OwnFile, notice};
 use crate::chat::report::{FileNews, FileReport, FileState, Report};
 use crate::chat::screen;
-use crate::chat::script::{Failure, Place, Quota, Takes, file_cause};
+use crate::chat::script::{Destination, Quota, ScriptFailure, Takes, file_cause};
 use crate::chat::transfers::{Transfer, Which};
 use crate::chat::words::files::shown;
 use crate::peer::{EndReason, Event, FileId, PublicKey, Trust};
@@ -31,11 +31,11 @@ impl Conversation {
                 let place = match (path, folder) {
                     (Some(_), Some(_)) => return self.refuse("a file goes to a path or into a folder, not to both"),
                     (Some(path), None) => match split(path) {
-                        Some((folder, name)) => Place::Folder { folder, name: Some(name) },
+                        Some((folder, name)) => Destination::Folder { folder, name: Some(name) },
                         None => return self.refuse("that path names no file"),
                     },
-                    (None, Some(folder)) => Place::Folder { folder, name: None },
-                    (None, None) => Place::Downloads { name },
+                    (None, Some(folder)) => Destination::Folder { folder, name: None },
+                    (None, None) => Destination::Downloads { name },
                 };
                 self.take_files(&Which { peer, file, number, all }, &place)
             }
@@ -45,7 +45,7 @@ impl Conversation {
         }
     }
 
-    fn take_files(&mut self, which: &Which, place: &Place) -> Vec<Effect> {
+    fn take_files(&mut self, which: &Which, place: &Destination) -> Vec<Effect> {
         let meant = self.transfers.meant(which, self.current.as_deref(), "offered to you", Transfer::is_unanswered);
         match meant {
             Ok(files) => files.into_iter().map(|file| self.take_file(&file, place.clone(), None)).collect(),
@@ -53,7 +53,7 @@ impl Conversation {
         }
     }
 
-    fn take_file(&mut self, file: &FileReport, place: Place, quota: Option<Quota>) -> Effect {
+    fn take_file(&mut self, file: &FileReport, place: Destination, quota: Option<Quota>) -> Effect {
         let to_come = self.transfers.still_to_come(quota.map_or(0, |quota| quota.of_one));
         if let Some(transfer) = self.transfers.open_mut(&file.peer, file.file) {
             transfer.state = FileState::Taken;
@@ -107,8 +107,8 @@ impl Conversation {
             transfer.state = FileState::Offered;
             return self.refuse(&trouble.unwrap_or_default());
         }
-        if !matches!(self.script.takes, Takes::All(Place::Folder { .. }, _)) {
-            self.progress.fail(Failure::Lost);
+        if !matches!(self.script.takes, Takes::All(Destination::Folder { .. }, _)) {
+            self.progress.fail(ScriptFailure::Lost);
         }
         let refusal = self.turn_down(peer, file, reason);
         let news = FileNews::Ended { reason, trouble, is_kept: false, is_by_us: false };
@@ -120,7 +120,7 @@ impl Conversation {
         let Some(transfer) = self.transfers.open_mut(peer, file) else { return Vec::new() };
         let report = transfer.report.clone();
         if is_there {
-            return vec![self.take_file(&report, Place::Downloads { name: None }, None)];
+            return vec![self.take_file(&report, Destination::Downloads { name: None }, None)];
         }
         let is_only = self.current.as_deref() == Some(peer) && self.transfers.offered_by(peer) == 1;
         vec![Effect::Show(Report::File { file: report, news: FileNews::Offered { modified, is_only } })]
@@ -166,12 +166,12 @@ impl Conversation {
                 let is_by_us = transfer.end(reason, is_kept);
                 let report = transfer.report.clone();
                 // Whoever listens for ever takes it at the next file offer.
-                let is_for_folder = matches!(self.script.takes, Takes::All(Place::Folder { .. }, _));
+                let is_for_folder = matches!(self.script.takes, Takes::All(Destination::Folder { .. }, _));
                 if is_wanted && (report.is_ours || !is_for_folder) {
                     self.progress.fail(file_cause(reason));
                 }
                 // One that came alone to standard output was what was waited for.
-                self.progress.has_file |= is_wanted && matches!(self.script.takes, Takes::All(Place::Output, _));
+                self.progress.has_file |= is_wanted && matches!(self.script.takes, Takes::All(Destination::Output, _));
                 let news = FileNews::Ended { reason, trouble, is_kept, is_by_us };
                 let mut effects = vec![Effect::Show(Report::File { file: report, news })];
                 effects.extend(self.offer_waiting(&peer));
@@ -190,7 +190,7 @@ impl Conversation {
             Takes::Nothing => return vec![self.turn_down(&peer, file, EndReason::NotAccepting)],
             Takes::All(place, quota) => (place, quota),
         };
-        let is_to_output = place == Place::Output;
+        let is_to_output = place == Destination::Output;
         let mut trouble = None;
         let reason = if !self.script.accepts.is_for(&peer, is_known) {
             Some(EndReason::NotAccepting)
@@ -278,7 +278,7 @@ mod tests {
     }
 
     fn take(file: FileId, name: Option<&str>, to_come: u64) -> Effect {
-        let place = Place::Downloads { name: name.map(str::to_owned) };
+        let place = Destination::Downloads { name: name.map(str::to_owned) };
         Effect::TakeFile { peer: bob(), file, size: Some(100), is_folder: false, place, quota: None, to_come }
     }
 
@@ -317,7 +317,7 @@ mod tests {
         let json = |line: &str| crate::chat::json::command(line);
         asked(&mut chat, &[FileId([4; 16])]);
         let command = json(&format!(r#"{{"command":"take_file","file":"{}","path":"/x/y"}}"#, FileId([4; 16])));
-        let place = Place::Folder { folder: "/x".into(), name: Some("y".to_owned()) };
+        let place = Destination::Folder { folder: "/x".into(), name: Some("y".to_owned()) };
         let file = FileId([4; 16]);
         let taken =
             Effect::TakeFile { peer: bob(), file, size: Some(100), is_folder: false, place, quota: None, to_come: 200 };
@@ -377,7 +377,7 @@ mod tests {
     #[test]
     fn a_listener_takes_files_of_whom_it_may_and_no_more_than_it_may() {
         let quota = Quota { of_one: 100, of_all: 1000, of_peer: 1000, count: 10 };
-        let place = Place::Folder { folder: "in".into(), name: None };
+        let place = Destination::Folder { folder: "in".into(), name: None };
         let known = Accepts::Only { names: Vec::new(), with_known: true };
         let named = |name: &str| Accepts::Only { names: vec![name.to_owned()], with_known: false };
         for (accepts, trust, size, refused) in [
@@ -412,10 +412,11 @@ mod tests {
     fn of_what_goes_to_standard_output_there_is_one() {
         let mut chat = with_bob(Trust::Known);
         let quota = Quota { of_one: 100, of_all: 1000, of_peer: 1000, count: 10 };
-        chat.script = Script { accepts: Accepts::All, takes: Takes::All(Place::Output, quota), ..Script::default() };
+        chat.script =
+            Script { accepts: Accepts::All, takes: Takes::All(Destination::Output, quota), ..Script::default() };
         chat.script.until = Some(Until::File);
         let takes = |effects: Vec<Effect>| {
-            effects.iter().any(|effect| matches!(effect, Effect::TakeFile { place: Place::Output, .. }))
+            effects.iter().any(|effect| matches!(effect, Effect::TakeFile { place: Destination::Output, .. }))
         };
         assert!(takes(chat.happened(offered(FILE))));
         assert!(!takes(chat.happened(offered(OTHER))));

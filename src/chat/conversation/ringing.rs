@@ -8,7 +8,7 @@ use crate::chat::effect::{Effect, notice};
 use crate::chat::flood::{SHOWN, is_told};
 use crate::chat::report::Report;
 use crate::chat::screen;
-use crate::chat::script::{Accepts, Failure, OldApps};
+use crate::chat::script::{Accepts, OldApps, ScriptFailure};
 use crate::peer::Trust;
 use crate::peer::keys::PublicKey;
 
@@ -82,7 +82,7 @@ impl Conversation {
             }
             OldApps::Take => vec![Effect::Accept(peer)],
             OldApps::Refuse => {
-                self.progress.fail(Failure::Untrusted);
+                self.progress.fail(ScriptFailure::Untrusted);
                 let line = format!(
                     "{} uses an old app, which cannot prove who they are: nothing is sent to it",
                     screen::name(&peer)

@@ -6,7 +6,7 @@ use crate::chat::command::Command;
 use crate::chat::effect::{Effect, Text, calling, notice, texts};
 use crate::chat::report::{Report, Unsent};
 use crate::chat::screen;
-use crate::chat::script::{Accepts, Failure, Input};
+use crate::chat::script::{Accepts, InputFormat, ScriptFailure};
 use crate::peer::{NotSentReason, Trust};
 
 impl Conversation {
@@ -20,7 +20,7 @@ impl Conversation {
                     _ => {}
                 }
             }
-            self.progress.fail(Failure::Lost);
+            self.progress.fail(ScriptFailure::Lost);
             let Text { text, id } = text;
             let reason = NotSentReason::NotOpen.into();
             let told = Effect::Show(Report::NotSent { peer: None, text, id, reason, is_kept: false });
@@ -38,8 +38,8 @@ impl Conversation {
         let open = self.chats.iter().rev().find(|chat| chat.is_open());
         Some(match (self.requests.all().first(), open) {
             // Its input has no commands.
-            _ if self.script.input == Input::Texts => return None,
-            _ if self.script.input == Input::Json => {
+            _ if self.script.input == InputFormat::Texts => return None,
+            _ if self.script.input == InputFormat::Json => {
                 "the field peer says for whom a text is; without it, it is for whom connect or to has named".to_owned()
             }
             (Some((peer, _)), _) => format!("/accept {} first", screen::name(peer)),
@@ -151,14 +151,14 @@ impl Conversation {
     /// Whether a text for `peer` that is not sent is kept for `/retry`, where somebody can say that.
     pub(super) fn keeps_for(&self, peer: &str) -> bool {
         let is_left = self.chat(peer).is_some_and(|chat| chat.is_left);
-        !self.progress.is_finishing && !is_left && self.script.input != Input::Texts
+        !self.progress.is_finishing && !is_left && self.script.input != InputFormat::Texts
     }
 
     /// Says of each text that waits for `peer` that it was not sent, and keeps it where that is of use.
-    pub(super) fn give_back(&mut self, peer: &str, failure: Failure, reason: &Unsent) -> Vec<Effect> {
+    pub(super) fn give_back(&mut self, peer: &str, failure: ScriptFailure, reason: &Unsent) -> Vec<Effect> {
         let is_kept = self.keeps_for(peer);
         let Some(chat) = self.chat_mut(peer) else { return Vec::new() };
-        let waiting = chat.outbox.give_back(is_kept, failure == Failure::Untrusted);
+        let waiting = chat.outbox.give_back(is_kept, failure == ScriptFailure::Untrusted);
         if !waiting.is_empty() {
             self.progress.fail(failure);
         }
@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(not_sent(&typed(&mut chat, "a secret for bob")), [("a secret for bob", true)]);
         assert_eq!(done(chat.happened(open("dave"))), [], "who picks up late gets none of it");
         assert_eq!(done(typed(&mut chat, "/to dave")), []);
-        assert_eq!(chat.failure(), Some(Failure::Lost));
+        assert_eq!(chat.failure(), Some(ScriptFailure::Lost));
     }
 
     #[test]
@@ -371,7 +371,7 @@ mod tests {
         assert_eq!(typed(&mut chat, "hello"), []);
         assert_eq!(done(chat.happened(Event::Online)), [Effect::Connect(bob())]);
         assert_eq!(not_sent(&chat.happened(closed("bob", CloseReason::NotOnline))), [("hello", true)]);
-        assert_eq!(chat.failure(), Some(Failure::Unreached));
+        assert_eq!(chat.failure(), Some(ScriptFailure::Unreached));
         assert_eq!(done(chat.happened(Event::Online)), [], "the call is made once");
     }
 

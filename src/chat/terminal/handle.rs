@@ -20,9 +20,9 @@ use crate::chat::screen::{self, Line, Look};
 
 /// Lines above the prompt, and what the prompt shows. All clones are of one terminal.
 #[derive(Clone)]
-pub struct Terminal(pub(super) Arc<Shared>);
+pub struct Terminal(pub(super) Arc<TerminalState>);
 
-pub(super) struct Shared {
+pub(super) struct TerminalState {
     pub(super) tty: OwnedFd,
     /// As the terminal was at the start, and as we read it.
     pub(super) modes: Mutex<(Termios, Termios)>,

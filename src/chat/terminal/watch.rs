@@ -21,7 +21,7 @@ use crate::chat::painter::Painter;
 use crate::signals;
 
 /// What the thread works with.
-pub struct Watch {
+pub struct TerminalWatch {
     pub terminal: Terminal,
     pub keys: Keyboard,
     pub editor: File,
@@ -41,7 +41,7 @@ pub struct Watch {
     pub is_asking: bool,
 }
 
-impl Watch {
+impl TerminalWatch {
     /// Runs until the terminal is given back.
     pub fn run(mut self) {
         let mut bytes = [0; 4096];

@@ -5,12 +5,12 @@ use std::io;
 use crate::trouble;
 
 /// Why the program does not start.
-pub struct Refusal {
+pub struct StartError {
     pub code: u8,
     pub reason: String,
 }
 
-impl Refusal {
+impl StartError {
     pub fn setting(reason: impl Into<String>) -> Self {
         Self { code: 2, reason: reason.into() }
     }
