@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use lowkey::peer::files::note::Note;
 use lowkey::peer::files::work::{News, OfferedFile, Output, Work};
-use lowkey::peer::files::{FILE_OFFER_TIME, MAX_FILE_OFFERS, MAX_FILES, Transfers};
+use lowkey::peer::files::{ChatFiles, FILE_OFFER_TIME, MAX_FILE_OFFERS, MAX_FILES};
 use lowkey::peer::{Digest, EndReason, Event, FileId};
 use proptest::prelude::*;
 
@@ -15,11 +15,11 @@ const FILE: FileId = FileId([1; 16]);
 const OTHER: FileId = FileId([2; 16]);
 
 /// The files of a chat with `peer`.
-fn with(peer: &str) -> Transfers {
-    Transfers::new(peer.to_owned(), identity(peer).public())
+fn with(peer: &str) -> ChatFiles {
+    ChatFiles::new(peer.to_owned(), identity(peer).public())
 }
 
-fn pair() -> (Transfers, Transfers) {
+fn pair() -> (ChatFiles, ChatFiles) {
     (with("bob"), with("alice"))
 }
 
@@ -31,11 +31,11 @@ fn file(id: FileId) -> OfferedFile {
     OfferedFile { file: id, name: "a".to_owned(), size: Some(10), modified: None, entries: None }
 }
 
-fn offered(transfers: &mut Transfers, file: FileId) -> Vec<Output> {
+fn offered(transfers: &mut ChatFiles, file: FileId) -> Vec<Output> {
     hear(transfers, Note::Offer { file, name: "a".to_owned(), size: Some(10), modified: None, entries: None })
 }
 
-fn hear(transfers: &mut Transfers, note: Note) -> Vec<Output> {
+fn hear(transfers: &mut ChatFiles, note: Note) -> Vec<Output> {
     transfers.receive(note, Instant::now())
 }
 
@@ -302,7 +302,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// One side: its state, what its disk is asked for, and what it says.
 struct Side {
-    transfers: Transfers,
+    transfers: ChatFiles,
     disk: Vec<(FileId, Work)>,
     says: Vec<Note>,
     events: Vec<Event>,

@@ -36,12 +36,12 @@ mod people;
 mod plan;
 mod qr;
 mod records;
-mod refusal;
 mod report;
 mod requests;
 mod screen;
 mod script;
 mod start;
+mod start_error;
 mod status;
 mod teletype;
 mod terminal;
@@ -53,7 +53,7 @@ use std::process::ExitCode;
 
 use crate::options;
 use crate::stderr::say;
-use refusal::Refusal;
+use start_error::StartError;
 
 /// Runs the program `lowkey` on the command line of this process.
 pub fn main() -> ExitCode {
@@ -64,7 +64,7 @@ pub fn main() -> ExitCode {
     options::start_log();
     match start::run(start) {
         Ok(code) => code,
-        Err(Refusal { code, reason }) => {
+        Err(StartError { code, reason }) => {
             say(format!("lowkey: {reason}"));
             ExitCode::from(code)
         }

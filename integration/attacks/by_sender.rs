@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lowkey::peer::files::MAX_FILE_OFFERS;
 use lowkey::peer::files::entries::Entry;
-use lowkey::peer::files::lane::{MAX_DATA, Message, Report, Sealer, Way};
+use lowkey::peer::files::lane::{LaneReport, MAX_DATA, Message, Sealer, Way};
 use lowkey::peer::files::note::Note;
 use lowkey::peer::{Digest, EndReason, Event, FileId, FileOffer, Folder, Sink};
 
@@ -412,7 +412,7 @@ fn acknowledgements_of_what_was_never_sent_end_the_file() {
             }
         }
         for (taken, window) in reports {
-            side.send(&sealer.seal_report(Report { taken: *taken, window: *window }));
+            side.send(&sealer.seal_report(LaneReport { taken: *taken, window: *window }));
         }
         assert_eq!(ended(&mut scene.bob, file), (EndReason::Damaged, false));
         scene.still_talks();

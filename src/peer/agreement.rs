@@ -67,7 +67,7 @@ pub struct Greeting {
 
 /// What the called side's program answers (S1).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct GreetingAnswer {
     /// The highest version of the protocol that it speaks.
     pub version: u64,
     /// Its key for this call.
@@ -111,7 +111,7 @@ impl OwnKeys {
     }
 
     /// The caller's side, once its greeting is answered.
-    pub fn agree(self, answer: &Answer, names: Names<'_>) -> Agreement {
+    pub fn agree(self, answer: &GreetingAnswer, names: Names<'_>) -> Agreement {
         let Self { pair, kem } = self;
         let greeting = Greeting { version: VERSION, key: pair.public(), kem: Box::new(*kem.public()) };
         let transcript = transcript(&greeting, answer, names);
@@ -122,16 +122,16 @@ impl OwnKeys {
 
 /// Answers a greeting with fresh keys: what to say, and the called side's part. `None` for a key that is no key of
 /// X-Wing.
-pub fn answer(greeting: &Greeting, names: Names<'_>) -> Option<(Answer, Agreement)> {
+pub fn answer(greeting: &Greeting, names: Names<'_>) -> Option<(GreetingAnswer, Agreement)> {
     let (ciphertext, shared) = primitives::encapsulate(&greeting.kem)?;
     let pair = KeyPair::generate();
-    let answer = Answer { version: VERSION, key: pair.public(), ciphertext, answers: greeting.key };
+    let answer = GreetingAnswer { version: VERSION, key: pair.public(), ciphertext, answers: greeting.key };
     let transcript = transcript(greeting, &answer, names);
     Some((answer, Agreement::new(Side::Called, pair, greeting.key, transcript, &shared[..])))
 }
 
 /// T: all that was said in the open.
-fn transcript(greeting: &Greeting, answer: &Answer, names: Names<'_>) -> [u8; SECRET_BYTES] {
+fn transcript(greeting: &Greeting, answer: &GreetingAnswer, names: Names<'_>) -> [u8; SECRET_BYTES] {
     let versions = [greeting.version, answer.version].map(|version| version.to_string());
     primitives::hash(&[
         b"lowkey 2",
@@ -413,18 +413,18 @@ mod tests {
         let bob = KeyPair::generate();
         let own = || OwnKeys { pair: pair(&"11".repeat(32)), kem: KemPair::from_seed(&[7; 32]) };
         let (answer, called) = answer(&own().greeting(), NAMES).unwrap();
-        let opens = |answer: &Answer, names| {
+        let opens = |answer: &GreetingAnswer, names| {
             let caller = own().agree(answer, names);
             called.open_first(&caller.seal_first(b"x", None), &bob).is_some()
         };
         assert!(opens(&answer, NAMES));
         assert!(!opens(&answer, Names { called: "bop", ..NAMES }));
         assert!(!opens(&answer, Names { caller: "bob", called: "alice" }));
-        assert!(!opens(&Answer { version: 3, ..answer.clone() }, NAMES));
-        assert!(!opens(&Answer { key: KeyPair::generate().public(), ..answer.clone() }, NAMES));
+        assert!(!opens(&GreetingAnswer { version: 3, ..answer.clone() }, NAMES));
+        assert!(!opens(&GreetingAnswer { key: KeyPair::generate().public(), ..answer.clone() }, NAMES));
         let mut ciphertext = answer.ciphertext.clone();
         ciphertext[1119] ^= 1;
-        assert!(!opens(&Answer { ciphertext, ..answer.clone() }, NAMES));
+        assert!(!opens(&GreetingAnswer { ciphertext, ..answer.clone() }, NAMES));
         // And on what both hellos say, to the last space.
         let (caller, called) = agreed();
         let (mut of_caller, ..) = caller.conclude(b"first", b"second ");

@@ -9,7 +9,7 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
 use super::hidden;
-use super::keys::{self, KeyPair, NONCE_BYTES, PublicKey, Shared};
+use super::keys::{self, KeyPair, NONCE_BYTES, PublicKey, SharedKey};
 
 /// How texts are laid out on the data channel (protocol 1.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,7 +56,7 @@ pub struct Cipher {
     /// The latest key of the peer.
     peer: PublicKey,
     /// Between the current own pair and the peer's latest key.
-    shared: Shared,
+    shared: SharedKey,
     format: TextFormat,
     /// Makes a fresh pair before the next text, since the peer's key has changed.
     follow: bool,

@@ -3,7 +3,7 @@
 //! amiss, such as a candidate that it cannot read or a missing name, it would answer with silence.
 
 use super::candidate::{Candidate, is_token};
-use super::sdp::{CHANNELS, SCTP_PORT, Section, Text};
+use super::sdp::{CHANNELS, SCTP_PORT, SdpText, Section};
 pub use super::unfit::Unfit;
 
 /// What one side says of its connection.
@@ -52,7 +52,7 @@ impl Description {
     /// Why it is of no use. Nothing can be guessed then: without ICE's words nothing is answered, and without a
     /// certificate nobody knows whom it leads to.
     pub fn read(sdp: &str) -> Result<Self, Unfit> {
-        let text = Text::read(sdp)?;
+        let text = SdpText::read(sdp)?;
         let channel = text.channel().ok_or(Unfit::NoChannel)?;
         let bundle = text.bundle_of(channel);
         // What stands in the section itself goes before what is said for all; and in a bundle the first section speaks

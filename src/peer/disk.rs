@@ -28,7 +28,7 @@ use sending::{Sending, SendingJob, SendingMail};
 use source::Source;
 use store::Store;
 use taking::{Taking, TakingJob, TakingMail};
-use tell::{About, Tell};
+use tell::{DiskNews, Tell};
 
 /// What is known of all files that are offered or taken, and the threads that work on them.
 pub struct Disk {
@@ -55,7 +55,7 @@ struct Lanes {
 
 impl Disk {
     /// No files yet. What happens to them is told.
-    pub fn new(tell: impl Fn(About) + Send + Sync + 'static) -> Self {
+    pub fn new(tell: impl Fn(DiskNews) + Send + Sync + 'static) -> Self {
         let (working, ended) = mpsc::channel();
         Self {
             sources: HashMap::new(),
@@ -178,7 +178,7 @@ impl Disk {
 
     fn fail(&self, (peer, file): Key, number: u64) {
         let trouble = Some("this machine has no thread for it; end some programs, and try again".to_owned());
-        (self.tell)(About { peer, file, number, news: News::Failed { reason: EndReason::Failed, trouble } });
+        (self.tell)(DiskNews { peer, file, number, news: News::Failed { reason: EndReason::Failed, trouble } });
     }
 }
 

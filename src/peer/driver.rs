@@ -13,7 +13,7 @@ use mio::{Poll, Token, Waker};
 
 use super::clock::Clock;
 use super::disk::Disk;
-use super::disk::tell::About;
+use super::disk::tell::DiskNews;
 use super::engine::{Engine, Input, Output, Setup};
 use super::event::{CloseReason, Event, NotSentReason};
 use super::events;
@@ -37,7 +37,7 @@ pub enum DriverMail {
     /// The user takes a file of this peer.
     TakeFile(String, FileId, Sink),
     /// What a thread tells of a file.
-    File(About),
+    File(DiskNews),
     /// What came of dialling the server.
     Dialled(Dialled),
     /// Seek the server at once.

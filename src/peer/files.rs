@@ -19,7 +19,7 @@ use work::{News, OfferedFile, Output, Work};
 
 /// The files of one chat, in both directions.
 #[derive(Debug, Clone)]
-pub struct Transfers {
+pub struct ChatFiles {
     peer: String,
     /// Who the peer has proven to be.
     identity: PublicKey,
@@ -76,7 +76,7 @@ enum IncomingStage {
     Taken(u64),
 }
 
-impl Transfers {
+impl ChatFiles {
     /// The files of a chat with this peer, which has proven this identity, over a connection that is open.
     pub fn new(peer: String, identity: PublicKey) -> Self {
         Self { peer, identity, outgoing: Vec::new(), incoming: Vec::new(), is_connected: true, takes: 0 }

@@ -25,9 +25,9 @@ use super::files::work::OfferedFile;
 use super::keys::PublicKey;
 use crate::amount::bytes;
 pub use failure::Failure;
-use list::{Head, Receipt, last_receipt};
+use list::{Head, ListedFile, last_receipt};
 pub use partial::Partial;
-use partial::{Places, is_plain_file};
+use partial::{PartialPaths, is_plain_file};
 
 /// A folder for files that others send. Clones are the same folder.
 #[derive(Debug, Clone)]
@@ -112,7 +112,7 @@ impl Folder {
         if let Some(list) = self.read_list(offered.file)
             && let Some(head) = Head::read(&list).filter(|head| head.is_of(from, offered.size))
         {
-            if let Some(Receipt { name, size, digest, .. }) = self.whole(&list) {
+            if let Some(ListedFile { name, size, digest, .. }) = self.whole(&list) {
                 let _ = fs::remove_file(&places.part);
                 return Ok(Begun::Whole(self.path.join(name), size, digest));
             }
@@ -141,7 +141,7 @@ impl Folder {
     }
 
     /// The whole file of which a list tells, if it is still there and as it was.
-    fn whole(&self, list: &str) -> Option<Receipt> {
+    fn whole(&self, list: &str) -> Option<ListedFile> {
         last_receipt(list).filter(|receipt| {
             // It was a name of ours, and is to be nothing else.
             let metadata = fs::symlink_metadata(self.path.join(name::safe(&receipt.name)));
@@ -177,7 +177,7 @@ impl Folder {
         let is_held = |part: &PathBuf| File::open(part).is_ok_and(|part| part.try_lock().is_err());
         for (_, part) in parts.drain(..too_many).filter(|(_, part)| !is_held(part)) {
             let (list, tree) = (part.with_extension(LIST), part.with_extension(TREE));
-            Places { folder: self.path.clone(), part, list, tree }.discard();
+            PartialPaths { folder: self.path.clone(), part, list, tree }.discard();
         }
     }
 
@@ -185,9 +185,9 @@ impl Folder {
         self.path.join(PARTS)
     }
 
-    fn places(&self, file: FileId) -> Places {
+    fn places(&self, file: FileId) -> PartialPaths {
         let of = |end: &str| self.inner().join(format!("{}.{end}", HEXLOWER.encode(&file.0)));
-        Places { folder: self.path.clone(), part: of(PART), list: of(LIST), tree: of(TREE) }
+        PartialPaths { folder: self.path.clone(), part: of(PART), list: of(LIST), tree: of(TREE) }
     }
 }
 

@@ -7,13 +7,13 @@ mod data;
 mod handshake;
 mod sources;
 
-pub use chunk::Refusal;
+pub use chunk::Rejection;
 use chunk::{Chunk, Opening, Reset, SACK, chunks, long, tag};
 use data::{Incoming, MAX_STREAMS, WINDOW};
 pub(crate) use handshake::Handshake;
-pub(crate) use sources::{Origin, Sources};
+pub(crate) use sources::{DatagramOrigin, Sources};
 
-use Refusal::{Unneeded, Violation};
+use Rejection::{Unneeded, Violation};
 
 /// The state of one connection, as far as it takes to tell what may come next.
 #[derive(Debug, Default)]
@@ -38,7 +38,7 @@ impl Guard {
     ///
     /// # Errors
     /// Why it may not.
-    pub fn receive(&mut self, packet: &[u8]) -> Result<(), Refusal> {
+    pub fn receive(&mut self, packet: &[u8]) -> Result<(), Rejection> {
         if self.end.is_some() {
             return Err(Unneeded);
         }
@@ -82,7 +82,7 @@ impl Guard {
         self.end
     }
 
-    fn read(&mut self, packet: &[u8]) -> Result<(), Refusal> {
+    fn read(&mut self, packet: &[u8]) -> Result<(), Rejection> {
         let tag = tag(packet)?;
         // Where a chunk cannot be read, none is looked at. Where one is refused later, what stands before it has been
         // noted, though WebRTC never sees it. That does no harm: what a window refuses comes again, and counts once;
@@ -111,7 +111,7 @@ impl Guard {
         Ok(())
     }
 
-    fn begin(&mut self, opening: Opening, tag: u32) -> Result<(), Refusal> {
+    fn begin(&mut self, opening: Opening, tag: u32) -> Result<(), Rejection> {
         if tag != 0 {
             return Err(Violation("an opening with a tag"));
         }
@@ -129,7 +129,7 @@ impl Guard {
         self.open(opening)
     }
 
-    fn open(&mut self, opening: Opening) -> Result<(), Refusal> {
+    fn open(&mut self, opening: Opening) -> Result<(), Rejection> {
         if *self.opening.get_or_insert(opening) != opening {
             return Err(Violation("a second association"));
         }
@@ -138,7 +138,7 @@ impl Guard {
     }
 
     /// WebRTC keeps a wish until it is done, and looks at all of them with each piece of data.
-    fn reset(&mut self, reset: Reset) -> Result<(), Refusal> {
+    fn reset(&mut self, reset: Reset) -> Result<(), Rejection> {
         let data = self.data.as_ref().ok_or(Violation("a RE-CONFIG before the association"))?;
         if data.distance(reset.after) > WINDOW as i32 || reset.streams.len() > 2 * MAX_STREAMS {
             return Err(Violation("a malformed RE-CONFIG"));
@@ -212,7 +212,7 @@ mod tests {
     const TAG: u32 = 0x0102_0304;
     const TEXT: u32 = 51;
 
-    fn is_violation(passed: Result<(), Refusal>) -> bool {
+    fn is_violation(passed: Result<(), Rejection>) -> bool {
         matches!(passed, Err(Violation(_)))
     }
 
@@ -337,7 +337,7 @@ mod tests {
     }
 
     /// Sends pieces one by one, each acknowledged, until one is refused; how many passed, and with what it ends.
-    fn passes(piece_of: impl Fn(u32) -> Vec<u8>) -> (u32, Refusal) {
+    fn passes(piece_of: impl Fn(u32) -> Vec<u8>) -> (u32, Rejection) {
         let mut guard = guard();
         for number in 0.. {
             if let Err(refusal) = guard.receive(&packet(TAG, &[piece_of(number)])) {
@@ -355,13 +355,13 @@ mod tests {
         let crumbs = |number| piece(100 + number, 1, 0, if number == 0 { 2 } else { 0 }, TEXT, b"x");
         assert_eq!(passes(crumbs), (1024, Violation("a message in too many pieces")));
         let untaken = |number| piece(100 + number, 1, number as u16, 3, TEXT, b"x");
-        assert_eq!(passes(untaken), (8192, Refusal::Full));
+        assert_eq!(passes(untaken), (8192, Rejection::Full));
         let streams = |number| piece(100 + number, number as u16, 0, 3, TEXT, b"x");
         assert_eq!(passes(streams), (16, Violation("too many streams")));
         let channels = |number| piece(100 + number, 1, number as u16, 3, CONTROL, &open_channel("x"));
         assert_eq!(passes(channels), (16, Violation("too many data channels")));
         let mut guard = guard();
-        assert_eq!(guard.receive(&packet(TAG, &[piece(100 + 2048, 1, 0, 3, TEXT, b"x")])), Err(Refusal::Full));
+        assert_eq!(guard.receive(&packet(TAG, &[piece(100 + 2048, 1, 0, 3, TEXT, b"x")])), Err(Rejection::Full));
         assert_eq!(guard.receive(&packet(TAG, &[piece(100 + 2047, 1, 0, 3, TEXT, b"x")])), Ok(()));
         // Without acknowledgements too, which are ours to send.
         let mut guard = self::guard();

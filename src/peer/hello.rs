@@ -6,7 +6,7 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::agreement::{Answer, Greeting, PROOF_BYTES};
+use super::agreement::{Greeting, GreetingAnswer, PROOF_BYTES};
 use super::frame::Place;
 use super::keys::PublicKey;
 use crate::protocol::{self, Candidate, Description, KeyExchange, MessageType};
@@ -19,7 +19,7 @@ pub enum Said {
     /// A peer of ours calls (C1).
     Greeting(Greeting),
     /// A peer of ours answers (S1).
-    Answer(Answer),
+    Answer(GreetingAnswer),
     /// Nobody says this whose words were not changed on the way.
     Manipulated,
 }
@@ -56,7 +56,7 @@ impl Said {
             }
             Lowkey { kem: None, ciphertext: Some(ciphertext), answers: Some(answers), .. } => {
                 let (ciphertext, answers) = (Box::new(bytes(&ciphertext)?), PublicKey::from_base64(&answers).ok()?);
-                Some(Self::Answer(Answer { version, key, ciphertext, answers }))
+                Some(Self::Answer(GreetingAnswer { version, key, ciphertext, answers }))
             }
             _ => None,
         }
@@ -70,7 +70,7 @@ pub fn write_greeting(greeting: &Greeting) -> KeyExchange {
 }
 
 /// The `key:exchange` of a called side.
-pub fn write_answer(answer: &Answer) -> KeyExchange {
+pub fn write_answer(answer: &GreetingAnswer) -> KeyExchange {
     let ciphertext = Some(BASE64.encode(&answer.ciphertext[..]));
     let answers = Some(answer.answers.to_base64());
     exchange(answer.key, Lowkey { version: answer.version, ciphertext, answers, kem: None })

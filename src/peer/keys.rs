@@ -149,17 +149,17 @@ impl KeyPair {
     }
 
     /// What only the two of them know, made ready for sealing and opening.
-    pub(super) fn shared_with(&self, peer: PublicKey) -> Shared {
+    pub(super) fn shared_with(&self, peer: PublicKey) -> SharedKey {
         on_clean_stack::<STACK_OF_CURVE, _>(|| {
             let secret = crypto_box::SecretKey::from_bytes(**self.secret);
-            Shared(Arc::new(SalsaBox::new(&crypto_box::PublicKey::from_bytes(peer.0), &secret)))
+            SharedKey(Arc::new(SalsaBox::new(&crypto_box::PublicKey::from_bytes(peer.0), &secret)))
         })
     }
 }
 
 /// The key that two pairs share. It stays where it is until it is dropped, and is overwritten then.
 #[cfg_attr(test, derive(Clone))]
-pub(super) struct Shared(Arc<SalsaBox>);
+pub(super) struct SharedKey(Arc<SalsaBox>);
 
 /// Does something with a secret, and overwrites so much of the stack beneath: what was calculated with stands there, in
 /// copies that nobody drops.
@@ -185,20 +185,20 @@ impl fmt::Debug for KeyPair {
 }
 
 /// Boxes bytes under a fresh nonce: the nonce, and the base64 of nonce and box (protocol 1.4).
-pub(super) fn seal(shared: &Shared, bytes: &[u8]) -> (Nonce, String) {
+pub(super) fn seal(shared: &SharedKey, bytes: &[u8]) -> (Nonce, String) {
     let nonce = SalsaBox::generate_nonce(&mut OsRng);
     (nonce, seal_under(&nonce, shared, bytes))
 }
 
 /// Boxes bytes under this nonce, which is to be used once only.
-pub(super) fn seal_under(nonce: &Nonce, shared: &Shared, bytes: &[u8]) -> String {
+pub(super) fn seal_under(nonce: &Nonce, shared: &SharedKey, bytes: &[u8]) -> String {
     let seal = || shared.0.encrypt(nonce, bytes).expect("bytes in memory can be sealed");
     let sealed = on_clean_stack::<STACK_OF_BOX, _>(seal);
     BASE64.encode(&[nonce.as_slice(), &sealed].concat())
 }
 
 /// The bytes in a box that was sealed under this nonce; `None` if it was not.
-pub(super) fn open_under(nonce: &Nonce, shared: &Shared, sealed: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn open_under(nonce: &Nonce, shared: &SharedKey, sealed: &[u8]) -> Option<Vec<u8>> {
     on_clean_stack::<STACK_OF_BOX, _>(|| shared.0.decrypt(nonce, sealed).ok())
 }
 

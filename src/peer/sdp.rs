@@ -6,7 +6,7 @@ use super::unfit::Unfit;
 
 /// A description's lines by their places: first those for all of it, then those of each section, which begin with its
 /// `m=`.
-pub struct Text<'a> {
+pub struct SdpText<'a> {
     parts: Vec<Vec<(char, &'a str)>>,
 }
 
@@ -23,7 +23,7 @@ pub struct Section {
     pub mid: Option<String>,
 }
 
-impl<'a> Text<'a> {
+impl<'a> SdpText<'a> {
     pub fn read(sdp: &'a str) -> Result<Self, Unfit> {
         let mut parts = vec![Vec::new()];
         for line in sdp.split(['\r', '\n']) {

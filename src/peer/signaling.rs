@@ -16,7 +16,7 @@ use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Error, Message};
 
 pub use handshake::Dialled;
-use handshake::{NotDialled, Reached, Socket, dial};
+use handshake::{NotDialled, Reached, SignalingSocket, dial};
 use pause::{Loss, as_asked, pause_after};
 
 use super::event::OfflineReason;
@@ -64,7 +64,7 @@ enum Phase {
     Waiting(Option<Instant>),
     Dialling,
     Online {
-        socket: Box<Socket>,
+        socket: Box<SignalingSocket>,
         since: Instant,
         heard: Instant,
         ping: Instant,
@@ -263,7 +263,7 @@ impl Signaling {
     }
 }
 
-fn descriptor(socket: &Socket) -> std::os::fd::RawFd {
+fn descriptor(socket: &SignalingSocket) -> std::os::fd::RawFd {
     match socket.get_ref() {
         MaybeTlsStream::Plain(stream) => stream.as_raw_fd(),
         MaybeTlsStream::Rustls(stream) => stream.sock.as_raw_fd(),
@@ -315,7 +315,7 @@ mod tests {
         Signaling::new(login, Token(0), now, |_| {})
     }
 
-    fn socket() -> Box<Socket> {
+    fn socket() -> Box<SignalingSocket> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         Box::new(WebSocket::from_raw_socket(MaybeTlsStream::Plain(stream), Role::Client, None))

@@ -79,7 +79,7 @@ pub struct Next<'a> {
 
 /// What a text that came is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Arrival {
+pub enum TextArrival {
     /// The next one.
     New,
     /// One that is here already.
@@ -141,14 +141,14 @@ impl Texts {
     }
 
     /// A text with this number has come.
-    pub fn receive(&mut self, number: u64) -> Arrival {
+    pub fn receive(&mut self, number: u64) -> TextArrival {
         if number <= self.received {
-            Arrival::Again
+            TextArrival::Again
         } else if number == self.received + 1 {
             self.received = number;
-            Arrival::New
+            TextArrival::New
         } else {
-            Arrival::Gap
+            TextArrival::Gap
         }
     }
 
@@ -296,7 +296,7 @@ mod tests {
     fn what_comes_is_taken_once_and_in_order() {
         let mut texts = Texts::default();
         let arrivals = [1, 1, 3, 2, 0, u64::MAX, 3].map(|number| texts.receive(number));
-        use Arrival::{Again, Gap, New};
+        use TextArrival::{Again, Gap, New};
         assert_eq!(arrivals, [New, Again, Gap, New, Again, Gap, New]);
         texts.take(2);
         assert!(texts.is_due() && !texts.is_all_taken());
@@ -352,7 +352,7 @@ mod tests {
         assert_eq!(texts.restart(), [Kept { id: 20, text: "2".to_owned(), is_transmitted: true }]);
         assert_eq!(texts.bytes(), 1 + KEPT_EXTRA_BYTES);
         assert_eq!(sent(&mut texts), [(1, "3".to_owned())]);
-        assert_eq!(texts.receive(1), Arrival::New);
+        assert_eq!(texts.receive(1), TextArrival::New);
         assert_eq!(texts.acknowledge(1), Some(30));
     }
 
@@ -396,7 +396,7 @@ mod tests {
         // What comes: notes 1 and 2, a text, two notes, a text, a note.
         let mut other = Texts::default();
         for (number, is_note) in [true, true, false, true, true, false, true].into_iter().enumerate() {
-            assert_eq!(other.receive(number as u64 + 1), Arrival::New);
+            assert_eq!(other.receive(number as u64 + 1), TextArrival::New);
             if is_note {
                 other.take_note();
             }

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Sender;
 
 use super::super::files::checksum::Checksum;
-use super::super::files::lane::{MAX_DATA, Message, Opener, Report, Sealer};
+use super::super::files::lane::{LaneReport, MAX_DATA, Message, Opener, Sealer};
 use super::super::files::note::{Digest, EndReason, FileId, PauseReason};
 use super::super::files::window::Window;
 use super::super::files::work::News;
 use super::super::sync::{lock, next};
 use super::content::Unread;
 use super::source::Source;
-use super::tell::{About, PROGRESS_EVERY, Tell};
+use super::tell::{DiskNews, PROGRESS_EVERY, Tell};
 
 /// What reaches the thread.
 pub enum SendingMail {
@@ -120,7 +120,7 @@ impl Sending {
     }
 
     /// The other side's disk has come further.
-    fn take(&mut self, report: Report) -> Result<(), Broken> {
+    fn take(&mut self, report: LaneReport) -> Result<(), Broken> {
         let (now, before) = (Instant::now(), self.window.taken());
         self.window.reported(report.taken, report.window, now).map_err(|_| Broken)?;
         let Some(current) = &mut self.current else { return Ok(()) };
@@ -281,7 +281,7 @@ impl Sending {
     }
 
     fn tell_of(&self, SendingJob { peer, file, number, .. }: &SendingJob, news: News) {
-        (self.tell)(About { peer: peer.clone(), file: *file, number: *number, news });
+        (self.tell)(DiskNews { peer: peer.clone(), file: *file, number: *number, news });
     }
 }
 

@@ -15,7 +15,7 @@ pub enum Source {
     /// A file or a folder, which can be read from any place on.
     File(OnDisk),
     /// Something that is read once.
-    Stream(Stream),
+    Stream(OnePass),
 }
 
 /// See [`Source`].
@@ -26,7 +26,7 @@ pub struct OnDisk {
 }
 
 /// See [`Source`].
-pub struct Stream {
+pub struct OnePass {
     stream: Box<dyn Read + Send>,
     /// The checksum up to the first byte that is kept.
     before: Checksum,
@@ -43,7 +43,7 @@ impl Source {
             FileOrigin::Folder { tree, .. } => Self::on_disk(Content::Folder { tree, open: None }),
             FileOrigin::Stream(stream) => {
                 let (before, kept) = (Checksum::default(), VecDeque::new());
-                Self::Stream(Stream { stream, before, kept, is_at_end: false })
+                Self::Stream(OnePass { stream, before, kept, is_at_end: false })
             }
         }
     }
@@ -64,7 +64,7 @@ impl Source {
                 let known = on_disk.sums.iter().rev().find(|sum| sum.position() <= from);
                 Ok(known.cloned().unwrap_or_default())
             }
-            Self::Stream(Stream { before, kept, .. }) => {
+            Self::Stream(OnePass { before, kept, .. }) => {
                 let first = before.position();
                 if (first..=first + kept.len() as u64).contains(&from) {
                     return Ok(before.clone());
@@ -107,7 +107,7 @@ impl Source {
 
     /// The other side has this on its disk up to this byte.
     pub fn let_go(&mut self, until: u64) {
-        let Self::Stream(Stream { before, kept, .. }) = self else { return };
+        let Self::Stream(OnePass { before, kept, .. }) = self else { return };
         let count = until.saturating_sub(before.position()).min(kept.len() as u64) as usize;
         let (first, second) = kept.as_slices();
         before.take(&first[..count.min(first.len())]);
@@ -116,7 +116,7 @@ impl Source {
     }
 }
 
-impl Stream {
+impl OnePass {
     fn read(&mut self, position: u64, buffer: &mut [u8]) -> Result<usize, Unread> {
         let place = usize::try_from(position - self.before.position()).unwrap_or(usize::MAX);
         if place >= self.kept.len() && !self.is_at_end {

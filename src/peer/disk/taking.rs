@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Sender;
 
-use super::super::files::lane::{Message, Opener, Report, Sealer};
+use super::super::files::lane::{LaneReport, Message, Opener, Sealer};
 use super::super::files::note::{Digest, EndReason, FileId, PauseReason};
 use super::super::files::work::{News, OfferedFile};
 use super::super::keys::PublicKey;
 use super::super::sync::{Gauge, lock, next};
 use super::store::{Ready, Store, Unstored};
-use super::tell::{About, PROGRESS_EVERY, Tell};
+use super::tell::{DiskNews, PROGRESS_EVERY, Tell};
 
 /// What reaches the thread.
 pub enum TakingMail {
@@ -319,7 +319,7 @@ impl Taking {
         }
         let others = self.takers.get().max(1) as u64;
         let window = (ALL_WINDOWS / others).min(self.window).clamp(MIN_WINDOW, MAX_WINDOW);
-        let sealed = self.sealer.seal_report(Report { taken: self.taken, window });
+        let sealed = self.sealer.seal_report(LaneReport { taken: self.taken, window });
         // A connection that is no more needs no report.
         let _ = self.outbox.blocking_send(sealed);
         self.reported = Some(self.taken);
@@ -351,7 +351,7 @@ impl Taking {
     }
 
     fn tell(&self, job: &TakingJob, news: News) {
-        (self.tell)(About { peer: job.peer.clone(), file: job.offered.file, number: job.number, news });
+        (self.tell)(DiskNews { peer: job.peer.clone(), file: job.offered.file, number: job.number, news });
     }
 }
 

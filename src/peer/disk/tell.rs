@@ -8,10 +8,10 @@ use super::super::files::note::FileId;
 use super::super::files::work::News;
 
 /// How a thread tells of a file.
-pub type Tell = Arc<dyn Fn(About) + Send + Sync>;
+pub type Tell = Arc<dyn Fn(DiskNews) + Send + Sync>;
 
 /// What a thread tells of a file.
-pub struct About {
+pub struct DiskNews {
     /// With whom.
     pub peer: String,
     /// Which file.
@@ -22,7 +22,7 @@ pub struct About {
     pub news: News,
 }
 
-impl About {
+impl DiskNews {
     /// As the engine is told.
     pub fn into_input(self) -> Input {
         let Self { peer, file, number, news } = self;

@@ -5,7 +5,7 @@
 use std::collections::btree_map::Entry;
 use std::time::{Duration, Instant};
 
-use super::super::agreement::{Answer, Names, OwnKeys, Side};
+use super::super::agreement::{GreetingAnswer, Names, OwnKeys, Side};
 use super::super::candidate::Candidates;
 use super::super::cipher::Cipher;
 use super::super::event::{CloseReason, Event};
@@ -111,7 +111,7 @@ impl Contacts {
 
     /// Our greeting is answered (S1): says who we are (C2), to the one whom we know if there is one. An answer to
     /// another greeting belongs to an earlier call.
-    pub(super) fn answered(&mut self, peer: &str, answer: &Answer, round: &mut Round<'_>) -> Option<()> {
+    pub(super) fn answered(&mut self, peer: &str, answer: &GreetingAnswer, round: &mut Round<'_>) -> Option<()> {
         let known = self.known_identity(peer, round);
         let call = self.calls.get_mut(peer)?;
         let Stage::Greeting(own) = &mut call.stage else { return None };

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 use super::super::event::{CloseReason, Event, NotSentReason};
-use super::super::files::Transfers;
+use super::super::files::ChatFiles;
 use super::super::frame::{Frame, Instance};
 use super::super::keys::PublicKey;
 use super::super::texts::{Kept, Texts};
@@ -33,7 +33,7 @@ pub(super) struct Lasting {
     /// Both sides of it: our own and the peer's.
     pub(super) instances: [Instance; 2],
     pub(super) texts: Texts,
-    pub(super) files: Transfers,
+    pub(super) files: ChatFiles,
     /// Whether the other side's program knows of files.
     pub(super) knows_files: bool,
     /// The longest text that goes through, in bytes.

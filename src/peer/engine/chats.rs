@@ -2,9 +2,9 @@
 
 use super::super::cipher::OpenError;
 use super::super::event::{CloseReason, Event, NotSentReason};
-use super::super::files::Transfers;
+use super::super::files::ChatFiles;
 use super::super::frame::{Body, Frame, Place};
-use super::super::texts::{Arrival, Next, Texts};
+use super::super::texts::{Next, TextArrival, Texts};
 use super::super::trust::{Known, Trust};
 use super::call::{Call, Stage};
 use super::channel::PeerConnection;
@@ -40,7 +40,7 @@ impl Contacts {
             number: self.next_chat,
             instances: [connection.instance, instance],
             texts: Texts::default(),
-            files: Transfers::new(peer.clone(), other),
+            files: ChatFiles::new(peer.clone(), other),
             knows_files: connection.files.is_some(),
             longest: connection.longest_text(),
             tell_at: None,
@@ -178,22 +178,22 @@ impl Contacts {
             // Who has left takes no more.
             Body::Text(..) | Body::Note(..) if is_leaving => {}
             Body::Text(number, text) => match lasting.texts.receive(number) {
-                Arrival::New => {
+                TextArrival::New => {
                     let peer = peer.to_owned();
                     let receipt = Some(Receipt { peer: peer.clone(), chat: lasting.number, number });
                     round.out.push(Output::Message { peer, text, receipt });
                 }
-                Arrival::Again => {}
-                Arrival::Gap => return None,
+                TextArrival::Again => {}
+                TextArrival::Gap => return None,
             },
             Body::Note(number, note) => match lasting.texts.receive(number) {
-                Arrival::New => {
+                TextArrival::New => {
                     lasting.texts.take_note();
                     lasting.tell_soon(round.now);
                     self.receive_note(peer, &note, round);
                 }
-                Arrival::Again => {}
-                Arrival::Gap => return None,
+                TextArrival::Again => {}
+                TextArrival::Gap => return None,
             },
             Body::Taken => {}
             // Both have left, and neither waits for the other any longer.

@@ -33,8 +33,8 @@ impl Entry {
     ///
     /// # Errors
     /// It is none.
-    pub fn read(json: &[u8]) -> Result<Self, Unfit> {
-        serde_json::from_slice(json).map_err(|_| Unfit::Header)
+    pub fn read(json: &[u8]) -> Result<Self, UnfitEntry> {
+        serde_json::from_slice(json).map_err(|_| UnfitEntry::Header)
     }
 }
 
@@ -42,9 +42,9 @@ impl Entry {
 ///
 /// # Errors
 /// So long is no header.
-pub(crate) fn json_length(length: [u8; 4]) -> Result<usize, Unfit> {
+pub(crate) fn json_length(length: [u8; 4]) -> Result<usize, UnfitEntry> {
     let length = u32::from_be_bytes(length) as usize;
-    if length <= MAX_HEADER { Ok(length) } else { Err(Unfit::Header) }
+    if length <= MAX_HEADER { Ok(length) } else { Err(UnfitEntry::Header) }
 }
 
 /// Where the entries of a folder go below the one that is made of it.
@@ -67,7 +67,7 @@ struct Inside {
 
 /// What is wrong with an entry, and so with the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unfit {
+pub enum UnfitEntry {
     /// It has no header.
     Header,
     /// It has no name, or one that leads elsewhere.
@@ -80,7 +80,7 @@ pub enum Unfit {
     Many,
 }
 
-impl fmt::Display for Unfit {
+impl fmt::Display for UnfitEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Header => "what came is no folder as Lowkey sends it, so nothing of it is kept",
@@ -102,20 +102,20 @@ impl Places {
     /// have come. No two entries have the same place on any system.
     ///
     /// # Errors
-    /// [`Unfit`].
-    pub fn place(&mut self, entry: &Entry) -> Result<PathBuf, Unfit> {
-        self.left = self.left.checked_sub(1).ok_or(Unfit::Many)?;
+    /// [`UnfitEntry`].
+    pub fn place(&mut self, entry: &Entry) -> Result<PathBuf, UnfitEntry> {
+        self.left = self.left.checked_sub(1).ok_or(UnfitEntry::Many)?;
         let bytes: usize = entry.path.iter().map(|name| name.len() + 1).sum();
-        let (name, above) = entry.path.split_last().ok_or(Unfit::Name)?;
+        let (name, above) = entry.path.split_last().ok_or(UnfitEntry::Name)?;
         if above.len() > MAX_DEPTH || bytes > MAX_PATH {
-            return Err(Unfit::Deep);
+            return Err(UnfitEntry::Deep);
         }
         if matches!(&**name, "" | "." | "..") || name.contains(['/', '\0']) {
-            return Err(Unfit::Name);
+            return Err(UnfitEntry::Name);
         }
-        let inside = self.folders.get_mut(above).ok_or(Unfit::Order)?;
+        let inside = self.folders.get_mut(above).ok_or(UnfitEntry::Order)?;
         if !inside.names.insert(name.clone()) {
-            return Err(Unfit::Order);
+            return Err(UnfitEntry::Order);
         }
         let free = inside.free(&name::safe(name));
         let place = inside.stored.join(free);
@@ -173,7 +173,7 @@ mod tests {
     }
 
     /// The places of these entries, or what is wrong with the last.
-    fn places(entries: &[Entry]) -> Result<Vec<String>, Unfit> {
+    fn places(entries: &[Entry]) -> Result<Vec<String>, UnfitEntry> {
         let mut places = Places::new(1000);
         entries.iter().map(|entry| Ok(places.place(entry)?.to_str().unwrap().to_owned())).collect()
     }
@@ -186,9 +186,9 @@ mod tests {
         assert_eq!(json_length(length.try_into().unwrap()), Ok(json.len()));
         assert_eq!(json, r#"{"path":["a","ä\n.txt"],"size":5,"modified":7}"#.as_bytes());
         assert_eq!(Entry::read(json), Ok(entry));
-        assert_eq!(json_length([0, 1, 0, 0]), Err(Unfit::Header));
+        assert_eq!(json_length([0, 1, 0, 0]), Err(UnfitEntry::Header));
         for bad in [&b""[..], b"[]", br#"{"path":"a"}"#, br#"{"path":["a"],"size":-1}"#, b"\xff"] {
-            assert_eq!(Entry::read(bad), Err(Unfit::Header));
+            assert_eq!(Entry::read(bad), Err(UnfitEntry::Header));
         }
         let longest = Entry { path: vec!["\u{1}".repeat(MAX_PATH)], size: Some(u64::MAX), modified: Some(u64::MAX) };
         assert!(json_length(longest.header()[..4].try_into().unwrap()).is_ok());
@@ -233,27 +233,27 @@ mod tests {
         let deep: Vec<&str> = std::iter::repeat_n("x", MAX_DEPTH + 2).collect();
         let long = "x".repeat(MAX_PATH);
         for (entries, unfit) in [
-            (vec![file(&[])], Unfit::Name),
-            (vec![file(&[""])], Unfit::Name),
-            (vec![file(&["."])], Unfit::Name),
-            (vec![file(&[".."])], Unfit::Name),
-            (vec![file(&["../x"])], Unfit::Name),
-            (vec![file(&["/etc/passwd"])], Unfit::Name),
-            (vec![file(&["a\0b"])], Unfit::Name),
-            (vec![file(&["..", "x"])], Unfit::Order),
-            (vec![file(&["a", "b"])], Unfit::Order),
-            (vec![file(&["a"]), file(&["a", "b"])], Unfit::Order),
-            (vec![file(&["a"]), folder(&["a"])], Unfit::Order),
-            (vec![folder(&["a"]), folder(&["a"])], Unfit::Order),
-            (vec![file(&["a"]), file(&["a"])], Unfit::Order),
-            (vec![file(&deep)], Unfit::Deep),
-            (vec![file(&[&long])], Unfit::Deep),
+            (vec![file(&[])], UnfitEntry::Name),
+            (vec![file(&[""])], UnfitEntry::Name),
+            (vec![file(&["."])], UnfitEntry::Name),
+            (vec![file(&[".."])], UnfitEntry::Name),
+            (vec![file(&["../x"])], UnfitEntry::Name),
+            (vec![file(&["/etc/passwd"])], UnfitEntry::Name),
+            (vec![file(&["a\0b"])], UnfitEntry::Name),
+            (vec![file(&["..", "x"])], UnfitEntry::Order),
+            (vec![file(&["a", "b"])], UnfitEntry::Order),
+            (vec![file(&["a"]), file(&["a", "b"])], UnfitEntry::Order),
+            (vec![file(&["a"]), folder(&["a"])], UnfitEntry::Order),
+            (vec![folder(&["a"]), folder(&["a"])], UnfitEntry::Order),
+            (vec![file(&["a"]), file(&["a"])], UnfitEntry::Order),
+            (vec![file(&deep)], UnfitEntry::Deep),
+            (vec![file(&[&long])], UnfitEntry::Deep),
         ] {
             assert_eq!(places(&entries), Err(unfit), "{entries:?}");
         }
         let mut places = Places::new(1);
         assert!(places.place(&file(&["a"])).is_ok());
-        assert_eq!(places.place(&file(&["b"])), Err(Unfit::Many));
+        assert_eq!(places.place(&file(&["b"])), Err(UnfitEntry::Many));
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub enum Message<'a> {
 
 /// What a receiver says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Report {
+pub struct LaneReport {
     /// How many bytes of data the disk has taken in all, since the channel was opened.
     pub taken: u64,
     /// How many may be on their way beyond those.
@@ -124,7 +124,7 @@ impl Sealer {
     }
 
     /// Seals a report.
-    pub fn seal_report(&mut self, report: Report) -> Vec<u8> {
+    pub fn seal_report(&mut self, report: LaneReport) -> Vec<u8> {
         let mut sealed = vec![0; MAC_BYTES];
         sealed.extend(report.taken.to_be_bytes());
         sealed.extend(report.window.to_be_bytes());
@@ -160,10 +160,10 @@ impl Opener {
     }
 
     /// Opens the next report; `None` likewise.
-    pub fn open_report(&mut self, sealed: &mut [u8]) -> Option<Report> {
+    pub fn open_report(&mut self, sealed: &mut [u8]) -> Option<LaneReport> {
         let (taken, rest) = frame::number(self.open_in_place(sealed)?)?;
         let (window, rest) = frame::number(rest)?;
-        rest.is_empty().then_some(Report { taken, window })
+        rest.is_empty().then_some(LaneReport { taken, window })
     }
 
     fn open_in_place<'a>(&mut self, sealed: &'a mut [u8]) -> Option<&'a mut [u8]> {
@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(read[1], format!("{:?}", Message::Data(b"abc")));
         assert!(read[0].contains("number: 5, from: 7") && read[2].contains("size: 18446744073709551615"), "{read:?}");
         assert_eq!(opener.open(&mut sealed[2].clone()), None, "again");
-        let report = Report { taken: 3, window: 4 };
+        let report = LaneReport { taken: 3, window: 4 };
         let mut sealed = bob.sealer(Way::Back).seal_report(report);
         assert_eq!(alice.opener(Way::Back).open_report(&mut sealed), Some(report));
     }
@@ -294,7 +294,7 @@ mod tests {
         ] {
             assert_eq!(sealer.seal(&message), bytes(expected), "{message:?}");
         }
-        let report = called.sealer(Way::Back).seal_report(Report { taken: 7, window: 1_048_576 });
+        let report = called.sealer(Way::Back).seal_report(LaneReport { taken: 7, window: 1_048_576 });
         assert_eq!(report, bytes(&vectors.report));
     }
 }

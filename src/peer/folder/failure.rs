@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use super::super::files::entries::Unfit;
+use super::super::files::entries::UnfitEntry;
 use super::super::files::note::EndReason;
 use crate::trouble;
 
@@ -50,8 +50,8 @@ impl Failure {
     }
 }
 
-impl From<Unfit> for Failure {
-    fn from(unfit: Unfit) -> Self {
+impl From<UnfitEntry> for Failure {
+    fn from(unfit: UnfitEntry) -> Self {
         Self::Unfit(unfit.to_string())
     }
 }

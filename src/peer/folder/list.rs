@@ -25,7 +25,7 @@ pub struct Head {
 
 /// A line of a list that says by which name a file is there, written just before it is.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Receipt {
+pub struct ListedFile {
     /// Its name in the folder.
     pub name: String,
     inode: u64,
@@ -52,7 +52,7 @@ impl Head {
     }
 }
 
-impl Receipt {
+impl ListedFile {
     /// That of a part that is whole and is to have this name.
     pub fn of(metadata: &Metadata, name: String, size: u64, digest: Digest) -> Self {
         let modified = (metadata.mtime(), metadata.mtime_nsec());
@@ -83,7 +83,7 @@ pub fn sum_line(sum: &Checksum) -> String {
 }
 
 /// What a list says last of a whole file.
-pub fn last_receipt(list: &str) -> Option<Receipt> {
+pub fn last_receipt(list: &str) -> Option<ListedFile> {
     list.lines().skip(1).filter_map(|line| serde_json::from_str(line).ok()).last()
 }
 

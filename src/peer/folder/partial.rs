@@ -15,12 +15,12 @@ use super::super::files::note::Digest;
 use super::super::files::work::OfferedFile;
 use super::super::keys::PublicKey;
 use super::failure::Failure;
-use super::list::{Head, Receipt, last_sum, sum_line};
+use super::list::{Head, ListedFile, last_sum, sum_line};
 use super::unpack::{self, unpack};
 
 /// Where a file is until it is whole, and in which folder it is to be then.
 #[derive(Debug, Clone)]
-pub struct Places {
+pub struct PartialPaths {
     /// The folder.
     pub folder: PathBuf,
     /// What has come of it.
@@ -34,7 +34,7 @@ pub struct Places {
 /// A file that is not whole yet.
 #[derive(Debug)]
 pub struct Partial {
-    places: Places,
+    places: PartialPaths,
     offered: OfferedFile,
     /// Who sends it, as it has proven.
     from: PublicKey,
@@ -48,7 +48,7 @@ pub struct Partial {
     listed_at: Option<Instant>,
 }
 
-impl Places {
+impl PartialPaths {
     /// Removes what has come.
     pub fn discard(&self) {
         let _ = fs::remove_file(&self.part);
@@ -63,7 +63,7 @@ impl Partial {
     /// # Errors
     /// [`Failure`].
     pub fn start(
-        places: Places,
+        places: PartialPaths,
         offered: &OfferedFile,
         from: PublicKey,
         chosen: Option<String>,
@@ -82,7 +82,7 @@ impl Partial {
     /// # Errors
     /// [`Failure`].
     pub fn go_on(
-        places: Places,
+        places: PartialPaths,
         part: File,
         offered: &OfferedFile,
         from: PublicKey,
@@ -94,7 +94,7 @@ impl Partial {
     }
 
     fn with(
-        places: Places,
+        places: PartialPaths,
         offered: &OfferedFile,
         from: PublicKey,
         chosen: Option<String>,
@@ -227,7 +227,7 @@ impl Partial {
             if fs::symlink_metadata(&path).is_ok() {
                 continue;
             }
-            self.write_line(&Receipt::of(metadata, name, size, digest)).map_err(Failure::at(whole))?;
+            self.write_line(&ListedFile::of(metadata, name, size, digest)).map_err(Failure::at(whole))?;
             let named = if metadata.is_dir() { rename_folder(whole, &path) } else { link(whole, &path) };
             match named {
                 Ok(()) => return Ok(path),
@@ -268,7 +268,7 @@ fn is_taken(error: &io::Error) -> bool {
 ///
 /// # Errors
 /// [`Failure`].
-pub fn hold(places: &Places) -> Result<Option<File>, Failure> {
+pub fn hold(places: &PartialPaths) -> Result<Option<File>, Failure> {
     let path = &places.part;
     if !is_plain_file(path) {
         return Ok(None);

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::super::files::entries::{Entry, Places, Unfit, json_length};
+use super::super::files::entries::{Entry, Places, UnfitEntry, json_length};
 use super::failure::Failure;
 
 /// Makes a folder at `into`, with so many entries at most, of the sequence that `part` holds. What was left there by a
@@ -76,7 +76,7 @@ impl Sequence<'_> {
     /// The next bytes, of which there are to be so many.
     fn take(&mut self, count: usize) -> Result<&[u8], Failure> {
         if (count as u64) > self.size - self.position {
-            return Err(Unfit::Header.into());
+            return Err(UnfitEntry::Header.into());
         }
         let bytes = &mut self.buffer[..count];
         self.part.read_exact_at(bytes, self.position).map_err(Failure::at(Path::new("what came of the folder")))?;

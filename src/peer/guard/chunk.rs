@@ -65,7 +65,7 @@ pub struct Reset<'a> {
 
 /// Why a packet is not passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum Rejection {
     /// It is of no use to a chat, and no fault either.
     Unneeded,
     /// There is no room for what it holds; it is welcome later.
@@ -74,13 +74,13 @@ pub enum Refusal {
     Violation(&'static str),
 }
 
-use Refusal::{Unneeded, Violation};
+use Rejection::{Unneeded, Violation};
 
 /// The tag that a packet carries.
 ///
 /// # Errors
 /// The packet is too short to be one, or longer than any that a network carries to a chat.
-pub fn tag(packet: &[u8]) -> Result<u32, Refusal> {
+pub fn tag(packet: &[u8]) -> Result<u32, Rejection> {
     match packet.len() {
         ..SHORTEST => Err(Violation("a packet that is too short")),
         SHORTEST..=MAX_PACKET => Ok(long(packet, 4)),
@@ -102,7 +102,7 @@ pub struct Chunks<'a> {
 }
 
 impl<'a> Iterator for Chunks<'a> {
-    type Item = Result<Chunk<'a>, Refusal>;
+    type Item = Result<Chunk<'a>, Rejection>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
@@ -117,7 +117,7 @@ impl<'a> Iterator for Chunks<'a> {
 }
 
 impl<'a> Chunks<'a> {
-    fn take(&mut self) -> Result<Chunk<'a>, Refusal> {
+    fn take(&mut self) -> Result<Chunk<'a>, Rejection> {
         self.count += 1;
         if self.count > MAX_CHUNKS {
             return Err(Violation("too many chunks in a packet"));
@@ -148,7 +148,7 @@ impl<'a> Chunks<'a> {
     }
 }
 
-fn read(kind: u8, flags: u8, value: &[u8]) -> Result<Chunk<'_>, Refusal> {
+fn read(kind: u8, flags: u8, value: &[u8]) -> Result<Chunk<'_>, Rejection> {
     match kind {
         DATA => data(flags, value),
         INIT => opening(flags, value).map(Chunk::Init),
@@ -171,7 +171,7 @@ fn read(kind: u8, flags: u8, value: &[u8]) -> Result<Chunk<'_>, Refusal> {
     }
 }
 
-fn data(flags: u8, value: &[u8]) -> Result<Chunk<'_>, Refusal> {
+fn data(flags: u8, value: &[u8]) -> Result<Chunk<'_>, Rejection> {
     if value.len() <= DATA_HEADER {
         return Err(Violation("data without content"));
     }
@@ -187,8 +187,8 @@ fn data(flags: u8, value: &[u8]) -> Result<Chunk<'_>, Refusal> {
     }))
 }
 
-fn opening(flags: u8, value: &[u8]) -> Result<Opening, Refusal> {
-    const MALFORMED: Refusal = Violation("a malformed opening");
+fn opening(flags: u8, value: &[u8]) -> Result<Opening, Rejection> {
+    const MALFORMED: Rejection = Violation("a malformed opening");
     if value.len() < OPENING || flags != 0 {
         return Err(MALFORMED);
     }
@@ -208,8 +208,8 @@ fn opening(flags: u8, value: &[u8]) -> Result<Opening, Refusal> {
     Ok(Opening { tag: long(value, 0), tsn: long(value, 12) })
 }
 
-fn sack(value: &[u8]) -> Result<Chunk<'_>, Refusal> {
-    const MALFORMED: Refusal = Violation("a malformed SACK");
+fn sack(value: &[u8]) -> Result<Chunk<'_>, Rejection> {
+    const MALFORMED: Rejection = Violation("a malformed SACK");
     if value.len() < SACK_HEADER {
         return Err(MALFORMED);
     }
@@ -230,7 +230,7 @@ fn sack(value: &[u8]) -> Result<Chunk<'_>, Refusal> {
 }
 
 /// Looks at the causes of an error or an abort. WebRTC overlooks that all but the last are padded.
-fn causes(mut rest: &[u8]) -> Result<(), Refusal> {
+fn causes(mut rest: &[u8]) -> Result<(), Rejection> {
     while rest.len() >= 4 {
         let length = usize::from(short(rest, 2));
         if length < 4 || length > rest.len() {
@@ -244,8 +244,8 @@ fn causes(mut rest: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn reconfig(value: &[u8]) -> Result<Chunk<'_>, Refusal> {
-    const MALFORMED: Refusal = Violation("a malformed RE-CONFIG");
+fn reconfig(value: &[u8]) -> Result<Chunk<'_>, Rejection> {
+    const MALFORMED: Rejection = Violation("a malformed RE-CONFIG");
     let mut chunk = Chunk::Other;
     let mut rest = value;
     for _ in 0..2 {

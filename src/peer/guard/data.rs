@@ -3,9 +3,9 @@
 
 use std::collections::VecDeque;
 
-use super::chunk::{Data, Refusal};
+use super::chunk::{Data, Rejection};
 use crate::peer::description::MAX_MESSAGE;
-use Refusal::{Full, Violation};
+use Rejection::{Full, Violation};
 
 /// What has come since our side last acknowledged, and the message that is being put together.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Incoming {
     ///
     /// # Errors
     /// Why it may not.
-    pub fn receive(&mut self, data: &Data) -> Result<(), Refusal> {
+    pub fn receive(&mut self, data: &Data) -> Result<(), Rejection> {
         let piece = Piece {
             stream: data.stream,
             ssn: data.ssn,
@@ -138,7 +138,7 @@ impl Incoming {
     }
 
     /// The pieces of a message come one behind the other (RFC 9260, section 6.9), so two neighbours have to fit.
-    fn look_around(&self, place: usize, piece: &Piece) -> Result<(), Refusal> {
+    fn look_around(&self, place: usize, piece: &Piece) -> Result<(), Rejection> {
         let before = match place.checked_sub(1) {
             Some(place) => self.pieces.get(place).copied().flatten(),
             None => self.before,
@@ -149,7 +149,7 @@ impl Incoming {
         if is_torn { Err(Violation("pieces of messages that do not fit")) } else { Ok(()) }
     }
 
-    fn look_at_stream(&mut self, id: u16) -> Result<(), Refusal> {
+    fn look_at_stream(&mut self, id: u16) -> Result<(), Rejection> {
         if !self.streams.iter().any(|stream| stream.id == id) {
             if self.streams.len() == MAX_STREAMS {
                 return Err(Violation("too many streams"));
@@ -161,7 +161,7 @@ impl Incoming {
 
     /// Opening and confirming a data channel (RFC 8832, section 5) take a message in one piece each. WebRTC would take
     /// some other messages for words of its own.
-    fn look_at_control(&mut self, data: &Data) -> Result<(), Refusal> {
+    fn look_at_control(&mut self, data: &Data) -> Result<(), Rejection> {
         let text = |at: usize| usize::from(u16::from_be_bytes([data.content[at], data.content[at + 1]]));
         let (is_sound, count) = match *data.content {
             [ACK] => (true, &mut self.confirmed),
@@ -185,7 +185,7 @@ impl Incoming {
         Ok(())
     }
 
-    fn put_in_order(&mut self) -> Result<(), Refusal> {
+    fn put_in_order(&mut self) -> Result<(), Rejection> {
         while let Some(Some(piece)) = self.pieces.get(self.in_order).copied() {
             if let Err(what) = self.put(&piece) {
                 self.is_broken = true;

@@ -23,7 +23,7 @@ enum Source {
 
 /// Who has sent a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub(crate) enum DatagramOrigin {
     /// The other side, or a TURN server of ours with what is its own to say.
     Known,
     /// Anybody, who asks or answers as ICE does. ICE itself looks whether he knows the secrets.
@@ -54,37 +54,37 @@ impl Sources {
     }
 
     /// Who has sent a datagram that came from this address.
-    pub fn origin(&self, from: SocketAddr, datagram: &[u8]) -> Origin {
+    pub fn origin(&self, from: SocketAddr, datagram: &[u8]) -> DatagramOrigin {
         let from = plain(from);
         match stun(datagram) {
-            Some(kind) if is_binding(kind) => self.knows(Source::Peer(from)).unwrap_or(Origin::Asking),
+            Some(kind) if is_binding(kind) => self.knows(Source::Peer(from)).unwrap_or(DatagramOrigin::Asking),
             Some(DATA_INDICATION) => self.behind(from, datagram),
-            Some(_) => self.knows(Source::Server(from)).unwrap_or(Origin::Stranger),
+            Some(_) => self.knows(Source::Server(from)).unwrap_or(DatagramOrigin::Stranger),
             // A channel belongs to one address, which we have chosen (RFC 8656, section 12).
             None if matches!(datagram.first(), Some(64..=79)) => {
-                self.knows(Source::Server(from)).unwrap_or(Origin::Stranger)
+                self.knows(Source::Server(from)).unwrap_or(DatagramOrigin::Stranger)
             }
-            None => self.knows(Source::Peer(from)).unwrap_or(Origin::Stranger),
+            None => self.knows(Source::Peer(from)).unwrap_or(DatagramOrigin::Stranger),
         }
     }
 
     /// A TURN server passes on what comes from any port of an address that we have allowed (RFC 8656, section 9).
-    fn behind(&self, server: SocketAddr, indication: &[u8]) -> Origin {
+    fn behind(&self, server: SocketAddr, indication: &[u8]) -> DatagramOrigin {
         let peer = attribute(indication, PEER).and_then(|value| address(indication, value));
         match peer {
-            Some(peer) if self.knows(Source::Behind(server, peer)).is_some() => Origin::Known,
+            Some(peer) if self.knows(Source::Behind(server, peer)).is_some() => DatagramOrigin::Known,
             Some(_) if self.knows(Source::Server(server)).is_some() => {
                 match attribute(indication, DATA).and_then(stun) {
-                    Some(kind) if is_binding(kind) => Origin::Asking,
-                    _ => Origin::Stranger,
+                    Some(kind) if is_binding(kind) => DatagramOrigin::Asking,
+                    _ => DatagramOrigin::Stranger,
                 }
             }
-            _ => Origin::Stranger,
+            _ => DatagramOrigin::Stranger,
         }
     }
 
-    fn knows(&self, source: Source) -> Option<Origin> {
-        self.known.iter().rev().any(|known| *known == source).then_some(Origin::Known)
+    fn knows(&self, source: Source) -> Option<DatagramOrigin> {
+        self.known.iter().rev().any(|known| *known == source).then_some(DatagramOrigin::Known)
     }
 
     fn add(&mut self, source: Source) {
@@ -201,20 +201,20 @@ mod tests {
         let mut sources = Sources::default();
         let answer = message(BINDING_SUCCESS, &[]);
         for (kind, to) in [(check(), at(1)), (answer.clone(), at(2))] {
-            assert_eq!(sources.origin(to, &check()), Origin::Asking);
-            assert_eq!(sources.origin(to, &answer), Origin::Asking);
+            assert_eq!(sources.origin(to, &check()), DatagramOrigin::Asking);
+            assert_eq!(sources.origin(to, &answer), DatagramOrigin::Asking);
             for datagram in [&RECORD[..], &[23, 254], &[128, 0], &[10], &[64, 0, 0, 0], &[1, 0x13, 0, 0], &[]] {
-                assert_eq!(sources.origin(to, datagram), Origin::Stranger, "{datagram:?}");
+                assert_eq!(sources.origin(to, datagram), DatagramOrigin::Stranger, "{datagram:?}");
             }
             sources.sent(to, &kind);
-            assert_eq!(sources.origin(to, &check()), Origin::Known);
-            assert_eq!(sources.origin(to, &RECORD), Origin::Known);
+            assert_eq!(sources.origin(to, &check()), DatagramOrigin::Known);
+            assert_eq!(sources.origin(to, &RECORD), DatagramOrigin::Known);
         }
         // Who is asked only how we look from there has no part in the call, and neither has one whom we refuse.
         sources.sent(at(3), &message(BINDING, &[]));
         sources.sent(at(3), &message([1, 0x11], &[(USERNAME, b"there:here")]));
         sources.sent(at(3), &RECORD);
-        assert_eq!(sources.origin(at(3), &RECORD), Origin::Stranger);
+        assert_eq!(sources.origin(at(3), &RECORD), DatagramOrigin::Stranger);
     }
 
     #[test]
@@ -224,20 +224,20 @@ mod tests {
             let indication =
                 |of: SocketAddr, data: &[u8]| message(DATA_INDICATION, &[(PEER, &masked(of)), (DATA, data)]);
             let mut sources = Sources::default();
-            assert_eq!(sources.origin(at(1), &indication(peer, &check())), Origin::Stranger);
-            assert_eq!(sources.origin(at(1), &[64, 0, 0, 0]), Origin::Stranger);
+            assert_eq!(sources.origin(at(1), &indication(peer, &check())), DatagramOrigin::Stranger);
+            assert_eq!(sources.origin(at(1), &[64, 0, 0, 0]), DatagramOrigin::Stranger);
             // A wish for a relay.
             sources.sent(at(1), &message([0, 3], &[]));
-            assert_eq!(sources.origin(at(1), &[64, 0, 0, 0]), Origin::Known);
-            assert_eq!(sources.origin(at(1), &message([1, 0x13], &[])), Origin::Known);
-            assert_eq!(sources.origin(at(1), &RECORD), Origin::Stranger);
-            assert_eq!(sources.origin(at(1), &indication(peer, &RECORD)), Origin::Stranger);
-            assert_eq!(sources.origin(at(1), &indication(peer, &check())), Origin::Asking);
+            assert_eq!(sources.origin(at(1), &[64, 0, 0, 0]), DatagramOrigin::Known);
+            assert_eq!(sources.origin(at(1), &message([1, 0x13], &[])), DatagramOrigin::Known);
+            assert_eq!(sources.origin(at(1), &RECORD), DatagramOrigin::Stranger);
+            assert_eq!(sources.origin(at(1), &indication(peer, &RECORD)), DatagramOrigin::Stranger);
+            assert_eq!(sources.origin(at(1), &indication(peer, &check())), DatagramOrigin::Asking);
             // One more for the other side to be allowed.
             sources.sent(at(1), &message([0, 8], &[(PEER, &masked(at(7))), (PEER, &masked(peer))]));
-            assert_eq!(sources.origin(at(1), &indication(peer, &RECORD)), Origin::Known);
-            assert_eq!(sources.origin(at(1), &indication(stranger, &RECORD)), Origin::Stranger);
-            assert_eq!(sources.origin(at(2), &indication(peer, &RECORD)), Origin::Stranger);
+            assert_eq!(sources.origin(at(1), &indication(peer, &RECORD)), DatagramOrigin::Known);
+            assert_eq!(sources.origin(at(1), &indication(stranger, &RECORD)), DatagramOrigin::Stranger);
+            assert_eq!(sources.origin(at(2), &indication(peer, &RECORD)), DatagramOrigin::Stranger);
         }
     }
 
@@ -247,11 +247,11 @@ mod tests {
         for port in 1..=2000 {
             sources.sent(at(port), &check());
             sources.sent(at(1), &check());
-            assert_eq!(sources.origin(at(port + 1), &RECORD), Origin::Stranger);
+            assert_eq!(sources.origin(at(port + 1), &RECORD), DatagramOrigin::Stranger);
         }
         assert_eq!(sources.known.len(), MAX_KNOWN);
-        assert_eq!(sources.origin(at(1), &RECORD), Origin::Known);
-        assert_eq!(sources.origin(at(2), &RECORD), Origin::Stranger);
+        assert_eq!(sources.origin(at(1), &RECORD), DatagramOrigin::Known);
+        assert_eq!(sources.origin(at(2), &RECORD), DatagramOrigin::Stranger);
     }
 
     #[test]
@@ -260,7 +260,7 @@ mod tests {
         sources.sent("[fe80::1]:5".parse().unwrap(), &check());
         sources.sent(at(5), &check());
         for from in ["[fe80::1%3]:5", "[::ffff:203.0.113.1]:5"] {
-            assert_eq!(sources.origin(from.parse().unwrap(), &RECORD), Origin::Known, "{from}");
+            assert_eq!(sources.origin(from.parse().unwrap(), &RECORD), DatagramOrigin::Known, "{from}");
         }
     }
 

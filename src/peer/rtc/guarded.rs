@@ -9,7 +9,7 @@ use log::debug;
 use rtc::dtls::cipher_suite::CipherSuiteId;
 
 use super::aead::Onlooker;
-use crate::peer::guard::{Guard, Handshake, Origin, Sources};
+use crate::peer::guard::{DatagramOrigin, Guard, Handshake, Sources};
 use crate::peer::sync::lock;
 
 /// What is said once when a connection is to end.
@@ -54,10 +54,10 @@ impl Watch {
     }
 
     /// Who has sent a datagram that came from this address, if it may be passed on.
-    pub fn admits(&self, from: SocketAddr, datagram: &[u8]) -> Option<Origin> {
+    pub fn admits(&self, from: SocketAddr, datagram: &[u8]) -> Option<DatagramOrigin> {
         let origin = lock(&self.sources).origin(from, datagram);
-        let is_admitted =
-            origin != Origin::Stranger && lock(&self.handshake).admits(datagram, self.is_open.load(Ordering::Relaxed));
+        let is_admitted = origin != DatagramOrigin::Stranger
+            && lock(&self.handshake).admits(datagram, self.is_open.load(Ordering::Relaxed));
         is_admitted.then_some(origin)
     }
 

@@ -12,7 +12,7 @@ use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 use super::guarded::Watch;
 use super::layer::Layer;
 use super::pace::Pace;
-use crate::peer::guard::Origin;
+use crate::peer::guard::DatagramOrigin;
 
 /// A socket that drops what is not admitted, and hands out one datagram at a time.
 pub struct Sieve {
@@ -31,7 +31,7 @@ impl Sieve {
     /// Whether a datagram may be passed on. What a stranger sends is no sign that the other side lives.
     fn admits(&self, from: SocketAddr, datagram: &[u8]) -> bool {
         let origin = self.watch.admits(from, datagram);
-        if origin == Some(Origin::Known) {
+        if origin == Some(DatagramOrigin::Known) {
             self.pace.hear(datagram);
         }
         origin.is_some()

@@ -27,7 +27,7 @@ use super::flight::relayed;
 use super::layer::Layer;
 use crate::peer::ice::{IceServer, NoRelayCause};
 use crate::peer::sync::lock;
-use stale::Requests;
+use stale::TurnRequests;
 
 /// What is known of the relay of one connection, and what is to be done about it.
 #[derive(Debug, Clone, Default)]
@@ -142,13 +142,13 @@ pub struct Overheard {
     below: Arc<dyn AsyncUdpSocket>,
     relay: Relay,
     /// What TURN servers were asked for on it.
-    requests: Mutex<Requests>,
+    requests: Mutex<TurnRequests>,
 }
 
 impl Overheard {
     /// Listens on this socket.
     pub fn new(below: Arc<dyn AsyncUdpSocket>, relay: Relay) -> Self {
-        let requests = Mutex::new(Requests::new(relay.0.servers.clone()));
+        let requests = Mutex::new(TurnRequests::new(relay.0.servers.clone()));
         Self { below, relay, requests }
     }
 }

@@ -19,7 +19,7 @@ pub type Dialled = Result<Reached, NotDialled>;
 
 /// A server that has taken us.
 pub struct Reached {
-    pub socket: Box<Socket>,
+    pub socket: Box<SignalingSocket>,
     /// Another connection under our name had to go for this one.
     pub has_replaced: bool,
 }
@@ -40,7 +40,7 @@ impl From<String> for NotDialled {
 }
 
 /// A WebSocket to the server, in the clear or over TLS.
-pub type Socket = WebSocket<MaybeTlsStream<TcpStream>>;
+pub type SignalingSocket = WebSocket<MaybeTlsStream<TcpStream>>;
 
 /// Connects and shakes hands, with a time limit for each step. `was_reached`: the server was there before.
 pub fn dial(login: &Login, was_reached: bool) -> Dialled {

@@ -17,7 +17,7 @@ use super::super::super::random::row;
 use super::super::call::Stage;
 use super::super::request::{Caller, State};
 use super::super::{Engine, Input, Output, PeerConnectionId};
-use super::adversary::{Adversary, Message};
+use super::adversary::{Adversary, Posted};
 use super::{NAMES, hash, place_of};
 use crate::protocol::Candidate;
 
@@ -55,7 +55,7 @@ pub(super) struct Actor {
 
 /// What a round of an engine does to the world.
 pub(super) enum Consequence {
-    Says(usize, Rc<Message>),
+    Says(usize, Rc<Posted>),
     Asks(usize, Option<PublicKey>),
     AsksNoMore(usize),
     /// Its consent was to what is over.
@@ -167,15 +167,15 @@ pub(super) fn consequences(user: usize, output: Output, has_accepted: &impl Fn(&
             let target = place_of(message["target"].as_str().unwrap());
             if message["type"] == "session:connect" {
                 return vec![
-                    Consequence::Says(user, Message::joined(target)),
-                    Consequence::Says(target, Message::joined(user)),
+                    Consequence::Says(user, Posted::joined(target)),
+                    Consequence::Says(target, Posted::joined(user)),
                 ];
             }
             let mut value = json!({ "type": message["type"], "sender": NAMES[user] });
             if !message["payload"].is_null() {
                 value["payload"] = message["payload"].clone();
             }
-            vec![Consequence::Says(target, Message::new(user, value))]
+            vec![Consequence::Says(target, Posted::new(user, value))]
         }
         Output::Event(Event::Request { peer, identity, .. }) => vec![Consequence::Asks(place_of(&peer), identity)],
         Output::Event(Event::RequestEnded { peer } | Event::Refused { peer, .. }) => {

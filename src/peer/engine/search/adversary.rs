@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 
-use super::super::super::agreement::{self, Agreement, Answer, Names, OwnKeys};
+use super::super::super::agreement::{self, Agreement, GreetingAnswer, Names, OwnKeys};
 use super::super::super::frame::Place;
 use super::super::super::hello::{self, Hello, Inside, Said};
 use super::super::super::keys::{KeyPair, PublicKey};
@@ -19,7 +19,7 @@ use crate::protocol::MessageType;
 
 /// Something on its way to a user, as the server has it.
 #[derive(Debug)]
-pub(super) struct Message {
+pub(super) struct Posted {
     pub(super) sender: usize,
     pub(super) value: Value,
     pub(super) text: String,
@@ -27,7 +27,7 @@ pub(super) struct Message {
     pub(super) hash: u64,
 }
 
-impl Message {
+impl Posted {
     pub(super) fn new(sender: usize, value: Value) -> Rc<Self> {
         let text = value.to_string();
         Rc::new(Self { sender, hash: hash(&(sender, &text)), value, text })
@@ -129,17 +129,17 @@ impl Field {
     }
 
     /// What a message has that fits here: to answer is to name somebody's key.
-    fn of(self, message: &Message) -> Option<&Value> {
+    fn of(self, message: &Posted) -> Option<&Value> {
         let pointer = if self == Self::Answers { Self::Key.pointer() } else { self.pointer() };
         message.value.pointer(pointer)
     }
 }
 
 /// What a message is changed to, if there is anything to change.
-type Changed = Option<Rc<Message>>;
+type Changed = Option<Rc<Posted>>;
 
 /// Who gets what in place of a message, if it is not to go its way.
-type Instead = Option<(usize, Rc<Message>)>;
+type Instead = Option<(usize, Rc<Posted>)>;
 
 /// Both halves of a call that the adversary is in the middle of.
 struct Middle {
@@ -173,7 +173,7 @@ impl Adversary {
         let identity = KeyPair::generate();
         row::end();
         let exchanges = [hello::write_greeting(&own.greeting()), hello::write_answer(&answer)];
-        let messages = exchanges.map(|exchange| Message::said(2, "key:exchange", &json!(exchange)));
+        let messages = exchanges.map(|exchange| Posted::said(2, "key:exchange", &json!(exchange)));
         let find = |field: Field| messages.iter().find_map(|message| field.of(message)).cloned();
         let fields = FIELDS.map(|field| (field, find(field).expect("one of them has it")));
         Self {
@@ -189,7 +189,7 @@ impl Adversary {
     }
 
     /// The message as it is changed; `None` where there is nothing to change.
-    pub(super) fn change(&self, act: Act, message: &Rc<Message>, heard: &[Rc<Message>]) -> Changed {
+    pub(super) fn change(&self, act: Act, message: &Rc<Posted>, heard: &[Rc<Posted>]) -> Changed {
         let other = match act {
             Act::Cross(_, place) => heard[place].hash,
             _ => 0,
@@ -207,7 +207,7 @@ impl Adversary {
         changed
     }
 
-    fn changed(&self, act: Act, message: &Message, heard: &[Rc<Message>]) -> Changed {
+    fn changed(&self, act: Act, message: &Posted, heard: &[Rc<Posted>]) -> Changed {
         let mut value = message.value.clone();
         let mut sender = message.sender;
         let put = |place: Option<&mut Value>, new: &Value| {
@@ -237,7 +237,7 @@ impl Adversary {
             }
             Act::Drop | Act::Repeat | Act::Delay => return None,
         }
-        Some(Message::new(sender, value))
+        Some(Posted::new(sender, value))
     }
 
     /// Whether this is a key of the adversary.
@@ -259,7 +259,7 @@ impl Adversary {
 
     /// What becomes of what a user says to another, where the adversary is in the middle of the call, or is the caller:
     /// who gets what in its stead. `heard`: what was said before.
-    pub(super) fn catch(&self, message: &Rc<Message>, target: usize, heard: &[Rc<Message>]) -> Instead {
+    pub(super) fn catch(&self, message: &Rc<Posted>, target: usize, heard: &[Rc<Posted>]) -> Instead {
         // What it read before, it reads again; and what it answers with hangs on what it answers.
         let greeting = heard.iter().rev().find(|one| one.sender == target && one.value["type"] == "key:exchange");
         let key = (message.hash, target, greeting.map_or(0, |greeting| greeting.hash));
@@ -279,7 +279,7 @@ impl Adversary {
     }
 
     /// A user has answered the adversary's own greeting, which it thinks is that of `target`.
-    fn answered(&self, answer: &Answer, user: usize, target: usize, greeting: Option<&Rc<Message>>) -> Instead {
+    fn answered(&self, answer: &GreetingAnswer, user: usize, target: usize, greeting: Option<&Rc<Posted>>) -> Instead {
         let names = Names { caller: NAMES[target], called: NAMES[user] };
         let manner = self.manner(answer.answers)?;
         let agreement = self.keys(manner).clone().agree(answer, names);
@@ -287,18 +287,18 @@ impl Adversary {
             let proof = agreement.prove(stolen, &[]);
             let hello = Hello { identity: stolen.public(), proof, features: Vec::new(), place: Some(*place) };
             let sealed = agreement.seal_first(&hello.write(), None);
-            return Some((user, Message::said(target, "signal:ice", &json!({ "sealed": sealed }))));
+            return Some((user, Posted::said(target, "signal:ice", &json!({ "sealed": sealed }))));
         }
         let Some(Said::Greeting(greeting)) = greeting?.exchange() else { return None };
         let (own_answer, toward_caller) = agreement::answer(&greeting, names)?;
         let middle = Middle { halves: [toward_caller, agreement], users: [target, user], manner };
         self.middles.borrow_mut().push(Rc::new(middle));
         let answer = json!(hello::write_answer(&own_answer));
-        Some((target, Message::said(user, "key:exchange", &answer)))
+        Some((target, Posted::said(user, "key:exchange", &answer)))
     }
 
     /// What the adversary can read since it is in the middle, sealed anew for the other.
-    fn in_the_middle(&self, message: &Message, target: usize) -> Instead {
+    fn in_the_middle(&self, message: &Posted, target: usize) -> Instead {
         let sealed = message.value.pointer("/payload/sealed")?.as_str()?;
         let kind = message.value["type"].as_str()?;
         for middle in self.middles.borrow().iter() {
@@ -321,15 +321,15 @@ impl Adversary {
                 _ => None,
             };
             if let Some(sealed) = sealed {
-                return Some((target, Message::said(message.sender, kind, &json!({ "sealed": sealed }))));
+                return Some((target, Posted::said(message.sender, kind, &json!({ "sealed": sealed }))));
             }
         }
         None
     }
 
     /// The thief's greeting under the name of whom the identity is.
-    pub(super) fn stolen_greeting(&self, owner: usize) -> Rc<Message> {
-        Message::said(owner, "key:exchange", &json!(hello::write_greeting(&self.own.greeting())))
+    pub(super) fn stolen_greeting(&self, owner: usize) -> Rc<Posted> {
+        Posted::said(owner, "key:exchange", &json!(hello::write_greeting(&self.own.greeting())))
     }
 }
 

@@ -12,7 +12,7 @@ use super::super::super::keys::KeyPair;
 use super::super::super::random::row;
 use super::super::{Engine, Input, PeerConnectionId, Setup};
 use super::actor::{Actor, Agreed, Consequence, Memory, Talk};
-use super::adversary::{ACTS, Act, FIELDS, Message};
+use super::adversary::{ACTS, Act, FIELDS, Posted};
 use super::{NAMES, hash};
 
 /// What users want to do, each in this order.
@@ -61,7 +61,7 @@ impl Step {
 #[derive(Clone)]
 pub(super) struct World {
     pub(super) actors: [Rc<Actor>; 3],
-    pub(super) queues: [VecDeque<Rc<Message>>; 3],
+    pub(super) queues: [VecDeque<Rc<Posted>>; 3],
     /// What is on its way on data channels, and where it comes from.
     pub(super) frames: [VecDeque<(PeerConnectionId, Rc<str>)>; 3],
     /// Data channels: both ends.
@@ -74,7 +74,7 @@ pub(super) struct World {
     /// All keys that were ever agreed on.
     pub(super) agreed: Rc<Vec<Rc<Agreed>>>,
     /// All that was ever said.
-    pub(super) heard: Rc<Vec<Rc<Message>>>,
+    pub(super) heard: Rc<Vec<Rc<Posted>>>,
     pub(super) acts: usize,
     /// How many seconds have passed.
     pub(super) time: u64,
@@ -241,7 +241,7 @@ impl World {
                 self.bound = Some(user);
             }
             Step::Announce(user, peer) => {
-                self.queues[user].push_front(Message::joined(peer));
+                self.queues[user].push_front(Posted::joined(peer));
                 self.bound = Some(user);
             }
             Step::Wait(seconds) => {
@@ -250,7 +250,7 @@ impl World {
             }
             Step::Thief(user, owner) => {
                 self.queues[user].push_front(memory.adversary.stolen_greeting(owner));
-                self.queues[user].push_front(Message::joined(owner));
+                self.queues[user].push_front(Posted::joined(owner));
                 self.bound = Some(user);
             }
         }
@@ -360,7 +360,7 @@ impl World {
     }
 
     /// The server, as it should be, but for where the adversary is in the middle.
-    fn forward(&mut self, target: usize, message: &Rc<Message>, memory: &Memory) {
+    fn forward(&mut self, target: usize, message: &Rc<Posted>, memory: &Memory) {
         if message.value["type"] == "session:joined" {
             return self.queues[target].push_back(message.clone());
         }

@@ -1,6 +1,6 @@
-//! Requests to TURN servers whose nonce has become stale, and which are made again with the new one (RFC 8489, section
-//! 9.2.5). The crate takes that answer (438) for the last one: it gives a channel up and takes another number, which
-//! servers refuse, and lets relays and permissions go. So it never sees it, but only what comes after. Pure.
+//! TurnRequests to TURN servers whose nonce has become stale, and which are made again with the new one (RFC 8489,
+//! section 9.2.5). The crate takes that answer (438) for the last one: it gives a channel up and takes another number,
+//! which servers refuse, and lets relays and permissions go. So it never sees it, but only what comes after. Pure.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use crate::peer::ice::IceServer;
 
 /// The requests on one socket that wait for an answer.
 #[derive(Debug)]
-pub struct Requests {
+pub struct TurnRequests {
     /// The users at TURN servers that this connection is one of.
     servers: Arc<[IceServer]>,
     waiting: VecDeque<Request>,
@@ -37,8 +37,8 @@ struct Request {
     renewals: usize,
 }
 
-impl Requests {
-    /// Requests to these servers.
+impl TurnRequests {
+    /// TurnRequests to these servers.
     pub fn new(servers: Arc<[IceServer]>) -> Self {
         Self { servers, waiting: VecDeque::new(), answers: HashMap::new() }
     }
@@ -156,8 +156,8 @@ const CHANNEL_BIND: u8 = 0x09;
 /// asked for ever.
 const MAX_RENEWALS: usize = 3;
 
-/// Requests that may wait at once. A relay has some for each address of the other side; what is longer ago was answered
-/// or lost.
+/// TurnRequests that may wait at once. A relay has some for each address of the other side; what is longer ago was
+/// answered or lost.
 const MAX_WAITING: usize = 64;
 
 #[cfg(test)]
@@ -241,7 +241,7 @@ mod tests {
             [server("stun:a", ""), server("turn:a", "wrong"), server("turn:b", "s3cret"), server("turn:c", "x")];
         for (realm, expected) in [(None, "turn.example"), (Some("turn.example"), "turn.example"), (Some("new"), "new")]
         {
-            let mut requests = Requests::new(servers.clone().into());
+            let mut requests = TurnRequests::new(servers.clone().into());
             assert_eq!(requests.sent(address(1), &request("old", "s3cret")), None);
             let renewed = requests.received(address(1), &error(STALE, "new nonce", realm)).unwrap();
             let mut message = decoded(&renewed).unwrap();
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn with_the_same_nonce_it_is_the_very_same_request() {
-        let mut requests = Requests::new([server("turn:a", "s3cret")].into());
+        let mut requests = TurnRequests::new([server("turn:a", "s3cret")].into());
         let made = request("nonce", "s3cret");
         requests.sent(address(1), &made);
         assert_eq!(requests.received(address(1), &error(STALE, "nonce", None)), Some(made));
@@ -281,12 +281,12 @@ mod tests {
             (address(1), vec![0x40, 1, 0, 0]),
         ];
         for (from, answer) in answers {
-            let mut requests = Requests::new([server("turn:a", "s3cret")].into());
+            let mut requests = TurnRequests::new([server("turn:a", "s3cret")].into());
             requests.sent(address(1), &request("old", "s3cret"));
             assert_eq!(requests.received(from, &answer), None, "{answer:?}");
         }
         // Nobody has asked for this, and of this nobody knows the secret.
-        let mut requests = Requests::new([server("turn:a", "s3cret")].into());
+        let mut requests = TurnRequests::new([server("turn:a", "s3cret")].into());
         assert_eq!(requests.received(address(1), &error(STALE, "new", None)), None);
         requests.sent(address(1), &request("old", "another"));
         assert_eq!(requests.received(address(1), &error(STALE, "new", None)), None);
@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn nothing_is_renewed_for_ever_nor_kept() {
-        let mut requests = Requests::new([server("turn:a", "s3cret")].into());
+        let mut requests = TurnRequests::new([server("turn:a", "s3cret")].into());
         requests.sent(address(1), &request("old", "s3cret"));
         let renewals = (0..10)
             .filter(|number| requests.received(address(1), &error(STALE, &format!("nonce {number}"), None)).is_some());
@@ -310,7 +310,7 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(7);
         let whole = error(STALE, "new", Some("turn.example"));
         for _ in 0..2000 {
-            let mut requests = Requests::new([server("turn:a", "s3cret")].into());
+            let mut requests = TurnRequests::new([server("turn:a", "s3cret")].into());
             requests.sent(address(1), &request("old", "s3cret"));
             let mut answer = whole[..random.usize(..=whole.len())].to_vec();
             if let Some(index) = answer.len().checked_sub(1) {

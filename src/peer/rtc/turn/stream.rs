@@ -22,7 +22,7 @@ use crate::peer::tls;
 
 /// Where a stream goes.
 #[derive(Debug)]
-pub struct Server {
+pub struct StreamServer {
     /// Its name or its address.
     pub host: String,
     /// Its port.
@@ -34,9 +34,9 @@ pub struct Server {
 }
 
 /// TCP, or TLS over it.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait TurnStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> TurnStream for T {}
 
 /// What came, and from where.
 pub type Datagram = (SocketAddr, Vec<u8>);
@@ -45,7 +45,7 @@ pub type Datagram = (SocketAddr, Vec<u8>);
 ///
 /// # Errors
 /// What the user is to be told.
-pub async fn reach(server: &Server) -> Result<Box<dyn Stream>, NoRelayCause> {
+pub async fn reach(server: &StreamServer) -> Result<Box<dyn TurnStream>, NoRelayCause> {
     let deadline = Instant::now() + REACH_TIME;
     let stream = match server.proxy.clone() {
         None => timeout_at(deadline, connect(server)).await.unwrap_or(Err(NoRelayCause::NotReached))?,
@@ -73,7 +73,7 @@ pub async fn reach(server: &Server) -> Result<Box<dyn Stream>, NoRelayCause> {
 }
 
 /// Tries each address of the server in turn.
-async fn connect(server: &Server) -> Result<TcpStream, NoRelayCause> {
+async fn connect(server: &StreamServer) -> Result<TcpStream, NoRelayCause> {
     let (host, port) = (server.host.clone(), server.port);
     let look_up = blocking(move || (&*host, port).to_socket_addrs());
     let Ok(Ok(Ok(addresses))) = timeout(LOOK_UP_TIME, look_up).await else { return Err(NoRelayCause::NotFound) };
@@ -89,7 +89,7 @@ async fn connect(server: &Server) -> Result<TcpStream, NoRelayCause> {
 }
 
 /// Connects by a proxy, which looks the server's name up.
-async fn connect_by(proxy: ProxyUrl, server: &Server) -> io::Result<TcpStream> {
+async fn connect_by(proxy: ProxyUrl, server: &StreamServer) -> io::Result<TcpStream> {
     let (host, port) = (server.host.clone(), server.port);
     let dialled = blocking(move || dial(Some((&proxy, REACH_TIME)), &host, port, DIAL_TIME)).await?;
     let stream = dialled.map_err(|error| {
@@ -103,7 +103,7 @@ async fn connect_by(proxy: ProxyUrl, server: &Server) -> io::Result<TcpStream> {
 /// Carries what is queued to the server, and what comes back to the socket, as if from that address. It ends when the
 /// server ends it; where nothing more can be queued, it is asked to.
 pub async fn carry(
-    stream: Box<dyn Stream>,
+    stream: Box<dyn TurnStream>,
     mut queued: Receiver<Vec<u8>>,
     from: SocketAddr,
     inbox: Sender<Datagram>,

@@ -19,7 +19,7 @@ use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
 use super::Relay;
 use super::framing;
-use super::stream::{self, Datagram, Server};
+use super::stream::{self, Datagram, StreamServer};
 use crate::peer::ice::IceServer;
 use crate::peer::rtc::layer::{Layer, over};
 use crate::peer::socks::ProxyUrl;
@@ -35,7 +35,7 @@ struct Reach {
     urls: Vec<String>,
     /// Those of which nobody has asked anything yet, and how long to wait for a better way. One stream is enough for
     /// all networks that this machine is in, so only the first socket that asks gets it.
-    servers: Mutex<Vec<Option<(Server, Duration)>>>,
+    servers: Mutex<Vec<Option<(StreamServer, Duration)>>>,
     streams: Mutex<JoinSet<()>>,
     relay: Relay,
     is_only_way: bool,
@@ -57,7 +57,7 @@ impl Tunnels {
             let (host, port) = url.host_and_port();
             let is_tls = url.scheme == IceScheme::Turns;
             let wait = if is_tls { tls_wait } else { tcp_wait };
-            let way = Server { host: host.to_owned(), port, is_tls, proxy: proxy.cloned() };
+            let way = StreamServer { host: host.to_owned(), port, is_tls, proxy: proxy.cloned() };
             Some((server.url.clone(), Some((way, wait))))
         };
         let (urls, servers) = servers.iter().filter_map(tunnel).unzip();
