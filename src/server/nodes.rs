@@ -13,6 +13,13 @@ use crate::protocol::MessageType;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Process(pub [u8; 6]);
 
+impl Process {
+    /// A short name for it, from 1 on. In one case of 255 another has the same.
+    pub fn number(self) -> u8 {
+        self.0[5] % u8::MAX + 1
+    }
+}
+
 /// A connection of a node of the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Route {
@@ -286,8 +293,9 @@ pub struct Arrival<'a> {
     pub to: ConnId,
     /// From whom.
     pub from: Route,
-    /// It was sent on once already, since the user was there no more.
-    pub is_sent_on: bool,
+    /// The [`number`](Process::number) of the node that has sent it on, since the user was there no more: 0 where it
+    /// comes straight from its sender's node. An earlier version says 1.
+    pub via: u8,
     /// The name of the user.
     pub target: &'a str,
     /// What it is.

@@ -21,7 +21,7 @@ impl Cluster {
             Ask::Pass { to, from, target, kind, text } => {
                 let origin = Route { process: self.process, conn: from };
                 let write =
-                    |bytes: &mut Vec<u8>| dispatch::put_message(bytes, to.conn, origin, false, &target, kind, &text);
+                    |bytes: &mut Vec<u8>| dispatch::put_message(bytes, to.conn, origin, 0, &target, kind, &text);
                 self.bundle(to.process, now, write).passed.push(Passed { from, target, kind });
             }
             Ask::Tell { to, target, reason } => {
@@ -98,12 +98,11 @@ impl Cluster {
                 }
             }
             Ask::Seek(mut seek) => {
-                let origin = match seek.from {
-                    Sender::Here(conn) => Route { process: self.process, conn },
-                    Sender::There(route) => route,
+                let (origin, via) = match seek.from {
+                    Sender::Here(conn) => (Route { process: self.process, conn }, 0),
+                    Sender::There(route) => (route, self.process.number()),
                 };
-                let is_sent_on = matches!(seek.from, Sender::There(_));
-                let dispatch::Split { head, tail } = dispatch::parcel(origin, is_sent_on, &seek.target, &seek.parcel);
+                let dispatch::Split { head, tail } = dispatch::parcel(origin, via, &seek.target, &seek.parcel);
                 if let Parcel::Message { text, .. } = &mut seek.parcel {
                     *text = Vec::new();
                 }

@@ -20,12 +20,12 @@ pub(super) struct Split {
 }
 
 /// Something for the user `target`, from `origin`, wherever that user is.
-pub(super) fn parcel(origin: Route, is_sent_on: bool, target: &str, parcel: &Parcel) -> Split {
+pub(super) fn parcel(origin: Route, via: u8, target: &str, parcel: &Parcel) -> Split {
     let (mut head, nobody) = (Vec::new(), ConnId(0));
     match parcel {
-        Parcel::Message { kind, text } => put_message(&mut head, nobody, origin, is_sent_on, target, *kind, text),
+        Parcel::Message { kind, text } => put_message(&mut head, nobody, origin, via, target, *kind, text),
         Parcel::Joined { id, peer } => put(&mut head, JOINED, nobody, |bytes| {
-            put_origin(bytes, origin, is_sent_on, target);
+            put_origin(bytes, origin, via, target);
             bytes.extend_from_slice(id.as_bytes());
             bytes.extend_from_slice(peer.as_bytes());
         }),
@@ -40,14 +40,14 @@ pub(super) fn put_message(
     bytes: &mut Vec<u8>,
     to: ConnId,
     origin: Route,
-    is_sent_on: bool,
+    via: u8,
     target: &str,
     kind: MessageType,
     text: &[u8],
 ) {
     put(bytes, MESSAGE, to, |bytes| {
         bytes.reserve(ORIGIN_BYTES + target.len() + 1 + text.len());
-        put_origin(bytes, origin, is_sent_on, target);
+        put_origin(bytes, origin, via, target);
         bytes.push(number(kind));
         bytes.extend_from_slice(text);
     });
@@ -75,9 +75,9 @@ fn put(bytes: &mut Vec<u8>, kind: u8, to: ConnId, write: impl FnOnce(&mut Vec<u8
     bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
 }
 
-fn put_origin(bytes: &mut Vec<u8>, origin: Route, is_sent_on: bool, target: &str) {
+fn put_origin(bytes: &mut Vec<u8>, origin: Route, via: u8, target: &str) {
     put_route(bytes, origin);
-    bytes.push(u8::from(is_sent_on));
+    bytes.push(via);
     put_name(bytes, target);
 }
 
@@ -142,7 +142,7 @@ fn read(dispatch: &[u8]) -> Option<Dispatch<'_>> {
     match *kind {
         kind @ (MESSAGE | JOINED) => {
             let from = Route { process: Process(*take_array(&mut rest)?), conn: take_conn(&mut rest)? };
-            let is_sent_on = take_array::<1>(&mut rest)?[0] != 0;
+            let via = take_array::<1>(&mut rest)?[0];
             let target = take_name(&mut rest)?;
             let goods = match kind {
                 MESSAGE => {
@@ -151,7 +151,7 @@ fn read(dispatch: &[u8]) -> Option<Dispatch<'_>> {
                 }
                 _ => Goods::Joined { id: Uuid::from_bytes(*take_array(&mut rest)?), peer: name(rest)? },
             };
-            Some(Dispatch::Parcel(Arrival { to, from, is_sent_on, target, goods }))
+            Some(Dispatch::Parcel(Arrival { to, from, via, target, goods }))
         }
         REPLACED => Some(Dispatch::Replaced(to)),
         UNDELIVERED => {
@@ -242,7 +242,7 @@ const CONN_BYTES: usize = 6;
 /// The length and the kind.
 const HEAD_BYTES: usize = 4 + 1;
 
-/// A route, whether it was sent on, and the length of a name.
+/// A route, who has sent it on, and the length of a name.
 const ORIGIN_BYTES: usize = 6 + CONN_BYTES + 1 + 1;
 
 /// The longest dispatch: the longest message of a client, with what the server adds, twice over.
@@ -259,21 +259,20 @@ mod tests {
         let to = ConnId(0x0102_0304_0506);
         let (kind, text) = (MessageType::SignalIce, r#"{"type":"signal:ice"}"#);
         let (id, own) = (Uuid::from_u128(42), Route { process: OWN, conn: ConnId(5) });
-        let arrival =
-            |from, is_sent_on, goods| Dispatch::Parcel(Arrival { to, from, is_sent_on, target: "böb", goods });
+        let arrival = |from, via, goods| Dispatch::Parcel(Arrival { to, from, via, target: "böb", goods });
         let mut message = Vec::new();
-        put_message(&mut message, to, own, false, "böb", kind, text.as_bytes());
+        put_message(&mut message, to, own, 0, "böb", kind, text.as_bytes());
         let sought = |origin, goods: Goods<'_>| {
-            let Split { head, tail } = parcel(origin, true, "böb", &goods.parcel());
+            let Split { head, tail } = parcel(origin, 1, "böb", &goods.parcel());
             [&head[..], &conn_bytes(to), &tail].concat()
         };
         let (letter, joined) = (Goods::Message { kind, text }, Goods::Joined { id, peer: "alice" });
         let mut not_delivered = Vec::new();
         put_undelivered(&mut not_delivered, to, "böb", Undelivered::Unread);
         vec![
-            (message, arrival(own, false, letter)),
-            (sought(own, letter), arrival(own, true, letter)),
-            (sought(OTHER, joined), arrival(OTHER, true, joined)),
+            (message, arrival(own, 0, letter)),
+            (sought(own, letter), arrival(own, 1, letter)),
+            (sought(OTHER, joined), arrival(OTHER, 1, joined)),
             (b"\0\0\0\x07R\x01\x02\x03\x04\x05\x06".to_vec(), Dispatch::Replaced(to)),
             (not_delivered, Dispatch::Undelivered { to, target: "böb", reason: Undelivered::Unread }),
         ]

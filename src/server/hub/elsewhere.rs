@@ -378,13 +378,13 @@ impl Hub {
     }
 
     fn parcel<'a>(&mut self, arrival: Arrival<'a>, now: Instant) -> Outputs<'a> {
-        let Arrival { to, from, is_sent_on, target, goods } = arrival;
+        let Arrival { to, from, via, target, goods } = arrival;
         // A connection has one name for life, so whoever is there is meant. Else the user may have come back.
         let to = if self.users.get(&to).is_some() { Some(to) } else { self.names.online_at(target) };
         let Some(to) = to else {
             let target = target.into();
             match goods {
-                goods if !is_sent_on => {
+                goods if via == 0 => {
                     let (from, parcel) = (Sender::There(from), goods.parcel());
                     let seek = Seek { from, target, is_stranger: false, is_call: false, parcel };
                     self.ask(Ask::Seek(Box::new(seek)));
@@ -396,7 +396,7 @@ impl Hub {
         };
         match goods {
             // A later one may have come: this one is told of as lost, for none comes behind a later one.
-            Goods::Message { .. } if self.remote_mut().is_some_and(|remote| remote.is_late(to, from, is_sent_on)) => {
+            Goods::Message { .. } if self.remote_mut().is_some_and(|remote| remote.is_late(to, from, via)) => {
                 self.ask(Ask::Tell { to: from, target: target.into(), reason: Undelivered::Offline });
                 no_outputs()
             }

@@ -23,8 +23,9 @@ pub(super) struct Remote {
     pub(super) held: ByConn<Held>,
     /// Where the targets of each user's last messages are.
     pub(super) routes: ByConn<Vec<(Rc<str>, Route)>>,
-    /// Who has reached each user last without being sent on.
-    reached: ByConn<Vec<Route>>,
+    /// Who has reached each user last, and by which node each was sent on (see
+    /// [`Arrival`](crate::server::nodes::Arrival)).
+    reached: ByConn<Vec<(Route, u8)>>,
     /// Which node this is, once the database could be asked.
     pub(super) process: Option<Process>,
     /// The nodes that are there. There may be a million routes, so they are not all gone through when one is gone.
@@ -116,20 +117,20 @@ impl Remote {
         self.reached.remove(&conn);
     }
 
-    /// Whether a message for `conn` comes too late. What went to where its user was before, and was sent on from
-    /// there, may be older than what its sender has said here since.
-    pub(super) fn is_late(&mut self, conn: ConnId, from: Route, is_sent_on: bool) -> bool {
-        if is_sent_on {
-            return self.reached.get(&conn).is_some_and(|reached| reached.contains(&from));
-        }
-        match self.reached.get_mut(&conn) {
-            Some(reached) if reached.contains(&from) => {}
-            Some(reached) => {
-                reached.truncate(ROUTES - 1);
-                reached.insert(0, from);
-            }
+    /// Whether a message for `conn` may come too late. What went to where its user was before, and was sent on from
+    /// there, may be older than what its sender has said here since. And where its user was at two nodes before, of
+    /// what they send on nobody knows which is older: it is taken from one of them alone.
+    pub(super) fn is_late(&mut self, conn: ConnId, from: Route, via: u8) -> bool {
+        let Some(reached) = self.reached.get_mut(&conn) else {
+            self.reached.insert(conn, vec![(from, via)]);
+            return false;
+        };
+        match reached.iter_mut().find(|(other, _)| *other == from) {
+            Some((_, before)) if via == 0 => *before = 0,
+            Some((_, before)) => return *before != via,
             None => {
-                self.reached.insert(conn, vec![from]);
+                reached.truncate(ROUTES - 1);
+                reached.insert(0, (from, via));
             }
         }
         false
@@ -138,7 +139,7 @@ impl Remote {
     /// Learns of the first message from `from` to `to`, who are both here.
     pub(super) fn met_here(&mut self, from: ConnId, to: ConnId) {
         if let Some(process) = self.process {
-            self.is_late(to, Route { process, conn: from }, false);
+            self.is_late(to, Route { process, conn: from }, 0);
         }
     }
 
@@ -286,23 +287,25 @@ mod tests {
         let now = Instant::now();
         hub.database_is_back(Process(*b"own123"));
         asks(&mut hub);
-        let mut arrives = |from, is_sent_on| {
+        let mut arrives = |from, via| {
             let goods = Goods::Message { kind: MessageType::SignalIce, text: "{}" };
-            let arrival = Arrival { to: CAROL, from, is_sent_on, target: "bob", goods };
+            let arrival = Arrival { to: CAROL, from, via, target: "bob", goods };
             let is_delivered =
                 matches!(hub.arrived(Dispatch::Parcel(arrival), now)[..], [Output::Deliver { to: BOB, .. }]);
             (is_delivered, asks(&mut hub))
         };
         let late = |to| (false, vec![Ask::Tell { to, target: "bob".into(), reason: Undelivered::Offline }]);
-        assert_eq!(arrives(THERE, true), (true, vec![]), "he was elsewhere before");
-        assert_eq!(arrives(THERE, false), (true, vec![]));
-        assert_eq!(arrives(THERE, true), late(THERE));
+        assert_eq!(arrives(THERE, 7), (true, vec![]), "he was elsewhere before");
+        assert_eq!(arrives(THERE, 8), late(THERE), "and at a third one: which came first cannot be told");
+        assert_eq!(arrives(THERE, 7), (true, vec![]), "by the same way it is in order");
+        assert_eq!(arrives(THERE, 0), (true, vec![]));
+        assert_eq!([arrives(THERE, 7), arrives(THERE, 8)], [late(THERE), late(THERE)]);
         // The same where the sender is at this very node.
         let alice = Route { process: Process(*b"own123"), conn: ALICE };
-        assert_eq!(arrives(alice, true), (true, vec![]));
+        assert_eq!(arrives(alice, 7), (true, vec![]));
         hub.receive(ALICE, r#"{"type":"signal:ice","target":"bob"}"#, now);
         let goods = Goods::Message { kind: MessageType::SignalIce, text: "{}" };
-        let arrival = Arrival { to: CAROL, from: alice, is_sent_on: true, target: "bob", goods };
+        let arrival = Arrival { to: CAROL, from: alice, via: 7, target: "bob", goods };
         assert_eq!((hub.arrived(Dispatch::Parcel(arrival), now), asks(&mut hub)), (Outputs::new(), late(alice).1));
     }
 }
