@@ -17,7 +17,7 @@ use crate::model_database::{Reply, SCRIPTS, hash};
 use crate::world::{Client, until};
 
 /// What a metric of a node says.
-fn metric(cluster: &Cluster, node: usize, name: &str) -> String {
+pub fn metric(cluster: &Cluster, node: usize, name: &str) -> String {
     let (_, metrics) = get(&cluster.nodes[node].address, "/metrics");
     let line = metrics.lines().find(|line| line.split(' ').next() == Some(name));
     line.and_then(|line| line.split(' ').nth(1)).unwrap_or_default().to_owned()
@@ -50,28 +50,57 @@ fn a_slow_way_makes_everything_slow_and_nothing_fail() {
 
 #[test]
 fn a_database_that_comes_back_empty_gives_no_name_away_of_a_server_that_is_cut_off_meanwhile() {
-    let own = [("CLUSTER_LEASE", "30s")];
-    for database in databases() {
-        let mut cluster = Cluster::start_with(&database, 0, &own);
-        let way = Way::to(cluster.database.port);
-        cluster.add_by(way.port, &own);
-        // This one knows of the other from the first moment on.
-        cluster.add(&own);
-        let mut bob = cluster.with_token(0, "bob", "secret").unwrap();
-        let mut alice = cluster.client(1, "alice");
-        // The server of bob learns nothing of the end of its connection, and reaches nobody for longer than the grace.
-        way.cut(true);
-        cluster.database.kill();
-        cluster.database.start_again();
-        let began = Instant::now();
-        while began.elapsed() < GRACE + Duration::from_secs(2) {
-            assert!(cluster.with_token(1, "bob", "thief").is_none(), "after {:?}", began.elapsed());
-            assert!(Client::try_connect(&cluster.nodes[1].address, "/ws?username=bob").is_err());
+    thread::scope(|scope| {
+        for database in databases() {
+            for is_empty in [true, false] {
+                let database = database.clone();
+                scope.spawn(move || forgetful(&database, is_empty));
+            }
         }
-        way.cut(false);
-        until_reached(&mut alice, "bob", &mut bob);
-        assert!(cluster.with_token(1, "bob", "thief").is_none());
+    });
+}
+
+/// The database comes back empty, or as it was before the name came.
+fn forgetful(database: &str, is_empty: bool) {
+    let own = [("CLUSTER_LEASE", "30s")];
+    let mut cluster = Cluster::start_with(database, 0, &own);
+    let way = Way::to(cluster.database.port);
+    cluster.add_by(way.port, &own);
+    // This one knows of the other from the first moment on.
+    cluster.add(&own);
+    if !is_empty {
+        // With leases as they are in an old copy.
+        let mut database = Real::connect(&cluster.database);
+        let all = ["ZRANGE", "lk1:nodes", "0", "-1"].map(|part| part.as_bytes().to_vec());
+        let Reply::List(members) = database.run(&all) else { panic!("no list") };
+        let renewed: Vec<Vec<u8>> = members
+            .into_iter()
+            .map(|member| if let Reply::Bytes(member) = member { member } else { panic!("no member") })
+            .collect();
+        for end in ["1", "99999999999999"] {
+            for member in &renewed {
+                let head = ["ZADD", "lk1:nodes", end].map(|part| part.as_bytes().to_vec());
+                database.run(&[&head[..], std::slice::from_ref(member)].concat());
+            }
+            if end == "1" {
+                assert_eq!(cluster.database.ask(&["SAVE"]), "+OK");
+            }
+        }
     }
+    let mut bob = cluster.with_token(0, "bob", "secret").unwrap();
+    let mut alice = cluster.client(1, "alice");
+    // The server of bob learns nothing of the end of its connection, and reaches nobody for longer than the grace.
+    way.cut(true);
+    cluster.database.kill();
+    cluster.database.start_again();
+    let began = Instant::now();
+    while began.elapsed() < GRACE + Duration::from_secs(2) {
+        assert!(cluster.with_token(1, "bob", "thief").is_none(), "after {:?}", began.elapsed());
+        assert!(Client::try_connect(&cluster.nodes[1].address, "/ws?username=bob").is_err());
+    }
+    way.cut(false);
+    until_reached(&mut alice, "bob", &mut bob);
+    assert!(cluster.with_token(1, "bob", "thief").is_none());
 }
 
 #[test]

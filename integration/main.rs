@@ -59,6 +59,7 @@ mod chat;
 mod clients;
 mod cluster;
 mod cluster_alike;
+mod cluster_database;
 mod cluster_faults;
 mod cluster_links;
 mod cluster_model;

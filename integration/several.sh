@@ -62,7 +62,7 @@ for number in 1 2 3; do
     logged lowkey-server 'cluster: the database at 10.0.0.11:6379 can be asked'
 done
 # Usage: metric NAME; what it says on this machine
-metric() { booted curl --silent http://127.0.0.1:9090/metrics | sed -n "s/^$1 //p"; }
+metric() { booted sh -c 'curl --silent "http://$(sed -n "s/^HOST=//p" /etc/default/lowkey-server):9090/metrics"' | sed -n "s/^$1 //p"; }
 knows_all() { [ "$(metric lowkey_cluster_up) $(metric lowkey_cluster_nodes)" = '1 3' ]; }
 for number in 1 2 3; do
     on "$number"

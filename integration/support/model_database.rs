@@ -109,6 +109,7 @@ impl ModelDatabase {
         let parts: Vec<&[u8]> = parts.iter().map(|part| &part[..]).collect();
         match parts[..] {
             [b"HELLO", ..] | [b"PING"] => Reply::Ok,
+            [b"DEL", key] => Reply::Number(self.texts.remove(key).is_some().into()),
             [b"SCRIPT", b"LOAD", text] => Reply::Bytes(hash(text).into_bytes()),
             [b"GET", key] => self.get(key).map_or(Reply::Null, Reply::Bytes),
             [b"SET", key, value, b"NX"] => self.set_new(key, value, None),
@@ -142,9 +143,12 @@ impl ModelDatabase {
         let (mut since, mut has_replaced) = (None, 0);
         let held = self.get(name);
         if held.as_ref().is_none_or(|held| held.len() == 21 && !is_of(held, owner)) {
-            let end = self.now + number(grace);
-            let grace = self.texts.entry(GRACE.to_vec()).or_insert_with(|| Text::lasting(end));
-            if number(&grace.bytes) > self.now {
+            let mut end = self.get(GRACE).map_or(u64::MAX, |end| number(&end));
+            if end > self.now + 4 * number(grace) {
+                end = self.now + number(grace);
+                self.set(GRACE, end.to_string().into_bytes(), None);
+            }
+            if end > self.now {
                 return Reply::Number(2);
             }
         }
@@ -234,7 +238,8 @@ impl ModelDatabase {
         let oldest = self.now - number(keep);
         self.nodes.retain(|_, end| *end > oldest);
         let (extended, least) = (self.now + number(extend), self.now + number(extend).max(number(grace)));
-        match self.get(GRACE).map(|grace| number(&grace)) {
+        let latest = self.now + 4 * number(grace);
+        match self.get(GRACE).map(|grace| number(&grace)).filter(|grace| *grace <= latest) {
             None => self.set(GRACE, least.to_string().into_bytes(), None),
             Some(grace) if number(extend) > 0 && grace < extended => {
                 self.set(GRACE, extended.to_string().into_bytes(), None);
@@ -293,12 +298,6 @@ impl ModelDatabase {
         }
         self.set(key, bytes.to_vec(), time);
         Reply::Ok
-    }
-}
-
-impl Text {
-    fn lasting(number: u64) -> Self {
-        Self { bytes: number.to_string().into_bytes(), end: None }
     }
 }
 

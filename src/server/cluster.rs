@@ -112,8 +112,14 @@ pub struct Cluster {
     alive: Vec<Process>,
     /// Those that the database forgot, with all names that are there, and until when they may hold them.
     awaited: Vec<(Process, Instant)>,
+    /// When the database last had no room for something new.
+    full: Option<Instant>,
     /// When the lease was last renewed.
     renewed: Instant,
+    /// Until when the database that has answered last knows of this node in any case.
+    leased_until: Instant,
+    /// It has answered as one that does not, and what follows from that was not done yet.
+    has_forgotten: bool,
     renew_at: Instant,
     counts: Counts,
 }
@@ -197,7 +203,10 @@ impl Cluster {
             heard: now,
             alive: Vec::new(),
             awaited: Vec::new(),
+            full: None,
             renewed: now,
+            leased_until: now,
+            has_forgotten: false,
             renew_at: now,
             counts: Counts::default(),
         }
@@ -211,6 +220,11 @@ impl Cluster {
     /// Whether the database can be asked.
     pub fn is_up(&self) -> bool {
         self.state == State::Up
+    }
+
+    /// Whether the database had no room for a name or a session within the last minute.
+    pub fn is_full(&self, now: Instant) -> bool {
+        self.full.is_some_and(|full| now < full + FULL_TIME)
     }
 
     /// There is a stream to the database: greets it.
@@ -243,6 +257,8 @@ impl Cluster {
         self.command(What::Subscribe, &[b"SUBSCRIBE", &channel], now);
         // What every ask will need is tried once, so that a right that is missing is told at the start.
         self.command(What::Greeting, &[b"PUBLISH", &channel, b""], now);
+        self.command(What::Greeting, &[b"DEL", &channel], now);
+        self.command(What::Greeting, &[b"PING"], now);
         // Who has just begun holds no name that others would have to wait for.
         self.renew(now, if self.previous.is_some() { GRACE } else { Duration::ZERO });
     }
@@ -370,6 +386,9 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(3);
 /// whose node has not told of it yet. All nodes are back within this time, even those that learn by its silence alone
 /// that the database was another for a moment (`link` has a test of that).
 pub const GRACE: Duration = Duration::from_millis(4500);
+
+/// For how long a database counts as full that had no room.
+const FULL_TIME: Duration = Duration::from_secs(60);
 
 /// When the record of a name that nobody marks is thrown away.
 const NAME_TTL: Duration = Duration::from_secs(2 * 3600);

@@ -38,6 +38,8 @@ pub struct Link {
     was_up: bool,
     /// It was told that it can be asked.
     told_up: bool,
+    /// It was told that it has no room.
+    told_full: bool,
     refusal: Option<String>,
     buffer: Vec<u8>,
 }
@@ -75,6 +77,7 @@ impl Link {
             told: None,
             was_up: false,
             told_up: false,
+            told_full: false,
             refusal: None,
             buffer: vec![0; READ_BYTES],
         }
@@ -105,6 +108,14 @@ impl Link {
             info!("cluster: the database at {} can be asked", self.place);
             (self.was_up, self.failures, self.told) = (true, 0, None);
         }
+        let is_full = self.cluster.is_full(now);
+        if is_full && !self.told_full {
+            warn!(
+                "cluster: the database at {} is full: new names are refused until its maxmemory is raised",
+                self.place
+            );
+        }
+        self.told_full = is_full;
     }
 
     /// Writes what waits.

@@ -202,7 +202,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::url::ClusterUrl;
-    use super::super::{ASK_TIME, SILENCE, Settings};
+    use super::super::{ASK_TIME, FULL_TIME, SILENCE, Settings};
     use super::*;
     use crate::protocol::MessageType;
     use crate::server::ids::ConnId;
@@ -233,7 +233,7 @@ mod tests {
         }
         replies.extend(b"_\r\n$16\r\n");
         replies.extend(cluster.keys.check("1 600000 60000"));
-        replies.extend(b"\r\n>3\r\n$9\r\nsubscribe\r\n$1\r\nx\r\n:1\r\n:1\r\n");
+        replies.extend(b"\r\n>3\r\n$9\r\nsubscribe\r\n$1\r\nx\r\n:1\r\n:1\r\n:0\r\n+PONG\r\n");
         for byte in replies.into_iter().chain(renewal.bytes()) {
             cluster.receive(&[byte], now).unwrap();
         }
@@ -319,12 +319,39 @@ mod tests {
         assert_eq!(events(&mut cluster), [Event::Down, not_passed(1, false)]);
         cluster.ask(pass(2), start);
         assert_eq!(events(&mut cluster), [not_passed(2, false)], "at once");
-        for (error, part) in [("OOM x", "full"), ("NOPERM x", "right"), ("WRONGPASS x", "password"), ("X\ty", "Xy")] {
+        for (error, part) in [("NOPERM x", "right"), ("WRONGPASS x", "password"), ("X\ty", "Xy")] {
             let mut cluster = up(start);
             cluster.ask(claim(), start);
             let loss = cluster.receive(format!("-{error}\r\n").as_bytes(), start).unwrap_err();
             assert!(loss.reason.contains(part), "{error}: {loss:?}");
         }
+    }
+
+    #[test]
+    fn a_full_database_refuses_what_is_new_and_is_not_lost() {
+        let start = Instant::now();
+        let mut cluster = up(start);
+        cluster.ask(claim(), start);
+        cluster.receive(b"-OOM command not allowed\r\n", start).unwrap();
+        assert_eq!(events(&mut cluster), [claimed(Verdict::Away)]);
+        assert!(cluster.is_up() && cluster.is_full(start) && !cluster.is_full(start + FULL_TIME));
+        cluster.renew(start, Duration::ZERO);
+        assert!(cluster.receive(b"-OOM command not allowed\r\n", start).unwrap_err().reason.contains("full"));
+    }
+
+    #[test]
+    fn the_time_to_an_answer_is_known_where_nobody_asks_or_nobody_waits_any_more() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut cluster = up(start);
+        cluster.ask(pass(1), start);
+        cluster.close_bundles(start);
+        cluster.tick(at(2)).unwrap();
+        cluster.receive(b"+PONG\r\n:1\r\n", at(2)).unwrap();
+        assert_eq!(cluster.counts().round_trip_micros, 2_000_000, "it was given up");
+        cluster.tick(at(3)).unwrap();
+        cluster.receive(b"+PONG\r\n", at(3)).unwrap();
+        assert_eq!(cluster.counts().round_trip_micros, 0, "a ping, a second later");
     }
 
     #[test]
@@ -352,11 +379,13 @@ mod tests {
         };
         let (alone, both) =
             ("*2\r\n:0\r\n$8\r\nown123\0\x02\r\n", "*3\r\n:0\r\n$8\r\nown123\0\x02\r\n$8\r\nother1\0\x01\r\n");
-        let (knows, forgot) = (&alone.replace(":0", ":1"), &alone.replace(":0", ":2"));
-        for (first, is_awaited) in [(forgot, true), (knows, false)] {
+        let [ended, forgot] = [":1", ":2"].map(|before| alone.replace(":0", before));
+        let (ended, forgot) = (&*ended, &*forgot);
+        // One that knows of a lease which must have been renewed is as it was long ago.
+        for (first, back, is_awaited) in [(forgot, 6, true), (ended, 6, true), (alone, 6, false), (ended, 21, false)] {
             let mut cluster = up(start);
-            let at = |seconds| start + Duration::from_secs(seconds);
-            grace(at(5), both, &mut cluster);
+            let at = |seconds: u64| start + Duration::from_secs(back - 6 + seconds);
+            grace(start + Duration::from_secs(5), both, &mut cluster);
             cluster.lose(at(6));
             greet(&mut cluster, first, at(6));
             take_output(&mut cluster);
@@ -373,5 +402,13 @@ mod tests {
         greet(&mut cluster, &both.replace(":0", ":2"), start);
         take_output(&mut cluster);
         assert!(!grace(start + Duration::from_secs(6), both, &mut cluster), "it was back already");
+        let mut cluster = up(start);
+        grace(start + Duration::from_secs(5), both, &mut cluster);
+        cluster.renew(start + Duration::from_secs(6), Duration::ZERO);
+        assert!(cluster.receive(forgot.as_bytes(), start + Duration::from_secs(6)).is_err());
+        cluster.lose(start + Duration::from_secs(6));
+        greet(&mut cluster, alone, start + Duration::from_secs(6));
+        take_output(&mut cluster);
+        assert!(grace(start + Duration::from_secs(7), alone, &mut cluster), "it forgot while it was connected");
     }
 }

@@ -14,5 +14,7 @@ if held and not (held:sub(2, 7) == ARGV[1]:sub(1, 6) and held:sub(10, 15) == ARG
   end
   if online then redis.call('PUBLISH', 'lk1:to:' .. held:sub(2, 7), '\0\0\0\7R' .. held:sub(10, 15)) end
 end
+-- A full database has to know it all the same (see the claim).
+redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], 'O' .. ARGV[1] .. ARGV[3] .. ARGV[2], 'PX', ARGV[4])
 return 1

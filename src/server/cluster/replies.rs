@@ -59,17 +59,13 @@ impl Cluster {
         };
         let is_overdue = self.overdue > 0;
         self.overdue -= usize::from(is_overdue);
+        // Of pings, too: where few ask, the last ask may be long ago.
+        self.counts.round_trip_micros = now.saturating_duration_since(asked).as_micros() as u64;
         if let Reply::Error(error) = &reply {
-            let reason = refusal(error);
-            // It was not answered before, and is now.
-            if !is_overdue {
-                self.give_up(what);
-            }
-            return Err(reason);
+            return self.receive_error(error, what, is_overdue, now);
         }
         if let Some(kind) = what.kind().filter(|_| !is_overdue) {
             self.counts.asks[kind][0] += 1;
-            self.counts.round_trip_micros = now.saturating_duration_since(asked).as_micros() as u64;
         }
         let number = match &reply {
             Reply::Number(number) => Some(*number),
@@ -81,7 +77,7 @@ impl Cluster {
                 return if is_known { Ok(()) } else { Err(loss("it does not keep scripts")) };
             }
             What::Check => return self.check(&reply),
-            What::Renew => return self.receive_renewal(reply, now),
+            What::Renew => return self.receive_renewal(reply, asked, now),
             What::Claim { conn, name } => {
                 let verdict = match (&reply, number) {
                     (Reply::Bytes(bytes), _) => {
@@ -134,22 +130,48 @@ impl Cluster {
         Ok(())
     }
 
+    /// Takes what the database says in place of an answer.
+    fn receive_error(&mut self, error: &str, what: What, is_overdue: bool, now: Instant) -> Result<(), Loss> {
+        let is_new = matches!(what, What::Greeting | What::Claim { .. } | What::Create { .. });
+        // It was not answered before, and is now.
+        if !is_overdue {
+            self.give_up(what);
+        }
+        if is_new && error.starts_with("OOM ") {
+            // It has no room for what it does not know yet, and does all the rest.
+            self.full = Some(now);
+            return Ok(());
+        }
+        Err(refusal(error))
+    }
+
     /// Whether all nodes have the same in common.
     fn check(&self, reply: &Reply) -> Result<(), Loss> {
         let (ttl, kept) = (self.settings.session_ttl.as_millis(), self.settings.reservation.as_millis());
         let own = self.keys.check(&format!("1 {ttl} {kept}"));
-        if *reply == Reply::Bytes(own) {
-            return Ok(());
+        match reply {
+            Reply::Bytes(found) if *found == own => return Ok(()),
+            // It was to be set just now.
+            Reply::Null => return Err(loss("its memory is full")),
+            _ => {}
         }
         let reason = "other servers of it have another CLUSTER_SECRET, SESSION_TTL or version: they have to be the \
-                      same (or delete lk1:check in the database while no server runs)";
+                      same (another cluster in the same Redis takes another number, as in redis://HOST/1; or delete \
+                      lk1:check in the database while no server runs)";
         Err(Loss { reason: reason.to_owned(), is_refusal: true })
     }
 
-    fn receive_renewal(&mut self, reply: Reply, now: Instant) -> Result<(), Loss> {
+    fn receive_renewal(&mut self, reply: Reply, asked: Instant, now: Instant) -> Result<(), Loss> {
         let Reply::List(items) = reply else { return Err(loss("it answers strangely")) };
-        let before = items.first().cloned();
-        if self.state == State::Up && before != Some(Reply::Number(0)) {
+        let before = items.first();
+        self.has_forgotten |= match before {
+            Some(Reply::Number(2)) => true,
+            // What it knows is older than its last answer.
+            Some(Reply::Number(1)) => now < self.leased_until,
+            _ => false,
+        };
+        self.leased_until = asked + self.settings.lease;
+        if self.state == State::Up && before != Some(&Reply::Number(0)) {
             return Err(loss("it does not know this server's lease any more"));
         }
         self.renewed = now;
@@ -163,8 +185,8 @@ impl Cluster {
         alive.sort_unstable();
         alive.dedup();
         self.counts.nodes = alive.len() as u64;
-        if self.state == State::Greeting && self.previous.is_some() && before == Some(Reply::Number(2)) {
-            // It has forgotten everything. Who is not back yet may hold names for as long as its lease.
+        if self.state == State::Greeting && std::mem::take(&mut self.has_forgotten) && self.previous.is_some() {
+            // Who is not back yet may hold names for as long as its lease.
             let until = now + self.settings.lease;
             self.awaited.extend(self.alive.iter().map(|process| (*process, until)));
         }

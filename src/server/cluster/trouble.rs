@@ -16,10 +16,15 @@ pub(super) fn loss(reason: impl Into<String>) -> Loss {
 /// What an error of the database means.
 pub(super) fn refusal(error: &str) -> Loss {
     let code = error.split(' ').next().unwrap_or_default();
-    let is_refusal = matches!(code, "WRONGPASS" | "NOAUTH" | "NOPERM" | "NOPROTO") || error.contains("unknown command");
+    let lacks_right = code == "NOPERM"
+        || ["ACL failure in script", "user executing the script"].iter().any(|way| error.contains(way));
+    let is_refusal =
+        lacks_right || matches!(code, "WRONGPASS" | "NOAUTH" | "NOPROTO") || error.contains("unknown command");
     let reason = match code {
         "WRONGPASS" | "NOAUTH" => "it wants another user name or password than CLUSTER_URL has".to_owned(),
-        "NOPERM" => format!("its ACL lacks a right that this server needs ({})", harmless(error)),
+        _ if lacks_right => {
+            format!("its ACL lacks a right that this server needs ({}); lowkey-database.conf has all", harmless(error))
+        }
         "NOPROTO" => "it is older than Redis 6".to_owned(),
         "LOADING" => "it is starting".to_owned(),
         "READONLY" => "it is a replica, which takes no names".to_owned(),
