@@ -87,6 +87,7 @@ mod manners;
 mod networks;
 mod options;
 mod ordinary;
+mod outcomes;
 mod output;
 mod pacing;
 mod people;

@@ -96,8 +96,13 @@ impl Leaving {
     /// The system has no thread for it.
     pub fn watch_time(&self, time: Duration) -> io::Result<()> {
         let leaving = self.clone();
+        if time.is_zero() {
+            // It is over before anything else can be.
+            let _ = self.mail.send(ClientMail::Timeout);
+        }
         let watching = threads::spawn("time", move || {
-            thread::sleep(time);
+            // What is wrong with the settings is told in any case.
+            thread::sleep(time.max(LAST_CHANCE));
             if !leaving.is_serving.load(Ordering::SeqCst) {
                 leaving.end_at_once(6, TIME_IS_OVER);
             }

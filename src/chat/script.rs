@@ -54,6 +54,19 @@ pub enum Until {
     File,
 }
 
+impl Until {
+    /// What is said where it has not happened.
+    fn unmet(self) -> &'static str {
+        match self {
+            Self::Delivered => "not all that was sent has arrived",
+            Self::Open => "no chat has opened",
+            Self::Message => "no text has come",
+            Self::Closed => "no chat has ended",
+            Self::File => "no file has come",
+        }
+    }
+}
+
 /// What becomes of files that others offer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Takes {
@@ -126,6 +139,15 @@ pub struct Progress {
     cause: Option<ScriptFailure>,
 }
 
+/// How a script ends.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ScriptEnd {
+    /// What it waits for has happened.
+    Reached,
+    /// That cannot happen any more. What is to be told of it.
+    Hopeless(Option<String>),
+}
+
 /// What there is still to be done, as far as a script can wait for it.
 #[derive(Debug, Clone, Copy)]
 pub struct Left {
@@ -135,6 +157,8 @@ pub struct Left {
     pub has_underway: bool,
     /// Files are on their way, or are to be offered or answered.
     pub has_files: bool,
+    /// Some of these are our own.
+    pub has_own_files: bool,
     /// Somebody is being called, or is to be.
     pub has_calls: bool,
     /// There is no chat and no call, and none can come.
@@ -176,23 +200,44 @@ impl Progress {
         self.fail(self.cause.unwrap_or(ScriptFailure::Lost));
     }
 
-    /// Whether this is the end: what the script waits for has happened, or cannot happen any more.
-    pub fn is_over(&mut self, until: Option<Until>, left: Left) -> bool {
-        let is_reached = match until {
+    /// The end, if it has come.
+    pub fn end(&mut self, until: Option<Until>, left: Left) -> Option<ScriptEnd> {
+        if self.is_reached(until, left) {
+            return Some(ScriptEnd::Reached);
+        }
+        if !left.is_hopeless || left.has_waiting || left.has_files {
+            return None;
+        }
+        // What a call or a chat has failed for was said when it did.
+        let is_told = self.cause.is_some();
+        self.fail_to_send();
+        let words = until.filter(|_| !is_told).map(Until::unmet);
+        Some(ScriptEnd::Hopeless(
+            words.map(|words| format!("{words}, and now none can: no chat is open or on its way")),
+        ))
+    }
+
+    /// The end has come by force. What is to be told, if it was not what the script waits for.
+    pub fn give_up(&mut self, until: Option<Until>, left: Left) -> Option<String> {
+        let until = until.filter(|until| *until != Until::Delivered && !self.is_reached(Some(*until), left))?;
+        let is_told = self.cause.is_some();
+        self.fail_to_send();
+        (!is_told).then(|| format!("{} before the end", until.unmet()))
+    }
+
+    /// Whether all was done, and what the script waits for beside that has happened.
+    fn is_reached(&self, until: Option<Until>, left: Left) -> bool {
+        let has_happened = match until {
             // Who was called is called, also where there is nothing to say to them.
-            None => !left.has_waiting && !left.has_calls && !left.has_files,
-            Some(Until::Delivered) => !left.has_waiting && !left.has_underway && !left.has_files,
+            None => !left.has_calls && !left.has_files,
+            Some(Until::Delivered) => !left.has_calls && !left.has_files && !left.has_underway,
             Some(Until::Open) => self.has_opened,
             Some(Until::Message) => self.has_message,
             Some(Until::Closed) => self.has_closed,
             // One that could not come was waited for, too.
             Some(Until::File) => self.has_file,
         };
-        let is_hopeless = left.is_hopeless && !left.has_waiting && !left.has_files;
-        if !is_reached && is_hopeless {
-            self.fail_to_send();
-        }
-        is_reached || is_hopeless
+        has_happened && !left.has_waiting && !left.has_own_files
     }
 }
 

@@ -158,7 +158,13 @@ impl Transfers {
 
     /// Whether a script has to wait: for files that it sends, or that it has taken.
     pub fn is_busy(&self) -> bool {
-        !self.waiting.is_empty() || self.all.iter().any(Transfer::can_be_cancelled)
+        self.is_sending() || self.all.iter().any(Transfer::can_be_cancelled)
+    }
+
+    /// Whether one of ours is to be offered, or was and has not come to its end.
+    pub fn is_sending(&self) -> bool {
+        let has_more = !self.waiting.is_empty() || !self.opening.is_empty();
+        has_more || self.all.iter().any(Transfer::is_ours_and_open)
     }
 
     /// The files that would be ended if the chat with this peer were, or all.

@@ -4,7 +4,7 @@ use super::{Chat, Conversation, Server, Stage};
 use crate::chat::command::Command;
 use crate::chat::effect::{Effect, lost, mistake, notice};
 use crate::chat::report::{Report, Unsent};
-use crate::chat::script::{Accepts, InputFormat, Left, ScriptFailure};
+use crate::chat::script::{Accepts, InputFormat, Left, ScriptEnd, ScriptFailure};
 use crate::peer::CloseReason;
 
 impl Conversation {
@@ -21,6 +21,8 @@ impl Conversation {
             effects.extend(self.give_back(&peer, ScriptFailure::Lost, &Unsent::Ended));
         }
         effects.extend(self.lose_kept());
+        let unmet = self.progress.give_up(self.script.until, self.left());
+        effects.extend(unmet.as_deref().map(notice));
         effects.push(Effect::Quit);
         effects
     }
@@ -68,15 +70,10 @@ impl Conversation {
                 ));
             }
         }
-        let left = Left {
-            has_waiting: self.chats.iter().any(|chat| chat.outbox.is_waiting()),
-            has_underway: self.chats.iter().any(|chat| chat.outbox.underway() > 0),
-            has_files: self.transfers.is_busy(),
-            has_calls: self.chats.iter().any(|chat| matches!(chat.stage, Stage::Pending | Stage::Calling)),
-            is_hopeless: (self.script.accepts == Accepts::None || self.is_cut_off)
-                && self.chats.iter().all(|chat| chat.stage == Stage::Closed),
-        };
-        if self.progress.is_over(self.script.until, left) {
+        if let Some(end) = self.progress.end(self.script.until, self.left()) {
+            if let ScriptEnd::Hopeless(Some(words)) = end {
+                effects.push(notice(&words));
+            }
             effects.extend(self.lose_kept());
             if self.script.input == InputFormat::Texts {
                 effects.extend(self.progress.arrival().map(notice));
@@ -85,12 +82,26 @@ impl Conversation {
         }
         effects
     }
+
+    fn left(&self) -> Left {
+        Left {
+            has_waiting: self.chats.iter().any(|chat| chat.outbox.is_waiting()),
+            has_underway: self.chats.iter().any(|chat| chat.outbox.underway() > 0),
+            has_files: self.transfers.is_busy(),
+            has_own_files: self.transfers.is_sending(),
+            has_calls: self.chats.iter().any(|chat| matches!(chat.stage, Stage::Pending | Stage::Calling)),
+            is_hopeless: (self.script.accepts == Accepts::None || self.is_cut_off)
+                && self.chats.iter().all(|chat| chat.stage == Stage::Closed),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::*;
     use super::*;
+    use crate::chat::report::FileReport;
+    use crate::peer::{Digest, FileId};
 
     #[test]
     fn what_was_read_when_the_end_had_come_is_told_and_fails() {
@@ -150,6 +161,25 @@ mod tests {
             );
             assert_eq!(chat.failure(), Some(ScriptFailure::Unreached));
         }
+    }
+
+    #[test]
+    fn what_a_script_waits_for_beside_comes_in_no_place_of_what_it_has_to_send() {
+        let mut chat = start(Script { until: Some(Until::Open), ..Script::default() });
+        chat.happened(Event::Online);
+        for line in ["/msg carol x", "/connect bob"] {
+            typed(&mut chat, line);
+        }
+        let file = Command::OfferFile { peer: Some(bob()), path: "/x".into(), name: None, id: None };
+        chat.command(file);
+        assert_eq!(done(chat.finished()), []);
+        assert_eq!(done(chat.happened(open("carol"))).len(), 1, "the text goes out, and a file still waits");
+        assert!(matches!(done(chat.happened(open("bob")))[..], [Effect::OfferFile { .. }]));
+        let (file, name, size) = (FileId([7; 16]), "x".to_owned(), Some(1));
+        chat.offered(FileReport { peer: bob(), file, number: 0, is_ours: true, name, size, entries: None, id: None });
+        assert_eq!(done(chat.end_if_finished()), []);
+        let sent = Event::FileSent { peer: bob(), file, size: 1, digest: Digest([0; 32]) };
+        assert_eq!(done(chat.happened(sent)), [Effect::Quit]);
     }
 
     #[test]
