@@ -455,22 +455,21 @@ fn files_go_in_json_both_ways() {
     assert!(find(&mut alice, "mistake")["message"].as_str().unwrap().contains("no file is offered to you"));
 }
 
-#[test]
-fn the_same_command_goes_on_after_either_side_was_killed() {
-    let (server, home) = (Server::start(), Folder::new("killed-file"));
-    let content = bytes(64 << 20);
-    let path = file(&home, "big", &content);
+/// Sends what is there to bob's folder `inbox` by one command that is killed and said again, and so is he. What alice's
+/// first program says of its offer, and bob's last of what he has received.
+pub fn sent_through_kills(server: &Server, home: &Folder, path: &str) -> [Value; 2] {
     let inbox = home.0.join("inbox");
     let listens = ["--json", "listen", "--accept-files", inbox.to_str().unwrap(), "--from", "alice"];
     let online = || {
-        let mut bob = start(&server, &home, "bob", &listens);
+        let mut bob = start(server, home, "bob", &listens);
         find(&mut bob, "online");
         bob
     };
     let mut bob = online();
-    let send = || start(&server, &home, "alice", &["--json", "send", "bob", "--file", &path]);
+    let send = || start(server, home, "alice", &["--json", "send", "bob", "--file", path]);
     // The sender.
     let mut alice = send();
+    let offering = find(&mut alice, "file_offering");
     moved(&mut bob);
     alice.signal("KILL");
     alice.wait();
@@ -485,8 +484,17 @@ fn the_same_command_goes_on_after_either_side_was_killed() {
     assert!(find(&mut bob, "file_started")["from"].as_u64().unwrap() > 0);
     let received = find(&mut bob, "file_received");
     assert_eq!(alice.wait().code(), Some(0));
+    [offering, received]
+}
+
+#[test]
+fn the_same_command_goes_on_after_either_side_was_killed() {
+    let (server, home) = (Server::start(), Folder::new("killed-file"));
+    let content = bytes(64 << 20);
+    let [_, received] = sent_through_kills(&server, &home, &file(&home, "big", &content));
     let digest = data_encoding::HEXLOWER.encode(&Sha256::digest(&content));
     assert_eq!(received["sha256"], json!(digest));
+    let inbox = home.0.join("inbox");
     assert_eq!(names(&inbox), ["big"]);
     assert!(fs::read(inbox.join("big")).unwrap() == content);
 }

@@ -5,11 +5,9 @@ use std::env::{current_exe, var};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use lowkey::peer::{EndReason, Event, FileOffer, Folder, Settings, Sink};
+use lowkey::peer::{EndReason, Event, FileId, FileOffer, Folder, Settings, Sink};
 
 use crate::files::{self, bytes, names, offered, received, sent, started, sum};
 use crate::world::{Folder as Scratch, Program, SOON, Server, User, until};
@@ -111,29 +109,56 @@ fn lies_in(folder: &Scratch) -> u64 {
     })
 }
 
+/// A file that alice sends to bob, whose program is one of its own, into a folder.
+struct Scene {
+    server: Option<Server>,
+    folder: Scratch,
+    content: Vec<u8>,
+    alice: User,
+    bob: Program,
+    file: FileId,
+    /// Where the file is.
+    _elsewhere: Scratch,
+}
+
+impl Scene {
+    /// So much of it has come that there is something to go on from.
+    fn midway(name: &str) -> (Self, u64) {
+        let (server, folder) = (Server::start(), Scratch::new(name));
+        let (elsewhere, content) = (Scratch::new(&format!("{name}-x")), bytes(LENGTH));
+        let path = elsewhere.0.join("x");
+        fs::write(&path, &content).unwrap();
+        let mut alice = User::online(&server.url(), "alice", settings("alice"));
+        let bob = program("a_taker", &server.url(), &folder, "");
+        alice.call_soon("bob");
+        let file = alice.peer.offer_file("bob", FileOffer::open(&path).unwrap());
+        assert_eq!(started(&mut alice), 0);
+        let done = lies_in(&folder);
+        let server = Some(server);
+        (Self { server, folder, content, alice, bob, file, _elsewhere: elsewhere }, done)
+    }
+
+    /// It arrives whole under its name.
+    fn arrives(&mut self) {
+        assert_eq!(sent(&mut self.alice, self.file), (LENGTH as u64, sum(&self.content)));
+        assert!(fs::read(self.folder.0.join("x")).unwrap() == self.content);
+    }
+}
+
 #[test]
 fn a_receiver_that_is_killed_goes_on_where_it_was() {
-    let (server, scratch, elsewhere) = (Server::start(), Scratch::new("kill-taker"), Scratch::new("kill-taker-x"));
-    let content = bytes(LENGTH);
-    let path = elsewhere.0.join("x");
-    fs::write(&path, &content).unwrap();
-    let mut alice = User::online(&server.url(), "alice", settings("alice"));
-    let mut bob = program("a_taker", &server.url(), &scratch, "");
-    alice.call_soon("bob");
-    let file = alice.peer.offer_file("bob", FileOffer::open(&path).unwrap());
-    assert_eq!(started(&mut alice), 0);
-    lies_in(&scratch);
-    bob.signal("KILL");
-    bob.wait();
-    assert!(!scratch.0.join("x").exists(), "what is not whole has no name");
-    let mut bob = program("a_taker", &server.url(), &scratch, "");
-    let from = started(&mut alice);
+    let (mut scene, _) = Scene::midway("kill-taker");
+    scene.bob.signal("KILL");
+    scene.bob.wait();
+    assert!(!scene.folder.0.join("x").exists(), "what is not whole has no name");
+    let url = scene.server.as_ref().unwrap().url();
+    let mut bob = program("a_taker", &url, &scene.folder, "");
+    let from = started(&mut scene.alice);
     assert!(from > 0, "it goes on");
-    assert_eq!(sent(&mut alice, file), (LENGTH as u64, sum(&content)));
+    scene.arrives();
     bob.stdout.find("offered, begun");
     assert_eq!(bob.stdout.find("started"), format!("started {from}"));
     bob.stdout.find("received");
-    assert!(fs::read(scratch.0.join("x")).unwrap() == content);
 }
 
 #[test]
@@ -165,23 +190,13 @@ fn a_sender_that_is_killed_goes_on_by_the_same_offer() {
 
 #[test]
 fn a_file_goes_on_after_its_connection_was_lost() {
-    let (server, scratch, elsewhere) = (Server::start(), Scratch::new("lost"), Scratch::new("lost-x"));
-    let content = bytes(LENGTH);
-    let path = elsewhere.0.join("x");
-    fs::write(&path, &content).unwrap();
-    let mut alice = User::online(&server.url(), "alice", settings("alice"));
-    let bob = program("a_taker", &server.url(), &scratch, "");
-    alice.call_soon("bob");
-    let file = alice.peer.offer_file("bob", FileOffer::open(&path).unwrap());
-    assert_eq!(started(&mut alice), 0);
-    let done = lies_in(&scratch);
-    bob.signal("STOP");
-    alice.wait(&Event::Interrupted { peer: "bob".to_owned() });
-    bob.signal("CONT");
-    let from = started(&mut alice);
+    let (mut scene, done) = Scene::midway("lost");
+    scene.bob.signal("STOP");
+    scene.alice.wait(&Event::Interrupted { peer: "bob".to_owned() });
+    scene.bob.signal("CONT");
+    let from = started(&mut scene.alice);
     assert!(from >= done, "not a byte is sent twice that was there: {from} of {done}");
-    assert_eq!(sent(&mut alice, file), (LENGTH as u64, sum(&content)));
-    assert!(fs::read(scratch.0.join("x")).unwrap() == content);
+    scene.arrives();
 }
 
 /// Offers `path` to bob, whose program dies at this moment and is started again, until it has all of it.
@@ -252,114 +267,7 @@ fn a_file_arrives_once_and_whole_whenever_either_program_dies() {
 
 #[test]
 fn a_file_goes_on_while_its_server_is_away() {
-    let (server, scratch, elsewhere) = (Server::start(), Scratch::new("no-server"), Scratch::new("no-server-x"));
-    let content = bytes(LENGTH);
-    let path = elsewhere.0.join("x");
-    fs::write(&path, &content).unwrap();
-    let mut alice = User::online(&server.url(), "alice", settings("alice"));
-    let _bob = program("a_taker", &server.url(), &scratch, "");
-    alice.call_soon("bob");
-    let file = alice.peer.offer_file("bob", FileOffer::open(&path).unwrap());
-    lies_in(&scratch);
-    drop(server);
-    assert_eq!(sent(&mut alice, file), (LENGTH as u64, sum(&content)));
-    assert!(fs::read(scratch.0.join("x")).unwrap() == content);
-}
-
-/// One file of up to 64 MiB to or from a program that is killed or stopped up to three times at moments of chance. What
-/// is wrong with what arrived, if anything is.
-pub fn send_through_kills(server: &Server, number: usize) -> Result<(), String> {
-    let (is_taker, kills) = (fastrand::bool(), fastrand::usize(1..=3));
-    // As many short ones as long ones.
-    let length = fastrand::usize(0..2usize.pow(fastrand::u32(0..=26)));
-    let (from, into) = (Scratch::new(&format!("trial-{number}-from")), Scratch::new(&format!("trial-{number}-into")));
-    let content = bytes(length);
-    fs::write(from.0.join("x"), &content).unwrap();
-    let mut alice = User::online(&server.url(), "alice", settings("alice"));
-    let (test, scratch) = if is_taker { ("a_taker", &into) } else { ("a_sender", &from) };
-    let folder = Folder::open(&into.0).unwrap();
-    let (url, is_done) = (server.url(), AtomicBool::new(false));
-    thread::scope(|scope| {
-        let bob = scope.spawn(|| {
-            for _ in 0..kills {
-                let mut bob = program(test, &url, scratch, "");
-                thread::sleep(Duration::from_millis(fastrand::u64(0..1500)));
-                if fastrand::u8(0..8) == 0 {
-                    bob.signal("STOP");
-                    thread::sleep(Duration::from_secs(5));
-                    bob.signal("CONT");
-                    thread::sleep(Duration::from_millis(fastrand::u64(0..3000)));
-                }
-                bob.signal("KILL");
-                bob.wait();
-            }
-            let bob = program(test, &url, scratch, "");
-            is_done.store(true, Ordering::Relaxed);
-            bob
-        });
-        let mut seen = Vec::new();
-        let result = serve(&mut alice, is_taker, &from.0.join("x"), &folder, &is_done, &mut seen);
-        let mut bob = bob.join().unwrap();
-        result.map_err(|what| {
-            let said: Vec<String> = std::iter::from_fn(|| bob.stdout.next_until(Instant::now() + SOON / 20)).collect();
-            let parts: Vec<_> = fs::read_dir(into.0.join(".lowkey")).into_iter().flatten().flatten().collect();
-            format!("{what}\nalice was told {seen:#?}\nbob said {said:#?}\nthere is {parts:?}")
-        })
-    })?;
-    let what = format!("{length} bytes, {kills} kills of {test}");
-    match (names(&into.0), fs::read(into.0.join("x"))) {
-        (names, _) if names != ["x"] => Err(format!("{what}: {names:?}")),
-        (_, Ok(came)) if came == content => Ok(()),
-        _ => Err(format!("{what}: it is not what was sent")),
-    }
-}
-
-/// Does alice's part, until it is done; whoever sends says the same again and again.
-fn serve(
-    alice: &mut User,
-    is_sender: bool,
-    path: &Path,
-    folder: &Folder,
-    is_last: &AtomicBool,
-    seen: &mut Vec<String>,
-) -> Result<(), String> {
-    let begin = Instant::now();
-    let until = Instant::now() + Duration::from_secs(180);
-    let (mut received, mut silent) = (0, 0);
-    if is_sender {
-        alice.peer.call("bob");
-    }
-    while Instant::now() < until {
-        let event = alice.events.next_timeout(Duration::from_millis(500));
-        seen.extend(event.as_ref().map(|event| format!("{:.1?}: {event:?}", begin.elapsed())));
-        match event {
-            Some(Event::Request { peer, .. }) => alice.peer.accept(&peer),
-            Some(Event::Open { .. } | Event::Resumed { .. }) if is_sender => {
-                alice.peer.offer_file("bob", FileOffer::open(path).unwrap());
-            }
-            Some(Event::Closed { .. }) if is_sender => {
-                thread::sleep(Duration::from_millis(100));
-                alice.peer.call("bob");
-            }
-            Some(Event::FileOffered { peer, file, .. }) => {
-                alice.peer.take_file(&peer, file, Sink::folder(folder.clone()));
-            }
-            Some(Event::FileSent { .. }) => return Ok(()),
-            Some(Event::FileReceived { .. }) => received += 1,
-            // What came before the last run began is said once more in it.
-            Some(Event::Closed { .. }) | None if received > 0 && is_last.load(Ordering::Relaxed) => return Ok(()),
-            Some(event @ Event::FileEnded { reason: EndReason::Damaged | EndReason::Changed, .. }) => {
-                return Err(format!("{event:?}"));
-            }
-            // Who waits too long says it again.
-            None if is_sender => {
-                silent += 1;
-                if silent % 20 == 0 {
-                    alice.peer.offer_file("bob", FileOffer::open(path).unwrap());
-                }
-            }
-            _ => {}
-        }
-    }
-    Err(format!("it did not come to an end within three minutes; alice sends: {is_sender}, came: {received}"))
+    let (mut scene, _) = Scene::midway("no-server");
+    drop(scene.server.take());
+    scene.arrives();
 }

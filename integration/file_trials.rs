@@ -4,11 +4,11 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::files::names;
 use crate::world::{Folder, Program, Server};
 
 /// Does so many trials, some at once, the first of which has this seed.
@@ -240,14 +240,6 @@ fn act(random: &mut fastrand::Rng) -> Act {
         18 => Act::StopSender,
         _ => Act::StopTaker,
     }
-}
-
-/// The names of what is in a folder, but for that of parts.
-fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> = entries.filter(|name| name != ".lowkey").collect();
-    names.sort();
-    names
 }
 
 /// The longest file is two to the power of this: 64 MiB.

@@ -10,7 +10,7 @@ use lowkey::peer::{Event, Settings};
 use crate::hop::Hop;
 use crate::link::Kind;
 use crate::world::{Server, User, in_namespace, until};
-use crate::{file_disks, file_folders, file_kills, file_trials, files, links};
+use crate::{file_disks, file_folders, file_trials, files, links};
 
 /// Held while something is measured, or keeps the machine busy. Only chats through a relay, which take long and little,
 /// go on beside that.
@@ -100,25 +100,6 @@ fn files_arrive_by_the_same_command_through_kills_at_any_moment() {
     let _alone = alone();
     let number = |name, otherwise| std::env::var(name).map_or(otherwise, |number| number.parse().unwrap());
     file_trials::run(number("TRIAL_FILES", 1000), number("TRIAL_SEED", fastrand::u32(..).into()));
-}
-
-/// Run by `make trials`: a thousand files (`TRIAL_FILES`) between two programs of which one is killed at moments of
-/// chance, and the server now and then.
-#[test]
-#[ignore = "takes long: make trials"]
-fn files_arrive_once_and_whole_through_kills_at_any_moment() {
-    let count = std::env::var("TRIAL_FILES").map_or(1000, |count| count.parse().unwrap());
-    let mut server = Server::start();
-    let port = server.address.rsplit_once(':').unwrap().1.to_owned();
-    for number in 0..count {
-        if number % 10 == 9 {
-            drop(server);
-            server = Server::start_with(&[("PORT", &port)]);
-        }
-        let result = file_kills::send_through_kills(&server, number);
-        assert_eq!(result, Ok(()), "file {number}");
-    }
-    println!("{count} files");
 }
 
 /// Run by `make trials`: a file of five gigabytes, and ten thousand small ones.
