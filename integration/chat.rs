@@ -108,6 +108,31 @@ fn leaving_takes_no_time_where_all_is_read() {
 }
 
 #[test]
+fn who_leaves_at_once_with_the_other_does_not_wait_for_them() {
+    let server = Server::start();
+    // One for whom something is still to be acknowledged, and one for whom nothing is.
+    for sends in [true, false] {
+        let (alice, mut bob) = pair(&server);
+        if sends {
+            alice.peer.send("bob", "good-bye");
+            bob.message();
+        }
+        let begin = std::sync::Barrier::new(2);
+        let leave = |user: User| {
+            begin.wait();
+            let started = Instant::now();
+            user.peer.shutdown();
+            started.elapsed()
+        };
+        let took = std::thread::scope(|scope| {
+            [alice, bob].map(|user| scope.spawn(|| leave(user))).map(|leaving| leaving.join().unwrap())
+        });
+        // Each would wait fifteen seconds for the other's end.
+        assert!(took.iter().all(|took| *took < Duration::from_secs(10)), "{took:?}");
+    }
+}
+
+#[test]
 fn a_text_is_delivered_once_the_other_side_comes_back_for_the_next_event() {
     let server = Server::start();
     let (mut alice, mut bob) = pair(&server);

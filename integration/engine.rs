@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use lowkey::peer::engine::{Engine, Input, Output, PeerConnectionId, Receipt, Setup};
+use lowkey::peer::engine::{Engine, Input, Output, Parting, PeerConnectionId, Receipt, Setup};
 use lowkey::peer::frame::Place;
 use lowkey::peer::keys::KeyPair;
 use lowkey::peer::{CloseReason, Event, Trust};
@@ -33,6 +33,10 @@ pub struct World {
     connected: HashMap<(usize, PeerConnectionId), (usize, PeerConnectionId)>,
     /// Connections that are to go with short datagrams.
     pub narrow: [HashSet<PeerConnectionId>; 2],
+    /// How each user's connections were to end, one after another.
+    pub partings: [Vec<Parting>; 2],
+    /// Connections that are to end do not do so yet.
+    pub lingers: bool,
     /// The candidates that each side's WebRTC was given.
     pub added: [Vec<String>; 2],
     events: [Vec<Event>; 2],
@@ -67,6 +71,8 @@ impl World {
             from_webrtc: Default::default(),
             connected: HashMap::new(),
             narrow: Default::default(),
+            partings: Default::default(),
+            lingers: false,
             added: Default::default(),
             events: Default::default(),
             receipts: Default::default(),
@@ -116,10 +122,15 @@ impl World {
                         }
                     }
                 }
-                Output::Close { id, .. } => {
-                    if let Some((other, id)) = self.connected.remove(&(user, id)) {
-                        self.connected.remove(&(other, id));
-                        self.from_webrtc[other].push_back(Input::Closed { id, reason: CloseReason::PeerLeft });
+                Output::Close { id, parting } => {
+                    self.partings[user].push(parting);
+                    if self.lingers {
+                        continue;
+                    }
+                    if let Some((other, there)) = self.connected.remove(&(user, id)) {
+                        self.connected.remove(&(other, there));
+                        self.from_webrtc[other].push_back(Input::Closed { id: there, reason: CloseReason::PeerLeft });
+                        self.from_webrtc[user].push_back(Input::Closed { id, reason: CloseReason::Left });
                     }
                 }
                 // No files go in these tests.

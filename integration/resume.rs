@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use lowkey::peer::FileId;
-use lowkey::peer::engine::{Engine, Input, Setup};
+use lowkey::peer::engine::{Engine, Input, Parting, Setup};
 use lowkey::peer::files::work::OfferedFile;
 use lowkey::peer::{CloseReason, Event, NotSentReason, Settings, Trust};
 use proptest::prelude::*;
@@ -280,18 +280,94 @@ fn who_leaves_waits_until_all_is_taken_and_half_a_minute_at_most() {
 }
 
 #[test]
-fn both_may_leave_at_once() {
+fn both_may_leave_at_once_and_neither_waits_for_the_other() {
+    // Each of them waits for an acknowledgement of what it has sent, or for none.
+    for senders in [&[ALICE, BOB][..], &[ALICE], &[BOB], &[]] {
+        // The second has heard nothing of the first, its farewell alone, or all.
+        for steps in 0..4 {
+            let mut world = World::open();
+            world.settle();
+            world.partings = Default::default();
+            senders.iter().for_each(|user| send(&mut world, *user, 1));
+            world.command(ALICE, |peer| Input::Leave { peer });
+            for _ in 0..steps {
+                world.step(0);
+            }
+            world.command(BOB, |peer| Input::Leave { peer });
+            world.settle();
+            let what = format!("{senders:?} {steps}");
+            // Until both have taken what came, and were heard.
+            let mut told = [vec![], vec![]];
+            for _ in 0..2 {
+                for user in [ALICE, BOB] {
+                    told[user].extend(world.taken(user));
+                }
+                world.settle();
+            }
+            for told in told {
+                assert!(matches!(told.last(), Some(Event::Closed { .. })), "{what}: {told:?}");
+            }
+            for user in [ALICE, BOB] {
+                assert!(world.engines[user].is_idle(), "{what}: {} waits", NAMES[user]);
+            }
+        }
+    }
+}
+
+#[test]
+fn who_leaves_and_is_heard_waits_for_nothing_more() {
     let mut world = World::open();
+    world.settle();
+    world.partings = Default::default();
+    // Nothing is to end before the last word is said.
+    world.lingers = true;
+    world.command(ALICE, |peer| Input::Leave { peer });
+    world.settle();
+    assert_eq!(world.partings[ALICE], [Parting::Acknowledged, Parting::Unanswered, Parting::AtOnce]);
+    assert_eq!(world.partings[BOB], [Parting::AtOnce], "and so does who was left");
+    // Both at the same time.
+    let mut world = World::open();
+    world.settle();
+    world.partings = Default::default();
+    world.lingers = true;
+    for user in [ALICE, BOB] {
+        world.command(user, |peer| Input::Leave { peer });
+    }
+    world.settle();
+    for user in [ALICE, BOB] {
+        assert_eq!(world.partings[user], [Parting::Acknowledged, Parting::Unanswered, Parting::AtOnce]);
+    }
+    // Who waits for an acknowledgement has not begun to end it, and answers.
+    let mut world = World::open();
+    world.settle();
+    world.partings = Default::default();
+    world.lingers = true;
     for user in [ALICE, BOB] {
         send(&mut world, user, 1);
         world.command(user, |peer| Input::Leave { peer });
     }
     world.settle();
     for user in [ALICE, BOB] {
-        let told = world.taken(user);
-        assert!(matches!(told.last(), Some(Event::Closed { .. })), "{told:?}");
+        assert_eq!(world.partings[user], [Parting::AtOnce]);
         assert!(world.engines[user].is_idle());
     }
+}
+
+#[test]
+fn whose_program_ends_waits_half_a_second_for_one_who_has_left_and_does_not_end() {
+    let mut world = World::open();
+    world.settle();
+    world.lingers = true;
+    world.command(ALICE, |peer| Input::Leave { peer });
+    world.network = Box::new(|_, _| vec![]);
+    world.settle();
+    assert_eq!(world.taken(BOB), [closed("alice", CloseReason::PeerLeft)]);
+    world.partings = Default::default();
+    world.handle(BOB, Input::End);
+    assert!(!world.engines[BOB].is_idle());
+    world.pass(1);
+    assert_eq!(world.partings[BOB], [Parting::Sent]);
+    assert!(world.engines[BOB].is_idle());
 }
 
 /// What has happened to the texts of two users.

@@ -98,6 +98,7 @@
 //! peer/engine/search/actor
 //! peer/engine/search/adversary
 //! peer/engine/calls peer/engine/chats peer/engine/requests peer/engine/resume peer/engine/signals
+//! peer/engine/farewells
 //! peer/engine/files
 //! peer/engine/contacts
 //! peer/engine/call peer/engine/chat peer/engine/request

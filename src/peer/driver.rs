@@ -417,7 +417,7 @@ impl Driver {
             self.handle(Input::Taken(receipt), now);
         }
         if end == End::Wanted {
-            self.engine.peers().into_iter().for_each(|peer| self.handle(Input::Leave { peer }, now));
+            self.handle(Input::End, now);
         }
         self.is_server_ready = false;
         if let Some(mut signaling) = self.signaling.take() {

@@ -11,6 +11,7 @@ mod channel;
 mod chat;
 mod chats;
 mod contacts;
+mod farewells;
 mod files;
 mod interface;
 mod pacing;
@@ -71,9 +72,10 @@ impl Engine {
         self.contacts.peers()
     }
 
-    /// Whether there is no chat and no call.
+    /// Whether there is no chat and no call, and of those that there were the connections have ended too.
     pub fn is_idle(&self) -> bool {
-        self.contacts.chats.is_empty() && self.contacts.calls.is_empty()
+        let Contacts { chats, calls, parted, .. } = &self.contacts;
+        chats.is_empty() && calls.is_empty() && parted.is_empty()
     }
 
     /// The connection of the chat with `peer`, where texts are not kept here until they are acknowledged.
@@ -123,6 +125,7 @@ impl Contacts {
             Input::Received { id, text } => self.receive(id, text, round),
             Input::Closed { id, reason } => self.closed(id, reason, round),
             Input::Taken(receipt) => self.taken(&receipt, round),
+            Input::End => self.end(round),
             Input::Stop => self.stop(round),
             Input::Tick => self.tick(round),
         }

@@ -73,14 +73,20 @@ pub(super) enum State {
     },
 }
 
-/// A chat that the other side has left: what our user still takes of it is acknowledged.
+/// The connection of a chat that is over. Where the other side has left, what our user still takes of it is
+/// acknowledged.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 pub(super) struct Parted {
-    pub(super) chat: u64,
+    /// The chat, where the user may still take something of it.
+    pub(super) chat: Option<u64>,
     pub(super) connection: PeerConnection,
     pub(super) texts: Texts,
-    /// When the other side should have closed the connection, once there is nothing to wait for.
+    /// The other side's farewell has come.
+    pub(super) is_heard: bool,
+    /// And was answered.
+    pub(super) is_answered: bool,
+    /// When the connection should have ended, once there is nothing else to wait for.
     pub(super) deadline: Option<Instant>,
 }
 
@@ -181,17 +187,28 @@ impl Chat {
 }
 
 impl Parted {
+    /// Of a chat that our user has left, and of which all was acknowledged, or is not waited for.
+    pub(super) fn by_us(connection: PeerConnection, now: Instant) -> Self {
+        let (texts, deadline) = (Texts::default(), Some(now + LEAVE_TIME));
+        Self { chat: None, connection, texts, is_heard: false, is_answered: true, deadline }
+    }
+
     pub(super) fn has_connection(&self, id: PeerConnectionId) -> bool {
         self.connection.id == id
     }
 
-    /// Acknowledges what was taken; with the last of it, the other side closes the connection.
+    /// Acknowledges what was taken; with the last of it we say that we leave too, and that we have heard.
     pub(super) fn tell(&mut self, round: &mut Round<'_>) {
-        if self.texts.is_due() {
-            self.connection.transmit(&Frame::taken(self.texts.tell()), round);
-        }
-        if self.texts.is_all_taken() && self.deadline.is_none() {
-            self.deadline = Some(round.now + LEAVE_TIME);
+        if !self.texts.is_all_taken() {
+            if self.texts.is_due() {
+                self.connection.transmit(&Frame::taken(self.texts.tell()), round);
+            }
+        } else if !self.is_answered {
+            self.is_answered = true;
+            for _ in 0..2 {
+                self.connection.transmit(&Frame::leave(self.texts.tell()), round);
+            }
+            self.deadline.get_or_insert(round.now + LEAVE_TIME);
         }
     }
 }

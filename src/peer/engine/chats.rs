@@ -1,4 +1,4 @@
-//! What is done about open chats: texts and their acknowledgements, and the end of a chat.
+//! What is done about open chats: texts and their acknowledgements. How they end is in `farewells`.
 
 use super::super::cipher::OpenError;
 use super::super::event::{CloseReason, Event, NotSentReason};
@@ -8,9 +8,8 @@ use super::super::texts::{Next, TextArrival, Texts};
 use super::super::trust::{Known, Trust};
 use super::call::{Call, Stage};
 use super::channel::PeerConnection;
-use super::chat::{Chat, FIRST_PAUSE, LEAVE_TIME, Lasting, Parted, State};
+use super::chat::{Chat, FIRST_PAUSE, Lasting, State};
 use super::contacts::Contacts;
-use super::files::end_lasting;
 use super::interface::{Output, Parting, PeerConnectionId, Receipt, Round};
 
 impl Contacts {
@@ -107,6 +106,9 @@ impl Contacts {
 
     pub(super) fn receive(&mut self, id: PeerConnectionId, text: Option<String>, round: &mut Round<'_>) {
         let Some(peer) = self.connections.get(&id).cloned() else { return };
+        if self.receive_last(id, text.as_deref(), round) {
+            return;
+        }
         if self.calls.get(&peer).is_some_and(|call| call.id == id) {
             return self.receive_early(&peer, text, round);
         }
@@ -196,9 +198,8 @@ impl Contacts {
                 TextArrival::Gap => return None,
             },
             Body::Taken => {}
-            // Both have left, and neither waits for the other any longer.
             Body::Leave if is_leaving => {
-                self.finish_with(peer, CloseReason::Left, Parting::Sent, round);
+                self.both_left(peer, round);
                 return Some(());
             }
             Body::Leave => {
@@ -221,63 +222,6 @@ impl Contacts {
         Some(())
     }
 
-    /// The user leaves while a chat is about to go on by a new connection, over which the other side may believe it to
-    /// go on already.
-    pub(super) fn part_early(&mut self, peer: &str, round: &mut Round<'_>) {
-        if let Some(Call { id, stage: Stage::Confirming(connection), .. }) = self.calls.get_mut(peer)
-            && connection.transmit(&Frame::leave(0), round)
-        {
-            let id = *id;
-            self.calls.remove(peer);
-            self.connections.remove(&id);
-            round.out.push(Output::Close { id, parting: Parting::Acknowledged });
-        }
-    }
-
-    /// The user leaves a chat. Where what was sent is acknowledged, that is waited for.
-    pub(super) fn part(&mut self, peer: &str, round: &mut Round<'_>) {
-        if let Some(Chat { connection: Some(connection), lasting: Some(lasting), .. }) = self.chats.get_mut(peer) {
-            if matches!(lasting.state, State::Leaving(_)) {
-                return;
-            }
-            if !lasting.texts.is_all_acknowledged() && connection.transmit(&Frame::leave(lasting.texts.tell()), round) {
-                lasting.tell_at = None;
-                lasting.state = State::Leaving(round.now + LEAVE_TIME);
-                return;
-            }
-        }
-        self.finish(peer, CloseReason::Left, round);
-    }
-
-    /// The user's program can take no more: ends all chats, and says what was not taken.
-    pub(super) fn stop(&mut self, round: &mut Round<'_>) {
-        for peer in self.chats.keys().cloned().collect::<Vec<_>>() {
-            if let Some(Chat { connection: Some(connection), lasting: Some(lasting), .. }) = self.chats.get_mut(&peer)
-                && connection.transmit(&Frame::stop(lasting.texts.tell()), round)
-            {
-                // There is nothing to be waited for, and nothing more to be said.
-                lasting.state = State::Leaving(round.now);
-            }
-            self.finish_with(&peer, CloseReason::Left, Parting::Acknowledged, round);
-        }
-        for peer in self.peers() {
-            self.leave(peer, round);
-        }
-    }
-
-    /// The other side has left. The connection is held until our user has taken what came over it.
-    fn parted_from(&mut self, peer: &str, round: &mut Round<'_>) {
-        let Some(Chat { connection: Some(connection), lasting: Some(mut lasting), .. }) = self.chats.remove(peer)
-        else {
-            return;
-        };
-        end_lasting(peer, &mut lasting, round);
-        round.tell(Event::Closed { peer: peer.to_owned(), reason: CloseReason::PeerLeft });
-        let mut parted = Parted { chat: lasting.number, connection, texts: lasting.texts, deadline: None };
-        parted.tell(round);
-        self.parted.push(parted);
-    }
-
     /// The user's program has taken a text.
     pub(super) fn taken(&mut self, receipt: &Receipt, round: &mut Round<'_>) {
         let Receipt { peer, chat: number, .. } = receipt;
@@ -285,7 +229,7 @@ impl Contacts {
         if let Some(lasting) = lasting.filter(|lasting| lasting.number == *number) {
             lasting.texts.take(receipt.number);
             lasting.tell_soon(round.now);
-        } else if let Some(parted) = self.parted.iter_mut().find(|parted| parted.chat == *number) {
+        } else if let Some(parted) = self.parted.iter_mut().find(|parted| parted.chat == Some(*number)) {
             parted.texts.take(receipt.number);
             parted.tell(round);
         }
@@ -317,14 +261,7 @@ impl Contacts {
         for peer in due {
             self.tick_chat(&peer, round);
         }
-        self.parted.retain(|parted| {
-            let is_over = parted.deadline.is_some_and(|deadline| deadline <= now);
-            if is_over {
-                self.connections.remove(&parted.connection.id);
-                round.out.push(Output::Close { id: parted.connection.id, parting: Parting::AtOnce });
-            }
-            !is_over
-        });
+        self.tick_parted(round);
         self.seek_all(round);
     }
 
@@ -349,36 +286,6 @@ impl Contacts {
             }
             _ => {}
         }
-    }
-
-    /// The one door out for a chat: its keys go with it, and what was not acknowledged comes back.
-    pub(super) fn finish(&mut self, peer: &str, reason: CloseReason, round: &mut Round<'_>) {
-        let parting = match self.chats.get(peer) {
-            // The time is up, and what was not taken until now is not waited for.
-            Some(Chat { lasting: Some(lasting), .. }) if !lasting.texts.is_all_acknowledged() => match lasting.state {
-                State::Leaving(_) => Parting::AtOnce,
-                _ => Parting::Acknowledged,
-            },
-            Some(Chat { lasting: Some(_), .. }) => Parting::Acknowledged,
-            _ => Parting::Sent,
-        };
-        self.finish_with(peer, reason, parting, round);
-    }
-
-    fn finish_with(&mut self, peer: &str, reason: CloseReason, parting: Parting, round: &mut Round<'_>) {
-        self.drop_call(peer, round);
-        let Some(Chat { connection, mut lasting, .. }) = self.chats.remove(peer) else { return };
-        if let Some(mut connection) = connection {
-            self.connections.remove(&connection.id);
-            if let Some(lasting) = lasting.as_mut().filter(|lasting| !matches!(lasting.state, State::Leaving(_))) {
-                connection.transmit(&Frame::leave(lasting.texts.tell()), round);
-            }
-            round.out.push(Output::Close { id: connection.id, parting });
-        }
-        if let Some(mut lasting) = lasting {
-            end_lasting(peer, &mut lasting, round);
-        }
-        round.tell(Event::Closed { peer: peer.to_owned(), reason });
     }
 }
 

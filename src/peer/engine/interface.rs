@@ -141,7 +141,7 @@ pub enum Input {
         /// A text message; `None` for a binary one, which is none of the protocol's.
         text: Option<String>,
     },
-    /// The connection has ended without our doing.
+    /// The connection has ended, by our doing or not.
     Closed {
         /// The connection.
         id: PeerConnectionId,
@@ -150,6 +150,8 @@ pub enum Input {
     },
     /// The user's program has taken a text, and all that came before it in the same chat.
     Taken(Receipt),
+    /// The user's program ends: all chats are left.
+    End,
     /// The user's program can take no more. All chats end on this side; to the others they are interrupted, and what
     /// was not taken waits there for a program that can.
     Stop,
@@ -245,6 +247,8 @@ pub enum Parting {
     /// Once the other side has read all, and closes in its round. What was lost is known without it, by what it has
     /// acknowledged.
     Acknowledged,
+    /// Once all that was sent has arrived: the other side has left too, and does not close in its turn.
+    Unanswered,
 }
 
 /// Names a text that came, so that it can be acknowledged once the user's program has taken it.

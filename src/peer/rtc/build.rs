@@ -38,6 +38,8 @@ pub enum RtcEvent {
     Way,
     /// Long datagrams do not arrive.
     Stalled,
+    /// The other side has closed the connection; what came before that may still be read.
+    Closed,
     /// The connection has ended.
     Ended(CloseReason),
 }
@@ -156,12 +158,12 @@ impl PeerConnectionEventHandler for Handler {
     }
 
     async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
-        let reason = match state {
-            RTCPeerConnectionState::Failed => CloseReason::ConnectionLost,
-            RTCPeerConnectionState::Closed => CloseReason::PeerLeft,
+        let event = match state {
+            RTCPeerConnectionState::Failed => RtcEvent::Ended(CloseReason::ConnectionLost),
+            RTCPeerConnectionState::Closed => RtcEvent::Closed,
             _ => return,
         };
-        let _ = self.rtc_events.send(RtcEvent::Ended(reason));
+        let _ = self.rtc_events.send(event);
     }
 
     async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use log::debug;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -41,27 +42,43 @@ pub struct Tasks {
 /// The task that sends texts, one after another, as fast as the other side takes them.
 pub struct Writer {
     /// Where texts are queued; the task ends once this is gone and all are sent.
-    pub texts: UnboundedSender<(String, Queued)>,
-    /// The task.
-    pub task: JoinHandle<()>,
+    texts: UnboundedSender<(String, Queued)>,
+    /// How many of them are not handed to WebRTC yet.
+    left: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl Writer {
+    /// Queues a text.
+    pub fn send(&self, text: String, waiting: Queued) {
+        self.left.fetch_add(1, Ordering::Relaxed);
+        // A task that could not go on has said so.
+        let _ = self.texts.send((text, waiting));
+    }
+
+    /// Whether all that was queued is handed to WebRTC, or nothing can be any more.
+    pub fn is_done(&self) -> bool {
+        self.left.load(Ordering::Relaxed) == 0 || self.task.is_finished()
+    }
 }
 
 impl Tasks {
-    /// Starts to read the channel.
-    pub fn read(&self, channel: Arc<dyn DataChannel>) {
+    /// Starts to read the channel. WebRTC tells its reader when there is room for more, who hands that on.
+    pub fn read(&self, channel: Arc<dyn DataChannel>, room: Arc<Notify>) -> JoinHandle<()> {
         let tasks = self.clone();
-        self.spawn(async move { tasks.read_to_end(channel).await });
+        self.spawn(async move { tasks.read_to_end(channel, room).await })
     }
 
     /// Starts to write the channel.
-    pub fn write(&self, channel: Arc<dyn DataChannel>) -> Writer {
+    pub fn write(&self, channel: Arc<dyn DataChannel>, room: Arc<Notify>) -> Writer {
         let (texts, queued) = mpsc::unbounded_channel();
-        let tasks = self.clone();
-        let task = self.spawn(async move { tasks.write_all(channel, queued).await });
-        Writer { texts, task }
+        let left = Arc::new(AtomicUsize::new(0));
+        let (tasks, unsent) = (self.clone(), left.clone());
+        let task = self.spawn(async move { tasks.write_all(channel, queued, &unsent, room).await });
+        Writer { texts, left, task }
     }
 
-    async fn read_to_end(&self, channel: Arc<dyn DataChannel>) {
+    async fn read_to_end(&self, channel: Arc<dyn DataChannel>, room: Arc<Notify>) {
         let (id, mut is_open, mut is_closed) = (self.id, false, false);
         let mut last_wait: Option<Instant> = None;
         loop {
@@ -89,6 +106,7 @@ impl Tasks {
                         last_wait = Some(Instant::now());
                     }
                 }
+                Some(DataChannelEvent::OnBufferedAmountLow) => room.notify_one(),
                 Some(DataChannelEvent::OnClose) => is_closed = true,
                 Some(_) => {}
                 None => break,
@@ -97,16 +115,25 @@ impl Tasks {
         let _ = self.rtc_events.send(RtcEvent::Ended(CloseReason::PeerLeft));
     }
 
-    async fn write_all(&self, channel: Arc<dyn DataChannel>, mut queued: UnboundedReceiver<(String, Queued)>) {
+    async fn write_all(
+        &self,
+        channel: Arc<dyn DataChannel>,
+        mut queued: UnboundedReceiver<(String, Queued)>,
+        left: &AtomicUsize,
+        room: Arc<Notify>,
+    ) {
         let mut sent = Sent::new(self.clone(), channel.clone());
+        // Told once what is on its way is no more than this.
+        let _ = channel.set_buffered_amount_low_threshold(SEND_BUFFER as u32 - 1).await;
         while let Some((text, _queued)) = queued.recv().await {
             sent.begin(text.len());
-            wait_for_room(&channel).await;
+            wait_for_room(&channel, &room).await;
             if let Err(error) = channel.send_text(&text).await {
                 let _ = self.rtc_events.send(RtcEvent::Ended(failed(&error)));
                 break;
             }
             sent.done(text.len());
+            left.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -171,11 +198,9 @@ impl Tasks {
 }
 
 /// Waits until less than [`SEND_BUFFER`] of a chat is on its way.
-async fn wait_for_room(channel: &Arc<dyn DataChannel>) {
-    let mut pause = SHORTEST_PAUSE;
+async fn wait_for_room(channel: &Arc<dyn DataChannel>, room: &Notify) {
     while channel.outstanding_bytes().await.is_ok_and(|outstanding| outstanding >= SEND_BUFFER) {
-        tokio::time::sleep(pause).await;
-        pause = LONGEST_PAUSE.min(pause * 2);
+        let _ = timeout(ROOM_POLL, room.notified()).await;
     }
 }
 
@@ -203,9 +228,9 @@ pub fn failed(error: &Error) -> CloseReason {
 /// Bytes of one chat that may be on their way. More would only wait at the receiver, and a text behind them.
 const SEND_BUFFER: usize = 65_536;
 
-/// How often it is looked whether there is room. On the quickest ways it takes a millisecond to be sent.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(16);
+/// How often it is looked whether there is room where nobody says so: the reader, whom WebRTC tells, waits for a user
+/// who takes nothing.
+const ROOM_POLL: Duration = Duration::from_millis(16);
 
 /// Bytes of a text that fits into one such packet, and how often it is looked whether a longer one arrives.
 const SHORT: usize = NARROW_MTU as usize - 28;

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use log::debug;
 use rtc::peer_connection::transport::RTCIceCandidateInit;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use webrtc::data_channel::DataChannel;
 use webrtc::error::Error;
@@ -71,12 +73,13 @@ pub async fn live(
         relay,
         tasks,
         queue: None,
+        reader: None,
         writer: None,
         channel: None,
         files: None,
     };
     let (end, parting) = connection.serve(&mut commands, &mut happened).await;
-    connection.end(end, parting, &mut happened).await;
+    connection.end(end, parting, &mut commands, &mut happened).await;
     tunnels.end().await;
     debug!("connection {} closed", id.0);
 }
@@ -93,6 +96,7 @@ struct Connection {
     tasks: Tasks,
     /// Held for as long as the connection lives, so that it is known by it.
     queue: Option<Gauge>,
+    reader: Option<JoinHandle<()>>,
     writer: Option<Writer>,
     channel: Option<Arc<dyn DataChannel>>,
     /// What the other side's channel for files is joined to.
@@ -130,7 +134,10 @@ impl Connection {
                     Ok(())
                 }
                 Some(event) = happened.recv() => match self.end_of(&event) {
-                    Some(reason) => return (Some(reason), Parting::Sent),
+                    Some(reason) => {
+                        self.read_to_end(&event).await;
+                        return (Some(reason), Parting::Sent);
+                    }
                     None => self.take_event(event).await,
                 },
             };
@@ -152,7 +159,15 @@ impl Connection {
                 Some(no_relay)
             }
             RtcEvent::Ended(reason) => Some(reason.clone()),
+            RtcEvent::Closed => Some(CloseReason::PeerLeft),
             _ => None,
+        }
+    }
+
+    /// Where the other side has closed the connection, what it has said before is read first.
+    async fn read_to_end(&mut self, event: &RtcEvent) {
+        if let (RtcEvent::Closed, Some(reader)) = (event, &mut self.reader) {
+            let _ = timeout(LAST_READ_TIME, reader).await;
         }
     }
 
@@ -180,7 +195,7 @@ impl Connection {
             }
             RtcCommand::Transmit(text, waiting) => {
                 if let Some(writer) = &self.writer {
-                    let _ = writer.texts.send((text, waiting));
+                    writer.send(text, waiting);
                 }
                 Ok(())
             }
@@ -259,35 +274,37 @@ impl Connection {
             RtcEvent::Stalled => {
                 inputs.send(Input::Stalled { id }).await;
             }
-            RtcEvent::Gathered | RtcEvent::Ended(_) => {}
+            RtcEvent::Gathered | RtcEvent::Closed | RtcEvent::Ended(_) => {}
         }
         Ok(())
     }
 
     fn attach(&mut self, channel: Arc<dyn DataChannel>) {
-        self.tasks.read(channel.clone());
-        self.writer = Some(self.tasks.write(channel.clone()));
+        let room = Arc::new(Notify::new());
+        self.reader = Some(self.tasks.read(channel.clone(), room.clone()));
+        self.writer = Some(self.tasks.write(channel.clone(), room));
         self.channel = Some(channel);
     }
 
-    /// Ends the connection: at once where there is a reason, which is told, and else in order.
-    async fn end(mut self, reason: Option<CloseReason>, parting: Parting, happened: &mut UnboundedReceiver<RtcEvent>) {
+    /// Ends the connection: at once where there is a reason, and else in order.
+    async fn end(
+        mut self,
+        reason: Option<CloseReason>,
+        parting: Parting,
+        commands: &mut UnboundedReceiver<RtcCommand>,
+        happened: &mut UnboundedReceiver<RtcEvent>,
+    ) {
         self.tasks.pace.active();
-        let read_time = match parting {
-            Parting::AtOnce => None,
-            Parting::Sent => Some(READ_TIME_UNKNOWN),
-            Parting::Acknowledged => Some(READ_TIME),
-        };
         if reason.is_none()
-            && let (Some(writer), Some(channel), Some(read_time)) = (self.writer.take(), self.channel.take(), read_time)
+            && parting != Parting::AtOnce
+            && let (Some(writer), Some(channel)) = (self.writer.take(), self.channel.take())
         {
-            close_in_order(writer, channel, &self.connection, happened, read_time).await;
+            close_in_order(&writer, channel, &self.connection, parting, commands, happened).await;
         }
         // What is broken may take its time.
         let _ = timeout(CLOSE_TIME, self.relay.close(&self.connection)).await;
-        if let Some(reason) = reason {
-            self.tasks.inputs.send(Input::Closed { id: self.tasks.id, reason }).await;
-        }
+        let reason = reason.unwrap_or(CloseReason::Left);
+        self.tasks.inputs.send(Input::Closed { id: self.tasks.id, reason }).await;
     }
 }
 
@@ -297,11 +314,8 @@ const CHANNEL_LABEL: &str = "chat";
 /// The name of the data channels for files (protocol 2.13).
 const FILES_LABEL: &str = "files";
 
-/// How long the other side may take to read what it has, and to close in its turn.
-const READ_TIME: Duration = Duration::from_secs(15);
-
-/// The same for an app of which it is not known that it closes at all.
-const READ_TIME_UNKNOWN: Duration = Duration::from_millis(500);
+/// How long the last of what the other side has said may take to be read once it has closed the connection.
+const LAST_READ_TIME: Duration = Duration::from_secs(2);
 
 /// A connection from which nothing at all comes for this much longer than it takes to lose one has ended, also where
 /// WebRTC says nothing of that. Since it may have been this program that was stopped, it is looked at once more, after

@@ -1,0 +1,167 @@
+//! The end of a chat: what is said of it, and what becomes of its connection until that has ended too.
+//!
+//! Each side says `leave` twice (protocol 2.7): once when it leaves, and once when it has heard the other's and taken
+//! all that came before it; who was left says both then. So who hears the second one knows that its own has been heard,
+//! and ends the connection at once. Where the answer fails to come, since the other side's program knows of no second
+//! one or has gone, WebRTC ends the connection in order.
+
+use std::time::Duration;
+
+use super::super::event::{CloseReason, Event};
+use super::super::frame::{Body, Frame};
+use super::super::texts::Texts;
+use super::call::{Call, Stage};
+use super::chat::{Chat, LEAVE_TIME, Parted, State};
+use super::contacts::Contacts;
+use super::files::end_lasting;
+use super::interface::{Output, Parting, PeerConnectionId, Round};
+
+impl Contacts {
+    /// The user's program ends: everybody is left, and nobody who has left us is waited for longer than it takes to
+    /// tell them.
+    pub(super) fn end(&mut self, round: &mut Round<'_>) {
+        for peer in self.peers() {
+            self.leave(peer, round);
+        }
+        let soon = round.now + ANSWER_TIME;
+        for parted in self.parted.iter_mut().filter(|parted| parted.is_heard) {
+            parted.deadline = Some(parted.deadline.map_or(soon, |deadline| deadline.min(soon)));
+        }
+    }
+
+    /// The user's program can take no more: ends all chats, and says what was not taken.
+    pub(super) fn stop(&mut self, round: &mut Round<'_>) {
+        for peer in self.chats.keys().cloned().collect::<Vec<_>>() {
+            if let Some(Chat { connection: Some(connection), lasting: Some(lasting), .. }) = self.chats.get_mut(&peer)
+                && connection.transmit(&Frame::stop(lasting.texts.tell()), round)
+            {
+                // There is nothing to be waited for, and nothing more to be said.
+                lasting.state = State::Leaving(round.now);
+            }
+            self.finish_with(&peer, CloseReason::Left, Parting::Acknowledged, round);
+        }
+        self.end(round);
+    }
+
+    /// The user leaves while a chat is about to go on by a new connection, over which the other side may believe it to
+    /// go on already.
+    pub(super) fn part_early(&mut self, peer: &str, round: &mut Round<'_>) {
+        let Some(Call { stage: Stage::Confirming(connection), .. }) = self.calls.get_mut(peer) else { return };
+        if connection.transmit(&Frame::leave(0), round)
+            && let Some(Call { id, stage: Stage::Confirming(connection), .. }) = self.calls.remove(peer)
+        {
+            round.out.push(Output::Close { id, parting: Parting::Acknowledged });
+            self.parted.push(Parted::by_us(connection, round.now));
+        }
+    }
+
+    /// The user leaves a chat. Where what was sent is acknowledged, that is waited for.
+    pub(super) fn part(&mut self, peer: &str, round: &mut Round<'_>) {
+        if let Some(Chat { connection: Some(connection), lasting: Some(lasting), .. }) = self.chats.get_mut(peer) {
+            if matches!(lasting.state, State::Leaving(_)) {
+                return;
+            }
+            if !lasting.texts.is_all_acknowledged() && connection.transmit(&Frame::leave(lasting.texts.tell()), round) {
+                lasting.tell_at = None;
+                lasting.state = State::Leaving(round.now + LEAVE_TIME);
+                return;
+            }
+        }
+        self.finish(peer, CloseReason::Left, round);
+    }
+
+    /// The other side has left. The connection is held until our user has taken what came over it.
+    pub(super) fn parted_from(&mut self, peer: &str, round: &mut Round<'_>) {
+        let Some(Chat { connection: Some(connection), lasting: Some(mut lasting), .. }) = self.chats.remove(peer)
+        else {
+            return;
+        };
+        end_lasting(peer, &mut lasting, round);
+        round.tell(Event::Closed { peer: peer.to_owned(), reason: CloseReason::PeerLeft });
+        let (chat, texts) = (lasting.number, lasting.texts);
+        let mut parted =
+            Parted { chat: Some(chat), connection, texts, is_heard: true, is_answered: false, deadline: None };
+        parted.tell(round);
+        self.parted.push(parted);
+    }
+
+    /// The other side has left, and so has our user, who waits for acknowledgements: neither waits any longer.
+    pub(super) fn both_left(&mut self, peer: &str, round: &mut Round<'_>) {
+        self.drop_call(peer, round);
+        let Some(Chat { connection: Some(mut connection), lasting: Some(mut lasting), .. }) = self.chats.remove(peer)
+        else {
+            return;
+        };
+        connection.transmit(&Frame::leave(lasting.texts.tell()), round);
+        end_lasting(peer, &mut lasting, round);
+        round.tell(Event::Closed { peer: peer.to_owned(), reason: CloseReason::Left });
+        let (texts, deadline) = (Texts::default(), Some(round.now + ANSWER_TIME));
+        self.parted.push(Parted { chat: None, connection, texts, is_heard: true, is_answered: true, deadline });
+    }
+
+    /// Something came over a connection whose chat is over; whether it is one.
+    pub(super) fn receive_last(&mut self, id: PeerConnectionId, text: Option<&str>, round: &mut Round<'_>) -> bool {
+        let Some(place) = self.parted.iter().position(|parted| parted.has_connection(id)) else { return false };
+        let parted = &mut self.parted[place];
+        let opened = text.and_then(|text| parted.connection.sealing.open(text).ok());
+        let is_leave =
+            opened.and_then(|opened| Frame::read(opened.bytes)).is_some_and(|frame| frame.body == Body::Leave);
+        if is_leave && parted.is_heard {
+            self.parted.remove(place);
+            self.connections.remove(&id);
+            round.out.push(Output::Close { id, parting: Parting::AtOnce });
+        } else if is_leave {
+            parted.is_heard = true;
+            parted.connection.transmit(&Frame::leave(parted.texts.taken()), round);
+            round.out.push(Output::Close { id, parting: Parting::Unanswered });
+        }
+        true
+    }
+
+    pub(super) fn tick_parted(&mut self, round: &mut Round<'_>) {
+        self.parted.retain(|parted| {
+            let is_over = parted.deadline.is_some_and(|deadline| deadline <= round.now);
+            if is_over {
+                self.connections.remove(&parted.connection.id);
+                round.out.push(Output::Close { id: parted.connection.id, parting: Parting::Sent });
+            }
+            !is_over
+        });
+    }
+
+    /// The one door out for a chat: its keys go with it, and what was not acknowledged comes back.
+    pub(super) fn finish(&mut self, peer: &str, reason: CloseReason, round: &mut Round<'_>) {
+        let parting = match self.chats.get(peer) {
+            // The time is up, and what was not taken until now is not waited for.
+            Some(Chat { lasting: Some(lasting), .. }) if !lasting.texts.is_all_acknowledged() => match lasting.state {
+                State::Leaving(_) => Parting::AtOnce,
+                _ => Parting::Acknowledged,
+            },
+            Some(Chat { lasting: Some(_), .. }) => Parting::Acknowledged,
+            _ => Parting::Sent,
+        };
+        self.finish_with(peer, reason, parting, round);
+    }
+
+    fn finish_with(&mut self, peer: &str, reason: CloseReason, parting: Parting, round: &mut Round<'_>) {
+        self.drop_call(peer, round);
+        let Some(Chat { connection, mut lasting, .. }) = self.chats.remove(peer) else { return };
+        if let Some(mut connection) = connection {
+            if let Some(lasting) = lasting.as_mut().filter(|lasting| !matches!(lasting.state, State::Leaving(_))) {
+                connection.transmit(&Frame::leave(lasting.texts.tell()), round);
+            }
+            round.out.push(Output::Close { id: connection.id, parting });
+            match parting {
+                Parting::Acknowledged => self.parted.push(Parted::by_us(connection, round.now)),
+                _ => drop(self.connections.remove(&connection.id)),
+            }
+        }
+        if let Some(mut lasting) = lasting {
+            end_lasting(peer, &mut lasting, round);
+        }
+        round.tell(Event::Closed { peer: peer.to_owned(), reason });
+    }
+}
+
+/// How long the second farewell of somebody who has left is waited for, which is there as soon as they have read ours.
+const ANSWER_TIME: Duration = Duration::from_millis(500);
