@@ -72,7 +72,7 @@ const STRANGERS: &[(&str, &[&str])] = &[
     ("server/deadlines", &["protocol", "server/hub", "server/sessions", "server/connection"]),
     ("server/sessions", &["server/hub", "server/connection", "server/http"]),
     ("server/hub", &["server/connection", "server/http", "server/clients", "server/cluster"]),
-    ("server/cluster", &["server/hub", "server/clients", "server/link"]),
+    ("server/cluster", &["server/hub", "server/clients", "server/database"]),
     ("server/connection", &["server/hub", "server/sessions", "server/clients"]),
     ("server/http", &["server/hub", "server/connection", "server/clients"]),
     ("server/request", &["server/http", "server/access", "server/hub"]),

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use lowkey::protocol::{Envelope, Text};
+use lowkey::protocol::{Envelope, EnvelopeText};
 use lowkey::server::access::Access;
 use lowkey::server::connection::{Connection, Event};
 use lowkey::server::http::Endpoints;
@@ -352,7 +352,7 @@ proptest! {
             let envelope = Envelope::parse(&text).unwrap();
             prop_assert!(envelope.session_id.is_none() && envelope.sender.is_none());
             prop_assert_eq!(&envelope.kind, plain.kind.name());
-            prop_assert_eq!(envelope.target, Some(Text::from(plain.target)));
+            prop_assert_eq!(envelope.target, Some(EnvelopeText::from(plain.target)));
             let payload = format!(r#","payload":{}}}"#, envelope.payload.unwrap());
             prop_assert_eq!((plain.head.to_owned() + plain.tail, plain.tail), (text.clone(), &*payload));
         }

@@ -112,3 +112,4 @@ mod trials;
 mod trust;
 mod turn;
 mod wire;
+mod words;

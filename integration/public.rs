@@ -18,6 +18,7 @@ const FOR_OTHERS: &[(&str, &str)] = &[
     ("Joined", "what a message of the protocol holds"),
     ("Created", "what a message of the protocol holds"),
     ("ErrorPayload", "what a message of the protocol holds"),
+    ("DeclinePayload", "what a message of the protocol holds"),
 ];
 
 /// The public face of the crate.

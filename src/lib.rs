@@ -100,7 +100,7 @@
 //! peer/engine/calls peer/engine/chats peer/engine/requests peer/engine/resume peer/engine/signals
 //! peer/engine/farewells
 //! peer/engine/files
-//! peer/engine/contacts
+//! peer/engine/peers
 //! peer/engine/call peer/engine/chat peer/engine/request
 //! peer/engine/channel peer/engine/proof
 //! peer/engine/interface peer/engine/pacing
@@ -127,7 +127,7 @@
 //! -- the server
 //! server/together*
 //! server*
-//! server/link* server/listener*
+//! server/database* server/listener*
 //! server/clients/admission* server/clients/closing* server/clients/nodes* server/clients/timers*
 //! server/clients*
 //! server/client*

@@ -124,13 +124,13 @@ pub struct Envelope<'a> {
     pub kind: Cow<'a, str>,
     /// The session of a `session:join`.
     #[serde(rename = "sessionId", borrow, default, skip_serializing_if = "Option::is_none")]
-    pub session_id: Option<Text<'a>>,
+    pub session_id: Option<EnvelopeText<'a>>,
     /// The username to reach.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<Text<'a>>,
+    pub target: Option<EnvelopeText<'a>>,
     /// The username that the server vouches for. What a client writes here is replaced.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    pub sender: Option<Text<'a>>,
+    pub sender: Option<EnvelopeText<'a>>,
     /// Any JSON value, byte for byte as it came.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub payload: Option<&'a RawValue>,
@@ -161,9 +161,9 @@ pub(crate) fn from_object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, se
 /// A string of the envelope, borrowed from the message unless it was written with escapes.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(transparent)]
-pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
+pub struct EnvelopeText<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
-impl<'a> From<&'a str> for Text<'a> {
+impl<'a> From<&'a str> for EnvelopeText<'a> {
     fn from(text: &'a str) -> Self {
         Self(Cow::Borrowed(text))
     }
@@ -252,7 +252,7 @@ pub struct Candidate {
 
 /// The payload of a `session:decline` that its sender's program says, and not its user (protocol 2.9).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Refusal {
+pub struct DeclinePayload {
     /// What it is that could not be dealt with: `description`.
     pub refused: String,
 }
@@ -379,7 +379,7 @@ mod tests {
         let envelope =
             Envelope::parse(r#"{"type":"key\u003aexchange","target":"b\u00f6b","extra":{"deep":[1]}}"#).unwrap();
         assert_eq!(envelope.kind, "key:exchange");
-        assert_eq!(envelope.target, Some(Text::from("böb")));
+        assert_eq!(envelope.target, Some(EnvelopeText::from("böb")));
     }
 
     #[test]

@@ -16,13 +16,13 @@ pub mod cluster;
 pub mod config;
 pub mod connection;
 mod contacts;
+#[cfg(feature = "cluster")]
+mod database;
 mod deadlines;
 pub mod http;
 pub mod hub;
 mod ids;
 pub mod limits;
-#[cfg(feature = "cluster")]
-mod link;
 mod listener;
 mod metrics;
 mod misses;
@@ -54,7 +54,7 @@ use socket2::SockRef;
 
 use crate::signals;
 use crate::trouble;
-use clients::{Clients, Stream};
+use clients::{ClientStream, Clients};
 pub use config::{Config, ConfigError};
 use config::{MetricsAt, Secrets};
 use http::Endpoints;
@@ -70,9 +70,9 @@ pub struct Server {
     listeners: Vec<(Token, Listener)>,
     address: SocketAddr,
     signals: Signals,
-    /// When to accept again after the system had nothing left for a caller, or a turn had enough of them.
+    /// When to accept again after the system had nothing left for a newcomer, or a turn had enough of them.
     accept_again: Option<Instant>,
-    /// Nothing was left for a caller: said once for a whole time of want.
+    /// Nothing was left for a newcomer: said once for a whole time of want.
     is_in_want: bool,
     metrics: MetricsAt,
     close_time: Duration,
@@ -84,14 +84,14 @@ pub struct Server {
     reload: Reload,
     /// The way to the other servers, where there are any.
     #[cfg(feature = "cluster")]
-    link: Option<link::Link>,
+    database: Option<database::Database>,
     buffer: Vec<u8>,
 }
 
 /// Reads the secrets anew.
 type Reload = Box<dyn Fn() -> Secrets>;
 
-impl Stream for TcpStream {
+impl ClientStream for TcpStream {
     fn shut(&mut self) {
         // It fails where the client has gone, who then needs to be told nothing.
         let _ = self.shutdown(Shutdown::Write);
@@ -127,10 +127,10 @@ impl Server {
         let mut signals = Signals::new(signals::ending().into_iter().chain([SIGHUP]))?;
         registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
         #[cfg(feature = "cluster")]
-        let link = match config.cluster.clone() {
+        let database = match config.cluster.clone() {
             Some(settings) => {
                 let waker = std::sync::Arc::new(mio::Waker::new(registry, LOOKED_UP)?);
-                Some(link::Link::new(settings, DATABASE, waker, Instant::now()))
+                Some(database::Database::new(settings, DATABASE, waker, Instant::now()))
             }
             None => None,
         };
@@ -149,7 +149,7 @@ impl Server {
                 move || Secrets { tokens: Ok(tokens.clone()), turn: Ok(turn.clone()) }
             }),
             #[cfg(feature = "cluster")]
-            link,
+            database,
             clients: Clients::new(config, FIRST_CLIENT),
             presence: Presence::default(),
             stop: None,
@@ -246,7 +246,7 @@ impl Server {
         Some(next.saturating_duration_since(now) + Duration::from_millis(1))
     }
 
-    /// Takes the callers that wait, as many as one turn has time for: the listeners will not be heard of again before
+    /// Takes the newcomers that wait, as many as one turn has time for: the listeners will not be heard of again before
     /// all are taken.
     fn accept(&mut self, now: Instant) {
         self.accept_again = None;
@@ -259,7 +259,7 @@ impl Server {
                     break;
                 }
                 match listener.accept() {
-                    Waiting::Caller(mut stream, address) => {
+                    Waiting::Newcomer(mut stream, address) => {
                         // That it can be written to is no news, and would cost each client a turn of the loop.
                         let id = self.clients.next_id();
                         let registry = self.poll.registry();
@@ -277,7 +277,7 @@ impl Server {
                     Waiting::Unserved(error) => {
                         // Once for a whole time of want, or whoever can cause one could fill the log.
                         if !self.is_in_want {
-                            warn!("callers are turned away: {error}");
+                            warn!("newcomers are turned away: {error}");
                         }
                         is_in_want = true;
                         self.clients.metrics().cut("no descriptor");
@@ -366,7 +366,8 @@ impl Server {
             self.clients.dismiss(id, now);
         }
         if stop.untold.is_empty() && !self.listeners.is_empty() {
-            // New callers are refused by the system from here on, and whoever has come since the stop began has to go.
+            // Newcomers are refused by the system from here on, and whoever has come since the stop began has to
+            // go.
             self.listeners.clear();
             self.accept_again = None;
             for id in self.clients.ids() {
@@ -409,8 +410,8 @@ const EVENTS: usize = 1024;
 /// serves all clients.
 const READ_BYTES: usize = 32 * 1024;
 
-/// Callers that one turn takes from each listener, at some ten microseconds for each.
+/// Newcomers that one turn takes from each listener, at some ten microseconds for each.
 const ACCEPTS_PER_TURN: usize = 128;
 
-/// How long to wait after the system had nothing left for a caller, unless a client leaves before.
+/// How long to wait after the system had nothing left for a newcomer, unless a client leaves before.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);

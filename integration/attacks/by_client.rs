@@ -594,7 +594,7 @@ fn without_descriptors_it_neither_dies_nor_spins_nor_goes_deaf() {
     let address = line.split_once("listening on ").unwrap().1.to_owned();
     let mut world = AttackedServer { server: Server::of(program, address), resident: 0 };
     let callers: Vec<TcpStream> = (0..200).map(|_| world.raw()).collect();
-    world.server.program.stderr.find("callers are turned away");
+    world.server.program.stderr.find("newcomers are turned away");
     let before = world.server.program.cpu_time();
     let pause = Instant::now();
     until("a second has passed", || (pause.elapsed() > Duration::from_secs(1)).then_some(()));

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use lowkey::server::Config;
-use lowkey::server::clients::{Clients, Stream};
+use lowkey::server::clients::{ClientStream, Clients};
 use lowkey::server::http::Endpoints;
 use lowkey::server::hub::ConnId;
 use lowkey::server::limits::Limits;
@@ -52,7 +52,7 @@ impl Write for Nothing {
     }
 }
 
-impl Stream for Nothing {
+impl ClientStream for Nothing {
     fn shut(&mut self) {}
 
     fn reset(&mut self) {}

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use lowkey::server::Config;
 use lowkey::server::clients::Clients;
 use lowkey::server::cluster::url::ClusterUrl;
-use lowkey::server::cluster::{Cluster, Settings};
+use lowkey::server::cluster::{Cluster, ClusterSettings};
 use lowkey::server::http::Endpoints;
 use lowkey::server::hub::ConnId;
 use lowkey::server::limits::Limits;
@@ -32,7 +32,7 @@ struct Node {
 impl Node {
     fn new(process: &[u8; 6], database: &mut ModelDatabase, now: Instant) -> Self {
         let url = ClusterUrl::parse("redis://127.0.0.1").expect("a URL");
-        let settings = Settings {
+        let settings = ClusterSettings {
             url,
             secret: "secret".to_owned(),
             lease: Duration::from_secs(15),

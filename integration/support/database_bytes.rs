@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use lowkey::server::cluster::url::ClusterUrl;
-use lowkey::server::cluster::{Cluster, Event, Settings};
+use lowkey::server::cluster::{Cluster, ClusterSettings, Event};
 use lowkey::server::hub::{ConnId, Departure, Hub};
 use lowkey::server::limits::Limits;
 use uuid::Uuid;
@@ -13,7 +13,7 @@ use crate::model_database::ModelDatabase;
 
 /// A server that has greeted its database, has two users, and has asked for several things that are not answered yet.
 fn server(now: Instant) -> (Hub, Cluster) {
-    let settings = Settings {
+    let settings = ClusterSettings {
         url: ClusterUrl::parse("redis://127.0.0.1").expect("a URL"),
         secret: "secret".to_owned(),
         lease: Duration::from_secs(15),

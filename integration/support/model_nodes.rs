@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use lowkey::server::Config;
 use lowkey::server::clients::Clients;
 use lowkey::server::cluster::url::ClusterUrl;
-use lowkey::server::cluster::{Cluster, Settings};
+use lowkey::server::cluster::{Cluster, ClusterSettings};
 use lowkey::server::limits::Limits;
 
 use crate::model_database::ModelDatabase;
@@ -30,7 +30,7 @@ impl Node {
     pub fn new(process: [u8; 6], now: Instant) -> Self {
         let url = ClusterUrl::parse("redis://127.0.0.1").unwrap();
         let (session_ttl, reservation) = (Duration::from_secs(600), Duration::from_secs(60));
-        let settings = Settings { url, secret: "secret".to_owned(), lease: LEASE, session_ttl, reservation };
+        let settings = ClusterSettings { url, secret: "secret".to_owned(), lease: LEASE, session_ttl, reservation };
         let limits = Limits { ping_interval: Duration::from_secs(3600), ..Limits::default().without_rates() };
         let config = Config { limits, cluster: Some(settings.clone()), ..Config::default() };
         Self {

@@ -18,6 +18,8 @@ pub struct File {
     pub code: String,
     /// The functions that are not for tests, each with how many lines it has.
     pub functions: Vec<(String, usize)>,
+    /// The types and traits that it shows to other files.
+    pub types: Vec<String>,
     /// What `use` calls by one name here.
     aliases: HashMap<String, Vec<String>>,
     /// The modules that it declares.
@@ -39,6 +41,7 @@ impl File {
             text: text.to_owned(),
             code: code.lines().map(|line| line.split("//").next().unwrap().to_owned() + "\n").collect(),
             functions: Vec::new(),
+            types: Vec::new(),
             aliases: HashMap::new(),
             children: Vec::new(),
             paths: Vec::new(),
@@ -87,6 +90,12 @@ impl File {
                     {
                         let lines = body.span_close().end().line - word.span().start().line + 1;
                         self.functions.push((name.to_string(), lines));
+                    }
+                    if ["enum", "struct", "trait", "type", "union"].contains(&word.to_string().as_str())
+                        && is_shown(&tokens[..at])
+                        && let Some(TokenTree::Ident(name)) = tokens.get(at + 1)
+                    {
+                        self.types.push(name.to_string());
                     }
                     let (path, end) = path(&tokens, at);
                     self.paths.push(path);
@@ -138,6 +147,16 @@ fn end_of_item(tokens: &[TokenTree], from: usize) -> usize {
     let is_use = matches!(&tokens[from], TokenTree::Ident(word) if *word == "use");
     let end = tokens[from..].iter().position(|token| if is_use { is_semicolon(Some(token)) } else { is_end(token) });
     end.map_or(tokens.len(), |end| from + end + 1)
+}
+
+/// Whether what follows these tokens is shown to other files.
+fn is_shown(before: &[TokenTree]) -> bool {
+    let is_pub = |token: &TokenTree| matches!(token, TokenTree::Ident(word) if *word == "pub");
+    match before {
+        [.., last] if is_pub(last) => true,
+        [.., first, last] => is_pub(first) && is_visibility(Some(last)),
+        _ => false,
+    }
 }
 
 fn is_visibility(token: Option<&TokenTree>) -> bool {

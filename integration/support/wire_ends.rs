@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
 
-use lowkey::server::clients::Stream;
+use lowkey::server::clients::ClientStream;
 
 /// A client's stream, of which the test has the other end.
 #[derive(Clone, Default)]
@@ -53,7 +53,7 @@ impl Write for Wire {
     }
 }
 
-impl Stream for Wire {
+impl ClientStream for Wire {
     fn shut(&mut self) {}
 
     fn reset(&mut self) {

@@ -14,7 +14,7 @@ use super::effect::{Effect, OwnFile, notice};
 use super::input::Stdin;
 use super::json;
 use super::leaving::MainPulse;
-use super::mail::ClientMail;
+use super::mail::MainMail;
 use super::notify::Notifier;
 use super::records::Records;
 use super::report::{FileReport, Report};
@@ -35,7 +35,7 @@ pub enum Ending {
 }
 
 /// The main thread's: the state of the conversation, and all that it acts on.
-pub struct Client {
+pub struct MainLoop {
     pub conversation: Conversation,
     pub peer: Peer,
     pub display: Display,
@@ -50,7 +50,7 @@ pub struct Client {
     /// The name that was chosen at this start, until the server has taken it.
     pub unkept: Option<Username>,
     /// What came while the chats under the old name ended.
-    pub postponed: Vec<ClientMail>,
+    pub postponed: Vec<MainMail>,
     /// Why standard output takes no more.
     pub unwritable: OnceCell<io::Error>,
     /// Where files of others go.
@@ -63,38 +63,38 @@ pub struct Client {
     pub pulse: MainPulse,
 }
 
-impl Client {
-    pub fn serve(&mut self, mailbox: &Receiver<ClientMail>) -> Ending {
+impl MainLoop {
+    pub fn serve(&mut self, mailbox: &Receiver<MainMail>) -> Ending {
         let mut held = None;
         self.update_prompt();
         for mail in mailbox {
             self.pulse.beat();
-            let is_command = matches!(mail, ClientMail::Command(..));
+            let is_command = matches!(mail, MainMail::Command(..));
             let mut served = None;
             let mut receipt = None;
             let effects = match mail {
-                ClientMail::Command(command, taken) => {
+                MainMail::Command(command, taken) => {
                     held = taken;
                     if let Display::Teletype(teletype) = &self.display {
                         teletype.enter();
                     }
                     self.conversation.command(command)
                 }
-                ClientMail::Event(event, of_text, taken) => {
+                MainMail::Event(event, of_text, taken) => {
                     (receipt, served) = (of_text, Some(taken));
                     let is_online = event == Event::Online;
                     let mut effects = self.conversation.event(event, Instant::now());
                     effects.extend(self.unkept.take_if(|_| is_online).and_then(|name| self.keep_name(&name)));
                     effects
                 }
-                ClientMail::EndOfInput => {
+                MainMail::EndOfInput => {
                     self.conversation.finish();
                     Vec::new()
                 }
-                ClientMail::Timeout | ClientMail::Signal => {
+                MainMail::Timeout | MainMail::Signal => {
                     let effects = self.conversation.give_up();
                     self.carry_out(effects);
-                    return if matches!(mail, ClientMail::Timeout) { Ending::Timeout } else { Ending::Wanted };
+                    return if matches!(mail, MainMail::Timeout) { Ending::Timeout } else { Ending::Wanted };
                 }
             };
             let is_quit = self.carry_out(effects);
@@ -320,7 +320,7 @@ impl Client {
 
     /// Ends the chats in order, and says what it is waiting for where that takes its time. Whether all was read that
     /// was sent, and whether there was time for it.
-    pub fn end(&mut self, mailbox: &Receiver<ClientMail>, served: Ending) -> (bool, Ending) {
+    pub fn end(&mut self, mailbox: &Receiver<MainMail>, served: Ending) -> (bool, Ending) {
         self.peer.begin_end(self.unwritable.get().is_some());
         let started = Instant::now();
         let (mut is_said, mut early) = (false, None);
@@ -332,23 +332,23 @@ impl Client {
             let is_late = started.elapsed() > LAST_WORDS;
             // What still happens is still told: a text that came, or one that could not be sent.
             match mailbox.recv_timeout(END_POLL) {
-                Ok(ClientMail::Event(event, receipt, taken)) => {
+                Ok(MainMail::Event(event, receipt, taken)) => {
                     self.last_event(event);
                     if self.unwritable.get().is_none() {
                         receipt.into_iter().for_each(|receipt| self.peer.taken(receipt));
                     }
                     let _ = taken.send(());
                 }
-                Ok(ClientMail::Timeout) => early = Some(Ending::Timeout),
-                Ok(ClientMail::Signal) => early = Some(Ending::Wanted),
-                Ok(mail @ (ClientMail::Command(..) | ClientMail::EndOfInput)) if self.renamed.is_some() => {
+                Ok(MainMail::Timeout) => early = Some(Ending::Timeout),
+                Ok(MainMail::Signal) => early = Some(Ending::Wanted),
+                Ok(mail @ (MainMail::Command(..) | MainMail::EndOfInput)) if self.renamed.is_some() => {
                     self.postponed.push(mail)
                 }
-                Ok(ClientMail::Command(command, _)) if !self.has_quit => {
+                Ok(MainMail::Command(command, _)) if !self.has_quit => {
                     let told = self.conversation.too_late(command);
                     self.carry_out(vec![told]);
                 }
-                Ok(ClientMail::Command(..) | ClientMail::EndOfInput) => {}
+                Ok(MainMail::Command(..) | MainMail::EndOfInput) => {}
                 Err(_) if is_late && served == Ending::Timeout && early.is_none() => early = Some(served),
                 Err(_) if (early.is_some() || self.peer.has_ended()) && (is_late || self.stdin.is_handed_on()) => {
                     break;

@@ -15,7 +15,7 @@ use rustyline::validate::Validator;
 use rustyline::{ColorMode, CompletionType, Config, Context, Editor, Helper};
 
 use super::command::{Command, complete::complete};
-use super::mail::ClientMail;
+use super::mail::MainMail;
 use super::screen::harmless;
 use super::terminal::Terminal;
 use super::wrap::LINE_BREAK;
@@ -62,7 +62,7 @@ impl LineEditor {
     ///
     /// # Errors
     /// The system has no thread for it.
-    pub fn start(mut self, mail: Sender<ClientMail>, history: Option<(History, bool)>) -> io::Result<()> {
+    pub fn start(mut self, mail: Sender<MainMail>, history: Option<(History, bool)>) -> io::Result<()> {
         for line in history.iter().flat_map(|(history, _)| history.lines()) {
             // It is in memory, where nothing fails.
             let _ = self.editor.add_history_entry(line);
@@ -70,7 +70,7 @@ impl LineEditor {
         threads::spawn("lines", move || self.read_lines(history, &mail)).map(drop)
     }
 
-    fn read_lines(mut self, history: Option<(History, bool)>, mail: &Sender<ClientMail>) {
+    fn read_lines(mut self, history: Option<(History, bool)>, mail: &Sender<MainMail>) {
         let mut interrupted: Option<Instant> = None;
         loop {
             match self.editor.readline("") {
@@ -108,7 +108,7 @@ impl LineEditor {
                     }
                 }
                 Err(_) => {
-                    let _ = mail.send(ClientMail::EndOfInput);
+                    let _ = mail.send(MainMail::EndOfInput);
                     return;
                 }
             }
@@ -118,9 +118,9 @@ impl LineEditor {
 
 /// Has a command served, so that the next prompt shows what it has changed; whether there is to be one. A screen that
 /// is behind does not keep the keyboard waiting.
-fn give(mail: &Sender<ClientMail>, command: Command) -> bool {
+fn give(mail: &Sender<MainMail>, command: Command) -> bool {
     let (taken, served) = mpsc::sync_channel(1);
-    let is_sent = mail.send(ClientMail::Command(command, Some(taken))).is_ok();
+    let is_sent = mail.send(MainMail::Command(command, Some(taken))).is_ok();
     is_sent && served.recv_timeout(PATIENCE) != Err(RecvTimeoutError::Disconnected)
 }
 

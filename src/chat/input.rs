@@ -18,7 +18,7 @@ use nix::unistd;
 
 use super::command::Command;
 use super::lines::{Commands, Pieces, Reading};
-use super::mail::ClientMail;
+use super::mail::MainMail;
 use crate::peer::Peer;
 use crate::{threads, trouble};
 
@@ -114,20 +114,14 @@ impl Read for Stdin {
 ///
 /// # Errors
 /// The system has no thread for it.
-pub fn read(
-    mail: Sender<ClientMail>,
-    peer: Peer,
-    stdin: Stdin,
-    source: InputSource,
-    is_finite: bool,
-) -> io::Result<()> {
+pub fn read(mail: Sender<MainMail>, peer: Peer, stdin: Stdin, source: InputSource, is_finite: bool) -> io::Result<()> {
     stdin.0.is_busy.store(true, Ordering::SeqCst);
     stdin.0.is_one_text.store(matches!(source, InputSource::Pieces(_)), Ordering::SeqCst);
     let reading = threads::spawn("input", move || {
         let is_over = || stdin.0.is_over.load(Ordering::SeqCst);
         let give = |command: Command| {
             let (taken, has_room) = mpsc::sync_channel(1);
-            let is_sent = mail.send(ClientMail::Command(command, Some(taken))).is_ok();
+            let is_sent = mail.send(MainMail::Command(command, Some(taken))).is_ok();
             // At the end nobody makes room any more, and what was read is told not to be sent.
             if has_room.recv().is_err() {
                 stdin.stop();
@@ -158,7 +152,7 @@ pub fn read(
             InputSource::Pieces(mut pieces) => give_all(Box::new(move || Ok(pieces.next()?.map(Command::text)))),
         };
         if is_served && is_finite && !is_over() {
-            let _ = mail.send(ClientMail::EndOfInput);
+            let _ = mail.send(MainMail::EndOfInput);
         }
         stdin.0.is_busy.store(false, Ordering::SeqCst);
     });

@@ -13,7 +13,7 @@ use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 use super::console::Console;
-use super::mail::ClientMail;
+use super::mail::MainMail;
 use crate::signals;
 use crate::stderr::say;
 use crate::threads;
@@ -45,7 +45,7 @@ impl MainPulse {
 /// What there is to end.
 #[derive(Clone)]
 pub struct Leaving {
-    mail: Sender<ClientMail>,
+    mail: Sender<MainMail>,
     console: Console,
     pulse: MainPulse,
     /// Without it there is nothing to end in order.
@@ -53,7 +53,7 @@ pub struct Leaving {
 }
 
 impl Leaving {
-    pub fn new(mail: Sender<ClientMail>, console: Console) -> Self {
+    pub fn new(mail: Sender<MainMail>, console: Console) -> Self {
         Self { mail, console, pulse: MainPulse::default(), is_serving: Arc::default() }
     }
 
@@ -82,7 +82,7 @@ impl Leaving {
                     leaving.console.give_back();
                     process::exit(1);
                 }
-                let _ = leaving.mail.send(ClientMail::Signal);
+                let _ = leaving.mail.send(MainMail::Signal);
                 leaving.pulse.wait_until_stuck();
                 leaving.end_at_once(1, NOT_READ);
             }
@@ -98,7 +98,7 @@ impl Leaving {
         let leaving = self.clone();
         if time.is_zero() {
             // It is over before anything else can be.
-            let _ = self.mail.send(ClientMail::Timeout);
+            let _ = self.mail.send(MainMail::Timeout);
         }
         let watching = threads::spawn("time", move || {
             // What is wrong with the settings is told in any case.
@@ -106,7 +106,7 @@ impl Leaving {
             if !leaving.is_serving.load(Ordering::SeqCst) {
                 leaving.end_at_once(6, TIME_IS_OVER);
             }
-            let _ = leaving.mail.send(ClientMail::Timeout);
+            let _ = leaving.mail.send(MainMail::Timeout);
             thread::sleep(STUCK);
             leaving.end_at_once(6, &format!("{TIME_IS_OVER}; {NOT_READ}"));
         });

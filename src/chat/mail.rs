@@ -6,7 +6,7 @@ use super::command::Command;
 use crate::peer::{Event, Receipt};
 
 /// What reaches the main thread.
-pub enum ClientMail {
+pub enum MainMail {
     /// What the user asks for, and whom to tell that it was served and there is room for more.
     Command(Command, Option<SyncSender<()>>),
     /// An event, with the receipt of a text that is acknowledged, and whom to tell that it was served.

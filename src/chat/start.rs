@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use super::arguments::{Arguments, Task};
-use super::client::{Bells, Client, Ending};
+use super::client::{Bells, Ending, MainLoop};
 use super::console::Console;
 use super::conversation::Conversation;
 use super::display::Display;
@@ -16,7 +16,7 @@ use super::editor::LineEditor;
 use super::identity;
 use super::input::{self, InputSource, Stdin};
 use super::leaving::{Leaving, MainPulse, TIME_IS_OVER};
-use super::mail::ClientMail;
+use super::mail::MainMail;
 use super::notify::Notifier;
 use super::people::People;
 use super::plan::{Plan, chosen_name, inputs};
@@ -125,7 +125,7 @@ fn client(
     peer: Peer,
     records: Records,
     console: &Console,
-) -> Client {
+) -> MainLoop {
     let has_color = match arguments.chat.color {
         ColorOption::Auto => std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()),
         ColorOption::Always => true,
@@ -150,7 +150,7 @@ fn client(
         with_text: arguments.chat.notify_text,
         notifier: Notifier::default(),
     };
-    Client {
+    MainLoop {
         conversation,
         peer,
         display,
@@ -173,10 +173,10 @@ fn client(
 /// Begins to read what the user has to say.
 fn read(
     arguments: &Arguments,
-    client: &Client,
+    client: &MainLoop,
     editor: Option<LineEditor>,
     source: InputSource,
-    mail: &Sender<ClientMail>,
+    mail: &Sender<MainMail>,
 ) -> io::Result<()> {
     if let Some(editor) = editor {
         let keeps = arguments.chat.history;
@@ -194,13 +194,13 @@ fn read(
 }
 
 /// Passes the events of a peer on to the main thread, from a thread that waits for them.
-fn pass_on(mut events: Events, mail: Sender<ClientMail>) -> Result<(), StartError> {
+fn pass_on(mut events: Events, mail: Sender<MainMail>) -> Result<(), StartError> {
     let passing = threads::spawn("events", move || {
         while let Some(event) = events.next() {
             let receipt = events.receipt();
             // Waits while the screen is behind, and with it the peer and in the end whoever sends.
             let (taken, done) = mpsc::sync_channel(0);
-            if mail.send(ClientMail::Event(event, receipt, taken)).is_err() || done.recv().is_err() {
+            if mail.send(MainMail::Event(event, receipt, taken)).is_err() || done.recv().is_err() {
                 break;
             }
         }
@@ -212,10 +212,10 @@ fn pass_on(mut events: Events, mail: Sender<ClientMail>) -> Result<(), StartErro
 /// own; the terminal stays.
 fn serve(
     plan: &Plan,
-    client: &mut Client,
+    client: &mut MainLoop,
     console: &Console,
     is_ending: bool,
-    (mail, mailbox): (&Sender<ClientMail>, &Receiver<ClientMail>),
+    (mail, mailbox): (&Sender<MainMail>, &Receiver<MainMail>),
 ) -> Result<Ending, StartError> {
     loop {
         let served = match client.unwritable.get() {
@@ -246,7 +246,7 @@ fn serve(
 /// How it has ended. A script wants to know whether all was sent and read; a person has seen it, but for the end of the
 /// time.
 fn exit_code(
-    client: &Client,
+    client: &MainLoop,
     console: &Console,
     is_all_read: bool,
     is_timed_out: bool,

@@ -10,11 +10,11 @@ mod calls;
 mod channel;
 mod chat;
 mod chats;
-mod contacts;
 mod farewells;
 mod files;
 mod interface;
 mod pacing;
+mod peers;
 mod proof;
 mod request;
 mod requests;
@@ -31,9 +31,9 @@ use super::trust::Known;
 
 use call::{Call, Stage};
 use chat::Chat;
-use contacts::Contacts;
 use interface::Round;
 pub use interface::{Input, Output, Parting, PeerConnectionId, Receipt, Setup};
+use peers::Peers;
 
 /// A peer's state: who it is, and all with whom there is something.
 #[derive(Debug)]
@@ -41,60 +41,60 @@ pub use interface::{Input, Output, Parting, PeerConnectionId, Receipt, Setup};
 pub struct Engine {
     username: String,
     setup: Setup,
-    contacts: Contacts,
+    peers: Peers,
 }
 
 impl Engine {
     /// A peer that is not online yet.
     pub fn new(username: &str, setup: Setup) -> Self {
-        Self { username: username.to_owned(), setup, contacts: Contacts::default() }
+        Self { username: username.to_owned(), setup, peers: Peers::default() }
     }
 
     /// Takes one input and returns all that is to be done about it, in order.
     pub fn handle(&mut self, input: Input, now: Instant) -> Vec<Output> {
         let mut round = Round { now, username: &self.username, setup: &mut self.setup, out: Vec::new() };
-        self.contacts.handle(input, &mut round);
+        self.peers.handle(input, &mut round);
         round.out
     }
 
     /// When the next [`Input::Tick`] has something to do.
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        self.contacts.next_deadline(now)
+        self.peers.next_deadline(now)
     }
 
     /// How many messages were dropped because they were not due, not from the right sender, or no messages at all.
     pub fn dropped(&self) -> u64 {
-        self.contacts.dropped
+        self.peers.dropped
     }
 
     /// With whom there are chats and calls, and whose requests wait for the user.
     pub fn peers(&self) -> Vec<String> {
-        self.contacts.peers()
+        self.peers.peers()
     }
 
     /// Whether there is no chat and no call, and of those that there were the connections have ended too.
     pub fn is_idle(&self) -> bool {
-        let Contacts { chats, calls, parted, .. } = &self.contacts;
+        let Peers { chats, calls, parted, .. } = &self.peers;
         chats.is_empty() && calls.is_empty() && parted.is_empty()
     }
 
     /// The connection of the chat with `peer`, where texts are not kept here until they are acknowledged.
     pub fn unkept_connection(&self, peer: &str) -> Option<PeerConnectionId> {
-        self.contacts.chats.get(peer).and_then(Chat::unkept_connection)
+        self.peers.chats.get(peer).and_then(Chat::unkept_connection)
     }
 
     /// Where we are in the chat with `peer`, as a call says that carries it on.
     pub fn place(&self, peer: &str) -> Option<Place> {
-        self.contacts.chats.contains_key(peer).then(|| self.contacts.place(peer, Instance::default()))
+        self.peers.chats.contains_key(peer).then(|| self.peers.place(peer, Instance::default()))
     }
 
     /// Bytes of texts that are kept until they are acknowledged, in all chats.
     pub fn kept_bytes(&self) -> usize {
-        self.contacts.chats.values().map(Chat::kept_bytes).sum()
+        self.peers.chats.values().map(Chat::kept_bytes).sum()
     }
 }
 
-impl Contacts {
+impl Peers {
     fn handle(&mut self, input: Input, round: &mut Round<'_>) {
         match input {
             Input::Call { peer } => self.call(peer, round),

@@ -9,8 +9,8 @@ use crate::bucket::{Bucket, Rate};
 
 /// How many clients there are from each address and from each network, and how fast they come.
 ///
-/// Callers, whose request head has not come yet, are counted beside the users: a caller may turn out to be a probe that
-/// only asks whether the server is well, and such must not take a user's place, nor need one.
+/// Newcomers, whose request head has not come yet, are counted beside the users: a newcomer may turn out to be a probe
+/// that only asks whether the server is well, and such must not take a user's place, nor need one.
 #[derive(Debug)]
 pub struct Addresses {
     places: Table<IpAddr, Place>,
@@ -22,7 +22,7 @@ pub struct Addresses {
     arrivals: Option<Rate>,
 }
 
-/// How many callers and how many users there may be at once.
+/// How many newcomers and how many users there may be at once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Caps {
     /// From one IPv4 address or one IPv6 network of 64 bits.
@@ -35,7 +35,7 @@ pub struct Caps {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Its request head has not come yet.
-    Caller,
+    Newcomer,
     /// It wants to be online, or is.
     User,
 }
@@ -48,13 +48,13 @@ struct Place {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Counts {
-    callers: u32,
+    newcomers: u32,
     users: u32,
 }
 
 /// Why somebody cannot come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum NotAdmitted {
     /// There are as many from that address as may be.
     TooMany,
     /// There are as many from that network as may be.
@@ -74,17 +74,17 @@ impl Addresses {
     /// Counts somebody in.
     ///
     /// # Errors
-    /// [`Refusal`]; it was not counted then.
-    pub fn enter(&mut self, address: IpAddr, role: Role, now: Instant) -> Result<(), Refusal> {
+    /// [`NotAdmitted`]; it was not counted then.
+    pub fn enter(&mut self, address: IpAddr, role: Role, now: Instant) -> Result<(), NotAdmitted> {
         let Some(address) = place(address) else { return Ok(()) };
         let counts = |addresses: &Self| addresses.places.get(&address).map(|place| place.counts).unwrap_or_default();
         if self.caps.address.is_some_and(|cap| counts(self).of(role) >= cap) {
-            return Err(Refusal::TooMany);
+            return Err(NotAdmitted::TooMany);
         }
         let network = network(address);
         let in_network = network.and_then(|network| self.networks.get(&network)).copied().unwrap_or_default();
         if network.is_some() && self.caps.network.is_some_and(|cap| in_network.of(role) >= cap) {
-            return Err(Refusal::NetworkFull);
+            return Err(NotAdmitted::NetworkFull);
         }
         let mut place = Place::default();
         let place = match self.places.get_mut(&address) {
@@ -92,7 +92,7 @@ impl Addresses {
             None => &mut place,
         };
         if role == Role::User && !place.arrivals.take(1, self.arrivals, now) {
-            return Err(Refusal::TooFast);
+            return Err(NotAdmitted::TooFast);
         }
         place.counts.add(role);
         if place.counts.sum() == 1 {
@@ -177,13 +177,13 @@ impl Addresses {
 impl Counts {
     fn of(self, role: Role) -> usize {
         match role {
-            Role::Caller => self.callers as usize,
+            Role::Newcomer => self.newcomers as usize,
             Role::User => self.users as usize,
         }
     }
 
     fn sum(self) -> u32 {
-        self.callers + self.users
+        self.newcomers + self.users
     }
 
     fn add(&mut self, role: Role) {
@@ -196,7 +196,7 @@ impl Counts {
 
     fn count(&mut self, role: Role) -> &mut u32 {
         match role {
-            Role::Caller => &mut self.callers,
+            Role::Newcomer => &mut self.newcomers,
             Role::User => &mut self.users,
         }
     }
@@ -286,7 +286,7 @@ mod tests {
         assert!((0..9).all(|_| enter("127.0.0.1") && enter("::1")));
         addresses.leave(ip("192.0.2.1"), Role::User, now);
         assert_eq!(addresses.enter(ip("192.0.2.1"), Role::User, now), Ok(()));
-        assert_eq!(addresses.enter(ip("192.0.2.1"), Role::User, now), Err(Refusal::TooMany));
+        assert_eq!(addresses.enter(ip("192.0.2.1"), Role::User, now), Err(NotAdmitted::TooMany));
         for text in ["192.0.2.1", "192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "::1"] {
             addresses.leave(ip(text), Role::User, now);
         }
@@ -300,7 +300,7 @@ mod tests {
         let mut addresses = Addresses::new(caps(2, 5), None);
         let mut enter = |text: String| addresses.enter(ip(&text), Role::User, now);
         let site: Vec<_> = (0..7).map(|number| enter(format!("2001:db8:1:{number}::1"))).collect();
-        assert_eq!(site, [[Ok(()); 5].as_slice(), &[Err(Refusal::NetworkFull); 2]].concat());
+        assert_eq!(site, [[Ok(()); 5].as_slice(), &[Err(NotAdmitted::NetworkFull); 2]].concat());
         assert_eq!(enter("2001:db8:2::1".to_owned()), Ok(()), "its neighbour");
         assert_eq!(enter("192.0.2.1".to_owned()), Ok(()));
         addresses.leave(ip("2001:db8:1:3::1"), Role::User, now);
@@ -308,19 +308,19 @@ mod tests {
     }
 
     #[test]
-    fn callers_take_no_place_of_a_user_and_do_not_make_them_come_too_fast() {
+    fn newcomers_take_no_place_of_a_user_and_do_not_make_them_come_too_fast() {
         let now = Instant::now();
         let rate = Rate { amount: 1, per: Duration::from_secs(1), burst: 2 };
         let mut addresses = Addresses::new(caps(2, 99), Some(rate));
         let address = ip("192.0.2.1");
         for _ in 0..100 {
-            assert_eq!(addresses.enter(address, Role::Caller, now), Ok(()));
-            addresses.leave(address, Role::Caller, now);
+            assert_eq!(addresses.enter(address, Role::Newcomer, now), Ok(()));
+            addresses.leave(address, Role::Newcomer, now);
         }
         assert!(addresses.is_empty() && addresses.left.is_empty(), "nothing is remembered of them");
         let mut enter = |role| addresses.enter(address, role, now);
-        assert_eq!([enter(Role::Caller), enter(Role::Caller), enter(Role::User), enter(Role::User)], [Ok(()); 4]);
-        assert_eq!([enter(Role::Caller), enter(Role::User)], [Err(Refusal::TooMany); 2]);
+        assert_eq!([enter(Role::Newcomer), enter(Role::Newcomer), enter(Role::User), enter(Role::User)], [Ok(()); 4]);
+        assert_eq!([enter(Role::Newcomer), enter(Role::User)], [Err(NotAdmitted::TooMany); 2]);
     }
 
     #[test]
@@ -334,7 +334,7 @@ mod tests {
             assert_eq!(addresses.enter(address, Role::User, start), Ok(()));
             addresses.leave(address, Role::User, start);
         }
-        assert_eq!(addresses.enter(address, Role::User, start), Err(Refusal::TooFast));
+        assert_eq!(addresses.enter(address, Role::User, start), Err(NotAdmitted::TooFast));
         assert_eq!(addresses.enter(ip("192.0.2.2"), Role::User, start), Ok(()));
         addresses.tick(at(2));
         assert_eq!(addresses.enter(address, Role::User, at(2)), Ok(()));

@@ -10,12 +10,12 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::hub::{ByConn, ConnId};
-use super::limits::Pace;
+use super::limits::LeastPace;
 
 /// What everybody holds.
 #[derive(Debug)]
 pub struct Backlog {
-    pace: Pace,
+    pace: LeastPace,
     budget: usize,
     total: usize,
     /// Who holds something, or has until lately: these are forgotten when they are looked at.
@@ -61,7 +61,7 @@ struct Rank {
 
 impl Backlog {
     /// Nobody holds anything yet.
-    pub fn new(budget: usize, pace: Pace) -> Self {
+    pub fn new(budget: usize, pace: LeastPace) -> Self {
         let (entries, ranks, looks) = (ByConn::default(), BTreeSet::new(), BTreeSet::new());
         Self { pace, budget, total: 0, entries, ranks, looks }
     }
@@ -181,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    const PACE: Pace = Pace { time: Duration::from_secs(30), bytes: 2048 };
+    const PACE: LeastPace = LeastPace { time: Duration::from_secs(30), bytes: 2048 };
 
     /// What is found by `now`, without those who go on.
     fn found(backlog: &mut Backlog, now: Instant) -> Vec<(usize, Finding)> {

@@ -5,14 +5,14 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use super::addresses::{Addresses, Refusal, Role};
+use super::addresses::{Addresses, NotAdmitted, Role};
 use super::connection::{Buffers, Connection};
 use super::http::Endpoints;
 use super::hub::{ConnId, Departure};
 use super::metrics::Metrics;
 
 /// What a client is reached by.
-pub trait Stream: Read + Write {
+pub trait ClientStream: Read + Write {
     /// Ends our side of the stream. What the client sends can still be read.
     fn shut(&mut self);
 
@@ -23,11 +23,11 @@ pub trait Stream: Read + Write {
 /// Somebody who is connected.
 pub(super) struct Client<S> {
     pub(super) stream: S,
-    pub(super) origin: Origin,
+    pub(super) origin: ClientOrigin,
     pub(super) connection: Connection,
     pub(super) heard: Instant,
     pub(super) end: End,
-    pub(super) input: Input,
+    pub(super) input: ClientInput,
     /// It was closed for what it did: nothing more of it is served.
     pub(super) is_cut: bool,
     pub(super) is_touched: bool,
@@ -41,7 +41,7 @@ pub(super) struct Client<S> {
 
 /// Where a client comes from, and as what it is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum ClientOrigin {
     /// The TCP connection is from here: a proxy, or somebody beyond what may be.
     Uncounted(IpAddr),
     /// It is counted as one from here.
@@ -64,7 +64,7 @@ pub(super) enum End {
 
 /// How far the client's side of the stream has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Input {
+pub(super) enum ClientInput {
     /// There may be more.
     Open,
     /// The system has said that it is at its end, which it says only once: what is there is read to that end.
@@ -77,7 +77,7 @@ pub(super) enum Input {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum No {
     ServerFull,
-    Crowded(Refusal),
+    Crowded(NotAdmitted),
 }
 
 impl No {
@@ -85,13 +85,13 @@ impl No {
     pub(super) fn answer(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::ServerFull => ("503 Service Unavailable", "the server is full", "server full"),
-            Self::Crowded(Refusal::TooMany) => {
+            Self::Crowded(NotAdmitted::TooMany) => {
                 (TOO_MANY_REQUESTS, "too many connections from this address", "address full")
             }
-            Self::Crowded(Refusal::NetworkFull) => {
+            Self::Crowded(NotAdmitted::NetworkFull) => {
                 (TOO_MANY_REQUESTS, "too many connections from this network", "network full")
             }
-            Self::Crowded(Refusal::TooFast) => {
+            Self::Crowded(NotAdmitted::TooFast) => {
                 let reason = "too many new connections from this address; try again in a minute";
                 (TOO_MANY_REQUESTS, reason, "address too fast")
             }
@@ -99,16 +99,16 @@ impl No {
     }
 }
 
-impl<S: Stream> Client<S> {
+impl<S: ClientStream> Client<S> {
     /// A client that has just come.
-    pub(super) fn new(stream: S, origin: Origin, endpoints: Endpoints, now: Instant) -> Self {
+    pub(super) fn new(stream: S, origin: ClientOrigin, endpoints: Endpoints, now: Instant) -> Self {
         Self {
             stream,
             origin,
             connection: Connection::new(endpoints),
             heard: now,
             end: End::No,
-            input: Input::Open,
+            input: ClientInput::Open,
             is_cut: false,
             is_touched: false,
             is_held: false,
@@ -126,7 +126,7 @@ impl<S: Stream> Client<S> {
 
     /// Counts it out of those from its address.
     pub(super) fn count_out(&mut self, addresses: &mut Addresses, now: Instant) {
-        if let Origin::Counted(address, role) = std::mem::replace(&mut self.origin, Origin::Gone) {
+        if let ClientOrigin::Counted(address, role) = std::mem::replace(&mut self.origin, ClientOrigin::Gone) {
             addresses.leave(address, role, now);
         }
     }

@@ -20,8 +20,8 @@ use uuid::Uuid;
 use super::access::AccessToken;
 use super::addresses::{Addresses, Caps, Role};
 use super::backlog::Backlog;
-pub use super::client::Stream;
-use super::client::{Client, End, Input, NAME_TAKEN, Origin};
+pub use super::client::ClientStream;
+use super::client::{Client, ClientInput, ClientOrigin, End, NAME_TAKEN};
 use super::config::Config;
 use super::connection::{Buffers, Event};
 use super::deadlines::Deadlines;
@@ -64,7 +64,7 @@ pub struct Clients<S> {
     was_in_cluster: bool,
 }
 
-impl<S: Stream> Clients<S> {
+impl<S: ClientStream> Clients<S> {
     /// Nobody yet. Ids begin at `first_id`.
     pub fn new(config: Config, first_id: usize) -> Self {
         let limits = &config.limits;
@@ -141,8 +141,8 @@ impl<S: Stream> Clients<S> {
 
     /// The client's side of the stream is at its end, or broken.
     pub fn ended(&mut self, id: ConnId) {
-        if let Some(client) = self.clients.get_mut(&id).filter(|client| client.input == Input::Open) {
-            client.input = Input::Ended;
+        if let Some(client) = self.clients.get_mut(&id).filter(|client| client.input == ClientInput::Open) {
+            client.input = ClientInput::Ended;
         }
     }
 
@@ -165,15 +165,17 @@ impl<S: Stream> Clients<S> {
     /// ended is read to that end.
     pub fn read(&mut self, id: ConnId, buffer: &mut [u8], now: Instant) {
         loop {
-            let Some(client) = self.clients.get_mut(&id).filter(|client| client.input != Input::Read) else { return };
+            let Some(client) = self.clients.get_mut(&id).filter(|client| client.input != ClientInput::Read) else {
+                return;
+            };
             match client.stream.read(buffer) {
                 Ok(0) => {
-                    client.input = Input::Read;
+                    client.input = ClientInput::Read;
                     client.connection.end();
                     return self.touch(id);
                 }
                 Ok(length) => {
-                    let has_ended = client.input == Input::Ended;
+                    let has_ended = client.input == ClientInput::Ended;
                     client.heard = now;
                     if client.is_held {
                         self.backlog.received(id, length);
@@ -281,8 +283,8 @@ impl<S: Stream> Clients<S> {
                     let outputs = self.hub.receive_control(id, now);
                     self.carry_out(&outputs, now);
                 }
-                Some(Event::Upgrade(caller)) => {
-                    let mut rest = self.open(id, &caller, now);
+                Some(Event::Upgrade(newcomer)) => {
+                    let mut rest = self.open(id, &newcomer, now);
                     return self.serve(id, &mut rest, now);
                 }
                 Some(Event::Metrics) => {
@@ -380,7 +382,7 @@ impl<S: Stream> Clients<S> {
         if client.end == End::No {
             client.end = End::Begun;
             // A probe leaves nothing behind.
-            if let Origin::Counted(_, Role::Caller) = client.origin {
+            if let ClientOrigin::Counted(_, Role::Newcomer) = client.origin {
                 client.count_out(&mut self.addresses, now);
             }
             self.ending += 1;
@@ -388,7 +390,7 @@ impl<S: Stream> Clients<S> {
             self.ends.set(id, now);
         }
         if client.connection.is_finished() {
-            if client.input == Input::Read {
+            if client.input == ClientInput::Read {
                 return self.drop(id, "end of stream", now);
             }
             if self.ending > MAX_ENDING {

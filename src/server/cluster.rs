@@ -1,5 +1,5 @@
 //! One connection to the database of a cluster, without the socket: what the hub asks goes out as commands, what comes
-//! back is answers to the hub and dispatches of other nodes. Pure; `link` does the I/O.
+//! back is answers to the hub and dispatches of other nodes. Pure; `database` does the I/O.
 //!
 //! All that goes to the database goes in one stream, and so do its replies: two messages of one user stay in order
 //! without anybody's help, and what another node sends on learning of a session is behind the answer that told of it.
@@ -26,17 +26,17 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::ids::ConnId;
-use super::nodes::{Answer, Counts, Passed, Process, Seek};
+use super::nodes::{Answer, ClusterCounts, Passed, Process, Seek};
 use dispatch::Dispatches;
 use keys::Keys;
-use scripts::Script;
-pub use trouble::Loss;
+use scripts::LuaScript;
+pub use trouble::DatabaseLoss;
 use trouble::loss;
 use url::ClusterUrl;
 
 /// What a node has to know of its cluster.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Settings {
+pub struct ClusterSettings {
     /// Where the database is.
     pub url: ClusterUrl,
     /// What makes the hashes in it.
@@ -49,9 +49,9 @@ pub struct Settings {
     pub reservation: Duration,
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for ClusterSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Settings {{ {:?}, lease {:?} }}", self.url, self.lease)
+        write!(f, "ClusterSettings {{ {:?}, lease {:?} }}", self.url, self.lease)
     }
 }
 
@@ -85,7 +85,7 @@ impl Event {
 
 /// The connection.
 pub struct Cluster {
-    settings: Settings,
+    settings: ClusterSettings,
     keys: Keys,
     process: Process,
     incarnation: u16,
@@ -121,7 +121,7 @@ pub struct Cluster {
     /// It has answered as one that does not, and what follows from that was not done yet.
     has_forgotten: bool,
     renew_at: Instant,
-    counts: Counts,
+    counts: ClusterCounts,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,7 +150,7 @@ struct Pending {
 enum What {
     /// A part of the greeting whose reply says nothing, unless it is an error.
     Greeting,
-    Script(Script),
+    LuaScript(LuaScript),
     Check,
     Subscribe,
     Renew,
@@ -182,7 +182,7 @@ struct Bundle {
 
 impl Cluster {
     /// A node that has not reached its database yet. `process` is random.
-    pub fn new(settings: Settings, process: [u8; 6], now: Instant) -> Self {
+    pub fn new(settings: ClusterSettings, process: [u8; 6], now: Instant) -> Self {
         Self {
             keys: Keys::new(&settings.secret),
             settings,
@@ -208,13 +208,13 @@ impl Cluster {
             leased_until: now,
             has_forgotten: false,
             renew_at: now,
-            counts: Counts::default(),
+            counts: ClusterCounts::default(),
         }
     }
 
     /// How it is, and what was done.
-    pub fn counts(&self) -> Counts {
-        Counts { is_up: self.state == State::Up, unanswered: self.pending.len() as u64, ..self.counts.clone() }
+    pub fn counts(&self) -> ClusterCounts {
+        ClusterCounts { is_up: self.state == State::Up, unanswered: self.pending.len() as u64, ..self.counts.clone() }
     }
 
     /// Whether the database can be asked.
@@ -246,8 +246,8 @@ impl Cluster {
         if number > 0 {
             self.command(What::Greeting, &[b"SELECT", number.to_string().as_bytes()], now);
         }
-        for script in Script::ALL {
-            self.command(What::Script(script), &[b"SCRIPT", b"LOAD", script.text().as_bytes()], now);
+        for script in LuaScript::ALL {
+            self.command(What::LuaScript(script), &[b"SCRIPT", b"LOAD", script.text().as_bytes()], now);
         }
         let (ttl, kept) = (self.settings.session_ttl.as_millis(), self.settings.reservation.as_millis());
         let check = self.keys.check(&format!("1 {ttl} {kept}"));
@@ -317,8 +317,8 @@ impl Cluster {
     /// Does what is due at `now`.
     ///
     /// # Errors
-    /// [`Loss`] where the database is silent for too long.
-    pub fn tick(&mut self, now: Instant) -> Result<(), Loss> {
+    /// [`DatabaseLoss`] where the database is silent for too long.
+    pub fn tick(&mut self, now: Instant) -> Result<(), DatabaseLoss> {
         if self.state == State::Down {
             return Ok(());
         }
@@ -336,7 +336,7 @@ impl Cluster {
                     self.pending[self.overdue].what = What::Claim { conn, name: name.clone() };
                     self.give_up(What::Claim { conn, name });
                 }
-                What::Greeting | What::Script(_) | What::Check | What::Subscribe | What::Renew | What::Ping => {
+                What::Greeting | What::LuaScript(_) | What::Check | What::Subscribe | What::Renew | What::Ping => {
                     self.pending[self.overdue].what = what;
                 }
                 what => self.give_up(what),
@@ -384,7 +384,7 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(3);
 
 /// For this long after a node is back nobody takes a name that the database does not know: it may be held by somebody
 /// whose node has not told of it yet. All nodes are back within this time, even those that learn by its silence alone
-/// that the database was another for a moment (`link` has a test of that).
+/// that the database was another for a moment (`database` has a test of that).
 pub const GRACE: Duration = Duration::from_millis(4500);
 
 /// For how long a database counts as full that had no room.

@@ -47,7 +47,7 @@ pub struct Config {
     pub limits: Limits,
     /// The cluster that it is in.
     #[cfg(feature = "cluster")]
-    pub cluster: Option<super::cluster::Settings>,
+    pub cluster: Option<super::cluster::ClusterSettings>,
 }
 
 /// Where the metrics can be read.
@@ -55,8 +55,8 @@ pub struct Config {
 pub enum MetricsAt {
     /// Nowhere.
     Nowhere,
-    /// At the server's own port, by callers on this machine. It is not for a server behind a proxy, whose callers are
-    /// on this machine, too: what a proxy says of itself is looked for, but one may say nothing.
+    /// At the server's own port, by clients on this machine. It is not for a server behind a proxy, whose clients
+    /// are on this machine, too: what a proxy says of itself is looked for, but one may say nothing.
     Loopback,
     /// At an address of its own.
     Address(SocketAddr),
@@ -174,7 +174,7 @@ fn host(value: &str) -> Option<IpAddr> {
     host.ok().map(|host| host.to_canonical()).filter(|host| can_be_ours(*host))
 }
 
-/// Whether a caller can reach a machine at this address. The system lets a program listen at those of groups too.
+/// Whether a newcomer can reach a machine at this address. The system lets a program listen at those of groups too.
 fn can_be_ours(address: IpAddr) -> bool {
     !address.is_multicast() && address != IpAddr::V4(Ipv4Addr::BROADCAST)
 }

@@ -31,7 +31,7 @@ pub use buffers::Buffers;
 pub use event::Event;
 pub(super) use frames::MAX_EMPTY_FRAGMENTS;
 use frames::{DataFrame, WebSocketFrames, WholeFrame};
-use websocket::{Memory, NOT_UTF8, PROTOCOL_ERROR, websocket};
+use websocket::{MemoryStream, NOT_UTF8, PROTOCOL_ERROR, websocket};
 
 /// One client. What it has sent may hold secrets, so it has no `Debug`.
 pub struct Connection {
@@ -157,7 +157,7 @@ impl Connection {
                 // Whoever is being closed is no longer listened to.
                 frames.message = None;
                 let websocket = frames.websocket.get_or_insert_with(|| websocket(limits));
-                let mut memory = Memory { input: &[], output: &mut self.output };
+                let mut memory = MemoryStream { input: &[], output: &mut self.output };
                 let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
                 // Writing to memory succeeds, but for a connection that is closing already.
                 let _ = websocket.close(&mut memory, Some(frame));
@@ -288,7 +288,7 @@ const HAS_REPLACED: &str = "Lowkey-Replaced: yes\r\n";
 mod tests {
     use std::borrow::Cow;
 
-    use super::super::http::Caller;
+    use super::super::http::Newcomer;
     use super::masked::masked;
     use super::*;
 
@@ -298,7 +298,7 @@ mod tests {
     const USERS: Endpoints = Endpoints { users: true, metrics: false };
 
     pub(super) fn upgrade() -> Event<'static> {
-        Event::Upgrade(Box::new(Caller {
+        Event::Upgrade(Box::new(Newcomer {
             username: "bob".to_owned(),
             token: None,
             forwarded_for: Vec::new(),
@@ -325,7 +325,7 @@ mod tests {
         while let Some(event) = connection.receive(&mut input, &limits, &access) {
             events.push(match event {
                 Event::Text(text) => self::text(&text),
-                Event::Upgrade(caller) => Event::Upgrade(caller),
+                Event::Upgrade(newcomer) => Event::Upgrade(newcomer),
                 Event::Metrics => Event::Metrics,
                 Event::Binary => Event::Binary,
                 Event::Fragment => Event::Fragment,

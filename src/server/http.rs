@@ -15,11 +15,11 @@ use crate::protocol::WEBSOCKET_PATH;
 
 /// What a request head gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum HttpAnswer {
     /// The switch to WebSocket, if the client may have the name.
     Upgrade {
         /// Who wants to come online.
-        caller: Caller,
+        newcomer: Newcomer,
         /// The bytes of the 101 response.
         response: Vec<u8>,
     },
@@ -31,7 +31,7 @@ pub enum Answer {
 
 /// Who wants to come online. Its token is not shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Caller {
+pub struct Newcomer {
     /// The name that it asks for, decoded.
     pub username: String,
     /// The token that the name is to be held with (protocol 2.6).
@@ -42,11 +42,11 @@ pub struct Caller {
     pub real_ip: Option<IpAddr>,
 }
 
-impl fmt::Debug for Caller {
+impl fmt::Debug for Newcomer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let token = self.token.as_ref().map(|_| "(not shown)");
         let Self { username, forwarded_for, real_ip, .. } = self;
-        write!(f, "Caller {{ {username:?}, token {token:?}, {forwarded_for:?}, {real_ip:?} }}")
+        write!(f, "Newcomer {{ {username:?}, token {token:?}, {forwarded_for:?}, {real_ip:?} }}")
     }
 }
 
@@ -60,7 +60,7 @@ pub struct Endpoints {
 }
 
 /// Answers one complete request head.
-pub fn answer(request: &Request<'_, '_>, endpoints: Endpoints, access: &Access) -> Answer {
+pub fn answer(request: &Request<'_, '_>, endpoints: Endpoints, access: &Access) -> HttpAnswer {
     let cors = &access.cors;
     let method = request.method.unwrap_or_default();
     let (path, query) = split_target(request.path.unwrap_or_default());
@@ -70,11 +70,11 @@ pub fn answer(request: &Request<'_, '_>, endpoints: Endpoints, access: &Access) 
     if origins.count() > 1 {
         // Which of them is the browser's cannot be told (RFC 6454, section 7.3: there is one at most).
         let response = Response::new("400 Bad Request").text("a request has one Origin at most");
-        return Answer::Respond(response.finish());
+        return HttpAnswer::Respond(response.finish());
     }
     let draining = |seconds: u64| response("503 Service Unavailable").header("Retry-After", &seconds.to_string());
     if method == "OPTIONS" {
-        return Answer::Respond(response("204 No Content").finish());
+        return HttpAnswer::Respond(response("204 No Content").finish());
     }
     let response = match path {
         "/health" => match method {
@@ -102,12 +102,12 @@ pub fn answer(request: &Request<'_, '_>, endpoints: Endpoints, access: &Access) 
             _ => response("405 Method Not Allowed").header("Allow", "GET, OPTIONS"),
         },
         METRICS_PATH if endpoints.metrics && (!endpoints.users || is_from_here(request)) => match method {
-            "GET" => return Answer::Metrics,
+            "GET" => return HttpAnswer::Metrics,
             _ => response("405 Method Not Allowed").header("Allow", "GET, OPTIONS"),
         },
         _ => response("404 Not Found").text("not found"),
     };
-    Answer::Respond(response.finish())
+    HttpAnswer::Respond(response.finish())
 }
 
 /// The answer that carries the metrics.
@@ -135,18 +135,18 @@ fn upgrade(
     origin: Option<&str>,
     access: &Access,
     response: impl Fn(&'static str) -> Response,
-) -> Answer {
+) -> HttpAnswer {
     if !access.knows_token(request, query) {
         let refusal = response("401 Unauthorized").header("WWW-Authenticate", "Bearer").text("this server is private");
-        return Answer::Respond(refusal.finish());
+        return HttpAnswer::Respond(refusal.finish());
     }
     let username = match username(query) {
         Ok(username) => username,
-        Err(reason) => return Answer::Respond(response("400 Bad Request").text(reason).finish()),
+        Err(reason) => return HttpAnswer::Respond(response("400 Bad Request").text(reason).finish()),
     };
     let upgrade_required = |reason| {
         let response = response("426 Upgrade Required").header("Upgrade", "websocket");
-        Answer::Respond(response.header("Sec-WebSocket-Version", "13").text(reason).finish())
+        HttpAnswer::Respond(response.header("Sec-WebSocket-Version", "13").text(reason).finish())
     };
     if request.version != Some(1)
         || !has_token(request, "connection", "upgrade")
@@ -158,14 +158,16 @@ fn upgrade(
         return upgrade_required("only WebSocket version 13 is spoken here");
     }
     let Some(key) = header(request, "sec-websocket-key").filter(|key| is_websocket_key(key)) else {
-        return Answer::Respond(response("400 Bad Request").text("Sec-WebSocket-Key is missing or malformed").finish());
+        return HttpAnswer::Respond(
+            response("400 Bad Request").text("Sec-WebSocket-Key is missing or malformed").finish(),
+        );
     };
     let token = match token(request, query) {
         Ok(token) => token,
-        Err(reason) => return Answer::Respond(response("400 Bad Request").text(reason).finish()),
+        Err(reason) => return HttpAnswer::Respond(response("400 Bad Request").text(reason).finish()),
     };
     if origin.is_some_and(|origin| !access.cors.allows(origin)) {
-        return Answer::Respond(response("403 Forbidden").text("this origin is not allowed").finish());
+        return HttpAnswer::Respond(response("403 Forbidden").text("this origin is not allowed").finish());
     }
     let response = response("101 Switching Protocols")
         .header("Connection", "Upgrade")
@@ -173,7 +175,7 @@ fn upgrade(
         .header("Sec-WebSocket-Accept", &accept_key(key))
         .into_bytes();
     let (forwarded_for, real_ip) = (addresses(request, "x-forwarded-for"), addresses(request, "x-real-ip").pop());
-    Answer::Upgrade { caller: Caller { username, token, forwarded_for, real_ip }, response }
+    HttpAnswer::Upgrade { newcomer: Newcomer { username, token, forwarded_for, real_ip }, response }
 }
 
 /// Whether this is the base64 of 16 bytes (RFC 6455, section 4.1), which is 22 digits and two signs of padding.
@@ -206,11 +208,11 @@ pub(super) mod tests {
 
     pub(crate) const USERS: Endpoints = Endpoints { users: true, metrics: false };
 
-    pub(crate) fn ask(head: &str, cors: &Cors) -> Answer {
+    pub(crate) fn ask(head: &str, cors: &Cors) -> HttpAnswer {
         ask_at(head, USERS, &Access { cors: cors.clone(), ..Access::default() })
     }
 
-    pub(crate) fn ask_at(head: &str, endpoints: Endpoints, access: &Access) -> Answer {
+    pub(crate) fn ask_at(head: &str, endpoints: Endpoints, access: &Access) -> HttpAnswer {
         let mut headers = [httparse::EMPTY_HEADER; 16];
         let mut request = Request::new(&mut headers);
         let head = format!("{head}\r\n");
@@ -218,10 +220,12 @@ pub(super) mod tests {
         answer(&request, endpoints, access)
     }
 
-    pub(crate) fn text(answer: Answer) -> String {
+    pub(crate) fn text(answer: HttpAnswer) -> String {
         match answer {
-            Answer::Respond(bytes) | Answer::Upgrade { response: bytes, .. } => String::from_utf8(bytes).unwrap(),
-            Answer::Metrics => "HTTP/1.1 200 the metrics".to_owned(),
+            HttpAnswer::Respond(bytes) | HttpAnswer::Upgrade { response: bytes, .. } => {
+                String::from_utf8(bytes).unwrap()
+            }
+            HttpAnswer::Metrics => "HTTP/1.1 200 the metrics".to_owned(),
         }
     }
 
@@ -261,12 +265,12 @@ pub(super) mod tests {
 
     #[test]
     fn the_upgrade_is_that_of_the_rfc() {
-        let Answer::Upgrade { caller, response } =
+        let HttpAnswer::Upgrade { newcomer, response } =
             ask(&format!("GET /ws?username=b%C3%B6b+1 HTTP/1.1\r\n{WS}"), &Cors::Any)
         else {
             panic!("no upgrade")
         };
-        assert_eq!(caller.username, "böb 1");
+        assert_eq!(newcomer.username, "böb 1");
         // The key and its answer are those of RFC 6455, section 1.3.
         assert!(
             String::from_utf8(response).unwrap().contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n")
@@ -290,16 +294,16 @@ pub(super) mod tests {
         assert_eq!(head, get.replace("{\"status\":\"ok\"}", ""));
     }
 
-    fn caller(query: &str, headers: &str) -> Caller {
+    fn newcomer(query: &str, headers: &str) -> Newcomer {
         match ask(&format!("GET /ws?username=bob{query} HTTP/1.1\r\n{WS}{headers}"), &Cors::Any) {
-            Answer::Upgrade { caller, .. } => caller,
+            HttpAnswer::Upgrade { newcomer, .. } => newcomer,
             answer => panic!("{}", text(answer)),
         }
     }
 
     #[test]
     fn a_token_comes_in_a_header_or_in_the_query() {
-        let token = |query, headers| caller(query, headers).token;
+        let token = |query, headers| newcomer(query, headers).token;
         assert_eq!(token("", ""), None);
         assert_eq!(token("&token=", ""), None);
         assert_eq!(token("&token=a%20b", ""), Some("a b".to_owned()));
@@ -311,7 +315,7 @@ pub(super) mod tests {
     #[test]
     fn what_proxies_say_is_read_in_their_order() {
         let addresses = |headers| {
-            let Caller { forwarded_for, real_ip, .. } = caller("", headers);
+            let Newcomer { forwarded_for, real_ip, .. } = newcomer("", headers);
             (
                 forwarded_for.iter().map(IpAddr::to_string).collect::<Vec<_>>(),
                 real_ip.map(|address| address.to_string()),

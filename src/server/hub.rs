@@ -30,10 +30,10 @@ use super::sessions::{Bounds, Sessions};
 use super::table::Table;
 use super::turn::TurnServers;
 use crate::protocol::{ErrorCode, ErrorPayload, MessageType};
-pub use counts::Counts;
+pub use counts::HubCounts;
 pub use message::Forwarded;
 use message::{ClientMessage, Malformed, Unreached};
-use names::Names;
+use names::HeldNames;
 pub use names::{Departure, NameTaken};
 pub use output::{Arrived, Output, Outputs, Refused};
 pub(crate) use output::{GOING_AWAY, POLICY};
@@ -47,7 +47,7 @@ use user::User;
 #[derive(Debug)]
 pub struct Hub {
     users: ByConn<User>,
-    names: Names,
+    names: HeldNames,
     /// Who was joined with whom a moment ago, each pair in both directions.
     meetings: Deadlines<(ConnId, Rc<str>)>,
     sessions: Sessions,
@@ -57,7 +57,7 @@ pub struct Hub {
     /// What users of a session are told of STUN and TURN servers, and the Unix time in seconds, by which credentials
     /// expire.
     turn: Option<(TurnServers, fn() -> u64)>,
-    counts: Counts,
+    counts: HubCounts,
     /// The other servers, where there are any.
     remote: Option<Box<Remote>>,
 }
@@ -69,14 +69,14 @@ impl Hub {
         let bounds = Bounds { in_all: limits.sessions, per_name: limits.sessions_per_name };
         Self {
             users: Table::default(),
-            names: Names::new(limits.reservation, limits.reservations),
+            names: HeldNames::new(limits.reservation, limits.reservations),
             meetings: Deadlines::new(MEETING),
             sessions: Sessions::new(session_ttl, bounds),
             misses: Misses::new(limits.misses),
             limits,
             new_session_id,
             turn: None,
-            counts: Counts::default(),
+            counts: HubCounts::default(),
             remote: None,
         }
     }
@@ -238,7 +238,7 @@ impl Hub {
     }
 
     /// What was done.
-    pub fn counts(&self) -> &Counts {
+    pub fn counts(&self) -> &HubCounts {
         &self.counts
     }
 
@@ -250,7 +250,7 @@ impl Hub {
     /// more, or a few bytes of its would cost a hundred of ours.
     fn rate_limited(&mut self, conn: ConnId, target: Option<&str>, now: Instant) -> Outputs<'static> {
         let Some(user) = self.users.get_mut(&conn) else { return Outputs::new() };
-        if !user.record().refusals.take(1, Some(self.limits.refusals), now) {
+        if !user.conduct().refusals.take(1, Some(self.limits.refusals), now) {
             self.counts.errors[ErrorCode::RateLimited as usize] += 1;
             return Outputs::new();
         }
@@ -267,7 +267,7 @@ impl Hub {
         now: Instant,
     ) -> Outputs<'static> {
         let Some(user) = self.users.get_mut(&conn) else { return Outputs::new() };
-        let is_one_too_many = user.record().strikes.note(code, self.limits.strikes, now);
+        let is_one_too_many = user.conduct().strikes.note(code, self.limits.strikes, now);
         self.counts.errors[code as usize] += 1;
         let payload = ErrorPayload {
             code: code.name().to_owned(),

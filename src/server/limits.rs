@@ -22,7 +22,7 @@ pub struct Limits {
     pub silence: Duration,
     /// How fast a client has to go on with a message that it has begun, and with what waits for it. One that does not
     /// is cut.
-    pub pace: Pace,
+    pub pace: LeastPace,
     /// How many bytes of unfinished messages and unsent ones are held in all. Beyond, the furthest behind is cut.
     pub held_bytes: usize,
     /// How many bytes may wait to be sent to one client. One that is further behind is cut with 1008, and whoever
@@ -70,7 +70,7 @@ impl Default for Limits {
             head_time: Duration::from_secs(10),
             ping_interval: Duration::from_secs(25),
             silence: Duration::from_secs(60),
-            pace: Pace { time: Duration::from_secs(30), bytes: 2048 },
+            pace: LeastPace { time: Duration::from_secs(30), bytes: 2048 },
             held_bytes: 256 * 1024 * 1024,
             unsent_bytes: 256 * 1024,
             close_time: Duration::from_secs(3),
@@ -129,7 +129,7 @@ const CLIENTS_PER_ADDRESS: usize = 256;
 
 /// How fast a client has to go on with what it makes the server hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace {
+pub struct LeastPace {
     /// In this time it sends
     pub time: Duration,
     /// so many bytes at least of a message that is not finished, and takes one byte at least of what waits for it.
@@ -137,7 +137,8 @@ pub struct Pace {
 }
 
 /// How many clients a process has room for that may open so many files. What it keeps is for those who ask for its
-/// health while it is full, for callers who have not said yet what they want, and for files; where there are few, half.
+/// health while it is full, for newcomers who have not said yet what they want, and for files; where there are few,
+/// half.
 pub fn clients_of(descriptors: u64) -> usize {
     let kept = KEPT_DESCRIPTORS.min(descriptors / 2);
     usize::try_from(descriptors - kept).unwrap_or(usize::MAX)

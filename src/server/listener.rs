@@ -1,7 +1,7 @@
 //! A listening socket that does not go deaf when descriptors run out.
 //!
-//! An edge-triggered listener says nothing more of callers that wait while `accept` fails. So there is a spare
-//! descriptor: given up for a moment, it lets one caller at a time be accepted and dropped, who is then told no by a
+//! An edge-triggered listener says nothing more of newcomers that wait while `accept` fails. So there is a spare
+//! descriptor: given up for a moment, it lets one newcomer at a time be accepted and dropped, who is then told no by a
 //! closed connection instead of being left to wait. The loop tries again by timer.
 
 use std::fs::File;
@@ -24,7 +24,7 @@ pub struct Listener {
 /// What waits at a listener.
 pub enum Waiting {
     /// Somebody.
-    Caller(TcpStream, SocketAddr),
+    Newcomer(TcpStream, SocketAddr),
     /// Nobody. There will be an event when somebody comes.
     Nobody,
     /// Perhaps somebody, for whom the system has nothing left. There will be no event, so it has to be tried again.
@@ -60,23 +60,23 @@ impl Listener {
         self.socket.local_addr()
     }
 
-    /// Takes the next caller.
+    /// Takes the next newcomer.
     pub fn accept(&mut self) -> Waiting {
         loop {
             match self.socket.accept() {
-                Ok((stream, address)) => return Waiting::Caller(stream, address),
+                Ok((stream, address)) => return Waiting::Newcomer(stream, address),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Waiting::Nobody,
                 Err(error) if is_exhausted(&error) => {
                     self.turn_away();
                     return Waiting::Unserved(error);
                 }
-                // The caller is gone already, or the network made trouble on its way (accept(2)): that was one less.
+                // The newcomer is gone already, or the network made trouble on its way (accept(2)): that was one less.
                 Err(error) => debug!("accept: {error}"),
             }
         }
     }
 
-    /// Accepts and drops callers for whom there is no descriptor, some at a time.
+    /// Accepts and drops newcomers for whom there is no descriptor, some at a time.
     fn turn_away(&mut self) {
         for _ in 0..TURNED_AWAY_AT_ONCE {
             self.spare = None;
@@ -118,8 +118,8 @@ fn spare() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
-/// Callers that may wait to be accepted; the system may allow fewer.
+/// Newcomers that may wait to be accepted; the system may allow fewer.
 const BACKLOG: i32 = 4096;
 
-/// Callers turned away in one turn when descriptors have run out.
+/// Newcomers turned away in one turn when descriptors have run out.
 const TURNED_AWAY_AT_ONCE: usize = 64;

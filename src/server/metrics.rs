@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::hub::Hub;
-use super::nodes::Counts;
+use super::nodes::ClusterCounts;
 use crate::protocol::{ErrorCode, MessageType};
 
 /// What the loop counts. What the hub counts stays with the hub.
@@ -21,7 +21,7 @@ pub struct Metrics {
     pub bytes_out: u64,
     turns: Histogram,
     /// How its cluster is, where it is in one.
-    pub cluster: Option<Counts>,
+    pub cluster: Option<ClusterCounts>,
 }
 
 /// Durations of turns, in the classes of [`BOUNDS`].
@@ -90,11 +90,11 @@ impl Metrics {
 }
 
 /// How the cluster is, as this node sees it.
-fn render_cluster(text: &mut Text, counts: &Counts) {
+fn render_cluster(text: &mut Text, counts: &ClusterCounts) {
     text.single("lowkey_cluster_up", "gauge", "Whether the database can be asked.", counts.is_up.into());
     text.single("lowkey_cluster_nodes", "gauge", "Nodes whose lease holds.", counts.nodes);
     text.family("lowkey_cluster_asks_total", "counter", "Questions to the database, by kind and result.");
-    for (kind, results) in Counts::ASKS.iter().zip(counts.asks) {
+    for (kind, results) in ClusterCounts::ASKS.iter().zip(counts.asks) {
         for (result, count) in ["answered", "away"].iter().zip(results) {
             text.value("lowkey_cluster_asks_total", &[("kind", kind), ("result", result)], count);
         }

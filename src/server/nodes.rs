@@ -333,7 +333,7 @@ impl Goods<'_> {
 
 /// What the cluster has done and how it is, for the metrics.
 #[derive(Debug, Clone, Default)]
-pub struct Counts {
+pub struct ClusterCounts {
     /// The database can be asked.
     pub is_up: bool,
     /// Nodes whose lease holds.
@@ -356,7 +356,7 @@ pub struct Counts {
     pub sweep_millis: u64,
 }
 
-impl Counts {
+impl ClusterCounts {
     /// The kinds of asks.
     pub const ASKS: [&'static str; 7] = ["claim", "release", "mark", "seek", "pass", "create", "join"];
 }

@@ -13,35 +13,35 @@ use crate::trouble;
 #[cfg(feature = "cluster")]
 impl Server {
     pub(super) fn database_is_ready(&mut self, has_ended: bool) {
-        if let Some(link) = &mut self.link {
-            link.ready(has_ended);
+        if let Some(database) = &mut self.database {
+            database.ready(has_ended);
         }
     }
 
     /// When there is something to do, by the clock of `now`.
     pub(super) fn database_deadline(&self, real: Instant, now: Instant) -> Option<Instant> {
-        let link = self.link.as_ref()?;
-        if link.has_unread() {
+        let database = self.database.as_ref()?;
+        if database.has_unread() {
             return Some(now);
         }
-        Some(now + link.next_deadline()?.saturating_duration_since(real))
+        Some(now + database.next_deadline()?.saturating_duration_since(real))
     }
 
     /// Carries questions to the database, and what comes of it to the clients.
     pub(super) fn exchange(&mut self, real: Instant, now: Instant) -> io::Result<()> {
-        let Some(link) = &mut self.link else { return Ok(()) };
-        link.tick(self.poll.registry(), real);
-        if let Some(refusal) = link.refusal() {
+        let Some(database) = &mut self.database else { return Ok(()) };
+        database.tick(self.poll.registry(), real);
+        if let Some(refusal) = database.refusal() {
             return Err(trouble::ours(ErrorKind::PermissionDenied, refusal));
         }
-        self.clients.exchange(&mut link.cluster, real, now);
-        link.write(real);
+        self.clients.exchange(&mut database.cluster, real, now);
+        database.write(real);
         Ok(())
     }
 
     pub(super) fn leave_cluster(&mut self, real: Instant) {
-        if let Some(link) = &mut self.link {
-            link.leave(real);
+        if let Some(database) = &mut self.database {
+            database.leave(real);
         }
     }
 }

@@ -15,12 +15,12 @@ use super::super::keys::{KeyPair, PublicKey};
 use super::super::planted::{self, Fault};
 use super::call::{ANSWER_TIME, Call, Farewell, HELLO_TIME, SEEK_TIME, Stage, too_many_calls};
 use super::channel::{Negotiation, PeerConnection};
-use super::contacts::Contacts;
 use super::interface::{Output, Parting, PeerConnectionId, Round};
+use super::peers::Peers;
 use super::proof::{self, Guest};
 use crate::protocol::{KeyExchange, MessageType};
 
-impl Contacts {
+impl Peers {
     /// The user calls.
     pub(super) fn call(&mut self, peer: String, round: &mut Round<'_>) {
         if self.takes_request_by_calling(&peer, round) {

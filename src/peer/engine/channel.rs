@@ -169,7 +169,7 @@ impl Negotiation {
         match &mut self.signals {
             Some(signals) => round.sealed(MessageType::SignalIce, peer, signals.seal(&refusal.write())),
             None => {
-                let refusal = protocol::Refusal { refused: REFUSED_DESCRIPTION.to_owned() };
+                let refusal = protocol::DeclinePayload { refused: REFUSED_DESCRIPTION.to_owned() };
                 round.signal(MessageType::SessionDecline, peer, Some(&refusal));
             }
         }

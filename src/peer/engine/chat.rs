@@ -42,7 +42,7 @@ pub(super) struct Lasting {
     pub(super) tell_at: Option<Instant>,
     /// When its other side was last answered without a question.
     pub(super) answered_at: Option<Instant>,
-    pub(super) state: State,
+    pub(super) state: LastingState,
 }
 
 impl Lasting {
@@ -56,7 +56,7 @@ impl Lasting {
 
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
-pub(super) enum State {
+pub(super) enum LastingState {
     Connected,
     /// The user has left, and what was sent is waited for until then.
     Leaving(Instant),
@@ -104,11 +104,11 @@ impl Chat {
     }
 
     pub(super) fn is_interrupted(&self) -> bool {
-        self.lasting.as_ref().is_some_and(|lasting| matches!(lasting.state, State::Interrupted { .. }))
+        self.lasting.as_ref().is_some_and(|lasting| matches!(lasting.state, LastingState::Interrupted { .. }))
     }
 
     pub(super) fn is_leaving(&self) -> bool {
-        self.lasting.as_ref().is_some_and(|lasting| matches!(lasting.state, State::Leaving(_)))
+        self.lasting.as_ref().is_some_and(|lasting| matches!(lasting.state, LastingState::Leaving(_)))
     }
 
     /// Whether a call of the other side may carry it on.
@@ -121,9 +121,9 @@ impl Chat {
     pub(super) fn next_deadline(&self, next_seek: Option<Instant>) -> Option<Instant> {
         let lasting = self.lasting.as_ref()?;
         let state = match &lasting.state {
-            State::Connected => None,
-            State::Leaving(until) => Some(*until),
-            State::Interrupted { until, next, .. } => {
+            LastingState::Connected => None,
+            LastingState::Leaving(until) => Some(*until),
+            LastingState::Interrupted { until, next, .. } => {
                 Some(next_seek.map_or(*until, |next_seek| next_seek.max(*next).min(*until)))
             }
         };
@@ -134,14 +134,14 @@ impl Chat {
     /// the newest, and then whose call is longest ago.
     pub(super) fn seek_order(&self, now: Instant) -> Option<(Option<Instant>, Reverse<Instant>)> {
         match &self.lasting.as_ref()?.state {
-            State::Interrupted { since, next, sought, .. } if *next <= now => Some((*sought, Reverse(*since))),
+            LastingState::Interrupted { since, next, sought, .. } if *next <= now => Some((*sought, Reverse(*since))),
             _ => None,
         }
     }
 
     /// The other side is being called.
     pub(super) fn was_sought(&mut self, now: Instant) {
-        if let Some(Lasting { state: State::Interrupted { sought, .. }, .. }) = &mut self.lasting {
+        if let Some(Lasting { state: LastingState::Interrupted { sought, .. }, .. }) = &mut self.lasting {
             *sought = Some(now);
         }
         self.await_call();
@@ -149,7 +149,7 @@ impl Chat {
 
     /// The other side is not called until the call that there is has come to nothing.
     pub(super) fn await_call(&mut self) {
-        if let Some(Lasting { state: State::Interrupted { until, next, .. }, .. }) = &mut self.lasting {
+        if let Some(Lasting { state: LastingState::Interrupted { until, next, .. }, .. }) = &mut self.lasting {
             *next = *until;
         }
     }
@@ -158,7 +158,7 @@ impl Chat {
     /// was not just now.
     pub(super) fn is_to_be_sought_for_text(&self, now: Instant) -> bool {
         match self.lasting.as_ref().map(|lasting| &lasting.state) {
-            Some(State::Interrupted { next, sought, .. }) => {
+            Some(LastingState::Interrupted { next, sought, .. }) => {
                 *next > now + FIRST_PAUSE && sought.is_none_or(|sought| now >= sought + WRITTEN_PAUSE)
             }
             _ => false,
@@ -167,14 +167,14 @@ impl Chat {
 
     /// Calls at this time, if it is interrupted, and soon again if that comes to nothing.
     pub(super) fn seek_at(&mut self, now: Instant) {
-        if let Some(Lasting { state: State::Interrupted { attempts, next, .. }, .. }) = &mut self.lasting {
+        if let Some(Lasting { state: LastingState::Interrupted { attempts, next, .. }, .. }) = &mut self.lasting {
             (*attempts, *next) = (0, now);
         }
     }
 
     /// A call has come to nothing; another is made after a pause.
     pub(super) fn seek_again(&mut self, reason: &CloseReason, now: Instant) {
-        if let Some(Lasting { state: State::Interrupted { attempts, next, .. }, .. }) = &mut self.lasting {
+        if let Some(Lasting { state: LastingState::Interrupted { attempts, next, .. }, .. }) = &mut self.lasting {
             let pause = match reason {
                 // It rang for a minute, so somebody's program is there, but has no such chat any more.
                 CloseReason::NoAnswer | CloseReason::NoHello => UNANSWERED_PAUSE,

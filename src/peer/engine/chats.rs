@@ -8,11 +8,11 @@ use super::super::texts::{Next, TextArrival, Texts};
 use super::super::trust::{Known, Trust};
 use super::call::{Call, Stage};
 use super::channel::PeerConnection;
-use super::chat::{Chat, FIRST_PAUSE, Lasting, State};
-use super::contacts::Contacts;
+use super::chat::{Chat, FIRST_PAUSE, Lasting, LastingState};
 use super::interface::{Output, Parting, PeerConnectionId, Receipt, Round};
+use super::peers::Peers;
 
-impl Contacts {
+impl Peers {
     /// A connection is open: a chat begins.
     pub(super) fn begin(&mut self, peer: String, connection: PeerConnection, round: &mut Round<'_>) {
         // The user may have learnt who the peer is while the connection was made.
@@ -44,7 +44,7 @@ impl Contacts {
             longest: connection.longest_text(),
             tell_at: None,
             answered_at: None,
-            state: State::Connected,
+            state: LastingState::Connected,
         });
         self.next_chat += 1;
         let identity = connection.other.identity;
@@ -280,8 +280,8 @@ impl Contacts {
         }
         let Some(Chat { lasting: Some(lasting), .. }) = self.chats.get_mut(peer) else { return };
         match &mut lasting.state {
-            State::Leaving(until) if *until <= round.now => self.finish(peer, CloseReason::Left, round),
-            State::Interrupted { until, .. } if *until <= round.now => {
+            LastingState::Leaving(until) if *until <= round.now => self.finish(peer, CloseReason::Left, round),
+            LastingState::Interrupted { until, .. } if *until <= round.now => {
                 self.finish(peer, CloseReason::ConnectionLost, round);
             }
             _ => {}

@@ -11,12 +11,12 @@ use super::super::event::{CloseReason, Event};
 use super::super::frame::{Body, Frame};
 use super::super::texts::Texts;
 use super::call::{Call, Stage};
-use super::chat::{Chat, LEAVE_TIME, Parted, State};
-use super::contacts::Contacts;
+use super::chat::{Chat, LEAVE_TIME, LastingState, Parted};
 use super::files::end_lasting;
 use super::interface::{Output, Parting, PeerConnectionId, Round};
+use super::peers::Peers;
 
-impl Contacts {
+impl Peers {
     /// The user's program ends: everybody is left, and nobody who has left us is waited for longer than it takes to
     /// tell them.
     pub(super) fn end(&mut self, round: &mut Round<'_>) {
@@ -36,7 +36,7 @@ impl Contacts {
                 && connection.transmit(&Frame::stop(lasting.texts.tell()), round)
             {
                 // There is nothing to be waited for, and nothing more to be said.
-                lasting.state = State::Leaving(round.now);
+                lasting.state = LastingState::Leaving(round.now);
             }
             self.finish_with(&peer, CloseReason::Left, Parting::Acknowledged, round);
         }
@@ -58,12 +58,12 @@ impl Contacts {
     /// The user leaves a chat. Where what was sent is acknowledged, that is waited for.
     pub(super) fn part(&mut self, peer: &str, round: &mut Round<'_>) {
         if let Some(Chat { connection: Some(connection), lasting: Some(lasting), .. }) = self.chats.get_mut(peer) {
-            if matches!(lasting.state, State::Leaving(_)) {
+            if matches!(lasting.state, LastingState::Leaving(_)) {
                 return;
             }
             if !lasting.texts.is_all_acknowledged() && connection.transmit(&Frame::leave(lasting.texts.tell()), round) {
                 lasting.tell_at = None;
-                lasting.state = State::Leaving(round.now + LEAVE_TIME);
+                lasting.state = LastingState::Leaving(round.now + LEAVE_TIME);
                 return;
             }
         }
@@ -134,7 +134,7 @@ impl Contacts {
         let parting = match self.chats.get(peer) {
             // The time is up, and what was not taken until now is not waited for.
             Some(Chat { lasting: Some(lasting), .. }) if !lasting.texts.is_all_acknowledged() => match lasting.state {
-                State::Leaving(_) => Parting::AtOnce,
+                LastingState::Leaving(_) => Parting::AtOnce,
                 _ => Parting::Acknowledged,
             },
             Some(Chat { lasting: Some(_), .. }) => Parting::Acknowledged,
@@ -147,7 +147,8 @@ impl Contacts {
         self.drop_call(peer, round);
         let Some(Chat { connection, mut lasting, .. }) = self.chats.remove(peer) else { return };
         if let Some(mut connection) = connection {
-            if let Some(lasting) = lasting.as_mut().filter(|lasting| !matches!(lasting.state, State::Leaving(_))) {
+            if let Some(lasting) = lasting.as_mut().filter(|lasting| !matches!(lasting.state, LastingState::Leaving(_)))
+            {
                 connection.transmit(&Frame::leave(lasting.texts.tell()), round);
             }
             round.out.push(Output::Close { id: connection.id, parting });

@@ -5,10 +5,10 @@ use super::super::event::Event;
 use super::super::files::note::{EndReason, FileId, Note};
 use super::super::files::work::{News, OfferedFile, Output as Done};
 use super::chat::{Chat, Lasting, not_sent};
-use super::contacts::Contacts;
 use super::interface::{Output, Round};
+use super::peers::Peers;
 
-impl Contacts {
+impl Peers {
     /// Our user offers a file.
     pub(super) fn offer_file(&mut self, peer: &str, offered: OfferedFile, round: &mut Round<'_>) {
         let file = offered.file;

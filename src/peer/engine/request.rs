@@ -23,7 +23,7 @@ pub(super) struct Approach {
 #[cfg_attr(test, derive(Clone))]
 pub(super) struct Request {
     pub(super) caller: Caller,
-    pub(super) state: State,
+    pub(super) state: RequestState,
     pub(super) deadline: Instant,
 }
 
@@ -39,7 +39,7 @@ pub(super) enum Caller {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum RequestState {
     /// The user was asked, and has not answered.
     Asked,
     /// The user has said yes, and a caller that has called anew in the meantime is awaited.
@@ -61,13 +61,13 @@ impl Request {
 
     /// Whether it is the user's to answer.
     pub(super) fn is_asked(&self) -> bool {
-        matches!(self.state, State::Asked | State::Accepted)
+        matches!(self.state, RequestState::Asked | RequestState::Accepted)
     }
 
     /// When there is something to do about it.
     pub(super) fn next_deadline(&self) -> Instant {
         match self.state {
-            State::Waiting(due) if matches!(self.caller, Caller::Guest(_)) => due.min(self.deadline),
+            RequestState::Waiting(due) if matches!(self.caller, Caller::Guest(_)) => due.min(self.deadline),
             _ => self.deadline,
         }
     }

@@ -9,13 +9,13 @@ use super::super::hello::{self, Refusal};
 use super::super::keys::PublicKey;
 use super::super::planted::{self, Fault};
 use super::call::{ANSWER_TIME, Call, HELLO_TIME, Stage};
-use super::contacts::Contacts;
 use super::interface::Round;
+use super::peers::Peers;
 use super::proof::{self, Guest};
-use super::request::{Approach, Caller, MAX_APPROACHES, Request, State};
+use super::request::{Approach, Caller, MAX_APPROACHES, Request, RequestState};
 use crate::protocol::MessageType;
 
-impl Contacts {
+impl Peers {
     // What callers say.
 
     /// A peer of ours calls (C1).
@@ -140,7 +140,7 @@ impl Contacts {
             Ok(_) => self.answer_guest(peer, guest, round),
             Err(reason) => {
                 self.fail(peer, reason, round);
-                self.add_request(peer, Caller::Guest(Box::new(guest)), State::Refused, round);
+                self.add_request(peer, Caller::Guest(Box::new(guest)), RequestState::Refused, round);
             }
         }
         Some(())
@@ -162,36 +162,36 @@ impl Contacts {
             }
         }
         if let Some(due) = self.answers_unasked_at(peer, &guest, round) {
-            if matches!(before, Some((State::Asked, _))) {
+            if matches!(before, Some((RequestState::Asked, _))) {
                 round.tell(Event::RequestEnded { peer: peer.to_owned() });
             }
             match due <= round.now {
                 true => self.resume_guest(peer, guest, round),
-                false => self.add_request(peer, Caller::Guest(Box::new(guest)), State::Waiting(due), round),
+                false => self.add_request(peer, Caller::Guest(Box::new(guest)), RequestState::Waiting(due), round),
             }
             return;
         }
         let trust = match self.judge(peer, Some(guest.identity), round) {
             Ok(trust) => trust,
             Err(reason) => {
-                if before.is_none_or(|(state, _)| state != State::Refused) {
+                if before.is_none_or(|(state, _)| state != RequestState::Refused) {
                     round.tell(Event::Refused { peer: peer.to_owned(), reason });
                 }
-                return self.add_request(peer, Caller::Guest(Box::new(guest)), State::Refused, round);
+                return self.add_request(peer, Caller::Guest(Box::new(guest)), RequestState::Refused, round);
             }
         };
-        if let Some((state @ (State::Asked | State::Accepted), deadline)) = before {
+        if let Some((state @ (RequestState::Asked | RequestState::Accepted), deadline)) = before {
             // It repeats itself, and gets no more time by that.
             self.add_request(peer, Caller::Guest(Box::new(guest)), state, round);
             self.requests.get_mut(peer).into_iter().for_each(|request| request.deadline = deadline);
-            if state == State::Accepted {
+            if state == RequestState::Accepted {
                 self.accept(peer.to_owned(), round);
             }
             return;
         }
         let identity = Some(guest.identity);
         if self.has_room(trust.is_known(), round) {
-            self.add_request(peer, Caller::Guest(Box::new(guest)), State::Asked, round);
+            self.add_request(peer, Caller::Guest(Box::new(guest)), RequestState::Asked, round);
             round.tell(Event::Request { peer: peer.to_owned(), trust, identity });
         } else {
             self.drop_message();
@@ -219,12 +219,12 @@ impl Contacts {
         let caller = Caller::App(key, Candidates::default());
         match self.judge_called(peer, None, round) {
             Ok(trust) if self.has_room(false, round) => {
-                self.add_request(peer, caller, State::Asked, round);
+                self.add_request(peer, caller, RequestState::Asked, round);
                 round.tell(Event::Request { peer: peer.to_owned(), trust, identity: None });
             }
             Ok(_) => return None,
             Err(reason) => {
-                self.add_request(peer, caller, State::Refused, round);
+                self.add_request(peer, caller, RequestState::Refused, round);
                 round.tell(Event::Refused { peer: peer.to_owned(), reason });
             }
         }
@@ -241,10 +241,10 @@ impl Contacts {
         self.requests.iter().filter(is_alike).count() < round.setup.max_requests
     }
 
-    fn add_request(&mut self, peer: &str, caller: Caller, state: State, round: &Round<'_>) {
+    fn add_request(&mut self, peer: &str, caller: Caller, state: RequestState, round: &Round<'_>) {
         // Of too many who were refused, nobody waits for an answer.
-        let refused = self.requests.values().filter(|request| request.state == State::Refused).count();
-        if state != State::Refused || refused < MAX_APPROACHES {
+        let refused = self.requests.values().filter(|request| request.state == RequestState::Refused).count();
+        if state != RequestState::Refused || refused < MAX_APPROACHES {
             let deadline = round.now + ANSWER_TIME;
             self.requests.insert(peer.to_owned(), Request { caller, state, deadline });
         }
@@ -254,7 +254,7 @@ impl Contacts {
     pub(super) fn turn_away_app(&mut self, peer: &str, round: &Round<'_>) {
         if let Some(Call { stage: Stage::Greeting(own), .. }) = self.calls.get(peer) {
             let caller = Caller::App(own.key(), Candidates::default());
-            self.add_request(peer, caller, State::Refused, round);
+            self.add_request(peer, caller, RequestState::Refused, round);
         }
     }
 
@@ -302,16 +302,18 @@ impl Contacts {
         let Some(request) = self.requests.get(peer) else { return false };
         match request.state {
             // Whoever is called may prove who they are, and the request may be the server's.
-            State::Asked | State::Accepted if matches!(request.caller, Caller::App(..)) => {
+            RequestState::Asked | RequestState::Accepted if matches!(request.caller, Caller::App(..)) => {
                 self.end_request(peer, CloseReason::Replaced, round);
                 false
             }
-            State::Asked | State::Accepted => true,
-            State::Waiting(_) => false,
-            State::Refused => {
+            RequestState::Asked | RequestState::Accepted => true,
+            RequestState::Waiting(_) => false,
+            RequestState::Refused => {
                 let is_taken = self.judge_called(peer, request.identity(), round).is_ok();
                 match is_taken {
-                    true => self.requests.get_mut(peer).into_iter().for_each(|request| request.state = State::Asked),
+                    true => {
+                        self.requests.get_mut(peer).into_iter().for_each(|request| request.state = RequestState::Asked)
+                    }
                     false => drop(self.requests.remove(peer)),
                 }
                 is_taken
@@ -331,14 +333,14 @@ impl Contacts {
             }
             return;
         };
-        request.state = State::Accepted;
+        request.state = RequestState::Accepted;
         let identity = request.identity();
         if let Caller::Anew(_) = request.caller {
             return;
         }
         // The user may have learnt in the meantime who it should be.
         if let Err(reason) = self.judge(&peer, identity, round) {
-            self.requests.get_mut(&peer).into_iter().for_each(|request| request.state = State::Refused);
+            self.requests.get_mut(&peer).into_iter().for_each(|request| request.state = RequestState::Refused);
             return round.tell(Event::Refused { peer, reason });
         }
         let Some(request) = self.requests.remove(&peer) else { return };
@@ -359,10 +361,10 @@ impl Contacts {
 
     /// The user says no.
     pub(super) fn decline(&mut self, peer: &str, round: &mut Round<'_>) {
-        if self.requests.get(peer).is_none_or(|request| matches!(request.state, State::Waiting(_))) {
+        if self.requests.get(peer).is_none_or(|request| matches!(request.state, RequestState::Waiting(_))) {
             return;
         }
-        if let Some(State::Accepted) = self.drop_request(peer, round) {
+        if let Some(RequestState::Accepted) = self.drop_request(peer, round) {
             round.tell(Event::Refused { peer: peer.to_owned(), reason: CloseReason::Left });
         }
     }
@@ -377,15 +379,15 @@ impl Contacts {
 
     /// The user wants to hear nothing of it, and its caller hears nothing of that.
     pub(super) fn ignore(&mut self, peer: &str) {
-        if self.requests.get(peer).is_some_and(|request| !matches!(request.state, State::Waiting(_))) {
+        if self.requests.get(peer).is_some_and(|request| !matches!(request.state, RequestState::Waiting(_))) {
             self.requests.remove(peer);
         }
     }
 
     /// Ends a request, and tells its caller that the user says no. The state that it was in, if the user knew of it.
-    fn drop_request(&mut self, peer: &str, round: &mut Round<'_>) -> Option<State> {
+    fn drop_request(&mut self, peer: &str, round: &mut Round<'_>) -> Option<RequestState> {
         let mut request = self.requests.remove(peer)?;
-        let refusal = if request.state == State::Refused { Refusal::Identity } else { Refusal::Declined };
+        let refusal = if request.state == RequestState::Refused { Refusal::Identity } else { Refusal::Declined };
         let mut approach = self.approaches.remove(peer).map(|approach| approach.agreement);
         let agreement = match &mut request.caller {
             Caller::App(..) => {
@@ -406,9 +408,9 @@ impl Contacts {
         let Some(request) = self.requests.remove(peer) else { return };
         let peer = peer.to_owned();
         match request.state {
-            State::Accepted => round.tell(Event::Refused { peer, reason }),
-            State::Asked => round.tell(Event::RequestEnded { peer }),
-            State::Waiting(_) | State::Refused => {}
+            RequestState::Accepted => round.tell(Event::Refused { peer, reason }),
+            RequestState::Asked => round.tell(Event::RequestEnded { peer }),
+            RequestState::Waiting(_) | RequestState::Refused => {}
         }
     }
 
@@ -421,7 +423,9 @@ impl Contacts {
         let due: Vec<String> = due.map(|(peer, _)| peer.clone()).collect();
         for peer in due {
             match self.requests.get(&peer) {
-                Some(Request { state: State::Waiting(_), caller: Caller::Guest(_), deadline }) if *deadline > now => {
+                Some(Request { state: RequestState::Waiting(_), caller: Caller::Guest(_), deadline })
+                    if *deadline > now =>
+                {
                     let request = self.requests.remove(&peer);
                     if let Some(Request { caller: Caller::Guest(guest), .. }) = request {
                         self.receive_guest(&peer, *guest, round);

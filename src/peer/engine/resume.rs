@@ -15,14 +15,14 @@ use super::super::keys::PublicKey;
 use super::super::planted::{self, Fault};
 use super::call::{Farewell, Stage};
 use super::channel::PeerConnection;
-use super::chat::{Chat, FIRST_PAUSE, Lasting, State, not_sent};
-use super::contacts::Contacts;
+use super::chat::{Chat, FIRST_PAUSE, Lasting, LastingState, not_sent};
 use super::files::end_lasting;
 use super::interface::{Output, Parting, Round};
+use super::peers::Peers;
 use super::proof::{self, Guest};
 use crate::protocol::MessageType;
 
-impl Contacts {
+impl Peers {
     /// Where we are in the chat with `peer`, or in the one that is about to begin.
     pub(super) fn place(&self, peer: &str, fresh: Instance) -> Place {
         match self.chats.get(peer).and_then(|chat| chat.lasting.as_ref()) {
@@ -87,7 +87,7 @@ impl Contacts {
             round.out.push(Output::Close { id: old.id, parting: Parting::AtOnce });
             round.tell(Event::Interrupted { peer: peer.to_owned() });
         }
-        lasting.state = State::Connected;
+        lasting.state = LastingState::Connected;
         if is_same {
             lasting.texts.resume(place.received);
         } else {
@@ -116,7 +116,7 @@ impl Contacts {
         }
         match &mut chat.lasting {
             None => self.finish(peer, reason, round),
-            Some(Lasting { state: State::Leaving(_), .. }) => self.finish(peer, CloseReason::Left, round),
+            Some(Lasting { state: LastingState::Leaving(_), .. }) => self.finish(peer, CloseReason::Left, round),
             Some(_) if resume_for.is_zero() => self.finish(peer, CloseReason::ConnectionLost, round),
             // It would come to the same again.
             Some(_) if matches!(reason, CloseReason::RulesBroken { .. } | CloseReason::Crashed) => {
@@ -126,7 +126,7 @@ impl Contacts {
                 // Mostly both notice at once; then one of them calls.
                 let next = if is_first { round.now } else { round.now + FIRST_PAUSE };
                 let until = round.now + resume_for;
-                lasting.state = State::Interrupted { since: round.now, until, attempts: 0, next, sought: None };
+                lasting.state = LastingState::Interrupted { since: round.now, until, attempts: 0, next, sought: None };
                 lasting.tell_at = None;
                 lasting.files.interrupt();
                 round.tell(Event::Interrupted { peer: peer.to_owned() });

@@ -11,11 +11,11 @@ use super::super::hello::{ANSWER, Hello, Inside, OFFER, Refusal, Said};
 use super::super::ice;
 use super::call::{Call, RATE_LIMITED, Stage};
 use super::channel::{self, REFUSED_DESCRIPTION};
-use super::contacts::Contacts;
 use super::interface::{Output, Parting, PeerConnectionId, Round};
+use super::peers::Peers;
 use crate::protocol::{self, Envelope, ErrorPayload, Joined, KeyExchange, MessageType, Sealed};
 
-impl Contacts {
+impl Peers {
     pub(super) fn receive_signal(&mut self, text: &str, round: &mut Round<'_>) {
         let Ok(envelope) = Envelope::parse(text) else { return self.drop_message() };
         let is_other = |name: &&str| *name != round.username && protocol::is_username(name);
@@ -283,7 +283,12 @@ impl Contacts {
     }
 
     /// A refusal that is not sealed is an old app's, or that of one that may be one still.
-    fn declined(&mut self, sender: &str, refusal: Option<protocol::Refusal>, round: &mut Round<'_>) -> Option<()> {
+    fn declined(
+        &mut self,
+        sender: &str,
+        refusal: Option<protocol::DeclinePayload>,
+        round: &mut Round<'_>,
+    ) -> Option<()> {
         let Some(call) = self.calls.get(sender) else { return self.declined_by_app(sender, round) };
         if !call.is_with_app() && !matches!(call.stage, Stage::Greeting(_)) {
             return None;

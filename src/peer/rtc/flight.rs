@@ -18,7 +18,7 @@ pub struct Flight {
     is_over: bool,
 }
 
-/// Where a datagram goes, and what is in it.
+/// Where a datagram goes or comes from, and what is in it.
 pub type Datagram = (SocketAddr, Vec<u8>);
 
 impl Flight {

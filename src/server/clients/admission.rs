@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use log::{debug, info};
 
-use super::{Clients, Stream};
-use crate::server::addresses::{self, Refusal, Role};
-use crate::server::client::{Client, NAME_TAKEN, No, Origin};
-use crate::server::http::{self, Caller, Endpoints};
+use super::{ClientStream, Clients};
+use crate::server::addresses::{self, NotAdmitted, Role};
+use crate::server::client::{Client, ClientOrigin, NAME_TAKEN, No};
+use crate::server::http::{self, Endpoints, Newcomer};
 use crate::server::ids::ConnId;
 
-impl<S: Stream> Clients<S> {
+impl<S: ClientStream> Clients<S> {
     /// Takes in a client that comes from `peer` to a socket where these endpoints are served.
     pub fn add(&mut self, stream: S, peer: IpAddr, endpoints: Endpoints, now: Instant) {
         let id = self.next_id();
@@ -20,10 +20,13 @@ impl<S: Stream> Clients<S> {
         debug!("{}: accepted", id.0);
         let is_full = self.clients.len() - self.ending >= self.config.limits.clients;
         let is_counted = !is_full && !self.config.proxies.contains(peer);
-        let is_crowded = is_counted && self.addresses.enter(peer, Role::Caller, now).is_err();
+        let is_crowded = is_counted && self.addresses.enter(peer, Role::Newcomer, now).is_err();
         let is_in_reserve = is_full || is_crowded;
-        let origin =
-            if is_counted && !is_crowded { Origin::Counted(peer, Role::Caller) } else { Origin::Uncounted(peer) };
+        let origin = if is_counted && !is_crowded {
+            ClientOrigin::Counted(peer, Role::Newcomer)
+        } else {
+            ClientOrigin::Uncounted(peer)
+        };
         self.clients.insert(id, Client::new(stream, origin, endpoints, now));
         self.heads.set(id, now);
         if is_in_reserve {
@@ -41,7 +44,7 @@ impl<S: Stream> Clients<S> {
         if let Some(oldest) = self.reserve.pop_front()
             && self.clients.get(&oldest).is_some_and(|client| client.connection.is_awaiting_head())
         {
-            self.refuse(oldest, if self.is_full() { No::ServerFull } else { No::Crowded(Refusal::TooMany) });
+            self.refuse(oldest, if self.is_full() { No::ServerFull } else { No::Crowded(NotAdmitted::TooMany) });
         }
     }
 
@@ -52,8 +55,8 @@ impl<S: Stream> Clients<S> {
 
     /// Lets a client in that asks for the upgrade, if there is room for it and the name is free; returns what it has
     /// sent already.
-    pub(super) fn open(&mut self, id: ConnId, caller: &Caller, now: Instant) -> Vec<u8> {
-        if let Err(no) = self.count(id, caller, now) {
+    pub(super) fn open(&mut self, id: ConnId, newcomer: &Newcomer, now: Instant) -> Vec<u8> {
+        if let Err(no) = self.count(id, newcomer, now) {
             self.refuse(id, no);
             return Vec::new();
         }
@@ -61,11 +64,11 @@ impl<S: Stream> Clients<S> {
             return Vec::new();
         }
         if self.hub.is_in_cluster() {
-            let outputs = self.hub.claim(id, &caller.username, caller.token.as_deref(), now);
+            let outputs = self.hub.claim(id, &newcomer.username, newcomer.token.as_deref(), now);
             self.carry_out(&outputs, now);
             return Vec::new();
         }
-        match self.hub.connect(id, &caller.username, caller.token.as_deref(), now) {
+        match self.hub.connect(id, &newcomer.username, newcomer.token.as_deref(), now) {
             Ok(outputs) => {
                 let rest = self.admit(id, !outputs.is_empty(), now);
                 self.carry_out(&outputs, now);
@@ -87,7 +90,7 @@ impl<S: Stream> Clients<S> {
         let rest = client.connection.accept(has_replaced);
         client.touch(id, &mut self.touched);
         self.pings.set(id, now);
-        if let Origin::Uncounted(address) | Origin::Counted(address, _) = client.origin {
+        if let ClientOrigin::Uncounted(address) | ClientOrigin::Counted(address, _) = client.origin {
             self.hub.locate(id, addresses::place(address));
         }
         rest
@@ -102,13 +105,13 @@ impl<S: Stream> Clients<S> {
     }
 
     /// Counts a client as a user, if there is room for one.
-    fn count(&mut self, id: ConnId, caller: &Caller, now: Instant) -> Result<(), No> {
+    fn count(&mut self, id: ConnId, newcomer: &Newcomer, now: Instant) -> Result<(), No> {
         if self.is_full() {
             return Err(No::ServerFull);
         }
         let Some(client) = self.clients.get_mut(&id) else { return Ok(()) };
-        let (Origin::Uncounted(peer) | Origin::Counted(peer, _)) = client.origin else { return Ok(()) };
-        let is_silent = caller.forwarded_for.is_empty() && caller.real_ip.is_none();
+        let (ClientOrigin::Uncounted(peer) | ClientOrigin::Counted(peer, _)) = client.origin else { return Ok(()) };
+        let is_silent = newcomer.forwarded_for.is_empty() && newcomer.real_ip.is_none();
         let is_trusted = self.config.proxies.contains(peer);
         if is_silent && is_trusted && !std::mem::replace(&mut self.has_told_of_silence, true) {
             info!(
@@ -116,10 +119,10 @@ impl<S: Stream> Clients<S> {
                  to send it, or all who come by it count as one"
             );
         }
-        let address = self.config.proxies.client_behind(peer, &caller.forwarded_for, caller.real_ip);
+        let address = self.config.proxies.client_behind(peer, &newcomer.forwarded_for, newcomer.real_ip);
         self.addresses.enter(address, Role::User, now).map_err(No::Crowded)?;
         client.count_out(&mut self.addresses, now);
-        client.origin = Origin::Counted(address, Role::User);
+        client.origin = ClientOrigin::Counted(address, Role::User);
         Ok(())
     }
 

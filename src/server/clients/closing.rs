@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use log::debug;
 
-use super::{Clients, Stream, with_gaps};
+use super::{ClientStream, Clients, with_gaps};
 use crate::server::client::End;
 use crate::server::hub::{GOING_AWAY, POLICY};
 use crate::server::ids::ConnId;
 
-impl<S: Stream> Clients<S> {
+impl<S: ClientStream> Clients<S> {
     /// Begins the end of a client because of the server's own. One whose request head has not come has nothing to
     /// lose, and is not waited for.
     pub fn dismiss(&mut self, id: ConnId, now: Instant) {

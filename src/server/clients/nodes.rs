@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use super::{Clients, Stream};
+use super::{ClientStream, Clients};
 use crate::server::cluster::{Cluster, Event};
 
-impl<S: Stream> Clients<S> {
+impl<S: ClientStream> Clients<S> {
     /// Asks for the hub what it has to ask, and takes what has come of the cluster. `real` is the time of the database,
     /// by which a lease ends, whatever this server does. What comes beyond a turn's share is left for the next turn.
     pub fn exchange(&mut self, cluster: &mut Cluster, real: Instant, now: Instant) {

@@ -4,12 +4,12 @@
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
-use super::{Clients, Stream};
+use super::{ClientStream, Clients};
 use crate::server::backlog::Finding;
 use crate::server::client::{Client, End};
 use crate::server::ids::ConnId;
 
-impl<S: Stream> Clients<S> {
+impl<S: ClientStream> Clients<S> {
     /// Does what is due at `now`, as much as one turn has time for. While there is more,
     /// [`next_deadline`](Self::next_deadline) is in the past.
     pub fn tick(&mut self, now: Instant) {

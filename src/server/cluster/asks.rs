@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::dispatch;
 use super::keys;
 use super::resp;
-use super::scripts::Script;
+use super::scripts::LuaScript;
 use super::{BUNDLE_BYTES, Bundle, Cluster, Event, GRACE, MAX_OUTPUT, MAX_PENDING, NAME_TTL, Pending, State, What};
 use crate::server::nodes::{Answer, Ask, Found, NotJoined, Parcel, Passed, Process, Route, Sender, Verdict};
 
@@ -81,18 +81,18 @@ impl Cluster {
                     (self.keys.name(&name), owner(conn), self.keys.token(&name, token.as_deref()));
                 let arguments = [&owner[..], &token, ttl, reservation, grace];
                 let keys = [&key[..], keys::NODES, keys::GRACE];
-                self.run(What::Claim { conn, name }, Script::Claim, &keys, &arguments, now);
+                self.run(What::Claim { conn, name }, LuaScript::Claim, &keys, &arguments, now);
             }
             Ask::Release { conn, name, is_free } => {
                 let (key, owner) = (self.keys.name(&name), owner(conn));
                 let reservation = if is_free { b"0" } else { reservation };
-                self.run(What::Release, Script::Release, &[&key], &[&owner, reservation], now);
+                self.run(What::Release, LuaScript::Release, &[&key], &[&owner, reservation], now);
             }
             Ask::Mark { conn, name, token, since } => {
                 let (key, owner, token) =
                     (self.keys.name(&name), owner(conn), self.keys.token(&name, token.as_deref()));
                 let arguments = [&owner[..], &token, &since, ttl, reservation];
-                self.run(What::Mark(conn), Script::Mark, &[&key, keys::NODES], &arguments, now);
+                self.run(What::Mark(conn), LuaScript::Mark, &[&key, keys::NODES], &arguments, now);
                 if let Some(sweep) = &mut self.sweep {
                     sweep.in_flight += 1;
                 }
@@ -108,7 +108,7 @@ impl Cluster {
                 }
                 self.counts.dispatches[1] += 1;
                 let key = self.keys.name(&seek.target);
-                self.run(What::Seek(seek), Script::Seek, &[&key, keys::NODES], &[&head, &tail], now);
+                self.run(What::Seek(seek), LuaScript::Seek, &[&key, keys::NODES], &[&head, &tail], now);
             }
             Ask::Create { conn, id, creator } => {
                 let value = [b"W", creator.as_bytes()].concat();
@@ -119,7 +119,7 @@ impl Cluster {
             Ask::Join { conn, id, joiner } => {
                 let ttl = self.settings.session_ttl.as_millis().to_string();
                 let arguments = [joiner.as_bytes(), ttl.as_bytes()];
-                self.run(What::Join { conn, id }, Script::Join, &[&keys::session(id)], &arguments, now);
+                self.run(What::Join { conn, id }, LuaScript::Join, &[&keys::session(id)], &arguments, now);
             }
             Ask::Pass { .. } | Ask::Tell { .. } => {}
         }
@@ -130,7 +130,7 @@ impl Cluster {
         self.pending.push_back(Pending { what, asked: now });
     }
 
-    pub(super) fn run(&mut self, what: What, script: Script, keys: &[&[u8]], arguments: &[&[u8]], now: Instant) {
+    pub(super) fn run(&mut self, what: What, script: LuaScript, keys: &[&[u8]], arguments: &[&[u8]], now: Instant) {
         let (hash, count) = (script.hash(), keys.len().to_string());
         let mut parts: Vec<&[u8]> = vec![b"EVALSHA", hash.as_bytes(), count.as_bytes()];
         parts.extend(keys);
@@ -182,7 +182,7 @@ impl Cluster {
 }
 
 impl What {
-    /// Its place in [`Counts::ASKS`](crate::server::nodes::Counts::ASKS), if it is an ask of the hub.
+    /// Its place in [`ClusterCounts::ASKS`](crate::server::nodes::ClusterCounts::ASKS), if it is an ask of the hub.
     pub(super) fn kind(&self) -> Option<usize> {
         match self {
             Self::Claim { .. } => Some(0),
@@ -202,7 +202,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::url::ClusterUrl;
-    use super::super::{ASK_TIME, FULL_TIME, SILENCE, Settings};
+    use super::super::{ASK_TIME, ClusterSettings, FULL_TIME, SILENCE};
     use super::*;
     use crate::protocol::MessageType;
     use crate::server::ids::ConnId;
@@ -210,7 +210,7 @@ mod tests {
 
     /// A node that has greeted its database at this time.
     fn up(now: Instant) -> Cluster {
-        let settings = Settings {
+        let settings = ClusterSettings {
             url: ClusterUrl::parse("redis://:secret@h").unwrap(),
             secret: "secret".to_owned(),
             lease: Duration::from_secs(15),
@@ -228,7 +228,7 @@ mod tests {
     fn greet(cluster: &mut Cluster, renewal: &str, now: Instant) {
         cluster.connect(now);
         let mut replies = b"%0\r\n".to_vec();
-        for script in Script::ALL {
+        for script in LuaScript::ALL {
             replies.extend(format!("$40\r\n{}\r\n", script.hash()).bytes());
         }
         replies.extend(b"_\r\n$16\r\n");

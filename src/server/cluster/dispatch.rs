@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::protocol::{MAX_USERNAME_BYTES, MessageType};
 use crate::server::ids::ConnId;
-use crate::server::nodes::{Arrival, Counts, Dispatch, Goods, Parcel, Process, Route, Undelivered};
+use crate::server::nodes::{Arrival, ClusterCounts, Dispatch, Goods, Parcel, Process, Route, Undelivered};
 
 /// A dispatch for a connection that only the database knows: what stands before the connection, and what stands
 /// behind it.
@@ -84,11 +84,11 @@ fn put_origin(bytes: &mut Vec<u8>, origin: Route, via: u8, target: &str) {
 /// The dispatches of a bundle, one after the other.
 pub struct Dispatches<'a> {
     bytes: &'a [u8],
-    counts: &'a mut Counts,
+    counts: &'a mut ClusterCounts,
 }
 
 impl<'a> Dispatches<'a> {
-    pub(super) fn new(bytes: &'a [u8], counts: &'a mut Counts) -> Self {
+    pub(super) fn new(bytes: &'a [u8], counts: &'a mut ClusterCounts) -> Self {
         Self { bytes, counts }
     }
 }
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_kind_of_a_later_version_is_passed_over_and_counted() {
-        let (mut counts, known) = (Counts::default(), dispatches());
+        let (mut counts, known) = (ClusterCounts::default(), dispatches());
         let bundle: Vec<u8> =
             known.iter().flat_map(|(bytes, _)| [b"\0\0\0\x09X123456??".to_vec(), bytes.clone()].concat()).collect();
         let read: Vec<Dispatch> = Dispatches::new(&bundle, &mut counts).collect();

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::keys;
-use super::scripts::Script;
+use super::scripts::LuaScript;
 use super::{Cluster, Event, GRACE, State, Sweep, What};
 
 impl Cluster {
@@ -69,7 +69,7 @@ impl Cluster {
         let numbers = numbers.map(|number| number.to_string());
         let arguments: Vec<&[u8]> =
             numbers.iter().map(|text| text.as_bytes()).chain(members.iter().map(|member| &member[..])).collect();
-        self.run(What::Renew, Script::Renew, &[keys::NODES, keys::GRACE], &arguments, now);
+        self.run(What::Renew, LuaScript::Renew, &[keys::NODES, keys::GRACE], &arguments, now);
     }
 
     pub(super) fn begin_sweep(&mut self, is_after_loss: bool, now: Instant) {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::keys;
 use super::resp::{self, Reply};
-use super::trouble::{Loss, loss, refusal};
+use super::trouble::{DatabaseLoss, loss, refusal};
 use super::{Cluster, Event, MAX_INPUT, Pending, State, What};
 use crate::server::nodes::{Answer, Found, NotJoined, Process, Verdict};
 
@@ -12,8 +12,8 @@ impl Cluster {
     /// Takes what the database has said.
     ///
     /// # Errors
-    /// [`Loss`] where the connection is of no use any more.
-    pub fn receive(&mut self, bytes: &[u8], now: Instant) -> Result<(), Loss> {
+    /// [`DatabaseLoss`] where the connection is of no use any more.
+    pub fn receive(&mut self, bytes: &[u8], now: Instant) -> Result<(), DatabaseLoss> {
         if now.saturating_duration_since(self.renewed) > self.settings.lease {
             // What the database has kept for it is stale, and others may hold its names.
             return Err(loss("this server was away for longer than its lease"));
@@ -53,7 +53,7 @@ impl Cluster {
         }
     }
 
-    fn receive_reply(&mut self, reply: Reply, now: Instant) -> Result<(), Loss> {
+    fn receive_reply(&mut self, reply: Reply, now: Instant) -> Result<(), DatabaseLoss> {
         let Some(Pending { what, asked }) = self.pending.pop_front() else {
             return Err(loss("it answers what was not asked"));
         };
@@ -72,7 +72,7 @@ impl Cluster {
             _ => None,
         };
         let answer = match what {
-            What::Script(script) => {
+            What::LuaScript(script) => {
                 let is_known = matches!(&reply, Reply::Bytes(hash) if hash == script.hash().as_bytes());
                 return if is_known { Ok(()) } else { Err(loss("it does not keep scripts")) };
             }
@@ -131,7 +131,7 @@ impl Cluster {
     }
 
     /// Takes what the database says in place of an answer.
-    fn receive_error(&mut self, error: &str, what: What, is_overdue: bool, now: Instant) -> Result<(), Loss> {
+    fn receive_error(&mut self, error: &str, what: What, is_overdue: bool, now: Instant) -> Result<(), DatabaseLoss> {
         let is_new = matches!(what, What::Greeting | What::Claim { .. } | What::Create { .. });
         // It was not answered before, and is now.
         if !is_overdue {
@@ -146,7 +146,7 @@ impl Cluster {
     }
 
     /// Whether all nodes have the same in common.
-    fn check(&self, reply: &Reply) -> Result<(), Loss> {
+    fn check(&self, reply: &Reply) -> Result<(), DatabaseLoss> {
         let (ttl, kept) = (self.settings.session_ttl.as_millis(), self.settings.reservation.as_millis());
         let own = self.keys.check(&format!("1 {ttl} {kept}"));
         match reply {
@@ -158,10 +158,10 @@ impl Cluster {
         let reason = "other servers of it have another CLUSTER_SECRET, SESSION_TTL or version: they have to be the \
                       same (another cluster in the same Redis takes another number, as in redis://HOST/1; or delete \
                       lk1:check in the database while no server runs)";
-        Err(Loss { reason: reason.to_owned(), is_refusal: true })
+        Err(DatabaseLoss { reason: reason.to_owned(), is_refusal: true })
     }
 
-    fn receive_renewal(&mut self, reply: Reply, asked: Instant, now: Instant) -> Result<(), Loss> {
+    fn receive_renewal(&mut self, reply: Reply, asked: Instant, now: Instant) -> Result<(), DatabaseLoss> {
         let Reply::List(items) = reply else { return Err(loss("it answers strangely")) };
         let before = items.first();
         self.has_forgotten |= match before {

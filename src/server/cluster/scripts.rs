@@ -7,7 +7,7 @@ use sha1::{Digest, Sha1};
 
 /// One of the scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Script {
+pub(super) enum LuaScript {
     /// A name for a connection.
     Claim,
     /// The end of that.
@@ -22,7 +22,7 @@ pub(super) enum Script {
     Renew,
 }
 
-impl Script {
+impl LuaScript {
     pub(super) const ALL: [Self; 6] = [Self::Claim, Self::Release, Self::Mark, Self::Seek, Self::Join, Self::Renew];
 
     pub(super) fn text(self) -> &'static str {
@@ -43,4 +43,4 @@ impl Script {
 }
 
 static HASHES: LazyLock<[String; 6]> =
-    LazyLock::new(|| Script::ALL.map(|script| HEXLOWER.encode(&Sha1::digest(script.text()))));
+    LazyLock::new(|| LuaScript::ALL.map(|script| HEXLOWER.encode(&Sha1::digest(script.text()))));

@@ -2,19 +2,19 @@
 
 /// The connection to the database is of no use any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loss {
+pub struct DatabaseLoss {
     /// Why, for people.
     pub reason: String,
     /// The database wants nothing of this node: it is not only away.
     pub is_refusal: bool,
 }
 
-pub(super) fn loss(reason: impl Into<String>) -> Loss {
-    Loss { reason: reason.into(), is_refusal: false }
+pub(super) fn loss(reason: impl Into<String>) -> DatabaseLoss {
+    DatabaseLoss { reason: reason.into(), is_refusal: false }
 }
 
 /// What an error of the database means.
-pub(super) fn refusal(error: &str) -> Loss {
+pub(super) fn refusal(error: &str) -> DatabaseLoss {
     let code = error.split(' ').next().unwrap_or_default();
     let lacks_right = code == "NOPERM"
         || ["ACL failure in script", "user executing the script"].iter().any(|way| error.contains(way));
@@ -32,7 +32,7 @@ pub(super) fn refusal(error: &str) -> Loss {
         _ if is_refusal => format!("it is older than Redis 6, or lacks a command ({})", harmless(error)),
         _ => format!("it says {}", harmless(error)),
     };
-    Loss { reason, is_refusal }
+    DatabaseLoss { reason, is_refusal }
 }
 
 /// An error of the database as a log can hold it. It may name a user, a command or a key of the database, and none of

@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClusterUrl {
     /// Where.
-    pub place: Place,
+    pub place: DatabaseAddress,
     /// The user; without one, the database's default user.
     pub user: Option<String>,
     /// The password, where there is one.
@@ -20,7 +20,7 @@ pub struct ClusterUrl {
 
 /// Where something listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum DatabaseAddress {
     /// At this name or address, and this port.
     Host(String, u16),
     /// At a socket of this machine.
@@ -33,7 +33,7 @@ impl fmt::Debug for ClusterUrl {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for DatabaseAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Host(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
@@ -70,10 +70,10 @@ impl ClusterUrl {
                 let number = if number.is_empty() { Ok(0) } else { number.parse() };
                 let number = number.map_err(|_| "behind the / it has no number of a database up to 255")?;
                 let (host, port) = split_port(authority)?;
-                Ok(parsed(Place::Host(host.to_owned(), port), number))
+                Ok(parsed(DatabaseAddress::Host(host.to_owned(), port), number))
             }
             "redis+unix" | "valkey+unix" => match rest.starts_with('/') {
-                true => Ok(parsed(Place::Path(decoded(rest)?), 0)),
+                true => Ok(parsed(DatabaseAddress::Path(decoded(rest)?), 0)),
                 false => Err("its path is not a whole one, as in redis+unix:///run/redis/redis.sock"),
             },
             "rediss" | "valkeys" => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::duration;
 use super::error::{ConfigError, error};
 use super::secrets::text_of_file;
-use crate::server::cluster::Settings;
+use crate::server::cluster::ClusterSettings;
 use crate::server::cluster::url::ClusterUrl;
 
 /// Where the database is that several servers share, if that is set.
@@ -13,7 +13,7 @@ pub(super) fn cluster(
     (session_ttl, reservation): (Duration, Duration),
     set: impl Fn(&str) -> Option<String>,
     read: impl Fn(&str) -> Result<String, String>,
-) -> Result<Option<Settings>, ConfigError> {
+) -> Result<Option<ClusterSettings>, ConfigError> {
     let one = |variable, file| match (set(variable), set(file)) {
         (Some(_), Some(path)) => Err(error(file, &path, format!("nothing where {variable} is set"))),
         (Some(value), None) => Ok(Some((variable, value))),
@@ -43,7 +43,7 @@ pub(super) fn cluster(
         }
     };
     let secret = secret.map(|(_, secret)| secret).or_else(|| url.password.clone()).unwrap_or_default();
-    Ok(Some(Settings { url, secret, lease, session_ttl, reservation }))
+    Ok(Some(ClusterSettings { url, secret, lease, session_ttl, reservation }))
 }
 
 /// How long the names of a server that has vanished are taken for online. A server that is stopped in order ends it at

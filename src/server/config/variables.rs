@@ -16,7 +16,7 @@ pub const VARIABLES: [(&str, &str, &str); 22] = [
     ("TRUSTED_PROXIES", "whose X-Forwarded-For is believed: addresses, networks, none", "127.0.0.0/8,::1"),
     (
         "METRICS",
-        "where /metrics is: off; loopback: own port, local callers, not behind a proxy; use ADDRESS:PORT there",
+        "where /metrics is: off; loopback: own port, local clients, not behind a proxy; use ADDRESS:PORT there",
         "off",
     ),
     ("TURN_URLS", "STUN and TURN servers that users are told of: a comma list of stun:, turn:, turns:", "none"),

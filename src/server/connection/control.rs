@@ -7,7 +7,7 @@ use tungstenite::error::Error;
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::frames::WholeFrame;
-use super::websocket::{Memory, PROTOCOL_ERROR, close_frame_for, websocket};
+use super::websocket::{MemoryStream, PROTOCOL_ERROR, close_frame_for, websocket};
 use super::{Connection, Event, Phase};
 use crate::server::limits::Limits;
 
@@ -22,7 +22,7 @@ impl Connection {
             self.fail(CloseCode::Protocol, PROTOCOL_ERROR, limits);
             return None;
         }
-        let mut memory = Memory { input: frame.bytes(), output: &mut self.output };
+        let mut memory = MemoryStream { input: frame.bytes(), output: &mut self.output };
         let mut event = None;
         let error = loop {
             let was_open = websocket.can_write();

@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 
-use crate::server::http::Caller;
+use crate::server::http::Newcomer;
 
 /// What a client did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event<'a> {
     /// It wants to come online. [`Connection::accept`](super::Connection::accept) or
     /// [`Connection::refuse`](super::Connection::refuse) answers it.
-    Upgrade(Box<Caller>),
+    Upgrade(Box<Newcomer>),
     /// It wants to read the metrics. [`Connection::respond`](super::Connection::respond) answers it.
     Metrics,
     /// It sent a text message.

@@ -4,7 +4,7 @@ use httparse::{Request, Status};
 
 use super::{Connection, Event, MAX_HEADERS, Phase, Upgrading};
 use crate::server::access::Access;
-use crate::server::http::{self, Answer};
+use crate::server::http::{self, HttpAnswer};
 use crate::server::limits::Limits;
 
 impl Connection {
@@ -14,12 +14,12 @@ impl Connection {
         let within = &head[..head.len().min(limits.head_bytes)];
         match request.parse(within) {
             Ok(Status::Complete(length)) => match http::answer(&request, self.endpoints, access) {
-                Answer::Upgrade { caller, response } => {
+                HttpAnswer::Upgrade { newcomer, response } => {
                     self.phase = Phase::Upgrading(Box::new(Upgrading { response, rest: head[length..].to_vec() }));
-                    return Some(Event::Upgrade(Box::new(caller)));
+                    return Some(Event::Upgrade(Box::new(newcomer)));
                 }
-                Answer::Metrics => return Some(Event::Metrics),
-                Answer::Respond(response) => self.end_with(response),
+                HttpAnswer::Metrics => return Some(Event::Metrics),
+                HttpAnswer::Respond(response) => self.end_with(response),
             },
             Ok(Status::Partial) if head.len() < limits.head_bytes => self.phase = Phase::Head(head),
             Ok(Status::Partial) | Err(httparse::Error::TooManyHeaders) => {

@@ -30,12 +30,12 @@ pub(super) fn close_frame_for(error: &Error) -> Option<(CloseCode, &'static str)
 }
 
 /// The stream that tungstenite sees: reads take from a slice, writes append to a buffer.
-pub(super) struct Memory<'a> {
+pub(super) struct MemoryStream<'a> {
     pub(super) input: &'a [u8],
     pub(super) output: &'a mut Vec<u8>,
 }
 
-impl Read for Memory<'_> {
+impl Read for MemoryStream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.input.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -44,7 +44,7 @@ impl Read for Memory<'_> {
     }
 }
 
-impl Write for Memory<'_> {
+impl Write for MemoryStream<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.output.extend_from_slice(bytes);
         Ok(bytes.len())

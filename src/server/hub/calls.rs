@@ -104,7 +104,7 @@ impl Hub {
     /// Makes a name a contact of the user of `conn`.
     pub(super) fn meet(&mut self, conn: ConnId, name: &Rc<str>, now: Instant) {
         if let Some(user) = self.users.get_mut(&conn) {
-            user.record().contacts.joined_with(name, self.meetings.set((conn, name.clone()), now));
+            user.conduct().contacts.joined_with(name, self.meetings.set((conn, name.clone()), now));
         }
         while self.meetings.len() > self.limits.meetings
             && let Some((due, (conn, name))) = self.meetings.pop()
@@ -136,7 +136,7 @@ impl Hub {
     }
 
     fn charge_call(&mut self, conn: ConnId, now: Instant) -> bool {
-        self.users.get_mut(&conn).is_some_and(|user| user.record().calls.take(1, self.limits.calls, now))
+        self.users.get_mut(&conn).is_some_and(|user| user.conduct().calls.take(1, self.limits.calls, now))
     }
 }
 

@@ -221,7 +221,7 @@ impl Hub {
         }
         let target = Rc::from(target);
         if is_stranger && let Some(user) = self.users.get_mut(&from) {
-            user.record().calls.take(1, self.limits.calls, now);
+            user.conduct().calls.take(1, self.limits.calls, now);
             self.misses.note(user.place, now);
         }
         let parcel = Parcel::Message { kind, text };
@@ -314,12 +314,12 @@ impl Hub {
         {
             // It was paid for as for somebody who is not online.
             if !is_call {
-                user.record().calls.give_back(1, self.limits.calls);
+                user.conduct().calls.give_back(1, self.limits.calls);
             }
             self.misses.give_back(user.place);
         }
         if let (Found::At(route), Some(user)) = (found, self.users.get_mut(&conn)) {
-            user.record().contacts.sent_to(&target);
+            user.conduct().contacts.sent_to(&target);
             if let Some(remote) = self.remote_mut() {
                 remote.learn(conn, &target, route);
             }

@@ -46,7 +46,7 @@ impl Hub {
         }
         if let (Some(to), Some(name)) = (to, name) {
             user.last_target = to;
-            user.record().contacts.sent_to(&name);
+            user.conduct().contacts.sent_to(&name);
             if let Some(remote) = self.remote_mut() {
                 remote.met_here(conn, to);
             }
@@ -56,7 +56,7 @@ impl Hub {
             return Err(Unreached::Elsewhere { is_stranger: !is_contact });
         }
         if !is_contact {
-            user.record().calls.take(1, self.limits.calls, now);
+            user.conduct().calls.take(1, self.limits.calls, now);
             self.misses.note(user.place, now);
         }
         Err(Unreached::Because(ErrorCode::RelayFailed))

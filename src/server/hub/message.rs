@@ -124,7 +124,7 @@ mod tests {
     use super::super::Output;
     use super::super::tests::{ALICE, BOB, CAROL, hub};
     use super::*;
-    use crate::protocol::Text;
+    use crate::protocol::EnvelopeText;
 
     #[test]
     fn a_forwarded_message_has_its_true_sender_and_keeps_its_payload_byte_for_byte() {
@@ -155,7 +155,7 @@ mod tests {
                 let [Output::Forward { message, .. }] = &outputs[..] else { panic!("{outputs:?}") };
                 let mut text = Vec::new();
                 message.write(&mut text);
-                let stamped = Envelope { sender: Some(Text::from(name)), ..Envelope::parse(&sent).unwrap() };
+                let stamped = Envelope { sender: Some(EnvelopeText::from(name)), ..Envelope::parse(&sent).unwrap() };
                 assert_eq!(String::from_utf8(text).unwrap(), serde_json::to_string(&stamped).unwrap());
             }
         }

@@ -12,7 +12,7 @@ use crate::server::table::Table;
 
 /// All names that are held.
 #[derive(Debug)]
-pub(super) struct Names {
+pub(super) struct HeldNames {
     names: Table<Rc<str>, Holder>,
     /// Those that are kept for a time after their connection was lost.
     kept: Deadlines<Rc<str>>,
@@ -52,7 +52,7 @@ enum At {
     KeptUntil(Instant),
 }
 
-impl Names {
+impl HeldNames {
     /// None yet. A name with a token is kept for `reservation` after its connection was lost, and so are `most_kept`
     /// at once.
     pub(super) fn new(reservation: Duration, most_kept: usize) -> Self {

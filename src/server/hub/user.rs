@@ -11,7 +11,7 @@ use crate::server::limits::Limits;
 use crate::server::strikes::Strikes;
 
 /// There may be a million of them, most of whom are silent: what only those have who have said something stands in
-/// their [`Record`].
+/// their [`Conduct`].
 #[derive(Debug)]
 pub(super) struct User {
     pub(super) name: Rc<str>,
@@ -24,12 +24,12 @@ pub(super) struct User {
     /// More was read than `bytes` allows, or in more fragments than `websocket_frames` does: the message that it
     /// belongs to is refused, whenever it is complete.
     pub(super) has_too_much: bool,
-    record: Option<Box<Record>>,
+    conduct: Option<Box<Conduct>>,
 }
 
 /// What somebody has done who calls, or makes mistakes.
 #[derive(Debug, Default)]
-pub(super) struct Record {
+pub(super) struct Conduct {
     pub(super) calls: Bucket,
     /// How often it is told that this is too much.
     pub(super) refusals: Bucket,
@@ -47,29 +47,29 @@ impl User {
             websocket_frames: Bucket::default(),
             bytes: Bucket::default(),
             has_too_much: false,
-            record: None,
+            conduct: None,
         }
     }
 
     /// What it has done, to be added to.
-    pub(super) fn record(&mut self) -> &mut Record {
-        self.record.get_or_insert_default()
+    pub(super) fn conduct(&mut self) -> &mut Conduct {
+        self.conduct.get_or_insert_default()
     }
 
     /// Whether it may call once more.
     pub(super) fn has_call(&self, limits: &Limits, now: Instant) -> bool {
-        self.record.as_ref().map_or(Bucket::default(), |record| record.calls).holds(1, limits.calls, now)
+        self.conduct.as_ref().map_or(Bucket::default(), |conduct| conduct.calls).holds(1, limits.calls, now)
     }
 
     /// Whether it has lately had to do with this name.
     pub(super) fn has_contact(&self, name: &str, now: Instant) -> bool {
-        self.record.as_ref().is_some_and(|record| record.contacts.have(name, now))
+        self.conduct.as_ref().is_some_and(|conduct| conduct.contacts.have(name, now))
     }
 
     /// Forgets that the name was met, unless that counts for longer than until `end`.
     pub(super) fn forget_contact(&mut self, name: &str, end: Instant) {
-        if let Some(record) = &mut self.record {
-            record.contacts.forget(name, end);
+        if let Some(conduct) = &mut self.conduct {
+            conduct.contacts.forget(name, end);
         }
     }
 

@@ -15,7 +15,7 @@ use super::super::super::event::{CloseReason, Event};
 use super::super::super::keys::{KeyPair, PublicKey};
 use super::super::super::random::row;
 use super::super::call::Stage;
-use super::super::request::{Caller, State};
+use super::super::request::{Caller, RequestState};
 use super::super::{Engine, Input, Output, PeerConnectionId};
 use super::adversary::{Adversary, Posted};
 use super::{NAMES, hash, place_of};
@@ -123,7 +123,7 @@ impl Memory {
         let mut drawn = actor.drawn;
         drawn[peer] = row::end();
         let accepted = |peer: &str| {
-            actor.engine.contacts.requests.get(peer).is_some_and(|request| request.state == State::Accepted)
+            actor.engine.peers.requests.get(peer).is_some_and(|request| request.state == RequestState::Accepted)
         };
         let consequences = outputs.into_iter().flat_map(|output| consequences(user, output, &accepted)).collect();
         let outcome = Rc::new((Rc::new(Actor::new(user, engine, drawn)), consequences));
@@ -155,7 +155,7 @@ impl Memory {
             }
             row::end();
             // The other side of a chat is sought for a day.
-            engine.contacts.requests.is_empty() && (engine.is_idle() || !engine.contacts.chats.is_empty())
+            engine.peers.requests.is_empty() && (engine.is_idle() || !engine.peers.chats.is_empty())
         })
     }
 }
@@ -194,17 +194,17 @@ pub(super) fn consequences(user: usize, output: Output, has_accepted: &impl Fn(&
 /// All that `Debug` tells of an engine. Connections are numbered in the order in which they are made, which means
 /// nothing where there is no chat: they are named by whom they are with.
 pub(super) fn written(engine: &Engine) -> String {
-    let contacts = &engine.contacts;
+    let peers = &engine.peers;
     let is_of_call =
-        |(id, peer): (&PeerConnectionId, &String)| contacts.calls.get(peer).is_some_and(|call| call.id == *id);
-    if !contacts.chats.is_empty() || !contacts.parted.is_empty() || !contacts.connections.iter().all(is_of_call) {
+        |(id, peer): (&PeerConnectionId, &String)| peers.calls.get(peer).is_some_and(|call| call.id == *id);
+    if !peers.chats.is_empty() || !peers.parted.is_empty() || !peers.connections.iter().all(is_of_call) {
         return format!("{engine:?}");
     }
     let mut engine = engine.clone();
-    let contacts = &mut engine.contacts;
-    contacts.connections.clear();
-    contacts.next_id = 0;
-    contacts.calls.values_mut().for_each(|call| call.id = PeerConnectionId(0));
+    let peers = &mut engine.peers;
+    peers.connections.clear();
+    peers.next_id = 0;
+    peers.calls.values_mut().for_each(|call| call.id = PeerConnectionId(0));
     format!("{engine:?}")
 }
 
@@ -216,7 +216,7 @@ pub(super) fn row_of(user: usize, peer: usize) -> u64 {
 impl Actor {
     pub(super) fn new(user: usize, mut engine: Engine, drawn: [u64; 3]) -> Self {
         // How much was dropped changes nothing.
-        engine.contacts.dropped = 0;
+        engine.peers.dropped = 0;
         row::begin(row_of(user, user), 0);
         let print = hash(&(written(&engine), drawn));
         row::end();
@@ -226,8 +226,8 @@ impl Actor {
             let hash = hash(&(user, side == Side::Caller, agreement.transcript(), agreement.own_key()));
             agreed.push(Rc::new(Agreed { user, side, agreement: agreement.clone(), hash }));
         };
-        let contacts = &engine.contacts;
-        for (peer, call) in &contacts.calls {
+        let peers = &engine.peers;
+        for (peer, call) in &peers.calls {
             match &call.stage {
                 Stage::AwaitingHello { agreement, .. } => add(Side::Caller, agreement),
                 Stage::Greeted { agreement, .. } => add(Side::Called, agreement),
@@ -242,15 +242,14 @@ impl Actor {
                 _ => {}
             }
         }
-        contacts.approaches.values().for_each(|approach| add(Side::Called, &approach.agreement));
-        for request in contacts.requests.values() {
+        peers.approaches.values().for_each(|approach| add(Side::Called, &approach.agreement));
+        for request in peers.requests.values() {
             if let Caller::Guest(guest) = &request.caller {
                 add(Side::Called, &guest.agreement);
             }
         }
-        let open =
-            contacts.chats.iter().filter_map(|(peer, chat)| Some((place_of(peer), chat.connection.as_ref()?.id)));
-        let confirming = contacts.calls.iter().filter_map(|(peer, call)| match &call.stage {
+        let open = peers.chats.iter().filter_map(|(peer, chat)| Some((place_of(peer), chat.connection.as_ref()?.id)));
+        let confirming = peers.calls.iter().filter_map(|(peer, call)| match &call.stage {
             Stage::Confirming(connection) => Some((place_of(peer), connection.id)),
             _ => None,
         });

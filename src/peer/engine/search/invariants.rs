@@ -39,7 +39,7 @@ impl World {
         }
         if let Some((one, other)) = self.thief {
             for (user, peer) in [(one, other), (other, one)] {
-                if !self.actors[user].engine.contacts.chats.contains_key(NAMES[peer]) {
+                if !self.actors[user].engine.peers.chats.contains_key(NAMES[peer]) {
                     return Err(format!("the chat of {} is ended by others", NAMES[user]));
                 }
             }
@@ -85,7 +85,7 @@ impl World {
     }
 
     fn negotiation(&self, user: usize, peer: usize) -> Option<&Negotiation> {
-        match &self.actors[user].engine.contacts.calls.get(NAMES[peer])?.stage {
+        match &self.actors[user].engine.peers.calls.get(NAMES[peer])?.stage {
             Stage::Negotiating(negotiation) => Some(negotiation),
             _ => None,
         }
@@ -97,7 +97,7 @@ impl World {
             let (one, other) = LAST_CALL;
             let has_both = |user: usize, peer: usize| match self.thief {
                 None => self.negotiation(user, peer).is_some_and(Negotiation::is_described),
-                Some(_) => self.actors[user].engine.contacts.chats[NAMES[peer]].connection.is_some(),
+                Some(_) => self.actors[user].engine.peers.chats[NAMES[peer]].connection.is_some(),
             };
             if !has_both(one, other) || !has_both(other, one) {
                 return Err(format!("{} and {} wait for each other", NAMES[one], NAMES[other]));
@@ -122,7 +122,7 @@ impl World {
     /// An old connection of a chat may go once a frame has come over the new one: then there is one connection, and it
     /// is used.
     pub(super) fn is_given_up_in_time(&self, user: usize, before: &Actor) -> bool {
-        let [before, after] = [before, &*self.actors[user]].map(|actor| &actor.engine.contacts.chats);
+        let [before, after] = [before, &*self.actors[user]].map(|actor| &actor.engine.peers.chats);
         before.iter().all(|(peer, chat)| {
             let Some(after) = after.get(peer) else { return true };
             match (&chat.connection, &after.connection) {

@@ -1,4 +1,4 @@
-//! TurnRequests to TURN servers whose nonce has become stale, and which are made again with the new one (RFC 8489,
+//! Requests to TURN servers whose nonce has become stale, and which are made again with the new one (RFC 8489,
 //! section 9.2.5). The crate takes that answer (438) for the last one: it gives a channel up and takes another number,
 //! which servers refuse, and lets relays and permissions go. So it never sees it, but only what comes after. Pure.
 
@@ -38,7 +38,7 @@ struct Request {
 }
 
 impl TurnRequests {
-    /// TurnRequests to these servers.
+    /// Requests to these servers.
     pub fn new(servers: Arc<[IceServer]>) -> Self {
         Self { servers, waiting: VecDeque::new(), answers: HashMap::new() }
     }
@@ -156,7 +156,7 @@ const CHANNEL_BIND: u8 = 0x09;
 /// asked for ever.
 const MAX_RENEWALS: usize = 3;
 
-/// TurnRequests that may wait at once. A relay has some for each address of the other side; what is longer ago was
+/// Requests that may wait at once. A relay has some for each address of the other side; what is longer ago was
 /// answered or lost.
 const MAX_WAITING: usize = 64;
 

@@ -17,6 +17,7 @@ use super::framing::{Garbage, Unframed};
 use crate::peer::dial::dial;
 use crate::peer::ice::NoRelayCause;
 use crate::peer::rtc::blocking::blocking;
+use crate::peer::rtc::flight::Datagram;
 use crate::peer::socks::ProxyUrl;
 use crate::peer::tls;
 
@@ -37,9 +38,6 @@ pub struct StreamServer {
 pub trait TurnStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> TurnStream for T {}
-
-/// What came, and from where.
-pub type Datagram = (SocketAddr, Vec<u8>);
 
 /// Connects, and shakes hands where it is TLS.
 ///

@@ -19,8 +19,9 @@ use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
 use super::Relay;
 use super::framing;
-use super::stream::{self, Datagram, StreamServer};
+use super::stream::{self, StreamServer};
 use crate::peer::ice::IceServer;
+use crate::peer::rtc::flight::Datagram;
 use crate::peer::rtc::layer::{Layer, over};
 use crate::peer::socks::ProxyUrl;
 use crate::peer::sync::lock;

@@ -16,7 +16,7 @@ use super::request::{Approach, MAX_APPROACHES, Request};
 /// All with whom there is a chat, a call or a request, by name.
 #[derive(Debug, Default)]
 #[cfg_attr(test, derive(Clone))]
-pub(super) struct Contacts {
+pub(super) struct Peers {
     pub(super) is_online: bool,
     /// With whom the server has opened sessions: how many greetings of theirs count, and until when.
     pub(super) announced: BTreeMap<String, (u32, Instant)>,
@@ -42,7 +42,7 @@ pub(super) struct Contacts {
     pub(super) dropped: u64,
 }
 
-impl Contacts {
+impl Peers {
     pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let approaches = self.approaches.values().map(|approach| approach.deadline);
         let requests = self.requests.values().map(Request::next_deadline);

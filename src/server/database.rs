@@ -14,15 +14,15 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token, Waker};
 use uuid::Uuid;
 
-use super::cluster::url::Place;
-use super::cluster::{Cluster, Loss, Settings};
+use super::cluster::url::DatabaseAddress;
+use super::cluster::{Cluster, ClusterSettings, DatabaseLoss};
 use crate::{threads, trouble};
 
 /// The way to the database.
-pub struct Link {
+pub struct Database {
     /// What is said on it.
     pub cluster: Cluster,
-    place: Place,
+    place: DatabaseAddress,
     token: Token,
     waker: Arc<Waker>,
     state: State,
@@ -59,10 +59,10 @@ enum Stream {
     Unix(UnixStream),
 }
 
-impl Link {
-    /// A link that connects with its first [`tick`](Self::tick). The database's events are to come with `token`;
+impl Database {
+    /// A way that connects with its first [`tick`](Self::tick). The database's events are to come with `token`;
     /// `waker` wakes the loop when a name was looked up.
-    pub fn new(settings: Settings, token: Token, waker: Arc<Waker>, now: Instant) -> Self {
+    pub fn new(settings: ClusterSettings, token: Token, waker: Arc<Waker>, now: Instant) -> Self {
         let place = settings.url.place.clone();
         let process = *Uuid::new_v4().as_bytes().last_chunk().expect("a UUID has 16 bytes");
         Self {
@@ -152,7 +152,7 @@ impl Link {
         }
     }
 
-    fn try_tick(&mut self, registry: &Registry, now: Instant) -> Result<(), Loss> {
+    fn try_tick(&mut self, registry: &Registry, now: Instant) -> Result<(), DatabaseLoss> {
         match &mut self.state {
             State::Down(until) if *until <= now => self.look_up(registry, now)?,
             State::Resolving(answer) => match answer.try_recv() {
@@ -179,13 +179,13 @@ impl Link {
         self.cluster.tick(now)
     }
 
-    fn look_up(&mut self, registry: &Registry, now: Instant) -> Result<(), Loss> {
+    fn look_up(&mut self, registry: &Registry, now: Instant) -> Result<(), DatabaseLoss> {
         match &self.place {
-            Place::Path(path) => {
+            DatabaseAddress::Path(path) => {
                 let stream = UnixStream::connect(path).map_err(|error| unasked(&error))?;
                 self.open(Stream::Unix(stream), registry, now)
             }
-            Place::Host(host, port) => match host.parse::<IpAddr>() {
+            DatabaseAddress::Host(host, port) => match host.parse::<IpAddr>() {
                 Ok(address) => self.connect(SocketAddr::new(address, *port), registry, now),
                 Err(_) => {
                     let (answers, answer) = mpsc::channel();
@@ -209,12 +209,12 @@ impl Link {
         }
     }
 
-    fn connect(&mut self, address: SocketAddr, registry: &Registry, now: Instant) -> Result<(), Loss> {
+    fn connect(&mut self, address: SocketAddr, registry: &Registry, now: Instant) -> Result<(), DatabaseLoss> {
         let stream = TcpStream::connect(address).map_err(|error| unasked(&error))?;
         self.open(Stream::Tcp(stream), registry, now)
     }
 
-    fn open(&mut self, mut stream: Stream, registry: &Registry, now: Instant) -> Result<(), Loss> {
+    fn open(&mut self, mut stream: Stream, registry: &Registry, now: Instant) -> Result<(), DatabaseLoss> {
         let interests = Interest::READABLE | Interest::WRITABLE;
         registry.register(stream.source(), self.token, interests).map_err(|error| unasked(&error))?;
         self.state = State::Connecting(stream, now + CONNECT_TIME);
@@ -222,7 +222,7 @@ impl Link {
         Ok(())
     }
 
-    fn read(&mut self, now: Instant) -> Result<(), Loss> {
+    fn read(&mut self, now: Instant) -> Result<(), DatabaseLoss> {
         let State::Open(stream) = &mut self.state else { return Ok(()) };
         // What was read comes first.
         let mut left = if self.cluster.has_events() { 0 } else { READ_SHARE };
@@ -244,7 +244,7 @@ impl Link {
     }
 
     /// Closes the stream, tells why once, and tries again in a moment.
-    fn lose(&mut self, loss: &Loss, now: Instant) {
+    fn lose(&mut self, loss: &DatabaseLoss, now: Instant) {
         self.cluster.lose(now);
         // Spread, so that the servers of a cluster do not all come back at once.
         let pause = (FIRST_PAUSE * 2u32.saturating_pow(self.failures.min(6))).min(LONGEST_PAUSE);
@@ -262,12 +262,12 @@ impl Link {
     }
 }
 
-fn unasked(error: &io::Error) -> Loss {
+fn unasked(error: &io::Error) -> DatabaseLoss {
     lost(trouble::asking(error))
 }
 
-fn lost(reason: impl ToString) -> Loss {
-    Loss { reason: reason.to_string(), is_refusal: false }
+fn lost(reason: impl ToString) -> DatabaseLoss {
+    DatabaseLoss { reason: reason.to_string(), is_refusal: false }
 }
 
 impl Stream {

@@ -1,0 +1,158 @@
+//! Holds the house to its words: each stands once in the glossary of `src/README.md`, with one meaning; one name is one
+//! type; and a word that was given up for another does not come back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use crate::source::Source;
+
+/// Types of one name that more than one room shows to others, and why nobody has to ask which is meant.
+const NAMESAKES: &[(&str, &str)] = &[
+    ("AccessToken", "the same secret, as one end of the WebSocket sends it and the other compares it"),
+    ("Candidate", "the same thing, as it stands in a message and as it was read"),
+    ("Description", "the same thing, as it stands in a message and as it was read"),
+    ("Event", "what a state tells whoever leads it; each has its own"),
+    ("IceServer", "the same thing, as it stands in a message and as it was read"),
+    ("Output", "what a state wants done; each has its own"),
+];
+
+/// Words that were given up in a place, what is said there instead, and what may hold them all the same: names on the
+/// wire, of another crate or in plain English.
+const GIVEN_UP: &[(&str, &str, &str, &[&str])] = &[
+    (
+        "server",
+        "relay",
+        "forward",
+        &["RelayFailed", "RELAY_FAILED", "lowkey_relays_total", "a relay is asked for", "relayed already"],
+    ),
+    ("server/addresses", "caller", "newcomer", &[]),
+    ("server/clients", "caller", "newcomer", &[]),
+    ("server/connection", "caller", "newcomer", &[]),
+    ("server/http", "caller", "newcomer", &[]),
+    ("server/listener", "caller", "newcomer", &[]),
+    ("server/database", "link", "database", &[]),
+    ("server/cluster", "frame", "dispatch", &["OwnedFrame", "frames_total", "(frame", "match frame"]),
+    ("peer/rtc", "note", "RtcEvent", &["noted"]),
+    (
+        "peer/engine",
+        "Connection",
+        "PeerConnection",
+        &["PeerConnection", "NoConnection", "ConnectionLost", ". Connections are"],
+    ),
+];
+
+/// The glossary: each word with what it means.
+fn glossary() -> Vec<(String, String)> {
+    let paper = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/README.md")).unwrap();
+    read(paper.split("\n## ").find(|part| part.starts_with("The words of the house\n")).expect("there is a glossary"))
+}
+
+/// The rows of a table of two columns.
+fn read(table: &str) -> Vec<(String, String)> {
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | "));
+    rows.skip(1).map(|(word, meaning)| (word.to_owned(), meaning.to_owned())).collect()
+}
+
+/// What is wrong with a glossary.
+fn faults(glossary: &[(String, String)]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (before, (word, _)) in glossary.iter().zip(&glossary[1..]) {
+        match before.0.to_lowercase().cmp(&word.to_lowercase()) {
+            std::cmp::Ordering::Less => {}
+            std::cmp::Ordering::Equal => faults.push(format!("{word} stands there twice")),
+            std::cmp::Ordering::Greater => faults.push(format!("{word} stands behind {}", before.0)),
+        }
+    }
+    for (word, meaning) in glossary {
+        if word.contains([',', '/']) {
+            faults.push(format!("{word}: these are several"));
+        }
+        // Where a word means two things, they stand side by side.
+        if meaning.contains(';') || meaning.contains(". ") {
+            faults.push(format!("{word}: this is more than one sentence"));
+        }
+    }
+    faults
+}
+
+/// The types of each name that more than one file shows to others, with those files.
+fn namesakes(source: &Source) -> BTreeMap<String, BTreeSet<String>> {
+    let mut rooms: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in source.0.values() {
+        for name in &file.types {
+            rooms.entry(name.clone()).or_default().insert(file.name.clone());
+        }
+    }
+    rooms.retain(|_, files| files.len() > 1);
+    rooms
+}
+
+/// Lines of a text that have a word, but for those where only something excused has it.
+fn lines_with<'a>(text: &'a str, word: &str, excused: &[&str]) -> Vec<&'a str> {
+    let has_it = |line: &&str| {
+        let bare = excused.iter().fold((*line).to_owned(), |line, excuse| line.replace(excuse, ""));
+        bare.contains(word)
+    };
+    text.lines().filter(has_it).collect()
+}
+
+#[test]
+fn each_word_of_the_house_stands_once_and_has_one_meaning() {
+    let glossary = glossary();
+    assert!(glossary.len() > 60, "the glossary is read: {glossary:?}");
+    assert_eq!(faults(&glossary), [""; 0]);
+}
+
+#[test]
+fn a_word_of_two_meanings_is_found() {
+    let found = |table: &str| faults(&read(&format!("| word | means |\n|---|---|\n{table}")));
+    assert_eq!(found("| call | a wish |\n| chat | two peers |"), [""; 0]);
+    assert_eq!(found("| call | a wish |\n| call | a way |"), ["call stands there twice"]);
+    assert_eq!(found("| chat | two peers |\n| call | a wish |"), ["call stands behind chat"]);
+    assert_eq!(
+        found("| relay | a way; on the server, a message |\n| x | y |"),
+        ["relay: this is more than one sentence"]
+    );
+    assert_eq!(found("| claim, seek | questions |\n| x | y |"), ["claim, seek: these are several"]);
+}
+
+#[test]
+fn one_name_is_one_type() {
+    let found = namesakes(&Source::read());
+    let excused: BTreeSet<&str> = NAMESAKES.iter().map(|(name, _)| *name).collect();
+    let unexcused: Vec<_> = found.iter().filter(|(name, _)| !excused.contains(name.as_str())).collect();
+    assert!(unexcused.is_empty(), "types of one name in several rooms: {unexcused:?}");
+    let stale: Vec<_> = excused.iter().filter(|name| !found.contains_key(**name)).collect();
+    assert!(stale.is_empty(), "these names are of one type by now: {stale:?}");
+}
+
+#[test]
+fn a_second_type_of_a_name_is_found() {
+    let of = |one: &str, other: &str| {
+        let source = Source(BTreeMap::new()).with("one", one).with("other", other);
+        namesakes(&source).into_keys().collect::<Vec<_>>()
+    };
+    assert_eq!(of("pub struct Turn;", "pub(super) enum Turn { A }"), ["Turn"]);
+    assert_eq!(of("pub struct Turn;", "pub trait Turn {}"), ["Turn"]);
+    assert_eq!(of("pub struct Turn;", "mod inner { pub(crate) type Turn = u8; }"), ["Turn"]);
+    assert_eq!(of("pub struct Turn;", "struct Turn;"), [""; 0], "what one file keeps for itself");
+    assert_eq!(of("pub struct Turn;", "#[cfg(test)]\nmod tests { pub struct Turn; }"), [""; 0]);
+    assert_eq!(of("pub struct Turn;", "pub fn turn() -> super::Turn {} impl X { pub const Turn: u8 = 1; }"), [""; 0]);
+}
+
+#[test]
+fn a_word_that_was_given_up_does_not_come_back() {
+    let source = Source::read();
+    for (place, word, instead, excused) in GIVEN_UP {
+        let is_there =
+            |name: &str| name == *place || name.strip_prefix(place).is_some_and(|rest| rest.starts_with('/'));
+        let files: Vec<_> = source.0.values().filter(|file| is_there(&file.name)).collect();
+        assert!(!files.is_empty(), "{place} is there");
+        for file in files {
+            let found = lines_with(&file.text, word, excused);
+            assert_eq!(found, [""; 0], "{}: here one says {instead}", file.name);
+        }
+    }
+    assert_eq!(lines_with("/// It relays.\nErrorCode::RelayFailed", "relay", &["RelayFailed"]), ["/// It relays."]);
+}
