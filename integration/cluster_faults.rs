@@ -375,5 +375,14 @@ fn the_metrics_tell_how_the_cluster_is_and_no_name() {
             assert!(metrics.lines().any(|other| other == line), "{line} is not in\n{metrics}");
         }
         assert!(!metrics.contains("alice") && !metrics.contains("bob"));
+        // What the guide has its reader watch is there.
+        let guide = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/README.md")).unwrap();
+        let is_name = |character: char| character.is_ascii_lowercase() || character == '_';
+        let watched: Vec<&str> =
+            guide.split(|character| !is_name(character)).filter(|word| word.starts_with("lowkey_cluster_")).collect();
+        assert!(watched.len() > 8, "{watched:?}");
+        for name in watched {
+            assert!(metrics.contains(&format!("\n# TYPE {name} ")), "{name} is not in\n{metrics}");
+        }
     }
 }
