@@ -40,6 +40,8 @@ enum Happening {
     Kill { node: usize },
     /// The database is killed, and is back at once.
     Restart { keeps_data: bool },
+    /// The database has no room for anything new, or has it again.
+    Fill { is_full: bool },
 }
 
 /// How long a name may count as online whose server was killed: its lease, and the time until that is looked at.
@@ -65,6 +67,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         3 => (node.clone(), 1u64..5000).prop_map(|(node, milliseconds)| Happening::Stop { node, milliseconds }),
         3 => node.prop_map(|node| Happening::Kill { node }),
         3 => any::<bool>().prop_map(|keeps_data| Happening::Restart { keeps_data }),
+        3 => any::<bool>().prop_map(|is_full| Happening::Fill { is_full }),
     ]
 }
 
@@ -193,6 +196,7 @@ impl World {
                 }
                 self.nodes[node] = self.node();
             }
+            Happening::Fill { is_full } => self.database.is_full = is_full,
             Happening::Restart { keeps_data } => {
                 self.database.restart(keeps_data);
                 self.half_open = [false; NODES];
@@ -388,6 +392,7 @@ impl World {
         for node in &mut self.nodes {
             node.stopped_until = self.now;
         }
+        self.database.is_full = false;
         self.pass(15_000, true);
         for (number, user) in self.users.iter().enumerate() {
             assert_ne!(user.stage, Stage::Waits, "user {number} waits for ever");

@@ -11,6 +11,8 @@ use sha1::{Digest, Sha1};
 pub struct ModelDatabase {
     /// Milliseconds since 1970.
     pub now: u64,
+    /// It has no room for anything new.
+    pub is_full: bool,
     texts: HashMap<Vec<u8>, Text>,
     /// The one sorted set: the ends of leases.
     nodes: BTreeMap<Vec<u8>, u64>,
@@ -51,7 +53,7 @@ impl ModelDatabase {
     pub fn new(pushes_first: bool) -> Self {
         let (texts, nodes, links) = (HashMap::new(), BTreeMap::new(), Vec::new());
         let hashes = SCRIPTS.map(|text| hash(text.as_bytes()));
-        Self { now: 1_800_000_000_000, texts, nodes, links, hashes, pushes_first }
+        Self { now: 1_800_000_000_000, is_full: false, texts, nodes, links, hashes, pushes_first }
     }
 
     /// A new connection.
@@ -74,6 +76,7 @@ impl ModelDatabase {
     pub fn restart(&mut self, keeps_data: bool) {
         (0..self.links.len()).for_each(|link| self.close(link));
         if !keeps_data {
+            self.is_full = false;
             self.texts.clear();
             self.nodes.clear();
         }
@@ -112,6 +115,7 @@ impl ModelDatabase {
             [b"DEL", key] => Reply::Number(self.texts.remove(key).is_some().into()),
             [b"SCRIPT", b"LOAD", text] => Reply::Bytes(hash(text).into_bytes()),
             [b"GET", key] => self.get(key).map_or(Reply::Null, Reply::Bytes),
+            [b"SET", ..] if self.is_full => FULL,
             [b"SET", key, value, b"NX"] => self.set_new(key, value, None),
             [b"SET", key, value, b"PX", time, b"NX"] => self.set_new(key, value, Some(number(time))),
             [b"PUBLISH", channel, bytes] => Reply::Number(self.publish(channel, bytes)),
@@ -142,6 +146,9 @@ impl ModelDatabase {
         let ([name, ..], [owner, token, ttl, reservation, grace]) = (keys, arguments) else { return WRONG };
         let (mut since, mut has_replaced) = (None, 0);
         let held = self.get(name);
+        if self.is_full && held.is_none() {
+            return FULL;
+        }
         if held.as_ref().is_none_or(|held| held.len() == 21 && !is_of(held, owner)) {
             let mut end = self.get(GRACE).map_or(u64::MAX, |end| number(&end));
             if end > self.now + 4 * number(grace) {
@@ -334,6 +341,7 @@ pub const SCRIPTS: [&str; 6] = [
 ];
 
 const GRACE: &[u8] = b"lk1:grace";
+const FULL: Reply = Reply::Error("OOM command not allowed when used memory > 'maxmemory'.");
 const WRONG: Reply = Reply::Error("ERR wrong number of arguments");
 
 /// Whether a record is of this connection, in whatever incarnation of its node.
