@@ -3,9 +3,9 @@
 
 use std::thread;
 
-use lowkey::peer::Event;
+use lowkey::peer::{Event, Settings};
 
-use crate::world::{Program, SOON, Server, User};
+use crate::world::{Program, SOON, Server, User, identity};
 
 /// What a script can wait for; the first is nothing but that all is done.
 const UNTIL: [&str; 6] = ["", "delivered", "open", "message", "closed", "file"];
@@ -14,7 +14,12 @@ const UNTIL: [&str; 6] = ["", "delivered", "open", "message", "closed", "file"];
 const UNMET: [&str; 6] = ["", "", "no chat has opened", "no text has come", "no chat has ended", "no file has come"];
 
 /// Somebody who takes each call and leaves as soon as the chat is open, or declines each.
-fn answering(user: User, is_taken: bool) {
+fn answering(server: &Server, name: &str, is_taken: bool) {
+    let mut settings = Settings::default();
+    settings.identity = Some(identity(name));
+    // All rows at once may call.
+    settings.max_requests = UNTIL.len();
+    let user = User::online(&server.url(), name, settings);
     thread::spawn(move || {
         for event in user.events {
             match event {
@@ -44,8 +49,8 @@ fn run(server: &str, name: &str, until: &str, arguments: &[&str]) -> (Option<i32
 fn each_end_has_the_exit_code_of_the_table_and_where_that_is_not_0_a_sentence() {
     let server = Server::start();
     let _bot = server.bot();
-    answering(server.peer("leaver"), true);
-    answering(server.peer("decliner"), false);
+    answering(&server, "leaver", true);
+    answering(&server, "decliner", false);
     let _mute = server.peer("mute");
     let nowhere = "ws://127.0.0.1:1";
     // What is done, and for each of the above what comes of it.

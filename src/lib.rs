@@ -169,6 +169,7 @@
 //! -- the words on the wire
 //! protocol
 //! protocol/ice
+//! scheme
 //! ```
 //!
 //! # Features
@@ -199,6 +200,8 @@ pub mod peer;
 pub mod profile;
 #[cfg(any(feature = "server", feature = "peer"))]
 pub mod protocol;
+#[cfg(any(feature = "server", feature = "peer"))]
+mod scheme;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(any(feature = "server", feature = "chat"))]

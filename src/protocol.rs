@@ -13,6 +13,8 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use crate::scheme::strip_scheme;
+
 /// The path on which the server takes WebSocket upgrades.
 pub(crate) const WEBSOCKET_PATH: &str = "/ws";
 
@@ -20,12 +22,16 @@ pub(crate) const WEBSOCKET_PATH: &str = "/ws";
 /// does.
 #[cfg(feature = "peer")]
 pub(crate) fn is_username(name: &str) -> bool {
-    let is_link = name.starts_with(LINK_SCHEME);
-    (1..=MAX_USERNAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control) && !is_link
+    (1..=MAX_USERNAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control) && !is_link(name)
 }
 
-/// How a link to a user begins. It says at which server they are, so it must not be taken for a name, nor a name for
-/// it.
+/// Whether a text begins as a link to a user does. That says at which server they are, so it must not be taken for a
+/// name, nor a name for it.
+pub(crate) fn is_link(text: &str) -> bool {
+    strip_scheme(text, LINK_SCHEME).is_some()
+}
+
+/// How a link to a user begins.
 pub(crate) const LINK_SCHEME: &str = "lowkey://";
 
 /// The longest username, in bytes.

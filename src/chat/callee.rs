@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::harmless::read_name;
-use crate::protocol::LINK_SCHEME;
+use crate::protocol::is_link;
 
 /// Whom the user calls. A link also says at which server, so the name of a stranger must never pass for one.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -26,7 +26,7 @@ impl Callee {
 
 /// Whether a word is most likely meant as a user at a server, as mail has them. A name that is so can be had in quotes.
 pub fn is_address(word: &str) -> bool {
-    word.contains('@') && !word.starts_with('"') && !word.starts_with(LINK_SCHEME)
+    word.contains('@') && !word.starts_with('"') && !is_link(word)
 }
 
 /// What is said to who means that.
@@ -37,7 +37,7 @@ pub const NO_ADDRESS: &str = "a name has no @ and no server in it: call NAME alo
 /// [`is_username`](crate::protocol::is_username).
 impl From<String> for Callee {
     fn from(word: String) -> Self {
-        if word.starts_with(LINK_SCHEME) { Self::Link(word) } else { Self::Name(word) }
+        if is_link(&word) { Self::Link(word) } else { Self::Name(word) }
     }
 }
 
@@ -52,6 +52,10 @@ mod tests {
         assert_eq!(Callee::read(link), Some(Callee::Link(link.to_owned())));
         assert_eq!(Callee::read(&name(link)), Some(Callee::Name(link.to_owned())));
         assert_eq!(Callee::read(&format!("\"{link}\"")), Some(Callee::Name(link.to_owned())));
+        for link in ["LOWKEY://h/b#x", "LowKey://h/b#x"] {
+            assert_eq!(Callee::read(link), Some(Callee::Link(link.to_owned())));
+            assert!(!is_address(&format!("{link}@")));
+        }
         assert_eq!(Callee::read("bob"), Some(Callee::Name("bob".to_owned())));
         assert_eq!(Callee::read("\"bob"), None);
     }

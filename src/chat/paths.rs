@@ -55,13 +55,11 @@ struct Word {
 
 impl Word {
     fn path(&self, home: Option<&Path>) -> Result<PathBuf, String> {
-        if let Some(path) = self.text.strip_prefix("file:") {
+        if let Some((_, path)) = self.text.split_once(':').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("file")) {
             // RFC 8089: with the machine's name, which is mostly left out, or with nothing but the path.
-            let path = match path.strip_prefix("//") {
-                Some(rest) => rest.strip_prefix("localhost").unwrap_or(rest),
-                None => path,
-            };
-            if !path.starts_with('/') {
+            let rest = path.strip_prefix("//");
+            let (host, path) = rest.map_or(("", path), |rest| rest.split_at(rest.find('/').unwrap_or(rest.len())));
+            if !path.starts_with('/') || !(host.is_empty() || host.eq_ignore_ascii_case("localhost")) {
                 return Err(format!("{} is on another machine, or no path: name a file of this one", self.text));
             }
             return Ok(OsString::from_vec(percent_decode_str(path).collect()).into());
@@ -139,6 +137,8 @@ mod tests {
             (r#""/tmp/a\"b\\c\d""#, r#"/tmp/a"b\c\d"#),
             (r"/tmp/my\ report\ \(1\).pdf", "/tmp/my report (1).pdf"),
             ("file:///tmp/my%20report.pdf", "/tmp/my report.pdf"),
+            ("FILE:///tmp/x", "/tmp/x"),
+            ("File://LocalHost/tmp/x", "/tmp/x"),
             ("file://localhost/tmp/%C3%A4.txt", "/tmp/ä.txt"),
             ("'file:///tmp/100%25'", "/tmp/100%"),
             ("file:/tmp/x", "/tmp/x"),

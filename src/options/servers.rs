@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use crate::peer::IceServer;
 use crate::protocol::ice::IceUrl;
+use crate::scheme::strip_scheme;
 
 /// A STUN server's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,10 +15,7 @@ impl FromStr for StunServer {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let url = match text.strip_prefix("stun:") {
-            Some(_) => text.to_owned(),
-            None => format!("stun:{text}"),
-        };
+        let url = format!("stun:{}", strip_scheme(text, "stun:").unwrap_or(text));
         IceUrl::parse(&url)?;
         Ok(Self(IceServer { url, username: String::new(), credential: String::new() }))
     }
@@ -33,14 +31,14 @@ impl FromStr for TurnServer {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let expected =
             "a TURN server is given as USER:SECRET@HOST[:PORT], with turns: in front for TLS or ?transport=tcp behind";
-        let is_tls = text.starts_with("turns:");
-        let rest = text.strip_prefix("turn:").or(text.strip_prefix("turns:")).unwrap_or(text);
+        let over_tls = strip_scheme(text, "turns:");
+        let rest = over_tls.or_else(|| strip_scheme(text, "turn:")).unwrap_or(text);
         let (user, address) = rest.rsplit_once('@').ok_or(expected)?;
         let (username, credential) = user.split_once(':').ok_or(expected)?;
         if username.is_empty() || credential.is_empty() {
             return Err(expected);
         }
-        let url = format!("{}:{address}", if is_tls { "turns" } else { "turn" });
+        let url = format!("{}:{address}", if over_tls.is_some() { "turns" } else { "turn" });
         let url = IceUrl::parse(&url)?.to_string();
         Ok(Self(IceServer { url, username: username.to_owned(), credential: credential.to_owned() }))
     }
@@ -83,6 +81,7 @@ mod tests {
         let stun = |text: &str| text.parse::<StunServer>().map(|server| server.0.url);
         assert_eq!(stun("stun.example").as_deref(), Ok("stun:stun.example"));
         assert_eq!(stun("stun:[2001:db8::1]:3478").as_deref(), Ok("stun:[2001:db8::1]:3478"));
+        assert_eq!(stun("STUN:stun.example").as_deref(), Ok("stun:stun.example"));
         for bad in ["", "stuns:x", "x:0", "x:99999", "2001:db8::1", "x?transport=tcp", "a b", ":1"] {
             assert!(stun(bad).is_err(), "{bad}");
         }
@@ -98,6 +97,8 @@ mod tests {
         assert_eq!(url("bob:x@turn.example:80?transport=tcp").as_deref(), Ok("turn:turn.example:80?transport=tcp"));
         assert_eq!(url("turns:bob:x@turn.example?transport=tcp").as_deref(), Ok("turns:turn.example"));
         assert_eq!(url("turns:bob:a?b@[2001:db8::1]:443").as_deref(), Ok("turns:[2001:db8::1]:443"));
+        assert_eq!(url("TURNS:bob:x@turn.example").as_deref(), Ok("turns:turn.example"));
+        assert_eq!(url("Turn:bob:x@turn.example").as_deref(), Ok("turn:turn.example"));
         for bad in ["turn.example", "bob@turn.example", "bob:@turn.example", "bob:x@", "turns:bob:x@a?transport=udp"] {
             assert!(bad.parse::<TurnServer>().is_err(), "{bad}");
         }

@@ -20,7 +20,13 @@ pub struct IceServer {
 impl IceServer {
     /// Whether it relays.
     pub fn is_turn(&self) -> bool {
-        self.url.starts_with("turn:") || self.is_stream()
+        IceUrl::parse(&self.url).is_ok_and(|url| url.scheme != IceScheme::Stun)
+    }
+
+    /// The same with its URL in the one form in which others here look at it.
+    fn spelled(&self) -> Self {
+        let url = IceUrl::parse(&self.url).map_or(self.url.clone(), |url| url.to_string());
+        Self { url, ..self.clone() }
     }
 
     /// Whether it is reached over TCP, with or without TLS.
@@ -65,7 +71,7 @@ pub fn offered(servers: Vec<ice::IceServer>) -> Vec<IceServer> {
 pub fn chosen(own: &[IceServer], offered: &[IceServer], is_relay_only: bool) -> Vec<IceServer> {
     let of_kind = |is_turn: bool| {
         let kind = move |servers: &[IceServer]| -> Vec<IceServer> {
-            servers.iter().filter(|server| server.is_turn() == is_turn).cloned().collect()
+            servers.iter().filter(|server| server.is_turn() == is_turn).map(IceServer::spelled).collect()
         };
         Some(kind(own)).filter(|own| !own.is_empty()).unwrap_or_else(|| kind(offered))
     };
@@ -74,12 +80,9 @@ pub fn chosen(own: &[IceServer], offered: &[IceServer], is_relay_only: bool) -> 
         return turn;
     }
     let mut chosen = of_kind(false);
-    for server in turn.iter().filter(|server| !server.is_stream()) {
-        let stun = IceServer {
-            url: server.url.replacen("turn:", "stun:", 1),
-            username: String::new(),
-            credential: String::new(),
-        };
+    for url in turn.iter().filter_map(|server| IceUrl::parse(&server.url).ok()).filter(|url| !url.is_tcp) {
+        let url = IceUrl { scheme: IceScheme::Stun, ..url }.to_string();
+        let stun = IceServer { url, username: String::new(), credential: String::new() };
         if !chosen.contains(&stun) {
             chosen.push(stun);
         }
@@ -233,6 +236,7 @@ mod tests {
         assert_eq!(chosen(&["stun:x"], false), "stun:x stun:t turn:t");
         assert_eq!(chosen(&["turn:y"], false), "stun:s stun:y turn:y");
         assert_eq!(chosen(&["stun:x", "turn:y"], false), "stun:x stun:y turn:y");
+        assert_eq!(chosen(&["STUN:x", "TURN:y"], false), "stun:x stun:y turn:y");
         assert_eq!(chosen(&[], true), "turn:t");
         assert_eq!(chosen(&["stun:x", "turn:y"], true), "turn:y");
         // Over TCP nobody need speak STUN as well, and it would not tell an address for UDP.

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use data_encoding::BASE64URL_NOPAD;
 
 use super::keys::{KEY_BYTES, PublicKey};
+use crate::protocol::LINK_SCHEME;
+use crate::scheme::strip_scheme;
 
 /// A peer with its identity and where it is: `lowkey://host[:port]/name#key` (protocol 2.5).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +35,7 @@ impl FromStr for Link {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let expected = "a link is lowkey://HOST[:PORT]/NAME#KEY";
         let text = text.trim();
-        let (place, key) = text.strip_prefix("lowkey://").and_then(|rest| rest.split_once('#')).ok_or(expected)?;
+        let (place, key) = strip_scheme(text, LINK_SCHEME).and_then(|rest| rest.split_once('#')).ok_or(expected)?;
         let (place, is_plain) = match place.strip_suffix("?plain") {
             Some(place) => (place, true),
             None => (place, false),
@@ -87,6 +89,9 @@ mod tests {
         let link = format!("lowkey://chat.example/bob#{}", BASE64URL_NOPAD.encode(key(1).as_bytes()));
         assert_eq!(link.parse::<Link>().map(|link| link.server()).as_deref(), Ok("wss://chat.example"));
         assert_eq!(format!(" {link}\n").parse::<Link>(), link.parse(), "as it was copied");
+        for scheme in ["LOWKEY", "Lowkey"] {
+            assert_eq!(link.replacen("lowkey", scheme, 1).parse::<Link>(), link.parse(), "RFC 3986, section 3.1");
+        }
         for bad in [
             "",
             "lowkey://",

@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use crate::scheme::strip_scheme;
+
 /// One entry of `iceServers` in the payload of a `session:joined` (W3C WebRTC, section 4.2.4).
 #[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct IceServer {
@@ -78,7 +80,7 @@ impl<'a> IceUrl<'a> {
     /// Says for people what is wrong with it.
     pub fn parse(url: &'a str) -> Result<Self, &'static str> {
         let schemes = [("stun:", IceScheme::Stun), ("turn:", IceScheme::Turn), ("turns:", IceScheme::Turns)];
-        let with = |(prefix, scheme)| url.strip_prefix(prefix).map(|rest| (scheme, rest));
+        let with = |(prefix, scheme)| strip_scheme(url, prefix).map(|rest| (scheme, rest));
         let (scheme, rest) =
             schemes.into_iter().find_map(with).ok_or("an address begins with stun:, turn: or turns:")?;
         let (address, query) = match rest.split_once('?') {
@@ -186,6 +188,9 @@ mod tests {
         assert_eq!(IceUrl::parse("turn:t.example?transport=udp"), url(IceScheme::Turn, "t.example", false));
         assert_eq!(IceUrl::parse("turn:[2001:db8::1]?transport=tcp"), url(IceScheme::Turn, "[2001:db8::1]", true));
         assert_eq!(IceUrl::parse("turns:t.example:443"), url(IceScheme::Turns, "t.example:443", true));
+        assert_eq!(IceUrl::parse("STUN:t.example"), url(IceScheme::Stun, "t.example", false));
+        assert_eq!(IceUrl::parse("Turns:t.example"), url(IceScheme::Turns, "t.example", true));
+        assert_eq!(IceUrl::parse("TURN:t.example").map(|url| url.to_string()).as_deref(), Ok("turn:t.example"));
         for bad in [
             "",
             "stun",

@@ -6,7 +6,7 @@ use httparse::Request;
 use percent_encoding::percent_decode;
 
 use super::proxies::UNKNOWN;
-use crate::protocol::{LINK_SCHEME, MAX_USERNAME_BYTES};
+use crate::protocol::{MAX_USERNAME_BYTES, is_link};
 
 /// The addresses in a header of proxies. What is no address stands for an unknown one: left out, it would let the
 /// client's own word move up.
@@ -47,7 +47,7 @@ pub(super) fn username(query: &str) -> Result<String, &'static str> {
     if username.chars().any(char::is_control) {
         return Err("the username has a control character");
     }
-    if username.starts_with(LINK_SCHEME) {
+    if is_link(&username) {
         return Err("the username begins with lowkey://, as only a link does");
     }
     Ok(username)
