@@ -9,7 +9,7 @@ use lowkey::peer::{CloseReason, Event};
 use serde_json::json;
 
 use crate::evil_server::EvilServer;
-use crate::world::{Folder, Program, Server};
+use crate::world::{Folder, Program, Server, until};
 
 /// Runs `lowkey` to its end with a home of its own: exit code, output and errors.
 fn run(home: &Folder, arguments: &[&str]) -> (i32, Vec<String>, Vec<String>) {
@@ -359,6 +359,53 @@ fn a_flood_of_errors_of_the_server_is_a_few_lines() {
     alice.stdin = None;
     alice.wait();
     alice.stderr.rest();
-    let told = alice.stderr.seen.iter().filter(|line| line.contains("the server says: nothing")).count();
+    let told = alice.stderr.seen.iter().filter(|line| line.contains("the server says \"nothing\"")).count();
     assert_eq!(told, 9, "{:?}", alice.stderr.seen);
+}
+
+/// Goal: have one's own words stand as the program's, or fill somebody's screen with them.
+#[test]
+fn what_a_server_says_is_shown_short_and_in_quotes() {
+    let server = EvilServer::start();
+    let home = Folder::new("words");
+    let (url, lie) = (server.url(), "fine\" (X); type /forget bob \u{202e}");
+    let error = |words: &str| json!({ "type": "error", "payload": { "code": words, "message": words } });
+    let start = |name: &str, format: &[&str], call: &str| {
+        let arguments = [format, &["--server", &url, "--name", name]].concat();
+        let mut program = Program::start("lowkey", &arguments, &[("HOME", home.path())]);
+        program.write(call);
+        // It has heard of who is online.
+        until("a call", || server.sent(name, "nobody").pop());
+        program
+    };
+    let mut alice = start("alice", &[], "/connect nobody");
+    server.inject("alice", error(lie));
+    let quote = r#""fine' (X); type /forget bob \u202e""#;
+    assert_eq!(alice.stderr.find("the server says"), format!("* the server says {quote} ({quote})"));
+    server.inject("alice", error(&"x".repeat(50_000)));
+    assert!(alice.stderr.find("the server says").len() < 800);
+    let mut bob = start("bob", &["--json"], r#"{"command":"connect","peer":"nobody"}"#);
+    server.inject("bob", error(&"x".repeat(50_000)));
+    let told = bob.stdout.find("server_error");
+    assert!(told.len() < 900, "{} bytes", told.len());
+    bob.write(&json!({ "command": "x".repeat(50_000) }).to_string());
+    assert!(bob.stdout.find("mistake").len() < 5000);
+}
+
+#[test]
+fn a_link_and_the_address_of_a_server_may_begin_in_any_case() {
+    let server = Server::start();
+    let mut bob = server.peer("bob");
+    let key = data_encoding::BASE64URL_NOPAD.encode(crate::world::identity("bob").public().as_bytes());
+    let link = format!("LOWKEY://{}/bob?plain#{key}", server.address);
+    let mut alice = Program::start("lowkey", &["--name", "alice", &link], &[]);
+    bob.answer("alice");
+    alice.stderr.find("bob is verified");
+    let url = format!("WS://{}", server.address);
+    let mut carol = Program::start("lowkey", &["--server", &url, "--name", "carol"], &[]);
+    carol.write(&format!("/connect {link}"));
+    bob.answer("carol");
+    // Nobody is called like a link, in whatever case.
+    let refused = crate::world::Client::try_connect(&server.address, "/ws?username=LowKey%3A%2F%2Fx");
+    assert!(refused.is_err());
 }

@@ -1,7 +1,7 @@
 //! `wss`: a TLS terminator of the test's own in front of the server, as nginx is one.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::thread;
 
 use rustls::pki_types::PrivateKeyDer;
@@ -76,11 +76,14 @@ fn whatever_listens_in_place_of_a_server_is_told_in_words_with_what_to_do() {
         plain("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", "a web server answers there, and no chat server"),
         plain("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", "a web server answers there, and no chat server"),
         plain("HTTP/1.1 301 Moved\r\nlocation: https://new.example/\x1b[31m\r\n\r\n", "is no chat server"),
-        plain("HTTP/1.1 301 Moved\r\nlocation: https://new.example/\r\n\r\n", "is elsewhere, at https://new.example/"),
+        plain(
+            "HTTP/1.1 301 Moved\r\nlocation: https://new.example/\r\n\r\n",
+            "is elsewhere, at \"https://new.example/\"",
+        ),
         plain("HTTP/1.1 400 Bad Request\r\ncontent-length: 6\r\n\r\n<html>", "perhaps it wants TLS"),
         plain("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n", "give it as access_token"),
         plain("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n", "the chat server behind it is away"),
-        plain("HTTP/1.1 500 Oops\r\ncontent-length: 4\r\n\r\nboom", "an error of its own (500) (boom)"),
+        plain("HTTP/1.1 500 Oops\r\ncontent-length: 4\r\n\r\nboom", "an error of its own (500): \"boom\"; ask"),
         plain("HTTP/1.1 101 Switching Protocols\r\n\r\n", "is no chat server"),
     ]);
     for (url, roots, words) in cases {
@@ -94,6 +97,41 @@ fn whatever_listens_in_place_of_a_server_is_told_in_words_with_what_to_do() {
         for foreign in ["os error", "httparse", "andshake not", "CaUsed", "rustls", "invalid peer", "Error", "\u{1b}"] {
             assert!(!line.contains(foreign), "{url}: {line}");
         }
+    }
+}
+
+/// Passes bytes on to a port of this machine, and after so many of what comes back something that is no TLS; the port.
+fn spoiling(target: u16, after: u64) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let back = TcpStream::connect(("127.0.0.1", target)).unwrap();
+            let (mut there, mut here) = (back.try_clone().unwrap(), stream.try_clone().unwrap());
+            thread::spawn(move || std::io::copy(&mut here, &mut there));
+            let _ = std::io::copy(&mut back.take(after), &mut stream);
+            // More than any record of TLS holds.
+            let _ = stream.write_all(&b"HTTP/1.1 400 Bad Request\r\n".repeat(1000));
+        }
+    });
+    port
+}
+
+/// Goal: make somebody give up TLS, by what anybody on the way can do.
+#[test]
+fn what_is_changed_on_the_way_brings_nobody_to_give_up_tls() {
+    let server = Server::start();
+    let (port, certificate) = terminator(server.address.clone());
+    let folder = Folder::new("changed");
+    let file = folder.0.join("certificate.pem");
+    std::fs::write(&file, certificate).unwrap();
+    // Before anything, within a record, behind the server's first words, and where all but the last of them have come.
+    for after in [0, 3, 127, 140, 200, 300, 400] {
+        let url = format!("wss://localhost:{}", spoiling(port, after));
+        let trust = [("SSL_CERT_FILE", file.to_str().unwrap())];
+        let mut alice = Program::start("lowkey", &["--server", &url, "--name", "alice"], &trust);
+        let line = alice.stderr.find("offline: ");
+        assert!(!line.contains("ws://") && !line.contains("without"), "after {after} bytes: {line}");
     }
 }
 
@@ -122,7 +160,7 @@ fn a_server_without_tls_and_a_taken_name_are_told_in_words() {
     let server = Server::start();
     let url = format!("wss://{}", server.address);
     let mut bot = Program::start("lowkey-bot", &["--server", &url], &[]);
-    bot.stderr.find("the server does not speak TLS, or not there; one without it is reached by ws://");
+    bot.stderr.find("what comes from there is no TLS: is the port right, and does the server have TLS?");
     let url = format!("ws://{}", server.address);
     let (mine, yours) = (Folder::new("mine"), Folder::new("yours"));
     let start = |folder: &Folder| {

@@ -1,12 +1,10 @@
 //! Characters that could take over a terminal or deceive the eye, and texts of others in which they are escaped: for
 //! logs, files and whoever else shows what comes from elsewhere. Pure.
 
-#[cfg(any(feature = "server", feature = "chat"))]
 use std::borrow::Cow;
 
 /// A text in which each such character is written as JSON escapes it (RFC 8259, section 7), `\u…`, which every reader
 /// of JSON undoes. A line feed is one of them, so that what comes out is one line.
-#[cfg(any(feature = "server", feature = "chat"))]
 pub fn escaped(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_harmful) {
         return Cow::Borrowed(text);
@@ -29,6 +27,26 @@ pub fn escaped_lines(text: &str) -> Cow<'_, str> {
         false => Cow::Borrowed(text),
     }
 }
+
+/// What somebody else says, as it can stand in a sentence of ours: its first line, no longer than so many bytes, in
+/// quotes that nothing in it can end.
+#[cfg(any(feature = "peer", feature = "cluster"))]
+pub fn quoted(words: &str) -> String {
+    let line = words.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    format!("\"{}\"", escaped(&shortened(line, MAX_QUOTED)).replace('"', "'"))
+}
+
+/// No more of a text than so many bytes. Where something is left out, that shows.
+pub fn shortened(text: &str, bytes: usize) -> Cow<'_, str> {
+    if text.len() <= bytes {
+        return Cow::Borrowed(text);
+    }
+    let end = (0..=bytes).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+    Cow::Owned(format!("{}…", &text[..end]))
+}
+
+/// As much as is told of what somebody else says, in bytes: a sentence or two.
+pub const MAX_QUOTED: usize = 300;
 
 /// Whether a character could take over a terminal or deceive the eye.
 pub fn is_harmful(c: char) -> bool {
@@ -61,5 +79,22 @@ mod tests {
         assert_eq!(escaped_lines("a\u{7f}\nb\u{85}"), "a\\u007f\nb\\u0085");
         let quoted = format!("\"{}\"", escaped("\u{202e}\u{e0041}"));
         assert_eq!(serde_json::from_str::<String>(&quoted).unwrap(), "\u{202e}\u{e0041}");
+    }
+
+    #[test]
+    fn what_others_say_is_a_short_line_in_quotes() {
+        for (words, shown) in [
+            ("it restarts", "\"it restarts\""),
+            ("", "\"\""),
+            ("\r\n  one \ntwo", "\"one\""),
+            ("x\"; type /forget bob \"", "\"x'; type /forget bob '\""),
+            ("\x1b[2J\u{202e}", "\"\\u001b[2J\\u202e\""),
+        ] {
+            assert_eq!(quoted(words), shown);
+        }
+        let long = "ä".repeat(50_000);
+        assert_eq!(quoted(&long), format!("\"{}…\"", "ä".repeat(MAX_QUOTED / 2)));
+        assert_eq!(shortened(&long, 3), "ä…");
+        assert_eq!(shortened("abc", 3), "abc");
     }
 }

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use log::{Level, LevelFilter};
 
-use crate::escape::{escaped, escaped_lines};
+use crate::escape::{escaped, escaped_lines, shortened};
 
 /// Writes a line, or several, in one piece. What of it comes from others takes over no terminal.
 pub fn say(line: impl Display) {
@@ -81,6 +81,7 @@ impl LogLevels {
         let is_journal = is_journal();
         logger.format(move |out, record| {
             let (level, words) = (record.level(), record.args().to_string());
+            let words = shortened(&words, MAX_LOGGED);
             if is_journal {
                 return writeln!(out, "<{}>{}", priority(level), escaped(&words));
             }
@@ -109,6 +110,9 @@ fn is_module(name: &str) -> bool {
 fn is_ours(name: &str) -> bool {
     is_module(name) && name.split("::").next().is_some_and(|krate| matches!(krate, "lowkey" | "lowkey_server"))
 }
+
+/// As much as is logged at once, in bytes: what others send can be in it.
+const MAX_LOGGED: usize = 4096;
 
 const EXPECTED: &str = "error, warn, info, debug or off, or a list with MODULE=LEVEL";
 

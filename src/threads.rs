@@ -19,8 +19,8 @@ fn start<T: Send + 'static>(thread: Builder, work: impl FnOnce() -> T + Send + '
 }
 
 /// The system says the same of too many and of too little memory (pthread_create(3)).
-const NO_THREAD: &str = "cannot start a thread: too many run already for this user or container, or there is no memory \
-                         for one; end some programs, and try again";
+const NO_THREAD: &str = "too many threads run already for this user or container, or there is no memory for one more; \
+                         end some programs, and try again";
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,8 @@ mod files;
 use serde_json::{Value, json};
 
 use super::report::{ChatReport, ChatState, PeerReport, Report, Unsent};
-use crate::escape::escaped;
+use super::words::MAX_LINE;
+use crate::escape::{escaped, shortened};
 use crate::options::advice;
 use crate::peer::{CloseReason, NotSentReason, Trust};
 
@@ -116,8 +117,8 @@ fn fields(report: &Report) -> (&'static str, Value) {
         Report::ServerError { code, message, count } => {
             ("server_error", json!({ "code": code, "message": message, "count": count }))
         }
-        Report::Mistake(message) => ("mistake", json!({ "message": message, "id": null })),
-        Report::Misread { message, id } => ("mistake", json!({ "message": message, "id": id })),
+        Report::Mistake(message) => ("mistake", json!({ "message": shortened(message, MAX_LINE), "id": null })),
+        Report::Misread { message, id } => ("mistake", json!({ "message": shortened(message, MAX_LINE), "id": id })),
         Report::Notice(message) => ("notice", json!({ "message": message })),
     }
 }

@@ -10,6 +10,7 @@ use super::flood::{SHOWN, is_told};
 use super::harmless::{harmless, name};
 use super::look::{Look, MARK};
 use super::report::{ChatReport, ChatState, PeerReport, Report, Unsent};
+use crate::escape::{quoted, shortened};
 use crate::options::advice;
 use crate::peer::{CloseReason, NotSentReason, Trust};
 use crate::profile::transcript::TranscriptEntry;
@@ -148,13 +149,17 @@ pub fn words(report: &Report, look: Look) -> Option<String> {
                 SHOWN => "; what comes more of this kind is only counted".to_owned(),
                 count => format!("; {count} of this kind by now"),
             };
-            format!("the server says: {} ({}){more}", harmless(message), harmless(code))
+            format!("the server says {} ({}){more}", quoted(message), quoted(code))
         }
         Report::Mistake(text) | Report::Misread { message: text, .. } | Report::Notice(text) => {
-            text.split('\n').map(harmless).collect::<Vec<_>>().join("\n")
+            let line = |line: &str| harmless(&shortened(line, MAX_LINE)).into_owned();
+            text.split('\n').map(line).collect::<Vec<_>>().join("\n")
         }
     })
 }
+
+/// As much is told in a line, in bytes: what was typed, or read, can be in it.
+pub const MAX_LINE: usize = 4096;
 
 /// What a caller is answered by: what is easier to type than a name in quotes.
 fn word(peer: &str, number: u64) -> Cow<'_, str> {

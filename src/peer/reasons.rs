@@ -6,6 +6,8 @@ use super::ice::NoRelay;
 use super::keys::PublicKey;
 use super::trust::Known;
 use super::unfit::Unfit;
+use crate::escape::quoted;
+use crate::protocol::ErrorCode;
 
 /// Why the server is out of reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -248,7 +250,15 @@ impl fmt::Display for CloseReason {
             Self::Crashed => f.write_str("WebRTC met with a fault of its own; call again, and tell its maintainers"),
             Self::NotBegun { message } => write!(f, "this machine cannot begin a connection: {message}"),
             Self::Failed { message } => write!(f, "the connection failed: {message}"),
-            Self::Refused { code, message } => write!(f, "the server refused: {message} ({code})"),
+            Self::Refused { code, message } => f.write_str(&refused(code, message)),
         }
+    }
+}
+
+/// That the server has refused a call.
+fn refused(code: &str, message: &str) -> String {
+    match code == ErrorCode::RateLimited.name() {
+        true => "too many calls at once; call again in a minute".to_owned(),
+        false => format!("the server refused: {} ({})", quoted(message), quoted(code)),
     }
 }

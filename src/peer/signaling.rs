@@ -105,9 +105,9 @@ impl Signaling {
         match &mut self.phase {
             Phase::Waiting(Some(at)) if *at <= now => {
                 self.phase = Phase::Dialling;
-                let (login, post, was_reached) = (self.login.clone(), self.post.clone(), self.was_reached);
+                let (login, post) = (self.login.clone(), self.post.clone());
                 let dialling = threads::spawn("dial", move || {
-                    post(dial(&login, was_reached));
+                    post(dial(&login));
                 });
                 match dialling {
                     Ok(_) => Vec::new(),
@@ -169,7 +169,7 @@ impl Signaling {
                         Message::Close(frame) => {
                             let reason = unreached::farewell(frame.as_ref());
                             let _ = socket.flush();
-                            if reason == REPLACED {
+                            if frame.is_some_and(|frame| frame.reason == REPLACED) {
                                 // Taking the name back would only make the two replace each other for ever.
                                 events.extend(self.give_up(registry));
                                 return (events, false);
@@ -181,11 +181,11 @@ impl Signaling {
                 }
                 Err(Error::Io(error)) if is_pending(&error) => match socket.flush() {
                     Err(error @ Error::Io(_)) if !is_queued(&error) => {
-                        break (unreached::why(&error, self.login.server.is_plain(), true), Loss::of(&error));
+                        break (unreached::why(&error, self.login.server.is_plain()), Loss::of(&error));
                     }
                     _ => return (events, false),
                 },
-                Err(error) => break (unreached::why(&error, self.login.server.is_plain(), true), Loss::of(&error)),
+                Err(error) => break (unreached::why(&error, self.login.server.is_plain()), Loss::of(&error)),
             }
         };
         events.extend(self.lose(reason, loss, now, registry));
@@ -213,7 +213,7 @@ impl Signaling {
             // It is queued, and goes out as soon as the socket is ready.
             Err(error) if is_queued(&error) => Vec::new(),
             Err(error) => {
-                self.lose(unreached::why(&error, self.login.server.is_plain(), true), Loss::of(&error), now, registry)
+                self.lose(unreached::why(&error, self.login.server.is_plain()), Loss::of(&error), now, registry)
             }
         }
     }

@@ -12,24 +12,21 @@ use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::event::OfflineReason;
+use crate::escape::quoted;
 use crate::trouble;
 
-/// Why a connection to a server came to nothing, or ended. `is_plain`: it was tried without TLS. `was_reached`: it was
-/// there before, in the same way.
-pub fn why(error: &Error, is_plain: bool, was_reached: bool) -> OfflineReason {
+/// Why a connection to a server came to nothing, or ended. `is_plain`: it was tried without TLS. Nothing that is
+/// advised leads away from TLS, since anybody on the way can bring about what it is said of.
+pub fn why(error: &Error, is_plain: bool) -> OfflineReason {
     match error {
         Error::Http(response) if response.status() == StatusCode::CONFLICT => OfflineReason::NameTaken,
         Error::Http(response) if response.status() == StatusCode::UNAUTHORIZED => OfflineReason::AccessToken,
-        error => words(error, is_plain, was_reached).into(),
+        error => words(error, is_plain).into(),
     }
 }
 
-fn words(error: &Error, is_plain: bool, was_reached: bool) -> String {
+fn words(error: &Error, is_plain: bool) -> String {
     match error {
-        // Who was reached by TLS has not given it up. Anybody on the way can send such, and wish for less.
-        error if was_reached && matches!(fault_of_tls(error), Some(rustls::Error::InvalidMessage(_))) => {
-            "what comes is no TLS any more; does somebody on the way to the server change it?".to_owned()
-        }
         Error::ConnectionClosed | Error::AlreadyClosed => CLOSED.to_owned(),
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
             "the connection to the server broke off".to_owned()
@@ -125,7 +122,9 @@ fn fault_of_tls(error: &Error) -> Option<&rustls::Error> {
 fn tls(error: &rustls::Error) -> String {
     let certificate = match error {
         rustls::Error::InvalidMessage(_) => {
-            return "the server does not speak TLS, or not there; one without it is reached by ws://".to_owned();
+            return "what comes from there is no TLS: is the port right, and does the server have TLS? If it has, \
+                    somebody on the way changes it; ask who runs it"
+                .to_owned();
         }
         rustls::Error::InvalidCertificate(error) => error,
         rustls::Error::NoCertificatesPresented => return "the server shows no certificate".to_owned(),
@@ -162,8 +161,9 @@ fn tls(error: &rustls::Error) -> String {
 fn answered(response: &Response<Option<Vec<u8>>>, is_plain: bool) -> String {
     let status = response.status();
     let body = response.body().as_deref().unwrap_or_default();
-    let line = one_line(&String::from_utf8_lossy(&body[..body.len().min(MAX_WORDS)]));
-    let said = if line.is_empty() || line.starts_with('<') { String::new() } else { format!(" ({line})") };
+    let line = String::from_utf8_lossy(body);
+    let line = line.trim();
+    let said = if line.is_empty() || line.starts_with('<') { String::new() } else { format!(": {}", quoted(line)) };
     match status {
         StatusCode::FORBIDDEN => format!("the server, or a proxy before it, forbids it{said}; ask who runs it"),
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::UPGRADE_REQUIRED => {
@@ -175,12 +175,12 @@ fn answered(response: &Response<Option<Vec<u8>>>, is_plain: bool) -> String {
             "a proxy answers, and the chat server behind it is away".to_owned()
         }
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => "a proxy in between wants to know who you are".to_owned(),
-        StatusCode::BAD_REQUEST if is_plain && line.is_empty() | line.starts_with('<') => {
+        StatusCode::BAD_REQUEST if is_plain && said.is_empty() => {
             "what listens there does not understand; perhaps it wants TLS, which is wss://".to_owned()
         }
         status if status.is_redirection() => {
             match response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok()) {
-                Some(to) => format!("the server is elsewhere, at {}", one_line(to)),
+                Some(to) => format!("the server says that it is elsewhere, at {}", quoted(to)),
                 None => "the server is elsewhere, and does not say where".to_owned(),
             }
         }
@@ -194,24 +194,15 @@ fn answered(response: &Response<Option<Vec<u8>>>, is_plain: bool) -> String {
     }
 }
 
-/// The first line of what a server says, without control characters: it is somebody else's text, and may end up on a
-/// terminal or in a log.
-pub fn one_line(words: &str) -> String {
-    words.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).collect()
-}
-
 /// Why the server has closed the connection, in its own words where it has some.
 pub fn farewell(frame: Option<&CloseFrame>) -> String {
     // So a frame is handed on whose code may not be sent; the words are tungstenite's.
     let is_spoiled = |frame: &CloseFrame| frame.code == CloseCode::Protocol && frame.reason == "Protocol violation";
-    let words = frame.filter(|frame| !is_spoiled(frame)).map(|frame| one_line(&frame.reason));
-    words.filter(|words| !words.is_empty()).unwrap_or_else(|| CLOSED.to_owned())
+    let words = frame.filter(|frame| !is_spoiled(frame)).map(|frame| frame.reason.trim());
+    words.filter(|words| !words.is_empty()).map_or(CLOSED.to_owned(), |words| format!("{CLOSED}: {}", quoted(words)))
 }
 
 const CLOSED: &str = "the server closed the connection";
-
-/// How much of a server's error page is looked at, in bytes.
-const MAX_WORDS: usize = 200;
 
 #[cfg(test)]
 mod tests {
@@ -221,22 +212,35 @@ mod tests {
     fn what_happens_every_day_is_told_in_words_of_ours() {
         // As rustls has it where whoever ends TLS only hangs up.
         let hung_up = io::Error::new(ErrorKind::UnexpectedEof, "peer closed connection, see https://docs.rs/rustls/");
-        assert_eq!(words(&Error::Io(hung_up), false, false), "the connection broke off");
+        assert_eq!(words(&Error::Io(hung_up), false), "the connection broke off");
         let no_scope = io::Error::from_raw_os_error(22);
         assert!(io(&no_scope).contains("fe80"), "EINVAL: {}", io(&no_scope));
         assert_eq!(io(&trouble::ours(ErrorKind::WouldBlock, "ours")), "ours");
         let frame = |code: u16, reason: &'static str| CloseFrame { code: code.into(), reason: reason.into() };
         assert_eq!(farewell(Some(&frame(1002, "Protocol violation"))), CLOSED);
-        assert_eq!(farewell(Some(&frame(1001, "it restarts\nnow"))), "it restarts");
+        assert_eq!(farewell(Some(&frame(1001, "it restarts\nnow"))), format!("{CLOSED}: \"it restarts\""));
         assert_eq!((farewell(Some(&frame(1000, ""))), farewell(None)), (CLOSED.to_owned(), CLOSED.to_owned()));
     }
 
     #[test]
     fn nobody_on_the_way_can_talk_a_user_out_of_tls() {
-        let junk = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
-        let junk = || Error::Io(io::Error::new(ErrorKind::InvalidData, junk.clone()));
-        let said = |was_reached| words(&junk(), false, was_reached);
-        assert!(said(false).contains("ws://") && !said(true).contains("ws://"), "{} {}", said(false), said(true));
+        use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatible, PeerMisbehaved};
+        let faults = [
+            rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType),
+            rustls::Error::InvalidMessage(InvalidMessage::MessageTooLarge),
+            rustls::Error::AlertReceived(AlertDescription::ProtocolVersion),
+            rustls::Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered),
+            rustls::Error::PeerMisbehaved(PeerMisbehaved::TooMuchEarlyDataReceived),
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer),
+            rustls::Error::NoCertificatesPresented,
+            rustls::Error::DecryptError,
+        ];
+        let broken = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset, ErrorKind::InvalidData, ErrorKind::Other];
+        let faults = faults.into_iter().map(|fault| io::Error::new(ErrorKind::InvalidData, fault));
+        for error in faults.chain(broken.map(io::Error::from)) {
+            let said = words(&Error::Io(error), false);
+            assert!(!said.contains("ws:") && !said.contains("without"), "{said}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::call::{Call, RATE_LIMITED, Stage};
 use super::channel::{self, REFUSED_DESCRIPTION};
 use super::interface::{Output, Parting, PeerConnectionId, Round};
 use super::peers::Peers;
+use crate::escape::{MAX_QUOTED, shortened};
 use crate::protocol::{self, Envelope, ErrorPayload, Joined, KeyExchange, MessageType, Sealed};
 
 impl Peers {
@@ -347,7 +348,10 @@ impl Peers {
         }
     }
 
-    fn refused(&mut self, error: ErrorPayload, round: &mut Round<'_>) {
+    fn refused(&mut self, mut error: ErrorPayload, round: &mut Round<'_>) {
+        for words in [&mut error.code, &mut error.message] {
+            *words = shortened(words, MAX_QUOTED).into_owned();
+        }
         let of_connect = matches!(&*error.code, "USER_OFFLINE" | "INVALID_TARGET");
         // Another server than ours does not say whom the error is about. It answers connects in their order, and of
         // relays no more can be said than that there is just one that may have failed.

@@ -42,8 +42,8 @@ impl From<String> for NotDialled {
 /// A WebSocket to the server, in the clear or over TLS.
 pub type SignalingSocket = WebSocket<MaybeTlsStream<TcpStream>>;
 
-/// Connects and shakes hands, with a time limit for each step. `was_reached`: the server was there before.
-pub fn dial(login: &Login, was_reached: bool) -> Dialled {
+/// Connects and shakes hands, with a time limit for each step.
+pub fn dial(login: &Login) -> Dialled {
     let (host, port) = login.server.address();
     let is_plain = login.server.is_plain();
     let stream = dial::dial(login.proxy.as_ref().map(|proxy| (proxy, PROXY_TIME)), &host, port, DIAL_TIME)
@@ -53,7 +53,7 @@ pub fn dial(login: &Login, was_reached: bool) -> Dialled {
         .server
         .for_user(&login.username)
         .into_client_request()
-        .map_err(|error| NotDialled { reason: unreached::why(&error, is_plain, was_reached), retry_after: None })?;
+        .map_err(|error| NotDialled { reason: unreached::why(&error, is_plain), retry_after: None })?;
     let secret =
         |value: &str| HeaderValue::from_str(value).map_err(|_| "a token has characters that no token has".to_owned());
     request.headers_mut().insert("Lowkey-Token", secret(&login.name_token())?);
@@ -78,7 +78,7 @@ pub fn dial(login: &Login, was_reached: bool) -> Dialled {
             HandshakeError::Failure(error) => NotDialled {
                 reason: match (unreached::untrusted(&error), &fault) {
                     (Some(words), Some(fault)) => format!("{words}; {fault}").into(),
-                    _ => unreached::why(&error, is_plain, was_reached),
+                    _ => unreached::why(&error, is_plain),
                 },
                 retry_after: unreached::retry_after(&error),
             },

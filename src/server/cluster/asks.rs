@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(events(&mut cluster), [Event::Down, not_passed(1, false)]);
         cluster.ask(pass(2), start);
         assert_eq!(events(&mut cluster), [not_passed(2, false)], "at once");
-        for (error, part) in [("NOPERM x", "right"), ("WRONGPASS x", "password"), ("X\ty", "Xy")] {
+        for (error, part) in [("NOPERM x", "right"), ("WRONGPASS x", "password"), ("X\x07y", "it says \"X\\u0007y\"")] {
             let mut cluster = up(start);
             cluster.ask(claim(), start);
             let loss = cluster.receive(format!("-{error}\r\n").as_bytes(), start).unwrap_err();
