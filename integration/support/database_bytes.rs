@@ -54,8 +54,8 @@ fn server(now: Instant) -> (Hub, Cluster) {
 
 /// Asks the database what the hub wants to know.
 fn ask(hub: &mut Hub, cluster: &mut Cluster, now: Instant) {
-    while let Some(ask) = hub.next_ask() {
-        cluster.ask(ask, now);
+    while let Some((ask, texts)) = hub.next_ask() {
+        cluster.ask(ask, texts, now);
     }
 }
 

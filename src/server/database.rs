@@ -225,7 +225,7 @@ impl Database {
     fn read(&mut self, now: Instant) -> Result<(), DatabaseLoss> {
         let State::Open(stream) = &mut self.state else { return Ok(()) };
         // What was read comes first.
-        let mut left = if self.cluster.has_events() { 0 } else { READ_SHARE };
+        let mut left = if self.cluster.has_events() { 0 } else { READ_BYTES };
         while self.is_readable && left > 0 {
             match stream.read(&mut self.buffer) {
                 Ok(0) => return Err(lost("it has closed the connection")),
@@ -317,9 +317,9 @@ impl Write for Stream {
 /// What is said where a name leads nowhere, whatever the system calls that.
 const UNKNOWN_NAME: &str = "nobody knows that name; is CLUSTER_URL right?";
 
-/// Bytes read at once, and a turn's share of the database: after these it is the clients' turn.
-const READ_BYTES: usize = 64 * 1024;
-const READ_SHARE: usize = 256 * 1024;
+/// Bytes read at once, which is also a turn's share of the database: after these it is the clients' turn. It is several
+/// times what another server says at once ([`Cluster`]), of which a part would have to be kept until the rest comes.
+const READ_BYTES: usize = 256 * 1024;
 
 /// How long to wait before the first try to connect again, and at the most.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

@@ -2,6 +2,7 @@
 //! they share, what it is answered, and what one node has to say to another. Pure; who carries it is
 //! [`cluster`](super::cluster).
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use uuid::Uuid;
@@ -73,8 +74,8 @@ pub enum Ask {
         target: Rc<str>,
         /// What it is.
         kind: MessageType,
-        /// The message, which says from whom it is.
-        text: Vec<u8>,
+        /// Where the message, which says from whom it is, stands among the texts that come with the asks of a turn.
+        text: Range<usize>,
     },
     /// Tell a user of another node that a message did not reach its target.
     Tell {

@@ -11,8 +11,8 @@ impl<S: ClientStream> Clients<S> {
     pub fn exchange(&mut self, cluster: &mut Cluster, real: Instant, now: Instant) {
         let mut left = EVENTS_PER_EXCHANGE;
         loop {
-            while let Some(ask) = self.hub.next_ask() {
-                cluster.ask(ask, real);
+            while let Some((ask, texts)) = self.hub.next_ask() {
+                cluster.ask(ask, texts, real);
             }
             if left == 0 {
                 break;
@@ -23,8 +23,8 @@ impl<S: ClientStream> Clients<S> {
         }
         if cluster.room_for_marks() > 0 {
             let has_more = self.hub.mark(cluster.room_for_marks());
-            while let Some(ask) = self.hub.next_ask() {
-                cluster.ask(ask, real);
+            while let Some((ask, texts)) = self.hub.next_ask() {
+                cluster.ask(ask, texts, real);
             }
             if !has_more {
                 cluster.end_of_marks(real);

@@ -11,8 +11,8 @@ use crate::server::nodes::{Answer, Ask, Found, NotJoined, Parcel, Passed, Proces
 
 impl Cluster {
     /// Asks the database, or answers at once where it is away. What goes to one node in a turn is put together until
-    /// [`close_bundles`](Self::close_bundles).
-    pub fn ask(&mut self, ask: Ask, now: Instant) {
+    /// [`close_bundles`](Self::close_bundles). `texts` has those that [`Ask::Pass`] points into.
+    pub fn ask(&mut self, ask: Ask, texts: &[u8], now: Instant) {
         let is_full = self.output.len() > MAX_OUTPUT || self.pending.len() > MAX_PENDING;
         if self.state != State::Up || is_full {
             return self.refuse(ask);
@@ -20,8 +20,8 @@ impl Cluster {
         match ask {
             Ask::Pass { to, from, target, kind, text } => {
                 let origin = Route { process: self.process, conn: from };
-                let write =
-                    |bytes: &mut Vec<u8>| dispatch::put_message(bytes, to.conn, origin, 0, &target, kind, &text);
+                let text = texts.get(text).unwrap_or_default();
+                let write = |bytes: &mut Vec<u8>| dispatch::put_message(bytes, to.conn, origin, 0, &target, kind, text);
                 self.bundle(to.process, now, write).passed.push(Passed { from, target, kind });
             }
             Ask::Tell { to, target, reason } => {
@@ -263,9 +263,11 @@ mod tests {
 
     fn pass(number: usize) -> Ask {
         let to = Route { process: Process(*b"other1"), conn: ConnId(7) };
-        let text = format!("text{number}").into_bytes();
+        let text = 5 * number..5 * number + 5;
         Ask::Pass { to, from: ConnId(number), target: "bob".into(), kind: MessageType::SignalIce, text }
     }
+
+    const TEXTS: &[u8] = b"text0text1text2";
 
     fn message(number: usize) -> Passed {
         Passed { from: ConnId(number), target: "bob".into(), kind: MessageType::SignalIce }
@@ -279,10 +281,10 @@ mod tests {
     fn what_goes_to_one_node_in_a_turn_is_one_message_and_nothing_overtakes_it() {
         let now = Instant::now();
         let mut cluster = up(now);
-        cluster.ask(pass(1), now);
-        cluster.ask(pass(2), now);
+        cluster.ask(pass(1), TEXTS, now);
+        cluster.ask(pass(2), TEXTS, now);
         assert!(cluster.output().is_empty(), "the turn is not over");
-        cluster.ask(claim(), now);
+        cluster.ask(claim(), TEXTS, now);
         let output = take_output(&mut cluster);
         let places = ["PING", "PUBLISH", "text1", "text2", "EVALSHA"].map(|part| output.find(part).expect(part));
         assert!(places.is_sorted() && output.matches("PUBLISH").count() == 1, "{output}");
@@ -295,12 +297,12 @@ mod tests {
     fn an_ask_is_given_up_after_its_time_and_only_a_claim_is_answered_late() {
         let start = Instant::now();
         let mut cluster = up(start);
-        cluster.ask(pass(1), start);
-        cluster.ask(claim(), start);
+        cluster.ask(pass(1), TEXTS, start);
+        cluster.ask(claim(), TEXTS, start);
         let late = start + ASK_TIME;
         cluster.tick(late).unwrap();
         assert_eq!(events(&mut cluster), [not_passed(1, false), claimed(Verdict::Away)]);
-        cluster.ask(pass(2), late);
+        cluster.ask(pass(2), TEXTS, late);
         cluster.close_bundles(late);
         cluster.receive(b"+PONG\r\n:1\r\n$7\r\n123456\0\r\n:1\r\n", late).unwrap();
         let delivered = Event::Answer(Answer::Delivered(vec![message(2)]));
@@ -311,17 +313,17 @@ mod tests {
     fn a_database_that_is_silent_or_says_no_is_lost_and_everybody_is_told() {
         let start = Instant::now();
         let mut cluster = up(start);
-        cluster.ask(pass(1), start);
+        cluster.ask(pass(1), TEXTS, start);
         cluster.close_bundles(start);
         let reason = cluster.tick(start + SILENCE).unwrap_err().reason;
         assert!(reason.contains("silent"), "{reason}");
         cluster.lose(start + SILENCE);
         assert_eq!(events(&mut cluster), [Event::Down, not_passed(1, false)]);
-        cluster.ask(pass(2), start);
+        cluster.ask(pass(2), TEXTS, start);
         assert_eq!(events(&mut cluster), [not_passed(2, false)], "at once");
         for (error, part) in [("NOPERM x", "right"), ("WRONGPASS x", "password"), ("X\x07y", "it says \"X\\u0007y\"")] {
             let mut cluster = up(start);
-            cluster.ask(claim(), start);
+            cluster.ask(claim(), TEXTS, start);
             let loss = cluster.receive(format!("-{error}\r\n").as_bytes(), start).unwrap_err();
             assert!(loss.reason.contains(part), "{error}: {loss:?}");
         }
@@ -331,7 +333,7 @@ mod tests {
     fn a_full_database_refuses_what_is_new_and_is_not_lost() {
         let start = Instant::now();
         let mut cluster = up(start);
-        cluster.ask(claim(), start);
+        cluster.ask(claim(), TEXTS, start);
         cluster.receive(b"-OOM command not allowed\r\n", start).unwrap();
         assert_eq!(events(&mut cluster), [claimed(Verdict::Away)]);
         assert!(cluster.is_up() && cluster.is_full(start) && !cluster.is_full(start + FULL_TIME));
@@ -344,7 +346,7 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut cluster = up(start);
-        cluster.ask(pass(1), start);
+        cluster.ask(pass(1), TEXTS, start);
         cluster.close_bundles(start);
         cluster.tick(at(2)).unwrap();
         cluster.receive(b"+PONG\r\n:1\r\n", at(2)).unwrap();

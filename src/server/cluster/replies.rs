@@ -20,16 +20,24 @@ impl Cluster {
         }
         self.heard = now;
         let mut input = std::mem::take(&mut self.input);
-        input.extend_from_slice(bytes);
-        let mut rest = &input[..];
+        // Mostly nothing waits for its end, and what comes is read where it is.
+        let begins_here = input.is_empty();
+        let mut rest = bytes;
+        if !begins_here {
+            input.extend_from_slice(bytes);
+            rest = &input;
+        }
         while let Some(reply) = resp::take(&mut rest).map_err(|_| loss("it does not speak the protocol of Redis"))? {
             match reply {
                 Reply::Push(parts) => self.receive_push(parts),
                 reply => self.receive_reply(reply, now)?,
             }
         }
-        let taken = input.len() - rest.len();
-        input.drain(..taken);
+        let left = rest.len();
+        match begins_here {
+            true => input.extend_from_slice(&bytes[bytes.len() - left..]),
+            false => drop(input.drain(..input.len() - left)),
+        }
         if input.len() > MAX_INPUT {
             return Err(loss("it says more than may be"));
         }

@@ -33,9 +33,9 @@ impl Hub {
         self.remote().is_some()
     }
 
-    /// The next question for the others.
-    pub fn next_ask(&mut self) -> Option<Ask> {
-        self.remote_mut()?.asks.pop_front()
+    /// The next question for the others, and the texts that [`Ask::Pass`] points into.
+    pub fn next_ask(&mut self) -> Option<(Ask, &[u8])> {
+        self.remote_mut()?.next_ask()
     }
 
     /// Asks all others whether `conn` may have `username`. It is let in or refused by a later output, within some
@@ -212,13 +212,15 @@ impl Hub {
         now: Instant,
     ) -> Outputs<'static> {
         let Some(remote) = self.remote.as_deref_mut() else { return no_outputs() };
-        let mut text = Vec::new();
-        message.write(&mut text);
         let kind = message.kind;
         if let Some((target, to)) = remote.route(from, target) {
-            remote.asks.push_back(Ask::Pass { to, from, target, kind, text });
+            let start = remote.texts.len();
+            message.write(&mut remote.texts);
+            remote.asks.push_back(Ask::Pass { to, from, target, kind, text: start..remote.texts.len() });
             return no_outputs();
         }
+        let mut text = Vec::new();
+        message.write(&mut text);
         let target = Rc::from(target);
         if is_stranger && let Some(user) = self.users.get_mut(&from) {
             user.conduct().calls.take(1, self.limits.calls, now);

@@ -14,6 +14,8 @@ use crate::server::nodes::{Ask, Process, Route, Since};
 #[derive(Debug)]
 pub(super) struct Remote {
     pub(super) asks: VecDeque<Ask>,
+    /// What the messages among them say, one behind the other: a piece of memory for each would cost time.
+    pub(super) texts: Vec<u8>,
     pub(super) claims: ByConn<Claim>,
     /// When a claim is asked again.
     pub(super) retries: Deadlines<ConnId>,
@@ -65,6 +67,7 @@ impl Remote {
     pub(super) fn new() -> Self {
         Self {
             asks: VecDeque::new(),
+            texts: Vec::new(),
             claims: ByConn::default(),
             retries: Deadlines::new(RETRY_PAUSE),
             ends: Deadlines::new(CLAIM_TIME),
@@ -76,6 +79,17 @@ impl Remote {
             away_since: None,
             marks: None,
         }
+    }
+
+    /// The next question, and the texts of all.
+    pub(super) fn next_ask(&mut self) -> Option<(Ask, &[u8])> {
+        let Some(ask) = self.asks.pop_front() else {
+            self.texts.clear();
+            // A turn that had much to say is no reason to keep as much.
+            self.texts.shrink_to(TEXT_BYTES);
+            return None;
+        };
+        Some((ask, &self.texts))
     }
 
     /// When there is something to do.
@@ -158,6 +172,9 @@ pub(in crate::server) const CLAIM_TIME: Duration = Duration::from_secs(5);
 /// A claim that could not be answered is made again after this long.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
+/// Memory for the texts of a turn that is kept for the next one.
+const TEXT_BYTES: usize = 1024 * 1024;
+
 /// The targets of one user that are found without being looked for; and the senders to one of whom it is known that
 /// they find it.
 const ROUTES: usize = 8;
@@ -177,7 +194,7 @@ mod tests {
     const YES: Verdict = Verdict::Yes { since: SINCE, has_replaced: true };
 
     fn asks(hub: &mut Hub) -> Vec<Ask> {
-        std::iter::from_fn(|| hub.next_ask()).collect()
+        std::iter::from_fn(|| hub.next_ask().map(|(ask, _)| ask)).collect()
     }
 
     fn claimed(verdict: Verdict) -> Answer {
