@@ -53,9 +53,10 @@ impl Boxes {
         if self.sent + self.taken.len() >= MAX_TEXTS {
             return Err(OpenError::Exhausted);
         }
-        self.receive.open_in_place(nonce, sealed).ok_or(OpenError::Forged)?;
+        let (start, length) = (nonce.len(), self.receive.open_in_place(nonce, sealed).ok_or(OpenError::Forged)?.len());
         self.taken.insert(prefix);
-        bytes.drain(..BOX_EXTRA_BYTES);
+        bytes.truncate(start + length);
+        bytes.drain(..start);
         Ok(bytes)
     }
 }

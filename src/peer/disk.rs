@@ -142,11 +142,13 @@ impl Disk {
         if lanes.sending.is_none() {
             let (mail, mailbox) = mpsc::channel();
             let (outbox, sealed) = tokio::sync::mpsc::channel(OUTBOX);
-            let sending = Sending::new(keys.sealer(Way::There), keys.opener(Way::Back), outbox, self.tell.clone());
+            let limit = Gauge::default();
+            let ends = (outbox, limit.clone());
+            let sending = Sending::new(keys.sealer(Way::There), keys.opener(Way::Back), ends, self.tell.clone());
             spawn(self.working.clone(), move || sending.run(&mailbox)).ok()?;
             let reports = mail.clone();
             let inbox = move |report| reports.send(SendingMail::Report(report)).is_ok();
-            rtc.command(id, RtcCommand::SendFiles(Pipe { inbox: Box::new(inbox), outbox: sealed }));
+            rtc.command(id, RtcCommand::SendFiles(Pipe { inbox: Box::new(inbox), outbox: sealed, limit }));
             lanes.sending = Some(mail);
         }
         lanes.sending.as_ref()
@@ -158,7 +160,9 @@ impl Disk {
         if lanes.taking.is_none() {
             let (mail, mailbox) = mpsc::channel();
             let (outbox, reports) = tokio::sync::mpsc::channel(OUTBOX);
-            let in_flight = Gauge::default();
+            let (in_flight, limit) = (Gauge::default(), Gauge::default());
+            // Reports are few.
+            limit.set(usize::MAX);
             let (opener, sealer) = (keys.opener(Way::There), keys.sealer(Way::Back));
             let (takers, tell) = (self.takers.clone(), self.tell.clone());
             let window = rtc::receive_window();
@@ -170,7 +174,7 @@ impl Disk {
                 in_flight.add(bytes.len());
                 in_flight.get() <= MAX_IN_FLIGHT && sealed.send(TakingMail::Sealed(bytes)).is_ok()
             };
-            rtc.command(id, RtcCommand::TakeFiles(Pipe { inbox: Box::new(inbox), outbox: reports }));
+            rtc.command(id, RtcCommand::TakeFiles(Pipe { inbox: Box::new(inbox), outbox: reports, limit }));
             lanes.taking = Some(mail);
         }
         lanes.taking.as_ref()
@@ -200,8 +204,8 @@ fn spawn(working: Sender<()>, work: impl FnOnce() + Send + 'static) -> io::Resul
     threads::spawn("files", work).map(drop)
 }
 
-/// Messages that may wait for a data channel. The window is what bounds those that are on their way.
-const OUTBOX: usize = 4;
+/// Messages that may wait for a data channel: one while the other is handed over.
+const OUTBOX: usize = 2;
 
 /// Bytes that may have come and not been written: a little more than the largest window, since each message has some
 /// that do not count there.

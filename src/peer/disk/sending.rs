@@ -12,7 +12,7 @@ use super::super::files::lane::{LaneReport, MAX_DATA, Message, Opener, Sealer};
 use super::super::files::note::{Digest, EndReason, FileId, PauseReason};
 use super::super::files::window::Window;
 use super::super::files::work::News;
-use super::super::sync::{lock, next};
+use super::super::sync::{Gauge, lock, next};
 use super::content::Unread;
 use super::source::Source;
 use super::tell::{DiskNews, PROGRESS_EVERY, Tell};
@@ -50,6 +50,8 @@ pub struct Sending {
     sealer: Sealer,
     opener: Opener,
     outbox: Sender<Vec<u8>>,
+    /// How many bytes of the window may be on the way itself.
+    limit: Gauge,
     tell: Tell,
     window: Window,
     waiting: Vec<SendingJob>,
@@ -81,10 +83,11 @@ enum Stage {
 struct Broken;
 
 impl Sending {
-    /// A thread that seals what it sends and opens what comes back.
-    pub fn new(sealer: Sealer, opener: Opener, outbox: Sender<Vec<u8>>, tell: Tell) -> Self {
+    /// A thread that seals what it sends and opens what comes back. Its data channel keeps to the limit that it sets.
+    pub fn new(sealer: Sealer, opener: Opener, (outbox, limit): (Sender<Vec<u8>>, Gauge), tell: Tell) -> Self {
         let (window, buffer) = (Window::new(Instant::now()), vec![0; READ_BYTES]);
-        Self { sealer, opener, outbox, tell, window, waiting: Vec::new(), current: None, buffer }
+        limit.set(window.way());
+        Self { sealer, opener, outbox, limit, tell, window, waiting: Vec::new(), current: None, buffer }
     }
 
     /// Works until the connection ends.
@@ -123,6 +126,7 @@ impl Sending {
     fn take(&mut self, report: LaneReport) -> Result<(), Broken> {
         let (now, before) = (Instant::now(), self.window.taken());
         self.window.reported(report.taken, report.window, now).map_err(|_| Broken)?;
+        self.limit.set(self.window.way());
         let Some(current) = &mut self.current else { return Ok(()) };
         let Stage::Begun { from, at } = current.stage else { return Ok(()) };
         if report.taken == before {

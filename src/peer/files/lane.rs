@@ -102,39 +102,38 @@ impl Numbered {
 impl Sealer {
     /// Seals a message.
     pub fn seal(&mut self, message: &Message<'_>) -> Vec<u8> {
-        let mut sealed = vec![0; MAC_BYTES];
+        let mut content = Vec::new();
         match message {
             Message::Begin { file, number, from } => {
-                sealed.push(BEGIN);
-                sealed.extend(file.0);
-                sealed.extend(number.to_be_bytes());
-                sealed.extend(from.to_be_bytes());
+                content.push(BEGIN);
+                content.extend(file.0);
+                content.extend(number.to_be_bytes());
+                content.extend(from.to_be_bytes());
             }
             Message::Data(bytes) => {
-                sealed.push(DATA);
-                sealed.extend(*bytes);
+                content.reserve_exact(1 + bytes.len() + MAC_BYTES);
+                content.push(DATA);
+                content.extend(*bytes);
             }
             Message::End { size, digest } => {
-                sealed.push(END);
-                sealed.extend(size.to_be_bytes());
-                sealed.extend(digest.0);
+                content.push(END);
+                content.extend(size.to_be_bytes());
+                content.extend(digest.0);
             }
         }
-        self.seal_in_place(sealed)
+        self.seal_in_place(content)
     }
 
     /// Seals a report.
     pub fn seal_report(&mut self, report: LaneReport) -> Vec<u8> {
-        let mut sealed = vec![0; MAC_BYTES];
-        sealed.extend(report.taken.to_be_bytes());
-        sealed.extend(report.window.to_be_bytes());
-        self.seal_in_place(sealed)
+        self.seal_in_place([report.taken.to_be_bytes(), report.window.to_be_bytes()].concat())
     }
 
-    fn seal_in_place(&mut self, mut sealed: Vec<u8>) -> Vec<u8> {
+    fn seal_in_place(&mut self, mut content: Vec<u8>) -> Vec<u8> {
+        content.extend([0; MAC_BYTES]);
         let nonce = self.0.next_nonce();
-        self.0.key.seal_in_place(&nonce, &mut sealed);
-        sealed
+        self.0.key.seal_in_place(&nonce, &mut content);
+        content
     }
 }
 
@@ -235,7 +234,7 @@ mod tests {
     fn what_is_no_message_is_refused() {
         let [alice, bob] = keys();
         let open = |content: &[u8]| {
-            let mut sealed = alice.sealer(Way::There).seal_in_place([&[0; MAC_BYTES], content].concat());
+            let mut sealed = alice.sealer(Way::There).seal_in_place(content.to_vec());
             bob.opener(Way::There).open(&mut sealed).is_some()
         };
         let begin = [&[BEGIN][..], &[1; 32]].concat();

@@ -51,8 +51,7 @@ impl Window {
 
     /// How long the next message is to be; 0 where there is no room for one now.
     pub fn next(&self) -> usize {
-        let way = NEAR + self.base.least().as_secs_f64() * FASTEST;
-        let room = (self.size.min(way) as u64).min(self.ceiling).saturating_sub(self.sent - self.reported);
+        let room = (self.size as u64).min(self.ceiling).saturating_sub(self.sent - self.reported);
         let message = ((self.size / 4.0) as usize).clamp(SHORTEST, MAX_DATA);
         // The last piece of a ceiling is used too, or a receiver with little room would never get any.
         match usize::try_from(room).unwrap_or(usize::MAX) {
@@ -60,6 +59,12 @@ impl Window {
             room if self.sent == self.reported => room,
             _ => 0,
         }
+    }
+
+    /// How many bytes may be on the way itself, which takes texts too. The rest of the window is with the threads and
+    /// the disks at both ends, where no text waits behind it.
+    pub fn way(&self) -> usize {
+        (NEAR + self.base.least().as_secs_f64() * FASTEST) as usize
     }
 
     /// How many bytes were sent in all.
@@ -162,7 +167,7 @@ const CEILING: f64 = 1024.0 * 1024.0;
 
 /// What a short way takes, in bytes, where the machines are what is slow: more would only wait at the receiver, and all
 /// that is said behind it. A longer way takes as much more as goes at this rate, in bytes a second, in its time.
-const NEAR: f64 = 256.0 * 1024.0;
+const NEAR: f64 = 192.0 * 1024.0;
 const FASTEST: f64 = 25e6;
 
 /// Bytes of the shortest message. Shorter ones cost time.

@@ -127,7 +127,7 @@ impl Tasks {
         let _ = channel.set_buffered_amount_low_threshold(SEND_BUFFER as u32 - 1).await;
         while let Some((text, _queued)) = queued.recv().await {
             sent.begin(text.len());
-            wait_for_room(&channel, &room).await;
+            wait_for_room(&channel, &room, SEND_BUFFER).await;
             if let Err(error) = channel.send_text(&text).await {
                 let _ = self.rtc_events.send(RtcEvent::Ended(failed(&error)));
                 break;
@@ -197,9 +197,9 @@ impl Tasks {
     }
 }
 
-/// Waits until less than [`SEND_BUFFER`] of a chat is on its way.
-async fn wait_for_room(channel: &Arc<dyn DataChannel>, room: &Notify) {
-    while channel.outstanding_bytes().await.is_ok_and(|outstanding| outstanding >= SEND_BUFFER) {
+/// Waits until less than so many bytes of a channel are on their way.
+pub(super) async fn wait_for_room(channel: &Arc<dyn DataChannel>, room: &Notify, limit: usize) {
+    while channel.outstanding_bytes().await.is_ok_and(|outstanding| outstanding >= limit) {
         let _ = timeout(ROOM_POLL, room.notified()).await;
     }
 }

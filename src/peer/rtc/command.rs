@@ -77,6 +77,8 @@ pub struct Pipe {
     pub inbox: Inbox,
     /// What is to be sent.
     pub outbox: Receiver<Vec<u8>>,
+    /// How many bytes of it may be on their way, until SCTP of the other side has them.
+    pub limit: Gauge,
 }
 
 /// See [`Pipe`].
