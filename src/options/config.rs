@@ -270,6 +270,7 @@ fn check(setting: &Arg, value: &str) -> Result<(), String> {
     let possible: Vec<String> = setting.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
     let reason = match error.source() {
         Some(reason) => reason.to_string(),
+        None if possible.is_empty() => "there is nothing in it".to_owned(),
         None => format!("one of {}", possible.join(", ")),
     };
     match is_secret(setting) || holds_password(value) {
@@ -297,5 +298,11 @@ mod tests {
         }
         let error = change("", &every_setting(), "server", &["http://chat.example".to_owned()]).unwrap_err();
         assert!(error.contains("http://chat.example"), "any other mistake is shown: {error}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_empty_value_is_said() {
+        let error = ConfigFile::parse("downloads = \"\"", &every_setting()).unwrap_err();
+        assert_eq!(error, "line 1: downloads = \"\": there is nothing in it");
     }
 }
