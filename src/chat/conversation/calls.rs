@@ -168,6 +168,10 @@ impl Conversation {
         if peer == self.people.name {
             return self.refuse("that is you");
         }
+        // It would keep nobody away.
+        if !is_username(&peer) {
+            return self.refuse(&format!("nobody can be called {}", screen::name(&peer)));
+        }
         self.blocked.insert(peer.clone());
         let mut effects = vec![notice(&format!("{} is blocked", screen::name(&peer)))];
         if self.requests.has(&peer) {
@@ -252,6 +256,16 @@ mod tests {
         }
         assert_eq!(done(typed(&mut chat, "/decline dave")), decline("dave"));
         assert_eq!(done(typed(&mut chat, "/decline dave")), [], "a caller has one request");
+    }
+
+    #[test]
+    fn a_name_that_nobody_can_have_is_not_blocked() {
+        let long = "x".repeat(65);
+        for name in ["\"\"", "\"a%0Ab\"", "\"LOWKEY%3A//x\"", &long] {
+            let mut chat = online();
+            let told = typed(&mut chat, &format!("/block {name}"));
+            assert!(matches!(&told[..], [Effect::Show(Report::Mistake(_))]), "{name}: {told:?}");
+        }
     }
 
     #[test]
