@@ -51,10 +51,11 @@ impl Folder {
     /// are removed.
     ///
     /// # Errors
-    /// It cannot be made, or is none.
+    /// It cannot be made, or is none; or others could have put something where parts are.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         fs::create_dir_all(&path)?;
         let folder = Self { path: fs::canonicalize(path)?, begun: Arc::default() };
+        inner::check_if_there(&folder.inner())?;
         folder.tidy(SystemTime::now());
         Ok(folder)
     }
@@ -130,9 +131,7 @@ impl Folder {
 
     /// Removes what has come of a file.
     pub fn discard(&self, file: FileId) {
-        if self.is_for_us_alone() {
-            self.places(file).discard();
-        }
+        self.is_for_us_alone().then(|| self.places(file).discard());
     }
 
     /// Whether nobody else could have put anything where parts are. Else that is neither believed nor removed.
@@ -309,13 +308,14 @@ mod tests {
         let inner = scratch.0.join(PARTS);
         fs::create_dir(&inner).unwrap();
         let head = Head { from: key.to_base64(), size: Some(3), name: None };
-        let write = |name: &str, text: &str| fs::write(inner.join(name), text).unwrap();
-        write(&format!("{}.{PART}", "07".repeat(16)), "ab");
-        write(&format!("{}.{LIST}", "07".repeat(16)), &(serde_json::to_string(&head).unwrap() + "\n"));
-        write(&format!("{}.{PART}", "08".repeat(16)), "old");
-        write("diary", "precious");
+        let list = serde_json::to_string(&head).unwrap() + "\n";
+        for (byte, end, text) in [("07", PART, "ab"), ("07", LIST, &list), ("08", PART, "old"), ("", "diary", "x")] {
+            fs::write(inner.join(format!("{}.{end}", byte.repeat(16))), text).unwrap();
+        }
         prepare(&inner);
-        let (folder, file) = (Folder::open(&scratch.0).unwrap(), FileId([7; 16]));
+        assert_eq!(Folder::open(&scratch.0).is_ok(), name == "folder-ours");
+        let (folder, file) = (Folder { path: scratch.0.clone(), begun: Arc::default() }, FileId([7; 16]));
+        folder.tidy(SystemTime::now());
         let offered = OfferedFile { file, name: "x".into(), size: Some(3), modified: None, entries: None };
         assert_eq!(folder.has_begun(key, file, Some(3)), name == "folder-ours");
         let begun = folder.begin(&offered, key, None);
@@ -356,7 +356,7 @@ mod tests {
             prepared("folder-ours", |inner| fs::set_permissions(inner, Permissions::from_mode(0o755)).unwrap());
         assert!(matches!(begun, Ok(Begun::Partial(_))), "{begun:?}");
         let inner = scratch.0.join(PARTS);
-        assert_eq!(fs::read_to_string(inner.join("diary")).unwrap(), "precious");
+        assert_eq!(fs::read_to_string(inner.join(".diary")).unwrap(), "x");
         assert_eq!(fs::read_dir(inner).unwrap().count(), 3, "the one that nobody goes on with is gone");
     }
 

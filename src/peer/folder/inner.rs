@@ -9,6 +9,7 @@ use std::path::Path;
 use nix::unistd::geteuid;
 
 use super::failure::Failure;
+use crate::trouble;
 
 /// Makes it, if it is not there.
 ///
@@ -18,6 +19,17 @@ pub fn make(path: &Path) -> Result<(), Failure> {
     match create(path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(Failure::at(path)(error)),
         _ => check(path),
+    }
+}
+
+/// Looks at it where it is there, before anybody is told that files can come.
+///
+/// # Errors
+/// It is not for us alone.
+pub fn check_if_there(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path).and(Ok(check(path))) {
+        Ok(Err(failure)) => Err(trouble::ours(ErrorKind::PermissionDenied, failure.trouble().unwrap_or_default())),
+        _ => Ok(()),
     }
 }
 
