@@ -14,6 +14,7 @@ mod clock;
 mod command;
 mod console;
 mod conversation;
+mod cursor;
 mod display;
 mod downloads;
 mod editor;

@@ -41,7 +41,7 @@
 //! chat/command/complete chat/command/typed chat/json/command chat/json/files chat/words
 //! chat/words/files chat/words/numbers
 //! chat/command chat/keyboard chat/painter
-//! chat/callee chat/command/usage chat/look chat/records* chat/wrap
+//! chat/callee chat/command/usage chat/cursor* chat/look chat/records* chat/wrap
 //! chat/amount chat/clock* chat/flood chat/harmless chat/notify* chat/paths chat/start_error chat/report chat/script
 //!
 //! -- what both programs of a peer take
@@ -52,6 +52,7 @@
 //! options/peer* options/room*
 //! options/quota
 //! options/access options/advice options/amount options/chat options/manual options/servers options/switch
+//! options/nearest
 //!
 //! -- what outlives them
 //! profile*

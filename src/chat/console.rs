@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::cursor;
 use super::teletype::Teletype;
 use super::terminal::{self, Terminal};
 
@@ -23,7 +24,7 @@ impl Console {
     /// The terminal cannot be used.
     pub fn open(is_interactive: bool) -> io::Result<Self> {
         Ok(match is_interactive {
-            true if terminal::is_capable() => Self::Terminal(terminal::open()?),
+            true if cursor::is_movable() => Self::Terminal(terminal::open()?),
             true => Self::Teletype(Teletype::default()),
             false => Self::None,
         })

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use super::effect::{Effect, mistake, notice};
 use super::report::{PeerReport, Report};
 use super::screen;
+use crate::options::nearest;
 use crate::peer::SafetyNumber;
 use crate::peer::Trust;
 use crate::peer::keys::PublicKey;
@@ -240,10 +241,9 @@ impl People {
 
     /// Who of those who were seen before was probably meant by `name`.
     pub fn nearest(&self, name: &str) -> Option<String> {
-        let distance = |other: &String| strsim::damerau_levenshtein(name, other);
-        self.names()
-            .min_by_key(distance)
-            .filter(|near| (1..=(near.chars().count() / 3).max(1)).contains(&distance(near)))
+        let names: Vec<String> = self.names().collect();
+        let near = nearest::within(name, names.iter().map(String::as_str), |near| (near.chars().count() / 3).max(1));
+        near.filter(|near| *near != name).map(str::to_owned)
     }
 
     /// `/forget`: the next one of that name is new.

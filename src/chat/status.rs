@@ -5,6 +5,7 @@
 use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
 
+use super::cursor;
 use super::report::{FileReport, FileState};
 use super::screen::harmless;
 use super::words::files::{progress, shown};
@@ -20,8 +21,7 @@ pub struct Status {
 impl Status {
     /// None is shown yet.
     pub fn new() -> Self {
-        let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-        Self { is_wanted: io::stderr().is_terminal() && !is_dumb, is_shown: Cell::new(false) }
+        Self { is_wanted: io::stderr().is_terminal() && cursor::is_movable(), is_shown: Cell::new(false) }
     }
 
     /// Shows how far a file is; or nothing, where none is on its way.

@@ -115,12 +115,6 @@ fn raw(modes: &Termios) -> Termios {
     raw
 }
 
-/// Whether the cursor can be moved on this terminal.
-pub fn is_capable() -> bool {
-    let term = std::env::var("TERM").unwrap_or_default();
-    !matches!(term.as_str(), "" | "dumb" | "cons25" | "emacs")
-}
-
 /// Whether this is a terminal that is known to break rows anew when it becomes narrower.
 fn breaks_rows_anew() -> bool {
     let variable = |name| std::env::var(name).unwrap_or_default();

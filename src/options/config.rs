@@ -13,6 +13,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use toml_edit::{Array, Document, DocumentMut, Item, TomlError, Value};
 
 use super::definitions::{is_switch, settings};
+use super::nearest::nearest;
 use super::switch::{ON_OR_OFF, is_on};
 
 /// What the file says: the values of each setting that stands in it, as they would be written on a command line.
@@ -170,12 +171,6 @@ pub fn list(command: &Command, matches: &ArgMatches, file: &ConfigFile, path: Op
     let place = path.map(|path| format!("# kept in {}\n", path.display())).unwrap_or_default();
     let rows = rows.iter().map(|[key, value, origin]| format!("{key:<keys$}  {value:<values$}  {origin}\n"));
     place + &rows.collect::<String>()
-}
-
-/// The one of these names that was probably meant by `name`.
-pub(crate) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let distance = |other: &&str| strsim::damerau_levenshtein(name, other);
-    names.min_by_key(distance).filter(|near| distance(near) <= (name.len() / 3).max(2))
 }
 
 /// The environment variable of a setting.

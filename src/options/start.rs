@@ -17,6 +17,7 @@ use super::access::TokenHome;
 use super::config::{self, ConfigFile};
 use super::definitions::{every_setting, settings, uniform};
 use super::manual::{About, ConfigTask};
+use super::nearest::{self, nearest};
 use super::peer::DEFAULT_SERVER;
 use crate::peer::{ServerUrl, ServerUrlError};
 use crate::profile::{Profile, ProfileName};
@@ -189,11 +190,10 @@ fn mistaken(command: &Command, name: &str) -> Result<(), Stop> {
     }
     // Of short ones there would be too many names that are near.
     let commands = command.get_subcommands().map(Command::get_name).filter(|command| command.len() > 4);
-    let near = commands.min_by_key(|command| strsim::damerau_levenshtein(name, command));
-    match near.filter(|near| strsim::damerau_levenshtein(name, near) == 1) {
+    match nearest::within(name, commands, |_| 1).filter(|near| *near != name) {
         Some(near) => {
             let program = command.get_name();
-            let words = format!("there is no command {name}; did you mean {near}?");
+            let words = format!("there is no command {name}{}", nearest::question(Some(near)));
             Err(Stop::Wrong(format!("{words} Who has that name is called by: {program} -- {name}")))
         }
         None => Ok(()),
@@ -250,8 +250,7 @@ fn no_command(command: &Command, arguments: &[OsString], error: &clap::Error) ->
         return Some(format!("there is no command {first}; {program} {second} calls {second}"));
     }
     let names = command.get_subcommands().map(Command::get_name);
-    let distance = |name: &&str| strsim::damerau_levenshtein(first, name);
-    let near = names.min_by_key(distance).filter(|near| (1..=near.len() / 3).contains(&distance(near)))?;
+    let near = nearest::within(first, names, |near| near.len() / 3).filter(|near| *near != first)?;
     Some(format!("there is no command {first}; did you mean {program} {near}?"))
 }
 
@@ -296,7 +295,7 @@ fn warn_of_unknown_variables(program: &str) {
         .collect();
     unknown.sort();
     for name in unknown {
-        let meant = config::nearest(&name, known.iter().copied());
+        let meant = nearest(&name, known.iter().copied());
         let meant = meant.map(|meant| format!("; did you mean {OURS}{meant}?")).unwrap_or_default();
         say(format!("* the environment variable {OURS}{} is none of {program}'s{meant}", name.escape_debug()));
     }
@@ -355,13 +354,11 @@ fn in_words(command: &Command, error: &clap::Error, argument: &str) -> String {
             let word = text(ContextKind::InvalidSubcommand);
             let names = commands(command).into_iter().map(Command::get_name);
             // Of short ones there would be too many that are near.
-            let distance = |name: &&str| strsim::damerau_levenshtein(word, name);
-            let near = names.min_by_key(distance).filter(|near| distance(near) <= (word.len() / 3).min(2));
-            let near = near.filter(|near| near.len() > 3).map(|near| format!("; did you mean {near}?"));
+            let near = nearest::within(word, names, |_| (word.len() / 3).min(2)).filter(|near| near.len() > 3);
             if config::find(&every_setting(), word).is_ok() {
                 return format!("there is no command {word} here; did you mean config get {word}?");
             }
-            format!("there is no command {word} here{}", near.unwrap_or_default())
+            format!("there is no command {word} here{}", nearest::question(near))
         }
         ErrorKind::UnknownArgument => {
             let every = commands(command);
@@ -369,9 +366,8 @@ fn in_words(command: &Command, error: &clap::Error, argument: &str) -> String {
             let options: Vec<String> = options.filter_map(|option| Some(format!("--{}", option.get_long()?))).collect();
             match argument.starts_with('-') {
                 true => {
-                    let near = config::nearest(argument, options.iter().map(String::as_str));
-                    let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-                    format!("there is no option {argument} here{near}")
+                    let near = nearest(argument, options.iter().map(String::as_str));
+                    format!("there is no option {argument} here{}", nearest::question(near))
                 }
                 false => format!("{argument} is one word too many"),
             }
@@ -394,9 +390,9 @@ fn commands(command: &Command) -> Vec<&Command> {
 
 /// What of `possible` may have been meant, or all.
 fn meant(words: &str, word: &str, possible: &[String]) -> String {
-    match config::nearest(word, possible.iter().map(String::as_str)) {
-        Some(near) => format!("{words}; did you mean {near}?"),
+    match nearest(word, possible.iter().map(String::as_str)) {
         None => format!("{words}, only {}", possible.join(", ")),
+        near => words.to_owned() + &nearest::question(near),
     }
 }
 

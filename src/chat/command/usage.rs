@@ -1,5 +1,7 @@
 //! All commands as they are typed: what the help shows of them, and what is said to those who try others. Pure.
 
+use crate::options::nearest;
+
 /// A command as the help shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
@@ -219,8 +221,7 @@ pub fn command_names() -> impl Iterator<Item = &'static str> {
 
 /// The command that was probably meant.
 pub fn nearest(name: &str) -> Option<&'static str> {
-    let distance = |other: &&str| strsim::damerau_levenshtein(name, other);
-    command_names().min_by_key(distance).filter(|near| distance(near) <= (near.len() / 3).max(1))
+    nearest::within(name, command_names(), |near| (near.len() / 3).max(1))
 }
 
 /// How a command is typed.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::chat::command::Command;
 use crate::chat::harmless::harmless;
-use crate::options::config::nearest;
+use crate::options::nearest::{nearest, question};
 
 /// Reads a command from a line.
 pub fn command(line: &str) -> Command {
@@ -70,9 +70,9 @@ fn why(line: &str) -> String {
 /// What of `all` may have been meant, or all.
 fn meant(there_is_no: &str, word: &str, all: &[&str]) -> String {
     let rest = match nearest(word, all.iter().copied()) {
-        Some(near) => format!("; did you mean {near}?"),
         None if all.is_empty() => "; it takes none".to_owned(),
         None => format!(", only {}", all.join(", ")),
+        near => question(near),
     };
     format!("{there_is_no} {}{rest}", harmless(word))
 }

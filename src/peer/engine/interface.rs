@@ -244,7 +244,7 @@ pub enum Parting {
     AtOnce,
     /// Once all that was sent has arrived at an app of which it is not known that it closes too.
     Sent,
-    /// Once the other side has read all, and closes in its round. What was lost is known without it, by what it has
+    /// Once the other side has read all, and closes in its turn. What was lost is known without it, by what it has
     /// acknowledged.
     Acknowledged,
     /// Once all that was sent has arrived: the other side has left too, and does not close in its turn.
