@@ -1,6 +1,6 @@
 //! The files of a peer on its own side: where they are read from and where they go. Disks may be slow, so all of it is
-//! done by threads apart from the peer's loop: for each connection one that sends and one that takes, once there is
-//! something to do. They are joined to the data channels by queues that hold no more than is in flight.
+//! done by threads apart from the peer's loop: for each peer connection one that sends and one that takes, once there
+//! is something to do. They are joined to the data channels by queues that hold no more than is in flight.
 
 pub mod content;
 pub mod sending;

@@ -15,7 +15,7 @@ pub(crate) use sources::{DatagramOrigin, Sources};
 
 use Rejection::{Unneeded, Violation};
 
-/// The state of one connection, as far as it takes to tell what may come next.
+/// The state of one peer connection, as far as it takes to tell what may come next.
 #[derive(Debug, Default)]
 pub struct Guard {
     /// Whether we begin the association. The other side's wish to do so is of no use then.

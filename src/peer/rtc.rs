@@ -1,7 +1,7 @@
 //! WebRTC: the only room that knows the `webrtc` crate. Commands come in, and what happens goes out as the engine's
-//! inputs. Each connection is a task on one thread.
+//! inputs. Each peer connection is a task on one thread.
 //!
-//! From top to bottom: this file starts the thread and looks after it; [`connection`] is one connection, with its
+//! From top to bottom: this file starts the thread and looks after it; [`connection`] is one peer connection, with its
 //! [`channel`] and its [`closing`]; [`build`] makes it, on a [`runtime`] of ours, whose sockets are [`layer`]s over the
 //! system's; [`turn`] holds what TURN servers need.
 //!
@@ -151,7 +151,7 @@ use super::ice::{self, IceServer};
 use super::sync::Gauge;
 use crate::threads;
 
-/// The thread on which all connections live.
+/// The thread on which all peer connections live.
 pub struct Rtc {
     config: RtcConfig,
     inputs: InputSender,

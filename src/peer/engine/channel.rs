@@ -1,5 +1,5 @@
-//! What both sides of a call know of each other and of the connection between them, while it is sought and once it is
-//! open.
+//! What both sides of a call know of each other and of the peer connection between them, while it is sought and once it
+//! is open.
 
 use serde::Serialize;
 
@@ -61,7 +61,7 @@ pub(super) struct Other {
     pub(super) own_key: PublicKey,
 }
 
-/// A connection that is being sought: descriptions and candidates go back and forth.
+/// A peer connection that is being sought: descriptions and candidates go back and forth.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 pub(super) struct Negotiation {
@@ -164,7 +164,7 @@ impl Negotiation {
         is_taken
     }
 
-    /// Tells the other side that no connection comes about, and why. An old app hears of its description alone.
+    /// Tells the other side that no peer connection comes about, and why. An old app hears of its description alone.
     pub(super) fn refuse(&mut self, refusal: Refusal, peer: &str, round: &mut Round<'_>) {
         match &mut self.signals {
             Some(signals) => round.sealed(MessageType::SignalIce, peer, signals.seal(&refusal.write())),
@@ -183,7 +183,7 @@ impl Negotiation {
         }
     }
 
-    /// Why no connection came about, as far as the addresses tell.
+    /// Why no peer connection came about, as far as the addresses tell.
     pub(super) fn no_connection(&self) -> CloseReason {
         let Trickle { own, other, .. } = &self.trickle;
         let is_outside = |candidates: &Candidates| candidates.has(Kind::Reflexive) || candidates.has(Kind::Relayed);
@@ -203,7 +203,7 @@ impl Negotiation {
     }
 }
 
-/// An open connection.
+/// An open peer connection.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 pub(super) struct PeerConnection {

@@ -105,45 +105,45 @@ pub enum Input {
     Online,
     /// The server is out of reach.
     Offline,
-    /// WebRTC has made our description of a connection, which is an offer or an answer as was asked.
+    /// WebRTC has made our description of a peer connection, which is an offer or an answer as was asked.
     Described {
-        /// The connection.
+        /// The peer connection.
         id: PeerConnectionId,
         /// The description as SDP.
         sdp: String,
     },
     /// WebRTC has found a candidate of ours.
     Candidate {
-        /// For this connection.
+        /// For this peer connection.
         id: PeerConnectionId,
         /// The candidate.
         candidate: Candidate,
     },
-    /// WebRTC has found a way to the other side, on which the connection is to open.
+    /// WebRTC has found a way to the other side, on which the peer connection is to open.
     WayFound {
-        /// Of this connection.
+        /// Of this peer connection.
         id: PeerConnectionId,
     },
-    /// Long texts do not arrive over a connection that lives.
+    /// Long texts do not arrive over a peer connection that lives.
     Stalled {
-        /// This connection.
+        /// This peer connection.
         id: PeerConnectionId,
     },
     /// The data channel is open.
     Opened {
-        /// Of this connection.
+        /// Of this peer connection.
         id: PeerConnectionId,
     },
     /// A message came over the data channel.
     Received {
-        /// Of this connection.
+        /// Of this peer connection.
         id: PeerConnectionId,
         /// A text message; `None` for a binary one, which is none of the protocol's.
         text: Option<String>,
     },
-    /// The connection has ended, by our doing or not.
+    /// The peer connection has ended, by our doing or not.
     Closed {
-        /// The connection.
+        /// The peer connection.
         id: PeerConnectionId,
         /// How it ended.
         reason: CloseReason,
@@ -164,42 +164,42 @@ pub enum Input {
 pub enum Output {
     /// Send this text message to the server.
     Signal(String),
-    /// Use these STUN and TURN servers, which the server names, for the connections to come.
+    /// Use these STUN and TURN servers, which the server names, for the peer connections to come.
     UseServers(Vec<IceServer>),
-    /// The connection that is opened next goes a way that passes only short datagrams.
+    /// The peer connection that is opened next goes a way that passes only short datagrams.
     Narrow {
-        /// The new connection.
+        /// The new peer connection.
         id: PeerConnectionId,
     },
-    /// Open a connection with a data channel and describe it as an offer.
+    /// Open a peer connection with a data channel and describe it as an offer.
     Offer {
-        /// The new connection.
+        /// The new peer connection.
         id: PeerConnectionId,
     },
-    /// Open a connection for the peer's offer and describe it as an answer.
+    /// Open a peer connection for the peer's offer and describe it as an answer.
     Answer {
-        /// The new connection.
+        /// The new peer connection.
         id: PeerConnectionId,
         /// The offer.
         sdp: String,
     },
-    /// Give the connection the peer's answer.
+    /// Give the peer connection the peer's answer.
     Finish {
-        /// The connection that was offered.
+        /// The peer connection that was offered.
         id: PeerConnectionId,
         /// The answer.
         sdp: String,
     },
-    /// Give the connection a candidate of the peer.
+    /// Give the peer connection a candidate of the peer.
     AddCandidate {
-        /// The connection, which has the peer's description.
+        /// The peer connection, which has the peer's description.
         id: PeerConnectionId,
         /// The candidate.
         candidate: Candidate,
     },
     /// Send a text message over the data channel.
     Transmit {
-        /// Of this connection.
+        /// Of this peer connection.
         id: PeerConnectionId,
         /// The sealed text.
         text: String,
@@ -212,14 +212,14 @@ pub enum Output {
         peer: String,
         /// Which.
         file: FileId,
-        /// The connection that it goes over, and the keys for that; `None` where nothing is to go.
+        /// The peer connection that it goes over, and the keys for that; `None` where nothing is to go.
         connection: Option<(PeerConnectionId, FileKeys)>,
         /// What.
         work: Work,
     },
-    /// End the connection.
+    /// End the peer connection.
     Close {
-        /// The connection.
+        /// The peer connection.
         id: PeerConnectionId,
         /// What is to be waited for.
         parting: Parting,
@@ -237,7 +237,7 @@ pub enum Output {
     Event(Event),
 }
 
-/// How a connection ends.
+/// How a peer connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parting {
     /// Whatever is on its way.
@@ -276,7 +276,7 @@ pub struct Setup {
     pub known: HashMap<String, Known>,
     /// Peers that cannot prove who they are are refused, and so is a change of key in mid-chat.
     pub is_strict: bool,
-    /// How long the connection of an interrupted chat is sought.
+    /// How long the peer connection of an interrupted chat is sought.
     pub resume_for: Duration,
     /// The user is told of files that are offered; else each is refused.
     pub takes_files: bool,

@@ -1,5 +1,5 @@
-//! What goes between the peer's loop and WebRTC: how connections are made, what each is told to do, and what comes back
-//! as inputs of the engine.
+//! What goes between the peer's loop and WebRTC: how peer connections are made, what each is told to do, and what comes
+//! back as inputs of the engine.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::peer::socks::ProxyUrl;
 use crate::peer::sync::Gauge;
 use crate::protocol::Candidate;
 
-/// How connections are made.
+/// How peer connections are made.
 #[derive(Debug, Clone)]
 pub struct RtcConfig {
     /// The user's STUN and TURN servers.
@@ -29,13 +29,13 @@ pub struct RtcConfig {
     pub is_behind_proxy: bool,
     /// Whether the peer may be on this very machine.
     pub with_loopback: bool,
-    /// How long nothing may be heard of the other side before a connection counts as lost.
+    /// How long nothing may be heard of the other side before a peer connection counts as lost.
     pub lost_after: Duration,
     /// The way passes only short datagrams.
     pub is_narrow: bool,
 }
 
-/// What a connection is to do.
+/// What a peer connection is to do.
 #[derive(Debug)]
 pub enum RtcCommand {
     /// Begin.
@@ -57,13 +57,13 @@ pub enum RtcCommand {
     Freeze(std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>),
 }
 
-/// How a connection begins.
+/// How a peer connection begins.
 #[derive(Debug)]
 pub struct Beginning {
     /// The peer's offer, which is answered; `None` makes one of ours.
     pub offer: Option<String>,
-    /// Counts the bytes that wait to be sent. The connection holds it for as long as it lives, so that it is known by
-    /// it.
+    /// Counts the bytes that wait to be sent. The peer connection holds it for as long as it lives, so that it is known
+    /// by it.
     pub queue: Gauge,
     /// What the server offers of STUN and TURN.
     pub offered: Vec<IceServer>,

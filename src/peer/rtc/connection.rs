@@ -1,4 +1,4 @@
-//! One connection, as a task, from its first command to its last.
+//! One peer connection, as a task, from its first command to its last.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,7 +27,8 @@ use crate::peer::ice::{self, IceServer, NoRelay, NoRelayCause};
 use crate::peer::sync::Gauge;
 use crate::protocol::Candidate;
 
-/// Makes a connection, serves it, and ends it. `is_offered`: a TURN server in `config` is one that the server named.
+/// Makes a peer connection, serves it, and ends it. `is_offered`: a TURN server in `config` is one that the server
+/// named.
 pub async fn live(
     id: PeerConnectionId,
     config: RtcConfig,
