@@ -181,6 +181,7 @@ const ROUTES: usize = 8;
 
 #[cfg(test)]
 mod tests {
+    use super::super::elsewhere::ENDS_PER_CALL;
     use super::super::output::only;
     use super::super::tests::{ALICE, BOB, CAROL, codes, hub_with};
     use super::super::{Departure, Hub, Output, Outputs, Refused};
@@ -242,6 +243,23 @@ mod tests {
         hub.disconnect(CAROL, Departure::Lost, now);
         assert_eq!(asks(&mut hub), [Ask::Release { conn: CAROL, name: "carol".into(), is_free: false }]);
         assert_eq!((hub.online(), hub.names()), (2, 2));
+    }
+
+    #[test]
+    fn a_crowd_that_has_come_at_once_is_looked_at_in_parts() {
+        let mut hub = hub_with(Limits::default()).in_cluster();
+        let now = Instant::now();
+        for number in 0..2 * ENDS_PER_CALL {
+            let (conn, name) = (ConnId(100 + number), format!("user{number}"));
+            hub.claim(conn, &name, None, now);
+            hub.answered(Answer::Claimed { conn, name: (*name).into(), verdict: YES }, now);
+        }
+        hub.claim(CAROL, "carol", None, now);
+        let due = now + CLAIM_TIME;
+        for _ in 0..2 {
+            assert_eq!((hub.overdue_claim(due), hub.next_deadline()), (None, Some(due)), "there is more");
+        }
+        assert_eq!(hub.overdue_claim(due), Some(Output::Refuse { conn: CAROL, cause: Refused::Away }));
     }
 
     /// Alice sends to strangers, of whom each is found so; what she is told.
