@@ -46,6 +46,7 @@ pub fn shortened(text: &str, bytes: usize) -> Cow<'_, str> {
 }
 
 /// As much as is told of what somebody else says, in bytes: a sentence or two.
+#[cfg(any(feature = "peer", feature = "cluster"))]
 pub const MAX_QUOTED: usize = 300;
 
 /// Whether a character could take over a terminal or deceive the eye.

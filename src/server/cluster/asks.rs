@@ -11,7 +11,7 @@ use crate::server::nodes::{Answer, Ask, Found, NotJoined, Parcel, Passed, Proces
 
 impl Cluster {
     /// Asks the database, or answers at once where it is away. What goes to one node in a turn is put together until
-    /// [`close_bundles`](Self::close_bundles). `texts` has those that [`Ask::Pass`] points into.
+    /// [`close_bundles`](Self::close_bundles). `texts` has those that `Ask::Pass` points into.
     pub fn ask(&mut self, ask: Ask, texts: &[u8], now: Instant) {
         let is_full = self.output.len() > MAX_OUTPUT || self.pending.len() > MAX_PENDING;
         if self.state != State::Up || is_full {

@@ -33,7 +33,7 @@ impl Hub {
         self.remote().is_some()
     }
 
-    /// The next question for the others, and the texts that [`Ask::Pass`] points into.
+    /// The next question for the others, and the texts that `Ask::Pass` points into.
     pub fn next_ask(&mut self) -> Option<(Ask, &[u8])> {
         self.remote_mut()?.next_ask()
     }
