@@ -85,7 +85,7 @@
 //! peer/sink*
 //! peer/folder*
 //! peer/folder/partial*
-//! peer/folder/unpack*
+//! peer/folder/syncing* peer/folder/unpack*
 //! peer/folder/inner* peer/folder/list*
 //! peer/folder/failure
 //! peer/file_offer*

@@ -7,6 +7,7 @@ mod failure;
 mod inner;
 mod list;
 mod partial;
+mod syncing;
 mod unpack;
 
 use std::fs::{self, File};
@@ -365,16 +366,15 @@ mod tests {
         let scratch = Scratch::new("folder-parts");
         let (folder, key) = (Folder::open(&scratch.0).unwrap(), KeyPair::generate().public());
         let bytes: Vec<u8> = (0..2 * BYTES + 9).map(|number| (number / 7) as u8).collect();
-        let mut partial = begin(&folder, key, "x", bytes.len());
-        bytes[..BYTES + 99].chunks(32_768).for_each(|piece| partial.write(piece).unwrap());
-        // The program is killed; its last line was not finished.
-        drop(partial);
+        let mut killed = begin(&folder, key, "x", bytes.len());
+        bytes[..BYTES + 99].chunks(32_768).for_each(|piece| killed.write(piece).unwrap());
+        drop(killed);
         let list = scratch.0.join(PARTS).join(format!("{}.json", "07".repeat(16)));
+        // Its last line was not finished.
         OpenOptions::new().append(true).open(&list).unwrap().write_all(b"00ab").unwrap();
         let mut partial = begin(&folder, key, "x", bytes.len());
-        assert_eq!(partial.position(), BYTES as u64);
-        assert_eq!(partial.proof(), Some(digest(&bytes[..BYTES])));
-        partial.write(&bytes[BYTES..]).unwrap();
+        assert_eq!((partial.position(), partial.proof()), (BYTES as u64, Some(digest(&bytes[..BYTES]))));
+        partial.write(&bytes[BYTES..]).and_then(|()| partial.list()).unwrap();
         assert_eq!(fs::read_to_string(&list).unwrap().lines().count(), 3, "the line that was cut off is gone");
         drop(partial);
         let id = FileId([7; 16]);
@@ -420,8 +420,8 @@ mod tests {
     #[test]
     fn what_nobody_goes_on_with_is_removed_after_a_week() {
         let scratch = Scratch::new("folder-tidy");
-        let (folder, key) = (Folder::open(&scratch.0).unwrap(), KeyPair::generate().public());
-        drop(begin(&folder, key, "x", 3));
+        let folder = Folder::open(&scratch.0).unwrap();
+        drop(begin(&folder, KeyPair::generate().public(), "x", 3));
         folder.tidy(SystemTime::now() + KEPT / 2);
         assert_eq!(fs::read_dir(scratch.0.join(PARTS)).unwrap().count(), 2);
         folder.tidy(SystemTime::now() + KEPT * 2);

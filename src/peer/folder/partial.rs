@@ -15,8 +15,10 @@ use super::super::files::note::Digest;
 use super::super::files::work::OfferedFile;
 use super::super::keys::PublicKey;
 use super::failure::Failure;
-use super::list::{Head, ListedFile, last_sum, sum_line};
+use super::list::{Head, ListedFile, last_sum};
+use super::syncing::{Syncing, sync};
 use super::unpack::{self, unpack};
+use crate::trouble;
 
 /// Where a file is until it is whole, and in which folder it is to be then.
 #[derive(Debug, Clone)]
@@ -43,9 +45,13 @@ pub struct Partial {
     part: File,
     list: File,
     sum: Checksum,
-    /// Up to which byte the list goes, and since when.
+    /// Up to which byte the list goes, and when that was last begun to be looked after.
     listed: u64,
     listed_at: Option<Instant>,
+    syncing: Option<Syncing>,
+    /// The disk has failed to take something that it had said to take, in words for people. That is told once, and
+    /// whether it has the rest, nobody can know.
+    lost: Option<String>,
 }
 
 impl PartialPaths {
@@ -103,7 +109,19 @@ impl Partial {
     ) -> Result<Self, Failure> {
         let metadata = part.metadata().map_err(Failure::at(&places.part))?;
         let (offered, sum) = (offered.clone(), sum(metadata.len()));
-        let mut partial = Self { places, offered, from, chosen, part, list, sum, listed: 0, listed_at: None };
+        let mut partial = Self {
+            places,
+            offered,
+            from,
+            chosen,
+            part,
+            list,
+            sum,
+            listed: 0,
+            listed_at: None,
+            syncing: None,
+            lost: None,
+        };
         partial.rewrite()?;
         Ok(partial)
     }
@@ -127,13 +145,17 @@ impl Partial {
         if self.offered.size.is_some_and(|size| size.saturating_sub(position) < bytes.len() as u64) {
             return Err(Failure::Damaged);
         }
+        if self.syncing.as_ref().is_some_and(Syncing::is_done) {
+            self.end_syncing();
+        }
+        self.check()?;
         self.part.write_all_at(bytes, position).map_err(Failure::at(&self.places.part))?;
         self.sum.take(bytes);
         let is_recent = self.listed_at.is_some_and(|listed_at| listed_at.elapsed() < LISTED_EVERY);
-        if self.position() - self.listed >= LISTED_BYTES && !is_recent {
+        if self.syncing.is_none() && self.position() - self.listed >= LISTED_BYTES && !is_recent {
             self.listed_at = Some(Instant::now());
             // Where that fails, it goes on from an earlier place.
-            let _ = self.list();
+            self.syncing = Syncing::start(&self.part, &self.list, &self.sum).ok();
         }
         Ok(())
     }
@@ -143,14 +165,32 @@ impl Partial {
     /// # Errors
     /// [`Failure`]. Then it goes on from the place before.
     pub fn list(&mut self) -> Result<(), Failure> {
-        if self.listed == self.position() {
-            return Ok(());
+        self.end_syncing();
+        self.check()?;
+        if self.listed < self.position() {
+            let synced = sync(&self.part, &mut self.list, &self.sum);
+            self.note(synced);
         }
-        // It is in the list only once it is on the disk.
-        self.part.sync_data().map_err(Failure::at(&self.places.part))?;
-        self.list.write_all(sum_line(&self.sum).as_bytes()).map_err(Failure::at(&self.places.part))?;
-        self.listed = self.position();
-        Ok(())
+        self.check()
+    }
+
+    /// Waits until what is being put on the disk is there.
+    fn end_syncing(&mut self) {
+        if let Some(syncing) = self.syncing.take() {
+            self.note(syncing.wait());
+        }
+    }
+
+    fn note(&mut self, synced: io::Result<u64>) {
+        match synced {
+            Ok(listed) => self.listed = self.listed.max(listed),
+            Err(error) => self.lost = Some(trouble::said(&self.places.folder, &error)),
+        }
+    }
+
+    /// Whether the disk has taken all that it was given, as far as is known.
+    fn check(&self) -> Result<(), Failure> {
+        self.lost.clone().map_or(Ok(()), |words| Err(Failure::Other(words)))
     }
 
     /// Gives up what came, since the sender begins anew.
@@ -158,7 +198,7 @@ impl Partial {
     /// # Errors
     /// [`Failure`].
     pub fn begin_anew(&mut self) -> Result<(), Failure> {
-        self.sum = Checksum::default();
+        (self.syncing, self.lost, self.sum) = (None, None, Checksum::default());
         self.rewrite()
     }
 
@@ -189,6 +229,8 @@ impl Partial {
             self.places.discard();
             return Err(Failure::Damaged);
         }
+        self.end_syncing();
+        self.check()?;
         let part = self.places.part.clone();
         let name = name::safe(self.chosen.as_ref().unwrap_or(&self.offered.name));
         let path = match self.offered.entries {
@@ -200,7 +242,8 @@ impl Partial {
             }
             None => {
                 unpack::set_modified(&self.part, self.offered.modified);
-                self.part.sync_all().map_err(Failure::at(&part))?;
+                self.lost = self.part.sync_all().err().map(|error| trouble::said(&self.places.folder, &error));
+                self.check()?;
                 let metadata = self.part.metadata().map_err(Failure::at(&part))?;
                 self.give_name(&part, &metadata, &name, size, digest)?
             }
@@ -306,10 +349,65 @@ pub fn is_plain_file(path: &Path) -> bool {
 const MAX_NUMBER: u32 = 1000;
 
 /// How often it is written down how far a file has come: after so many bytes and so much time, since the disk has to
-/// have all of it then, which takes its time. So much is lost where a program is killed.
+/// have all of it then, which is work for it. So much is lost where a program is killed.
 pub const LISTED_BYTES: u64 = 4 * 1024 * 1024;
-const LISTED_EVERY: Duration = Duration::from_secs(1);
+const LISTED_EVERY: Duration = Duration::from_millis(250);
 
 /// How long another one may hold a part that we go on with, and how often that is looked at.
 const LOCK_TIME: Duration = Duration::from_secs(10);
 const LOCK_POLL: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::files::note::FileId;
+    use super::super::super::keys::KeyPair;
+    use super::super::super::scratch::Scratch;
+    use super::*;
+
+    /// A part in a folder of its own, to which these bytes were written.
+    fn begun(scratch: &Scratch, bytes: &[u8]) -> Partial {
+        let of = |end: &str| scratch.0.join(format!("x.{end}"));
+        let paths = PartialPaths { folder: scratch.0.clone(), part: of("part"), list: of("json"), tree: of("tree") };
+        let size = Some(bytes.len() as u64);
+        let offered = OfferedFile { file: FileId([7; 16]), name: "x".to_owned(), size, modified: None, entries: None };
+        let mut partial = Partial::start(paths, &offered, KeyPair::generate().public(), None).unwrap();
+        partial.write(bytes).unwrap();
+        partial
+    }
+
+    #[test]
+    fn what_a_disk_loses_that_it_had_taken_gets_no_name_and_is_not_gone_on_with() {
+        let scratch = Scratch::made("partial-lost");
+        let mut partial = begun(&scratch, b"abc");
+        // No pipe can be put on a disk.
+        let (reader, _writer) = io::pipe().unwrap();
+        let part = File::from(std::os::fd::OwnedFd::from(reader));
+        partial.syncing = Some(Syncing::start(&part, &partial.list, &partial.sum).unwrap());
+        let told = |failed: Result<(), Failure>| match failed {
+            Err(Failure::Other(words)) => words,
+            other => panic!("{other:?}"),
+        };
+        let words = told(partial.list());
+        assert!(words.contains(scratch.0.to_str().unwrap()), "{words}");
+        // It is told to us once, and stays so.
+        assert_eq!(told(partial.write(b"")), words);
+        assert_eq!(told(partial.finish(3, partial.sum.digest()).map(drop)), words);
+        assert_eq!(last_sum(&fs::read_to_string(&partial.places.list).unwrap(), 3).position(), 0);
+        assert!(!scratch.0.join("x").exists());
+        // Another part of it is begun with, and the disk may do better.
+        partial.begin_anew().unwrap();
+        partial.write(b"abc").unwrap();
+        assert_eq!(partial.finish(3, partial.sum.digest()).unwrap(), scratch.0.join("x"));
+    }
+
+    #[test]
+    fn it_is_put_on_the_disk_and_listed_while_more_is_written() {
+        let scratch = Scratch::made("partial-listed");
+        let bytes = vec![7; LISTED_BYTES as usize + 1];
+        let partial = begun(&scratch, &bytes);
+        assert!(partial.syncing.is_some() && partial.listed == 0, "nobody has waited for it");
+        let list = partial.places.list.clone();
+        drop(partial);
+        assert_eq!(last_sum(&fs::read_to_string(list).unwrap(), u64::MAX).position(), bytes.len() as u64);
+    }
+}
