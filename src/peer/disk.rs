@@ -19,6 +19,7 @@ use super::engine::PeerConnectionId;
 use super::file_offer::FileOffer;
 use super::files::lane::{FileKeys, Way};
 use super::files::note::{EndReason, FileId};
+use super::files::window::NEAR;
 use super::files::work::{News, Work};
 use super::rtc::{self, Pipe, Rtc, RtcCommand};
 use super::sink::Sink;
@@ -165,7 +166,7 @@ impl Disk {
             limit.set(usize::MAX);
             let (opener, sealer) = (keys.opener(Way::There), keys.sealer(Way::Back));
             let (takers, tell) = (self.takers.clone(), self.tell.clone());
-            let window = rtc::receive_window();
+            let window = rtc::receive_window(NEAR);
             let taking = Taking::new(opener, sealer, outbox, in_flight.clone(), (takers, window), tell);
             spawn(self.working.clone(), move || taking.run(&mailbox)).ok()?;
             let sealed = mail.clone();

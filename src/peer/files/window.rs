@@ -64,7 +64,7 @@ impl Window {
     /// How many bytes may be on the way itself, which takes texts too. The rest of the window is with the threads and
     /// the disks at both ends, where no text waits behind it.
     pub fn way(&self) -> usize {
-        (NEAR + self.base.least().as_secs_f64() * FASTEST) as usize
+        (NEAR as f64 + self.base.least().as_secs_f64() * FASTEST) as usize
     }
 
     /// How many bytes were sent in all.
@@ -167,7 +167,7 @@ const CEILING: f64 = 1024.0 * 1024.0;
 
 /// What a short way takes, in bytes, where the machines are what is slow: more would only wait at the receiver, and all
 /// that is said behind it. A longer way takes as much more as goes at this rate, in bytes a second, in its time.
-const NEAR: f64 = 192.0 * 1024.0;
+pub const NEAR: u64 = 192 * 1024;
 const FASTEST: f64 = 25e6;
 
 /// Bytes of the shortest message. Shorter ones cost time.

@@ -179,19 +179,27 @@ impl Runtime for PacedRuntime {
     }
 }
 
-/// Bytes of one connection that may be on their way to us without a loss: what SCTP takes, or the part of the system's
-/// buffer that is there for content.
-pub fn receive_window() -> u64 {
-    static WINDOW: OnceLock<u64> = OnceLock::new();
-    *WINDOW.get_or_init(|| {
+/// Bytes of one connection that may be on their way to us without a loss. What is on a long way is not in our socket:
+/// where that holds what comes at once by a short one (`near`), to which who sends keeps by itself, it is what SCTP
+/// takes.
+pub fn receive_window(near: u64) -> u64 {
+    static GRANTED: OnceLock<usize> = OnceLock::new();
+    let granted = GRANTED.get_or_init(|| {
         let granted = std::net::UdpSocket::bind(("127.0.0.1", 0)).or_else(|_| std::net::UdpSocket::bind(("::1", 0)));
         let granted = granted.and_then(|socket| {
             let socket = SockRef::from(&socket);
             let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
             socket.recv_buffer_size()
         });
-        (granted.unwrap_or(USUAL_BUFFER) / 8 * 5).min(RECEIVE_BUFFER) as u64
-    })
+        granted.unwrap_or(USUAL_BUFFER)
+    });
+    window_of(*granted, near)
+}
+
+/// The same for a socket that was granted so much, some of which is not there for content.
+fn window_of(granted: usize, near: u64) -> u64 {
+    let content = (granted / 8 * 5) as u64;
+    if content >= near { RECEIVE_BUFFER as u64 } else { content }
 }
 
 /// What Linux has for a socket where it does not say.
@@ -203,3 +211,17 @@ const RECEIVE_BUFFER: usize = 1024 * 1024;
 
 /// How long all names of STUN and TURN servers may take to be looked up, together.
 const LOOK_UP_TIME: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::files::window::NEAR;
+
+    #[test]
+    fn a_long_way_is_used_where_the_socket_is_the_usual_one_and_a_small_one_is_not_overrun() {
+        // Linux doubles what it grants.
+        assert_eq!(window_of(2 * USUAL_BUFFER, NEAR), RECEIVE_BUFFER as u64);
+        assert_eq!(window_of(2 * RECEIVE_BUFFER, NEAR), RECEIVE_BUFFER as u64);
+        assert_eq!(window_of(USUAL_BUFFER, NEAR), 133_120);
+    }
+}
