@@ -82,6 +82,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<String>(&quoted).unwrap(), "\u{202e}\u{e0041}");
     }
 
+    #[cfg(any(feature = "peer", feature = "cluster"))]
     #[test]
     fn what_others_say_is_a_short_line_in_quotes() {
         for (words, shown) in [
