@@ -99,12 +99,15 @@ fn tell(user: &mut User, mut act: impl FnMut(&User, &Event)) {
     }
 }
 
-/// Waits until so much of the only file that comes into this folder lies there; how much that is. Its length is asked
-/// for, and not what is told twice a second: on a quick machine all of it is there before.
+/// Waits until so much of the only file that comes into this folder lies there, and the list beside it has a place to
+/// go on from; how much that is. The disk is asked for both, and not what is told twice a second: on a quick machine
+/// all of it is there before.
 fn lies_in(folder: &Scratch) -> u64 {
     until("some of a file lies in the folder", || {
         let entries = fs::read_dir(folder.0.join(".lowkey")).ok()?.flatten();
         let part = entries.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|end| end == "part"))?;
+        // Behind the line that says whose it is.
+        fs::read_to_string(part.with_extension("json")).ok()?.lines().nth(1)?;
         Some(fs::metadata(part).ok()?.len()).filter(|length| *length >= SOME)
     })
 }
