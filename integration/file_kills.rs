@@ -3,8 +3,10 @@
 
 use std::env::{current_exe, var};
 use std::fs;
+use std::io::{self, Read};
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use lowkey::peer::{EndReason, Event, FileId, FileOffer, Folder, Settings, Sink};
@@ -200,6 +202,33 @@ fn a_file_goes_on_after_its_connection_was_lost() {
     let from = started(&mut scene.alice);
     assert!(from >= done, "not a byte is sent twice that was there: {from} of {done}");
     scene.arrives();
+}
+
+/// A stream without end. It is known when it is held no longer.
+struct Endless(#[expect(dead_code, reason = "it is there to be dropped")] mpsc::Sender<()>);
+
+impl Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        buffer.fill(7);
+        Ok(buffer.len())
+    }
+}
+
+#[test]
+fn nothing_of_a_file_is_held_after_its_connection_was_lost_with_much_on_its_way() {
+    let (server, folder) = (Server::start(), Scratch::new("kill-left"));
+    let mut alice = User::online(&server.url(), "alice", settings("alice"));
+    let bob = program("a_taker", &server.url(), &folder, "");
+    alice.call_soon("bob");
+    let (held, released) = mpsc::channel();
+    alice.peer.offer_file("bob", FileOffer::stream("x", Endless(held)));
+    let is_fast = |event: &Event| matches!(event, Event::FileProgress { done, .. } if *done >= 4 * SOME).then_some(());
+    alice.find("it goes as fast as it can", is_fast);
+    bob.signal("STOP");
+    alice.wait(&Event::Interrupted { peer: "bob".to_owned() });
+    alice.peer.leave("bob");
+    assert_eq!(released.recv_timeout(SOON), Err(RecvTimeoutError::Disconnected), "a thread still waits to send it");
+    bob.signal("KILL");
 }
 
 /// Offers `path` to bob, whose program dies at this moment and is started again, until it has all of it.

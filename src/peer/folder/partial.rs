@@ -126,7 +126,7 @@ impl Partial {
         Ok(partial)
     }
 
-    /// How many bytes are on the disk.
+    /// How many bytes are written.
     pub fn position(&self) -> u64 {
         self.sum.position()
     }
@@ -145,7 +145,8 @@ impl Partial {
         if self.offered.size.is_some_and(|size| size.saturating_sub(position) < bytes.len() as u64) {
             return Err(Failure::Damaged);
         }
-        if self.syncing.as_ref().is_some_and(Syncing::is_done) {
+        let is_far = position - self.listed >= UNLISTED_BYTES;
+        if self.syncing.as_ref().is_some_and(|syncing| is_far || syncing.is_done()) {
             self.end_syncing();
         }
         self.check()?;
@@ -349,9 +350,13 @@ pub fn is_plain_file(path: &Path) -> bool {
 const MAX_NUMBER: u32 = 1000;
 
 /// How often it is written down how far a file has come: after so many bytes and so much time, since the disk has to
-/// have all of it then, which is work for it. So much is lost where a program is killed.
+/// have all of it then, which is work for it. So much is sent again where a program is killed.
 pub const LISTED_BYTES: u64 = 4 * 1024 * 1024;
 const LISTED_EVERY: Duration = Duration::from_millis(250);
+
+/// How far what is written may be ahead of that, in bytes, where the disk is slower than the network. Otherwise the
+/// system would hold whatever comes, and each end would wait until the disk has it.
+const UNLISTED_BYTES: u64 = 64 * 1024 * 1024;
 
 /// How long another one may hold a part that we go on with, and how often that is looked at.
 const LOCK_TIME: Duration = Duration::from_secs(10);

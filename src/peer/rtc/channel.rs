@@ -1,7 +1,7 @@
 //! The data channel of a chat: a task that reads it and one that writes it, so that neither waits for the other.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use log::debug;
@@ -64,13 +64,13 @@ impl Writer {
 
 impl Tasks {
     /// Starts to read the channel. WebRTC tells its reader when there is room for more, who hands that on.
-    pub fn read(&self, channel: Arc<dyn DataChannel>, room: Arc<Notify>) -> JoinHandle<()> {
+    pub fn read(&self, channel: Arc<dyn DataChannel>, room: Arc<Room>) -> JoinHandle<()> {
         let tasks = self.clone();
         self.spawn(async move { tasks.read_to_end(channel, room).await })
     }
 
     /// Starts to write the channel.
-    pub fn write(&self, channel: Arc<dyn DataChannel>, room: Arc<Notify>) -> Writer {
+    pub fn write(&self, channel: Arc<dyn DataChannel>, room: Arc<Room>) -> Writer {
         let (texts, queued) = mpsc::unbounded_channel();
         let left = Arc::new(AtomicUsize::new(0));
         let (tasks, unsent) = (self.clone(), left.clone());
@@ -78,7 +78,7 @@ impl Tasks {
         Writer { texts, left, task }
     }
 
-    async fn read_to_end(&self, channel: Arc<dyn DataChannel>, room: Arc<Notify>) {
+    async fn read_to_end(&self, channel: Arc<dyn DataChannel>, room: Arc<Room>) {
         let (id, mut is_open, mut is_closed) = (self.id, false, false);
         let mut last_wait: Option<Instant> = None;
         loop {
@@ -106,12 +106,13 @@ impl Tasks {
                         last_wait = Some(Instant::now());
                     }
                 }
-                Some(DataChannelEvent::OnBufferedAmountLow) => room.notify_one(),
+                Some(DataChannelEvent::OnBufferedAmountLow) => room.grow(),
                 Some(DataChannelEvent::OnClose) => is_closed = true,
                 Some(_) => {}
                 None => break,
             }
         }
+        room.end();
         let _ = self.rtc_events.send(RtcEvent::Ended(CloseReason::PeerLeft));
     }
 
@@ -120,14 +121,14 @@ impl Tasks {
         channel: Arc<dyn DataChannel>,
         mut queued: UnboundedReceiver<(String, Queued)>,
         left: &AtomicUsize,
-        room: Arc<Notify>,
+        room: Arc<Room>,
     ) {
         let mut sent = Sent::new(self.clone(), channel.clone());
         // Told once what is on its way is no more than this.
         let _ = channel.set_buffered_amount_low_threshold(SEND_BUFFER as u32 - 1).await;
         while let Some((text, _queued)) = queued.recv().await {
             sent.begin(text.len());
-            wait_for_room(&channel, &room, SEND_BUFFER).await;
+            room.wait(&*channel, SEND_BUFFER).await;
             if let Err(error) = channel.send_text(&text).await {
                 let _ = self.rtc_events.send(RtcEvent::Ended(failed(&error)));
                 break;
@@ -197,10 +198,32 @@ impl Tasks {
     }
 }
 
-/// Waits until less than so many bytes of a channel are on their way.
-pub(super) async fn wait_for_room(channel: &Arc<dyn DataChannel>, room: &Notify, limit: usize) {
-    while channel.outstanding_bytes().await.is_ok_and(|outstanding| outstanding >= limit) {
-        let _ = timeout(ROOM_POLL, room.notified()).await;
+/// The room that a channel has for more, as the task that reads it hears of it and the one that writes it waits for it.
+#[derive(Default)]
+pub(super) struct Room {
+    bell: Notify,
+    is_over: AtomicBool,
+}
+
+impl Room {
+    /// Less is on its way than was.
+    pub(super) fn grow(&self) {
+        self.bell.notify_one();
+    }
+
+    /// Nothing more comes of the channel, and what is on its way stays there: WebRTC counts it for ever.
+    pub(super) fn end(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.bell.notify_one();
+    }
+
+    /// Waits until less than so many bytes are on their way, or the channel has ended.
+    pub(super) async fn wait(&self, channel: &dyn DataChannel, limit: usize) {
+        while !self.is_over.load(Ordering::Relaxed)
+            && channel.outstanding_bytes().await.is_ok_and(|outstanding| outstanding >= limit)
+        {
+            let _ = timeout(ROOM_POLL, self.bell.notified()).await;
+        }
     }
 }
 

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use log::debug;
 use rtc::peer_connection::transport::RTCIceCandidateInit;
-use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -14,7 +13,7 @@ use webrtc::error::Error;
 use webrtc::peer_connection::{PeerConnection, RTCSessionDescription};
 
 use super::build::{RtcEvent, build};
-use super::channel::{Tasks, Writer, failed, lack, not_begun};
+use super::channel::{Room, Tasks, Writer, failed, lack, not_begun};
 use super::closing::close_in_order;
 use super::command::{Beginning, InputSender, Pipe, RtcCommand, RtcConfig};
 use super::guarded::Watch;
@@ -281,7 +280,7 @@ impl Connection {
     }
 
     fn attach(&mut self, channel: Arc<dyn DataChannel>) {
-        let room = Arc::new(Notify::new());
+        let room = Arc::new(Room::default());
         self.reader = Some(self.tasks.read(channel.clone(), room.clone()));
         self.writer = Some(self.tasks.write(channel.clone(), room));
         self.channel = Some(channel);

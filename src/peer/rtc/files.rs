@@ -7,39 +7,36 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::Receiver;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 
-use super::channel::{Sent, Tasks, wait_for_room};
+use super::channel::{Room, Sent, Tasks};
 use super::command::{Inbox, Pipe};
 use crate::peer::sync::Gauge;
-
-/// What the task that reads a channel hears, and the one that writes it waits for.
-#[derive(Default)]
-struct Bells {
-    opened: Notify,
-    /// Less is on its way than was.
-    room: Notify,
-}
 
 impl Tasks {
     /// Joins a channel to a thread, until either ends.
     pub fn join(&self, channel: Arc<dyn DataChannel>, Pipe { inbox, outbox, limit }: Pipe) {
-        let bells = Arc::new(Bells::default());
-        let (tasks, of, rung) = (self.clone(), channel.clone(), bells.clone());
-        self.spawn(async move { tasks.hand_on(of, inbox, &rung).await });
+        let (opened, room) = (Arc::new(Notify::new()), Arc::new(Room::default()));
+        let (tasks, of, bell, more) = (self.clone(), channel.clone(), opened.clone(), room.clone());
+        self.spawn(async move {
+            tasks.hand_on(of, inbox, &bell, &more).await;
+            more.end();
+            // Who still waits to begin finds that there is nothing to send by.
+            bell.notify_one();
+        });
         let tasks = self.clone();
-        self.spawn(async move { tasks.send_all(channel, outbox, limit, &bells).await });
+        self.spawn(async move { tasks.send_all(channel, outbox, limit, (&opened, &room)).await });
     }
 
-    async fn hand_on(&self, channel: Arc<dyn DataChannel>, mut inbox: Inbox, bells: &Bells) {
+    async fn hand_on(&self, channel: Arc<dyn DataChannel>, mut inbox: Inbox, opened: &Notify, room: &Room) {
         let mut is_wanted = true;
         while let Some(event) = channel.poll().await {
             match event {
-                DataChannelEvent::OnOpen => bells.opened.notify_one(),
-                DataChannelEvent::OnBufferedAmountLow => bells.room.notify_one(),
+                DataChannelEvent::OnOpen => opened.notify_one(),
+                DataChannelEvent::OnBufferedAmountLow => room.grow(),
                 DataChannelEvent::OnMessage(message) => {
                     self.pace.active();
                     self.watch.take();
                     // Where the first message comes right behind, the crate tells of it before it tells of the opening.
-                    bells.opened.notify_one();
+                    opened.notify_one();
                     // What is not wanted is read nevertheless: a channel that nobody reads holds up the chat.
                     is_wanted = is_wanted && !message.is_string && inbox(message.data.into());
                 }
@@ -54,10 +51,10 @@ impl Tasks {
         channel: Arc<dyn DataChannel>,
         mut outbox: Receiver<Vec<u8>>,
         limit: Gauge,
-        bells: &Bells,
+        (opened, room): (&Notify, &Room),
     ) {
         let mut sent = Sent::new(self.clone(), channel.clone());
-        bells.opened.notified().await;
+        opened.notified().await;
         let mut known = 0;
         while let Some(message) = outbox.recv().await {
             sent.begin(message.len());
@@ -68,7 +65,8 @@ impl Tasks {
                 let threshold = u32::try_from(most / 2).unwrap_or(u32::MAX);
                 let _ = channel.set_buffered_amount_low_threshold(threshold).await;
             }
-            wait_for_room(&channel, &bells.room, most).await;
+            // The message is a part of what is on its way then.
+            room.wait(&*channel, most.saturating_sub(message.len()).max(1)).await;
             // The chat tells of the end of the connection.
             if channel.send((&message[..]).into()).await.is_err() {
                 return;
