@@ -219,7 +219,9 @@ impl Progress {
 
     /// The end has come by force. What is to be told, if it was not what the script waits for.
     pub fn give_up(&mut self, until: Option<Until>, left: Left) -> Option<String> {
-        let until = until.filter(|until| *until != Until::Delivered && !self.is_reached(Some(*until), left))?;
+        // What is underway comes back as not confirmed, and is told as that.
+        let is_told_by_itself = |until| until == Until::Delivered && left.has_underway;
+        let until = until.filter(|until| !is_told_by_itself(*until) && !self.is_reached(Some(*until), left))?;
         let is_told = self.cause.is_some();
         self.fail_to_send();
         (!is_told).then(|| format!("{} before the end", until.unmet()))

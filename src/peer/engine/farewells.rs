@@ -146,6 +146,7 @@ impl Peers {
     fn finish_with(&mut self, peer: &str, reason: CloseReason, parting: Parting, round: &mut Round<'_>) {
         self.drop_call(peer, round);
         let Some(Chat { connection, mut lasting, .. }) = self.chats.remove(peer) else { return };
+        let mut parted = None;
         if let Some(mut connection) = connection {
             if let Some(lasting) = lasting.as_mut().filter(|lasting| !matches!(lasting.state, LastingState::Leaving(_)))
             {
@@ -153,13 +154,18 @@ impl Peers {
             }
             round.out.push(Output::Close { id: connection.id, parting });
             match parting {
-                Parting::Acknowledged => self.parted.push(Parted::by_us(connection, round.now)),
+                Parting::Acknowledged => parted = Some(Parted::by_us(connection, round.now)),
                 _ => drop(self.connections.remove(&connection.id)),
             }
         }
         if let Some(mut lasting) = lasting {
             end_lasting(peer, &mut lasting, round);
+            // The second farewell too says how much was taken.
+            if let Some(parted) = &mut parted {
+                parted.texts = lasting.texts;
+            }
         }
+        self.parted.extend(parted);
         round.tell(Event::Closed { peer: peer.to_owned(), reason });
     }
 }

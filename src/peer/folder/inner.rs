@@ -22,13 +22,13 @@ pub fn make(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Looks at it where it is there, before anybody is told that files can come.
+/// Looks at it where it is there, before anybody is told that files can come. A full disk is told of once one comes.
 ///
 /// # Errors
 /// It is not for us alone.
 pub fn check_if_there(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path).and(Ok(check(path))) {
-        Ok(Err(failure)) => Err(trouble::ours(ErrorKind::PermissionDenied, failure.trouble().unwrap_or_default())),
+        Ok(Err(Failure::Other(why))) => Err(trouble::ours(ErrorKind::PermissionDenied, why)),
         _ => Ok(()),
     }
 }
