@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::examples::example;
-use crate::files::{bytes, names, user as taker};
+use crate::files::{bytes, lies_in, names, user as taker};
 use crate::old_app::OldApp;
 use crate::script::bot;
 use crate::window::Terminal;
@@ -53,11 +53,6 @@ pub fn find(program: &mut Program, name: &str) -> Value {
     }
 }
 
-/// Waits until so much of a file has gone that some of it outlives the receiver.
-pub fn moved(program: &mut Program) {
-    while find(program, "file_progress")["done"].as_u64().unwrap() < 12 << 20 {}
-}
-
 /// Waits for the offer of a file: which, and by what name.
 fn offered(user: &mut User) -> (FileId, String) {
     user.find("an offer", |event| match event {
@@ -83,21 +78,21 @@ pub fn two_prompts(server: &Server, home: &Folder) -> (Terminal, Terminal) {
 #[test]
 fn a_file_goes_from_prompt_to_prompt_while_both_type_on() {
     let (server, home) = (Server::start(), Folder::new("two-prompts"));
-    let path = file(&home, "report.pdf", &bytes(48 << 20));
+    let path = file(&home, "report.pdf", &bytes(192 << 20));
     let downloads = home.0.join("Downloads");
     fs::create_dir(&downloads).unwrap();
     fs::write(downloads.join("report.pdf"), "mine").unwrap();
     let (mut alice, mut bob) = two_prompts(&server, &home);
     alice.type_keys(&format!("/file {path}\r"));
-    alice.shows("* offering report.pdf (50 MB, file 1) to bob");
-    bob.shows("* alice offers report.pdf (50 MB, file 1): /take or /refuse");
+    alice.shows("* offering report.pdf (201 MB, file 1) to bob");
+    bob.shows("* alice offers report.pdf (201 MB, file 1): /take or /refuse");
     assert_eq!(names(&downloads), ["report.pdf"], "nothing is written before he says yes");
     bob.type_keys("/take\rhello\r");
     alice.shows("* bob takes report.pdf");
     alice.type_keys("I see it\r");
     bob.shows("alice: I see it");
     alice.shows("bob: hello");
-    alice.shows("* bob has report.pdf (50 MB)");
+    alice.shows("* bob has report.pdf (201 MB)");
     let taken = downloads.join("report (1).pdf");
     bob.shows("* alice's report.pdf is in");
     for (prompt, arrow) in [(&alice, "↑"), (&bob, "↓")] {
@@ -274,7 +269,7 @@ fn a_file_that_was_taken_at_a_prompt_goes_on_at_its_next_start_without_a_questio
     bob.type_keys("/accept\r");
     bob.shows("* alice offers big (67 MB, file 1): /take or /refuse");
     bob.type_keys("/take\r");
-    moved(&mut alice);
+    lies_in(&home.0.join("Downloads"), 12 << 20);
     bob.signal("KILL");
     bob.wait();
     let mut bob = prompt();
@@ -470,14 +465,14 @@ pub fn sent_through_kills(server: &Server, home: &Folder, path: &str) -> [Value;
     // The sender.
     let mut alice = send();
     let offering = find(&mut alice, "file_offering");
-    moved(&mut bob);
+    lies_in(&inbox, 12 << 20);
     alice.signal("KILL");
     alice.wait();
     let mut alice = send();
     let from = find(&mut alice, "file_started")["from"].as_u64().unwrap();
     assert!(from > 0, "it goes on where it was");
     // The receiver. The sender needs no word for it.
-    moved(&mut bob);
+    lies_in(&inbox, 28 << 20);
     bob.signal("KILL");
     bob.wait();
     let mut bob = online();

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use lowkey::peer::{EndReason, Event, FileId, FileOffer, Folder, Settings, Sink};
 
-use crate::files::{self, bytes, names, offered, received, sent, started, sum};
-use crate::world::{Folder as Scratch, Program, SOON, Server, User, until};
+use crate::files::{self, bytes, lies_in, names, offered, received, sent, started, sum};
+use crate::world::{Folder as Scratch, Program, SOON, Server, User};
 
 /// Long enough that a program can be killed while it comes.
 const LENGTH: usize = 32 * 1024 * 1024;
@@ -101,19 +101,6 @@ fn tell(user: &mut User, mut act: impl FnMut(&User, &Event)) {
     }
 }
 
-/// Waits until so much of the only file that comes into this folder lies there, and the list beside it has a place to
-/// go on from; how much that is. The disk is asked for both, and not what is told twice a second: on a quick machine
-/// all of it is there before.
-fn lies_in(folder: &Scratch) -> u64 {
-    until("some of a file lies in the folder", || {
-        let entries = fs::read_dir(folder.0.join(".lowkey")).ok()?.flatten();
-        let part = entries.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|end| end == "part"))?;
-        // Behind the line that says whose it is.
-        fs::read_to_string(part.with_extension("json")).ok()?.lines().nth(1)?;
-        Some(fs::metadata(part).ok()?.len()).filter(|length| *length >= SOME)
-    })
-}
-
 /// A file that alice sends to bob, whose program is one of its own, into a folder.
 struct Scene {
     server: Option<Server>,
@@ -138,7 +125,7 @@ impl Scene {
         alice.call_soon("bob");
         let file = alice.peer.offer_file("bob", FileOffer::open(&path).unwrap());
         assert_eq!(started(&mut alice), 0);
-        let done = lies_in(&folder);
+        let done = lies_in(&folder.0, SOME);
         let server = Some(server);
         (Self { server, folder, content, alice, bob, file, _elsewhere: elsewhere }, done)
     }
@@ -178,7 +165,7 @@ fn a_sender_that_is_killed_goes_on_by_the_same_offer() {
     let file = offered(&mut alice);
     alice.peer.take_file("bob", file, Sink::folder(folder.clone()));
     assert_eq!(started(&mut alice), 0);
-    let done = lies_in(&scratch);
+    let done = lies_in(&scratch.0, SOME);
     bob.signal("KILL");
     bob.wait();
     let mut bob = program("a_sender", &server.url(), &elsewhere, "");

@@ -8,7 +8,7 @@ use lowkey::peer::files::MAX_FILES;
 use lowkey::peer::{Digest, EndReason, Event, FileId, FileOffer, Folder, Settings, Sink};
 use sha2::{Digest as _, Sha256};
 
-use crate::world::{Folder as Scratch, Server, User, identity};
+use crate::world::{Folder as Scratch, Server, User, identity, until};
 
 /// The settings of a user who is told of files.
 pub fn settings(name: &str) -> Settings {
@@ -53,6 +53,19 @@ pub fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = names.filter(|name| name != ".lowkey").collect();
     names.sort();
     names
+}
+
+/// Waits until so much of the only file that comes into this folder lies there, and the list beside it has a place to
+/// go on from; how much that is. The disk is asked for both, and not what is told twice a second: on a quick machine
+/// all of it is there before.
+pub fn lies_in(folder: &Path, least: u64) -> u64 {
+    until("some of a file lies in the folder", || {
+        let entries = fs::read_dir(folder.join(".lowkey")).ok()?.flatten();
+        let part = entries.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|end| end == "part"))?;
+        // Behind the line that says whose it is.
+        fs::read_to_string(part.with_extension("json")).ok()?.lines().nth(1)?;
+        Some(fs::metadata(part).ok()?.len()).filter(|length| *length >= least)
+    })
 }
 
 pub fn sum(bytes: &[u8]) -> Digest {

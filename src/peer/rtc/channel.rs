@@ -64,13 +64,13 @@ impl Writer {
 
 impl Tasks {
     /// Starts to read the channel. WebRTC tells its reader when there is room for more, who hands that on.
-    pub fn read(&self, channel: Arc<dyn DataChannel>, room: Arc<Room>) -> JoinHandle<()> {
+    pub fn read(&self, channel: Arc<dyn DataChannel>, room: Arc<SendRoom>) -> JoinHandle<()> {
         let tasks = self.clone();
         self.spawn(async move { tasks.read_to_end(channel, room).await })
     }
 
     /// Starts to write the channel.
-    pub fn write(&self, channel: Arc<dyn DataChannel>, room: Arc<Room>) -> Writer {
+    pub fn write(&self, channel: Arc<dyn DataChannel>, room: Arc<SendRoom>) -> Writer {
         let (texts, queued) = mpsc::unbounded_channel();
         let left = Arc::new(AtomicUsize::new(0));
         let (tasks, unsent) = (self.clone(), left.clone());
@@ -78,7 +78,7 @@ impl Tasks {
         Writer { texts, left, task }
     }
 
-    async fn read_to_end(&self, channel: Arc<dyn DataChannel>, room: Arc<Room>) {
+    async fn read_to_end(&self, channel: Arc<dyn DataChannel>, room: Arc<SendRoom>) {
         let (id, mut is_open, mut is_closed) = (self.id, false, false);
         let mut last_wait: Option<Instant> = None;
         loop {
@@ -121,7 +121,7 @@ impl Tasks {
         channel: Arc<dyn DataChannel>,
         mut queued: UnboundedReceiver<(String, Queued)>,
         left: &AtomicUsize,
-        room: Arc<Room>,
+        room: Arc<SendRoom>,
     ) {
         let mut sent = Sent::new(self.clone(), channel.clone());
         // Told once what is on its way is no more than this.
@@ -200,12 +200,12 @@ impl Tasks {
 
 /// The room that a channel has for more, as the task that reads it hears of it and the one that writes it waits for it.
 #[derive(Default)]
-pub(super) struct Room {
+pub(super) struct SendRoom {
     bell: Notify,
     is_over: AtomicBool,
 }
 
-impl Room {
+impl SendRoom {
     /// Less is on its way than was.
     pub(super) fn grow(&self) {
         self.bell.notify_one();

@@ -13,7 +13,7 @@ use webrtc::error::Error;
 use webrtc::peer_connection::{PeerConnection, RTCSessionDescription};
 
 use super::build::{RtcEvent, build};
-use super::channel::{Room, Tasks, Writer, failed, lack, not_begun};
+use super::channel::{SendRoom, Tasks, Writer, failed, lack, not_begun};
 use super::closing::close_in_order;
 use super::command::{Beginning, InputSender, Pipe, RtcCommand, RtcConfig};
 use super::guarded::Watch;
@@ -280,7 +280,7 @@ impl Connection {
     }
 
     fn attach(&mut self, channel: Arc<dyn DataChannel>) {
-        let room = Arc::new(Room::default());
+        let room = Arc::new(SendRoom::default());
         self.reader = Some(self.tasks.read(channel.clone(), room.clone()));
         self.writer = Some(self.tasks.write(channel.clone(), room));
         self.channel = Some(channel);

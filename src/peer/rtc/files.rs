@@ -7,14 +7,14 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::Receiver;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 
-use super::channel::{Room, Sent, Tasks};
+use super::channel::{SendRoom, Sent, Tasks};
 use super::command::{Inbox, Pipe};
 use crate::peer::sync::Gauge;
 
 impl Tasks {
     /// Joins a channel to a thread, until either ends.
     pub fn join(&self, channel: Arc<dyn DataChannel>, Pipe { inbox, outbox, limit }: Pipe) {
-        let (opened, room) = (Arc::new(Notify::new()), Arc::new(Room::default()));
+        let (opened, room) = (Arc::new(Notify::new()), Arc::new(SendRoom::default()));
         let (tasks, of, bell, more) = (self.clone(), channel.clone(), opened.clone(), room.clone());
         self.spawn(async move {
             tasks.hand_on(of, inbox, &bell, &more).await;
@@ -26,7 +26,7 @@ impl Tasks {
         self.spawn(async move { tasks.send_all(channel, outbox, limit, (&opened, &room)).await });
     }
 
-    async fn hand_on(&self, channel: Arc<dyn DataChannel>, mut inbox: Inbox, opened: &Notify, room: &Room) {
+    async fn hand_on(&self, channel: Arc<dyn DataChannel>, mut inbox: Inbox, opened: &Notify, room: &SendRoom) {
         let mut is_wanted = true;
         while let Some(event) = channel.poll().await {
             match event {
@@ -51,7 +51,7 @@ impl Tasks {
         channel: Arc<dyn DataChannel>,
         mut outbox: Receiver<Vec<u8>>,
         limit: Gauge,
-        (opened, room): (&Notify, &Room),
+        (opened, room): (&Notify, &SendRoom),
     ) {
         let mut sent = Sent::new(self.clone(), channel.clone());
         opened.notified().await;
