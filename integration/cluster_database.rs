@@ -2,7 +2,7 @@
 //! cluster beside this one, a clock that is set.
 
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use crate::cluster::{Cluster, code, ice};
 use crate::cluster_alike::Real;
 use crate::cluster_faults::{ALONE, get, until_reached};
 use crate::cluster_links::metric;
-use crate::databases::{Database, databases};
+use crate::databases::{Database, Nginx, databases, upstream_options};
 use crate::model_database::Reply;
 use crate::world::{Program, Server, until};
 
@@ -65,12 +65,19 @@ fn full(database: &str) {
     let id = alice.json()["payload"]["sessionId"].as_str().unwrap().to_owned();
     until_reached(&mut alice, "bob", &mut older);
     cluster.database.ask(&["CONFIG", "SET", "maxmemory", "1"]);
-    // While this one waits, all leases are renewed several times.
+    let asked = Instant::now();
     let (status, answer) = get(&cluster.nodes[0].address, "/ws?username=carol");
-    assert!(status == "503" && answer.contains("Retry-After"), "{answer}");
+    assert!(status == "507" && answer.contains("Retry-After") && answer.contains("no room"), "{answer}");
+    assert!(asked.elapsed() < Duration::from_secs(4), "at once: {:?}", asked.elapsed());
     alice.send(r#"{"type":"session:create"}"#);
     assert_eq!(alice.json()["payload"]["message"], ALONE);
     cluster.nodes[0].program.stderr.find("is full");
+    // All leases are renewed several times.
+    let later = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap() + Duration::from_secs(4);
+    let later = later.as_millis().to_string();
+    until("both leases go on", || {
+        (cluster.database.ask(&["ZCOUNT", "lk1:nodes", &later, "+inf"]) == ":2").then_some(())
+    });
     // Who is known comes back, wherever that is, and is found.
     let mut bob = cluster.with_token(0, "bob", "b").expect("his name is known");
     assert_eq!(older.close_frame().reason.as_str(), "replaced by new connection");
@@ -88,10 +95,23 @@ fn full(database: &str) {
     until_reached(&mut alice, "bob", &mut bob);
     until_reached(&mut bob, "alice", &mut alice);
     assert!(cluster.with_token(0, "bob", "thief").is_none());
+    newcomers_behind_nginx_shut_nobody_out(&cluster);
     cluster.add(&[]);
     cluster.database.ask(&["CONFIG", "SET", "maxmemory", "0"]);
     let mut carol = cluster.client(2, "carol");
     until_reached(&mut alice, "carol", &mut carol);
+}
+
+/// Those whom a full database refuses take no server away from those whom it knows, with the settings of the guide.
+fn newcomers_behind_nginx_shut_nobody_out(cluster: &Cluster) {
+    let servers: Vec<String> = cluster.nodes.iter().map(|node| node.address.clone()).collect();
+    let Some(nginx) = Nginx::start(&servers, upstream_options()) else { return };
+    for number in 0..10 {
+        let (status, answer) = get(&nginx.address, &format!("/ws?username=new{number}"));
+        assert_eq!(status, "507", "{answer}");
+    }
+    assert_eq!(get(&nginx.address, "/ws?username=bob&token=thief").0, "409");
+    assert_eq!(get(&nginx.address, "/ws?username=bob&token=b").0, "101");
 }
 
 #[test]

@@ -264,7 +264,7 @@ fn roll(users: usize, chats: usize) {
         let ports: Vec<String> =
             cluster.nodes.iter().map(|node| node.address.rsplit_once(':').unwrap().1.to_owned()).collect();
         let servers: Vec<String> = cluster.nodes.iter().map(|node| node.address.clone()).collect();
-        let nginx = Nginx::start(&servers);
+        let nginx = Nginx::start(&servers, "max_fails=0");
         let addresses = nginx.as_ref().map_or(servers, |nginx| vec![nginx.address.clone()]);
         // Real chats, which do not need the servers any more, under users who do.
         let url = format!("ws://{}", addresses[0]);

@@ -162,8 +162,16 @@ pub struct Nginx {
     _folder: Folder,
 }
 
+/// What deploy/nginx-cluster.conf says of each server.
+pub fn upstream_options() -> &'static str {
+    let conf = include_str!("../../deploy/nginx-cluster.conf");
+    let server = conf.lines().find_map(|line| line.trim().strip_prefix("server ")).expect("a server");
+    server.split_once(' ').expect("options").1.trim_end_matches(';')
+}
+
 impl Nginx {
-    pub fn start(servers: &[String]) -> Option<Self> {
+    /// `options` are those of each server of the upstream.
+    pub fn start(servers: &[String], options: &str) -> Option<Self> {
         let path = std::env::var("PATH").unwrap_or_default();
         if !path.split(':').any(|folder| Path::new(&format!("{folder}/nginx")).exists()) {
             eprintln!("there is no nginx here: users go to the servers themselves (make test-cluster installs one)");
@@ -171,7 +179,7 @@ impl Nginx {
         }
         let folder = Folder::new("nginx");
         let (work, port) = (folder.path(), TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
-        let upstream: String = servers.iter().map(|server| format!("server {server} max_fails=0; ")).collect();
+        let upstream: String = servers.iter().map(|server| format!("server {server} {options}; ")).collect();
         // What deploy/nginx-lowkey.conf says of /ws, without TLS.
         let conf = format!(
             "pid {work}/pid; error_log stderr crit; daemon off; worker_processes 1;

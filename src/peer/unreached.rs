@@ -70,7 +70,10 @@ fn words(error: &Error, is_plain: bool) -> String {
 /// seconds.
 pub fn retry_after(error: &Error) -> Option<Duration> {
     let Error::Http(response) = error else { return None };
-    let is_busy = matches!(response.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
+    let is_busy = matches!(
+        response.status(),
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS | StatusCode::INSUFFICIENT_STORAGE
+    );
     let seconds = response.headers().get(header::RETRY_AFTER).filter(|_| is_busy)?.to_str().ok()?;
     Some(Duration::from_secs(seconds.trim().parse().ok()?))
 }
@@ -171,6 +174,9 @@ fn answered(response: &Response<Option<Vec<u8>>>, is_plain: bool) -> String {
         }
         StatusCode::TOO_MANY_REQUESTS => "too many come to the server from this network at once".to_owned(),
         StatusCode::SERVICE_UNAVAILABLE => "the server is full, or just restarts".to_owned(),
+        StatusCode::INSUFFICIENT_STORAGE => {
+            "the server has no room for new names right now; if that lasts, ask who runs it".to_owned()
+        }
         StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
             "a proxy answers, and the chat server behind it is away".to_owned()
         }
@@ -244,6 +250,15 @@ mod tests {
     }
 
     #[test]
+    fn a_server_without_room_is_told_from_one_with_an_error() {
+        let response = Response::builder().status(507).body(None).unwrap();
+        let OfflineReason::Other { message: said } = why(&Error::Http(Box::new(response)), false) else {
+            panic!("words")
+        };
+        assert!(said.contains("no room for new names") && !said.contains("507"), "{said}");
+    }
+
+    #[test]
     fn a_busy_server_may_say_how_long() {
         let asked = |status: u16, value: &str| {
             let response = Response::builder().status(status).header("Retry-After", value).body(None).unwrap();
@@ -251,6 +266,7 @@ mod tests {
         };
         assert_eq!(asked(503, "7"), Some(7));
         assert_eq!(asked(429, " 30 "), Some(30));
+        assert_eq!(asked(507, "10"), Some(10));
         for (status, value) in [(503, "Fri, 31 Dec 1999 23:59:59 GMT"), (503, "-1"), (503, ""), (404, "7")] {
             assert_eq!(asked(status, value), None, "{status} {value}");
         }

@@ -320,10 +320,14 @@ impl<S: ClientStream> Clients<S> {
                     let mut rest = self.admit(*conn, *has_replaced, now);
                     self.serve(*conn, &mut rest, now);
                 }
-                Output::Refuse { conn, cause: Refused::Taken } => {
-                    self.send_away(*conn, http::refusal("409 Conflict", NAME_TAKEN));
+                Output::Refuse { conn, cause } => {
+                    let response = match cause {
+                        Refused::Taken => http::refusal("409 Conflict", NAME_TAKEN),
+                        Refused::Away => http::come_again(AWAY),
+                        Refused::Full => http::no_room(FULL),
+                    };
+                    self.send_away(*conn, response);
                 }
-                Output::Refuse { conn, cause: Refused::Away } => self.send_away(*conn, http::come_again(AWAY)),
                 Output::Close { conn, code, reason } => self.close(*conn, *code, reason),
             }
         }
@@ -420,6 +424,9 @@ const MAX_ENDING: usize = 1024;
 
 /// Why a client gets no name for the moment.
 const AWAY: &str = "the other servers cannot be asked right now; try again";
+
+/// Why a client does not get a name that is new.
+const FULL: &str = "there is no room for new names right now; try again later";
 
 /// Why a client is cut that does not read.
 const BEHIND: &str = "too far behind in reading";

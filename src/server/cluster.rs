@@ -329,19 +329,18 @@ impl Cluster {
             if self.pending.get(self.overdue).is_none_or(|pending| now < pending.asked + ASK_TIME) {
                 break;
             }
-            let what = std::mem::replace(&mut self.pending[self.overdue].what, What::Release);
-            match what {
+            let given_up = match &mut self.pending[self.overdue].what {
                 // Whoever is told that a claim came to nothing may have the name all the same: the hub gives it back.
-                What::Claim { conn, name } => {
-                    self.pending[self.overdue].what = What::Claim { conn, name: name.clone() };
-                    self.give_up(What::Claim { conn, name });
-                }
-                What::Greeting | What::LuaScript(_) | What::Check | What::Subscribe | What::Renew | What::Ping => {
-                    self.pending[self.overdue].what = what;
-                }
-                what => self.give_up(what),
-            }
+                What::Claim { conn, name } => Some(What::Claim { conn: *conn, name: name.clone() }),
+                // It stays what it is, since a database without room for it is not lost.
+                What::Create { conn, id } => Some(What::Create { conn: *conn, id: *id }),
+                What::Greeting | What::LuaScript(_) | What::Check | What::Subscribe | What::Renew | What::Ping => None,
+                what => Some(std::mem::replace(what, What::Release)),
+            };
             self.overdue += 1;
+            if let Some(what) = given_up {
+                self.give_up(what);
+            }
         }
         if self.state == State::Up {
             if self.renew_at <= now {

@@ -124,6 +124,13 @@ pub(crate) fn come_again(reason: &str) -> Vec<u8> {
     response.text(reason).header("Connection", "close").into_bytes()
 }
 
+/// The answer to a client whose name has no room in the database of a cluster. Every server of it would say the same,
+/// so this is no status for which a balancer asks the next one, or takes this one for broken.
+pub(crate) fn no_room(reason: &str) -> Vec<u8> {
+    let response = Response::new("507 Insufficient Storage").header("Retry-After", FULL_RETRY_SECONDS);
+    response.text(reason).header("Connection", "close").into_bytes()
+}
+
 /// The answer to a request that does not get as far as any of these.
 pub fn refusal(status: &'static str, reason: &str) -> Vec<u8> {
     Response::new(status).text(reason).header("Connection", "close").into_bytes()
@@ -192,6 +199,9 @@ fn accept_key(key: &str) -> String {
 
 /// When to come again where the other servers cannot be asked.
 const RETRY_SECONDS: &str = "2";
+
+/// The same where the database is full: room comes as others go, or from whoever runs it.
+const FULL_RETRY_SECONDS: &str = "10";
 
 const METRICS_PATH: &str = "/metrics";
 

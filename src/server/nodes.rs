@@ -232,6 +232,8 @@ pub enum Verdict {
     Taken,
     /// Nobody is known to hold it, but the database does not know all names again yet.
     Later,
+    /// The database does not know it, and has no room for it.
+    Full,
     /// The database could not be asked.
     Away,
 }

@@ -20,7 +20,7 @@ impl Cluster {
         match ask {
             Ask::Pass { to, from, target, kind, text } => {
                 let origin = Route { process: self.process, conn: from };
-                let text = texts.get(text).unwrap_or_default();
+                let text = texts.get(text).expect("the texts are there until all was asked that points into them");
                 let write = |bytes: &mut Vec<u8>| dispatch::put_message(bytes, to.conn, origin, 0, &target, kind, text);
                 self.bundle(to.process, now, write).passed.push(Passed { from, target, kind });
             }
@@ -201,6 +201,8 @@ impl What {
 mod tests {
     use std::time::Duration;
 
+    use uuid::Uuid;
+
     use super::super::url::ClusterUrl;
     use super::super::{ASK_TIME, ClusterSettings, FULL_TIME, SILENCE};
     use super::*;
@@ -335,8 +337,18 @@ mod tests {
         let mut cluster = up(start);
         cluster.ask(claim(), TEXTS, start);
         cluster.receive(b"-OOM command not allowed\r\n", start).unwrap();
-        assert_eq!(events(&mut cluster), [claimed(Verdict::Away)]);
+        assert_eq!(events(&mut cluster), [claimed(Verdict::Full)]);
         assert!(cluster.is_up() && cluster.is_full(start) && !cluster.is_full(start + FULL_TIME));
+        // So does one that is slow as well.
+        let (id, late) = (Uuid::from_u128(1), start + ASK_TIME);
+        cluster.ask(Ask::Create { conn: ConnId(5), id, creator: "alice".into() }, TEXTS, start);
+        cluster.ask(claim(), TEXTS, start);
+        cluster.tick(late).unwrap();
+        let not_created = Event::Answer(Answer::Created { conn: ConnId(5), id, is_there: false });
+        assert_eq!(events(&mut cluster), [not_created, claimed(Verdict::Away)]);
+        cluster.receive(b"-OOM command not allowed\r\n-OOM command not allowed\r\n", late).unwrap();
+        assert_eq!(events(&mut cluster), [claimed(Verdict::Full)], "its claim is not made again");
+        assert!(cluster.is_up() && cluster.is_full(late));
         cluster.renew(start, Duration::ZERO);
         assert!(cluster.receive(b"-OOM command not allowed\r\n", start).unwrap_err().reason.contains("full"));
     }

@@ -141,11 +141,18 @@ impl Cluster {
     /// Takes what the database says in place of an answer.
     fn receive_error(&mut self, error: &str, what: What, is_overdue: bool, now: Instant) -> Result<(), DatabaseLoss> {
         let is_new = matches!(what, What::Greeting | What::Claim { .. } | What::Create { .. });
-        // It was not answered before, and is now.
-        if !is_overdue {
-            self.give_up(what);
+        let is_full = is_new && error.starts_with("OOM ");
+        match what {
+            // Told late as well, or it would be made again and again until its time is over.
+            What::Claim { conn, name } if is_full => {
+                self.counts.asks[0][1] += u64::from(!is_overdue);
+                self.events.push_back(Event::Answer(Answer::Claimed { conn, name, verdict: Verdict::Full }));
+            }
+            // It was not answered before, and is now.
+            what if !is_overdue => self.give_up(what),
+            _ => {}
         }
-        if is_new && error.starts_with("OOM ") {
+        if is_full {
             // It has no room for what it does not know yet, and does all the rest.
             self.full = Some(now);
             return Ok(());

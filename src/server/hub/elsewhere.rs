@@ -75,7 +75,8 @@ impl Hub {
         None
     }
 
-    /// The database can be asked again, by the node that this is. All names are to be marked, and claims made again.
+    /// The database can be asked again, by the node that this is. All names are to be marked. Claims that wait are made
+    /// again when each is due ([`retry_claims`](Self::retry_claims)).
     pub fn database_is_back(&mut self, process: Process) {
         let Some(remote) = self.remote_mut() else { return };
         remote.away_since = None;
@@ -135,10 +136,8 @@ impl Hub {
     pub fn answered(&mut self, answer: Answer, now: Instant) -> Outputs<'static> {
         match answer {
             Answer::Claimed { conn, name, verdict } => self.claimed(conn, name, verdict, now),
-            Answer::Marked { conn, is_ours } => match is_ours {
-                Some(false) => self.replaced(conn),
-                _ => no_outputs(),
-            },
+            Answer::Marked { conn, is_ours: Some(false) } => self.replaced(conn),
+            Answer::Marked { .. } => no_outputs(),
             Answer::Sought { seek, found } => self.sought(*seek, found, now),
             Answer::Delivered(passed) => {
                 passed.iter().for_each(|passed| self.counts.forwarded[passed.kind as usize] += 1);
@@ -151,13 +150,11 @@ impl Hub {
                 let message = if is_certain { OFFLINE } else { AWAY };
                 self.error(from, ErrorCode::RelayFailed, message, Some(&target), now)
             }
-            Answer::Created { conn, id, is_there } => match is_there {
-                true => only(Self::created(conn, id)),
-                false => {
-                    self.sessions.cancel(id);
-                    self.error(conn, ErrorCode::RateLimited, AWAY, None, now)
-                }
-            },
+            Answer::Created { conn, id, is_there: true } => only(Self::created(conn, id)),
+            Answer::Created { conn, id, is_there: false } => {
+                self.sessions.cancel(id);
+                self.error(conn, ErrorCode::RateLimited, AWAY, None, now)
+            }
             Answer::Joined { conn, id, outcome } => self.joined_by(conn, id, outcome, now),
         }
     }
@@ -287,9 +284,10 @@ impl Hub {
                 self.users.insert(conn, User::new(conn, name));
                 outputs
             }
-            Verdict::Taken => {
+            Verdict::Taken | Verdict::Full => {
                 remote.claims.remove(&conn);
-                only(Output::Refuse { conn, cause: Refused::Taken })
+                let cause = if verdict == Verdict::Full { Refused::Full } else { Refused::Taken };
+                only(Output::Refuse { conn, cause })
             }
             // It is asked again in a moment.
             Verdict::Later | Verdict::Away => {

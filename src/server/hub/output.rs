@@ -82,6 +82,8 @@ pub enum Refused {
     Taken,
     /// Those who know could not be asked.
     Away,
+    /// It is new, and there is no room for it anywhere.
+    Full,
 }
 
 /// Nothing is to be done.

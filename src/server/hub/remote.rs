@@ -230,6 +230,19 @@ mod tests {
     }
 
     #[test]
+    fn a_name_without_room_is_refused_at_once_and_makes_room_for_other_claims() {
+        let mut hub = hub_with(Limits::default()).in_cluster();
+        let now = Instant::now();
+        hub.claim(CAROL, "carol", Some("secret"), now);
+        asks(&mut hub);
+        let refused = Output::Refuse { conn: CAROL, cause: Refused::Full };
+        assert_eq!(hub.answered(claimed(Verdict::Full), now), only(refused));
+        assert!(hub.remote().unwrap().claims.is_empty());
+        hub.retry_claims(now + CLAIM_TIME);
+        assert_eq!((hub.overdue_claim(now + CLAIM_TIME), asks(&mut hub)), (None, vec![]));
+    }
+
+    #[test]
     fn who_has_its_name_is_let_in_marked_and_released() {
         let mut hub = hub_with(Limits::default()).in_cluster();
         let now = Instant::now();
