@@ -158,9 +158,9 @@ impl Folder {
 
     /// Removes what nobody has gone on with for a week, and the oldest parts of too many. What cannot be removed stays.
     fn tidy(&self, now: SystemTime) {
-        let entries = self.is_for_us_alone().then(|| fs::read_dir(self.inner()));
+        let Some(Ok(entries)) = self.is_for_us_alone().then(|| fs::read_dir(self.inner())) else { return };
         let mut parts = Vec::new();
-        for entry in entries.into_iter().flatten().flatten().flatten().filter(|entry| is_of_ours(&entry.path())) {
+        for entry in entries.flatten().filter(|entry| is_of_ours(&entry.path())) {
             // A part that is whole has the time of its sender's file.
             let changed = fs::metadata(entry.path().with_extension(LIST)).and_then(|metadata| metadata.modified());
             let is_recent = |changed: &SystemTime| now.duration_since(*changed).map_or(true, |age| age < KEPT);
