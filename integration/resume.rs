@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use lowkey::peer::FileId;
@@ -714,35 +716,66 @@ fn a_chat_whose_server_is_started_anew_goes_on_and_is_carried_on_there() {
     assert_eq!(bob.message().1, "with another one");
 }
 
-/// Being stopped for longer than a silence may last is no silence of the other side's.
+/// Being stopped for longer than a silence may last is no silence of the other side's: neither for who says nothing,
+/// nor for those with whom the program was in the middle of something.
 #[test]
 fn a_program_that_was_stopped_goes_on_with_its_chats() {
     let server = Server::start();
     let bot = server.bot();
-    let mut settings = Settings::default();
-    settings.identity = Some(identity("alice"));
-    // More than the bot's, so that the loss would be the bot's to see.
-    settings.lost_after = Duration::from_secs(90);
-    let mut alice = User::online(&server.url(), "alice", settings);
-    alice.call("echo");
-    bot.signal("STOP");
-    // What is tried is just this: that so much time goes by, more than the 15 s after which the bot takes a peer for
-    // lost.
-    std::thread::sleep(Duration::from_secs(20));
-    bot.signal("CONT");
-    for text in ["still here", "and still"] {
-        alice.peer.send("echo", text);
-        alice.find("the echo", |event| match event {
-            Event::Message { text: echo, .. } => (echo == text).then_some(()),
-            Event::Interrupted { .. } | Event::Closed { .. } => panic!("{event:?}"),
-            _ => None,
-        });
-        // Whoever takes the silence for a loss does so within the first look at it.
-        assert!(!matches!(
-            alice.events.next_timeout(Duration::from_secs(3)),
-            Some(Event::Interrupted { .. } | Event::Closed { .. })
-        ));
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let talks = |number: usize| {
+            let mut settings = Settings::default();
+            settings.identity = Some(identity(&format!("alice{number}")));
+            // More than the bot's, so that the loss would be the bot's to see.
+            settings.lost_after = Duration::from_secs(90);
+            let mut alice = User::online(&server.url(), &format!("alice{number}"), settings);
+            alice.call_soon("echo");
+            alice
+        };
+        let mut quiet = talks(0);
+        let busy: Vec<_> = (1..9).map(talks).collect();
+        let talking: Vec<_> = busy.into_iter().map(|alice| scope.spawn(|| talk_on(alice, &is_over))).collect();
+        thread::sleep(Duration::from_secs(1));
+        bot.signal("STOP");
+        // What is tried is just this: that so much time goes by, more than the 15 s after which the bot takes a peer for
+        // lost.
+        thread::sleep(Duration::from_secs(20));
+        bot.signal("CONT");
+        for text in ["still here", "and still"] {
+            quiet.peer.send("echo", text);
+            quiet.find("the echo", |event| match event {
+                Event::Message { text: echo, .. } => (echo == text).then_some(()),
+                Event::Interrupted { .. } | Event::Closed { .. } => panic!("{event:?}"),
+                _ => None,
+            });
+            // Whoever takes the silence for a loss does so within the first look at it.
+            assert!(!matches!(
+                quiet.events.next_timeout(Duration::from_secs(3)),
+                Some(Event::Interrupted { .. } | Event::Closed { .. })
+            ));
+        }
+        is_over.store(true, Ordering::Relaxed);
+        let ends: Vec<_> = talking.into_iter().map(|talk| talk.join().unwrap()).collect();
+        assert!(ends.iter().all(Option::is_none), "{ends:?}");
+    });
+}
+
+/// Sends the bot text after text until it is over: the loss of the chat, if that is lost.
+fn talk_on(mut alice: User, is_over: &AtomicBool) -> Option<Event> {
+    for _ in 0..16 {
+        alice.peer.send("echo", "text");
     }
+    while !is_over.load(Ordering::Relaxed) {
+        match alice.events.next_timeout(Duration::from_secs(40)).expect("an event") {
+            Event::Message { .. } => {
+                alice.peer.send("echo", "text");
+            }
+            event @ (Event::Interrupted { .. } | Event::Closed { .. }) => return Some(event),
+            _ => {}
+        }
+    }
+    None
 }
 
 #[test]

@@ -16,8 +16,7 @@ use super::disk::Disk;
 use super::disk::tell::DiskNews;
 use super::engine::{Engine, Input, Output, Setup};
 use super::event::{CloseReason, Event, NotSentReason};
-use super::events;
-use super::events::{EventSender, Events};
+use super::events::{self, EventSender, Events};
 use super::file_offer::FileOffer;
 use super::files::note::FileId;
 use super::keys::KeyPair;
@@ -190,9 +189,11 @@ impl Driver {
     fn run(mut self) {
         let mut readiness = mio::Events::with_capacity(8);
         loop {
-            if let Err(error) = self.poll.poll(&mut readiness, self.timeout())
-                && error.kind() != io::ErrorKind::Interrupted
-            {
+            let timeout = self.timeout();
+            let waiting = self.clock.waits(timeout);
+            let polled = self.poll.poll(&mut readiness, timeout);
+            drop(waiting);
+            if let Some(error) = polled.err().filter(|error| error.kind() != io::ErrorKind::Interrupted) {
                 error!("cannot wait for events: {error}");
                 break;
             }
@@ -400,7 +401,6 @@ impl Driver {
         if engine.is_some() {
             timeout = timeout.min(LONGEST_WAIT);
         }
-        self.clock.waits(timeout);
         Some(timeout)
     }
 

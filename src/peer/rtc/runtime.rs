@@ -156,8 +156,11 @@ impl Runtime for PacedRuntime {
             Some(turn) => turn,
             None => {
                 let duration = self.pace.sleep(duration);
-                self.clock.waits(duration);
-                self.inner.sleep(duration)
+                let (waiting, sleep) = (self.clock.waits(Some(duration)), tokio::time::sleep(duration));
+                Box::pin(async move {
+                    sleep.await;
+                    drop(waiting);
+                })
             }
         }
     }
