@@ -124,7 +124,8 @@ fn a_folder_in_which_something_changes_under_way_ends_and_leaves_nothing() {
             _ => fs::remove_file(photos.join("49.txt")).unwrap(),
         }
         alice.peer.cancel_file("bob", waiting);
-        go.send(()).unwrap();
+        // It may have come to nothing before its first byte.
+        drop(go);
         let reason = alice.find("its end", |event| match event {
             Event::FileEnded { file: of, reason, .. } if *of == file => Some(*reason),
             Event::FileSent { .. } => panic!("{event:?}"),
