@@ -130,24 +130,27 @@ impl Inbox {
         }
         let taken = self.ledger.take((peer, file), identity, size, self.quota);
         taken.map_err(|(reason, words)| (reason, Some(words.to_owned())))?;
-        let sink = self.sink(file, size, is_folder);
+        let sink = self.sink(peer, file, size, is_folder);
         if sink.is_err() {
             self.ledger.end(peer, file, None);
         }
         sink
     }
 
-    fn sink(&mut self, file: FileId, size: Option<u64>, is_folder: bool) -> Result<Sink, (EndReason, Option<String>)> {
-        // What is taken counts already.
-        let to_come = self.ledger.to_come().saturating_sub(size.unwrap_or(self.quota.of_one));
+    fn sink(
+        &mut self,
+        peer: &str,
+        file: FileId,
+        size: Option<u64>,
+        is_folder: bool,
+    ) -> Result<Sink, (EndReason, Option<String>)> {
+        let coming = self.ledger.coming_beside(peer, file);
         let full = |words| (EndReason::NoSpace, Some(words));
-        self.folder.has_room(file, size, is_folder, to_come).map_err(full)?;
+        self.folder.has_room(file, size, is_folder, &coming).map_err(full)?;
         let path = self.folder.path();
         let failed = |error| (EndReason::Failed, Some(trouble::said(path, &error)));
-        let room = self.room.left(path, self.quota, to_come, size).map_err(failed)?;
-        if room == 0 || size.is_some_and(|size| size > room) {
-            return Err(full(format!("{} holds as much as --max-files allows", path.display())));
-        }
+        let room = self.room.left(&self.folder, self.quota, (file, size), &coming).map_err(failed)?;
+        let room = room.ok_or_else(|| full(format!("{} holds as much as --max-files allows", path.display())))?;
         Ok(Sink::folder(self.folder.clone()).at_most(room))
     }
 }

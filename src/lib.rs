@@ -84,6 +84,7 @@
 //! peer/dial* peer/events*
 //! peer/sink*
 //! peer/folder*
+//! peer/folder/held*
 //! peer/folder/partial*
 //! peer/folder/syncing* peer/folder/unpack*
 //! peer/folder/inner* peer/folder/list*

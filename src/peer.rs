@@ -161,6 +161,7 @@ pub use event::{CloseReason, Event, NotSentReason, OfflineReason};
 pub use events::Events;
 pub use file_offer::FileOffer;
 pub use files::note::{Digest, EndReason, FileId, NoFileId, PauseReason};
+pub use files::work::ComingFile;
 pub use folder::Folder;
 pub use ice::{IceServer, NoRelay, NoRelayCause};
 pub use keys::{KeyPair, PublicKey};

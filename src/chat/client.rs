@@ -164,8 +164,8 @@ impl MainLoop {
                     let effects = self.conversation.part_sought(&peer, file, is_there, modified);
                     self.carry_out(effects);
                 }
-                Effect::TakeFile { peer, file, size, is_folder, place, quota, to_come } => {
-                    match self.downloads.sink((file, is_folder), place, size, quota, to_come) {
+                Effect::TakeFile { peer, file, size, is_folder, place, quota, coming } => {
+                    match self.downloads.sink((file, is_folder), place, size, quota, &coming) {
                         Ok(sink) => self.peer.take_file(&peer, file, sink),
                         Err((reason, trouble)) => {
                             let effects = self.conversation.not_taken(&peer, file, reason, trouble);

@@ -15,7 +15,7 @@ use super::paths;
 use super::script::{Destination, Quota};
 use crate::options::room::Room;
 use crate::peer::keys::PublicKey;
-use crate::peer::{EndReason, FileId, FileOffer, Folder, Sink};
+use crate::peer::{ComingFile, EndReason, FileId, FileOffer, Folder, Sink};
 use crate::profile::config_home;
 use crate::trouble;
 
@@ -63,8 +63,8 @@ impl Downloads {
         Ok(self.opened.insert(folder).clone())
     }
 
-    /// What takes this file, of this length. Its disk bounds it, and so does the `quota`, with how much is still to
-    /// come of others.
+    /// What takes this file, of this length. Its disk bounds it, and so does the `quota`, beside others that are
+    /// `coming`.
     ///
     /// # Errors
     /// Why the file is refused, and what is wrong here, for people.
@@ -74,7 +74,7 @@ impl Downloads {
         place: Destination,
         size: Option<u64>,
         quota: Option<Quota>,
-        to_come: u64,
+        coming: &[ComingFile],
     ) -> Result<Sink, (EndReason, Option<String>)> {
         let failed = |words: String| (EndReason::Failed, Some(words));
         let (path, name) = match place {
@@ -90,17 +90,13 @@ impl Downloads {
         let said = |error: io::Error| failed(trouble::said(&path, &error));
         let folder = self.open(&path).map_err(said)?;
         check_writable(&path).map_err(said)?;
-        folder.has_room(file, size, is_folder, to_come).map_err(|words| (EndReason::NoSpace, Some(words)))?;
+        folder.has_room(file, size, is_folder, coming).map_err(|words| (EndReason::NoSpace, Some(words)))?;
         let at_most = match quota {
             None => u64::MAX,
             Some(quota) => {
-                let room = self.room.left(&path, quota, to_come, size);
-                let room = room.map_err(said)?;
-                if room == 0 || size.is_some_and(|size| size > room) {
-                    let words = format!("{} holds as much as --max-files allows", path.display());
-                    return Err((EndReason::NoSpace, Some(words)));
-                }
-                room
+                let room = self.room.left(&folder, quota, (file, size), coming).map_err(said)?;
+                let full = || format!("{} holds as much as --max-files allows", path.display());
+                room.ok_or_else(|| (EndReason::NoSpace, Some(full())))?
             }
         };
         let sink = match name {

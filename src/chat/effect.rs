@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::report::Report;
 use super::screen;
 use super::script::{Destination, Quota};
-use crate::peer::{EndReason, FileId, PublicKey};
+use crate::peer::{ComingFile, EndReason, FileId, PublicKey};
 use crate::profile::Username;
 use crate::profile::known_peers::KnownPeer;
 
@@ -73,8 +73,8 @@ pub enum Effect {
         place: Destination,
         /// How much may come; without it, whatever does.
         quota: Option<Quota>,
-        /// How much is still to come of other files, where that is known.
-        to_come: u64,
+        /// What others are coming.
+        coming: Vec<ComingFile>,
     },
     /// Say no to a file that is offered.
     RefuseFile {

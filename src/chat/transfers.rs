@@ -8,7 +8,7 @@ use super::amount::Meter;
 use super::effect::OwnFile;
 use super::report::{FileMark, FileReport, FileState};
 use super::words::files::shown;
-use crate::peer::{EndReason, FileId};
+use crate::peer::{ComingFile, EndReason, FileId};
 
 /// All files.
 #[derive(Debug, Default)]
@@ -174,12 +174,14 @@ impl Transfers {
         self.all.iter().filter(is_it).map(|transfer| &transfer.report).collect()
     }
 
-    /// How many bytes are still to come of files that were taken, where one of which nobody knows the length counts as
-    /// so long.
-    pub fn still_to_come(&self, unknown: u64) -> u64 {
-        let left = |transfer: &Transfer| transfer.report.size.unwrap_or(unknown).saturating_sub(transfer.done());
+    /// The files that were taken and are not over, where one of which nobody knows the length counts as so long.
+    pub fn coming(&self, unknown: u64) -> Vec<ComingFile> {
         let coming = self.all.iter().filter(|transfer| !transfer.report.is_ours && transfer.is_moving());
-        coming.map(left).fold(0, u64::saturating_add)
+        let file = |transfer: &Transfer| {
+            let (file, size) = (transfer.report.file, transfer.report.size.unwrap_or(unknown));
+            ComingFile { file, size, done: transfer.done() }
+        };
+        coming.map(file).collect()
     }
 
     /// The connection to a peer is lost: how fast its files go on nobody can tell.

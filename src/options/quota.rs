@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::amount::Amount;
 use crate::peer::keys::PublicKey;
-use crate::peer::{EndReason, FileId};
+use crate::peer::{ComingFile, EndReason, FileId};
 
 /// The options that bound what is taken without asking.
 #[derive(Debug, Clone, Args)]
@@ -139,9 +139,10 @@ impl Ledger {
         }
     }
 
-    /// How many bytes of what is taken may still come.
-    pub fn to_come(&self) -> u64 {
-        self.coming.values().map(|(_, size)| size).fold(0, |sum, size| sum.saturating_add(*size))
+    /// What was taken and has not come to its end, but for this one.
+    pub fn coming_beside(&self, peer: &str, file: FileId) -> Vec<ComingFile> {
+        let others = self.coming.iter().filter(|((from, other), _)| (&**from, *other) != (peer, file));
+        others.map(|((_, file), (_, size))| ComingFile { file: *file, size: *size, done: 0 }).collect()
     }
 }
 
@@ -173,9 +174,12 @@ mod tests {
         assert_eq!(take(alice, 2, None), Ok(()), "it counts as the longest");
         assert_eq!(take(alice, 3, Some(51)), Err(EndReason::NoSpace));
         assert_eq!(take(bob, 3, Some(51)), Ok(()), "that is nobody else's affair");
-        assert_eq!(ledger.to_come(), 251);
+        let coming = |ledger: &Ledger, beside: u64| -> u64 {
+            ledger.coming_beside("x", file(beside)).iter().map(|coming| coming.size).sum()
+        };
+        assert_eq!((coming(&ledger, 0), coming(&ledger, 3)), (251, 200));
         ledger.end("x", file(2), Some(10));
-        assert_eq!(ledger.to_come(), 151);
+        assert_eq!(coming(&ledger, 0), 151);
         let mut take =
             |number, size| ledger.take(("x", file(number)), alice, Some(size), quota).map_err(|(reason, _)| reason);
         assert_eq!(take(4, 100), Ok(()), "it was shorter");

@@ -1,17 +1,17 @@
 //! How much there is in a folder for files that are taken without asking, and how much may still come into it.
 
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::quota::Quota;
+use crate::peer::{ComingFile, FileId, Folder};
 
 /// What was measured last.
 #[derive(Debug, Clone, Default)]
 pub struct Room(Option<Measured>);
 
-/// How many bytes a folder held, with those that were let in since.
+/// How many bytes a folder held, with all that was coming, and those that were let in since.
 #[derive(Debug, Clone)]
 struct Measured {
     folder: PathBuf,
@@ -20,41 +20,38 @@ struct Measured {
 }
 
 impl Room {
-    /// How many bytes of a file of this length may come into a folder, beside those that are still to come of others.
-    /// It is measured anew where it has to be, and not for each of many small files, of which every one would take
-    /// longer than the one before.
+    /// How many bytes of a file of this length may come into a folder, beside others that are `coming`; `None` where
+    /// there is no room for it. The folder is measured anew where it has to be, and not for each of many small files,
+    /// of which every one would take longer than the one before.
     ///
     /// # Errors
     /// The folder cannot be looked at.
-    pub fn left(&mut self, folder: &Path, quota: Quota, to_come: u64, size: Option<u64>) -> io::Result<u64> {
+    pub fn left(
+        &mut self,
+        folder: &Folder,
+        quota: Quota,
+        (file, size): (FileId, Option<u64>),
+        coming: &[ComingFile],
+    ) -> io::Result<Option<u64>> {
         let now = Instant::now();
-        let left = |held: u64| quota.of_all.saturating_sub(held).saturating_sub(to_come).min(quota.of_one);
+        let left = |held: u64| quota.of_all.saturating_sub(held).min(quota.of_one);
         let wanted = size.unwrap_or(quota.of_one);
-        let measured = self.0.take().filter(|measured| measured.folder == folder && now < measured.until);
+        let measured = self.0.take().filter(|measured| measured.folder == folder.path() && now < measured.until);
         let mut measured = match measured.filter(|measured| left(measured.held) >= wanted) {
             Some(measured) => measured,
-            None => Measured { folder: folder.to_owned(), until: now + MEASURED_FOR, held: held(folder)? },
+            None => {
+                let held = folder.held(file, coming)?;
+                Measured { folder: folder.path().to_owned(), until: now + MEASURED_FOR, held }
+            }
         };
         let room = left(measured.held);
-        measured.held = measured.held.saturating_add(wanted);
+        let is_enough = room > 0 && size.is_none_or(|size| size <= room);
+        if is_enough {
+            measured.held = measured.held.saturating_add(wanted);
+        }
         self.0 = Some(measured);
-        Ok(room)
+        Ok(is_enough.then_some(room))
     }
-}
-
-/// How many bytes a folder holds: its files, all that is in folders in it, and the parts of what is coming. What is in
-/// such a folder and cannot be looked at holds nothing.
-fn held(folder: &Path) -> io::Result<u64> {
-    let mut held: u64 = 0;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let bytes = match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => self::held(&entry.path()).unwrap_or(0),
-            metadata => metadata.map_or(0, |metadata| metadata.len()),
-        };
-        held = held.saturating_add(bytes);
-    }
-    Ok(held)
 }
 
 /// How long a folder counts as measured. What others put into it meanwhile is seen then.
@@ -62,25 +59,47 @@ const MEASURED_FOR: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn a_folder_is_measured_anew_before_anything_is_refused_for_its_bound() {
-        let folder = std::env::temp_dir().join(format!("lowkey-room-{}", std::process::id()));
-        fs::create_dir_all(folder.join(".lowkey/deep")).unwrap();
-        fs::write(folder.join("a"), [0; 100]).unwrap();
-        fs::write(folder.join(".lowkey/b.part"), [0; 20]).unwrap();
-        fs::write(folder.join(".lowkey/deep/c"), [0; 30]).unwrap();
+        let path = std::env::temp_dir().join(format!("lowkey-room-{}", std::process::id()));
+        fs::create_dir_all(path.join("deep")).unwrap();
+        fs::write(path.join("a"), [0; 100]).unwrap();
+        fs::write(path.join("deep/b"), [0; 50]).unwrap();
+        let folder = Folder::open(&path).unwrap();
         let mut all = Room::default();
         let quota = Quota { of_one: 500, of_all: 1000, of_peer: 1000, count: 1000 };
-        let mut room = |to_come, size| all.left(&folder, quota, to_come, size).unwrap();
-        assert_eq!(room(0, Some(400)), 500, "the longest file");
-        assert_eq!(room(0, Some(400)), 450, "what was let in counts");
-        assert_eq!(room(800, Some(10)), 50, "and so does what is still to come");
-        // The first two never came.
-        assert_eq!(room(0, None), 500);
-        fs::write(folder.join("c"), [0; 800]).unwrap();
-        assert_eq!(room(0, Some(400)), 50);
-        fs::remove_dir_all(&folder).unwrap();
+        let mut room = |coming: &[u64], size| {
+            let coming: Vec<_> =
+                coming.iter().map(|&size| ComingFile { file: FileId([1; 16]), size, done: 0 }).collect();
+            all.left(&folder, quota, (FileId([2; 16]), size), &coming).unwrap()
+        };
+        assert_eq!(room(&[], Some(400)), Some(500), "the longest file");
+        assert_eq!(room(&[], Some(400)), Some(450), "what was let in counts");
+        assert_eq!(room(&[800], Some(10)), Some(50), "and so does what was, the others of which it is told here");
+        assert_eq!(room(&[800], Some(60)), None);
+        assert_eq!(room(&[800], Some(40)), Some(50), "what was refused does not");
+        // None of all that ever came.
+        assert_eq!(room(&[], None), Some(500));
+        fs::write(path.join("c"), [0; 800]).unwrap();
+        assert_eq!(room(&[], Some(400)), None);
+        assert_eq!(room(&[], None), Some(50), "as much as there is");
+        fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn what_was_coming_when_it_was_measured_still_counts_when_it_has_come() {
+        let path = std::env::temp_dir().join(format!("lowkey-room-come-{}", std::process::id()));
+        let folder = Folder::open(&path).unwrap();
+        let mut all = Room::default();
+        let quota = Quota { of_one: 1000, of_all: 1000, of_peer: 1000, count: 1000 };
+        let coming = [ComingFile { file: FileId([1; 16]), size: 600, done: 0 }];
+        assert_eq!(all.left(&folder, quota, (FileId([2; 16]), Some(10)), &coming).unwrap(), Some(400));
+        fs::write(path.join("come"), [0; 600]).unwrap();
+        assert_eq!(all.left(&folder, quota, (FileId([3; 16]), Some(500)), &[]).unwrap(), None);
+        fs::remove_dir_all(&path).unwrap();
     }
 }

@@ -4,6 +4,7 @@
 //! somebody else's.
 
 mod failure;
+mod held;
 mod inner;
 mod list;
 mod partial;
@@ -18,15 +19,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use data_encoding::HEXLOWER;
-use nix::sys::statvfs::statvfs;
 
-use super::files::name;
 use super::files::note::{Digest, FileId};
-use super::files::work::OfferedFile;
+use super::files::work::{ComingFile, OfferedFile};
 use super::keys::PublicKey;
-use crate::amount::bytes;
 pub use failure::Failure;
-use list::{Head, ListedFile, last_receipt};
+use list::{Head, ListedFile};
 pub use partial::Partial;
 use partial::{PartialPaths, is_plain_file};
 
@@ -69,37 +67,39 @@ impl Folder {
     /// Whether a part of this file is here, or all of it, so that our user has agreed to take it before. It goes on
     /// from there if it is taken again. `identity` and `size` are those of the file offer.
     pub fn has_begun(&self, identity: PublicKey, file: FileId, size: Option<u64>) -> bool {
-        let Some(list) = self.is_for_us_alone().then(|| self.read_list(file)).flatten() else { return false };
+        let Some(list) = self.is_for_us_alone().then(|| self.places(file).read_list()).flatten() else { return false };
         let is_of = Head::read(&list).is_some_and(|head| head.is_of(identity, size));
-        is_of && (is_plain_file(&self.places(file).part) || self.whole(&list).is_some())
+        is_of && (is_plain_file(&self.places(file).part) || self.places(file).whole(&list).is_some())
     }
 
-    /// Whether the disk has room for what is not here yet of a file or a folder of this length, beside so many bytes
-    /// that are still to come of others. A folder is made of what was sent once that is whole, and takes twice its
-    /// length. Where nobody knows the length, or the disk does not say, it is tried.
+    /// Whether the disk has room for what is not here yet of a file or a folder of this length, beside what is missing
+    /// of others that are `coming`, here or to another folder. A folder is made of what was sent once that is whole,
+    /// and takes twice its length. Where nobody knows the length, or the disk does not say, it is tried.
     ///
     /// # Errors
     /// It has not; in words for people, with both figures.
-    pub fn has_room(&self, file: FileId, size: Option<u64>, is_folder: bool, to_come: u64) -> Result<(), String> {
-        let (Some(size), Some(free)) = (size, self.free()) else { return Ok(()) };
-        let here = fs::symlink_metadata(self.places(file).part).map_or(0, |metadata| metadata.len());
-        let missing = size.saturating_mul(if is_folder { 2 } else { 1 }).saturating_sub(here);
-        if missing.saturating_add(to_come) <= free {
-            return Ok(());
-        }
-        let others =
-            if to_come > 0 { format!(" beside the {} that are still to come", bytes(to_come)) } else { String::new() };
-        let (path, missing, free) = (self.path.display(), bytes(missing), bytes(free));
-        Err(format!(
-            "{path}: it takes {missing}{others}, and there is room for {free}; make some, or choose another disk"
-        ))
+    pub fn has_room(
+        &self,
+        file: FileId,
+        size: Option<u64>,
+        is_folder: bool,
+        coming: &[ComingFile],
+    ) -> Result<(), String> {
+        held::has_room(&self.places(file), size, is_folder, &self.with_places(coming))
     }
 
-    /// How many bytes the disk has room for, as far as it says so: some that are no disks say that they have none at
-    /// all, not even for what they hold.
-    fn free(&self) -> Option<u64> {
-        let disk = statvfs(&self.path).ok().filter(|disk| disk.blocks() > 0)?;
-        Some(disk.blocks_available().saturating_mul(disk.fragment_size()))
+    /// How many bytes are in the folder, and in all folders in it, once what is `coming` has come: each of these counts
+    /// with its whole length, however much of it is here by now. `file`, which is to come too, does not count. What is
+    /// in a folder that cannot be looked at holds nothing.
+    ///
+    /// # Errors
+    /// This folder cannot be looked at.
+    pub fn held(&self, file: FileId, coming: &[ComingFile]) -> io::Result<u64> {
+        held::held(&self.places(file), &self.with_places(coming))
+    }
+
+    fn with_places(&self, coming: &[ComingFile]) -> Vec<(PartialPaths, ComingFile)> {
+        coming.iter().map(|coming| (self.places(coming.file), *coming)).collect()
     }
 
     /// What is here of a file that is to be stored, or else its beginning. `chosen`: by which name.
@@ -111,10 +111,10 @@ impl Folder {
         let places = self.places(offered.file);
         // Whoever has just lost its connection may still be writing the list.
         let part = partial::hold(&places)?;
-        if let Some(list) = self.read_list(offered.file)
+        if let Some(list) = places.read_list()
             && let Some(head) = Head::read(&list).filter(|head| head.is_of(from, offered.size))
         {
-            if let Some(ListedFile { name, size, digest, .. }) = self.whole(&list) {
+            if let Some(ListedFile { name, size, digest, .. }) = places.whole(&list) {
                 let _ = fs::remove_file(&places.part);
                 return Ok(Begun::Whole(self.path.join(name), size, digest));
             }
@@ -138,22 +138,6 @@ impl Folder {
     /// Whether nobody else could have put anything where parts are. Else that is neither believed nor removed.
     fn is_for_us_alone(&self) -> bool {
         inner::check(&self.inner()).is_ok()
-    }
-
-    /// The whole file of which a list tells, if it is still there and as it was.
-    fn whole(&self, list: &str) -> Option<ListedFile> {
-        last_receipt(list).filter(|receipt| {
-            // It was a name of ours, and is to be nothing else.
-            let metadata = fs::symlink_metadata(self.path.join(name::safe(&receipt.name)));
-            metadata.is_ok_and(|metadata| receipt.is_of(&metadata))
-        })
-    }
-
-    /// What a list says; `None` where there is none of ours.
-    fn read_list(&self, file: FileId) -> Option<String> {
-        let path = self.places(file).list;
-        // The last line may have been cut off with the program.
-        is_plain_file(&path).then(|| fs::read(path).ok())?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Removes what nobody has gone on with for a week, and the oldest parts of too many. What cannot be removed stays.

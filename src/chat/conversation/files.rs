@@ -54,12 +54,12 @@ impl Conversation {
     }
 
     fn take_file(&mut self, file: &FileReport, place: Destination, quota: Option<Quota>) -> Effect {
-        let to_come = self.transfers.still_to_come(quota.map_or(0, |quota| quota.of_one));
+        let coming = self.transfers.coming(quota.map_or(0, |quota| quota.of_one));
         if let Some(transfer) = self.transfers.open_mut(&file.peer, file.file) {
             transfer.state = FileState::Taken;
         }
         let FileReport { peer, file, size, entries, .. } = file.clone();
-        Effect::TakeFile { peer, file, size, is_folder: entries.is_some(), place, quota, to_come }
+        Effect::TakeFile { peer, file, size, is_folder: entries.is_some(), place, quota, coming }
     }
 
     fn refuse_files(&mut self, which: &Which) -> Vec<Effect> {
@@ -263,7 +263,7 @@ mod tests {
     use super::*;
     use crate::chat::report::FileMark;
     use crate::chat::script::Accepts;
-    use crate::peer::{Digest, PauseReason};
+    use crate::peer::{ComingFile, Digest, PauseReason};
 
     const FILE: FileId = FileId([1; 16]);
     const OTHER: FileId = FileId([2; 16]);
@@ -277,9 +277,10 @@ mod tests {
         Event::FileEnded { peer: bob(), file, reason, trouble: None, is_kept: false }
     }
 
-    fn take(file: FileId, name: Option<&str>, to_come: u64) -> Effect {
+    fn take(file: FileId, name: Option<&str>, coming: &[FileId]) -> Effect {
         let place = Destination::Downloads { name: name.map(str::to_owned) };
-        Effect::TakeFile { peer: bob(), file, size: Some(100), is_folder: false, place, quota: None, to_come }
+        let coming = coming.iter().map(|file| ComingFile { file: *file, size: 100, done: 0 }).collect();
+        Effect::TakeFile { peer: bob(), file, size: Some(100), is_folder: false, place, quota: None, coming }
     }
 
     /// A person with an open chat with bob.
@@ -306,21 +307,23 @@ mod tests {
         let mut chat = person();
         assert!(is_mistake(&typed(&mut chat, "/take"), "no file is offered to you"));
         asked(&mut chat, &[FILE]);
-        assert_eq!(typed(&mut chat, "/take as x"), [take(FILE, Some("x"), 0)]);
+        assert_eq!(typed(&mut chat, "/take as x"), [take(FILE, Some("x"), &[])]);
         assert!(is_mistake(&typed(&mut chat, "/take"), "no file is offered to you"), "it is taken");
         asked(&mut chat, &[OTHER, FileId([3; 16])]);
         assert!(is_mistake(&typed(&mut chat, "/take"), "by its number: 2 is report.pdf, 3 is report.pdf"));
         assert!(is_mistake(&typed(&mut chat, "/take 1"), "that file is not offered to you"));
         let refused = Effect::RefuseFile { peer: bob(), file: FileId([3; 16]), reason: EndReason::Declined };
         assert_eq!(done(typed(&mut chat, "/refuse 3")), [refused]);
-        assert_eq!(typed(&mut chat, "/take all"), [take(OTHER, None, 100)]);
+        assert_eq!(typed(&mut chat, "/take all"), [take(OTHER, None, &[FILE])]);
         let json = |line: &str| crate::chat::json::command(line);
         asked(&mut chat, &[FileId([4; 16])]);
         let command = json(&format!(r#"{{"command":"take_file","file":"{}","path":"/x/y"}}"#, FileId([4; 16])));
         let place = Destination::Folder { folder: "/x".into(), name: Some("y".to_owned()) };
         let file = FileId([4; 16]);
-        let taken =
-            Effect::TakeFile { peer: bob(), file, size: Some(100), is_folder: false, place, quota: None, to_come: 200 };
+        let mut taken = take(file, None, &[FILE, OTHER]);
+        if let Effect::TakeFile { place: at, .. } = &mut taken {
+            *at = place;
+        }
         assert_eq!(chat.command(command), [taken]);
     }
 
@@ -328,7 +331,7 @@ mod tests {
     fn what_was_agreed_to_goes_on_without_a_question() {
         let mut chat = person();
         chat.happened(offered(FILE));
-        assert_eq!(chat.part_sought("bob", FILE, true, None), [take(FILE, None, 0)]);
+        assert_eq!(chat.part_sought("bob", FILE, true, None), [take(FILE, None, &[])]);
     }
 
     #[test]
@@ -399,7 +402,8 @@ mod tests {
                 Some(reason) => Effect::RefuseFile { peer: bob(), file: FILE, reason },
                 None => {
                     let (place, quota) = (place.clone(), Some(quota));
-                    Effect::TakeFile { peer: bob(), file: FILE, size, is_folder: false, place, quota, to_come: 0 }
+                    let (file, coming) = (FILE, Vec::new());
+                    Effect::TakeFile { peer: bob(), file, size, is_folder: false, place, quota, coming }
                 }
             };
             let effects = chat.happened(offered);
@@ -434,6 +438,6 @@ mod tests {
         typed(&mut chat, "/take");
         let told = chat.not_taken("bob", FILE, EndReason::Failed, Some("HOME is not set".to_owned()));
         assert!(is_mistake(&told, "HOME is not set"));
-        assert_eq!(typed(&mut chat, "/take"), [take(FILE, None, 0)]);
+        assert_eq!(typed(&mut chat, "/take"), [take(FILE, None, &[])]);
     }
 }

@@ -71,7 +71,7 @@ impl Store {
             Stored::Folder { folder, name, .. } => Ok(match folder.begin(offered, identity, name.clone())? {
                 Begun::Partial(partial) => {
                     let from = partial.position();
-                    if let Err(words) = folder.has_room(offered.file, offered.size, offered.entries.is_some(), 0) {
+                    if let Err(words) = folder.has_room(offered.file, offered.size, offered.entries.is_some(), &[]) {
                         if from == 0 {
                             folder.discard(offered.file);
                         }

@@ -21,6 +21,17 @@ pub struct OfferedFile {
     pub entries: Option<u64>,
 }
 
+/// A file that was taken, and has not come to its end as far as was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ComingFile {
+    /// Which.
+    pub file: FileId,
+    /// Its length in bytes; where nobody knows it, the most that may come.
+    pub size: u64,
+    /// How much of it has come, as far as was told. The disk may have more.
+    pub done: u64,
+}
+
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {

@@ -15,7 +15,7 @@ use super::super::files::note::Digest;
 use super::super::files::work::OfferedFile;
 use super::super::keys::PublicKey;
 use super::failure::Failure;
-use super::list::{Head, ListedFile, last_sum};
+use super::list::{Head, ListedFile, last_receipt, last_sum};
 use super::syncing::{Syncing, sync};
 use super::unpack::{self, unpack};
 use crate::trouble;
@@ -55,6 +55,22 @@ pub struct Partial {
 }
 
 impl PartialPaths {
+    /// What the list says; `None` where there is none of ours.
+    pub fn read_list(&self) -> Option<String> {
+        // The last line may have been cut off with the program.
+        let bytes = is_plain_file(&self.list).then(|| fs::read(&self.list).ok())?;
+        bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The whole file of which the list tells, if it is still there and as it was.
+    pub fn whole(&self, list: &str) -> Option<ListedFile> {
+        last_receipt(list).filter(|receipt| {
+            // It was a name of ours, and is to be nothing else.
+            let metadata = fs::symlink_metadata(self.folder.join(name::safe(&receipt.name)));
+            metadata.is_ok_and(|metadata| receipt.is_of(&metadata))
+        })
+    }
+
     /// Removes what has come.
     pub fn discard(&self) {
         let _ = fs::remove_file(&self.part);
