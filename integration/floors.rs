@@ -20,6 +20,20 @@ const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[
 /// Imports that go up, and why they still do.
 const UPWARD: &[(&str, &str, &str)] = &[];
 
+/// Types whose methods stand in several files that call each other's, up the floors too: a call of one's own method is
+/// no import. Each is one state with several subjects, and its files are to be read as one room.
+const ONE_STATE: &[(&str, &str)] = &[
+    ("Clients", "one client's coming, reading and going move the same lists"),
+    ("Cluster", "asks, replies and renewals share the one connection to the database"),
+    ("Command", "it is read in a room of its own"),
+    ("Connection", "it goes from its request head to its frames"),
+    ("Conversation", "a command and an event may each lead to any other subject"),
+    ("Hub", "calls and messages go elsewhere where the other one is"),
+    ("Peers", "a request becomes a call, that a chat, and that is carried on by a call"),
+    ("People", "a nickname is part of who somebody is"),
+    ("Server", "what only a server in a cluster does is apart"),
+];
+
 /// What can be read in one sitting, with its tests.
 const MOST_LINES: usize = 450;
 
@@ -184,6 +198,51 @@ fn faults(source: &Source, map: &str) -> Vec<String> {
     let gone = places.keys().filter(|name| !source.0.contains_key(*name));
     faults.extend(gone.map(|name| format!("{name} is on the map and not in src")));
     faults
+}
+
+/// Types of which a method calls one that stands on the same floor or a higher one, with the files.
+fn states_in_several_files(source: &Source, map: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let (places, mut found) = (places(map), BTreeMap::<String, BTreeSet<String>>::new());
+    for (file, of, calls) in
+        source.0.values().flat_map(|file| file.own_calls.iter().map(move |(of, calls)| (file, of, calls)))
+    {
+        let own = &file.methods[of];
+        for other in source.0.values().filter(|other| other.name != file.name) {
+            let is_called = other
+                .methods
+                .get(of)
+                .is_some_and(|methods| methods.iter().any(|name| calls.contains(name) && !own.contains(name)));
+            if is_called && places[&other.name].0 <= places[&file.name].0 {
+                found.entry(of.clone()).or_default().insert(format!("{} calls {}", file.name, other.name));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn only_what_is_one_state_calls_itself_up_the_floors() {
+    let found = states_in_several_files(&Source::read(), &map());
+    let named: BTreeSet<&str> = ONE_STATE.iter().map(|(name, _)| *name).collect();
+    let unnamed: Vec<_> = found.iter().filter(|(name, _)| !named.contains(name.as_str())).collect();
+    assert!(unnamed.is_empty(), "methods that call methods not below them: {unnamed:#?}");
+    let stale: Vec<_> = named.iter().filter(|name| !found.contains_key(**name)).collect();
+    assert!(stale.is_empty(), "these go down only by now: {stale:?}");
+}
+
+#[test]
+fn a_method_that_is_called_up_the_floors_is_found() {
+    let map = "//! ```text\n//! lib\n//! above*\n//! below\n//! ```\n";
+    let of = |above: &str, below: &str| {
+        let source = Source(BTreeMap::new()).with("above", above).with("below", below);
+        states_in_several_files(&source, map).into_keys().collect::<Vec<_>>()
+    };
+    let above = "impl super::Hub { pub fn up(&self) { self.down(); } }";
+    assert_eq!(of(above, "impl Hub { fn down(&self) {} }"), [""; 0]);
+    assert_eq!(of(above, "impl Hub { fn down(&self) { self.up() } }"), ["Hub"]);
+    assert_eq!(of(above, "impl<'a> Drop for Hub<'a> { fn drop(&mut self) { if true { Self::up(self) } } }"), ["Hub"]);
+    assert_eq!(of(above, "impl Other { fn down(&self) { self.up() } }"), [""; 0]);
+    assert_eq!(of(above, "#[cfg(test)]\nmod tests { impl Hub { fn down(&self) { self.up() } } }"), [""; 0]);
 }
 
 fn house(name: &str) -> &str {

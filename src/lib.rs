@@ -8,11 +8,15 @@
 //!
 //! # The map
 //!
-//! All files of `src`, from top to bottom: nine houses, each with its heading, and in each one floor a line. A file
-//! imports what stands on lines below it and nothing else, so there is no circle. A `*` marks what does I/O. Every
-//! other file is pure: it names no socket, no clock, no thread, no file and no logger; bytes, texts and the time come
-//! in, values come back. (What is below `peer/engine/search`, `peer/planted` and `peer/scratch` is there for tests
-//! alone.) Server and peer never import each other. `integration/floors.rs` reads this map and holds us to it.
+//! All files of `src`, from top to bottom: a heading begins a house, and each line is one floor of it. A file imports
+//! only what stands on lines below its own, so no two import each other, directly or by others. A `*` marks what does
+//! I/O. Every other file is pure: it names no socket, no clock, no thread, no file and no logger; bytes, texts and the
+//! time come in, values come back. Server and peer never import each other. (`peer/engine/search` with its folder,
+//! `peer/planted` and `peer/scratch` are there for tests alone.)
+//!
+//! Some states have more subjects than one file has room for: their methods stand in several files, which call each
+//! other. Such files are best read as one room. `integration/floors.rs` reads this map, holds us to it, and names these
+//! states.
 //!
 //! ```text
 //! -- the crate

@@ -2,7 +2,7 @@
 //! the length of its functions. Rust is taken apart by the lexer of `proc_macro2`; what is compiled for tests alone is
 //! left out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,10 @@ pub struct File {
     pub functions: Vec<(String, usize)>,
     /// The types and traits that it shows to other files.
     pub types: Vec<String>,
+    /// The methods that it gives to types, by the type.
+    pub methods: BTreeMap<String, BTreeSet<String>>,
+    /// What those call of the same value or type, by the type.
+    pub own_calls: BTreeMap<String, BTreeSet<String>>,
     /// What `use` calls by one name here.
     aliases: HashMap<String, Vec<String>>,
     /// The modules that it declares.
@@ -42,6 +46,8 @@ impl File {
             code: code.lines().map(|line| line.split("//").next().unwrap().to_owned() + "\n").collect(),
             functions: Vec::new(),
             types: Vec::new(),
+            methods: BTreeMap::new(),
+            own_calls: BTreeMap::new(),
             aliases: HashMap::new(),
             children: Vec::new(),
             paths: Vec::new(),
@@ -49,7 +55,11 @@ impl File {
         // All of it may be compiled for tests alone.
         match text.contains("\n#![cfg(test)]\n") {
             true => file.code.clear(),
-            false => file.scan(text.parse().unwrap_or_else(|error| panic!("{name}: {error}"))),
+            false => {
+                let stream: TokenStream = text.parse().unwrap_or_else(|error| panic!("{name}: {error}"));
+                file.take_impls(&stream.clone().into_iter().collect::<Vec<_>>());
+                file.scan(stream);
+            }
         }
         file
     }
@@ -106,6 +116,30 @@ impl File {
         }
     }
 
+    /// Takes the methods of all `impl` at the top of the file.
+    fn take_impls(&mut self, tokens: &[TokenTree]) {
+        let mut at = 0;
+        while at < tokens.len() {
+            let end = end_of_item(tokens, at);
+            if let TokenTree::Group(group) = &tokens[at]
+                && group.stream().to_string() == "cfg (test)"
+            {
+                at = end_of_item(tokens, at + 1);
+            } else if matches!(&tokens[at], TokenTree::Ident(word) if *word == "impl")
+                && let TokenTree::Group(body) = &tokens[end - 1]
+            {
+                let of = implemented(&tokens[at + 1..end - 1]);
+                let body: Vec<TokenTree> = body.stream().into_iter().collect();
+                let names = body.windows(2).filter(|pair| pair[0].to_string() == "fn").map(|pair| pair[1].to_string());
+                self.methods.entry(of.clone()).or_default().extend(names);
+                take_own_calls(&body, self.own_calls.entry(of).or_default());
+                at = end;
+            } else {
+                at += 1;
+            }
+        }
+    }
+
     /// Takes what follows `use`.
     fn take_use(&mut self, tokens: &[TokenTree], before: &[String]) {
         for tree in tokens.split(|token| matches!(token, TokenTree::Punct(punct) if punct.as_char() == ',')) {
@@ -134,6 +168,44 @@ impl File {
                 self.aliases.insert(renamed.unwrap_or_else(|| last.clone()), whole.clone());
                 self.paths.push(whole);
             }
+        }
+    }
+}
+
+/// The type that stands between `impl` and the braces.
+fn implemented(head: &[TokenTree]) -> String {
+    let words: Vec<String> = head.iter().map(TokenTree::to_string).collect();
+    let last_for = words.iter().rposition(|word| word == "for").map_or(0, |at| at + 1);
+    let (mut depth, mut name) = (0, String::new());
+    for word in &words[last_for..] {
+        match word.as_str() {
+            "<" => depth += 1,
+            ">" => depth -= 1,
+            "where" => break,
+            word if depth == 0 && word.starts_with(|first: char| first.is_ascii_alphabetic()) => name = word.to_owned(),
+            _ => {}
+        }
+    }
+    name
+}
+
+/// Takes what is called as `self.name(…)` or `Self::name(…)`.
+fn take_own_calls(tokens: &[TokenTree], calls: &mut BTreeSet<String>) {
+    let word = |token: &TokenTree| match token {
+        TokenTree::Group(_) => "()".to_owned(),
+        token => token.to_string(),
+    };
+    let words: Vec<String> = tokens.iter().map(word).collect();
+    for at in 0..words.len() {
+        match &words[at..] {
+            [own, dot, name, call, ..] if own == "self" && dot == "." && call == "()" => _ = calls.insert(name.clone()),
+            [own, colon, _, name, call, ..] if own == "Self" && colon == ":" && call == "()" => {
+                _ = calls.insert(name.clone());
+            }
+            _ => {}
+        }
+        if let TokenTree::Group(group) = &tokens[at] {
+            take_own_calls(&group.stream().into_iter().collect::<Vec<_>>(), calls);
         }
     }
 }
