@@ -18,7 +18,8 @@ const NAMESAKES: &[(&str, &str)] = &[
 ];
 
 /// Words that were given up in a place, what is said there instead, and what may hold them all the same: names on the
-/// wire, of another crate or in plain English.
+/// wire, of another crate or in plain English. One in small letters is looked for in any case, and with a capital it is
+/// a type's name.
 const GIVEN_UP: &[(&str, &str, &str, &[&str])] = &[
     (
         "server",
@@ -32,7 +33,7 @@ const GIVEN_UP: &[(&str, &str, &str, &[&str])] = &[
     ("server/http", "caller", "newcomer", &[]),
     ("server/listener", "caller", "newcomer", &[]),
     ("server/database", "link", "database", &[]),
-    ("server/cluster", "frame", "dispatch", &["OwnedFrame", "frames_total", "(frame", "match frame"]),
+    ("server/cluster", "frame", "dispatch", &["OwnedFrame", "(frame", "match frame"]),
     ("peer/rtc", "note", "RtcEvent", &["noted"]),
     (
         "peer/engine",
@@ -48,10 +49,18 @@ fn glossary() -> Vec<(String, String)> {
     read(paper.split("\n## ").find(|part| part.starts_with("The words of the house\n")).expect("there is a glossary"))
 }
 
-/// The rows of a table of two columns.
-fn read(table: &str) -> Vec<(String, String)> {
-    let rows = table.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | "));
-    rows.skip(1).map(|(word, meaning)| (word.to_owned(), meaning.to_owned())).collect()
+/// The rows of the table in a piece of a paper, which has two columns.
+///
+/// # Panics
+/// A row is none, so that nobody would read it.
+fn read(piece: &str) -> Vec<(String, String)> {
+    let mut rows = piece.lines().filter(|line| line.contains('|'));
+    assert_eq!([rows.next(), rows.next()], [Some("| word | means |"), Some("|---|---|")], "the table has its head");
+    let cells = |row: &str| match row.split('|').map(str::trim).collect::<Vec<_>>()[..] {
+        ["", word, meaning, ""] if !word.is_empty() && !meaning.is_empty() => (word.to_owned(), meaning.to_owned()),
+        _ => panic!("no row of two columns: {row}"),
+    };
+    rows.map(cells).collect()
 }
 
 /// What is wrong with a glossary.
@@ -90,11 +99,44 @@ fn namesakes(source: &Source) -> BTreeMap<String, BTreeSet<String>> {
 
 /// Lines of a text that have a word, but for those where only something excused has it.
 fn lines_with<'a>(text: &'a str, word: &str, excused: &[&str]) -> Vec<&'a str> {
+    let is_type = word.contains(char::is_uppercase);
     let has_it = |line: &&str| {
-        let bare = excused.iter().fold((*line).to_owned(), |line, excuse| line.replace(excuse, ""));
-        bare.contains(word)
+        // A space stays, so that what stood around it makes no word.
+        let bare = excused.iter().fold((*line).to_owned(), |line, excuse| line.replace(excuse, " "));
+        bare.contains(word) || !is_type && bare.to_lowercase().contains(word)
     };
     text.lines().filter(has_it).collect()
+}
+
+/// Excuses without which nothing more would be found in these texts.
+fn needless<'a>(texts: &[&str], word: &str, excused: &[&'a str]) -> Vec<&'a str> {
+    let found = |excused: &[&str]| texts.iter().map(|text| lines_with(text, word, excused).len()).sum::<usize>();
+    let without = |excuse: &str| excused.iter().copied().filter(|other| *other != excuse).collect::<Vec<_>>();
+    let is_needless = |excuse: &&&str| found(&without(excuse)) == found(excused);
+    excused.iter().filter(is_needless).copied().collect()
+}
+
+/// Words that nobody uses in these texts.
+fn unused<'a>(words: impl Iterator<Item = &'a str>, texts: &[&str]) -> Vec<&'a str> {
+    let letters = |text: &str| {
+        let mut apart = String::new();
+        let mut before = ' ';
+        for letter in text.chars() {
+            // `LaneReport` and `lane_report` are a lane report.
+            if letter.is_uppercase() && before.is_lowercase() {
+                apart.push(' ');
+            }
+            apart.extend(letter.to_lowercase().map(|letter| if letter.is_alphanumeric() { letter } else { ' ' }));
+            before = letter;
+        }
+        apart.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let texts: Vec<String> = texts.iter().map(|text| format!(" {} ", letters(text))).collect();
+    let is_used = |word: &str| {
+        let forms = ["", "s", "es"].map(|end| format!(" {}{end} ", letters(word)));
+        texts.iter().any(|text| forms.iter().any(|form| text.contains(form)))
+    };
+    words.filter(|word| !is_used(word)).collect()
 }
 
 #[test]
@@ -102,6 +144,23 @@ fn each_word_of_the_house_stands_once_and_has_one_meaning() {
     let glossary = glossary();
     assert!(glossary.len() > 60, "the glossary is read: {glossary:?}");
     assert_eq!(faults(&glossary), [""; 0]);
+    let source = Source::read();
+    let texts: Vec<&str> = source.0.values().map(|file| file.text.as_str()).collect();
+    let unused = unused(glossary.iter().map(|(word, _)| word.as_str()), &texts);
+    assert_eq!(unused, [""; 0], "words of the house that src does not use");
+}
+
+#[test]
+fn a_word_that_nobody_uses_is_found() {
+    let texts = ["/// The peer connections of a node.", "fn lane_report() -> FileOffer {}"];
+    assert_eq!(unused(["peer connection", "lane report", "file offer", "node"].into_iter(), &texts), [""; 0]);
+    assert_eq!(unused(["connect", "no"].into_iter(), &texts), ["connect", "no"]);
+}
+
+#[test]
+#[should_panic(expected = "no row of two columns: | chat |two peers|")]
+fn a_row_that_would_not_be_read_is_found() {
+    read("| word | means |\n|---|---|\n| call | a wish |\n| chat |two peers| |");
 }
 
 #[test]
@@ -149,10 +208,20 @@ fn a_word_that_was_given_up_does_not_come_back() {
             |name: &str| name == *place || name.strip_prefix(place).is_some_and(|rest| rest.starts_with('/'));
         let files: Vec<_> = source.0.values().filter(|file| is_there(&file.name)).collect();
         assert!(!files.is_empty(), "{place} is there");
-        for file in files {
+        for file in &files {
             let found = lines_with(&file.text, word, excused);
             assert_eq!(found, [""; 0], "{}: here one says {instead}", file.name);
         }
+        let texts: Vec<&str> = files.iter().map(|file| file.text.as_str()).collect();
+        assert_eq!(needless(&texts, word, excused), [""; 0], "{place}: nothing there has {word} in this");
     }
-    assert_eq!(lines_with("/// It relays.\nErrorCode::RelayFailed", "relay", &["RelayFailed"]), ["/// It relays."]);
+}
+
+#[test]
+fn a_word_that_was_given_up_is_found_in_any_case_and_a_needless_excuse_too() {
+    let text = "/// It relays.\nErrorCode::RelayFailed\nstruct Relay;";
+    assert_eq!(lines_with(text, "relay", &["RelayFailed"]), ["/// It relays.", "struct Relay;"]);
+    assert_eq!(lines_with(text, "Relay", &["RelayFailed"]), ["struct Relay;"], "a type's name, as it stands");
+    assert_eq!(lines_with("re(x)lay", "relay", &["(x)"]), [""; 0], "what is left makes no word");
+    assert_eq!(needless(&[text], "relay", &["RelayFailed", "relay_frames"]), ["relay_frames"]);
 }
