@@ -311,9 +311,9 @@ impl<S: ClientStream> Clients<S> {
                         self.carry_out(&outputs, now);
                     }
                 }
-                Output::Deliver { to, message } => {
+                Output::ForwardRemote { to, message } => {
                     if !self.send(*to, |output| output.extend_from_slice(message.text.as_bytes())) {
-                        self.hub.not_taken(message);
+                        self.hub.remote_not_queued(message);
                     }
                 }
                 Output::Admit { conn, has_replaced } => {

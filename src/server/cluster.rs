@@ -1,12 +1,13 @@
-//! One connection to the database of a cluster, without the socket: what the hub asks goes out as commands, what comes
-//! back is answers to the hub and dispatches of other nodes. Pure; `database` does the I/O.
+//! One stream to the database of a cluster, without the socket: what the hub asks goes out as commands, what comes back
+//! is answers to the hub and dispatches of other nodes. Pure; `database` does the I/O. Here and there `now` is the
+//! system's time, which goes on while this server is away, as a lease does: what the loop calls `real`.
 //!
 //! All that goes to the database goes in one stream, and so do its replies: two messages of one user stay in order
 //! without anybody's help, and what another node sends on learning of a session is behind the answer that told of it.
 //!
 //! A name is online while its record says so and the lease of its node, in the incarnation of then, has not ended. So a
-//! node renews one entry for a million names. After each loss of the connection it takes a new incarnation and marks
-//! all its names in that one (the sweep); the old one is renewed until then, and ends with all that was not marked.
+//! node renews one entry for a million names. After each loss of the stream it takes a new incarnation and marks all
+//! its names in that one (the sweep); the old one is renewed until then, and ends with all that was not marked.
 
 mod asks;
 mod dispatch;
@@ -26,9 +27,9 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::ids::ConnId;
-use super::nodes::{Answer, ClusterCounts, Passed, Process, Seek};
+use super::nodes::{Answer, ClusterCounts, NodeId, Passed, Seek};
 use dispatch::Dispatches;
-use keys::Keys;
+use keys::KeyedHash;
 use scripts::LuaScript;
 pub use trouble::DatabaseLoss;
 use trouble::loss;
@@ -63,42 +64,42 @@ pub enum Event {
     /// Word of another node, to be read by [`Cluster::dispatches`].
     Bundle(Vec<u8>),
     /// The database can be asked by this node, and all names are to be marked.
-    Up(Process),
+    Up(NodeId),
     /// It cannot be asked any more.
     Down,
     /// All names are to be marked again.
     Sweep,
     /// These nodes are there.
-    Alive(Vec<Process>),
+    Alive(Vec<NodeId>),
 }
 
 impl Event {
     /// How much there is to do with it, as one for an answer.
     pub fn weight(&self) -> usize {
         match self {
-            Self::Answer(Answer::Delivered(passed)) => 1 + passed.len() / 16,
+            Self::Answer(Answer::Passed(passed)) => 1 + passed.len() / 16,
             Self::Bundle(bytes) => 1 + bytes.len() / 512,
             _ => 1,
         }
     }
 }
 
-/// The connection.
+/// What one node says to the database, and what it hears from it.
 pub struct Cluster {
     settings: ClusterSettings,
-    keys: Keys,
-    process: Process,
+    hash: KeyedHash,
+    node: NodeId,
     incarnation: u16,
     /// The one before, while names are marked.
     previous: Option<u16>,
-    state: State,
+    state: ClusterState,
     input: Vec<u8>,
     output: Vec<u8>,
     /// Commands without a reply, the oldest first.
     pending: VecDeque<Pending>,
-    /// How many of them, at the front, were answered for the database.
+    /// How many of them, at the front, the hub has been answered already, because the database was late.
     overdue: usize,
-    /// Those of a connection that was lost, which have to be answered for the database yet.
+    /// Those of a stream that was lost, which the hub has still to be answered.
     lost: VecDeque<Pending>,
     /// Messages for the nodes of this turn.
     bundles: Vec<Bundle>,
@@ -108,24 +109,25 @@ pub struct Cluster {
     sweep: Option<Sweep>,
     next_sweep: Instant,
     heard: Instant,
-    /// The nodes that there were by the last word of it.
-    alive: Vec<Process>,
-    /// Those that the database forgot, with all names that are there, and until when they may hold them.
-    awaited: Vec<(Process, Instant)>,
+    /// The nodes that the database knew when it was asked last.
+    alive: Vec<NodeId>,
+    /// Nodes that have not come back since the database lost its data, and until when names of theirs may be held.
+    awaited: Vec<(NodeId, Instant)>,
     /// When the database last had no room for something new.
     full: Option<Instant>,
     /// When the lease was last renewed.
     renewed: Instant,
-    /// Until when the database that has answered last knows of this node in any case.
+    /// Until when the lease lasts that the database has confirmed last.
     leased_until: Instant,
-    /// It has answered as one that does not, and what follows from that was not done yet.
+    /// The database did not know a lease that should have lasted: it has lost its data, and names of other nodes have
+    /// still to be waited for.
     has_forgotten: bool,
     renew_at: Instant,
     counts: ClusterCounts,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ClusterState {
     Down,
     Greeting,
     Up,
@@ -175,21 +177,21 @@ enum What {
 
 /// All that goes to one node in a turn: one message of the database, which is much cheaper than one for each.
 struct Bundle {
-    to: Process,
+    to: NodeId,
     bytes: Vec<u8>,
     passed: Vec<Passed>,
 }
 
 impl Cluster {
-    /// A node that has not reached its database yet. `process` is random.
-    pub fn new(settings: ClusterSettings, process: [u8; 6], now: Instant) -> Self {
+    /// A node that has not reached its database yet. `node` is random.
+    pub fn new(settings: ClusterSettings, node: [u8; 6], now: Instant) -> Self {
         Self {
-            keys: Keys::new(&settings.secret),
+            hash: KeyedHash::new(&settings.secret),
             settings,
-            process: Process(process),
+            node: NodeId(node),
             incarnation: 0,
             previous: None,
-            state: State::Down,
+            state: ClusterState::Down,
             input: Vec::new(),
             output: Vec::new(),
             pending: VecDeque::new(),
@@ -214,12 +216,16 @@ impl Cluster {
 
     /// How it is, and what was done.
     pub fn counts(&self) -> ClusterCounts {
-        ClusterCounts { is_up: self.state == State::Up, unanswered: self.pending.len() as u64, ..self.counts.clone() }
+        ClusterCounts {
+            is_up: self.state == ClusterState::Up,
+            unanswered: self.pending.len() as u64,
+            ..self.counts.clone()
+        }
     }
 
     /// Whether the database can be asked.
     pub fn is_up(&self) -> bool {
-        self.state == State::Up
+        self.state == ClusterState::Up
     }
 
     /// Whether the database had no room for a name or a session within the last minute.
@@ -229,13 +235,13 @@ impl Cluster {
 
     /// There is a stream to the database: greets it.
     pub fn connect(&mut self, now: Instant) {
-        self.state = State::Greeting;
+        self.state = ClusterState::Greeting;
         (self.heard, self.renewed) = (now, now);
         if self.incarnation > 0 {
             self.previous = Some(self.incarnation);
         }
         self.incarnation = self.incarnation.wrapping_add(1).max(1);
-        let name = format!("lowkey-{}", data_encoding::HEXLOWER.encode(&self.process.0));
+        let name = format!("lowkey-{}", data_encoding::HEXLOWER.encode(&self.node.0));
         let ClusterUrl { user, password, number, .. } = self.settings.url.clone();
         let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
         if let Some(password) = &password {
@@ -250,10 +256,10 @@ impl Cluster {
             self.command(What::LuaScript(script), &[b"SCRIPT", b"LOAD", script.text().as_bytes()], now);
         }
         let (ttl, kept) = (self.settings.session_ttl.as_millis(), self.settings.reservation.as_millis());
-        let check = self.keys.check(&format!("1 {ttl} {kept}"));
+        let check = self.hash.check(&format!("1 {ttl} {kept}"));
         self.command(What::Greeting, &[b"SET", keys::CHECK, &check, b"NX"], now);
         self.command(What::Check, &[b"GET", keys::CHECK], now);
-        let channel = keys::channel(self.process);
+        let channel = keys::channel(self.node);
         self.command(What::Subscribe, &[b"SUBSCRIBE", &channel], now);
         // What every ask will need is tried once, so that a right that is missing is told at the start.
         self.command(What::Greeting, &[b"PUBLISH", &channel, b""], now);
@@ -265,7 +271,7 @@ impl Cluster {
 
     /// The stream has ended, or is of no use: what was asked is answered, and nothing of it is sent again.
     pub fn lose(&mut self, now: Instant) {
-        let was_up = std::mem::replace(&mut self.state, State::Down) == State::Up;
+        let was_up = std::mem::replace(&mut self.state, ClusterState::Down) == ClusterState::Up;
         self.counts.losses += u64::from(was_up);
         self.input = Vec::new();
         self.output = Vec::new();
@@ -319,7 +325,7 @@ impl Cluster {
     /// # Errors
     /// [`DatabaseLoss`] where the database is silent for too long.
     pub fn tick(&mut self, now: Instant) -> Result<(), DatabaseLoss> {
-        if self.state == State::Down {
+        if self.state == ClusterState::Down {
             return Ok(());
         }
         if now.saturating_duration_since(self.heard) >= SILENCE {
@@ -342,7 +348,7 @@ impl Cluster {
                 self.give_up(what);
             }
         }
-        if self.state == State::Up {
+        if self.state == ClusterState::Up {
             if self.renew_at <= now {
                 self.renew_in_turn(now);
             }
@@ -360,9 +366,9 @@ impl Cluster {
     pub fn next_deadline(&self) -> Option<Instant> {
         let silent = self.heard + SILENCE;
         match self.state {
-            State::Down => None,
-            State::Greeting => Some(silent),
-            State::Up => {
+            ClusterState::Down => None,
+            ClusterState::Greeting => Some(silent),
+            ClusterState::Up => {
                 let idle = if self.pending.is_empty() { self.heard + IDLE } else { silent };
                 let ask = self.pending.get(self.overdue).map_or(silent, |pending| pending.asked + ASK_TIME);
                 let sweep = if self.sweep.is_none() { self.next_sweep } else { silent };

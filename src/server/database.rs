@@ -22,10 +22,10 @@ use crate::{threads, trouble};
 pub struct Database {
     /// What is said on it.
     pub cluster: Cluster,
-    place: DatabaseAddress,
+    address: DatabaseAddress,
     token: Token,
     waker: Arc<Waker>,
-    state: State,
+    state: SocketState,
     /// The stream may have more to read.
     is_readable: bool,
     /// It is at its end, once all is read.
@@ -44,8 +44,8 @@ pub struct Database {
     buffer: Vec<u8>,
 }
 
-enum State {
-    /// Until then.
+enum SocketState {
+    /// There is no stream, and until then none is tried.
     Down(Instant),
     /// The name is being looked up, by a thread, since the system waits for the answer.
     Resolving(Receiver<io::Result<SocketAddr>>),
@@ -63,14 +63,14 @@ impl Database {
     /// A way that connects with its first [`tick`](Self::tick). The database's events are to come with `token`;
     /// `waker` wakes the loop when a name was looked up.
     pub fn new(settings: ClusterSettings, token: Token, waker: Arc<Waker>, now: Instant) -> Self {
-        let place = settings.url.place.clone();
-        let process = *Uuid::new_v4().as_bytes().last_chunk().expect("a UUID has 16 bytes");
+        let address = settings.url.address.clone();
+        let node = *Uuid::new_v4().as_bytes().last_chunk().expect("a UUID has 16 bytes");
         Self {
-            cluster: Cluster::new(settings, process, now),
-            place,
+            cluster: Cluster::new(settings, node, now),
+            address,
             token,
             waker,
-            state: State::Down(now),
+            state: SocketState::Down(now),
             is_readable: false,
             has_ended: false,
             failures: 0,
@@ -96,7 +96,7 @@ impl Database {
 
     /// Whether there is more to read, or to be done with what was read, than a turn's share.
     pub fn has_unread(&self) -> bool {
-        self.cluster.has_events() || self.is_readable && matches!(self.state, State::Open(_))
+        self.cluster.has_events() || self.is_readable && matches!(self.state, SocketState::Open(_))
     }
 
     /// Goes on with whatever is due: connects, reads a turn's share, and lets time pass.
@@ -105,14 +105,14 @@ impl Database {
             self.lose(&loss, now);
         }
         if self.cluster.is_up() && !std::mem::replace(&mut self.told_up, true) {
-            info!("cluster: the database at {} can be asked", self.place);
+            info!("cluster: the database at {} can be asked", self.address);
             (self.was_up, self.failures, self.told) = (true, 0, None);
         }
         let is_full = self.cluster.is_full(now);
         if is_full && !self.told_full {
             warn!(
                 "cluster: the database at {} is full: new names are refused until its maxmemory is raised",
-                self.place
+                self.address
             );
         }
         self.told_full = is_full;
@@ -120,7 +120,7 @@ impl Database {
 
     /// Writes what waits.
     pub fn write(&mut self, now: Instant) {
-        let State::Open(stream) = &mut self.state else { return };
+        let SocketState::Open(stream) = &mut self.state else { return };
         while !self.cluster.output().is_empty() {
             match stream.write(self.cluster.output()) {
                 Ok(length) => self.cluster.sent(length),
@@ -134,9 +134,9 @@ impl Database {
     /// When the next [`tick`](Self::tick) has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Down(until) | State::Connecting(_, until) => Some(*until),
-            State::Resolving(_) => None,
-            State::Open(_) => self.cluster.next_deadline(),
+            SocketState::Down(until) | SocketState::Connecting(_, until) => Some(*until),
+            SocketState::Resolving(_) => None,
+            SocketState::Open(_) => self.cluster.next_deadline(),
         }
     }
 
@@ -144,7 +144,7 @@ impl Database {
     pub fn leave(&mut self, now: Instant) {
         self.cluster.leave(now);
         let end = now + LEAVE_TIME;
-        while !self.cluster.output().is_empty() && matches!(self.state, State::Open(_)) && Instant::now() < end {
+        while !self.cluster.output().is_empty() && matches!(self.state, SocketState::Open(_)) && Instant::now() < end {
             self.write(now);
             if !self.cluster.output().is_empty() {
                 thread::sleep(Duration::from_millis(1));
@@ -154,8 +154,8 @@ impl Database {
 
     fn try_tick(&mut self, registry: &Registry, now: Instant) -> Result<(), DatabaseLoss> {
         match &mut self.state {
-            State::Down(until) if *until <= now => self.look_up(registry, now)?,
-            State::Resolving(answer) => match answer.try_recv() {
+            SocketState::Down(until) if *until <= now => self.look_up(registry, now)?,
+            SocketState::Resolving(answer) => match answer.try_recv() {
                 Ok(address) => {
                     let address = address.map_err(|error| unasked(&error))?;
                     self.connect(address, registry, now)?;
@@ -163,16 +163,16 @@ impl Database {
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => return Err(lost("its name cannot be looked up")),
             },
-            State::Connecting(_, until) if *until <= now => return Err(lost("it does not answer")),
+            SocketState::Connecting(_, until) if *until <= now => return Err(lost("it does not answer")),
             _ => {}
         }
-        if let State::Connecting(stream, _) = &mut self.state
+        if let SocketState::Connecting(stream, _) = &mut self.state
             && stream.is_connected().map_err(|error| unasked(&error))?
         {
-            let State::Connecting(stream, _) = std::mem::replace(&mut self.state, State::Down(now)) else {
+            let SocketState::Connecting(stream, _) = std::mem::replace(&mut self.state, SocketState::Down(now)) else {
                 return Ok(());
             };
-            self.state = State::Open(stream);
+            self.state = SocketState::Open(stream);
             self.cluster.connect(now);
         }
         self.read(now)?;
@@ -180,7 +180,7 @@ impl Database {
     }
 
     fn look_up(&mut self, registry: &Registry, now: Instant) -> Result<(), DatabaseLoss> {
-        match &self.place {
+        match &self.address {
             DatabaseAddress::Path(path) => {
                 let stream = UnixStream::connect(path).map_err(|error| unasked(&error))?;
                 self.open(Stream::Unix(stream), registry, now)
@@ -189,20 +189,21 @@ impl Database {
                 Ok(address) => self.connect(SocketAddr::new(address, *port), registry, now),
                 Err(_) => {
                     let (answers, answer) = mpsc::channel();
-                    let (host, port, waker, turn) = (host.clone(), *port, self.waker.clone(), self.failures as usize);
+                    let (host, port, waker, attempt) =
+                        (host.clone(), *port, self.waker.clone(), self.failures as usize);
                     let look_up = move || {
                         let addresses: io::Result<Vec<SocketAddr>> =
                             (&*host, port).to_socket_addrs().map(Iterator::collect);
                         let unknown = || trouble::ours(ErrorKind::NotFound, UNKNOWN_NAME);
-                        // Each try takes another of its addresses.
+                        // Each attempt takes another of its addresses.
                         let addresses = addresses.unwrap_or_default();
-                        let address = addresses.get(turn % addresses.len().max(1)).copied().ok_or_else(unknown);
+                        let address = addresses.get(attempt % addresses.len().max(1)).copied().ok_or_else(unknown);
                         // Nobody waits for it where the server has ended.
                         let _ = answers.send(address);
                         let _ = waker.wake();
                     };
                     threads::spawn("look-up", look_up).map_err(|error| unasked(&error))?;
-                    self.state = State::Resolving(answer);
+                    self.state = SocketState::Resolving(answer);
                     Ok(())
                 }
             },
@@ -217,13 +218,13 @@ impl Database {
     fn open(&mut self, mut stream: Stream, registry: &Registry, now: Instant) -> Result<(), DatabaseLoss> {
         let interests = Interest::READABLE | Interest::WRITABLE;
         registry.register(stream.source(), self.token, interests).map_err(|error| unasked(&error))?;
-        self.state = State::Connecting(stream, now + CONNECT_TIME);
+        self.state = SocketState::Connecting(stream, now + CONNECT_TIME);
         self.has_ended = false;
         Ok(())
     }
 
     fn read(&mut self, now: Instant) -> Result<(), DatabaseLoss> {
-        let State::Open(stream) = &mut self.state else { return Ok(()) };
+        let SocketState::Open(stream) = &mut self.state else { return Ok(()) };
         // What was read comes first.
         let mut left = if self.cluster.has_events() { 0 } else { READ_BYTES };
         while self.is_readable && left > 0 {
@@ -249,15 +250,15 @@ impl Database {
         // Spread, so that the servers of a cluster do not all come back at once.
         let pause = (FIRST_PAUSE * 2u32.saturating_pow(self.failures.min(6))).min(LONGEST_PAUSE);
         let jitter = f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0;
-        self.state = State::Down(now + pause.mul_f64(0.5 + jitter / 2.0));
+        self.state = SocketState::Down(now + pause.mul_f64(0.5 + jitter / 2.0));
         self.failures = self.failures.saturating_add(1);
         self.told_up = false;
         if self.told.as_deref() != Some(&loss.reason) {
-            warn!("cluster: the database at {} cannot be asked: {}; trying again", self.place, loss.reason);
+            warn!("cluster: the database at {} cannot be asked: {}; trying again", self.address, loss.reason);
             self.told = Some(loss.reason.clone());
         }
         if loss.is_refusal && !self.was_up {
-            self.refusal = Some(format!("CLUSTER_URL: the database at {} refuses: {}", self.place, loss.reason));
+            self.refusal = Some(format!("CLUSTER_URL: the database at {} refuses: {}", self.address, loss.reason));
         }
     }
 }

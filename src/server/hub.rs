@@ -35,8 +35,8 @@ pub use message::Forwarded;
 use message::{ClientMessage, Malformed, Unreached};
 use names::HeldNames;
 pub use names::{Departure, NameTaken};
-pub use output::{Arrived, Output, Outputs, Refused};
 pub(crate) use output::{GOING_AWAY, POLICY};
+pub use output::{Output, Outputs, Refused, RemoteMessage};
 use output::{REPLACED, close, only, send};
 #[cfg(all(test, feature = "cluster"))]
 pub(super) use remote::CLAIM_TIME;

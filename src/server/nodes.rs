@@ -10,52 +10,46 @@ use uuid::Uuid;
 use super::ids::ConnId;
 use crate::protocol::MessageType;
 
-/// One run of a server: random, and never another's.
+/// One node: a random id, made anew by each start of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Process(pub [u8; 6]);
+pub struct NodeId(pub [u8; 6]);
 
-impl Process {
+impl NodeId {
     /// A short name for it, from 1 on. In one case of 255 another has the same.
     pub fn number(self) -> u8 {
         self.0[5] % u8::MAX + 1
     }
 }
 
-/// A connection of a node of the cluster.
+/// Where a user is: a node of the cluster, and the connection there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Route {
-    /// The node.
-    pub process: Process,
-    /// The connection there.
+    pub node: NodeId,
     pub conn: ConnId,
 }
 
-/// What the hub asks. Every ask but [`Release`](Self::Release) and [`Tell`](Self::Tell) gets one [`Answer`].
+/// What the hub asks. [`Release`](Self::Release) and [`Tell`](Self::Tell) get no [`Answer`], several
+/// [`Pass`](Self::Pass) may share one, and a claim whose answer is late gets two: that the database is away, and what
+/// it said then.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ask {
     /// May this connection have the name? Whoever has to give way is told so.
     Claim {
-        /// The connection.
         conn: ConnId,
-        /// The name.
         name: Rc<str>,
         /// What it is to be held with.
         token: Option<Rc<str>>,
     },
     /// The connection has the name no more.
     Release {
-        /// The connection.
         conn: ConnId,
-        /// The name.
         name: Rc<str>,
         /// The name is free at once, and not kept for its owner.
         is_free: bool,
     },
     /// The connection has the name: it is to be known as long as this node lives.
     Mark {
-        /// The connection.
         conn: ConnId,
-        /// The name.
         name: Rc<str>,
         /// What it is held with.
         token: Option<Rc<str>>,
@@ -66,13 +60,9 @@ pub enum Ask {
     Seek(Box<Seek>),
     /// Send this where the name was found a moment ago.
     Pass {
-        /// Where that is.
         to: Route,
-        /// From whom.
         from: ConnId,
-        /// To whom.
         target: Rc<str>,
-        /// What it is.
         kind: MessageType,
         /// Where the message, which says from whom it is, stands among the texts that come with the asks of a turn.
         text: Range<usize>,
@@ -83,27 +73,12 @@ pub enum Ask {
         to: Route,
         /// To whom it was.
         target: Rc<str>,
-        /// Why.
         reason: Undelivered,
     },
     /// Keep a session that waits for its second user.
-    Create {
-        /// Who has created it.
-        conn: ConnId,
-        /// The session.
-        id: Uuid,
-        /// The name of that user.
-        creator: Rc<str>,
-    },
+    Create { conn: ConnId, id: Uuid, creator: Rc<str> },
     /// Give this user the second place of a session.
-    Join {
-        /// Who wants to join.
-        conn: ConnId,
-        /// The session.
-        id: Uuid,
-        /// The name of that user.
-        joiner: Rc<str>,
-    },
+    Join { conn: ConnId, id: Uuid, joiner: Rc<str> },
 }
 
 /// What is to be sent to a name, wherever that is online.
@@ -111,13 +86,12 @@ pub enum Ask {
 pub struct Seek {
     /// From whom: one of ours, or one of another node whose message did not find its target here any more.
     pub from: Sender,
-    /// To whom.
     pub target: Rc<str>,
-    /// Nobody who has met the target: that it is not online was not paid for yet.
+    /// The sender has not met the target. What a miss costs was paid in advance, and is given back unless the database
+    /// says that the target is not online.
     pub is_stranger: bool,
     /// It is a `session:connect`, whose sender waits for the answer.
     pub is_call: bool,
-    /// What is sent.
     pub parcel: Parcel,
 }
 
@@ -135,18 +109,12 @@ pub enum Sender {
 pub enum Parcel {
     /// A message that is forwarded.
     Message {
-        /// What it is.
         kind: MessageType,
         /// The message, which says from whom it is.
         text: Vec<u8>,
     },
     /// Word of a session that both are in.
-    Joined {
-        /// The session.
-        id: Uuid,
-        /// The name of the other one.
-        peer: Rc<str>,
-    },
+    Joined { id: Uuid, peer: Rc<str> },
 }
 
 /// What the database calls the time of a claim: milliseconds since 1970 by its clock.
@@ -157,18 +125,15 @@ pub type Since = [u8; 6];
 pub enum Answer {
     /// To [`Ask::Claim`].
     Claimed {
-        /// The connection.
         conn: ConnId,
-        /// The name.
         name: Rc<str>,
         /// Whether it has it.
         verdict: Verdict,
     },
     /// To [`Ask::Mark`].
     Marked {
-        /// The connection.
         conn: ConnId,
-        /// Whether it has the name. It does not where the other servers could not be asked: `None`.
+        /// Whether it still has the name. `None` where the database could not be asked, and it keeps the name.
         is_ours: Option<bool>,
     },
     /// To [`Ask::Seek`].
@@ -178,8 +143,8 @@ pub enum Answer {
         /// Where it went.
         found: Found,
     },
-    /// To several [`Ask::Pass`], which the other node has.
-    Delivered(Vec<Passed>),
+    /// To several [`Ask::Pass`]: the other node has these messages.
+    Passed(Vec<Passed>),
     /// To [`Ask::Pass`], where it came to nothing.
     NotPassed {
         /// What it was.
@@ -189,18 +154,14 @@ pub enum Answer {
     },
     /// To [`Ask::Create`].
     Created {
-        /// Who has created it.
         conn: ConnId,
-        /// The session.
         id: Uuid,
         /// Whether it is there.
         is_there: bool,
     },
     /// To [`Ask::Join`].
     Joined {
-        /// Who wanted to join.
         conn: ConnId,
-        /// The session.
         id: Uuid,
         /// The creator's name, or why not.
         outcome: Result<String, NotJoined>,
@@ -210,11 +171,8 @@ pub enum Answer {
 /// A message that goes to a node by [`Ask::Pass`]; its text is gone.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Passed {
-    /// From whom.
     pub from: ConnId,
-    /// To whom.
     pub target: Rc<str>,
-    /// What it is.
     pub kind: MessageType,
 }
 
@@ -280,11 +238,9 @@ pub enum Dispatch<'a> {
     Replaced(ConnId),
     /// A message of this connection did not reach its target.
     Undelivered {
-        /// The connection.
         to: ConnId,
         /// To whom it was.
         target: &'a str,
-        /// Why.
         reason: Undelivered,
     },
 }
@@ -294,39 +250,30 @@ pub enum Dispatch<'a> {
 pub struct Arrival<'a> {
     /// Where the user was.
     pub to: ConnId,
-    /// From whom.
     pub from: Route,
-    /// The [`number`](Process::number) of the node that has sent it on, since the user was there no more: 0 where it
+    /// The [`number`](NodeId::number) of the node that has sent it on, since the user was there no more: 0 where it
     /// comes straight from its sender's node. An earlier version says 1.
     pub via: u8,
-    /// The name of the user.
     pub target: &'a str,
-    /// What it is.
-    pub goods: Goods<'a>,
+    pub parcel: ParcelRef<'a>,
 }
 
-/// A [`Parcel`] as it came.
+/// A [`Parcel`] as it came, which borrows from the bytes of the bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Goods<'a> {
+pub enum ParcelRef<'a> {
     /// A message that is forwarded.
     Message {
-        /// What it is.
         kind: MessageType,
         /// The message, which says from whom it is.
         text: &'a str,
     },
     /// Word of a session that both are in.
-    Joined {
-        /// The session.
-        id: Uuid,
-        /// The name of the other one.
-        peer: &'a str,
-    },
+    Joined { id: Uuid, peer: &'a str },
 }
 
-impl Goods<'_> {
+impl ParcelRef<'_> {
     /// The same, to be sent on.
-    pub fn parcel(self) -> Parcel {
+    pub fn into_owned(self) -> Parcel {
         match self {
             Self::Message { kind, text } => Parcel::Message { kind, text: text.as_bytes().to_vec() },
             Self::Joined { id, peer } => Parcel::Joined { id, peer: peer.into() },

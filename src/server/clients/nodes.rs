@@ -6,8 +6,8 @@ use super::{ClientStream, Clients};
 use crate::server::cluster::{Cluster, Event};
 
 impl<S: ClientStream> Clients<S> {
-    /// Asks for the hub what it has to ask, and takes what has come of the cluster. `real` is the time of the database,
-    /// by which a lease ends, whatever this server does. What comes beyond a turn's share is left for the next turn.
+    /// Asks for the hub what it has to ask, and takes what has come of the cluster. `real` goes on while this server is
+    /// away, as a lease does; `now` stands still then. What comes beyond a turn's share is left for the next turn.
     pub fn exchange(&mut self, cluster: &mut Cluster, real: Instant, now: Instant) {
         let mut left = EVENTS_PER_EXCHANGE;
         loop {
@@ -30,7 +30,7 @@ impl<S: ClientStream> Clients<S> {
                 cluster.end_of_marks(real);
             }
         }
-        cluster.close_bundles(real);
+        cluster.send_bundles(real);
         self.config.access.is_cut_off = !self.was_in_cluster || self.hub.is_cut_off(now);
         self.metrics.cluster = Some(cluster.counts());
     }
@@ -47,9 +47,9 @@ impl<S: ClientStream> Clients<S> {
                     self.carry_out(&outputs, now);
                 }
             }
-            Event::Up(process) => {
+            Event::Up(node) => {
                 self.was_in_cluster = true;
-                self.hub.database_is_back(process);
+                self.hub.database_is_back(node);
             }
             Event::Down => self.hub.database_is_away(now),
             Event::Sweep => self.hub.begin_marks(),

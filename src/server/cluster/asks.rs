@@ -1,4 +1,4 @@
-//! What the hub asks, as commands; and what it is answered where the database does not. Pure.
+//! What the hub asks, as commands; and what it is answered in place of the database where that is away or late. Pure.
 
 use std::time::Instant;
 
@@ -6,39 +6,41 @@ use super::dispatch;
 use super::keys;
 use super::resp;
 use super::scripts::LuaScript;
-use super::{BUNDLE_BYTES, Bundle, Cluster, Event, GRACE, MAX_OUTPUT, MAX_PENDING, NAME_TTL, Pending, State, What};
-use crate::server::nodes::{Answer, Ask, Found, NotJoined, Parcel, Passed, Process, Route, Sender, Verdict};
+use super::{
+    BUNDLE_BYTES, Bundle, Cluster, ClusterState, Event, GRACE, MAX_OUTPUT, MAX_PENDING, NAME_TTL, Pending, What,
+};
+use crate::server::nodes::{Answer, Ask, Found, NodeId, NotJoined, Parcel, Passed, Route, Sender, Verdict};
 
 impl Cluster {
     /// Asks the database, or answers at once where it is away. What goes to one node in a turn is put together until
-    /// [`close_bundles`](Self::close_bundles). `texts` has those that `Ask::Pass` points into.
+    /// [`send_bundles`](Self::send_bundles). `texts` has those that `Ask::Pass` points into.
     pub fn ask(&mut self, ask: Ask, texts: &[u8], now: Instant) {
         let is_full = self.output.len() > MAX_OUTPUT || self.pending.len() > MAX_PENDING;
-        if self.state != State::Up || is_full {
+        if self.state != ClusterState::Up || is_full {
             return self.refuse(ask);
         }
         match ask {
             Ask::Pass { to, from, target, kind, text } => {
-                let origin = Route { process: self.process, conn: from };
+                let origin = Route { node: self.node, conn: from };
                 let text = texts.get(text).expect("the texts are there until all was asked that points into them");
                 let write = |bytes: &mut Vec<u8>| dispatch::put_message(bytes, to.conn, origin, 0, &target, kind, text);
-                self.bundle(to.process, now, write).passed.push(Passed { from, target, kind });
+                self.bundle(to.node, now, write).passed.push(Passed { from, target, kind });
             }
             Ask::Tell { to, target, reason } => {
-                self.bundle(to.process, now, |bytes| dispatch::put_undelivered(bytes, to.conn, &target, reason));
+                self.bundle(to.node, now, |bytes| dispatch::put_undelivered(bytes, to.conn, &target, reason));
             }
             ask => {
                 // What was passed before has to be there before.
-                self.close_bundles(now);
+                self.send_bundles(now);
                 self.ask_script(ask, now);
             }
         }
     }
 
     /// Sends what was put together for other nodes.
-    pub fn close_bundles(&mut self, now: Instant) {
+    pub fn send_bundles(&mut self, now: Instant) {
         if !self.bundles.is_empty() && self.pending.is_empty() {
-            self.stand_in_line(now);
+            self.ping_first(now);
         }
         for Bundle { to, mut bytes, passed } in std::mem::take(&mut self.bundles) {
             self.command(What::Bundle(passed), &[b"PUBLISH", &keys::channel(to), &bytes], now);
@@ -47,25 +49,25 @@ impl Cluster {
         }
     }
 
-    /// Redis and Valkey write first to whom they began last to have something for: that is who has asked, as its answer
-    /// comes behind what it has caused. Whoever stands in line already is written to after the others. So where nothing
-    /// else is to be answered, a ping goes first, and a message that is alone is a fifth faster through the database.
-    fn stand_in_line(&mut self, now: Instant) {
+    /// Sends a ping before messages for other nodes where nothing else is to be answered. Redis and Valkey write to
+    /// their clients in reverse order of when they got something for them. With the ping's answer queued first, this
+    /// node is served last, and those first who get the messages: one that is alone is a fifth faster so.
+    fn ping_first(&mut self, now: Instant) {
         self.command(What::Ping, &[b"PING"], now);
     }
 
     /// Adds a dispatch to what goes to a node.
-    fn bundle(&mut self, to: Process, now: Instant, write: impl FnOnce(&mut Vec<u8>)) -> &mut Bundle {
+    fn bundle(&mut self, to: NodeId, now: Instant, write: impl FnOnce(&mut Vec<u8>)) -> &mut Bundle {
         self.counts.dispatches[1] += 1;
         if self.bundles.iter().any(|bundle| bundle.bytes.len() >= BUNDLE_BYTES) {
-            self.close_bundles(now);
+            self.send_bundles(now);
         }
-        let place = self.bundles.iter().position(|bundle| bundle.to == to).unwrap_or_else(|| {
+        let index = self.bundles.iter().position(|bundle| bundle.to == to).unwrap_or_else(|| {
             let bytes = std::mem::take(&mut self.spare);
             self.bundles.push(Bundle { to, bytes, passed: Vec::new() });
             self.bundles.len() - 1
         });
-        let bundle = &mut self.bundles[place];
+        let bundle = &mut self.bundles[index];
         write(&mut bundle.bytes);
         bundle
     }
@@ -74,23 +76,23 @@ impl Cluster {
         let numbers = [NAME_TTL.as_millis(), self.settings.reservation.as_millis(), GRACE.as_millis()];
         let [ttl, reservation, grace] = numbers.map(|number| number.to_string());
         let (ttl, reservation, grace) = (ttl.as_bytes(), reservation.as_bytes(), grace.as_bytes());
-        let owner = |conn| keys::owner(self.process, self.incarnation, conn);
+        let owner = |conn| keys::owner(self.node, self.incarnation, conn);
         match ask {
             Ask::Claim { conn, name, token } => {
                 let (key, owner, token) =
-                    (self.keys.name(&name), owner(conn), self.keys.token(&name, token.as_deref()));
+                    (self.hash.name(&name), owner(conn), self.hash.token(&name, token.as_deref()));
                 let arguments = [&owner[..], &token, ttl, reservation, grace];
                 let keys = [&key[..], keys::NODES, keys::GRACE];
                 self.run(What::Claim { conn, name }, LuaScript::Claim, &keys, &arguments, now);
             }
             Ask::Release { conn, name, is_free } => {
-                let (key, owner) = (self.keys.name(&name), owner(conn));
+                let (key, owner) = (self.hash.name(&name), owner(conn));
                 let reservation = if is_free { b"0" } else { reservation };
                 self.run(What::Release, LuaScript::Release, &[&key], &[&owner, reservation], now);
             }
             Ask::Mark { conn, name, token, since } => {
                 let (key, owner, token) =
-                    (self.keys.name(&name), owner(conn), self.keys.token(&name, token.as_deref()));
+                    (self.hash.name(&name), owner(conn), self.hash.token(&name, token.as_deref()));
                 let arguments = [&owner[..], &token, &since, ttl, reservation];
                 self.run(What::Mark(conn), LuaScript::Mark, &[&key, keys::NODES], &arguments, now);
                 if let Some(sweep) = &mut self.sweep {
@@ -99,15 +101,15 @@ impl Cluster {
             }
             Ask::Seek(mut seek) => {
                 let (origin, via) = match seek.from {
-                    Sender::Here(conn) => (Route { process: self.process, conn }, 0),
-                    Sender::There(route) => (route, self.process.number()),
+                    Sender::Here(conn) => (Route { node: self.node, conn }, 0),
+                    Sender::There(route) => (route, self.node.number()),
                 };
                 let dispatch::Split { head, tail } = dispatch::parcel(origin, via, &seek.target, &seek.parcel);
                 if let Parcel::Message { text, .. } = &mut seek.parcel {
                     *text = Vec::new();
                 }
                 self.counts.dispatches[1] += 1;
-                let key = self.keys.name(&seek.target);
+                let key = self.hash.name(&seek.target);
                 self.run(What::Seek(seek), LuaScript::Seek, &[&key, keys::NODES], &[&head, &tail], now);
             }
             Ask::Create { conn, id, creator } => {
@@ -138,7 +140,7 @@ impl Cluster {
         self.command(what, &parts, now);
     }
 
-    /// Answers an ask that is not made.
+    /// Answers an ask in place of the database, which is not asked.
     fn refuse(&mut self, ask: Ask) {
         match ask {
             Ask::Claim { conn, name, .. } => self.give_up(What::Claim { conn, name }),
@@ -151,7 +153,7 @@ impl Cluster {
         }
     }
 
-    /// Answers for the database.
+    /// Answers the hub in place of the database, which could not be asked or is late.
     pub(super) fn give_up(&mut self, what: What) {
         if let Some(kind) = what.kind() {
             self.counts.asks[kind][1] += 1;
@@ -182,7 +184,7 @@ impl Cluster {
 }
 
 impl What {
-    /// Its place in [`ClusterCounts::ASKS`](crate::server::nodes::ClusterCounts::ASKS), if it is an ask of the hub.
+    /// Its index in [`ClusterCounts::ASKS`](crate::server::nodes::ClusterCounts::ASKS), if it is an ask of the hub.
     pub(super) fn kind(&self) -> Option<usize> {
         match self {
             Self::Claim { .. } => Some(0),
@@ -221,7 +223,7 @@ mod tests {
         };
         let mut cluster = Cluster::new(settings, *b"own123", now);
         greet(&mut cluster, "*2\r\n:2\r\n$8\r\nown123\0\x01\r\n", now);
-        assert_eq!(events(&mut cluster), [Event::Alive(vec![Process(*b"own123")]), Event::Up(Process(*b"own123"))]);
+        assert_eq!(events(&mut cluster), [Event::Alive(vec![NodeId(*b"own123")]), Event::Up(NodeId(*b"own123"))]);
         take_output(&mut cluster);
         cluster
     }
@@ -234,7 +236,7 @@ mod tests {
             replies.extend(format!("$40\r\n{}\r\n", script.hash()).bytes());
         }
         replies.extend(b"_\r\n$16\r\n");
-        replies.extend(cluster.keys.check("1 600000 60000"));
+        replies.extend(cluster.hash.check("1 600000 60000"));
         replies.extend(b"\r\n>3\r\n$9\r\nsubscribe\r\n$1\r\nx\r\n:1\r\n:1\r\n:0\r\n+PONG\r\n");
         for byte in replies.into_iter().chain(renewal.bytes()) {
             cluster.receive(&[byte], now).unwrap();
@@ -264,7 +266,7 @@ mod tests {
     }
 
     fn pass(number: usize) -> Ask {
-        let to = Route { process: Process(*b"other1"), conn: ConnId(7) };
+        let to = Route { node: NodeId(*b"other1"), conn: ConnId(7) };
         let text = 5 * number..5 * number + 5;
         Ask::Pass { to, from: ConnId(number), target: "bob".into(), kind: MessageType::SignalIce, text }
     }
@@ -305,9 +307,9 @@ mod tests {
         cluster.tick(late).unwrap();
         assert_eq!(events(&mut cluster), [not_passed(1, false), claimed(Verdict::Away)]);
         cluster.ask(pass(2), TEXTS, late);
-        cluster.close_bundles(late);
+        cluster.send_bundles(late);
         cluster.receive(b"+PONG\r\n:1\r\n$7\r\n123456\0\r\n:1\r\n", late).unwrap();
-        let delivered = Event::Answer(Answer::Delivered(vec![message(2)]));
+        let delivered = Event::Answer(Answer::Passed(vec![message(2)]));
         assert_eq!(events(&mut cluster), [claimed(YES), delivered]);
     }
 
@@ -316,7 +318,7 @@ mod tests {
         let start = Instant::now();
         let mut cluster = up(start);
         cluster.ask(pass(1), TEXTS, start);
-        cluster.close_bundles(start);
+        cluster.send_bundles(start);
         let reason = cluster.tick(start + SILENCE).unwrap_err().reason;
         assert!(reason.contains("silent"), "{reason}");
         cluster.lose(start + SILENCE);
@@ -359,7 +361,7 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut cluster = up(start);
         cluster.ask(pass(1), TEXTS, start);
-        cluster.close_bundles(start);
+        cluster.send_bundles(start);
         cluster.tick(at(2)).unwrap();
         cluster.receive(b"+PONG\r\n:1\r\n", at(2)).unwrap();
         assert_eq!(cluster.counts().round_trip_micros, 2_000_000, "it was given up");

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::protocol::{MAX_USERNAME_BYTES, MessageType};
 use crate::server::ids::ConnId;
-use crate::server::nodes::{Arrival, ClusterCounts, Dispatch, Goods, Parcel, Process, Route, Undelivered};
+use crate::server::nodes::{Arrival, ClusterCounts, Dispatch, NodeId, Parcel, ParcelRef, Route, Undelivered};
 
 /// A dispatch for a connection that only the database knows: what stands before the connection, and what stands
 /// behind it.
@@ -141,17 +141,17 @@ fn read(dispatch: &[u8]) -> Option<Dispatch<'_>> {
     let to = take_conn(&mut rest)?;
     match *kind {
         kind @ (MESSAGE | JOINED) => {
-            let from = Route { process: Process(*take_array(&mut rest)?), conn: take_conn(&mut rest)? };
+            let from = Route { node: NodeId(*take_array(&mut rest)?), conn: take_conn(&mut rest)? };
             let via = take_array::<1>(&mut rest)?[0];
             let target = take_name(&mut rest)?;
-            let goods = match kind {
+            let parcel = match kind {
                 MESSAGE => {
                     let kind = message_type(take_array::<1>(&mut rest)?[0])?;
-                    Goods::Message { kind, text: std::str::from_utf8(rest).ok()? }
+                    ParcelRef::Message { kind, text: std::str::from_utf8(rest).ok()? }
                 }
-                _ => Goods::Joined { id: Uuid::from_bytes(*take_array(&mut rest)?), peer: name(rest)? },
+                _ => ParcelRef::Joined { id: Uuid::from_bytes(*take_array(&mut rest)?), peer: name(rest)? },
             };
-            Some(Dispatch::Parcel(Arrival { to, from, via, target, goods }))
+            Some(Dispatch::Parcel(Arrival { to, from, via, target, parcel }))
         }
         REPLACED => Some(Dispatch::Replaced(to)),
         UNDELIVERED => {
@@ -182,7 +182,7 @@ pub(super) fn conn(bytes: [u8; CONN_BYTES]) -> ConnId {
 }
 
 fn put_route(bytes: &mut Vec<u8>, route: Route) {
-    bytes.extend_from_slice(&route.process.0);
+    bytes.extend_from_slice(&route.node.0);
     put_conn(bytes, route.conn);
 }
 
@@ -252,21 +252,21 @@ const MAX_DISPATCH_BYTES: usize = 128 * 1024;
 mod tests {
     use super::*;
 
-    const OWN: Process = Process(*b"own123");
-    const OTHER: Route = Route { process: Process(*b"other1"), conn: ConnId(77) };
+    const OWN: NodeId = NodeId(*b"own123");
+    const OTHER: Route = Route { node: NodeId(*b"other1"), conn: ConnId(77) };
 
     fn dispatches() -> Vec<(Vec<u8>, Dispatch<'static>)> {
         let to = ConnId(0x0102_0304_0506);
         let (kind, text) = (MessageType::SignalIce, r#"{"type":"signal:ice"}"#);
-        let (id, own) = (Uuid::from_u128(42), Route { process: OWN, conn: ConnId(5) });
-        let arrival = |from, via, goods| Dispatch::Parcel(Arrival { to, from, via, target: "böb", goods });
+        let (id, own) = (Uuid::from_u128(42), Route { node: OWN, conn: ConnId(5) });
+        let arrival = |from, via, parcel| Dispatch::Parcel(Arrival { to, from, via, target: "böb", parcel });
         let mut message = Vec::new();
         put_message(&mut message, to, own, 0, "böb", kind, text.as_bytes());
-        let sought = |origin, goods: Goods<'_>| {
-            let Split { head, tail } = parcel(origin, 1, "böb", &goods.parcel());
+        let sought = |origin, sent: ParcelRef<'_>| {
+            let Split { head, tail } = parcel(origin, 1, "böb", &sent.into_owned());
             [&head[..], &conn_bytes(to), &tail].concat()
         };
-        let (letter, joined) = (Goods::Message { kind, text }, Goods::Joined { id, peer: "alice" });
+        let (letter, joined) = (ParcelRef::Message { kind, text }, ParcelRef::Joined { id, peer: "alice" });
         let mut not_delivered = Vec::new();
         put_undelivered(&mut not_delivered, to, "böb", Undelivered::Unread);
         vec![

@@ -9,19 +9,19 @@ use uuid::Uuid;
 
 use super::dispatch::{conn, conn_bytes};
 use crate::server::ids::ConnId;
-use crate::server::nodes::{Process, Route};
+use crate::server::nodes::{NodeId, Route};
 
-/// What makes the hashes: a secret that all nodes have. It is not shown.
+/// What makes the hashes that stand for names and tokens: a secret that all nodes have. It is not shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Keys(Vec<u8>);
+pub struct KeyedHash(Vec<u8>);
 
-impl fmt::Debug for Keys {
+impl fmt::Debug for KeyedHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Keys(..)")
+        f.write_str("KeyedHash(..)")
     }
 }
 
-impl Keys {
+impl KeyedHash {
     /// Hashes by this secret. An empty one hides nothing from whoever can guess a name.
     pub(super) fn new(secret: &str) -> Self {
         Self(secret.as_bytes().to_vec())
@@ -56,9 +56,9 @@ pub(super) fn session(id: Uuid) -> Vec<u8> {
     prefixed("s:", id.as_bytes())
 }
 
-/// The channel of a node.
-pub(super) fn channel(process: Process) -> Vec<u8> {
-    prefixed("to:", &process.0)
+/// The pub/sub channel on which a node gets its dispatches.
+pub(super) fn channel(node: NodeId) -> Vec<u8> {
+    prefixed("to:", &node.0)
 }
 
 fn prefixed(kind: &str, rest: &[u8]) -> Vec<u8> {
@@ -66,20 +66,20 @@ fn prefixed(kind: &str, rest: &[u8]) -> Vec<u8> {
 }
 
 /// A node in one of its incarnations, as the leases know it.
-pub(super) fn member(process: Process, incarnation: u16) -> Vec<u8> {
-    [&process.0[..], &incarnation.to_be_bytes()].concat()
+pub(super) fn member(node: NodeId, incarnation: u16) -> Vec<u8> {
+    [&node.0[..], &incarnation.to_be_bytes()].concat()
 }
 
 /// Who has a name, as its record says.
-pub(super) fn owner(process: Process, incarnation: u16, conn: ConnId) -> Vec<u8> {
-    [&member(process, incarnation)[..], &conn_bytes(conn)].concat()
+pub(super) fn owner(node: NodeId, incarnation: u16, conn: ConnId) -> Vec<u8> {
+    [&member(node, incarnation)[..], &conn_bytes(conn)].concat()
 }
 
-/// Where that is.
+/// Where the owner of a name is.
 pub(super) fn route(owner: &[u8]) -> Option<Route> {
-    let (process, rest) = owner.split_first_chunk::<6>()?;
+    let (node, rest) = owner.split_first_chunk::<6>()?;
     let (_, conn_bytes) = rest.split_first_chunk::<2>()?;
-    Some(Route { process: Process(*process), conn: conn(conn_bytes.try_into().ok()?) })
+    Some(Route { node: NodeId(*node), conn: conn(conn_bytes.try_into().ok()?) })
 }
 
 /// What all keys begin with: a layout that is another gets another number.
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn hashes_are_keyed_and_tell_everything_apart() {
-        let (one, other) = (Keys::new("one"), Keys::new("other"));
+        let (one, other) = (KeyedHash::new("one"), KeyedHash::new("other"));
         assert_ne!(one.name("alice"), other.name("alice"));
         assert_ne!(one.name("alice"), one.name("bob"));
         assert_ne!(one.token("alice", Some("t")), one.token("bob", Some("t")));
@@ -106,8 +106,8 @@ mod tests {
 
     #[test]
     fn an_owner_says_where_its_name_is() {
-        let route = Route { process: Process(*b"abcdef"), conn: ConnId(123_456_789) };
-        assert_eq!(super::route(&owner(route.process, 258, route.conn)), Some(route));
+        let route = Route { node: NodeId(*b"abcdef"), conn: ConnId(123_456_789) };
+        assert_eq!(super::route(&owner(route.node, 258, route.conn)), Some(route));
         assert_eq!(super::route(b"short"), None);
         assert_eq!(super::route(&[0; 20]), None);
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::keys;
 use super::scripts::LuaScript;
-use super::{Cluster, Event, GRACE, State, Sweep, What};
+use super::{Cluster, ClusterState, Event, GRACE, Sweep, What};
 
 impl Cluster {
     /// Whether more names can be marked, and how many.
@@ -27,8 +27,8 @@ impl Cluster {
 
     /// Ends this node's lease: its names are kept for their owners, or free, from now on.
     pub fn leave(&mut self, now: Instant) {
-        self.close_bundles(now);
-        if self.state == State::Up {
+        self.send_bundles(now);
+        if self.state == ClusterState::Up {
             let members = self.members();
             self.run_renew(&members, 0, Duration::ZERO, now);
         }
@@ -54,7 +54,7 @@ impl Cluster {
 
     fn members(&self) -> Vec<Vec<u8>> {
         let incarnations = [Some(self.incarnation), self.previous].into_iter().flatten();
-        incarnations.map(|incarnation| keys::member(self.process, incarnation)).collect()
+        incarnations.map(|incarnation| keys::member(self.node, incarnation)).collect()
     }
 
     /// Renews the lease; nobody takes a name that the database does not know for as long as `grace` says.

@@ -5,14 +5,14 @@ use std::time::Instant;
 use super::keys;
 use super::resp::{self, Reply};
 use super::trouble::{DatabaseLoss, loss, refusal};
-use super::{Cluster, Event, MAX_INPUT, Pending, State, What};
-use crate::server::nodes::{Answer, Found, NotJoined, Process, Verdict};
+use super::{Cluster, ClusterState, Event, MAX_INPUT, Pending, What};
+use crate::server::nodes::{Answer, Found, NodeId, NotJoined, Verdict};
 
 impl Cluster {
     /// Takes what the database has said.
     ///
     /// # Errors
-    /// [`DatabaseLoss`] where the connection is of no use any more.
+    /// [`DatabaseLoss`] where the stream is of no use any more.
     pub fn receive(&mut self, bytes: &[u8], now: Instant) -> Result<(), DatabaseLoss> {
         if now.saturating_duration_since(self.renewed) > self.settings.lease {
             // What the database has kept for it is stale, and others may hold its names.
@@ -52,9 +52,9 @@ impl Cluster {
             }
             [Reply::Bytes(kind), ..] if kind == b"subscribe" => {
                 // That is the reply to it.
-                if let Some(place) = self.pending.iter().position(|pending| matches!(pending.what, What::Subscribe)) {
-                    self.pending.remove(place);
-                    self.overdue -= usize::from(place < self.overdue);
+                if let Some(index) = self.pending.iter().position(|pending| matches!(pending.what, What::Subscribe)) {
+                    self.pending.remove(index);
+                    self.overdue -= usize::from(index < self.overdue);
                 }
             }
             _ => {}
@@ -99,7 +99,7 @@ impl Cluster {
             }
             What::Bundle(passed) => {
                 match number {
-                    Some(1..) => self.events.push_back(Event::Answer(Answer::Delivered(passed))),
+                    Some(1..) => self.events.push_back(Event::Answer(Answer::Passed(passed))),
                     _ => self.not_passed(passed, true),
                 }
                 return Ok(());
@@ -160,10 +160,10 @@ impl Cluster {
         Err(refusal(error))
     }
 
-    /// Whether all nodes have the same in common.
+    /// Whether the nodes agree on what they have to share: secret, layout and settings.
     fn check(&self, reply: &Reply) -> Result<(), DatabaseLoss> {
         let (ttl, kept) = (self.settings.session_ttl.as_millis(), self.settings.reservation.as_millis());
-        let own = self.keys.check(&format!("1 {ttl} {kept}"));
+        let own = self.hash.check(&format!("1 {ttl} {kept}"));
         match reply {
             Reply::Bytes(found) if *found == own => return Ok(()),
             // It was to be set just now.
@@ -181,40 +181,40 @@ impl Cluster {
         let before = items.first();
         self.has_forgotten |= match before {
             Some(Reply::Number(2)) => true,
-            // What it knows is older than its last answer.
+            // It answers from an older copy of its data: the lease that it confirmed last has not run out.
             Some(Reply::Number(1)) => now < self.leased_until,
             _ => false,
         };
         self.leased_until = asked + self.settings.lease;
-        if self.state == State::Up && before != Some(&Reply::Number(0)) {
+        if self.state == ClusterState::Up && before != Some(&Reply::Number(0)) {
             return Err(loss("it does not know this server's lease any more"));
         }
         self.renewed = now;
-        let mut alive: Vec<Process> = items
+        let mut alive: Vec<NodeId> = items
             .iter()
             .filter_map(|item| match item {
-                Reply::Bytes(member) => member.first_chunk::<6>().copied().map(Process),
+                Reply::Bytes(member) => member.first_chunk::<6>().copied().map(NodeId),
                 _ => None,
             })
             .collect();
         alive.sort_unstable();
         alive.dedup();
         self.counts.nodes = alive.len() as u64;
-        if self.state == State::Greeting && std::mem::take(&mut self.has_forgotten) && self.previous.is_some() {
+        if self.state == ClusterState::Greeting && std::mem::take(&mut self.has_forgotten) && self.previous.is_some() {
             // Who is not back yet may hold names for as long as its lease.
             let until = now + self.settings.lease;
-            self.awaited.extend(self.alive.iter().map(|process| (*process, until)));
+            self.awaited.extend(self.alive.iter().map(|node| (*node, until)));
         }
-        self.awaited.retain(|(process, _)| !alive.contains(process));
+        self.awaited.retain(|(node, _)| !alive.contains(node));
         self.alive.clone_from(&alive);
         self.events.push_back(Event::Alive(alive));
-        if self.state == State::Greeting {
+        if self.state == ClusterState::Greeting {
             if self.pending.iter().any(|pending| matches!(pending.what, What::Subscribe)) {
                 return Err(loss("it does not let this server subscribe"));
             }
-            self.state = State::Up;
+            self.state = ClusterState::Up;
             self.begin_sweep(self.previous.is_some(), now);
-            self.events.push_back(Event::Up(self.process));
+            self.events.push_back(Event::Up(self.node));
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What the database does in one piece, by its own clock. Pure.
+//! The Lua scripts: what the database does in one piece, by its own clock. Pure.
 
 use std::sync::LazyLock;
 
@@ -8,17 +8,17 @@ use sha1::{Digest, Sha1};
 /// One of the scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LuaScript {
-    /// A name for a connection.
+    /// Gives a name to a connection.
     Claim,
-    /// The end of that.
+    /// Frees a name, or keeps it for its owner.
     Release,
-    /// A name that a connection has already.
+    /// Renews the record of a name that a connection has.
     Mark,
-    /// A dispatch to wherever a name is online.
+    /// Sends a dispatch to the node where a name is online.
     Seek,
-    /// The second place of a session.
+    /// Takes the second place of a session.
     Join,
-    /// The lease of a node.
+    /// Renews the lease of a node.
     Renew,
 }
 

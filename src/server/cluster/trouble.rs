@@ -2,7 +2,7 @@
 
 use crate::escape::quoted;
 
-/// The connection to the database is of no use any more.
+/// The stream to the database is of no use any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatabaseLoss {
     /// Why, for people.

@@ -8,8 +8,8 @@ use percent_encoding::percent_decode_str;
 /// Where the database is, and who this server is to it. The password is not shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClusterUrl {
-    /// Where.
-    pub place: DatabaseAddress,
+    /// Where it listens.
+    pub address: DatabaseAddress,
     /// The user; without one, the database's default user.
     pub user: Option<String>,
     /// The password, where there is one.
@@ -29,7 +29,7 @@ pub enum DatabaseAddress {
 
 impl fmt::Debug for ClusterUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ClusterUrl {{ {:?}, number {} }}", self.place, self.number)
+        write!(f, "ClusterUrl {{ {:?}, number {} }}", self.address, self.number)
     }
 }
 
@@ -63,7 +63,7 @@ impl ClusterUrl {
         if user.is_some() && password.is_none() {
             return Err("it has a user without a password");
         }
-        let parsed = |place, number| Self { place, user, password, number };
+        let parsed = |address, number| Self { address, user, password, number };
         match scheme.to_ascii_lowercase().as_str() {
             "redis" | "valkey" => {
                 let (authority, number) = rest.split_once('/').unwrap_or((rest, ""));
@@ -129,11 +129,11 @@ mod tests {
     fn a_url_says_where_and_who() {
         let read = |url: &str| {
             ClusterUrl::parse(url).map(|url| {
-                (url.place.to_string(), url.user.unwrap_or_default(), url.password.unwrap_or_default(), url.number)
+                (url.address.to_string(), url.user.unwrap_or_default(), url.password.unwrap_or_default(), url.number)
             })
         };
-        let expect = |place: &str, user: &str, password: &str, number| {
-            Ok((place.to_owned(), user.to_owned(), password.to_owned(), number))
+        let expect = |address: &str, user: &str, password: &str, number| {
+            Ok((address.to_owned(), user.to_owned(), password.to_owned(), number))
         };
         assert_eq!(read("redis://h"), expect("h:6379", "", "", 0));
         assert_eq!(read("valkey://10.0.0.1:7000/3"), expect("10.0.0.1:7000", "", "", 3));

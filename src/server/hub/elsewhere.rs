@@ -10,14 +10,14 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
-use super::output::{Arrived, OFFLINE, REPLACED, close, no_outputs, only};
+use super::output::{OFFLINE, REPLACED, RemoteMessage, close, no_outputs, only};
 use super::remote::{CLAIM_TIME, Claim, Held, Marks, Remote};
 use super::user::User;
 use super::{Forwarded, GOING_AWAY, Hub, Output, Outputs, Refused};
 use crate::protocol::ErrorCode;
 use crate::server::ids::ConnId;
 use crate::server::nodes::{
-    Answer, Arrival, Ask, Dispatch, Found, Goods, NotJoined, Parcel, Passed, Process, Seek, Sender, Undelivered,
+    Answer, Arrival, Ask, Dispatch, Found, NodeId, NotJoined, Parcel, ParcelRef, Passed, Seek, Sender, Undelivered,
     Verdict,
 };
 use crate::server::sessions::JoinError;
@@ -77,10 +77,10 @@ impl Hub {
 
     /// The database can be asked again, by the node that this is. All names are to be marked. Claims that wait are made
     /// again when each is due ([`retry_claims`](Self::retry_claims)).
-    pub fn database_is_back(&mut self, process: Process) {
+    pub fn database_is_back(&mut self, node: NodeId) {
         let Some(remote) = self.remote_mut() else { return };
         remote.away_since = None;
-        remote.process = Some(process);
+        remote.node = Some(node);
         self.begin_marks();
     }
 
@@ -126,7 +126,7 @@ impl Hub {
     }
 
     /// These nodes are there, and no others. Routes that lead elsewhere are not used any more.
-    pub fn nodes_are(&mut self, alive: Vec<Process>) {
+    pub fn nodes_are(&mut self, alive: Vec<NodeId>) {
         if let Some(remote) = self.remote_mut() {
             remote.alive = alive;
         }
@@ -139,7 +139,7 @@ impl Hub {
             Answer::Marked { conn, is_ours: Some(false) } => self.replaced(conn),
             Answer::Marked { .. } => no_outputs(),
             Answer::Sought { seek, found } => self.sought(*seek, found, now),
-            Answer::Delivered(passed) => {
+            Answer::Passed(passed) => {
                 passed.iter().for_each(|passed| self.counts.forwarded[passed.kind as usize] += 1);
                 no_outputs()
             }
@@ -178,9 +178,9 @@ impl Hub {
     }
 
     /// Tells the other node that its message found no room here.
-    pub fn not_taken(&mut self, arrived: &Arrived<'_>) {
+    pub fn remote_not_queued(&mut self, message: &RemoteMessage<'_>) {
         if let Some(remote) = self.remote_mut() {
-            let (to, target) = (arrived.from, arrived.target.into());
+            let (to, target) = (message.from, message.target.into());
             remote.asks.push_back(Ask::Tell { to, target, reason: Undelivered::Unread });
         }
     }
@@ -379,30 +379,32 @@ impl Hub {
     }
 
     fn parcel<'a>(&mut self, arrival: Arrival<'a>, now: Instant) -> Outputs<'a> {
-        let Arrival { to, from, via, target, goods } = arrival;
+        let Arrival { to, from, via, target, parcel } = arrival;
         // A connection has one name for life, so whoever is there is meant. Else the user may have come back.
         let to = if self.users.get(&to).is_some() { Some(to) } else { self.names.online_at(target) };
         let Some(to) = to else {
             let target = target.into();
-            match goods {
-                goods if via == 0 => {
-                    let (from, parcel) = (Sender::There(from), goods.parcel());
+            match parcel {
+                parcel if via == 0 => {
+                    let (from, parcel) = (Sender::There(from), parcel.into_owned());
                     let seek = Seek { from, target, is_stranger: false, is_call: false, parcel };
                     self.ask(Ask::Seek(Box::new(seek)));
                 }
-                Goods::Message { .. } => self.ask(Ask::Tell { to: from, target, reason: Undelivered::Offline }),
-                Goods::Joined { .. } => {}
+                ParcelRef::Message { .. } => self.ask(Ask::Tell { to: from, target, reason: Undelivered::Offline }),
+                ParcelRef::Joined { .. } => {}
             }
             return no_outputs();
         };
-        match goods {
-            // A later one may have come: this one is told of as lost, for none comes behind a later one.
-            Goods::Message { .. } if self.remote_mut().is_some_and(|remote| remote.is_late(to, from, via)) => {
+        match parcel {
+            // A newer one may have come already. Messages stay in order, so the sender is told that this one is lost.
+            ParcelRef::Message { .. } if self.remote_mut().is_some_and(|remote| remote.note_is_late(to, from, via)) => {
                 self.ask(Ask::Tell { to: from, target: target.into(), reason: Undelivered::Offline });
                 no_outputs()
             }
-            Goods::Message { text, .. } => only(Output::Deliver { to, message: Arrived { from, target, text } }),
-            Goods::Joined { id, peer } => {
+            ParcelRef::Message { text, .. } => {
+                only(Output::ForwardRemote { to, message: RemoteMessage { from, target, text } })
+            }
+            ParcelRef::Joined { id, peer } => {
                 let Some(name) = self.users.get(&to).map(|user| user.name.clone()) else { return no_outputs() };
                 let peer = peer.into();
                 self.meet(to, &peer, now);

@@ -31,13 +31,13 @@ pub enum Output<'a> {
         /// The message.
         message: Forwarded<'a>,
     },
-    /// Send this text message of a user of another node. [`Hub::not_taken`](super::Hub::not_taken) tells where there
-    /// was no room.
-    Deliver {
+    /// Send this text message of a user of another node. [`Hub::remote_not_queued`](super::Hub::remote_not_queued)
+    /// tells where there was no room.
+    ForwardRemote {
         /// To this connection.
         to: ConnId,
         /// The message.
-        message: Arrived<'a>,
+        message: RemoteMessage<'a>,
     },
     /// Let somebody in who has waited for a name.
     Admit {
@@ -66,7 +66,7 @@ pub enum Output<'a> {
 
 /// A message of a user of another node.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Arrived<'a> {
+pub struct RemoteMessage<'a> {
     /// From whom.
     pub from: Route,
     /// To whom.

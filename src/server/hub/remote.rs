@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::server::deadlines::Deadlines;
 use crate::server::ids::{ByConn, ConnId};
-use crate::server::nodes::{Ask, Process, Route, Since};
+use crate::server::nodes::{Ask, NodeId, Route, Since};
 
 /// What a hub knows of the cluster that it is in.
 #[derive(Debug)]
@@ -25,13 +25,13 @@ pub(super) struct Remote {
     pub(super) held: ByConn<Held>,
     /// Where the targets of each user's last messages are.
     pub(super) routes: ByConn<Vec<(Rc<str>, Route)>>,
-    /// Who has reached each user last, and by which node each was sent on (see
-    /// [`Arrival`](crate::server::nodes::Arrival)).
+    /// The last senders of each user, each with the number of the node that has sent its message on, or 0 if it came
+    /// directly (see [`Arrival`](crate::server::nodes::Arrival)).
     reached: ByConn<Vec<(Route, u8)>>,
     /// Which node this is, once the database could be asked.
-    pub(super) process: Option<Process>,
+    pub(super) node: Option<NodeId>,
     /// The nodes that are there. There may be a million routes, so they are not all gone through when one is gone.
-    pub(super) alive: Vec<Process>,
+    pub(super) alive: Vec<NodeId>,
     /// Since when the database cannot be asked.
     pub(super) away_since: Option<Instant>,
     pub(super) marks: Option<Marks>,
@@ -74,7 +74,7 @@ impl Remote {
             held: ByConn::default(),
             routes: ByConn::default(),
             reached: ByConn::default(),
-            process: None,
+            node: None,
             alive: Vec::new(),
             away_since: None,
             marks: None,
@@ -100,14 +100,14 @@ impl Remote {
     /// Where a target of `conn` was, if its node is there.
     pub(super) fn route(&self, conn: ConnId, target: &str) -> Option<(Rc<str>, Route)> {
         let found = self.routes.get(&conn)?.iter().find(|(name, _)| **name == *target)?;
-        self.alive.contains(&found.1.process).then(|| found.clone())
+        self.alive.contains(&found.1.node).then(|| found.clone())
     }
 
     /// Remembers where a target of `conn` is, as the latest of a few.
     pub(super) fn learn(&mut self, conn: ConnId, target: &Rc<str>, route: Route) {
         // It may be newer than the last word of which there are.
-        if !self.alive.contains(&route.process) {
-            self.alive.push(route.process);
+        if !self.alive.contains(&route.node) {
+            self.alive.push(route.node);
         }
         self.forget_route(conn, target);
         if self.routes.get(&conn).is_none() {
@@ -131,10 +131,10 @@ impl Remote {
         self.reached.remove(&conn);
     }
 
-    /// Whether a message for `conn` may come too late. What went to where its user was before, and was sent on from
-    /// there, may be older than what its sender has said here since. And where its user was at two nodes before, of
-    /// what they send on nobody knows which is older: it is taken from one of them alone.
-    pub(super) fn is_late(&mut self, conn: ConnId, from: Route, via: u8) -> bool {
+    /// Notes a message for `conn`, and returns whether it may be out of order and must not be delivered. Once a message
+    /// of this sender has come directly, those that another node sends on are older. And of two nodes that send on for
+    /// one sender only the first is heard, since nobody knows whose messages are older.
+    pub(super) fn note_is_late(&mut self, conn: ConnId, from: Route, via: u8) -> bool {
         let Some(reached) = self.reached.get_mut(&conn) else {
             self.reached.insert(conn, vec![(from, via)]);
             return false;
@@ -152,8 +152,8 @@ impl Remote {
 
     /// Learns of the first message from `from` to `to`, who are both here.
     pub(super) fn met_here(&mut self, from: ConnId, to: ConnId) {
-        if let Some(process) = self.process {
-            self.is_late(to, Route { process, conn: from }, 0);
+        if let Some(node) = self.node {
+            self.note_is_late(to, Route { node, conn: from }, 0);
         }
     }
 
@@ -175,8 +175,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// Memory for the texts of a turn that is kept for the next one.
 const TEXT_BYTES: usize = 1024 * 1024;
 
-/// The targets of one user that are found without being looked for; and the senders to one of whom it is known that
-/// they find it.
+/// How many targets of one user have a route, and of how many of its senders the way is remembered.
 const ROUTES: usize = 8;
 
 #[cfg(test)]
@@ -188,9 +187,9 @@ mod tests {
     use super::*;
     use crate::protocol::MessageType;
     use crate::server::limits::Limits;
-    use crate::server::nodes::{Answer, Arrival, Dispatch, Found, Goods, Passed, Undelivered, Verdict};
+    use crate::server::nodes::{Answer, Arrival, Dispatch, Found, ParcelRef, Passed, Undelivered, Verdict};
 
-    const THERE: Route = Route { process: Process(*b"other1"), conn: ConnId(77) };
+    const THERE: Route = Route { node: NodeId(*b"other1"), conn: ConnId(77) };
     const SINCE: Since = *b"123456";
     const YES: Verdict = Verdict::Yes { since: SINCE, has_replaced: true };
 
@@ -249,7 +248,7 @@ mod tests {
         hub.claim(CAROL, "carol", Some("secret"), now);
         asks(&mut hub);
         assert_eq!(hub.answered(claimed(YES), now), only(Output::Admit { conn: CAROL, has_replaced: true }));
-        hub.database_is_back(Process(*b"own123"));
+        hub.database_is_back(NodeId(*b"own123"));
         assert!(!hub.mark(10));
         let token = Some("secret".into());
         assert_eq!(asks(&mut hub), [Ask::Mark { conn: CAROL, name: "carol".into(), token, since: SINCE }]);
@@ -323,9 +322,9 @@ mod tests {
         let lost = Answer::NotPassed { passed, is_certain: true };
         assert_eq!(codes(&hub.answered(lost, now)), ["RELAY_FAILED"]);
         assert_eq!([send(&mut hub), send(&mut hub)], ["sought", "passed"]);
-        hub.nodes_are(vec![THERE.process]);
+        hub.nodes_are(vec![THERE.node]);
         assert_eq!(send(&mut hub), "passed");
-        hub.nodes_are(vec![Process(*b"other2")]);
+        hub.nodes_are(vec![NodeId(*b"other2")]);
         assert_eq!(send(&mut hub), "sought");
     }
 
@@ -333,13 +332,13 @@ mod tests {
     fn what_was_sent_on_is_told_of_as_lost_once_its_sender_was_heard_here() {
         let mut hub = hub_with(Limits::default()).in_cluster();
         let now = Instant::now();
-        hub.database_is_back(Process(*b"own123"));
+        hub.database_is_back(NodeId(*b"own123"));
         asks(&mut hub);
         let mut arrives = |from, via| {
-            let goods = Goods::Message { kind: MessageType::SignalIce, text: "{}" };
-            let arrival = Arrival { to: CAROL, from, via, target: "bob", goods };
+            let parcel = ParcelRef::Message { kind: MessageType::SignalIce, text: "{}" };
+            let arrival = Arrival { to: CAROL, from, via, target: "bob", parcel };
             let is_delivered =
-                matches!(hub.arrived(Dispatch::Parcel(arrival), now)[..], [Output::Deliver { to: BOB, .. }]);
+                matches!(hub.arrived(Dispatch::Parcel(arrival), now)[..], [Output::ForwardRemote { to: BOB, .. }]);
             (is_delivered, asks(&mut hub))
         };
         let late = |to| (false, vec![Ask::Tell { to, target: "bob".into(), reason: Undelivered::Offline }]);
@@ -349,11 +348,11 @@ mod tests {
         assert_eq!(arrives(THERE, 0), (true, vec![]));
         assert_eq!([arrives(THERE, 7), arrives(THERE, 8)], [late(THERE), late(THERE)]);
         // The same where the sender is at this very node.
-        let alice = Route { process: Process(*b"own123"), conn: ALICE };
+        let alice = Route { node: NodeId(*b"own123"), conn: ALICE };
         assert_eq!(arrives(alice, 7), (true, vec![]));
         hub.receive(ALICE, r#"{"type":"signal:ice","target":"bob"}"#, now);
-        let goods = Goods::Message { kind: MessageType::SignalIce, text: "{}" };
-        let arrival = Arrival { to: CAROL, from: alice, via: 7, target: "bob", goods };
+        let parcel = ParcelRef::Message { kind: MessageType::SignalIce, text: "{}" };
+        let arrival = Arrival { to: CAROL, from: alice, via: 7, target: "bob", parcel };
         assert_eq!((hub.arrived(Dispatch::Parcel(arrival), now), asks(&mut hub)), (Outputs::new(), late(alice).1));
     }
 }
