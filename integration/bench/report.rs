@@ -14,7 +14,7 @@ struct Row {
     subject: String,
     /// One for each round.
     samples: Vec<f64>,
-    /// A multiple of the floor's: the median of the rounds, since what disturbs one round disturbs both.
+    /// A multiple of the baseline's: the median of the rounds, since what disturbs one round disturbs both.
     ratio: Option<f64>,
     goal: Option<Goal>,
 }
@@ -26,16 +26,17 @@ pub enum Goal {
     Most(f64),
     /// The figure itself, at least.
     Least(f64),
-    /// Its ratio to the floor's, at most.
+    /// Its ratio to the baseline's, at most.
     Ratio(f64),
 }
 
 impl Report {
     /// Adds a figure, with the samples of each round.
     pub fn add(&mut self, what: &str, unit: &'static str, subject: &str, samples: Vec<f64>, goal: Option<Goal>) {
-        let floor = self.rows.iter().find(|row| row.what == what && FLOORS.contains(&&*row.subject));
-        let ratio = floor.map(|floor| {
-            let ratios: Vec<f64> = samples.iter().zip(&floor.samples).map(|(sample, floor)| sample / floor).collect();
+        let baseline = self.rows.iter().find(|row| row.what == what && BASELINES.contains(&&*row.subject));
+        let ratio = baseline.map(|baseline| {
+            let ratios: Vec<f64> =
+                samples.iter().zip(&baseline.samples).map(|(sample, other)| sample / other).collect();
             median(&ratios)
         });
         let row = Row { what: what.to_owned(), unit, subject: subject.to_owned(), samples, ratio, goal };
@@ -100,7 +101,10 @@ impl Row {
 }
 
 /// What others of the same row are compared with.
-const FLOORS: [&str; 3] = ["forwarder", super::nodes::ONE_SERVER, APP];
+const BASELINES: [&str; 3] = ["forwarder", ONE_SERVER, APP];
+
+/// One server, beside several.
+pub const ONE_SERVER: &str = "one server";
 
 /// An old app, whose texts are a box each and nothing else.
 pub const APP: &str = "an old app";

@@ -1,4 +1,4 @@
-//! What is measured: a process that relays, be it ours, the forwarder or somebody else's.
+//! What is measured: a process that forwards messages, be it ours, the forwarder or somebody else's.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -20,10 +20,11 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Our server, on the first core: the program that `LOWKEY_SERVER` names, which `make bench` builds as `make build`
+    /// Our server, on the first core: the program that `BENCH_SERVER_PROGRAM` names, which `make bench` builds as `make build`
     /// does.
     pub fn server(name: &str, variables: &[(&str, &str)]) -> Self {
-        let program = std::env::var_os("LOWKEY_SERVER").unwrap_or_else(|| env!("CARGO_BIN_EXE_lowkey-server").into());
+        let program =
+            std::env::var_os("BENCH_SERVER_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_lowkey-server").into());
         let mut command = Command::new(program);
         command.env_clear().envs([("HOST", "127.0.0.1"), ("PORT", "0")]).envs(variables.iter().copied());
         command.stderr(Stdio::piped());
