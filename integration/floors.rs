@@ -31,7 +31,6 @@ const ONE_STATE: &[(&str, &str)] = &[
     ("Hub", "calls and messages go elsewhere where the other one is"),
     ("Peers", "a request becomes a call, that a chat, and that is carried on by a call"),
     ("People", "a nickname is part of who somebody is"),
-    ("Server", "what only a server in a cluster does is apart"),
 ];
 
 /// What can be read in one sitting, with its tests.
@@ -105,7 +104,7 @@ const STRANGERS: &[(&str, &[&str])] = &[
     ("server/table", &["*"]),
     ("server/clients", &["server/listener"]),
     ("server/limits", &["server", "peer", "protocol"]),
-    ("server/turn", &["server", "peer"]),
+    ("server/turn_servers", &["server", "peer"]),
     ("server/metrics", &["server/connection", "server/http"]),
     ("chat/report", &["chat"]),
     ("chat/json", &["chat/conversation", "chat/people", "chat/screen"]),

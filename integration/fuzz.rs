@@ -226,9 +226,9 @@ impl Watched {
                         |conn, field| self.online.iter().any(|(at, name)| *at == conn && forwarded[field] == *name);
                     assert!(is_at(from, "sender") && is_at(to, "target"), "from whom it is, to whom it is for");
                     if is_delivered {
-                        self.hub.delivered(&message);
+                        self.hub.queued(&message);
                     } else {
-                        self.hub.undelivered(from, to, now);
+                        self.hub.not_queued(from, to, now);
                     }
                 }
                 Output::Close { conn, .. } => {

@@ -3,14 +3,14 @@
 
 use std::time::{Duration, Instant};
 
-/// An amount per time, and how much of it may come at once.
+/// How often something may happen: `amount` times in `per`, and `burst` times at once after a rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// So many
+    /// How many in the time `per`.
     pub amount: u32,
-    /// in this time,
+    /// The time in which so many may come.
     pub per: Duration,
-    /// and so many at once after a rest.
+    /// How many may come at once after a rest.
     pub burst: u32,
 }
 
@@ -29,7 +29,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// Takes `amount` out of the bucket; whether there was so much in it. No rate is no limit.
+    /// Takes `amount` out of the bucket if there is so much in it, and returns whether there was. No rate is no limit.
     #[inline]
     pub fn take(&mut self, amount: usize, rate: Option<Rate>, now: Instant) -> bool {
         let Some(rate) = rate else { return true };

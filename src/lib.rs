@@ -131,8 +131,8 @@
 //! peer/random peer/scratch*
 //!
 //! -- the server
-//! server/together*
 //! server*
+//! server/together*
 //! server/database* server/listener*
 //! server/clients/admission* server/clients/closing* server/clients/nodes* server/clients/timers*
 //! server/clients*
@@ -164,7 +164,7 @@
 //! server/addresses server/misses server/request server/sessions server/stop server/strikes
 //! server/ids
 //! server/contacts server/deadlines server/limits server/plain server/presence server/proxies server/secret_file*
-//! server/table server/turn
+//! server/table server/turn_servers
 //!
 //! -- what all programs share
 //! bucket signals* waiting*

@@ -1,8 +1,10 @@
-//! The signaling server: one thread, one mio loop. Sockets, clock and signals live here and nowhere else; what is to
-//! be done is said by the pure parts, [`hub`] and [`connection`], which [`clients`] is the only caller of.
+//! The chat server: one thread, one mio loop. Here are the poll, the clock by which clients are served, and the
+//! signals; the sockets are in `listener`, [`clients`] and `database`. What is to be done is said by two pure rooms,
+//! [`hub`] and [`connection`], which only [`clients`] leads.
 //!
 //! One turn of the loop: poll, take the time once, go on reading from clients that have unread bytes, serve each
-//! event, tick, then write what the turn has queued, once for each client.
+//! event, tick, and twice: exchange with the database where there is a cluster, then write what is queued. The second
+//! time is for what the database has answered in the first.
 
 pub mod access;
 mod addresses;
@@ -38,7 +40,7 @@ mod stop;
 mod strikes;
 mod table;
 mod together;
-mod turn;
+mod turn_servers;
 
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr};
@@ -59,9 +61,10 @@ pub use config::{Config, ConfigError};
 use config::{MetricsAt, Secrets};
 use http::Endpoints;
 use hub::ConnId;
-use listener::{Listener, Waiting};
+use listener::{Accepted, Listener};
 use presence::Presence;
 use stop::Stop;
+use together::Together;
 
 /// A server that listens and is ready to [`run`](Self::run).
 pub struct Server {
@@ -72,8 +75,8 @@ pub struct Server {
     signals: Signals,
     /// When to accept again after the system had nothing left for a newcomer, or a turn had enough of them.
     accept_again: Option<Instant>,
-    /// Nothing was left for a newcomer: said once for a whole time of want.
-    is_in_want: bool,
+    /// The system had nothing left for the last newcomer. That was logged, and is not logged again until it has.
+    is_exhausted: bool,
     metrics: MetricsAt,
     close_time: Duration,
     drain_time: Duration,
@@ -82,9 +85,7 @@ pub struct Server {
     /// Once a signal has asked the server to stop.
     stop: Option<Stop>,
     reload: Reload,
-    /// The way to the other servers, where there are any.
-    #[cfg(feature = "cluster")]
-    database: Option<database::Database>,
+    together: Together,
     buffer: Vec<u8>,
 }
 
@@ -126,30 +127,22 @@ impl Server {
         // SIGHUP ends nothing here, so what started the server has nothing against it.
         let mut signals = Signals::new(signals::ending().into_iter().chain([SIGHUP]))?;
         registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
-        #[cfg(feature = "cluster")]
-        let database = match config.cluster.clone() {
-            Some(settings) => {
-                let waker = std::sync::Arc::new(mio::Waker::new(registry, LOOKED_UP)?);
-                Some(database::Database::new(settings, DATABASE, waker, Instant::now()))
-            }
-            None => None,
-        };
+        let together = Together::new(&config, registry, DATABASE, LOOKED_UP)?;
         Ok(Self {
             poll,
             listeners,
             address,
             signals,
             accept_again: None,
-            is_in_want: false,
+            is_exhausted: false,
             metrics: config.metrics,
             close_time: config.limits.close_time,
             drain_time: config.drain_time,
             reload: Box::new({
-                let (tokens, turn) = (config.access.tokens.clone(), config.turn.clone());
-                move || Secrets { tokens: Ok(tokens.clone()), turn: Ok(turn.clone()) }
+                let (tokens, turn_servers) = (config.access.tokens.clone(), config.turn_servers.clone());
+                move || Secrets { tokens: Ok(tokens.clone()), turn_servers: Ok(turn_servers.clone()) }
             }),
-            #[cfg(feature = "cluster")]
-            database,
+            together,
             clients: Clients::new(config, FIRST_CLIENT),
             presence: Presence::default(),
             stop: None,
@@ -202,7 +195,7 @@ impl Server {
                             return Ok(());
                         }
                     }
-                    DATABASE => self.database_is_ready(event.is_read_closed() || event.is_error()),
+                    DATABASE => self.together.ready(event.is_read_closed() || event.is_error()),
                     LOOKED_UP => {}
                     Token(id) => self.serve(ConnId(id), event, now),
                 }
@@ -215,7 +208,7 @@ impl Server {
             self.exchange(started, now)?;
             self.clients.flush(now);
             // A descriptor may be free for which somebody waits.
-            let has_room = self.is_in_want && self.clients.len() < connections;
+            let has_room = self.is_exhausted && self.clients.len() < connections;
             if self.accept_again.is_some_and(|again| again <= now || has_room) {
                 self.accept(now);
                 self.clients.flush(now);
@@ -223,11 +216,11 @@ impl Server {
             self.watch_blocked();
             let is_over = |stop: &Stop| now >= stop.end || stop.untold.is_empty() && self.clients.is_empty();
             if self.stop.as_ref().is_some_and(is_over) {
-                self.leave_cluster(started);
+                self.together.leave(started);
                 info!("stopped");
                 return Ok(());
             }
-            self.clients.metrics().turn(started.elapsed());
+            self.clients.metrics().count_turn(started.elapsed());
         }
     }
 
@@ -237,8 +230,8 @@ impl Server {
             return Some(Duration::ZERO);
         }
         let stop = self.stop.as_ref().map(|stop| stop.next_due(self.drain_time));
-        let database = self.database_deadline(Instant::now(), now);
-        let next = [self.clients.next_deadline(), self.accept_again, stop, database].into_iter().flatten().min()?;
+        let together = self.together.next_deadline(Instant::now(), now);
+        let next = [self.clients.next_deadline(), self.accept_again, stop, together].into_iter().flatten().min()?;
         if next <= now {
             return Some(Duration::ZERO);
         }
@@ -246,20 +239,25 @@ impl Server {
         Some(next.saturating_duration_since(now) + Duration::from_millis(1))
     }
 
+    /// Exchanges words with the other servers.
+    fn exchange(&mut self, real: Instant, now: Instant) -> io::Result<()> {
+        self.together.exchange(&mut self.clients, self.poll.registry(), real, now)
+    }
+
     /// Takes the newcomers that wait, as many as one turn has time for: the listeners will not be heard of again before
     /// all are taken.
     fn accept(&mut self, now: Instant) {
         self.accept_again = None;
-        let mut is_in_want = false;
+        let mut is_exhausted = false;
         for (token, listener) in &mut self.listeners {
             for count in 0.. {
                 if count == ACCEPTS_PER_TURN {
                     self.accept_again = Some(now);
-                    is_in_want = self.is_in_want;
+                    is_exhausted = self.is_exhausted;
                     break;
                 }
                 match listener.accept() {
-                    Waiting::Newcomer(mut stream, address) => {
+                    Accepted::Newcomer(mut stream, address) => {
                         // That it can be written to is no news, and would cost each client a turn of the loop.
                         let id = self.clients.next_id();
                         let registry = self.poll.registry();
@@ -267,19 +265,19 @@ impl Server {
                             warn!("a client cannot be watched: {error}");
                             continue;
                         }
-                        let peer = address.ip().to_canonical();
-                        let is_loopback_metrics = self.metrics == MetricsAt::Loopback && peer.is_loopback();
+                        let source = address.ip().to_canonical();
+                        let is_loopback_metrics = self.metrics == MetricsAt::Loopback && source.is_loopback();
                         let endpoints =
                             Endpoints { users: *token == USERS, metrics: *token == METRICS || is_loopback_metrics };
-                        self.clients.add(stream, peer, endpoints, now);
+                        self.clients.add(stream, source, endpoints, now);
                     }
-                    Waiting::Nobody => break,
-                    Waiting::Unserved(error) => {
-                        // Once for a whole time of want, or whoever can cause one could fill the log.
-                        if !self.is_in_want {
+                    Accepted::Nobody => break,
+                    Accepted::Exhausted(error) => {
+                        // Once until it has something left again, or whoever can cause this could fill the log.
+                        if !self.is_exhausted {
                             warn!("newcomers are turned away: {error}");
                         }
-                        is_in_want = true;
+                        is_exhausted = true;
                         self.clients.metrics().cut("no descriptor");
                         self.accept_again = self.accept_again.or(Some(now + ACCEPT_PAUSE));
                         break;
@@ -287,8 +285,8 @@ impl Server {
                 }
             }
         }
-        // The want is over once everybody who waited was taken.
-        self.is_in_want = is_in_want;
+        // It has enough again once everybody who waited was taken.
+        self.is_exhausted = is_exhausted;
     }
 
     /// Asks to be told when those can take bytes again who did not take all. Whoever already can is told of at once.
@@ -335,8 +333,8 @@ impl Server {
 
     /// Reads the secrets anew. Where that fails with one, it stays as it is.
     fn reload(&mut self) {
-        let Secrets { tokens, turn } = (self.reload)();
-        if matches!((&tokens, &turn), (Ok(tokens), Ok(None)) if tokens.is_empty()) {
+        let Secrets { tokens, turn_servers } = (self.reload)();
+        if matches!((&tokens, &turn_servers), (Ok(tokens), Ok(None)) if tokens.is_empty()) {
             info!("there is no secret to read anew");
             return;
         }
@@ -348,11 +346,11 @@ impl Server {
             }
             Err(error) => error!("access tokens are as before, and nobody is let go: {error}"),
         }
-        match turn {
+        match turn_servers {
             Ok(None) => {}
-            Ok(turn) => {
+            Ok(turn_servers) => {
                 info!("secret of the TURN servers read anew");
-                self.clients.renew_turn(turn);
+                self.clients.renew_turn_servers(turn_servers);
             }
             Err(error) => error!("the secret of the TURN servers is as before: {error}"),
         }

@@ -56,7 +56,7 @@ fn hub(bench: &mut Criterion) {
                     let Output::Forward { message, .. } = forwarded else { panic!("{forwarded:?}") };
                     output.clear();
                     message.write(&mut output);
-                    hub.delivered(&message);
+                    hub.queued(&message);
                 }
             })
         });

@@ -11,7 +11,7 @@ use super::http::Endpoints;
 use super::hub::{ConnId, Departure};
 use super::metrics::Metrics;
 
-/// What a client is reached by.
+/// The stream of a client: a TCP stream, or memory in tests.
 pub trait ClientStream: Read + Write {
     /// Ends our side of the stream. What the client sends can still be read.
     fn shut(&mut self);
@@ -35,14 +35,15 @@ pub(super) struct Client<S> {
     pub(super) is_held: bool,
     /// It has taken bytes in this turn already.
     pub(super) has_taken: bool,
-    /// Its stream once took less than there was, and the loop was told.
+    /// Its stream once took less than there was. From then on the loop watches when it can be written to.
     pub(super) was_blocked: bool,
 }
 
 /// Where a client comes from, and as what it is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ClientOrigin {
-    /// The TCP connection is from here: a proxy, or somebody beyond what may be.
+    /// It is from here and not counted: it comes by a proxy at this address that has not said for whom, or there is no
+    /// room for it.
     Uncounted(IpAddr),
     /// It is counted as one from here.
     Counted(IpAddr, Role),
@@ -69,18 +70,18 @@ pub(super) enum ClientInput {
     Open,
     /// The system has said that it is at its end, which it says only once: what is there is read to that end.
     Ended,
-    /// All of it was read. The client may still read, too.
-    Read,
+    /// All of it was read. The client may still receive.
+    ReadToEnd,
 }
 
 /// Why a client cannot come online.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum No {
+pub(super) enum NotOnline {
     ServerFull,
     Crowded(NotAdmitted),
 }
 
-impl No {
+impl NotOnline {
     /// The HTTP status, the reason for people, and the cause for the metrics.
     pub(super) fn answer(self) -> (&'static str, &'static str, &'static str) {
         match self {

@@ -1,5 +1,6 @@
 //! All clients with their streams: what comes in goes through the connection to the hub, what the hub says goes into
-//! the connections' outputs, and the end of a turn writes it. Here are the timers, too, and the one door out.
+//! the connections' outputs, and the end of a turn writes it. Timers are in `timers`, who is let in in `admission`, and
+//! how a client ends in `closing`.
 //!
 //! Which streams these are is the loop's matter, and time comes in as an argument: so a million clients can be tried
 //! without a socket.
@@ -28,7 +29,7 @@ use super::deadlines::Deadlines;
 use super::http;
 use super::hub::{ByConn, ConnId, Hub, Output, Refused};
 use super::metrics::Metrics;
-use super::turn::TurnServers;
+use super::turn_servers::TurnServers;
 
 /// Everybody who is connected.
 pub struct Clients<S> {
@@ -38,7 +39,8 @@ pub struct Clients<S> {
     /// How many of them are at their end.
     ending: usize,
     addresses: Addresses,
-    /// Clients that came beyond what may be, the latest of them, which get an answer all the same if they only probe.
+    /// The latest of the clients for whom there is no room. They may still send a request head, so that somebody who
+    /// only asks for `/health` gets an answer.
     reserve: VecDeque<ConnId>,
     backlog: Backlog,
     /// When the server was last back after a long absence.
@@ -57,8 +59,8 @@ pub struct Clients<S> {
     blocked: Vec<ConnId>,
     spare: Buffers,
     metrics: Metrics,
-    /// It was said that a trusted proxy, or somebody beside it, does not tell whom it stands for. Once is enough.
-    has_told_of_silence: bool,
+    /// It was logged that a trusted address sends no `X-Forwarded-For`, which is logged once.
+    has_warned_of_proxy: bool,
     /// The other servers could be asked once.
     #[cfg(feature = "cluster")]
     was_in_cluster: bool,
@@ -68,7 +70,8 @@ impl<S: ClientStream> Clients<S> {
     /// Nobody yet. Ids begin at `first_id`.
     pub fn new(config: Config, first_id: usize) -> Self {
         let limits = &config.limits;
-        let hub = Hub::new(config.session_ttl, limits.clone(), Uuid::new_v4).with_turn(config.turn.clone(), unix_time);
+        let hub = Hub::new(config.session_ttl, limits.clone(), Uuid::new_v4)
+            .with_turn_servers(config.turn_servers.clone(), unix_time);
         #[cfg(feature = "cluster")]
         let hub = if config.cluster.is_some() { hub.in_cluster() } else { hub };
         let caps = Caps { address: limits.clients_per_address, network: limits.clients_per_network };
@@ -90,7 +93,7 @@ impl<S: ClientStream> Clients<S> {
             blocked: Vec::new(),
             spare: Buffers::default(),
             metrics: Metrics::default(),
-            has_told_of_silence: false,
+            has_warned_of_proxy: false,
             #[cfg(feature = "cluster")]
             was_in_cluster: false,
             config,
@@ -122,8 +125,8 @@ impl<S: ClientStream> Clients<S> {
         &mut self.metrics
     }
 
-    /// The streams that took less than there was, each once and for all: from then on the loop has to say when one
-    /// can take bytes again.
+    /// Gives each stream to `watch` that took less than there was, once in its life: from then on the loop has to say
+    /// when it can take bytes again.
     pub fn for_each_blocked(&mut self, mut watch: impl FnMut(ConnId, &mut S)) {
         for id in self.blocked.drain(..) {
             if let Some(client) = self.clients.get_mut(&id) {
@@ -165,12 +168,12 @@ impl<S: ClientStream> Clients<S> {
     /// ended is read to that end.
     pub fn read(&mut self, id: ConnId, buffer: &mut [u8], now: Instant) {
         loop {
-            let Some(client) = self.clients.get_mut(&id).filter(|client| client.input != ClientInput::Read) else {
+            let Some(client) = self.clients.get_mut(&id).filter(|client| client.input != ClientInput::ReadToEnd) else {
                 return;
             };
             match client.stream.read(buffer) {
                 Ok(0) => {
-                    client.input = ClientInput::Read;
+                    client.input = ClientInput::ReadToEnd;
                     client.connection.end();
                     return self.touch(id);
                 }
@@ -243,8 +246,8 @@ impl<S: ClientStream> Clients<S> {
     }
 
     /// Takes the STUN and TURN servers that users are told of from now on.
-    pub fn renew_turn(&mut self, turn: Option<TurnServers>) {
-        self.hub.set_turn(turn, unix_time);
+    pub fn renew_turn_servers(&mut self, turn_servers: Option<TurnServers>) {
+        self.hub.set_turn_servers(turn_servers, unix_time);
     }
 
     fn touch(&mut self, id: ConnId) {
@@ -283,8 +286,8 @@ impl<S: ClientStream> Clients<S> {
                     let outputs = self.hub.receive_control(id, now);
                     self.carry_out(&outputs, now);
                 }
-                Some(Event::Upgrade(newcomer)) => {
-                    let mut rest = self.open(id, &newcomer, now);
+                Some(Event::Upgrade(request)) => {
+                    let mut rest = self.open(id, &request, now);
                     return self.serve(id, &mut rest, now);
                 }
                 Some(Event::Metrics) => {
@@ -305,9 +308,9 @@ impl<S: ClientStream> Clients<S> {
                 }
                 Output::Forward { from, to, message } => {
                     if self.send(*to, |output| message.write(output)) {
-                        self.hub.delivered(message);
+                        self.hub.queued(message);
                     } else {
-                        let outputs = self.hub.undelivered(*from, *to, now);
+                        let outputs = self.hub.not_queued(*from, *to, now);
                         self.carry_out(&outputs, now);
                     }
                 }
@@ -333,7 +336,7 @@ impl<S: ClientStream> Clients<S> {
         }
     }
 
-    /// Queues a message; whether there is room for it. A client that is too far behind is cut.
+    /// Queues a message, and returns whether there is room for it. A client that is too far behind is cut.
     fn send(&mut self, to: ConnId, write: impl FnOnce(&mut Vec<u8>)) -> bool {
         let Some(client) = self.clients.get_mut(&to).filter(|client| !client.connection.is_closing()) else {
             return false;
@@ -394,7 +397,7 @@ impl<S: ClientStream> Clients<S> {
             self.ends.set(id, now);
         }
         if client.connection.is_finished() {
-            if client.input == ClientInput::Read {
+            if client.input == ClientInput::ReadToEnd {
                 return self.drop(id, "end of stream", now);
             }
             if self.ending > MAX_ENDING {

@@ -14,7 +14,7 @@ use std::time::Duration;
 pub use super::access::{Access, AccessToken, Cors};
 use super::limits::Limits;
 pub use super::proxies::Proxies;
-pub use super::turn::TurnServers;
+pub use super::turn_servers::TurnServers;
 use duration::MAX_TTL;
 pub use error::ConfigError;
 use error::error;
@@ -40,7 +40,7 @@ pub struct Config {
     /// Where the metrics can be read.
     pub metrics: MetricsAt,
     /// Which STUN and TURN servers users are told of.
-    pub turn: Option<TurnServers>,
+    pub turn_servers: Option<TurnServers>,
     /// Over which time the server's own stop is spread.
     pub drain_time: Duration,
     /// What is bounded.
@@ -71,7 +71,7 @@ impl Default for Config {
             access: Access::default(),
             proxies: Proxies::default(),
             metrics: MetricsAt::Nowhere,
-            turn: None,
+            turn_servers: None,
             drain_time: Duration::ZERO,
             limits: Limits::default(),
             #[cfg(feature = "cluster")]
@@ -149,7 +149,7 @@ impl Config {
             config.drain_time =
                 time.ok_or_else(|| error("DRAIN_TIME", &value, "a duration of at most 1h, such as 30s"))?;
         }
-        config.turn = secrets.turn?;
+        config.turn_servers = secrets.turn_servers?;
         config.limits = limits(set)?;
         #[cfg(feature = "cluster")]
         {
@@ -225,7 +225,7 @@ const MAX_DRAIN: Duration = Duration::from_secs(3600);
 mod tests {
     use super::variables::SECRETS;
     use super::*;
-    use crate::server::turn::TurnSecret;
+    use crate::server::turn_servers::TurnSecret;
 
     pub(super) fn config(variables: &[(&str, &str)]) -> Result<Config, String> {
         let lookup = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
@@ -241,7 +241,7 @@ mod tests {
         Config::from_env(lookup, read).map_err(|error| error.to_string())
     }
 
-    fn turn(ttl: u64) -> TurnServers {
+    fn turn_servers(ttl: u64) -> TurnServers {
         let urls = ["turn:turn.example:3478", "stun:turn.example"].map(str::to_owned).to_vec();
         TurnServers::new(urls, TurnSecret::new("s3cret").unwrap(), Duration::from_secs(ttl))
     }
@@ -286,7 +286,7 @@ mod tests {
             },
             proxies: Proxies::parse("none").unwrap(),
             metrics: MetricsAt::Address("127.0.0.1:9090".parse().unwrap()),
-            turn: Some(turn(3600)),
+            turn_servers: Some(turn_servers(3600)),
             drain_time: Duration::from_secs(30),
             limits: Limits {
                 ping_interval: Duration::from_secs(50),
@@ -313,9 +313,12 @@ mod tests {
         assert_eq!(from_file.access.tokens, tokens(&["alice-1"]));
         assert_eq!(config(&[("ACCESS_TOKEN_FILE", "/marked")]).unwrap().access.tokens, tokens(&["s3cret"]));
         let urls = ("TURN_URLS", "turn:turn.example:3478,stun:turn.example");
-        assert_eq!(config(&[urls, ("TURN_SECRET_FILE", "/marked")]).unwrap().turn, Some(turn(86_400)));
-        assert_eq!(config(&[urls, ("TURN_SECRET_FILE", "/token")]).unwrap().turn, Some(turn(86_400)));
-        assert_eq!(config(&[urls, ("TURN_SECRET", "s3cret"), ("TURN_TTL", "1h30m")]).unwrap().turn, Some(turn(5400)));
+        assert_eq!(config(&[urls, ("TURN_SECRET_FILE", "/marked")]).unwrap().turn_servers, Some(turn_servers(86_400)));
+        assert_eq!(config(&[urls, ("TURN_SECRET_FILE", "/token")]).unwrap().turn_servers, Some(turn_servers(86_400)));
+        assert_eq!(
+            config(&[urls, ("TURN_SECRET", "s3cret"), ("TURN_TTL", "1h30m")]).unwrap().turn_servers,
+            Some(turn_servers(5400))
+        );
         assert_eq!(config(&[("METRICS", "loopback")]).unwrap().metrics, MetricsAt::Loopback);
         assert_eq!(config(&[("HOST", "::ffff:192.0.2.1")]).unwrap().host, Some("192.0.2.1".parse().unwrap()));
     }

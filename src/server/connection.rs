@@ -288,7 +288,7 @@ const HAS_REPLACED: &str = "Lowkey-Replaced: yes\r\n";
 mod tests {
     use std::borrow::Cow;
 
-    use super::super::http::Newcomer;
+    use super::super::http::UpgradeRequest;
     use super::masked::masked;
     use super::*;
 
@@ -298,7 +298,7 @@ mod tests {
     const USERS: Endpoints = Endpoints { users: true, metrics: false };
 
     pub(super) fn upgrade() -> Event<'static> {
-        Event::Upgrade(Box::new(Newcomer {
+        Event::Upgrade(Box::new(UpgradeRequest {
             username: "bob".to_owned(),
             token: None,
             forwarded_for: Vec::new(),
@@ -325,7 +325,7 @@ mod tests {
         while let Some(event) = connection.receive(&mut input, &limits, &access) {
             events.push(match event {
                 Event::Text(text) => self::text(&text),
-                Event::Upgrade(newcomer) => Event::Upgrade(newcomer),
+                Event::Upgrade(request) => Event::Upgrade(request),
                 Event::Metrics => Event::Metrics,
                 Event::Binary => Event::Binary,
                 Event::Fragment => Event::Fragment,

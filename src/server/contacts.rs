@@ -54,13 +54,13 @@ impl Contacts {
         }
     }
 
-    fn put(&mut self, name: &Rc<str>, place: usize) {
+    fn put(&mut self, name: &Rc<str>, index: usize) {
         let names = self.last.get_or_insert_default();
         names.retain(|other| other != name);
         if names.is_full() {
             names.pop();
         }
-        names.insert(place.min(names.len()), name.clone());
+        names.insert(index.min(names.len()), name.clone());
     }
 }
 

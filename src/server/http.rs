@@ -18,8 +18,8 @@ use crate::protocol::WEBSOCKET_PATH;
 pub enum HttpAnswer {
     /// The switch to WebSocket, if the client may have the name.
     Upgrade {
-        /// Who wants to come online.
-        newcomer: Newcomer,
+        /// What it asks for.
+        request: UpgradeRequest,
         /// The bytes of the 101 response.
         response: Vec<u8>,
     },
@@ -29,9 +29,9 @@ pub enum HttpAnswer {
     Respond(Vec<u8>),
 }
 
-/// Who wants to come online. Its token is not shown.
+/// What a request head says that asks to come online. Its token is not shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Newcomer {
+pub struct UpgradeRequest {
     /// The name that it asks for, decoded.
     pub username: String,
     /// The token that the name is to be held with (protocol 2.6).
@@ -42,11 +42,11 @@ pub struct Newcomer {
     pub real_ip: Option<IpAddr>,
 }
 
-impl fmt::Debug for Newcomer {
+impl fmt::Debug for UpgradeRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let token = self.token.as_ref().map(|_| "(not shown)");
         let Self { username, forwarded_for, real_ip, .. } = self;
-        write!(f, "Newcomer {{ {username:?}, token {token:?}, {forwarded_for:?}, {real_ip:?} }}")
+        write!(f, "UpgradeRequest {{ {username:?}, token {token:?}, {forwarded_for:?}, {real_ip:?} }}")
     }
 }
 
@@ -182,7 +182,7 @@ fn upgrade(
         .header("Sec-WebSocket-Accept", &accept_key(key))
         .into_bytes();
     let (forwarded_for, real_ip) = (addresses(request, "x-forwarded-for"), addresses(request, "x-real-ip").pop());
-    HttpAnswer::Upgrade { newcomer: Newcomer { username, token, forwarded_for, real_ip }, response }
+    HttpAnswer::Upgrade { request: UpgradeRequest { username, token, forwarded_for, real_ip }, response }
 }
 
 /// Whether this is the base64 of 16 bytes (RFC 6455, section 4.1), which is 22 digits and two signs of padding.
@@ -275,12 +275,12 @@ pub(super) mod tests {
 
     #[test]
     fn the_upgrade_is_that_of_the_rfc() {
-        let HttpAnswer::Upgrade { newcomer, response } =
+        let HttpAnswer::Upgrade { request, response } =
             ask(&format!("GET /ws?username=b%C3%B6b+1 HTTP/1.1\r\n{WS}"), &Cors::Any)
         else {
             panic!("no upgrade")
         };
-        assert_eq!(newcomer.username, "böb 1");
+        assert_eq!(request.username, "böb 1");
         // The key and its answer are those of RFC 6455, section 1.3.
         assert!(
             String::from_utf8(response).unwrap().contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n")
@@ -304,16 +304,16 @@ pub(super) mod tests {
         assert_eq!(head, get.replace("{\"status\":\"ok\"}", ""));
     }
 
-    fn newcomer(query: &str, headers: &str) -> Newcomer {
+    fn request(query: &str, headers: &str) -> UpgradeRequest {
         match ask(&format!("GET /ws?username=bob{query} HTTP/1.1\r\n{WS}{headers}"), &Cors::Any) {
-            HttpAnswer::Upgrade { newcomer, .. } => newcomer,
+            HttpAnswer::Upgrade { request, .. } => request,
             answer => panic!("{}", text(answer)),
         }
     }
 
     #[test]
     fn a_token_comes_in_a_header_or_in_the_query() {
-        let token = |query, headers| newcomer(query, headers).token;
+        let token = |query, headers| request(query, headers).token;
         assert_eq!(token("", ""), None);
         assert_eq!(token("&token=", ""), None);
         assert_eq!(token("&token=a%20b", ""), Some("a b".to_owned()));
@@ -325,7 +325,7 @@ pub(super) mod tests {
     #[test]
     fn what_proxies_say_is_read_in_their_order() {
         let addresses = |headers| {
-            let Newcomer { forwarded_for, real_ip, .. } = newcomer("", headers);
+            let UpgradeRequest { forwarded_for, real_ip, .. } = request("", headers);
             (
                 forwarded_for.iter().map(IpAddr::to_string).collect::<Vec<_>>(),
                 real_ip.map(|address| address.to_string()),

@@ -28,7 +28,7 @@ use super::limits::Limits;
 use super::misses::Misses;
 use super::sessions::{Bounds, Sessions};
 use super::table::Table;
-use super::turn::TurnServers;
+use super::turn_servers::TurnServers;
 use crate::protocol::{ErrorCode, ErrorPayload, MessageType};
 pub use counts::HubCounts;
 pub use message::Forwarded;
@@ -56,7 +56,7 @@ pub struct Hub {
     new_session_id: fn() -> Uuid,
     /// What users of a session are told of STUN and TURN servers, and the Unix time in seconds, by which credentials
     /// expire.
-    turn: Option<(TurnServers, fn() -> u64)>,
+    turn_servers: Option<(TurnServers, fn() -> u64)>,
     counts: HubCounts,
     /// The other servers, where there are any.
     remote: Option<Box<Remote>>,
@@ -75,7 +75,7 @@ impl Hub {
             misses: Misses::new(limits.misses),
             limits,
             new_session_id,
-            turn: None,
+            turn_servers: None,
             counts: HubCounts::default(),
             remote: None,
         }
@@ -83,13 +83,13 @@ impl Hub {
 
     /// Tells users of these STUN and TURN servers when they join a session. `unix_time` gives the time of day in
     /// seconds: unlike the clock of `now`, it is the TURN server's, too.
-    pub fn with_turn(self, turn: Option<TurnServers>, unix_time: fn() -> u64) -> Self {
-        Self { turn: turn.map(|turn| (turn, unix_time)), ..self }
+    pub fn with_turn_servers(self, turn_servers: Option<TurnServers>, unix_time: fn() -> u64) -> Self {
+        Self { turn_servers: turn_servers.map(|servers| (servers, unix_time)), ..self }
     }
 
     /// Tells them of these from now on.
-    pub fn set_turn(&mut self, turn: Option<TurnServers>, unix_time: fn() -> u64) {
-        self.turn = turn.map(|turn| (turn, unix_time));
+    pub fn set_turn_servers(&mut self, turn_servers: Option<TurnServers>, unix_time: fn() -> u64) {
+        self.turn_servers = turn_servers.map(|servers| (servers, unix_time));
     }
 
     /// Takes `username` online at `conn`. A name with a token goes to the same token only; whoever holds the name and
@@ -114,8 +114,8 @@ impl Hub {
         Ok(outputs)
     }
 
-    /// Says where the user of `conn` comes from: an address, or the network that stands for it. By that a TURN server
-    /// knows it.
+    /// Says by which [`place`](crate::server::addresses::place) the user of `conn` is counted. A hash of it also names
+    /// the user to a TURN server.
     pub fn locate(&mut self, conn: ConnId, place: Option<IpAddr>) {
         if let Some(user) = self.users.get_mut(&conn) {
             user.place = place;
@@ -151,7 +151,7 @@ impl Hub {
         if user.charge_websocket_frame(&self.limits, now) { Outputs::new() } else { self.rate_limited(conn, None, now) }
     }
 
-    /// Counts a part of a message of `conn`. Where there are too many, the message is not served.
+    /// Counts a fragment of a message of `conn`. Where there are too many, the message is not served.
     pub fn receive_fragment(&mut self, conn: ConnId, now: Instant) {
         if let Some(user) = self.users.get_mut(&conn) {
             user.has_too_much |= !user.websocket_frames.take(1, self.limits.websocket_frames, now);
@@ -193,12 +193,12 @@ impl Hub {
     }
 
     /// Learns that a message was queued for its target.
-    pub fn delivered(&mut self, message: &Forwarded<'_>) {
+    pub fn queued(&mut self, message: &Forwarded<'_>) {
         self.counts.forwarded[message.kind as usize] += 1;
     }
 
     /// Tells `from` that its message found no room at `to`, which is about to be cut.
-    pub fn undelivered(&mut self, from: ConnId, to: ConnId, now: Instant) -> Outputs<'static> {
+    pub fn not_queued(&mut self, from: ConnId, to: ConnId, now: Instant) -> Outputs<'static> {
         let Some(target) = self.users.get(&to).map(|user| user.name.clone()) else { return Outputs::new() };
         self.error(from, ErrorCode::RelayFailed, "the user does not read", Some(&target), now)
     }
@@ -247,7 +247,7 @@ impl Hub {
     }
 
     /// Answers a message that is more than the client may send. Whoever floods is told so some times and then not any
-    /// more, or a few bytes of its would cost a hundred of ours.
+    /// more, since an answer is many times as long as what can cause it.
     fn rate_limited(&mut self, conn: ConnId, target: Option<&str>, now: Instant) -> Outputs<'static> {
         let Some(user) = self.users.get_mut(&conn) else { return Outputs::new() };
         if !user.conduct().refusals.take(1, Some(self.limits.refusals), now) {
@@ -341,7 +341,7 @@ mod tests {
     pub(super) fn forward(hub: &mut Hub, now: Instant) {
         let outputs = hub.receive(ALICE, ICE, now);
         let [Output::Forward { from: ALICE, to: BOB, message }] = &outputs[..] else { panic!("{outputs:?}") };
-        hub.delivered(message);
+        hub.queued(message);
     }
 
     #[test]
@@ -419,7 +419,7 @@ mod tests {
     #[test]
     fn who_sends_to_somebody_who_does_not_read_is_told() {
         let mut hub = hub();
-        let outputs = hub.undelivered(ALICE, BOB, Instant::now());
+        let outputs = hub.not_queued(ALICE, BOB, Instant::now());
         assert_eq!(codes(&outputs), ["RELAY_FAILED"]);
         let [Output::Send { to: ALICE, text }] = &outputs[..] else { panic!() };
         assert!(text.contains(r#""target":"bob""#), "{text}");

@@ -58,7 +58,8 @@ pub struct Limits {
     pub reservation: Duration,
     /// Names kept so. One more frees the oldest.
     pub reservations: usize,
-    /// Pairs of users who remember that a session has joined them a moment ago, each twice. One more ends the oldest.
+    /// Meetings that are remembered: users that a session has joined a moment ago, each pair twice. One more ends the
+    /// oldest.
     pub meetings: usize,
 }
 
@@ -127,18 +128,18 @@ impl Limits {
 /// What an office, a school or a household of many has behind one address.
 const CLIENTS_PER_ADDRESS: usize = 256;
 
-/// How fast a client has to go on with what it makes the server hold.
+/// How fast a client has to go on with what it makes the server hold: in each `time` it sends `bytes` at least of a
+/// message that it has begun, and takes one byte at least of what waits for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeastPace {
-    /// In this time it sends
+    /// The time from one look to the next.
     pub time: Duration,
-    /// so many bytes at least of a message that is not finished, and takes one byte at least of what waits for it.
+    /// The least number of bytes that it sends of its message in that time.
     pub bytes: usize,
 }
 
-/// How many clients a process has room for that may open so many files. What it keeps is for those who ask for its
-/// health while it is full, for newcomers who have not said yet what they want, and for files; where there are few,
-/// half.
+/// How many clients a process has room for that may open `descriptors` files. `KEPT_DESCRIPTORS` of them, or half
+/// where there are few, are kept for probes, for newcomers, who have not said yet what they want, and for files.
 pub fn clients_of(descriptors: u64) -> usize {
     let kept = KEPT_DESCRIPTORS.min(descriptors / 2);
     usize::try_from(descriptors - kept).unwrap_or(usize::MAX)

@@ -21,14 +21,15 @@ pub struct Listener {
     spare: Option<File>,
 }
 
-/// What waits at a listener.
-pub enum Waiting {
-    /// Somebody.
+/// What accepting has come to.
+pub enum Accepted {
+    /// Somebody has come.
     Newcomer(TcpStream, SocketAddr),
-    /// Nobody. There will be an event when somebody comes.
+    /// Nobody waits. There will be an event when somebody comes.
     Nobody,
-    /// Perhaps somebody, for whom the system has nothing left. There will be no event, so it has to be tried again.
-    Unserved(io::Error),
+    /// Somebody may wait, but the system has no descriptor or memory left. There will be no event, so it has to be
+    /// tried again.
+    Exhausted(io::Error),
 }
 
 impl Listener {
@@ -61,14 +62,14 @@ impl Listener {
     }
 
     /// Takes the next newcomer.
-    pub fn accept(&mut self) -> Waiting {
+    pub fn accept(&mut self) -> Accepted {
         loop {
             match self.socket.accept() {
-                Ok((stream, address)) => return Waiting::Newcomer(stream, address),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Waiting::Nobody,
+                Ok((stream, address)) => return Accepted::Newcomer(stream, address),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Accepted::Nobody,
                 Err(error) if is_exhausted(&error) => {
-                    self.turn_away();
-                    return Waiting::Unserved(error);
+                    self.drop_waiting();
+                    return Accepted::Exhausted(error);
                 }
                 // The newcomer is gone already, or the network made trouble on its way (accept(2)): that was one less.
                 Err(error) => debug!("accept: {error}"),
@@ -77,8 +78,8 @@ impl Listener {
     }
 
     /// Accepts and drops newcomers for whom there is no descriptor, some at a time.
-    fn turn_away(&mut self) {
-        for _ in 0..TURNED_AWAY_AT_ONCE {
+    fn drop_waiting(&mut self) {
+        for _ in 0..DROPPED_AT_ONCE {
             self.spare = None;
             let accepted = self.socket.accept();
             let is_over = accepted.is_err();
@@ -105,7 +106,7 @@ fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
     // The system grows it as it likes otherwise, to megabytes for a client that does not read.
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(ACCEPT_QUEUE)?;
     Ok(TcpListener::from_std(socket.into()))
 }
 
@@ -119,7 +120,7 @@ fn spare() -> Option<File> {
 }
 
 /// Newcomers that may wait to be accepted; the system may allow fewer.
-const BACKLOG: i32 = 4096;
+const ACCEPT_QUEUE: i32 = 4096;
 
 /// Newcomers turned away in one turn when descriptors have run out.
-const TURNED_AWAY_AT_ONCE: usize = 64;
+const DROPPED_AT_ONCE: usize = 64;

@@ -39,7 +39,7 @@ impl Metrics {
     }
 
     /// Counts a turn of the loop.
-    pub fn turn(&mut self, duration: Duration) {
+    pub fn count_turn(&mut self, duration: Duration) {
         for (count, bound) in self.turns.counts.iter_mut().zip(BOUNDS) {
             *count += u64::from(duration.as_secs_f64() <= bound);
         }
@@ -157,11 +157,11 @@ mod tests {
         }
         let outputs = hub.receive(ConnId(0), r#"{"type":"signal:ice","target":"bob","payload":"secret"}"#, now);
         let [Output::Forward { message, .. }] = &outputs[..] else { panic!("{outputs:?}") };
-        hub.delivered(message);
+        hub.queued(message);
         hub.receive(ConnId(0), "x", now);
         let mut metrics = Metrics { accepted: 3, bytes_in: 10, ..Metrics::default() };
         metrics.cut("silence");
-        metrics.turn(Duration::from_micros(300));
+        metrics.count_turn(Duration::from_micros(300));
         let text = metrics.render(&hub, 2);
         for line in [
             "lowkey_connections 2",

@@ -28,13 +28,13 @@ impl Misses {
         Self { rate, places: Table::default(), looks: Deadlines::new(refill) }
     }
 
-    /// Whether one more may be missed from there.
+    /// Whether somebody at this place may ask for one more name that is not online.
     pub fn are_left(&self, place: Option<IpAddr>, now: Instant) -> bool {
         let bucket = place.and_then(|place| self.places.get(&place));
         bucket.is_none_or(|bucket| bucket.holds(1, self.rate, now))
     }
 
-    /// Counts one from there.
+    /// Counts a name that somebody at this place has asked for, and that is not online.
     pub fn note(&mut self, place: Option<IpAddr>, now: Instant) {
         let Some(place) = place.filter(|_| self.rate.is_some()) else { return };
         if let Some(bucket) = self.places.get_mut(&place) {
@@ -53,7 +53,7 @@ impl Misses {
         }
     }
 
-    /// Takes one back that was none.
+    /// Takes a miss back: the name was found at another node.
     pub fn give_back(&mut self, place: Option<IpAddr>) {
         if let Some(bucket) = place.and_then(|place| self.places.get_mut(&place)) {
             bucket.give_back(1, self.rate);

@@ -42,7 +42,8 @@ impl Presence {
     }
 }
 
-/// So long is an absence, or none if it may as well be work.
+/// How much of a duration was an absence: all of it where it is longer than `most`, and none where it may as well have
+/// been work.
 fn absence(duration: Duration, most: Duration) -> Duration {
     if duration > most { duration } else { Duration::ZERO }
 }

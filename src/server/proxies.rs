@@ -59,7 +59,7 @@ impl Proxies {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// Where a client comes from whose TCP connection is from `peer`, as proxies tell it in `X-Forwarded-For` and
+    /// Where a client comes from whose TCP connection is from `source`, as proxies tell it in `X-Forwarded-For` and
     /// `X-Real-IP`: the nearest address that is no trusted proxy's. What anybody else says there does not count.
     ///
     /// A proxy appends to the first header whom it has seen, so of a trusted proxy's request the last entry is its
@@ -69,13 +69,13 @@ impl Proxies {
     /// proxy passed on: then nobody knows where it comes from. Nor does anybody where loopback is told, which is the
     /// client's word or another proxy's own address: only a TCP connection shows that somebody is on this machine.
     /// All of these count as from one place, the unspecified address.
-    pub fn client_behind(&self, peer: IpAddr, forwarded_for: &[IpAddr], real_ip: Option<IpAddr>) -> IpAddr {
-        if !self.contains(peer) {
-            return peer.to_canonical();
+    pub fn client_behind(&self, source: IpAddr, forwarded_for: &[IpAddr], real_ip: Option<IpAddr>) -> IpAddr {
+        if !self.contains(source) {
+            return source.to_canonical();
         }
         let mut entries = forwarded_for.iter().rev().map(IpAddr::to_canonical);
         let real_ip = real_ip.map(|address| address.to_canonical());
-        let Some(last) = entries.next() else { return real_ip.map_or(peer.to_canonical(), told) };
+        let Some(last) = entries.next() else { return real_ip.map_or(source.to_canonical(), told) };
         let mut client = last;
         for address in entries {
             if client.is_loopback() || !self.contains(client) {
@@ -120,9 +120,9 @@ mod tests {
     #[test]
     fn only_trusted_proxies_are_believed() {
         let proxies = Proxies::default();
-        let client = |peer: &str, list: &[&str]| {
+        let client = |source: &str, list: &[&str]| {
             let list: Vec<IpAddr> = list.iter().map(|text| ip(text)).collect();
-            proxies.client_behind(ip(peer), &list, None).to_string()
+            proxies.client_behind(ip(source), &list, None).to_string()
         };
         assert_eq!(client("192.0.2.1", &["198.51.100.1"]), "192.0.2.1");
         assert_eq!(client("127.0.0.1", &[]), "127.0.0.1");

@@ -1,5 +1,5 @@
-//! Sessions and their leases: who has opened one, who has joined it, and when it ends. No sockets, clock or randomness
-//! in here: time and new ids come in as arguments.
+//! Sessions: who has opened one, who has joined it, and when it expires. No sockets, clock or randomness in here: time
+//! and new ids come in as arguments.
 
 use std::fmt;
 use std::rc::Rc;
@@ -17,8 +17,8 @@ pub struct Sessions {
     /// How many of them each name has begun.
     begun: Table<Rc<str>, usize>,
     limits: Bounds,
-    /// One entry for each lease that was given. A renewed session has an older entry too, which finds it alive.
-    leases: Deadlines<Uuid>,
+    /// When sessions expire. One that was renewed has an older entry, too, which finds it alive.
+    ends: Deadlines<Uuid>,
 }
 
 /// How many sessions may be open.
@@ -56,7 +56,7 @@ pub enum JoinError {
 impl Sessions {
     /// No sessions yet; each will live `ttl` from its creation or its last join.
     pub fn new(ttl: Duration, limits: Bounds) -> Self {
-        Self { sessions: Table::default(), begun: Table::default(), limits, leases: Deadlines::new(ttl) }
+        Self { sessions: Table::default(), begun: Table::default(), limits, ends: Deadlines::new(ttl) }
     }
 
     /// Opens the session `id` with both its places taken.
@@ -75,7 +75,7 @@ impl Sessions {
         self.insert(id, creator, false, now)
     }
 
-    /// Gives `joiner` the second place of the session `id` and renews its lease. Returns the creator's username.
+    /// Gives `joiner` the second place of the session `id` and renews its time. Returns the creator's username.
     ///
     /// # Errors
     /// [`JoinError`] where there is no place for `joiner`.
@@ -88,7 +88,7 @@ impl Sessions {
             return Err(JoinError::AlreadyIn);
         }
         session.is_full = true;
-        session.expires = self.leases.set(id, now);
+        session.expires = self.ends.set(id, now);
         Ok(session.creator.to_string())
     }
 
@@ -99,18 +99,18 @@ impl Sessions {
         }
     }
 
-    /// Ends sessions whose lease is over at `now`, as many as one turn has time for. While there are more,
+    /// Ends sessions whose time is over at `now`, as many as one turn has time for. While there are more,
     /// [`next_deadline`](Self::next_deadline) is in the past.
     pub fn tick(&mut self, now: Instant) {
         for _ in 0..ENDS_PER_TICK {
-            let Some(id) = self.leases.pop_due(now) else { return };
+            let Some(id) = self.ends.pop_due(now) else { return };
             self.end(id, now);
         }
     }
 
-    /// When the next lease is over.
+    /// When the next session may expire.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.leases.next()
+        self.ends.next()
     }
 
     /// How many sessions there are.
@@ -124,7 +124,7 @@ impl Sessions {
         self.sessions.is_empty()
     }
 
-    /// Ends a session whose lease is over at `end`.
+    /// Ends a session if its time is over at `end`.
     fn end(&mut self, id: Uuid, end: Instant) {
         if self.sessions.get(&id).is_some_and(|session| session.expires <= end)
             && let Some(session) = self.sessions.remove(&id)
@@ -142,13 +142,13 @@ impl Sessions {
             return Err(NoRoom);
         }
         while self.sessions.len() >= self.limits.in_all {
-            // Whoever fills the table must not keep others out of it. A renewed session has a later lease too.
-            let Some((due, oldest)) = self.leases.pop() else { break };
+            // Whoever fills the table must not keep others out of it. A renewed session has a later entry, too.
+            let Some((due, oldest)) = self.ends.pop() else { break };
             self.end(oldest, due);
         }
         let begun = self.begun.get(creator).copied().unwrap_or_default();
         self.begun.insert(creator.clone(), begun + 1);
-        let expires = self.leases.set(id, now);
+        let expires = self.ends.set(id, now);
         self.sessions.insert(id, Session { creator: creator.clone(), is_full, expires });
         Ok(())
     }
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_ends_with_its_lease_and_a_join_renews_it() {
+    fn a_session_ends_with_its_time_and_a_join_renews_it() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut sessions = Sessions::new(TTL, LIMITS);

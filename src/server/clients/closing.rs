@@ -1,4 +1,14 @@
-//! How a client's end begins, and the one door out.
+//! How clients end. Each way begins here or in `admission`, and all of them come to `drop`.
+//!
+//! | call | of whom | what is sent first |
+//! |---|---|---|
+//! | `dismiss` | everybody, when the server stops | a close frame with 1001; nothing before the request head has come |
+//! | `cut` | who goes beyond a bound | a close frame with 1008 |
+//! | `close` | who is replaced, or errs too often | a close frame with the code that is given |
+//! | `expel` | who makes the server hold too much | a close frame with 1008 whose answer is not awaited, or a reset |
+//! | `turn_away` | who cannot come online, and is counted | an HTTP status |
+//! | `send_away` | who does not get its name | an HTTP response |
+//! | `drop` | all of them | nothing: the stream is closed |
 
 use std::fmt::Display;
 use std::time::Instant;
@@ -22,13 +32,13 @@ impl<S: ClientStream> Clients<S> {
         client.touch(id, &mut self.touched);
     }
 
-    /// Begins the end of a client that keeps no measure.
+    /// Begins the end of a client that has gone beyond a bound.
     pub(super) fn cut(&mut self, id: ConnId, cause: &'static str) {
         self.close(id, POLICY, cause);
     }
 
-    /// Ends a client at once that makes the server hold what it gets nothing from. Where it does not take what is
-    /// there, it would not take the reason either.
+    /// Ends a client at once to free what the server holds for it. One that does not read gets a reset in place of a
+    /// close frame, which it would not read either.
     pub(super) fn expel(&mut self, id: ConnId, cause: &'static str, now: Instant) {
         let Some(client) = self.clients.get_mut(&id) else { return self.backlog.remove(id) };
         if client.connection.unsent() > 0 || client.connection.is_closing() {
@@ -50,6 +60,7 @@ impl<S: ClientStream> Clients<S> {
         }
     }
 
+    /// Begins the end of a client with this close code, unless it has begun for another cause.
     pub(super) fn close(&mut self, id: ConnId, code: u16, cause: &'static str) {
         if let Some(client) = self.clients.get_mut(&id).filter(|client| !client.is_cut) {
             debug!("{}: closed with {code} ({cause})", id.0);
@@ -60,7 +71,7 @@ impl<S: ClientStream> Clients<S> {
         }
     }
 
-    /// The one door out of the server. Closing the stream takes it out of the poll, too.
+    /// Ends the life of a client: every other way comes to this. Closing the stream takes it out of the poll, too.
     pub(super) fn drop(&mut self, id: ConnId, cause: impl Display, now: Instant) {
         let Some(mut client) = self.clients.remove(&id) else { return };
         debug!("{}: gone ({cause})", id.0);

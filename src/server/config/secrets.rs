@@ -7,7 +7,7 @@ use super::duration::{self, MAX_TTL};
 use super::error::{ConfigError, error};
 use super::variables::is_quoted;
 use crate::server::access::AccessToken;
-use crate::server::turn::{self, TurnSecret, TurnServers};
+use crate::server::turn_servers::{TurnSecret, TurnServers, parse_urls};
 
 /// What a running server reads anew, each for itself: a fault in one keeps nobody in whom the other lets go.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub struct Secrets {
     /// What a client of a private server has to know: one of these.
     pub tokens: Result<Vec<AccessToken>, ConfigError>,
     /// The STUN and TURN servers that users are told of.
-    pub turn: Result<Option<TurnServers>, ConfigError>,
+    pub turn_servers: Result<Option<TurnServers>, ConfigError>,
 }
 
 impl Secrets {
@@ -23,7 +23,7 @@ impl Secrets {
     pub fn from_env(lookup: impl Fn(&str) -> Option<String>, read: impl Fn(&str) -> Result<String, String>) -> Self {
         let set = |name: &str| lookup(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
         let tokens = access_tokens(set("ACCESS_TOKEN"), set("ACCESS_TOKEN_FILE"), &read);
-        Self { tokens, turn: turn_servers(set, &read) }
+        Self { tokens, turn_servers: turn_servers(set, &read) }
     }
 }
 
@@ -40,7 +40,7 @@ fn turn_servers(
     }
     let Some(urls) = urls else { return Ok(None) };
     let expected = "up to 8 such as turn:turn.example:3478,stun:turn.example:3478, with a TURN server among them";
-    let parsed = turn::parse_urls(&urls).map_err(|why| error("TURN_URLS", &urls, format!("{expected}, but {why}")))?;
+    let parsed = parse_urls(&urls).map_err(|why| error("TURN_URLS", &urls, format!("{expected}, but {why}")))?;
     let secret = match (set("TURN_SECRET"), set("TURN_SECRET_FILE")) {
         (None, None) => return Err(error("TURN_URLS", &urls, "TURN_SECRET or TURN_SECRET_FILE beside it")),
         (Some(_), Some(path)) => return Err(error("TURN_SECRET_FILE", &path, "nothing where TURN_SECRET is set")),

@@ -14,9 +14,9 @@ impl Connection {
         let within = &head[..head.len().min(limits.head_bytes)];
         match request.parse(within) {
             Ok(Status::Complete(length)) => match http::answer(&request, self.endpoints, access) {
-                HttpAnswer::Upgrade { newcomer, response } => {
+                HttpAnswer::Upgrade { request, response } => {
                     self.phase = Phase::Upgrading(Box::new(Upgrading { response, rest: head[length..].to_vec() }));
-                    return Some(Event::Upgrade(Box::new(newcomer)));
+                    return Some(Event::Upgrade(Box::new(request)));
                 }
                 HttpAnswer::Metrics => return Some(Event::Metrics),
                 HttpAnswer::Respond(response) => self.end_with(response),

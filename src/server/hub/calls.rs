@@ -121,10 +121,10 @@ impl Hub {
 
     /// Tells `username` at `to` of a session with `peer`.
     pub(super) fn joined(&self, to: ConnId, username: &str, id: Uuid, peer: &str) -> Output<'static> {
-        let ice_servers = match &self.turn {
-            Some((turn, unix_time)) => {
+        let ice_servers = match &self.turn_servers {
+            Some((turn_servers, unix_time)) => {
                 let place = self.users.get(&to).and_then(|user| user.place);
-                turn.servers(username, place, unix_time())
+                turn_servers.servers(username, place, unix_time())
             }
             None => Vec::new(),
         };
@@ -148,7 +148,7 @@ mod tests {
     use super::super::{Departure, MEETING};
     use super::*;
     use crate::server::limits::Limits;
-    use crate::server::turn::{TurnSecret, TurnServers};
+    use crate::server::turn_servers::{TurnSecret, TurnServers};
 
     #[test]
     fn a_connect_opens_a_session_and_tells_both() {
@@ -159,13 +159,13 @@ mod tests {
     #[test]
     fn each_user_of_a_session_is_told_of_the_turn_servers_with_credentials_of_its_own() {
         let secret = TurnSecret::new("s3cret").unwrap();
-        let turn = TurnServers::new(vec!["turn:turn.example".to_owned()], secret, Duration::from_secs(60));
-        let mut hub = hub().with_turn(Some(turn.clone()), || 1000);
+        let turn_servers = TurnServers::new(vec!["turn:turn.example".to_owned()], secret, Duration::from_secs(60));
+        let mut hub = hub().with_turn_servers(Some(turn_servers.clone()), || 1000);
         let place = "192.0.2.1".parse().unwrap();
         hub.locate(BOB, Some(place));
         let expected = |name: &str, peer: &str| {
             let place = (name == "bob").then_some(place);
-            let servers = serde_json::to_string(&turn.servers(name, place, 1000)).unwrap();
+            let servers = serde_json::to_string(&turn_servers.servers(name, place, 1000)).unwrap();
             joined_text(peer).replace("}}", &format!(r#","iceServers":{servers}}}}}"#))
         };
         let outputs = hub.receive(ALICE, r#"{"type":"session:connect","target":"bob"}"#, Instant::now());

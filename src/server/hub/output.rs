@@ -21,8 +21,8 @@ pub enum Output<'a> {
         /// One envelope as JSON.
         text: String,
     },
-    /// Send this text message of another user. [`Hub::delivered`](super::Hub::delivered) or
-    /// [`Hub::undelivered`](super::Hub::undelivered) tells whether there was room.
+    /// Send this text message of another user. [`Hub::queued`](super::Hub::queued) or
+    /// [`Hub::not_queued`](super::Hub::not_queued) tells whether there was room.
     Forward {
         /// From this connection.
         from: ConnId,
@@ -105,9 +105,10 @@ pub(super) fn close(conn: ConnId, code: u16, reason: &'static str) -> Output<'st
     Output::Close { conn, code, reason }
 }
 
-/// The close codes of an endpoint that goes away, and of one that has seen its rules broken (RFC 6455, section 7.4.1).
+/// The close code of an endpoint that goes away (RFC 6455, section 7.4.1).
 pub const GOING_AWAY: u16 = 1001;
-/// See [`GOING_AWAY`].
+
+/// The close code for a client that has broken a rule of ours (RFC 6455, section 7.4.1).
 pub const POLICY: u16 = 1008;
 
 /// Why a message goes to nobody.

@@ -10,12 +10,12 @@ use crate::server::ids::ConnId;
 use crate::server::limits::Limits;
 use crate::server::strikes::Strikes;
 
-/// There may be a million of them, most of whom are silent: what only those have who have said something stands in
-/// their [`Conduct`].
+/// A user who is online. There may be a million, and most never send anything: what only senders need stands in their
+/// [`Conduct`], which is made when it is first needed.
 #[derive(Debug)]
 pub(super) struct User {
     pub(super) name: Rc<str>,
-    /// Where it comes from, if that can be told from elsewhere.
+    /// The place by which it is counted. `None` is this machine, where nobody is counted, or that it was not said yet.
     pub(super) place: Option<IpAddr>,
     /// To whom its last message went, who is mostly meant by the next one, too.
     pub(super) last_target: ConnId,
@@ -27,7 +27,7 @@ pub(super) struct User {
     conduct: Option<Box<Conduct>>,
 }
 
-/// What somebody has done who calls, or makes mistakes.
+/// What the server remembers of a user that has sent something.
 #[derive(Debug, Default)]
 pub(super) struct Conduct {
     pub(super) calls: Bucket,
@@ -73,7 +73,7 @@ impl User {
         }
     }
 
-    /// Counts one message, ping or pong; whether it is to be served.
+    /// Counts one message, ping or pong, and returns whether it is to be served.
     #[inline]
     pub(super) fn charge_websocket_frame(&mut self, limits: &Limits, now: Instant) -> bool {
         let has_too_much = std::mem::take(&mut self.has_too_much);
