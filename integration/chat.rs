@@ -36,7 +36,7 @@ fn a_call_tells_each_step_and_texts_go_both_ways() {
     bob.asked_next_by("alice");
     bob.peer.accept("alice");
     for (user, other) in [(&mut alice, "bob"), (&mut bob, "alice")] {
-        user.expect(&Event::KeysExchanged { peer: other.to_owned() });
+        user.expect(&Event::Connecting { peer: other.to_owned() });
         let identified = user.next();
         let (own, peer) = match other {
             "bob" => (identity("alice"), identity("bob")),

@@ -15,47 +15,47 @@ pub enum Event {
     /// The server has taken us online: we can call and be called.
     Online,
     /// Another program was online under our name, with the same secret for it, and had to go for this one. Told behind
-    /// [`Online`](Self::Online), by servers of ours and once at most.
+    /// [`Online`](Self::Online), once at most; a server of another make does not say so.
     TookOver,
     /// The server cannot be reached, or was lost. Open chats live on.
     Offline {
-        /// Why.
+        /// Why it is not reached.
         reason: OfflineReason,
-        /// After which time it is tried again; `None` when it is not.
+        /// After which time it is tried again; `None` where it is not.
         retry_in: Option<Duration>,
     },
     /// Somebody calls. Answer with [`accept`](super::Peer::accept), [`decline`](super::Peer::decline) or
     /// [`ignore`](super::Peer::ignore) within a minute.
     Request {
-        /// Who.
+        /// The caller's name.
         peer: String,
-        /// What is known of who it is, which a peer of ours has proven.
+        /// What is known of who it is. All but old apps have proven it.
         trust: Trust,
         /// The identity that it has proven; `None` of an old app.
         identity: Option<PublicKey>,
     },
     /// A request is over: the caller gave up, the minute has passed, or the server was lost.
     RequestEnded {
-        /// Whose.
+        /// The caller's name.
         peer: String,
     },
     /// Whom we have called uses an old app, by all that can be known, and the server may be listening. Nothing is sent
     /// to them until [`accept`](super::Peer::accept) is said within a minute; [`leave`](super::Peer::leave) ends the
     /// call.
     OldApp {
-        /// Who was called.
+        /// The peer's name.
         peer: String,
     },
-    /// Both sides want to talk and know who they are; a direct connection is being sought.
-    KeysExchanged {
-        /// With whom.
+    /// Both sides want to talk, and know who they are. A peer connection is being sought.
+    Connecting {
+        /// The peer's name.
         peer: String,
     },
     /// Who the other side of a chat is, told just before it is open.
     Identified {
-        /// With whom.
+        /// The peer's name.
         peer: String,
-        /// What is known of it.
+        /// What is known of who it is.
         trust: Trust,
         /// The key that stands for us in the [`SafetyNumber`](super::SafetyNumber): the identity, or
         /// this call's session key where the other side has none.
@@ -65,73 +65,73 @@ pub enum Event {
     },
     /// A chat is open: texts can be sent.
     Open {
-        /// With whom.
+        /// The peer's name.
         peer: String,
     },
     /// A text came.
     Message {
-        /// From whom.
+        /// The sender's name.
         peer: String,
         /// The text as it was sent. It may hold anything, so make it harmless before it goes to a terminal.
         text: String,
     },
     /// The peer has changed its key in mid-chat, as an old app may do.
     KeyChanged {
-        /// Who.
+        /// The peer's name.
         peer: String,
     },
-    /// The peer's program has taken the text with this number, and all that were sent to it before. Only peers of ours
-    /// say so.
+    /// The peer's program has taken the text with this number, and all that were sent to it before. Old apps never say
+    /// so.
     Delivered {
-        /// Who.
+        /// The peer's name.
         peer: String,
-        /// What [`send`](super::Peer::send) returned for it.
+        /// The number that [`send`](super::Peer::send) returned for the text.
         id: u64,
     },
-    /// The connection of an open chat was lost and is sought again. Texts that are sent meanwhile are kept.
+    /// The peer connection of an open chat was lost, and is sought again. Texts that are sent meanwhile are kept.
     Interrupted {
-        /// With whom.
+        /// The peer's name.
         peer: String,
     },
     /// An interrupted chat goes on, with the same identity. What was kept goes out.
     Resumed {
-        /// With whom.
+        /// The peer's name.
         peer: String,
     },
     /// A text could not be sent, or it is not known whether it arrived.
     NotSent {
-        /// To whom.
+        /// The peer's name.
         peer: String,
-        /// What [`send`](super::Peer::send) returned for it.
+        /// The number that [`send`](super::Peer::send) returned for it.
         id: u64,
-        /// The text.
+        /// The text, as it was given to [`send`](super::Peer::send).
         text: String,
-        /// Why.
+        /// Why it comes back.
         reason: NotSentReason,
     },
     /// A chat has ended, or a call that did not become one.
     Closed {
-        /// With whom.
+        /// The peer's name.
         peer: String,
-        /// Why.
+        /// Why it has ended.
         reason: CloseReason,
     },
-    /// Somebody who calls was refused without a question, since it is not who it was or cannot prove who it is; or a
-    /// request was accepted and yet came to nothing. A chat that is open with the peer goes on.
+    /// A call was refused without asking, because the caller has another identity than before, or proves none; or a
+    /// request that was accepted has come to nothing. A chat that is open with the peer goes on.
     Refused {
-        /// Whose request.
+        /// The caller's name.
         peer: String,
-        /// Why.
+        /// Why there is no chat.
         reason: CloseReason,
     },
     /// A file is offered. Answer with [`take_file`](super::Peer::take_file) or
     /// [`refuse_file`](super::Peer::refuse_file) within a day. Nothing of it comes before.
     FileOffered {
-        /// By whom.
+        /// The sender's name.
         peer: String,
         /// The identity that the peer has proven.
         identity: PublicKey,
-        /// Which file. No other one in this chat has this id, be it theirs or ours.
+        /// The file's id. No other one in this chat has it, be it theirs or ours.
         file: FileId,
         /// Its name, as the sender has it. It may hold anything, so make it harmless before it goes to a terminal.
         name: String,
@@ -145,36 +145,36 @@ pub enum Event {
     },
     /// The bytes of a file begin to go, or go on after the chat was interrupted.
     FileStarted {
-        /// To or from whom.
+        /// The peer's name.
         peer: String,
-        /// Which.
+        /// The file's id.
         file: FileId,
-        /// From which byte on. What is before it was there already.
+        /// The byte that is the first to go. What is before it was there already.
         from: u64,
     },
-    /// So much of a file is on the receiver's disk. Comes twice a second at most, and ends a pause.
+    /// The receiver's disk has more of a file. Comes twice a second at most, and ends a pause.
     FileProgress {
-        /// To or from whom.
+        /// The peer's name.
         peer: String,
-        /// Which.
+        /// The file's id.
         file: FileId,
-        /// So many bytes.
+        /// How many bytes of it are there.
         done: u64,
     },
     /// Nothing of a file moves for now.
     FilePaused {
-        /// To or from whom.
+        /// The peer's name.
         peer: String,
-        /// Which.
+        /// The file's id.
         file: FileId,
-        /// Why.
+        /// What it waits for.
         reason: PauseReason,
     },
     /// All of a file that we have offered is on the other side's disk under its name, and is what was sent.
     FileSent {
-        /// To whom.
+        /// The receiver's name.
         peer: String,
-        /// Which.
+        /// The file's id.
         file: FileId,
         /// Its length in bytes.
         size: u64,
@@ -184,9 +184,9 @@ pub enum Event {
     /// All of a file that was offered to us is on our disk under its name, or in the stream that was given for it, and
     /// is what was sent.
     FileReceived {
-        /// From whom.
+        /// The sender's name.
         peer: String,
-        /// Which.
+        /// The file's id.
         file: FileId,
         /// Where it is; `None` in a stream.
         path: Option<PathBuf>,
@@ -197,11 +197,11 @@ pub enum Event {
     },
     /// A file that was offered was not sent, or no further. The last word about it.
     FileEnded {
-        /// To or from whom.
+        /// The peer's name.
         peer: String,
-        /// Which.
+        /// The file's id.
         file: FileId,
-        /// Why.
+        /// Why it has ended.
         reason: EndReason,
         /// What went wrong on this side, in words for people.
         trouble: Option<String>,

@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(done(chat.event(open("bob"), Instant::now())), [send("hello")]);
         chat.sent("bob", 1, None);
         assert_eq!(chat.end_if_finished(), []);
-        assert_eq!(chat.happened(Event::KeysExchanged { peer: bob() }).len(), 1, "it goes on");
+        assert_eq!(chat.happened(Event::Connecting { peer: bob() }).len(), 1, "it goes on");
         assert_eq!(done(chat.happened(Event::Delivered { peer: bob(), id: 1 })), [Effect::Quit]);
         assert_eq!(chat.failure(), None);
     }

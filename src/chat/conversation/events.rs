@@ -41,7 +41,7 @@ impl Conversation {
                 let is_told = self.requests.end(&peer);
                 vec![Effect::Show(Report::RequestEnded { peer, is_told })]
             }
-            Event::KeysExchanged { peer } => vec![Effect::Show(Report::KeysExchanged { peer })],
+            Event::Connecting { peer } => vec![Effect::Show(Report::KeysExchanged { peer })],
             Event::Identified { peer, trust, own, other } => {
                 let is_named = !self.unnamed.remove(&peer);
                 self.people.identified(&peer, trust, own, other, is_named)
@@ -235,7 +235,7 @@ impl Conversation {
 fn quiet_part(event: &Event) -> Option<&str> {
     match event {
         Event::RequestEnded { peer }
-        | Event::KeysExchanged { peer }
+        | Event::Connecting { peer }
         | Event::Identified { peer, .. }
         | Event::Open { peer }
         | Event::Interrupted { peer }
@@ -301,7 +301,7 @@ mod tests {
             for event in [
                 request(peer.clone()),
                 Event::RequestEnded { peer: peer.clone() },
-                Event::KeysExchanged { peer: peer.clone() },
+                Event::Connecting { peer: peer.clone() },
                 text,
                 closed(&peer, CloseReason::Declined),
             ] {

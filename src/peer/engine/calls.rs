@@ -255,7 +255,7 @@ impl Peers {
 
     fn negotiates(&self, peer: &str, round: &mut Round<'_>) {
         if !self.chats.contains_key(peer) {
-            round.tell(Event::KeysExchanged { peer: peer.to_owned() });
+            round.tell(Event::Connecting { peer: peer.to_owned() });
         }
     }
 
