@@ -47,13 +47,13 @@ fn take(file: FileId, number: u64, from: u64) -> Note {
     Note::Take { file, number, from, proof: (from > 0).then(|| digest(7)) }
 }
 
-fn send(file: FileId, number: u64, from: u64) -> Output {
-    Output::Work(file, Work::Send { number, from, proof: (from > 0).then(|| digest(7)) })
+fn send(file: FileId, take: u64, from: u64) -> Output {
+    Output::Work(file, Work::Send { take, from, digest_before: (from > 0).then(|| digest(7)) })
 }
 
-fn prepare(file_id: FileId, number: u64) -> Output {
+fn prepare(file_id: FileId, take: u64) -> Output {
     let identity = identity("alice").public();
-    Output::Work(file_id, Work::Prepare { offered: file(file_id), identity, number })
+    Output::Work(file_id, Work::Prepare { offered: file(file_id), identity, take })
 }
 
 fn stop_sending(file: FileId) -> Output {
@@ -75,7 +75,7 @@ fn a_file_that_is_taken_is_sent_and_done_once_it_is_stored() {
     assert_eq!(alice.offer(file(FILE)), [], "it is offered already");
     assert!(matches!(&offered(&mut bob, FILE)[..], [Output::Event(Event::FileOffered { .. })]));
     assert_eq!(bob.take(FILE, true), [prepare(FILE, 0)]);
-    assert_eq!(bob.hear(FILE, 0, News::Ready { from: 0, proof: None }), [Output::Note(take(FILE, 0, 0))]);
+    assert_eq!(bob.hear(FILE, 0, News::Ready { from: 0, digest_before: None }), [Output::Note(take(FILE, 0, 0))]);
     assert_eq!(hear(&mut alice, take(FILE, 0, 0)), [send(FILE, 0, 0)]);
     let started = |peer: &str| Output::Event(Event::FileStarted { peer: peer.to_owned(), file: FILE, from: 0 });
     assert_eq!(alice.hear(FILE, 0, News::Begun(0)), [started("bob")]);
@@ -97,7 +97,7 @@ fn nothing_is_sent_or_stored_that_nobody_has_agreed_to() {
     let withdrawn = Note::Withdraw { file: OTHER, reason: EndReason::Cancelled };
     assert_eq!(hear(&mut alice, take(OTHER, 0, 0)), [Output::Note(withdrawn)]);
     offered(&mut bob, FILE);
-    for news in [News::Ready { from: 0, proof: None }, News::Begun(0), News::Progress(1)] {
+    for news in [News::Ready { from: 0, digest_before: None }, News::Begun(0), News::Progress(1)] {
         assert_eq!(bob.hear(FILE, 0, news), [], "nobody has asked the disk");
     }
     assert_eq!(bob.take(OTHER, true), [ended("alice", OTHER, EndReason::Cancelled, false)]);
@@ -155,7 +155,7 @@ fn one_file_is_sent_after_another_in_the_order_in_which_they_are_offered() {
     assert_eq!(hear(&mut alice, take(OTHER, 0, 5)), [send(OTHER, 0, 5)]);
     let again = hear(&mut alice, take(OTHER, 1, 5));
     assert_eq!(again, [stop_sending(OTHER), send(OTHER, 1, 5)], "as it was said last");
-    assert_eq!(alice.hear(OTHER, 0, News::AllSent), [], "that was for the word before");
+    assert_eq!(alice.hear(OTHER, 0, News::AllSent), [], "that was for the take before");
     assert_eq!(hear(&mut alice, take(FILE, 2, 5)), []);
     assert_eq!(alice.hear(OTHER, 1, News::AllSent), [send(FILE, 2, 5)]);
     // The end of one that is being sent makes room, too.
@@ -173,7 +173,7 @@ fn after_an_interruption_it_goes_on_from_what_the_disk_has() {
     alice.offer(file(FILE));
     offered(&mut bob, FILE);
     bob.take(FILE, true);
-    bob.hear(FILE, 0, News::Ready { from: 0, proof: None });
+    bob.hear(FILE, 0, News::Ready { from: 0, digest_before: None });
     hear(&mut alice, take(FILE, 0, 0));
     alice.interrupt();
     bob.interrupt();
@@ -181,7 +181,7 @@ fn after_an_interruption_it_goes_on_from_what_the_disk_has() {
     assert_eq!(alice.resume(), []);
     assert_eq!(bob.resume(), [prepare(FILE, 1)]);
     assert_eq!(bob.hear(FILE, 0, News::Failed { reason: EndReason::Failed, trouble: None }), []);
-    let ready = News::Ready { from: 4, proof: Some(digest(7)) };
+    let ready = News::Ready { from: 4, digest_before: Some(digest(7)) };
     assert_eq!(bob.hear(FILE, 1, ready), [Output::Note(take(FILE, 1, 4))]);
     assert_eq!(hear(&mut alice, take(FILE, 1, 4)), [send(FILE, 1, 4)]);
 }
@@ -224,7 +224,7 @@ fn whoever_ends_a_file_ends_it_for_both_and_what_crosses_has_no_effect() {
         offered(&mut bob, FILE);
         bob.take(FILE, true);
         if has_come {
-            bob.hear(FILE, 0, News::Ready { from: 0, proof: None });
+            bob.hear(FILE, 0, News::Ready { from: 0, digest_before: None });
             bob.hear(FILE, 0, News::Progress(1));
         }
         let outputs = hear(&mut bob, Note::Withdraw { file: FILE, reason });
@@ -337,8 +337,8 @@ impl Side {
         }
         let (file, work) = self.disk.remove(0);
         let (news, sent) = match work {
-            Work::Send { number, .. } => ((number, News::AllSent), Some((file, number))),
-            Work::Prepare { number, .. } => ((number, News::Ready { from: 0, proof: None }), None),
+            Work::Send { take, .. } => ((take, News::AllSent), Some((file, take))),
+            Work::Prepare { take, .. } => ((take, News::Ready { from: 0, digest_before: None }), None),
             other => panic!("{other:?} is no work"),
         };
         let outputs = self.transfers.hear(file, news.0, news.1);
@@ -346,9 +346,9 @@ impl Side {
         sent
     }
 
-    fn store(&mut self, (file, number): (FileId, u64)) {
+    fn store(&mut self, (file, take): (FileId, u64)) {
         let stored = News::Stored { path: None, size: 10, digest: digest(file.0[0]) };
-        let outputs = self.transfers.hear(file, number, stored);
+        let outputs = self.transfers.hear(file, take, stored);
         self.act(outputs);
     }
 }

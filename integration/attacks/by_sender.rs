@@ -101,8 +101,8 @@ impl Lane {
         self.side.send(&sealed);
     }
 
-    fn begin(&mut self, file: FileId, number: u64, from: u64) {
-        self.say(&Message::Begin { file, number, from });
+    fn begin(&mut self, file: FileId, take: u64, from: u64) {
+        self.say(&Message::Begin { file, take, from });
     }
 
     fn data(&mut self, bytes: &[u8]) {

@@ -21,7 +21,7 @@ use super::files::lane::{FileKeys, Way};
 use super::files::note::{EndReason, FileId};
 use super::files::window::NEAR;
 use super::files::work::{News, Work};
-use super::rtc::{self, Pipe, Rtc, RtcCommand};
+use super::rtc::{self, FileThread, Rtc, RtcCommand};
 use super::sink::Sink;
 use super::sync::{Gauge, lock};
 use crate::threads;
@@ -35,7 +35,7 @@ use tell::{DiskNews, Tell};
 pub struct Disk {
     sources: HashMap<Key, Arc<Mutex<Source>>>,
     stores: HashMap<Key, Arc<Mutex<Store>>>,
-    lanes: HashMap<PeerConnectionId, Lanes>,
+    lanes: HashMap<PeerConnectionId, LaneThreads>,
     /// How many threads take files.
     takers: Gauge,
     tell: Tell,
@@ -47,9 +47,9 @@ pub struct Disk {
 /// A file of one chat.
 type Key = (String, FileId);
 
-/// The threads of one connection, once there are any.
+/// The threads of one peer connection, once there are any.
 #[derive(Default)]
-struct Lanes {
+struct LaneThreads {
     sending: Option<Sender<SendingMail>>,
     taking: Option<Sender<TakingMail>>,
 }
@@ -75,7 +75,7 @@ impl Disk {
         self.sources.entry((peer.to_owned(), file)).or_insert_with(source);
     }
 
-    /// A file that is offered is to go there.
+    /// Our user takes a file: its bytes go to `sink`.
     pub fn take(&mut self, peer: &str, file: FileId, sink: Sink) {
         let store = || Arc::new(Mutex::new(Store::new(sink)));
         self.stores.entry((peer.to_owned(), file)).or_insert_with(store);
@@ -90,7 +90,7 @@ impl Disk {
 
     /// A connection is no more. Its threads end once they have written down how far they have come.
     pub fn close(&mut self, id: PeerConnectionId) {
-        let Some(Lanes { sending, taking }) = self.lanes.remove(&id) else { return };
+        let Some(LaneThreads { sending, taking }) = self.lanes.remove(&id) else { return };
         sending.map(|sending| sending.send(SendingMail::End));
         taking.map(|taking| taking.send(TakingMail::End));
     }
@@ -106,22 +106,22 @@ impl Disk {
     ) {
         let key = (peer, file);
         match (work, connection) {
-            (Work::Send { number, from, proof }, Some((id, keys))) => {
+            (Work::Send { take, from, digest_before }, Some((id, keys))) => {
                 let Some(source) = self.sources.get(&key).cloned() else { return };
-                let job = SendingJob { peer: key.0.clone(), file, number, from, proof, source };
+                let job = SendingJob { peer: key.0.clone(), file, take, from, digest_before, source };
                 if self.sender(id, keys, rtc).is_none_or(|lane| lane.send(SendingMail::Send(job)).is_err()) {
-                    self.fail(key, number);
+                    self.fail(key, take);
                 }
             }
             (Work::StopSending, Some((id, _))) => {
                 let lane = self.lanes.get(&id).and_then(|lanes| lanes.sending.as_ref());
                 lane.map(|lane| lane.send(SendingMail::Stop(file)));
             }
-            (Work::Prepare { offered, identity, number }, Some((id, keys))) => {
+            (Work::Prepare { offered, identity, take }, Some((id, keys))) => {
                 let Some(store) = self.stores.get(&key).cloned() else { return };
-                let job = TakingJob { peer: key.0.clone(), offered, identity, number, store };
+                let job = TakingJob { peer: key.0.clone(), offered, identity, take, store };
                 if self.taker(id, keys, rtc).is_none_or(|lane| lane.send(TakingMail::Prepare(Box::new(job))).is_err()) {
-                    self.fail(key, number);
+                    self.fail(key, take);
                 }
             }
             (Work::StopTaking { is_kept }, connection) => {
@@ -132,7 +132,7 @@ impl Disk {
                     let _ = spawn(self.working.clone(), move || lock(&store).discard(file));
                 }
             }
-            // What has no connection is neither sent nor prepared, and its thread ends.
+            // Without a peer connection nothing is sent or prepared, and its threads end.
             (_, None) => {}
         }
     }
@@ -149,7 +149,7 @@ impl Disk {
             spawn(self.working.clone(), move || sending.run(&mailbox)).ok()?;
             let reports = mail.clone();
             let inbox = move |report| reports.send(SendingMail::Report(report)).is_ok();
-            rtc.command(id, RtcCommand::SendFiles(Pipe { inbox: Box::new(inbox), outbox: sealed, limit }));
+            rtc.command(id, RtcCommand::SendFiles(FileThread { inbox: Box::new(inbox), outbox: sealed, limit }));
             lanes.sending = Some(mail);
         }
         lanes.sending.as_ref()
@@ -175,15 +175,15 @@ impl Disk {
                 in_flight.add(bytes.len());
                 in_flight.get() <= MAX_IN_FLIGHT && sealed.send(TakingMail::Sealed(bytes)).is_ok()
             };
-            rtc.command(id, RtcCommand::TakeFiles(Pipe { inbox: Box::new(inbox), outbox: reports, limit }));
+            rtc.command(id, RtcCommand::TakeFiles(FileThread { inbox: Box::new(inbox), outbox: reports, limit }));
             lanes.taking = Some(mail);
         }
         lanes.taking.as_ref()
     }
 
-    fn fail(&self, (peer, file): Key, number: u64) {
+    fn fail(&self, (peer, file): Key, take: u64) {
         let trouble = Some("this machine has no thread for it; end some programs, and try again".to_owned());
-        (self.tell)(DiskNews { peer, file, number, news: News::Failed { reason: EndReason::Failed, trouble } });
+        (self.tell)(DiskNews { peer, file, take, news: News::Failed { reason: EndReason::Failed, trouble } });
     }
 }
 

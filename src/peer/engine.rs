@@ -113,7 +113,7 @@ impl Peers {
             Input::OfferFile { peer, offered } => self.offer_file(&peer, offered, round),
             Input::TakeFile { peer, file, is_kept } => self.take_file(&peer, file, is_kept, round),
             Input::EndFile { peer, file, reason } => self.end_file(&peer, file, reason, round),
-            Input::File { peer, file, number, news } => self.hear_of_file(&peer, file, number, news, round),
+            Input::File { peer, file, take, news } => self.hear_of_file(&peer, file, take, news, round),
             Input::Signal(text) => self.receive_signal(&text, round),
             Input::Online => self.go_online(round),
             Input::Offline => self.go_offline(round),

@@ -26,7 +26,7 @@ pub struct ChatFiles {
     outgoing: Vec<Outgoing>,
     incoming: Vec<Incoming>,
     is_connected: bool,
-    /// How often we have said that a file is to begin.
+    /// How many takes we have sent, and so the number of the next one.
     takes: u64,
 }
 
@@ -46,10 +46,10 @@ enum OutgoingStage {
     /// It has said so, and is to say it again, since the connection was lost.
     Agreed,
     /// The other side takes it, and it is not its turn yet.
-    Taken { number: u64, from: u64, proof: Option<Digest> },
-    /// It is being sent for this word of the other side.
+    Taken { take: u64, from: u64, digest_before: Option<Digest> },
+    /// It is being sent, as the take with this number asks.
     Running(u64),
-    /// All of it was sent for this word.
+    /// All of it was sent, as the take with this number asks.
     Sent(u64),
 }
 
@@ -70,9 +70,9 @@ enum IncomingStage {
     Offered(Instant),
     /// Our user takes it; there is no connection, or the other side has begun anew and is to offer it again.
     Agreed,
-    /// It is looked how much of it is here already, for this word.
+    /// It is looked how much of it is here already, for the take with this number, which is sent then.
     Prepared(u64),
-    /// The other side is told to send it by this word.
+    /// The take with this number was sent.
     Taken(u64),
 }
 
@@ -125,7 +125,9 @@ impl ChatFiles {
             Note::Offer { file, name, size, modified, entries } => {
                 self.offered(OfferedFile { file, name, size, modified, entries }, now)
             }
-            Note::Take { file, number, from, proof } => self.taken(file, OutgoingStage::Taken { number, from, proof }),
+            Note::Take { file, number: take, from, proof: digest_before } => {
+                self.taken(file, OutgoingStage::Taken { take, from, digest_before })
+            }
             Note::Refuse { file, reason } => self.end_outgoing(file, reason, None, false),
             Note::Withdraw { file, reason } => {
                 let Some(Incoming { stage, is_kept, has_come, .. }) = self.remove_incoming(file) else {
@@ -182,24 +184,24 @@ impl ChatFiles {
             // It was withdrawn before this was known, or by a program that has ended since.
             return vec![Output::Note(Note::Withdraw { file, reason: EndReason::Cancelled })];
         };
-        // Where it is being sent already, the word before this was on its way when a connection was lost.
+        // Where it is being sent already, the take before this was on its way when a connection was lost.
         let mut outputs = stop_sending(file, std::mem::replace(&mut outgoing.stage, stage));
         outputs.extend(self.go_on());
         outputs
     }
 
-    /// The disk tells something of what it was asked for by this word.
-    pub fn hear(&mut self, file: FileId, number: u64, news: News) -> Vec<Output> {
-        if !self.is_current(file, number) {
+    /// The disk tells something of what it was asked for by the take with this number.
+    pub fn hear(&mut self, file: FileId, take: u64, news: News) -> Vec<Output> {
+        if !self.is_current(file, take) {
             return Vec::new();
         }
         let peer = self.peer.clone();
         match news {
-            News::Ready { from, proof } => match self.incoming(file) {
+            News::Ready { from, digest_before } => match self.incoming(file) {
                 Some(incoming) => {
-                    incoming.stage = IncomingStage::Taken(number);
+                    incoming.stage = IncomingStage::Taken(take);
                     incoming.has_come |= from > 0;
-                    vec![Output::Note(Note::Take { file, number, from, proof })]
+                    vec![Output::Note(Note::Take { file, number: take, from, proof: digest_before })]
                 }
                 None => Vec::new(),
             },
@@ -213,7 +215,7 @@ impl ChatFiles {
             News::Paused(reason) => vec![Output::Event(Event::FilePaused { peer, file, reason })],
             News::AllSent => {
                 if let Some(outgoing) = self.outgoing(file) {
-                    outgoing.stage = OutgoingStage::Sent(number);
+                    outgoing.stage = OutgoingStage::Sent(take);
                 }
                 self.go_on()
             }
@@ -231,12 +233,12 @@ impl ChatFiles {
         }
     }
 
-    /// Whether the disk is asked for something about this file by this word.
-    fn is_current(&mut self, file: FileId, number: u64) -> bool {
+    /// Whether the take with this number is the last one of this file, and the disk still works for it.
+    fn is_current(&mut self, file: FileId, take: u64) -> bool {
         let outgoing = self.outgoing(file).map(|outgoing| outgoing.stage);
         match (outgoing, self.incoming(file).map(|incoming| incoming.stage)) {
-            (Some(OutgoingStage::Running(of) | OutgoingStage::Sent(of)), _) => of == number,
-            (None, Some(IncomingStage::Prepared(of) | IncomingStage::Taken(of))) => of == number,
+            (Some(OutgoingStage::Running(of) | OutgoingStage::Sent(of)), _) => of == take,
+            (None, Some(IncomingStage::Prepared(of) | IncomingStage::Taken(of))) => of == take,
             _ => false,
         }
     }
@@ -276,7 +278,7 @@ impl ChatFiles {
         gone.into_iter().chain(self.go_on()).collect()
     }
 
-    /// Time has passed: offers that nobody has answered end.
+    /// Time has passed: file offers that nobody has answered end.
     pub fn tick(&mut self, now: Instant) -> Vec<Output> {
         let is_over = |incoming: &&Incoming| deadline(incoming).is_some_and(|deadline| deadline <= now);
         let over: Vec<FileId> = self.incoming.iter().filter(is_over).map(|incoming| incoming.offered.file).collect();
@@ -328,10 +330,10 @@ impl ChatFiles {
         if !self.is_connected {
             return Vec::new();
         }
-        let (number, identity) = (self.takes, self.identity);
+        let (take, identity) = (self.takes, self.identity);
         let Some(incoming) = self.incoming(file) else { return Vec::new() };
-        incoming.stage = IncomingStage::Prepared(number);
-        let work = Work::Prepare { offered: incoming.offered.clone(), identity, number };
+        incoming.stage = IncomingStage::Prepared(take);
+        let work = Work::Prepare { offered: incoming.offered.clone(), identity, take };
         self.takes += 1;
         vec![Output::Work(file, work)]
     }
@@ -351,9 +353,9 @@ impl ChatFiles {
             return outputs;
         }
         outputs.extend(self.outgoing.iter_mut().find_map(|outgoing| {
-            let OutgoingStage::Taken { number, from, proof } = outgoing.stage else { return None };
-            outgoing.stage = OutgoingStage::Running(number);
-            Some(Output::Work(outgoing.offered.file, Work::Send { number, from, proof }))
+            let OutgoingStage::Taken { take, from, digest_before } = outgoing.stage else { return None };
+            outgoing.stage = OutgoingStage::Running(take);
+            Some(Output::Work(outgoing.offered.file, Work::Send { take, from, digest_before }))
         }));
         outputs
     }

@@ -357,7 +357,7 @@ mod tests {
         // Its last line was not finished.
         OpenOptions::new().append(true).open(&list).unwrap().write_all(b"00ab").unwrap();
         let mut partial = begin(&folder, key, "x", bytes.len());
-        assert_eq!((partial.position(), partial.proof()), (BYTES as u64, Some(digest(&bytes[..BYTES]))));
+        assert_eq!((partial.position(), partial.digest_before()), (BYTES as u64, Some(digest(&bytes[..BYTES]))));
         partial.write(&bytes[BYTES..]).and_then(|()| partial.list()).unwrap();
         assert_eq!(fs::read_to_string(&list).unwrap().lines().count(), 3, "the line that was cut off is gone");
         drop(partial);

@@ -140,7 +140,7 @@ use tokio::time::timeout;
 
 use caught::{Caught, Panicked};
 use command::{Beginning, Queued};
-pub use command::{InputSender, Pipe, RtcCommand, RtcConfig};
+pub use command::{FileThread, InputSender, RtcCommand, RtcConfig};
 use connection::live;
 use pulse::{Pulse, Watcher};
 pub use runtime::receive_window;

@@ -12,7 +12,7 @@ pub struct Sink {
     pub(super) at_most: u64,
 }
 
-/// See [`Sink`].
+/// A folder, or a stream.
 pub enum Target {
     /// Into a folder, by this name or by the one that it was offered by.
     Folder(Folder, Option<String>),

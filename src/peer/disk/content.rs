@@ -9,11 +9,11 @@ use super::super::file_offer::{Branch, Stamp, Tree};
 use super::super::files::note::EndReason;
 use crate::trouble;
 
-/// See the module.
+/// What is sent: a file, or a folder as one sequence.
 pub enum Content {
     /// A file.
     File {
-        /// The file.
+        /// The file, which is held open.
         file: File,
         /// Where it is.
         path: PathBuf,
@@ -29,8 +29,8 @@ pub enum Content {
     },
 }
 
-/// Why it cannot be read on.
-pub struct Unread {
+/// Why a file or a folder that is sent cannot be read any further.
+pub struct ReadError {
     /// What the other side is told.
     pub reason: EndReason,
     /// What our user is told beyond that.
@@ -42,7 +42,7 @@ impl Content {
     ///
     /// # Errors
     /// It cannot be read, or has changed.
-    pub fn read(&mut self, position: u64, buffer: &mut [u8]) -> Result<usize, Unread> {
+    pub fn read(&mut self, position: u64, buffer: &mut [u8]) -> Result<usize, ReadError> {
         match self {
             Self::File { file, path, stamp } => read(file, path, stamp.size(), position, buffer),
             Self::Folder { tree, open } => {
@@ -59,11 +59,11 @@ impl Content {
     ///
     /// # Errors
     /// It is not, or cannot be looked at.
-    pub fn check(&self) -> Result<(), Unread> {
+    pub fn check(&self) -> Result<(), ReadError> {
         match self {
             Self::File { file, path, stamp } => check(file, path, stamp),
             Self::Folder { tree, .. } => tree.branches.iter().try_for_each(|branch| {
-                let metadata = fs::symlink_metadata(&branch.path).map_err(|error| unread(&branch.path, &error))?;
+                let metadata = fs::symlink_metadata(&branch.path).map_err(|error| read_error(&branch.path, &error))?;
                 let is_same = match &branch.stamp {
                     Some(stamp) => metadata.is_file() && Stamp::of(&metadata) == *stamp,
                     None => metadata.is_dir(),
@@ -81,7 +81,7 @@ fn read_branch(
     open: &mut Option<(usize, File)>,
     position: u64,
     buffer: &mut [u8],
-) -> Result<usize, Unread> {
+) -> Result<usize, ReadError> {
     let header = branch.entry.header();
     if let Some(rest) =
         usize::try_from(position).ok().and_then(|position| header.get(position..)).filter(|rest| !rest.is_empty())
@@ -94,7 +94,7 @@ fn read_branch(
     let file = match open.take() {
         Some((of, file)) if of == number => file,
         _ => {
-            let file = File::open(&branch.path).map_err(|error| unread(&branch.path, &error))?;
+            let file = File::open(&branch.path).map_err(|error| read_error(&branch.path, &error))?;
             // It could be another one by now.
             check(&file, &branch.path, stamp)?;
             file
@@ -106,7 +106,7 @@ fn read_branch(
 }
 
 /// Reads of a file of this length.
-fn read(file: &File, path: &Path, size: u64, position: u64, buffer: &mut [u8]) -> Result<usize, Unread> {
+fn read(file: &File, path: &Path, size: u64, position: u64, buffer: &mut [u8]) -> Result<usize, ReadError> {
     let left = size.saturating_sub(position);
     let room = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
     let read = loop {
@@ -115,19 +115,19 @@ fn read(file: &File, path: &Path, size: u64, position: u64, buffer: &mut [u8]) -
             read => break read,
         }
     };
-    match read.map_err(|error| unread(path, &error))? {
+    match read.map_err(|error| read_error(path, &error))? {
         0 if room > 0 => Err(CHANGED),
         count => Ok(count),
     }
 }
 
-fn check(file: &File, path: &Path, stamp: &Stamp) -> Result<(), Unread> {
-    let metadata = file.metadata().map_err(|error| unread(path, &error))?;
+fn check(file: &File, path: &Path, stamp: &Stamp) -> Result<(), ReadError> {
+    let metadata = file.metadata().map_err(|error| read_error(path, &error))?;
     if Stamp::of(&metadata) == *stamp { Ok(()) } else { Err(CHANGED) }
 }
 
-fn unread(path: &Path, error: &io::Error) -> Unread {
-    Unread { reason: EndReason::Failed, trouble: Some(trouble::said(path, error)) }
+fn read_error(path: &Path, error: &io::Error) -> ReadError {
+    ReadError { reason: EndReason::Failed, trouble: Some(trouble::said(path, error)) }
 }
 
-const CHANGED: Unread = Unread { reason: EndReason::Changed, trouble: None };
+const CHANGED: ReadError = ReadError { reason: EndReason::Changed, trouble: None };

@@ -13,7 +13,7 @@ use super::super::files::note::{Digest, EndReason, FileId, PauseReason};
 use super::super::files::window::Window;
 use super::super::files::work::News;
 use super::super::sync::{Gauge, lock, next};
-use super::content::Unread;
+use super::content::ReadError;
 use super::source::Source;
 use super::tell::{DiskNews, PROGRESS_EVERY, Tell};
 
@@ -31,16 +31,16 @@ pub enum SendingMail {
 
 /// A file that is to be sent.
 pub struct SendingJob {
-    /// To whom.
+    /// The receiver's name.
     pub peer: String,
-    /// Which.
+    /// The file's id.
     pub file: FileId,
-    /// The take that asks for it.
-    pub number: u64,
-    /// From which byte on.
+    /// The number of the take that asks for it.
+    pub take: u64,
+    /// The first byte to send.
     pub from: u64,
-    /// Of what is before that.
-    pub proof: Option<Digest>,
+    /// The digest of what is before `from`; `None` at the beginning.
+    pub digest_before: Option<Digest>,
     /// Where its bytes come from.
     pub source: Arc<Mutex<Source>>,
 }
@@ -62,7 +62,7 @@ pub struct Sending {
 /// The file that is being sent.
 struct Current {
     job: SendingJob,
-    /// Of all that was read of it.
+    /// The checksum of all that was read of it.
     sum: Checksum,
     stage: Stage,
     told: Option<Instant>,
@@ -152,12 +152,12 @@ impl Sending {
             let started = lock(&job.source).start(job.from);
             let (sum, failed) = match started {
                 Ok(sum) => (sum, None),
-                Err(unread) => (Checksum::default(), Some(unread)),
+                Err(error) => (Checksum::default(), Some(error)),
             };
             let moved = Instant::now();
             self.current = Some(Current { job, sum, stage: Stage::Proving, told: None, moved, is_paused: false });
-            if let Some(unread) = failed {
-                self.fail(unread);
+            if let Some(error) = failed {
+                self.fail(error);
             }
             return Ok(true);
         }
@@ -168,8 +168,8 @@ impl Sending {
         };
         done.or_else(|failed| match failed {
             Failed::Broken => Err(Broken),
-            Failed::Unread(unread) => {
-                self.fail(unread);
+            Failed::Read(error) => {
+                self.fail(error);
                 Ok(true)
             }
         })
@@ -188,15 +188,15 @@ impl Sending {
                 return Ok(true);
             }
         }
-        let is_same = current.sum.position() == from && current.sum.proof() == current.job.proof;
+        let is_same = current.sum.position() == from && current.sum.digest_before() == current.job.digest_before;
         if !is_same {
             current.sum = lock(&current.job.source).start(0)?;
         }
         let from = current.sum.position();
         current.stage = Stage::Begun { from, at: self.window.sent() };
         current.moved = Instant::now();
-        let (file, number) = (current.job.file, current.job.number);
-        self.post(&Message::Begin { file, number, from })?;
+        let (file, take) = (current.job.file, current.job.take);
+        self.post(&Message::Begin { file, take, from })?;
         self.tell(News::Begun(from));
         Ok(true)
     }
@@ -242,7 +242,7 @@ impl Sending {
         }
     }
 
-    fn fail(&mut self, Unread { reason, trouble }: Unread) {
+    fn fail(&mut self, ReadError { reason, trouble }: ReadError) {
         self.tell(News::Failed { reason, trouble });
         self.current = None;
     }
@@ -284,15 +284,15 @@ impl Sending {
         }
     }
 
-    fn tell_of(&self, SendingJob { peer, file, number, .. }: &SendingJob, news: News) {
-        (self.tell)(DiskNews { peer: peer.clone(), file: *file, number: *number, news });
+    fn tell_of(&self, SendingJob { peer, file, take, .. }: &SendingJob, news: News) {
+        (self.tell)(DiskNews { peer: peer.clone(), file: *file, take: *take, news });
     }
 }
 
 /// Why nothing more is sent.
 enum Failed {
     Broken,
-    Unread(Unread),
+    Read(ReadError),
 }
 
 impl From<Broken> for Failed {
@@ -301,9 +301,9 @@ impl From<Broken> for Failed {
     }
 }
 
-impl From<Unread> for Failed {
-    fn from(unread: Unread) -> Self {
-        Self::Unread(unread)
+impl From<ReadError> for Failed {
+    fn from(error: ReadError) -> Self {
+        Self::Read(error)
     }
 }
 

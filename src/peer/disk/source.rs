@@ -7,25 +7,25 @@ use std::io::{self, ErrorKind, Read};
 use super::super::file_offer::{FileOffer, FileOrigin};
 use super::super::files::checksum::Checksum;
 use super::super::files::note::{Digest, EndReason};
-use super::content::{Content, Unread};
+use super::content::{Content, ReadError};
 use crate::trouble;
 
 /// Where the bytes come from.
 pub enum Source {
-    /// A file or a folder, which can be read from any place on.
-    File(OnDisk),
-    /// Something that is read once.
+    /// A file or a folder.
+    OnDisk(OnDisk),
+    /// A stream.
     Stream(OnePass),
 }
 
-/// See [`Source`].
+/// A file or a folder, which can be read from any place on.
 pub struct OnDisk {
     content: Content,
     /// The checksums of its beginning, up to some places.
     sums: Vec<Checksum>,
 }
 
-/// See [`Source`].
+/// A stream, which is read once: what the other side has not on its disk for certain is kept.
 pub struct OnePass {
     stream: Box<dyn Read + Send>,
     /// The checksum up to the first byte that is kept.
@@ -49,7 +49,7 @@ impl Source {
     }
 
     fn on_disk(content: Content) -> Self {
-        Self::File(OnDisk { content, sums: Vec::new() })
+        Self::OnDisk(OnDisk { content, sums: Vec::new() })
     }
 
     /// The checksum of as much of what is before this byte as can be had at once. What is still to be read before it is
@@ -57,9 +57,9 @@ impl Source {
     ///
     /// # Errors
     /// It cannot be read from there on.
-    pub fn start(&mut self, from: u64) -> Result<Checksum, Unread> {
+    pub fn start(&mut self, from: u64) -> Result<Checksum, ReadError> {
         match self {
-            Self::File(on_disk) => {
+            Self::OnDisk(on_disk) => {
                 on_disk.content.check()?;
                 let known = on_disk.sums.iter().rev().find(|sum| sum.position() <= from);
                 Ok(known.cloned().unwrap_or_default())
@@ -70,23 +70,23 @@ impl Source {
                     return Ok(before.clone());
                 }
                 let words = "it is a stream, of which the other side has lost a part; send it again from its beginning";
-                Err(Unread { reason: EndReason::Failed, trouble: Some(words.to_owned()) })
+                Err(ReadError { reason: EndReason::Failed, trouble: Some(words.to_owned()) })
             }
         }
     }
 
-    /// Reads on behind `sum`, as much as there is room for in `buffer`, and takes it into the sum. How much that is; 0
-    /// at the end.
+    /// Reads on behind `sum`, as much as there is room for in `buffer`, and takes it into the sum. Returns how many
+    /// bytes that is; 0 at the end.
     ///
     /// # Errors
     /// It cannot be read, or has changed.
-    pub fn read(&mut self, sum: &mut Checksum, buffer: &mut [u8]) -> Result<usize, Unread> {
+    pub fn read(&mut self, sum: &mut Checksum, buffer: &mut [u8]) -> Result<usize, ReadError> {
         let count = match self {
-            Self::File(on_disk) => on_disk.content.read(sum.position(), buffer)?,
+            Self::OnDisk(on_disk) => on_disk.content.read(sum.position(), buffer)?,
             Self::Stream(stream) => stream.read(sum.position(), buffer)?,
         };
         sum.take(&buffer[..count]);
-        if let Self::File(OnDisk { sums, .. }) = self
+        if let Self::OnDisk(OnDisk { sums, .. }) = self
             && sums.last().map_or(0, Checksum::position) + SUMS_EVERY <= sum.position()
         {
             sums.push(sum.clone());
@@ -94,12 +94,12 @@ impl Source {
         Ok(count)
     }
 
-    /// Whether all was read; what has changed meanwhile is not whole.
+    /// All was read: returns its length in bytes and its digest.
     ///
     /// # Errors
     /// It has changed.
-    pub fn finish(&self, sum: &Checksum) -> Result<(u64, Digest), Unread> {
-        if let Self::File(on_disk) = self {
+    pub fn finish(&self, sum: &Checksum) -> Result<(u64, Digest), ReadError> {
+        if let Self::OnDisk(on_disk) = self {
             on_disk.content.check()?;
         }
         Ok((sum.position(), sum.digest()))
@@ -117,13 +117,13 @@ impl Source {
 }
 
 impl OnePass {
-    fn read(&mut self, position: u64, buffer: &mut [u8]) -> Result<usize, Unread> {
+    fn read(&mut self, position: u64, buffer: &mut [u8]) -> Result<usize, ReadError> {
         let place = usize::try_from(position - self.before.position()).unwrap_or(usize::MAX);
         if place >= self.kept.len() && !self.is_at_end {
             let count = loop {
                 match self.stream.read(buffer) {
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    read => break read.map_err(unread)?,
+                    read => break read.map_err(read_error)?,
                 }
             };
             self.is_at_end = count == 0;
@@ -135,8 +135,8 @@ impl OnePass {
     }
 }
 
-fn unread(error: io::Error) -> Unread {
-    Unread { reason: EndReason::Failed, trouble: Some(format!("the stream: {}", trouble::why(&error))) }
+fn read_error(error: io::Error) -> ReadError {
+    ReadError { reason: EndReason::Failed, trouble: Some(format!("the stream: {}", trouble::why(&error))) }
 }
 
 /// How far apart the places are from which a checksum goes on, in bytes. To read so much again takes some milliseconds.

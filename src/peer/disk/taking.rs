@@ -13,7 +13,7 @@ use super::super::files::note::{Digest, EndReason, FileId, PauseReason};
 use super::super::files::work::{News, OfferedFile};
 use super::super::keys::PublicKey;
 use super::super::sync::{Gauge, lock, next};
-use super::store::{Ready, Store, Unstored};
+use super::store::{Ready, Store, StoreError};
 use super::tell::{DiskNews, PROGRESS_EVERY, Tell};
 
 /// What reaches the thread.
@@ -22,7 +22,7 @@ pub enum TakingMail {
     Prepare(Box<TakingJob>),
     /// Take nothing more of a file.
     Stop {
-        /// Which.
+        /// The file's id.
         file: FileId,
         /// Whether what is here stays.
         is_kept: bool,
@@ -35,14 +35,14 @@ pub enum TakingMail {
 
 /// A file that is to be taken.
 pub struct TakingJob {
-    /// From whom.
+    /// The sender's name.
     pub peer: String,
-    /// Who that has proven to be.
+    /// The identity that it has proven.
     pub identity: PublicKey,
     /// What was offered.
     pub offered: OfferedFile,
-    /// The take that will ask for it.
-    pub number: u64,
+    /// The number of the take that will ask for it.
+    pub take: u64,
     /// Where it goes.
     pub store: Arc<Mutex<Store>>,
 }
@@ -57,12 +57,12 @@ pub struct Taking {
     /// Bytes that the socket and SCTP hold at most.
     window: u64,
     tell: Tell,
-    /// The files that may come, and from which byte on. What failed comes no more, and only waits for the word what is
-    /// to become of its part.
+    /// The files that may come, and from which byte on. One without that has failed and comes no more: it only waits
+    /// to be told what is to become of its part.
     prepared: HashMap<FileId, (Box<TakingJob>, Option<u64>)>,
     current: Option<Current>,
-    /// What has come and not been dealt with, while the disk is full.
-    backlog: VecDeque<Vec<u8>>,
+    /// Sealed messages that have come and are not opened yet, while the disk is full.
+    unopened: VecDeque<Vec<u8>>,
     /// Bytes of all files that have come over this connection and are dealt with.
     taken: u64,
     reported: Option<u64>,
@@ -113,7 +113,7 @@ impl Taking {
             tell,
             prepared: HashMap::new(),
             current: None,
-            backlog: VecDeque::new(),
+            unopened: VecDeque::new(),
             taken: 0,
             reported: None,
         }
@@ -136,7 +136,7 @@ impl Taking {
                 Ok(TakingMail::Prepare(job)) => self.prepare(job),
                 Ok(TakingMail::Stop { file, is_kept }) => self.stop(file, is_kept),
                 Ok(TakingMail::Sealed(sealed)) => {
-                    self.backlog.push_back(sealed);
+                    self.unopened.push_back(sealed);
                     self.work()
                 }
                 Err(RecvTimeoutError::Timeout) => self.try_again(),
@@ -149,7 +149,7 @@ impl Taking {
             }
         }
         if let Some(Current { job, .. }) = &self.current {
-            lock(&job.store).rest(job.number);
+            lock(&job.store).rest(job.take);
         }
     }
 
@@ -158,13 +158,13 @@ impl Taking {
         let file = job.offered.file;
         // It is asked for anew.
         if let Some(job) = self.drop_current(file) {
-            lock(&job.store).rest(job.number);
+            lock(&job.store).rest(job.take);
         }
-        let ready = lock(&job.store).prepare(&job.offered, job.identity, job.number);
+        let ready = lock(&job.store).prepare(&job.offered, job.identity, job.take);
         let news = match ready {
-            Ok(Ready::From(from, proof)) => News::Ready { from, proof },
+            Ok(Ready::From(from, digest_before)) => News::Ready { from, digest_before },
             Ok(Ready::Whole((path, size, digest))) => News::Stored { path, size, digest },
-            Err(unstored) => failed(unstored),
+            Err(error) => failed(error),
         };
         let from = if let News::Ready { from, .. } = &news { Some(*from) } else { None };
         self.tell(&job, news);
@@ -180,7 +180,7 @@ impl Taking {
         let current = self.drop_current(file);
         if let Some(job) = current.or(prepared) {
             match is_kept {
-                true => lock(&job.store).rest(job.number),
+                true => lock(&job.store).rest(job.take),
                 false => lock(&job.store).discard(file),
             }
         }
@@ -199,11 +199,11 @@ impl Taking {
     /// Deals with what has come, as long as there is room for it.
     fn work(&mut self) -> Result<(), Broken> {
         while self.current.as_ref().is_none_or(|current| current.full.is_none())
-            && let Some(mut sealed) = self.backlog.pop_front()
+            && let Some(mut sealed) = self.unopened.pop_front()
         {
             self.in_flight.subtract(sealed.len());
             match self.opener.open(&mut sealed).ok_or(Broken)? {
-                Message::Begin { file, number, from } => self.begin(file, number, from)?,
+                Message::Begin { file, take, from } => self.begin(file, take, from)?,
                 Message::Data(bytes) => self.write(bytes),
                 Message::End { size, digest } => self.finish(size, digest),
             }
@@ -212,12 +212,12 @@ impl Taking {
     }
 
     /// A file begins. What was not asked for, or is not asked for any more, is passed over with all that follows it.
-    fn begin(&mut self, file: FileId, number: u64, from: u64) -> Result<(), Broken> {
+    fn begin(&mut self, file: FileId, take: u64, from: u64) -> Result<(), Broken> {
         if let Some(Current { job, .. }) = self.current.take() {
-            lock(&job.store).rest(job.number);
+            lock(&job.store).rest(job.take);
         }
         let is_asked = |(job, asked): &(Box<TakingJob>, Option<u64>)| {
-            job.number == number && asked.is_some_and(|asked| from == asked || from == 0)
+            job.take == take && asked.is_some_and(|asked| from == asked || from == 0)
         };
         if !self.prepared.get(&file).is_some_and(is_asked) {
             return Ok(());
@@ -229,7 +229,7 @@ impl Taking {
                 self.tell(&job, News::Begun(from));
                 self.current = Some(Current { job, told: None, full: None });
             }
-            Err(unstored) => self.tell(&job, failed(unstored)),
+            Err(error) => self.tell(&job, failed(error)),
         }
         Ok(())
     }
@@ -239,13 +239,13 @@ impl Taking {
             self.taken += bytes.len() as u64;
             return;
         };
-        let written = lock(&current.job.store).write(current.job.number, bytes);
+        let written = lock(&current.job.store).write(current.job.take, bytes);
         match written {
             Ok(()) => {
                 self.taken += bytes.len() as u64;
                 self.progress();
             }
-            Err(unstored) => self.wait_or_fail(unstored, Rest::Data(bytes.to_vec())),
+            Err(error) => self.wait_or_fail(error, Rest::Data(bytes.to_vec())),
         }
     }
 
@@ -261,22 +261,22 @@ impl Taking {
 
     fn finish(&mut self, size: u64, digest: Digest) {
         let Some(current) = &mut self.current else { return };
-        let finished = lock(&current.job.store).finish(current.job.number, size, digest);
+        let finished = lock(&current.job.store).finish(current.job.take, size, digest);
         match finished {
             Ok((path, size, digest)) => {
                 self.tell_current(News::Stored { path, size, digest });
                 self.current = None;
             }
-            Err(unstored) => self.wait_or_fail(unstored, Rest::End(size, digest)),
+            Err(error) => self.wait_or_fail(error, Rest::End(size, digest)),
         }
     }
 
     /// Where the disk is full, it may have room again soon.
-    fn wait_or_fail(&mut self, unstored: Unstored, rest: Rest) {
+    fn wait_or_fail(&mut self, error: StoreError, rest: Rest) {
         let Some(current) = &mut self.current else { return };
         let now = Instant::now();
         let since = current.full.as_ref().map(|full| full.since);
-        if unstored.may_pass() && since.is_none_or(|since| now < since + FULL_TIME) {
+        if error.may_pass() && since.is_none_or(|since| now < since + FULL_TIME) {
             current.full = Some(Full { since: since.unwrap_or(now), next_try: now + FULL_POLL, rest });
             if since.is_none() {
                 self.tell_current(News::Paused(PauseReason::NoSpace));
@@ -286,8 +286,8 @@ impl Taking {
         if let Rest::Data(bytes) = rest {
             self.taken += bytes.len() as u64;
         }
-        lock(&current.job.store).rest(current.job.number);
-        self.tell_current(failed(unstored));
+        lock(&current.job.store).rest(current.job.take);
+        self.tell_current(failed(error));
         if let Some(Current { job, .. }) = self.current.take() {
             self.prepared.insert(job.offered.file, (job, None));
         }
@@ -334,7 +334,7 @@ impl Taking {
             lock(&job.store).discard(job.offered.file);
             self.tell(&job, damaged());
         }
-        self.backlog.clear();
+        self.unopened.clear();
         while let Ok(mail) = mailbox.recv() {
             match mail {
                 TakingMail::End => return,
@@ -351,7 +351,7 @@ impl Taking {
     }
 
     fn tell(&self, job: &TakingJob, news: News) {
-        (self.tell)(DiskNews { peer: job.peer.clone(), file: job.offered.file, number: job.number, news });
+        (self.tell)(DiskNews { peer: job.peer.clone(), file: job.offered.file, take: job.take, news });
     }
 }
 
@@ -361,7 +361,7 @@ impl Drop for Taking {
     }
 }
 
-fn failed(Unstored { reason, trouble }: Unstored) -> News {
+fn failed(StoreError { reason, trouble }: StoreError) -> News {
     News::Failed { reason, trouble }
 }
 

@@ -12,21 +12,21 @@ pub type Tell = Arc<dyn Fn(DiskNews) + Send + Sync>;
 
 /// What a thread tells of a file.
 pub struct DiskNews {
-    /// With whom.
+    /// The name of the peer whom it goes to, or comes from.
     pub peer: String,
-    /// Which file.
+    /// The file's id.
     pub file: FileId,
-    /// Of the take that asked for it.
-    pub number: u64,
-    /// What.
+    /// The number of the take that asked for it.
+    pub take: u64,
+    /// What has become of the work.
     pub news: News,
 }
 
 impl DiskNews {
     /// As the engine is told.
     pub fn into_input(self) -> Input {
-        let Self { peer, file, number, news } = self;
-        Input::File { peer, file, number, news }
+        let Self { peer, file, take, news } = self;
+        Input::File { peer, file, take, news }
     }
 }
 

@@ -42,8 +42,8 @@ impl Peers {
     }
 
     /// The disk tells something.
-    pub(super) fn hear_of_file(&mut self, peer: &str, file: FileId, number: u64, news: News, round: &mut Round<'_>) {
-        self.with_files(peer, round, |lasting, _| lasting.files.hear(file, number, news));
+    pub(super) fn hear_of_file(&mut self, peer: &str, file: FileId, take: u64, news: News, round: &mut Round<'_>) {
+        self.with_files(peer, round, |lasting, _| lasting.files.hear(file, take, news));
     }
 
     /// The other side says something about a file. What is not understood comes of a later version, and has no effect.

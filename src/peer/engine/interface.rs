@@ -24,79 +24,79 @@ pub struct PeerConnectionId(pub u64);
 pub enum Input {
     /// The user calls a peer.
     Call {
-        /// Its username.
+        /// The peer's name.
         peer: String,
     },
     /// The user takes a peer's request, or the chat with an old app that was called.
     Accept {
-        /// Its username.
+        /// The peer's name.
         peer: String,
     },
     /// The user turns a peer's request down.
     Decline {
-        /// Its username.
+        /// The peer's name.
         peer: String,
     },
     /// The user wants to hear nothing of a peer's request, and its caller nothing of that.
     Ignore {
-        /// Its username.
+        /// The peer's name.
         peer: String,
     },
     /// The user sends a text.
     Send {
-        /// To this peer.
+        /// The peer's name.
         peer: String,
-        /// By which number events name it.
+        /// The number that events have for it.
         id: u64,
-        /// The text.
+        /// The text, as the user wrote it.
         text: String,
     },
     /// The user says who a peer is; `None` forgets it.
     Trust {
-        /// Its username.
+        /// The peer's name.
         peer: String,
         /// What is known of it.
         known: Option<Known>,
     },
     /// The user ends a chat, or a call that is not open yet.
     Leave {
-        /// With this peer.
+        /// The peer's name.
         peer: String,
     },
     /// The user offers a file.
     OfferFile {
-        /// To this peer.
+        /// The peer's name.
         peer: String,
-        /// The file.
+        /// What is known of it before its first byte.
         offered: OfferedFile,
     },
     /// The user takes a file that is offered.
     TakeFile {
-        /// By this peer.
+        /// The peer's name.
         peer: String,
-        /// Which.
+        /// The file's id.
         file: FileId,
         /// Whether what comes of it is kept where it does not come to its end.
         is_kept: bool,
     },
     /// The user refuses a file, or ends one that is on its way.
     EndFile {
-        /// To or from this peer.
+        /// The peer's name.
         peer: String,
-        /// Which.
+        /// The file's id.
         file: FileId,
-        /// Why.
+        /// Why it ends.
         reason: EndReason,
     },
     /// The disk tells something of what an [`Output::File`] has asked for.
     File {
-        /// With this peer.
+        /// The peer's name.
         peer: String,
-        /// About this file.
+        /// The file's id.
         file: FileId,
-        /// Of the take that asked for it.
-        number: u64,
-        /// What.
+        /// The number of the take that asked for it.
+        take: u64,
+        /// What has become of it.
         news: News,
     },
     /// The server sent a text message.
@@ -114,29 +114,29 @@ pub enum Input {
     },
     /// WebRTC has found a candidate of ours.
     Candidate {
-        /// For this peer connection.
+        /// The peer connection.
         id: PeerConnectionId,
         /// The candidate.
         candidate: Candidate,
     },
     /// WebRTC has found a way to the other side, on which the peer connection is to open.
     WayFound {
-        /// Of this peer connection.
+        /// The peer connection.
         id: PeerConnectionId,
     },
     /// Long texts do not arrive over a peer connection that lives.
     Stalled {
-        /// This peer connection.
+        /// The peer connection.
         id: PeerConnectionId,
     },
     /// The data channel is open.
     Opened {
-        /// Of this peer connection.
+        /// The peer connection.
         id: PeerConnectionId,
     },
     /// A message came over the data channel.
     Received {
-        /// Of this peer connection.
+        /// The peer connection.
         id: PeerConnectionId,
         /// A text message; `None` for a binary one, which is none of the protocol's.
         text: Option<String>,
@@ -199,36 +199,37 @@ pub enum Output {
     },
     /// Send a text message over the data channel.
     Transmit {
-        /// Of this peer connection.
+        /// The peer connection.
         id: PeerConnectionId,
         /// The sealed text.
         text: String,
-        /// It is kept here until it is acknowledged, and counted so long.
+        /// Whether the text is kept in the engine until it is acknowledged, so that
+        /// [`kept_bytes`](super::Engine::kept_bytes) counts it.
         is_kept: bool,
     },
     /// Have the disk do something about a file.
     File {
-        /// With this peer.
+        /// The peer's name.
         peer: String,
-        /// Which.
+        /// The file's id.
         file: FileId,
         /// The peer connection that it goes over, and the keys for that; `None` where nothing is to go.
         connection: Option<(PeerConnectionId, FileKeys)>,
-        /// What.
+        /// What is to be done.
         work: Work,
     },
     /// End the peer connection.
     Close {
         /// The peer connection.
         id: PeerConnectionId,
-        /// What is to be waited for.
+        /// What it waits for.
         parting: Parting,
     },
     /// Tell the user of a text.
     Message {
-        /// From whom.
+        /// The sender's name.
         peer: String,
-        /// The text.
+        /// The text, as it was sent.
         text: String,
         /// What to hand back in [`Input::Taken`]; `None` where nobody waits for it.
         receipt: Option<Receipt>,
@@ -254,11 +255,11 @@ pub enum Parting {
 /// Names a text that came, so that it can be acknowledged once the user's program has taken it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
-    /// From whom.
+    /// The sender's name.
     pub peer: String,
-    /// In which chat, since one may follow another.
+    /// The number of the chat, since one may follow another.
     pub chat: u64,
-    /// Its number in that chat.
+    /// The number of the text in that chat.
     pub number: u64,
 }
 
@@ -268,19 +269,19 @@ pub struct Receipt {
 pub struct Setup {
     /// How texts are sent at first to old apps.
     pub text_format: TextFormat,
-    /// So many requests of strangers wait for an answer at once, and as many of peers that are known.
+    /// How many requests of strangers may wait for an answer at once, and as many of known peers.
     pub max_requests: usize,
-    /// The long-term pair.
+    /// The long-term key pair.
     pub identity: KeyPair,
     /// The peers that were seen before, by name.
     pub known: HashMap<String, Known>,
-    /// Peers that cannot prove who they are are refused, and so is a change of key in mid-chat.
+    /// Whether peers are refused that cannot prove who they are, and chats end where the key changes in mid-chat.
     pub is_strict: bool,
     /// How long the peer connection of an interrupted chat is sought.
     pub resume_for: Duration,
-    /// The user is told of files that are offered; else each is refused.
+    /// Whether the user is told of files that are offered. Otherwise each is refused.
     pub takes_files: bool,
-    /// A peer may be on this very machine, so its candidates may be loopback addresses.
+    /// Whether a peer may be on this very machine, and its candidates loopback addresses.
     pub with_loopback: bool,
 }
 

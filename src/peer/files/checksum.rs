@@ -30,9 +30,9 @@ impl Checksum {
         Digest(self.state.clone().finalize().into())
     }
 
-    /// What a receiver says of all that has come, so that the sender sees whether it has the same; `None` at the
-    /// beginning.
-    pub fn proof(&self) -> Option<Digest> {
+    /// The digest of what is before its position; `None` at the beginning. A receiver tells it, so that the sender
+    /// sees whether it has the same.
+    pub fn digest_before(&self) -> Option<Digest> {
         (self.position > 0).then(|| self.digest())
     }
 
@@ -65,11 +65,11 @@ mod tests {
             assert_eq!((other.digest(), other.position()), (expected, 1000), "{place}");
         }
         let mut abc = Checksum::default();
-        assert_eq!(abc.proof(), None);
+        assert_eq!(abc.digest_before(), None);
         abc.take(b"abc");
         // FIPS 180-4's own example.
         let known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(abc.proof().unwrap().to_string(), known);
+        assert_eq!(abc.digest_before().unwrap().to_string(), known);
         for bad in [vec![], vec![0; 3], abc.state()[1..].to_vec(), vec![0xff; abc.state().len()]] {
             assert!(Checksum::stored(3, &bad).is_none(), "{bad:?}");
         }

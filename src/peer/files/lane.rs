@@ -44,13 +44,13 @@ struct Numbered {
 /// What a sender says of files.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Message<'a> {
-    /// The bytes of this file follow, from this one on, as was asked for by the word with this number.
+    /// The bytes of a file follow, as the take with this number asks.
     Begin {
-        /// Which.
+        /// The file's id.
         file: FileId,
-        /// The word.
-        number: u64,
-        /// From which byte on: the one that was asked for, or the first.
+        /// The number of the take.
+        take: u64,
+        /// The first byte that follows: the one that was asked for, or that at the beginning.
         from: u64,
     },
     /// The next bytes of the file that has begun.
@@ -104,10 +104,10 @@ impl Sealer {
     pub fn seal(&mut self, message: &Message<'_>) -> Vec<u8> {
         let mut content = Vec::new();
         match message {
-            Message::Begin { file, number, from } => {
+            Message::Begin { file, take, from } => {
                 content.push(BEGIN);
                 content.extend(file.0);
-                content.extend(number.to_be_bytes());
+                content.extend(take.to_be_bytes());
                 content.extend(from.to_be_bytes());
             }
             Message::Data(bytes) => {
@@ -145,9 +145,9 @@ impl Opener {
         match kind {
             BEGIN => {
                 let (file, rest) = rest.split_first_chunk()?;
-                let (number, rest) = frame::number(rest)?;
+                let (take, rest) = frame::number(rest)?;
                 let (from, rest) = frame::number(rest)?;
-                rest.is_empty().then_some(Message::Begin { file: FileId(*file), number, from })
+                rest.is_empty().then_some(Message::Begin { file: FileId(*file), take, from })
             }
             DATA if !rest.is_empty() && rest.len() <= MAX_DATA => Some(Message::Data(rest)),
             END => {
@@ -211,7 +211,7 @@ mod tests {
     fn what_is_sealed_opens_at_its_place_and_nowhere_else() {
         let [alice, bob] = keys();
         let (mut sealer, mut opener) = (alice.sealer(Way::There), bob.opener(Way::There));
-        let begin = Message::Begin { file: FileId([9; 16]), number: 5, from: 7 };
+        let begin = Message::Begin { file: FileId([9; 16]), take: 5, from: 7 };
         let end = Message::End { size: u64::MAX, digest: Digest([8; 32]) };
         let sealed = [begin, Message::Data(b"abc"), end].map(|message| sealer.seal(&message));
         for bytes in &sealed[1..] {
@@ -223,7 +223,7 @@ mod tests {
         let read: Vec<String> =
             sealed.iter().map(|bytes| format!("{:?}", opener.open(&mut bytes.clone()).unwrap())).collect();
         assert_eq!(read[1], format!("{:?}", Message::Data(b"abc")));
-        assert!(read[0].contains("number: 5, from: 7") && read[2].contains("size: 18446744073709551615"), "{read:?}");
+        assert!(read[0].contains("take: 5, from: 7") && read[2].contains("size: 18446744073709551615"), "{read:?}");
         assert_eq!(opener.open(&mut sealed[2].clone()), None, "again");
         let report = LaneReport { taken: 3, window: 4 };
         let mut sealed = bob.sealer(Way::Back).seal_report(report);
@@ -285,7 +285,7 @@ mod tests {
         let file = FileId(bytes(&vectors.file).try_into().unwrap());
         let digest = Digest(bytes(&vectors.digest).try_into().unwrap());
         let mut sealer = caller.sealer(Way::There);
-        let begin = Message::Begin { file, number: 2, from: 4_294_967_296 };
+        let begin = Message::Begin { file, take: 2, from: 4_294_967_296 };
         for (message, expected) in [
             (begin, &vectors.begin),
             (Message::Data("grüße".as_bytes()), &vectors.data),

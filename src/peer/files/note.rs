@@ -6,8 +6,8 @@ use std::str::FromStr;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// By what both sides name a file. The same file that is offered to the same peer again has the same, as long as nobody
-/// changes it, so that it goes on where it was left; what is read from a stream has one of its own each time.
+/// The name that both sides have for a file. The same file that is offered to the same peer again has the same, as long
+/// as nobody changes it, so that it goes on where it was left; what is read from a stream has one of its own each time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileId(pub [u8; 16]);
 
@@ -21,7 +21,7 @@ pub struct Digest(pub [u8; 32]);
 pub enum Note {
     /// May I send this?
     Offer {
-        /// Which.
+        /// The file's id.
         file: FileId,
         /// Its name, as the sender has it. It may hold anything.
         name: String,
@@ -35,32 +35,33 @@ pub enum Note {
     },
     /// Yes, or go on: begin at this byte.
     Take {
-        /// Which.
+        /// The file's id.
         file: FileId,
-        /// Which of the receiver's words of this kind it is: the bytes that follow it name it.
+        /// Its number among the takes of this receiver in this chat: the bytes that are sent for it begin with that.
         number: u64,
-        /// From which byte on; what is before it is on the disk.
+        /// The first byte to send. What is before it is on the disk.
         from: u64,
-        /// The digest of what is before that byte; `None` at the beginning.
+        /// The digest of what is before `from`; `None` at the beginning. (The wire's word for it, and no proof of who
+        /// somebody is.)
         proof: Option<Digest>,
     },
     /// No, or no longer.
     Refuse {
-        /// Which.
+        /// The file's id.
         file: FileId,
-        /// Why.
+        /// Why it ends.
         reason: EndReason,
     },
     /// It is not offered any more.
     Withdraw {
-        /// Which.
+        /// The file's id.
         file: FileId,
-        /// Why.
+        /// Why it ends.
         reason: EndReason,
     },
     /// All of it is on the disk, under its name, and what was sent.
     Done {
-        /// Which.
+        /// The file's id.
         file: FileId,
         /// Its length in bytes.
         size: u64,

@@ -9,7 +9,7 @@ use super::note::{Digest, EndReason, FileId, Note, PauseReason};
 /// What is known of a file before its first byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OfferedFile {
-    /// Which.
+    /// Its id.
     pub file: FileId,
     /// Its name, as the sender has it. It may hold anything.
     pub name: String,
@@ -24,7 +24,7 @@ pub struct OfferedFile {
 /// A file that was taken, and has not come to its end as far as was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ComingFile {
-    /// Which.
+    /// Its id.
     pub file: FileId,
     /// Its length in bytes; where nobody knows it, the most that may come.
     pub size: u64,
@@ -46,15 +46,15 @@ pub enum Output {
 /// What a disk is to do about a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
-    /// Send it from this byte on, if what is before that has this proof, and else from its beginning. It comes to
+    /// Send it from this byte on, if what is before that has this digest, and else from its beginning. It comes to
     /// [`News::Begun`], then [`News::AllSent`] or [`News::Failed`].
     Send {
-        /// The word of the other side that asks for it.
-        number: u64,
-        /// From which byte on.
+        /// The number of the take that asks for it.
+        take: u64,
+        /// The first byte to send.
         from: u64,
-        /// Of what is before that.
-        proof: Option<Digest>,
+        /// The digest of what is before `from`; `None` at the beginning.
+        digest_before: Option<Digest>,
     },
     /// Send nothing more of it.
     StopSending,
@@ -65,8 +65,8 @@ pub enum Work {
         offered: OfferedFile,
         /// Whom it is from.
         identity: PublicKey,
-        /// The word that the other side will be told, which its bytes begin with.
-        number: u64,
+        /// The number of the take that the other side will be sent, and which its bytes begin with.
+        take: u64,
     },
     /// Take nothing more of it.
     StopTaking {
@@ -78,24 +78,24 @@ pub enum Work {
 /// What a disk tells of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
-    /// So much of it is here, of which this is the proof.
+    /// A part of it is here, which may be nothing.
     Ready {
-        /// So many bytes.
+        /// How many bytes, and so the first one that is to be sent.
         from: u64,
-        /// Of these.
-        proof: Option<Digest>,
+        /// Their digest; `None` at the beginning.
+        digest_before: Option<Digest>,
     },
     /// Its bytes begin to go, from this one on.
     Begun(u64),
-    /// So much of it is on the receiver's disk.
+    /// So many bytes of it are on the receiver's disk.
     Progress(u64),
-    /// Nothing moves.
+    /// Nothing of it moves for now.
     Paused(PauseReason),
     /// All of it was sent.
     AllSent,
     /// It is on the disk under its name, and is what was sent.
     Stored {
-        /// Where; `None` in a stream.
+        /// Where it is; `None` in a stream.
         path: Option<PathBuf>,
         /// Its length in bytes.
         size: u64,
@@ -104,7 +104,7 @@ pub enum News {
     },
     /// It cannot be read or stored, or is not what was sent.
     Failed {
-        /// Why.
+        /// Why it has ended.
         reason: EndReason,
         /// What went wrong, in words for people.
         trouble: Option<String>,

@@ -82,8 +82,8 @@ pub fn sum_line(sum: &Checksum) -> String {
     format!("{} {}\n", sum.position(), HEXLOWER.encode(&sum.state()))
 }
 
-/// What a list says last of a whole file.
-pub fn last_receipt(list: &str) -> Option<ListedFile> {
+/// The last line of a list that says where a whole file is.
+pub fn last_listed(list: &str) -> Option<ListedFile> {
     list.lines().skip(1).filter_map(|line| serde_json::from_str(line).ok()).last()
 }
 

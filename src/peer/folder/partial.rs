@@ -15,7 +15,7 @@ use super::super::files::note::Digest;
 use super::super::files::work::OfferedFile;
 use super::super::keys::PublicKey;
 use super::failure::Failure;
-use super::list::{Head, ListedFile, last_receipt, last_sum};
+use super::list::{Head, ListedFile, last_listed, last_sum};
 use super::syncing::{Syncing, sync};
 use super::unpack::{self, unpack};
 use crate::trouble;
@@ -36,7 +36,7 @@ pub struct PartialPaths {
 /// A file that is not whole yet.
 #[derive(Debug)]
 pub struct Partial {
-    places: PartialPaths,
+    paths: PartialPaths,
     offered: OfferedFile,
     /// Who sends it, as it has proven.
     from: PublicKey,
@@ -64,10 +64,10 @@ impl PartialPaths {
 
     /// The whole file of which the list tells, if it is still there and as it was.
     pub fn whole(&self, list: &str) -> Option<ListedFile> {
-        last_receipt(list).filter(|receipt| {
+        last_listed(list).filter(|listed| {
             // It was a name of ours, and is to be nothing else.
-            let metadata = fs::symlink_metadata(self.folder.join(name::safe(&receipt.name)));
-            metadata.is_ok_and(|metadata| receipt.is_of(&metadata))
+            let metadata = fs::symlink_metadata(self.folder.join(name::safe(&listed.name)));
+            metadata.is_ok_and(|metadata| listed.is_of(&metadata))
         })
     }
 
@@ -85,18 +85,18 @@ impl Partial {
     /// # Errors
     /// [`Failure`].
     pub fn start(
-        places: PartialPaths,
+        paths: PartialPaths,
         offered: &OfferedFile,
         from: PublicKey,
         chosen: Option<String>,
     ) -> Result<Self, Failure> {
-        places.discard();
+        paths.discard();
         let create = |path: &Path| {
             OpenOptions::new().read(true).write(true).create_new(true).open(path).map_err(Failure::at(path))
         };
-        let (part, list) = (create(&places.part)?, create(&places.list)?);
+        let (part, list) = (create(&paths.part)?, create(&paths.list)?);
         lock(&part)?;
-        Self::with(places, offered, from, chosen, (part, list), |_| Checksum::default())
+        Self::with(paths, offered, from, chosen, (part, list), |_| Checksum::default())
     }
 
     /// Goes on with a file, whose part is held, and of which the list says this.
@@ -104,29 +104,29 @@ impl Partial {
     /// # Errors
     /// [`Failure`].
     pub fn go_on(
-        places: PartialPaths,
+        paths: PartialPaths,
         part: File,
         offered: &OfferedFile,
         from: PublicKey,
         chosen: Option<String>,
         text: &str,
     ) -> Result<Self, Failure> {
-        let list = OpenOptions::new().read(true).write(true).open(&places.list).map_err(Failure::at(&places.list))?;
-        Self::with(places, offered, from, chosen, (part, list), |length| last_sum(text, length))
+        let list = OpenOptions::new().read(true).write(true).open(&paths.list).map_err(Failure::at(&paths.list))?;
+        Self::with(paths, offered, from, chosen, (part, list), |length| last_sum(text, length))
     }
 
     fn with(
-        places: PartialPaths,
+        paths: PartialPaths,
         offered: &OfferedFile,
         from: PublicKey,
         chosen: Option<String>,
         (part, list): (File, File),
         sum: impl FnOnce(u64) -> Checksum,
     ) -> Result<Self, Failure> {
-        let metadata = part.metadata().map_err(Failure::at(&places.part))?;
+        let metadata = part.metadata().map_err(Failure::at(&paths.part))?;
         let (offered, sum) = (offered.clone(), sum(metadata.len()));
         let mut partial = Self {
-            places,
+            paths,
             offered,
             from,
             chosen,
@@ -148,8 +148,8 @@ impl Partial {
     }
 
     /// The digest of those; `None` at the beginning.
-    pub fn proof(&self) -> Option<Digest> {
-        self.sum.proof()
+    pub fn digest_before(&self) -> Option<Digest> {
+        self.sum.digest_before()
     }
 
     /// Stores the next bytes.
@@ -166,7 +166,7 @@ impl Partial {
             self.end_syncing();
         }
         self.check()?;
-        self.part.write_all_at(bytes, position).map_err(Failure::at(&self.places.part))?;
+        self.part.write_all_at(bytes, position).map_err(Failure::at(&self.paths.part))?;
         self.sum.take(bytes);
         let is_recent = self.listed_at.is_some_and(|listed_at| listed_at.elapsed() < LISTED_EVERY);
         if self.syncing.is_none() && self.position() - self.listed >= LISTED_BYTES && !is_recent {
@@ -201,7 +201,7 @@ impl Partial {
     fn note(&mut self, synced: io::Result<u64>) {
         match synced {
             Ok(listed) => self.listed = self.listed.max(listed),
-            Err(error) => self.lost = Some(trouble::said(&self.places.folder, &error)),
+            Err(error) => self.lost = Some(trouble::said(&self.paths.folder, &error)),
         }
     }
 
@@ -221,7 +221,7 @@ impl Partial {
 
     /// Writes the list anew, and cuts off what of the part is not in it.
     fn rewrite(&mut self) -> Result<(), Failure> {
-        let path = self.places.part.clone();
+        let path = self.paths.part.clone();
         self.part.set_len(self.position()).map_err(Failure::at(&path))?;
         let (from, size, name) = (self.from.to_base64(), self.offered.size, self.chosen.clone());
         let written = self.list.set_len(0).and_then(|()| self.list.rewind());
@@ -243,23 +243,23 @@ impl Partial {
     /// [`Failure`]. Where there was no room, it can be tried again.
     pub fn finish(&mut self, size: u64, digest: Digest) -> Result<PathBuf, Failure> {
         if (self.position(), self.sum.digest()) != (size, digest) {
-            self.places.discard();
+            self.paths.discard();
             return Err(Failure::Damaged);
         }
         self.end_syncing();
         self.check()?;
-        let part = self.places.part.clone();
+        let part = self.paths.part.clone();
         let name = name::safe(self.chosen.as_ref().unwrap_or(&self.offered.name));
         let path = match self.offered.entries {
             Some(entries) => {
-                let tree = self.places.tree.clone();
+                let tree = self.paths.tree.clone();
                 unpack(&self.part, size, entries, &tree)?;
                 let metadata = fs::symlink_metadata(&tree).map_err(Failure::at(&tree))?;
                 self.give_name(&tree, &metadata, &name, size, digest)?
             }
             None => {
                 unpack::set_modified(&self.part, self.offered.modified);
-                self.lost = self.part.sync_all().err().map(|error| trouble::said(&self.places.folder, &error));
+                self.lost = self.part.sync_all().err().map(|error| trouble::said(&self.paths.folder, &error));
                 self.check()?;
                 let metadata = self.part.metadata().map_err(Failure::at(&part))?;
                 self.give_name(&part, &metadata, &name, size, digest)?
@@ -267,7 +267,7 @@ impl Partial {
         };
         let _ = fs::remove_file(part);
         // The names too are to outlive a loss of power. Not every disk can say so.
-        let _ = File::open(&self.places.folder).and_then(|folder| folder.sync_all());
+        let _ = File::open(&self.paths.folder).and_then(|folder| folder.sync_all());
         Ok(path)
     }
 
@@ -283,7 +283,7 @@ impl Partial {
     ) -> Result<PathBuf, Failure> {
         let numbered = (1..MAX_NUMBER).map(|number| name::numbered(name, number));
         for name in [name.to_owned()].into_iter().chain(numbered) {
-            let path = self.places.folder.join(&name);
+            let path = self.paths.folder.join(&name);
             if fs::symlink_metadata(&path).is_ok() {
                 continue;
             }
@@ -295,7 +295,7 @@ impl Partial {
                 Err(error) => return Err(Failure::at(&path)(error)),
             }
         }
-        let path = self.places.folder.join(name);
+        let path = self.paths.folder.join(name);
         Err(Failure::Other(format!("{}: a thousand files have that name already; move some away", path.display())))
     }
 }
@@ -328,8 +328,8 @@ fn is_taken(error: &io::Error) -> bool {
 ///
 /// # Errors
 /// [`Failure`].
-pub fn hold(places: &PartialPaths) -> Result<Option<File>, Failure> {
-    let path = &places.part;
+pub fn hold(paths: &PartialPaths) -> Result<Option<File>, Failure> {
+    let path = &paths.part;
     if !is_plain_file(path) {
         return Ok(None);
     }
@@ -413,7 +413,7 @@ mod tests {
         // It is told to us once, and stays so.
         assert_eq!(told(partial.write(b"")), words);
         assert_eq!(told(partial.finish(3, partial.sum.digest()).map(drop)), words);
-        assert_eq!(last_sum(&fs::read_to_string(&partial.places.list).unwrap(), 3).position(), 0);
+        assert_eq!(last_sum(&fs::read_to_string(&partial.paths.list).unwrap(), 3).position(), 0);
         assert!(!scratch.0.join("x").exists());
         // Another part of it is begun with, and the disk may do better.
         partial.begin_anew().unwrap();
@@ -427,7 +427,7 @@ mod tests {
         let bytes = vec![7; LISTED_BYTES as usize + 1];
         let partial = begun(&scratch, &bytes);
         assert!(partial.syncing.is_some() && partial.listed == 0, "nobody has waited for it");
-        let list = partial.places.list.clone();
+        let list = partial.paths.list.clone();
         drop(partial);
         assert_eq!(last_sum(&fs::read_to_string(list).unwrap(), u64::MAX).position(), bytes.len() as u64);
     }

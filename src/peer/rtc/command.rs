@@ -47,9 +47,9 @@ pub enum RtcCommand {
     /// Send a text message.
     Transmit(String, Queued),
     /// Open a data channel for files of ours.
-    SendFiles(Pipe),
+    SendFiles(FileThread),
     /// Take the other side's data channel for files, once it opens one.
-    TakeFiles(Pipe),
+    TakeFiles(FileThread),
     /// End, once what is to be waited for has come.
     Close(Parting),
     /// Say that the thread stands still, and let it, until the other end is gone.
@@ -62,8 +62,7 @@ pub enum RtcCommand {
 pub struct Beginning {
     /// The peer's offer, which is answered; `None` makes one of ours.
     pub offer: Option<String>,
-    /// Counts the bytes that wait to be sent. The peer connection holds it for as long as it lives, so that it is known
-    /// by it.
+    /// Counts the bytes that wait to be sent. As long as the peer connection holds it, that lives.
     pub queue: Gauge,
     /// What the server offers of STUN and TURN.
     pub offered: Vec<IceServer>,
@@ -71,9 +70,9 @@ pub struct Beginning {
     pub is_narrow: bool,
 }
 
-/// Both ends of a thread that works on files.
-pub struct Pipe {
-    /// Takes what comes; whether more of it is wanted.
+/// How a thread of `peer/disk` is connected to a data channel for files.
+pub struct FileThread {
+    /// Takes a message that has come, and returns whether more of them are wanted.
     pub inbox: Inbox,
     /// What is to be sent.
     pub outbox: Receiver<Vec<u8>>,
@@ -81,7 +80,7 @@ pub struct Pipe {
     pub limit: Gauge,
 }
 
-/// See [`Pipe`].
+/// Takes a message, and returns whether more of them are wanted.
 pub type Inbox = Box<dyn FnMut(Vec<u8>) -> bool + Send>;
 
 /// Bytes that wait to be sent, counted for as long as this lives.
@@ -120,7 +119,7 @@ impl InputSender {
         (Self { inputs, waker }, receiver)
     }
 
-    /// Posts an input; whether it had to wait for room.
+    /// Posts an input, and returns whether it had to wait for room.
     pub async fn send(&self, input: Input) -> bool {
         let waits = self.inputs.capacity() == 0;
         // The loop may have ended, and then nobody is interested any more.
@@ -131,9 +130,9 @@ impl InputSender {
     }
 }
 
-impl fmt::Debug for Pipe {
+impl fmt::Debug for FileThread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Pipe(..)")
+        f.write_str("FileThread(..)")
     }
 }
 

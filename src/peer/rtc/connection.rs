@@ -15,7 +15,7 @@ use webrtc::peer_connection::{PeerConnection, RTCSessionDescription};
 use super::build::{RtcEvent, build};
 use super::channel::{SendRoom, Tasks, Writer, failed, lack, not_begun};
 use super::closing::close_in_order;
-use super::command::{Beginning, InputSender, Pipe, RtcCommand, RtcConfig};
+use super::command::{Beginning, FileThread, InputSender, RtcCommand, RtcConfig};
 use super::guarded::Watch;
 use super::pace::Pace;
 use super::turn::Relay;
@@ -100,7 +100,7 @@ struct Connection {
     writer: Option<Writer>,
     channel: Option<Arc<dyn DataChannel>>,
     /// What the other side's channel for files is joined to.
-    files: Option<Pipe>,
+    files: Option<FileThread>,
 }
 
 impl Connection {

@@ -8,12 +8,12 @@ use tokio::sync::mpsc::Receiver;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 
 use super::channel::{SendRoom, Sent, Tasks};
-use super::command::{Inbox, Pipe};
+use super::command::{FileThread, Inbox};
 use crate::peer::sync::Gauge;
 
 impl Tasks {
     /// Joins a channel to a thread, until either ends.
-    pub fn join(&self, channel: Arc<dyn DataChannel>, Pipe { inbox, outbox, limit }: Pipe) {
+    pub fn join(&self, channel: Arc<dyn DataChannel>, FileThread { inbox, outbox, limit }: FileThread) {
         let (opened, room) = (Arc::new(Notify::new()), Arc::new(SendRoom::default()));
         let (tasks, of, bell, more) = (self.clone(), channel.clone(), opened.clone(), room.clone());
         self.spawn(async move {
