@@ -64,12 +64,17 @@ fn the_first_paper_is_read_in_one_sitting() {
 #[test]
 fn every_test_that_a_paper_names_is_there() {
     let files = rust_files(&["integration", "src/peer"]);
-    // The list of what is worked round in another crate names tests too.
-    let rtc = read("src/peer/rtc.rs");
-    let comments = rtc.lines().filter_map(|line| line.strip_prefix("//!"));
-    let text = prose(&read("integration/README.md")) + &comments.collect::<Vec<_>>().join("\n");
+    let text = prose(&read("integration/README.md")) + &prose(&read("src/protocol/README.md")) + &worked_round();
     let mut named = 0;
-    // A name stands in backticks: `module::test`, or `module::` for all of them.
+    // A name stands in backticks: `module::test`, or `module::` for all of them, or a test's name alone.
+    let all: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let is_sentence = |code: &&str| {
+        code.matches('_').count() > 2 && code.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    for test in spans(&text).filter(is_sentence) {
+        assert!(all.contains(&format!("fn {test}(")), "there is no test {test}");
+        named += 1;
+    }
     let names = spans(&text).filter_map(|code| code.split_once("::"));
     for (module, test) in names.filter(|(module, _)| module.chars().all(|c| c.is_ascii_lowercase() || c == '_')) {
         let is_named = |file: &&PathBuf| {
@@ -89,6 +94,23 @@ fn every_test_that_a_paper_names_is_there() {
         named += 1;
     }
     assert!(named > 40, "only {named} tests are named");
+}
+
+/// The list of what is worked round in another crate, which names tests too.
+fn worked_round() -> String {
+    read("src/peer/rtc.rs").lines().filter_map(|line| line.strip_prefix("//!")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn every_target_that_a_paper_names_is_there() {
+    let makefile = read("Makefile");
+    let papers: String = PAPERS.iter().map(|paper| prose(&read(paper))).collect();
+    let (text, mut named) = (papers + &worked_round(), 0);
+    for target in spans(&text).filter_map(|code| code.split("make ").nth(1)?.split_whitespace().next()) {
+        assert!(makefile.contains(&format!("\n{target}:")), "there is no make {target}");
+        named += 1;
+    }
+    assert!(named > 30, "only {named} targets are named");
 }
 
 #[test]
