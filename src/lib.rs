@@ -29,7 +29,7 @@
 //! chat*
 //! chat/start*
 //! chat/plan* chat/qr*
-//! chat/client*
+//! chat/main_loop*
 //! chat/arguments chat/downloads* chat/editor* chat/input* chat/leaving*
 //! chat/conversation/calls chat/conversation/commands chat/conversation/end chat/conversation/events
 //! chat/conversation/questions chat/conversation/ringing
@@ -40,7 +40,7 @@
 //! chat/lines chat/mail chat/outbox chat/people/links chat/people/nicknames chat/people/numbers chat/terminal*
 //! chat/transfers
 //! chat/people chat/terminal/watch*
-//! chat/effect chat/requests chat/status* chat/teletype* chat/terminal/handle*
+//! chat/effect chat/requests chat/progress_row* chat/teletype* chat/terminal/handle*
 //! chat/json chat/screen
 //! chat/command/complete chat/command/typed chat/json/command chat/json/files chat/words
 //! chat/words/files chat/words/numbers

@@ -8,7 +8,7 @@ use super::clock::{clock_time, timestamp};
 use super::json;
 use super::report::Report;
 use super::screen::{self, Line, Look};
-use super::status::Status;
+use super::progress_row::ProgressRow;
 use super::teletype::Teletype;
 use super::terminal::Terminal;
 use crate::stdout;
@@ -16,9 +16,9 @@ use crate::stdout;
 /// Where reports are shown.
 pub enum Display {
     /// Messages on standard output, everything else on standard error; with a row for a file that is on its way.
-    Plain(Status),
+    Plain(ProgressRow),
     /// Everything on standard error, since a file goes to standard output.
-    Aside(Status),
+    Aside(ProgressRow),
     /// Everything on standard output, as JSON.
     Json,
     /// Above the prompt.

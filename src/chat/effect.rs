@@ -1,5 +1,5 @@
 //! What is to be done after a command or an event, and the few lines that several rooms tell. Pure: the
-//! [`client`](super::client) does it.
+//! [`main_loop`](super::main_loop) does it.
 
 use std::path::PathBuf;
 

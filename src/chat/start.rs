@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use super::arguments::{Arguments, Task};
-use super::client::{Bells, Ending, MainLoop};
+use super::main_loop::{Bells, Ending, MainLoop};
 use super::console::Console;
 use super::conversation::Conversation;
 use super::display::Display;
@@ -26,7 +26,7 @@ use super::report::Report;
 use super::screen::Look;
 use super::script::ScriptFailure;
 use super::start_error::StartError;
-use super::status::Status;
+use super::progress_row::ProgressRow;
 use crate::options::chat::{ColorOption, HistoryOption};
 use crate::options::{Start, advice};
 use crate::peer::{Events, Peer, ServerUrl, Settings};
@@ -141,8 +141,8 @@ fn client(
         }
         Console::Teletype(teletype) => Display::Teletype(teletype.clone()),
         Console::None if arguments.json => Display::Json,
-        Console::None if arguments.is_for_one_file() => Display::Aside(Status::new()),
-        Console::None => Display::Plain(Status::new()),
+        Console::None if arguments.is_for_one_file() => Display::Aside(ProgressRow::new()),
+        Console::None => Display::Plain(ProgressRow::new()),
     };
     let bells = Bells {
         rings: arguments.chat.bell,

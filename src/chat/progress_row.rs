@@ -13,12 +13,12 @@ use super::wrap;
 
 /// The row.
 #[derive(Debug)]
-pub struct Status {
+pub struct ProgressRow {
     is_wanted: bool,
     is_shown: Cell<bool>,
 }
 
-impl Status {
+impl ProgressRow {
     /// None is shown yet.
     pub fn new() -> Self {
         Self { is_wanted: io::stderr().is_terminal() && cursor::is_movable(), is_shown: Cell::new(false) }
