@@ -10,6 +10,7 @@ use super::flood::{SHOWN, is_told};
 use super::harmless::{harmless, name};
 use super::look::{Look, MARK};
 use super::report::{ChatReport, ChatState, PeerReport, Report, Unsent};
+use super::wrap;
 use crate::escape::{quoted, shortened};
 use crate::options::advice;
 use crate::peer::{CloseReason, NotSentReason, Trust};
@@ -139,7 +140,7 @@ pub fn words(report: &Report, look: Look) -> Option<String> {
         }
         Report::Who { current, chats, requests, refused } => who(current.as_deref(), chats, requests, refused),
         Report::Settings(settings) => {
-            let line = |(setting, value): &(&str, String)| format!("{setting:<8} {}", harmless(value));
+            let line = |(setting, value): &(&str, String)| format!("{} {}", wrap::padded(setting, 8), harmless(value));
             settings.iter().map(line).collect::<Vec<_>>().join("\n")
         }
         Report::Help(about) => help(about.as_deref(), look),
@@ -157,6 +158,9 @@ pub fn words(report: &Report, look: Look) -> Option<String> {
         }
     })
 }
+
+/// How wide the first column of a table is: as the longest name that a server gives, and the longest usage of a command.
+const FIRST_COLUMN: usize = 20;
 
 /// As much is told in a line, in bytes: what was typed, or read, can be in it.
 pub const MAX_LINE: usize = 4096;
@@ -185,7 +189,7 @@ fn in_short(reason: &CloseReason) -> &'static str {
 }
 
 fn peer_line(report: &PeerReport) -> String {
-    let mut line = format!("{:<20}", name(&report.peer));
+    let mut line = wrap::padded(&name(&report.peer), FIRST_COLUMN);
     line += &match &report.known {
         Some(known) if known.is_verified => format!(" verified since {}", harmless(&known.since)),
         Some(known) => format!(" seen since {}", harmless(&known.since)),
@@ -240,7 +244,7 @@ fn who(current: Option<&str>, chats: &[ChatReport], requests: &[(String, u64)], 
             (ChatState::Open, Some(trust)) => trust.to_string(),
             (ChatState::Open, None) => "open".to_owned(),
         };
-        let mut line = format!("{:<20} {state}", name(&chat.peer));
+        let mut line = format!("{} {state}", wrap::padded(&name(&chat.peer), FIRST_COLUMN));
         let counts =
             [(chat.unread, "unread"), (chat.underway, "on the way"), (chat.waiting, "waiting"), (chat.kept, "kept")];
         for (count, what) in counts {
@@ -269,8 +273,7 @@ fn help(about: Option<&str>, look: Look) -> String {
             .is_none_or(|about| usage.usage.split(' ').next().is_some_and(|word| word[1..].eq_ignore_ascii_case(about)))
     };
     let line = |usage: &Usage| {
-        let padding = " ".repeat(20_usize.saturating_sub(usage.usage.len()));
-        let first = format!("{}{padding} {}", look.styled("1", usage.usage), usage.meaning);
+        let first = format!("{} {}", wrap::padded(&look.styled("1", usage.usage), FIRST_COLUMN), usage.meaning);
         match about.is_some() && !usage.details.is_empty() {
             true => format!("{first}\n{}", usage.details),
             false => first,
@@ -281,7 +284,7 @@ fn help(about: Option<&str>, look: Look) -> String {
     match (lines.is_empty(), about) {
         (false, None) => {
             let names = RARE.map(|rare| rare.split(' ').next().unwrap_or_default());
-            let keys = format!("{:<20} new line; more: {}", "Alt-Enter", names.join(" "));
+            let keys = format!("{} new line; more: {}", wrap::padded("Alt-Enter", FIRST_COLUMN), names.join(" "));
             format!("{}\n{keys}", lines.join("\n"))
         }
         (true, Some(about)) => format!("there is no command /{}", harmless(about)),
@@ -340,6 +343,16 @@ mod tests {
         assert_eq!(excerpt(&"ö".repeat(100)), "ö".repeat(100));
         assert_eq!(excerpt(&"ö".repeat(101)), format!("{}… (202 bytes)", "ö".repeat(100)));
         assert_eq!(excerpt("a title\r\nand more"), "a title… (17 bytes)");
+    }
+
+    #[test]
+    fn what_commands_mean_stands_in_one_column() {
+        let help = shown(&Report::Help(None));
+        for usage in COMMANDS.iter().filter(|usage| !RARE.contains(&usage.usage)) {
+            let line = help.lines().find(|line| line.starts_with(usage.usage)).unwrap();
+            assert_eq!(wrap::width(line.strip_suffix(usage.meaning).unwrap()), FIRST_COLUMN + 1, "{line}");
+        }
+        assert!(COMMANDS.iter().any(|usage| !usage.usage.is_ascii()), "a byte is no column");
     }
 
     #[test]

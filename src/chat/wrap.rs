@@ -14,6 +14,11 @@ pub fn width(text: &str) -> usize {
     pieces(text).map(|(_, width)| width).sum()
 }
 
+/// `text` with as many spaces behind it as fill so many columns.
+pub fn padded(text: &str, columns: usize) -> String {
+    format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
+}
+
 /// `line` in rows of at most `columns`, broken at spaces where there are some. Each row but the first begins with
 /// `mark`. A tab is as many spaces as lead to the next stop.
 pub fn rows(line: &str, mark: &str, columns: usize) -> Vec<String> {

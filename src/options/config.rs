@@ -11,6 +11,7 @@ use clap::builder::Resettable;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use toml_edit::{Array, Document, DocumentMut, Item, TomlError, Value};
+use unicode_width::UnicodeWidthStr;
 
 use super::definitions::{is_switch, settings};
 use super::nearest::nearest;
@@ -166,10 +167,13 @@ pub fn list(command: &Command, matches: &ArgMatches, file: &ConfigFile, path: Op
             [id.to_owned(), value, origin]
         })
         .collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let (keys, values) = (width(0), width(1));
+    // Two characters, or none, may stand in one column.
+    let widest = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or_default();
+    let padded = |text: &str, columns: usize| format!("{text}{}", " ".repeat(columns.saturating_sub(text.width())));
+    let (keys, values) = (widest(0), widest(1));
     let place = path.map(|path| format!("# kept in {}\n", path.display())).unwrap_or_default();
-    let rows = rows.iter().map(|[key, value, origin]| format!("{key:<keys$}  {value:<values$}  {origin}\n"));
+    let rows =
+        rows.iter().map(|[key, value, origin]| format!("{}  {}  {origin}\n", padded(key, keys), padded(value, values)));
     place + &rows.collect::<String>()
 }
 
@@ -293,6 +297,18 @@ mod tests {
         }
         let error = change("", &every_setting(), "server", &["http://chat.example".to_owned()]).unwrap_err();
         assert!(error.contains("http://chat.example"), "any other mistake is shown: {error}");
+    }
+
+    #[test]
+    fn where_values_come_from_stands_in_one_column() {
+        let mut every = every_setting();
+        for value in ["/home/ü/下载", "/home/e\u{301}"] {
+            let matches = every.try_get_matches_from_mut(["lowkey", "--downloads", value]).unwrap();
+            let list = list(&every, &matches, &ConfigFile::default(), None);
+            let origin = |line: &str| Some(line[..line.rfind("  ")?].width());
+            let columns: Vec<_> = list.lines().map(origin).collect();
+            assert!(list.contains(value) && columns.iter().all(|column| *column == columns[0]), "{list}");
+        }
     }
 
     #[test]

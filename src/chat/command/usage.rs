@@ -234,12 +234,13 @@ pub fn usage(name: &str) -> Option<&'static str> {
 mod tests {
     use super::*;
     use crate::chat::command::Command;
+    use crate::chat::wrap;
 
     #[test]
     fn the_help_fits_a_terminal_of_80_columns_and_24_rows() {
         for Usage { usage, meaning, .. } in COMMANDS {
-            let line = format!("12:34 * {usage:<20} {meaning}");
-            assert!(line.chars().count() <= 80, "{line}");
+            let line = format!("12:34 * {} {meaning}", wrap::padded(usage, 20));
+            assert!(wrap::width(&line) <= 80, "{line}");
         }
         assert!(COMMANDS.len() - RARE.len() < 24);
         assert!(RARE.iter().all(|rare| COMMANDS.iter().any(|usage| usage.usage == *rare)));
