@@ -111,5 +111,6 @@ mod transfers;
 mod trials;
 mod trust;
 mod turn;
+mod waits;
 mod wire;
 mod words;

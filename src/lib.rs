@@ -29,6 +29,7 @@
 //! chat*
 //! chat/start*
 //! chat/plan* chat/qr*
+//! chat/main_loop/end*
 //! chat/main_loop*
 //! chat/arguments chat/downloads* chat/editor* chat/input* chat/leaving*
 //! chat/conversation/calls chat/conversation/commands chat/conversation/end chat/conversation/events

@@ -7,6 +7,8 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::SystemTime;
 
 use log::{Level, LevelFilter};
@@ -16,7 +18,29 @@ use crate::escape::{escaped, escaped_lines, shortened};
 /// Writes a line, or several, in one piece. What of it comes from others takes over no terminal.
 pub fn say(line: impl Display) {
     let line = line.to_string();
-    let _ = io::stderr().write_all(format!("{}\n", escaped_lines(&line)).as_bytes());
+    let line = escaped_lines(&line);
+    if !is_shown_elsewhere(&line) {
+        let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+    }
+}
+
+/// Shows a line, or several, in place of standard error; whether it does.
+pub type Screen = dyn Fn(&str) -> bool + Send + Sync;
+
+/// What has something in the last row of the terminal that standard error leads to, such as a prompt: a line that is
+/// written past it would stand behind that, and be erased with it.
+static SCREEN: Mutex<Option<Arc<Screen>>> = Mutex::new(None);
+
+/// From now on `screen` is asked to show what is said and logged; without one it goes to standard error again.
+#[cfg(feature = "chat")]
+pub fn show_on(screen: Option<Arc<Screen>>) {
+    *SCREEN.lock().unwrap_or_else(PoisonError::into_inner) = screen;
+}
+
+fn is_shown_elsewhere(line: &str) -> bool {
+    // A screen that has panicked is held by that very thread.
+    let screen = SCREEN.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(|_| !thread::panicking());
+    screen.is_some_and(|screen| screen(line))
 }
 
 /// Whether systemd's journal reads it: `JOURNAL_STREAM` holds the device and inode of the stream that a service was
@@ -87,6 +111,9 @@ impl LogLevels {
             }
             let time = humantime::format_rfc3339_seconds(SystemTime::now());
             let (style, target) = (out.default_level_style(level), record.target());
+            if is_shown_elsewhere(&format!("[{time} {level:<5} {target}] {}", escaped(&words))) {
+                return Ok(());
+            }
             writeln!(out, "[{time} {style}{level:<5}{style:#} {target}] {}", escaped(&words))
         });
         logger

@@ -145,6 +145,10 @@ impl Terminal {
         until("the program ends", || self.child.try_wait().unwrap()).exit_code()
     }
 
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Whether the terminal echoes what is typed and hands it on by the line, as shells expect it.
     pub fn is_cooked(&self) -> bool {
         let flags = format!("{:?}", self.master.get_termios().unwrap().local_flags);

@@ -1,10 +1,14 @@
 //! What a person sits at, if one does.
 
-use std::io;
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 
 use super::cursor;
 use super::teletype::Teletype;
 use super::terminal::{self, Terminal};
+use crate::stderr;
 
 /// What a person sits at.
 #[derive(Clone)]
@@ -23,11 +27,27 @@ impl Console {
     /// # Errors
     /// The terminal cannot be used.
     pub fn open(is_interactive: bool) -> io::Result<Self> {
-        Ok(match is_interactive {
+        let is_same = is_same_terminal(io::stderr(), io::stdout());
+        let console = match is_interactive {
             true if cursor::is_movable() => Self::Terminal(terminal::open()?),
             true => Self::Teletype(Teletype::default()),
             false => Self::None,
-        })
+        };
+        if is_interactive && is_same {
+            let screen = console.clone();
+            stderr::show_on(Some(Arc::new(move |lines| screen.show(lines))));
+        }
+        Ok(console)
+    }
+
+    /// Shows lines that would go to standard error; whether it does.
+    fn show(&self, lines: &str) -> bool {
+        match self {
+            Self::Terminal(terminal) => terminal.show(lines),
+            Self::Teletype(teletype) => teletype.show(lines),
+            Self::None => return false,
+        }
+        true
     }
 
     /// Whether there is a person.
@@ -57,7 +77,17 @@ impl Console {
         match self {
             Self::Terminal(terminal) => terminal.give_back(),
             Self::Teletype(teletype) => teletype.leave(),
-            Self::None => {}
+            Self::None => return,
         }
+        stderr::show_on(None);
     }
+}
+
+/// Whether what is written to both comes to stand on one terminal.
+fn is_same_terminal(first: impl AsFd, second: impl AsFd) -> bool {
+    let device = |stream: &dyn AsFd| {
+        let descriptor = stream.as_fd().try_clone_to_owned().ok()?;
+        std::fs::File::from(descriptor).metadata().ok().map(|metadata| metadata.rdev())
+    };
+    first.as_fd().is_terminal() && device(&first) == device(&second)
 }

@@ -6,9 +6,9 @@ use std::os::fd::AsFd;
 
 use super::clock::{clock_time, timestamp};
 use super::json;
+use super::progress_row::ProgressRow;
 use super::report::Report;
 use super::screen::{self, Line, Look};
-use super::progress_row::ProgressRow;
 use super::teletype::Teletype;
 use super::terminal::Terminal;
 use crate::stdout;
@@ -34,9 +34,9 @@ impl Display {
     /// Standard output takes no more. Standard error may fail: who closed it does not want to know.
     pub fn show(&self, report: &Report, look: Look) -> io::Result<()> {
         match self {
-            Self::Plain(status) | Self::Aside(status) => {
+            Self::Plain(row) | Self::Aside(row) => {
                 let Some(line) = screen::line(report, Look::default(), "") else { return Ok(()) };
-                status.clear();
+                row.clear();
                 let is_output = matches!(self, Self::Plain(_)) && matches!(report, Report::Message { .. });
                 match is_output {
                     true => print(&in_window(&line, io::stdout()))?,

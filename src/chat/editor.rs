@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use rustyline::completion::{Completer, FilenameCompleter, Pair, longest_common_prefix};
@@ -26,6 +26,8 @@ use crate::threads;
 pub struct LineEditor {
     editor: Editor<Assistant, MemHistory>,
     terminal: Terminal,
+    /// Tells whether the last wish to end the program was served.
+    quitting: Option<Receiver<()>>,
 }
 
 impl LineEditor {
@@ -43,7 +45,7 @@ impl LineEditor {
         });
         let mut editor = editor?;
         editor.set_helper(Some(Assistant::new(terminal.clone())));
-        Ok(Self { editor, terminal })
+        Ok(Self { editor, terminal, quitting: None })
     }
 
     /// Asks a question; nothing where there will be no answer.
@@ -86,7 +88,7 @@ impl LineEditor {
                     {
                         history.add(&line);
                     }
-                    if !give(mail, command_of(&line)) {
+                    if !self.give(mail, command_of(&line)) {
                         return;
                     }
                 }
@@ -94,7 +96,7 @@ impl LineEditor {
                 Err(ReadlineError::Interrupted) => {
                     self.terminal.leave();
                     if interrupted.take().is_some_and(|before| before.elapsed() < TWICE) {
-                        if !give(mail, Command::Quit) {
+                        if !self.give(mail, Command::Quit) {
                             return;
                         }
                         continue;
@@ -103,7 +105,7 @@ impl LineEditor {
                     self.terminal.note("Ctrl-C again, Ctrl-D or /quit ends the program");
                 }
                 Err(ReadlineError::Eof) => {
-                    if !give(mail, Command::Quit) {
+                    if !self.give(mail, Command::Quit) {
                         return;
                     }
                 }
@@ -114,14 +116,21 @@ impl LineEditor {
             }
         }
     }
-}
 
-/// Has a command served, so that the next prompt shows what it has changed; whether there is to be one. A screen that
-/// is behind does not keep the keyboard waiting.
-fn give(mail: &Sender<MainMail>, command: Command) -> bool {
-    let (taken, served) = mpsc::sync_channel(1);
-    let is_sent = mail.send(MainMail::Command(command, Some(taken))).is_ok();
-    is_sent && served.recv_timeout(PATIENCE) != Err(RecvTimeoutError::Disconnected)
+    /// Has a command served, so that the next prompt shows what it has changed; whether there is to be one. A screen
+    /// that is behind does not keep the keyboard waiting.
+    fn give(&mut self, mail: &Sender<MainMail>, command: Command) -> bool {
+        let (is_quit, before) = (command == Command::Quit, self.quitting.take());
+        let (taken, served) = mpsc::sync_channel(1);
+        let is_sent = mail.send(MainMail::Command(command, Some(taken))).is_ok();
+        // The main thread is at something that does not end.
+        if is_quit && before.is_some_and(|before| before.try_recv() == Err(TryRecvError::Empty)) {
+            self.terminal.interrupt();
+        }
+        let is_next = is_sent && served.recv_timeout(PATIENCE) != Err(RecvTimeoutError::Disconnected);
+        self.quitting = Some(served).filter(|_| is_quit);
+        is_next
+    }
 }
 
 /// Lines that were pasted are a text, whatever they look like. Lines that were written are what the first one is.

@@ -84,7 +84,7 @@ impl Leaving {
                 }
                 let _ = leaving.mail.send(MainMail::Signal);
                 leaving.pulse.wait_until_stuck();
-                leaving.end_at_once(1, NOT_READ);
+                leaving.end_at_once(1, leaving.what_is_stuck());
             }
         });
         watching.map(drop)
@@ -108,9 +108,14 @@ impl Leaving {
             }
             let _ = leaving.mail.send(MainMail::Timeout);
             thread::sleep(STUCK);
-            leaving.end_at_once(6, &format!("{TIME_IS_OVER}; {NOT_READ}"));
+            leaving.end_at_once(6, &format!("{TIME_IS_OVER}; {}", leaving.what_is_stuck()));
         });
         watching.map(drop)
+    }
+
+    /// Why the main thread does not go on, most likely.
+    fn what_is_stuck(&self) -> &'static str {
+        if self.console.is_interactive() { BUSY } else { NOT_READ }
     }
 
     /// Ends the program now. What there is to say has its chance: standard error may lead to the same reader.
@@ -136,6 +141,8 @@ const STUCK: Duration = Duration::from_secs(3);
 const LAST_CHANCE: Duration = Duration::from_millis(200);
 
 pub const TIME_IS_OVER: &str = "the time that --timeout gave is over";
+
+const BUSY: &str = "the program was at something that did not end, as with a disk or a terminal that does not answer";
 
 const NOT_READ: &str = "whoever is to read what is written here does not; what was not written was not taken, and \
                         comes again at the next start";

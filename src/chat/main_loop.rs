@@ -1,9 +1,12 @@
-//! The main thread of the terminal client: it serves the mail of all others, and does what the conversation wants.
+//! The main thread of `lowkey`: it serves the mail of all others, and does what the conversation wants. Beneath: the
+//! [`end`].
+
+mod end;
 
 use std::cell::{Cell, OnceCell};
-use std::io::{self, Write};
+use std::io;
 use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::clock::{local, timestamp};
 use super::command::usage::SETTINGS;
@@ -59,6 +62,8 @@ pub struct MainLoop {
     pub stdin: Stdin,
     /// The user has ended it, and wants nothing else of what was read.
     pub has_quit: bool,
+    /// As what the end is waited for no longer: a signal has come, say, or the user wants it at once.
+    pub cut_short: Option<Ending>,
     /// The main thread goes on.
     pub pulse: MainPulse,
 }
@@ -136,7 +141,7 @@ impl MainLoop {
         match &self.display {
             Display::Terminal(terminal) => terminal.update(self.conversation.prompt(), self.conversation.names()),
             Display::Teletype(teletype) => teletype.update(&self.conversation.prompt()),
-            Display::Plain(status) | Display::Aside(status) => status.update(|| self.conversation.file_under_way()),
+            Display::Plain(row) | Display::Aside(row) => row.update(|| self.conversation.file_under_way()),
             Display::Json => {}
         }
     }
@@ -318,70 +323,6 @@ impl MainLoop {
         }
     }
 
-    /// Ends the chats in order, and says what it is waiting for where that takes its time. Whether all was read that
-    /// was sent, and whether there was time for it.
-    pub fn end(&mut self, mailbox: &Receiver<MainMail>, served: Ending) -> (bool, Ending) {
-        self.peer.begin_end(self.unwritable.get().is_some());
-        let started = Instant::now();
-        let (mut is_said, mut early) = (false, None);
-        if self.renamed.is_none() {
-            self.stdin.stop();
-        }
-        loop {
-            self.pulse.beat();
-            let is_late = started.elapsed() > LAST_WORDS;
-            // What still happens is still told: a text that came, or one that could not be sent.
-            match mailbox.recv_timeout(END_POLL) {
-                Ok(MainMail::Event(event, receipt, taken)) => {
-                    self.last_event(event);
-                    if self.unwritable.get().is_none() {
-                        receipt.into_iter().for_each(|receipt| self.peer.taken(receipt));
-                    }
-                    let _ = taken.send(());
-                }
-                Ok(MainMail::Timeout) => early = Some(Ending::Timeout),
-                Ok(MainMail::Signal) => early = Some(Ending::Wanted),
-                Ok(mail @ (MainMail::Command(..) | MainMail::EndOfInput)) if self.renamed.is_some() => {
-                    self.postponed.push(mail)
-                }
-                Ok(MainMail::Command(command, _)) if !self.has_quit => {
-                    let told = self.conversation.too_late(command);
-                    self.carry_out(vec![told]);
-                }
-                Ok(MainMail::Command(..) | MainMail::EndOfInput) => {}
-                Err(_) if is_late && served == Ending::Timeout && early.is_none() => early = Some(served),
-                Err(_) if (early.is_some() || self.peer.has_ended()) && (is_late || self.stdin.is_handed_on()) => {
-                    break;
-                }
-                Err(_) if !is_said && is_late => {
-                    is_said = true;
-                    let _ = writeln!(io::stderr(), "* waiting until what was sent has arrived; Ctrl-C ends at once");
-                }
-                Err(_) => {}
-            }
-        }
-        if self.renamed.is_none() && !self.has_quit && self.stdin.is_left() {
-            let told = self.conversation.unread();
-            self.carry_out(vec![told]);
-        }
-        early.map_or_else(|| (self.peer.shutdown(), Ending::Wanted), |end| (false, end))
-    }
-
-    /// What happens at the end is told and remembered, and nothing else is done.
-    fn last_event(&mut self, event: Event) {
-        for effect in self.conversation.event(event, Instant::now()) {
-            match effect {
-                Effect::Show(report) if self.unwritable.get().is_none() => self.show(&report),
-                Effect::Record(report) if matches!(self.display, Display::Json) => self.show(&report),
-                Effect::Remember { peer, known, replaces } => {
-                    let (_, kept) = self.records.remember(&peer, known, replaces);
-                    self.note(UNKNOWN_NEXT_TIME, kept);
-                }
-                _ => {}
-            }
-        }
-    }
-
     /// Changes a setting, and shows it or all.
     fn set(&mut self, name: Option<String>, value: Option<String>) {
         let is_on = value.as_deref().and_then(is_on);
@@ -424,12 +365,6 @@ pub struct Bells {
     pub with_text: bool,
     pub notifier: Notifier,
 }
-
-/// How often is looked whether all has ended.
-const END_POLL: Duration = Duration::from_millis(5);
-
-/// How long the end may take before a word is said of it, and how long it may take once `--timeout` is over.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 const UNKNOWN_NEXT_TIME: &str = "who this is could not be kept";
 const NOT_KEPT: &str = "that could not be kept";

@@ -2,46 +2,69 @@
 //! lines, written over again and again, and gone before the next line. Where standard error is no terminal it is never
 //! there.
 
-use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::cursor;
 use super::report::{FileReport, FileState};
 use super::screen::harmless;
 use super::words::files::{progress, shown};
 use super::wrap;
+use crate::stderr;
 
 /// The row.
 #[derive(Debug)]
 pub struct ProgressRow {
     is_wanted: bool,
-    is_shown: Cell<bool>,
+    /// Whether it is shown now. Who has this may write to the terminal.
+    is_shown: Arc<Mutex<bool>>,
 }
 
 impl ProgressRow {
-    /// None is shown yet.
+    /// None is shown yet. What is said and logged takes it away, as any line does.
     pub fn new() -> Self {
-        Self { is_wanted: io::stderr().is_terminal() && cursor::is_movable(), is_shown: Cell::new(false) }
+        let is_wanted = io::stderr().is_terminal() && cursor::is_movable();
+        let is_shown = Arc::<Mutex<bool>>::default();
+        if is_wanted {
+            let is_shown = is_shown.clone();
+            stderr::show_on(Some(Arc::new(move |lines| {
+                let mut is_shown = lock(&is_shown);
+                clear(&mut is_shown);
+                let _ = writeln!(io::stderr(), "{lines}");
+                true
+            })));
+        }
+        Self { is_wanted, is_shown }
     }
 
     /// Shows how far a file is; or nothing, where none is on its way.
     pub fn update(&self, file: impl FnOnce() -> Option<(FileReport, FileState)>) {
-        match self.is_wanted.then(file).flatten() {
+        let file = self.is_wanted.then(file).flatten();
+        let mut is_shown = lock(&self.is_shown);
+        match file {
             Some((file, state)) => {
                 let columns = terminal_size::terminal_size_of(io::stderr()).map_or(80, |(columns, _)| columns.0.into());
                 let _ = write!(io::stderr(), "\r{}\x1b[K", row(&file, &state, columns));
-                self.is_shown.set(true);
+                *is_shown = true;
             }
-            None => self.clear(),
+            None => clear(&mut is_shown),
         }
     }
 
     /// Takes it away, since a line is to be written.
     pub fn clear(&self) {
-        if self.is_shown.replace(false) {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
+        clear(&mut lock(&self.is_shown));
     }
+}
+
+fn clear(is_shown: &mut bool) {
+    if std::mem::take(is_shown) {
+        let _ = write!(io::stderr(), "\r\x1b[K");
+    }
+}
+
+fn lock(is_shown: &Mutex<bool>) -> MutexGuard<'_, bool> {
+    is_shown.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The row in so many columns, with room for the cursor. A name gives way to numbers.

@@ -7,7 +7,6 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use super::arguments::{Arguments, Task};
-use super::main_loop::{Bells, Ending, MainLoop};
 use super::console::Console;
 use super::conversation::Conversation;
 use super::display::Display;
@@ -17,16 +16,17 @@ use super::identity;
 use super::input::{self, InputSource, Stdin};
 use super::leaving::{Leaving, MainPulse, TIME_IS_OVER};
 use super::mail::MainMail;
+use super::main_loop::{Bells, Ending, MainLoop};
 use super::notify::Notifier;
 use super::people::People;
 use super::plan::{Plan, chosen_name, inputs};
+use super::progress_row::ProgressRow;
 use super::qr;
 use super::records::Records;
 use super::report::Report;
 use super::screen::Look;
 use super::script::ScriptFailure;
 use super::start_error::StartError;
-use super::progress_row::ProgressRow;
 use crate::options::chat::{ColorOption, HistoryOption};
 use crate::options::{Start, advice};
 use crate::peer::{Events, Peer, ServerUrl, Settings};
@@ -79,32 +79,32 @@ fn chat(start: Start<Arguments>, console: &Console) -> Result<ExitCode, StartErr
     let (first, source) = inputs(&plan.arguments, &stdin, console)?;
     let conversation = converse(&plan, people, &records, console)?;
     let (peer, events) = connect(&plan.server, &name, settings)?;
-    let mut client = client(&plan.arguments, conversation, peer, records, console);
-    (client.stdin, client.pulse) = (stdin, leaving.serve());
-    client.unkept = given.is_none().then(|| name.clone());
+    let mut main_loop = main_loop(&plan.arguments, conversation, peer, records, console);
+    (main_loop.stdin, main_loop.pulse) = (stdin, leaving.serve());
+    main_loop.unkept = given.is_none().then(|| name.clone());
     if console.is_interactive() || plan.arguments.json {
-        client.show(&Report::Started { name: name.to_string() });
+        main_loop.show(&Report::Started { name: name.to_string() });
     }
     let is_ending = first.into_iter().any(|command| {
-        let effects = client.conversation.command(command);
-        client.carry_out(effects)
+        let effects = main_loop.conversation.command(command);
+        main_loop.carry_out(effects)
     });
     let is_read_by_us = editor.is_none() && !matches!(source, InputSource::Nothing);
-    read(&plan.arguments, &client, editor, source, &mail).map_err(|error| StartError::lacking(NO_INPUT, &error))?;
+    read(&plan.arguments, &main_loop, editor, source, &mail).map_err(|error| StartError::lacking(NO_INPUT, &error))?;
     pass_on(events, mail.clone())?;
-    let served = serve(&plan, &mut client, console, is_ending, (&mail, &mailbox))?;
+    let served = serve(&plan, &mut main_loop, console, is_ending, (&mail, &mailbox))?;
     console.give_back();
     if is_read_by_us {
         input::discard();
     }
-    let (is_all_read, ended) = client.end(&mailbox, served);
+    let (is_all_read, ended) = main_loop.end(&mailbox, served);
     // What was typed while that took its time was no more meant for the shell.
     console.throw_away();
     if is_read_by_us {
         input::discard();
     }
     let is_timed_out = [served, ended].contains(&Ending::Timeout);
-    exit_code(&client, console, is_all_read, is_timed_out)
+    exit_code(&main_loop, console, is_all_read, is_timed_out)
 }
 
 /// The beginning of a conversation of these people.
@@ -119,7 +119,7 @@ fn connect(server: &ServerUrl, name: &Username, settings: Settings) -> Result<(P
 }
 
 /// The main thread's, with the display that fits what a person sits at.
-fn client(
+fn main_loop(
     arguments: &Arguments,
     conversation: Conversation,
     peer: Peer,
@@ -166,6 +166,7 @@ fn client(
         downloads: Downloads::new(arguments.chat.downloads.clone()),
         stdin: Stdin::default(),
         has_quit: false,
+        cut_short: None,
         pulse: MainPulse::default(),
     }
 }
@@ -173,23 +174,23 @@ fn client(
 /// Begins to read what the user has to say.
 fn read(
     arguments: &Arguments,
-    client: &MainLoop,
+    main_loop: &MainLoop,
     editor: Option<LineEditor>,
     source: InputSource,
     mail: &Sender<MainMail>,
 ) -> io::Result<()> {
     if let Some(editor) = editor {
         let keeps = arguments.chat.history;
-        let kept = client.records.profile.as_ref().filter(|_| keeps != HistoryOption::None).map(Profile::history);
+        let kept = main_loop.records.profile.as_ref().filter(|_| keeps != HistoryOption::None).map(Profile::history);
         let history = kept.map(|history| (history, keeps == HistoryOption::All));
         // The first prompt already shows whom a line goes to.
-        client.update_prompt();
+        main_loop.update_prompt();
         editor.start(mail.clone(), history)
     } else {
         // Whoever listens does so for ever, if it is not said until when.
         let is_listening = matches!(arguments.task, Some(Task::Listen { .. })) && !arguments.is_for_one_file();
         let is_finite = !is_listening || arguments.until.is_some();
-        input::read(mail.clone(), client.peer.clone(), client.stdin.clone(), source, is_finite)
+        input::read(mail.clone(), main_loop.peer.clone(), main_loop.stdin.clone(), source, is_finite)
     }
 }
 
@@ -212,46 +213,56 @@ fn pass_on(mut events: Events, mail: Sender<MainMail>) -> Result<(), StartError>
 /// own; the terminal stays.
 fn serve(
     plan: &Plan,
-    client: &mut MainLoop,
+    main_loop: &mut MainLoop,
     console: &Console,
     is_ending: bool,
     (mail, mailbox): (&Sender<MainMail>, &Receiver<MainMail>),
 ) -> Result<Ending, StartError> {
     loop {
-        let served = match client.unwritable.get() {
+        let served = match main_loop.unwritable.get() {
             Some(_) => Ending::Unwritable,
             None if is_ending => Ending::Wanted,
-            None => client.serve(mailbox),
+            None => main_loop.serve(mailbox),
         };
-        let Some(name) = client.renamed.clone().filter(|_| served == Ending::Wanted) else { return Ok(served) };
+        let Some(name) = main_loop.renamed.clone().filter(|_| served == Ending::Wanted) else { return Ok(served) };
         match plan.user(&name) {
             Ok((people, records, settings)) => {
-                let _ = client.end(mailbox, served);
+                main_loop.end(mailbox, served);
+                if let Some(ending) = main_loop.cut_short {
+                    main_loop.renamed = None;
+                    hand_on(main_loop.postponed.drain(..), mail);
+                    return Ok(ending);
+                }
                 let conversation = converse(plan, people, &records, console)?;
                 let (peer, events) = connect(&plan.server, &name, settings)?;
-                (client.conversation, client.records, client.peer) = (conversation, records, peer);
+                (main_loop.conversation, main_loop.records, main_loop.peer) = (conversation, records, peer);
                 pass_on(events, mail.clone())?;
-                client.unkept = client.unkept.take().map(|_| name.clone());
-                client.show(&Report::Started { name: name.to_string() });
+                main_loop.unkept = main_loop.unkept.take().map(|_| name.clone());
+                main_loop.show(&Report::Started { name: name.to_string() });
             }
-            Err(StartError { reason, .. }) => client.show(&Report::Mistake(reason)),
+            Err(StartError { reason, .. }) => main_loop.show(&Report::Mistake(reason)),
         }
-        client.renamed = None;
-        for postponed in client.postponed.drain(..) {
-            let _ = mail.send(postponed);
-        }
+        main_loop.renamed = None;
+        hand_on(main_loop.postponed.drain(..), mail);
+    }
+}
+
+/// Puts back what was kept for later.
+fn hand_on(postponed: impl Iterator<Item = MainMail>, mail: &Sender<MainMail>) {
+    for postponed in postponed {
+        let _ = mail.send(postponed);
     }
 }
 
 /// How it has ended. A script wants to know whether all was sent and read; a person has seen it, but for the end of the
 /// time.
 fn exit_code(
-    client: &MainLoop,
+    main_loop: &MainLoop,
     console: &Console,
     is_all_read: bool,
     is_timed_out: bool,
 ) -> Result<ExitCode, StartError> {
-    if let Some(error) = client.unwritable.get() {
+    if let Some(error) = main_loop.unwritable.get() {
         return Err(StartError::unwritable(error));
     }
     if console.is_interactive() {
@@ -267,12 +278,12 @@ fn exit_code(
         return Ok(ExitCode::SUCCESS);
     }
     if is_timed_out {
-        client.show(&Report::Notice(TIME_IS_OVER.to_owned()));
+        main_loop.show(&Report::Notice(TIME_IS_OVER.to_owned()));
     }
     if !is_all_read {
-        client.show(&Report::Notice(NOT_ARRIVED.to_owned()));
+        main_loop.show(&Report::Notice(NOT_ARRIVED.to_owned()));
     }
-    Ok(match client.conversation.failure() {
+    Ok(match main_loop.conversation.failure() {
         _ if is_timed_out => ExitCode::from(6),
         Some(ScriptFailure::Lost) => ExitCode::from(1),
         Some(ScriptFailure::NoServer) => ExitCode::from(3),

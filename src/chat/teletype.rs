@@ -39,6 +39,18 @@ impl Teletype {
         }
     }
 
+    /// Writes lines that would go to standard error, and the prompt again where it stood.
+    pub fn show(&self, lines: &str) {
+        let mut shown = self.shown();
+        let is_standing = shown.is_standing;
+        shown.begin_row();
+        let _ = write(&format!("{lines}\n"));
+        if is_standing && let Some(prompt) = &shown.prompt {
+            let _ = write(prompt);
+            shown.is_standing = true;
+        }
+    }
+
     /// Writes the prompt where it does not stand.
     pub fn update(&self, prompt: &Prompt) {
         // What changes by itself in the other prompt cannot change in this one.

@@ -82,7 +82,7 @@ pub fn open() -> io::Result<Terminal> {
         // Not the descriptor itself, which programs that we start would inherit.
         editor: File::from(keyboard.master.try_clone()?),
         held: Vec::new(),
-        is_ended: false,
+        ended_at: None,
         woken,
         stopped,
         _stop: stop,

@@ -10,8 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{self, FlushArg, SetArg, Termios};
-use nix::unistd;
+use nix::unistd::{self, Pid};
 
 use crate::chat::clock::clock_time;
 use crate::chat::painter::{Painter, Size};
@@ -79,6 +80,14 @@ impl Terminal {
         }
     }
 
+    /// Shows lines above the prompt that would go to standard error.
+    pub fn show(&self, lines: &str) {
+        match lines.strip_prefix("* ") {
+            Some(words) => self.note(words),
+            None => drop(self.print(&Line { is_message: false, text: lines.to_owned() })),
+        }
+    }
+
     /// Shows what has changed in the prompt.
     pub fn update(&self, prompt: Prompt, names: Vec<String>) {
         let mut shown = self.shown();
@@ -135,6 +144,11 @@ impl Terminal {
         if shown.paint_at.take_if(|at| *at <= now).is_some() {
             shown.change(Painter::repaint);
         }
+    }
+
+    /// Interrupts all of the job, as Ctrl-C does in a terminal that does not hand it on as a key.
+    pub fn interrupt(&self) {
+        let _ = kill(Pid::from_raw(0), Signal::SIGINT);
     }
 
     /// Throws away what was typed after the terminal was given back.

@@ -27,8 +27,8 @@ pub struct TerminalWatch {
     pub editor: File,
     /// What was typed behind a key that may end the editor's line, until it has read that key.
     pub held: Vec<u8>,
-    /// Such a key is the last that the editor has got.
-    pub is_ended: bool,
+    /// When the editor got such a key, where that is the last that it has got.
+    pub ended_at: Option<Instant>,
     pub woken: UnixStream,
     pub stopped: UnixStream,
     /// The other end, which is there also where no signal has it.
@@ -105,6 +105,8 @@ impl TerminalWatch {
 
     fn take(&mut self, key: Key) {
         match key {
+            // The program is at something that does not end, and nobody edits a line.
+            Key::Edit(bytes) if bytes.contains(&INTERRUPT) && self.is_unread(UNREAD) => self.terminal.interrupt(),
             Key::Edit(bytes) => self.held.extend(bytes),
             Key::Note(words) => self.terminal.note(&words),
             Key::Clear => self.terminal.shown().change(Painter::clear),
@@ -123,14 +125,19 @@ impl TerminalWatch {
     /// as the last, and what was typed behind them once it has read them.
     fn hand_on(&mut self) {
         while !self.held.is_empty() {
-            if self.is_ended && has_input(&io::stdin(), Duration::ZERO) {
+            if self.is_unread(Duration::ZERO) {
                 return;
             }
             let end = self.held.iter().position(|byte| ENDS.contains(byte)).map_or(self.held.len(), |at| at + 1);
             let part: Vec<u8> = self.held.drain(..end).collect();
-            self.is_ended = part.last().is_some_and(|byte| ENDS.contains(byte));
+            self.ended_at = part.last().filter(|byte| ENDS.contains(byte)).map(|_| Instant::now());
             let _ = self.editor.write_all(&part);
         }
+    }
+
+    /// Whether the editor got a key that may end its line so long ago, and has not read it yet.
+    fn is_unread(&self, time: Duration) -> bool {
+        self.ended_at.is_some_and(|at| at.elapsed() >= time) && has_input(&io::stdin(), Duration::ZERO)
     }
 
     /// Stops the program until the shell wants it again.
@@ -224,7 +231,11 @@ const ANSWER_TIME: Duration = Duration::from_secs(2);
 const STEADY: Duration = Duration::from_millis(100);
 
 /// The keys by which rustyline ends a line without a result: Ctrl-C and Ctrl-D.
-const ENDS: [u8; 2] = [3, 4];
+const ENDS: [u8; 2] = [INTERRUPT, 4];
+const INTERRUPT: u8 = 3;
+
+/// A Ctrl-C or Ctrl-D that was not read for so long is read by nobody: the editor comes back much sooner.
+const UNREAD: Duration = Duration::from_secs(1);
 
 /// How often is looked whether the editor has read a key that may end its line, while more is typed behind it.
 const HELD_POLL: Duration = Duration::from_millis(5);
