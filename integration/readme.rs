@@ -45,6 +45,18 @@ pub fn rust_files(folders: &[&str]) -> Vec<PathBuf> {
     files
 }
 
+#[test]
+fn the_exit_codes_are_those_of_the_help() {
+    let help = read("integration/golden/lowkey-help.txt").split_whitespace().collect::<Vec<_>>().join(" ");
+    let paper = read("src/chat/README.md");
+    let table = paper.split("| exit code | |\n|---|---|\n").nth(1).expect("there is a table of exit codes");
+    let rows: Vec<_> = table.lines().take_while(|line| line.starts_with('|')).collect();
+    let told = help.split("Exit codes: ").nth(1).expect("the help ends with them");
+    let written: Vec<_> =
+        rows.iter().map(|row| row.trim_matches(['|', ' ']).replace(" | ", " ").replace('`', "")).collect();
+    assert_eq!(told, written.join(" "));
+}
+
 /// A paper's prose: without its blocks of code.
 fn prose(text: &str) -> String {
     text.split("\n```").step_by(2).collect()
