@@ -157,7 +157,7 @@ fn a_folder_goes_from_prompt_to_prompt() {
     alice.type_keys("/file ~/photos\r");
     let count = content(&photos).len() - 1;
     alice.shows(&format!("* offering photos (folder of {count}, 3.0 MB, file 1) to bob"));
-    alice.shows("* a link, device, pipe or socket in photos is not sent");
+    alice.shows("* a symbolic link, device, pipe or socket in photos is not sent");
     bob.shows(&format!("* alice offers photos (folder of {count}, 3.0 MB, file 1): /take or /refuse"));
     bob.type_keys("/take as holidays\r");
     bob.shows("* alice's photos is in");

@@ -370,7 +370,7 @@ fn files_that_others_could_have_written_stop_the_start_and_such_as_they_may_read
                 symlink("nowhere", folder.join(file)).unwrap();
             });
             assert_eq!((code, said.len()), (Some(2), 1), "{file}: {said:?}");
-            assert!(said[0].contains("a link that leads to nothing"), "{said:?}");
+            assert!(said[0].contains("a symbolic link that leads to nothing"), "{said:?}");
         }
     }
     for (file, mode, advice) in [

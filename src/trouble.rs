@@ -39,7 +39,7 @@ pub fn why(error: &io::Error) -> String {
         return words;
     }
     match error.raw_os_error() {
-        Some(ELOOP) => return "it is a link that leads to itself; remove it".to_owned(),
+        Some(ELOOP) => return "it is a symbolic link that leads to itself; remove it".to_owned(),
         Some(EIO) => return "the disk cannot read or write it; is the disk still sound?".to_owned(),
         Some(EMFILE | ENFILE) => return TOO_MANY_FILES.to_owned(),
         _ => {}

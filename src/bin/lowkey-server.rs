@@ -80,7 +80,7 @@ fn lookup(name: &str) -> Option<String> {
 
 fn help() -> String {
     let mut text = String::from(
-        "The signaling server of Lowkey: it introduces users to each other, who then talk directly.\n\n\
+        "The chat server of Lowkey: it introduces users to each other, who then talk directly.\n\n\
          Usage: lowkey-server [--check | --help | --version]\n\n\
          --check asks the server at HOST and PORT whether it is well, within 6 seconds, and exits with 0 or 1.\n\n\
          Settings come from the environment:\n",

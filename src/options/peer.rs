@@ -17,7 +17,7 @@ pub struct PeerOptions {
     /// The profile to use: its own name, identity, known peers and settings, apart from all others
     #[arg(long, env = "LOWKEY_PROFILE", value_name = "NAME")]
     pub profile: Option<ProfileName>,
-    /// The signaling server, by its ws:// or wss:// URL; the path /ws is added where it is missing
+    /// The chat server, by its ws:// or wss:// URL; the path /ws is added where it is missing
     #[arg(long, env = "LOWKEY_SERVER", value_name = "URL", default_value = DEFAULT_SERVER)]
     pub server: ServerUrl,
     /// The username to be known by: 3 to 20 of a-z, A-Z, 0-9 and _
@@ -41,7 +41,7 @@ pub struct PeerOptions {
     /// Talk through a TURN server and no other way: who talks to you never learns your address
     #[arg(long, env = "LOWKEY_RELAY_ONLY")]
     pub relay_only: bool,
-    /// Use no STUN or TURN server that the signaling server offers. Those that are used learn who talks to whom by
+    /// Use no STUN or TURN server that the chat server offers. Those that are used learn who talks to whom by
     /// their addresses, and no more
     #[arg(long, env = "LOWKEY_NO_SERVER_RELAYS")]
     pub no_server_relays: bool,

@@ -147,7 +147,7 @@ impl FileOffer {
 fn of_link(path: &Path, error: io::Error) -> io::Error {
     match error.kind() {
         ErrorKind::NotFound if path.is_symlink() => {
-            trouble::ours(ErrorKind::NotFound, "it is a link, and what it leads to is not there")
+            trouble::ours(ErrorKind::NotFound, "it is a symbolic link, and what it leads to is not there")
         }
         _ => error,
     }

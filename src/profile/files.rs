@@ -61,7 +61,7 @@ pub fn append(folder: &Path, name: &str, line: &str) -> io::Result<()> {
     let mut last = [0];
     let length = file.metadata()?.len();
     let is_broken = length > 0 && file.read_at(&mut last, length - 1)? == 1 && last != *b"\n";
-    // In one piece, since others may append too.
+    // In one piece, because others may append too.
     file.write_all(format!("{}{line}", if is_broken { "\n" } else { "" }).as_bytes())
 }
 
@@ -117,10 +117,10 @@ fn target(path: &Path) -> io::Result<PathBuf> {
     };
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => fs::canonicalize(path),
-        Ok(_) if is_link => refuse("it is a link to something that is no regular file, which is not replaced"),
+        Ok(_) if is_link => refuse("it is a symbolic link to something that is no regular file, which is not replaced"),
         Ok(_) => refuse("it is no regular file, and is not replaced"),
         Err(error) if is_link && error.kind() == ErrorKind::NotFound => {
-            refuse("it is a link that leads to nothing; remove the link, or make the file that it is to lead to")
+            refuse("it is a symbolic link that leads to nothing; remove it, or make the file that it is to lead to")
         }
         Err(error) => Err(error),
     }

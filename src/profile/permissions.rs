@@ -45,8 +45,8 @@ fn read_opened(
     let file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound && fs::symlink_metadata(path).is_ok() => {
-            let advice = "remove the link, or make the file that it is to lead to";
-            return Err(format!("{}: it is a link that leads to nothing; {advice}", path.display()));
+            let advice = "remove it, or make the file that it is to lead to";
+            return Err(format!("{}: it is a symbolic link that leads to nothing; {advice}", path.display()));
         }
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(said(error)),

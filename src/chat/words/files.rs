@@ -100,13 +100,13 @@ fn measures(file: &FileReport) -> Vec<String> {
     entries.into_iter().chain(file.size.map(bytes)).collect()
 }
 
-/// What is said of links and the like in a folder, which are not sent; nothing where there are none.
+/// What is said of symbolic links and the like in a folder, which are not sent; nothing where there are none.
 pub fn skipped(name: &str, count: u64) -> Option<String> {
     let name = shown(name);
     match count {
         0 => None,
-        1 => Some(format!("a link, device, pipe or socket in {name} is not sent")),
-        _ => Some(format!("{count} links, devices, pipes or sockets in {name} are not sent")),
+        1 => Some(format!("a symbolic link, device, pipe or socket in {name} is not sent")),
+        _ => Some(format!("{count} symbolic links, devices, pipes or sockets in {name} are not sent")),
     }
 }
 
@@ -280,7 +280,7 @@ mod tests {
         );
         let offered = news(&folder, &FileNews::Offered { modified: None, is_only: true }).unwrap();
         assert_eq!(offered, "bob offers photos (folder of 12, 2.4 MB, file 3): /take or /refuse");
-        assert_eq!(skipped("a b", 2).unwrap(), "2 links, devices, pipes or sockets in \"a b\" are not sent");
+        assert_eq!(skipped("a b", 2).unwrap(), "2 symbolic links, devices, pipes or sockets in \"a b\" are not sent");
         let all = FileState::Running { done: 2_449_999, rate: None, time_left: None };
         assert_eq!(progress(&file(true, "x"), &all), "99 % of 2.4 MB, checking", "it is not there before it is");
         assert_eq!(list(&[]), "no files: /file PATH offers one");
