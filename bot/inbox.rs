@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 use lowkey::options::quota::{Accepts, Ledger, Quota, QuotaOptions};
-use lowkey::options::room::Room;
+use lowkey::options::space::FolderSpace;
 use lowkey::peer::keys::PublicKey;
 use lowkey::peer::{EndReason, Event, FileId, Folder, Peer, Sink};
 use lowkey::trouble;
@@ -38,8 +38,8 @@ pub struct Inbox {
     accepts: Accepts,
     quota: Quota,
     ledger: Ledger,
-    room: Room,
-    /// Who has a name: those who were known before, and those who came first.
+    space: FolderSpace,
+    /// Who has a name by the file of known peers, and who came first by another one.
     known: HashMap<String, PublicKey>,
     first: HashMap<String, PublicKey>,
     /// How many files have come, and how many have not.
@@ -61,7 +61,7 @@ impl Inbox {
     /// The inbox that the options want, if they do; `known` are those who were known before.
     ///
     /// # Errors
-    /// There can be none; for people.
+    /// The folder cannot be used, or it is not said whose files to take; for people.
     pub fn open(options: &InboxOptions, known: HashMap<String, PublicKey>) -> Result<Option<Self>, String> {
         let Some(path) = &options.accept_files else { return Ok(None) };
         let accepts = match (options.from_anybody, options.from_known) {
@@ -74,8 +74,9 @@ impl Inbox {
             (false, with_known) => Accepts::Only { names: options.from.clone(), with_known },
         };
         let folder = Folder::open(path).map_err(|error| trouble::said(path, &error))?;
-        let (quota, ledger, room, first) = (options.quota.quota(), Ledger::default(), Room::default(), HashMap::new());
-        Ok(Some(Self { folder, accepts, quota, ledger, room, known, first, received: 0, failed: 0 }))
+        let (quota, ledger, space, first) =
+            (options.quota.quota(), Ledger::default(), FolderSpace::default(), HashMap::new());
+        Ok(Some(Self { folder, accepts, quota, ledger, space, known, first, received: 0, failed: 0 }))
     }
 
     /// Does what is to be done on an event about files, and returns what its operator is to be told of it.
@@ -149,8 +150,8 @@ impl Inbox {
         self.folder.has_room(file, size, is_folder, &coming).map_err(full)?;
         let path = self.folder.path();
         let failed = |error| (EndReason::Failed, Some(trouble::said(path, &error)));
-        let room = self.room.left(&self.folder, self.quota, (file, size), &coming).map_err(failed)?;
-        let room = room.ok_or_else(|| full(format!("{} holds as much as --max-files allows", path.display())))?;
-        Ok(Sink::folder(self.folder.clone()).at_most(room))
+        let space = self.space.left(&self.folder, self.quota, (file, size), &coming).map_err(failed)?;
+        let space = space.ok_or_else(|| full(format!("{} holds as much as --max-files allows", path.display())))?;
+        Ok(Sink::folder(self.folder.clone()).at_most(space))
     }
 }

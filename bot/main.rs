@@ -55,7 +55,7 @@ fn run(Start { options, profile, token_home, .. }: &Start<Options>) -> Result<()
     let server = &options.peer.server;
     let mut settings = options.peer.settings(name, server, token_home, profile.as_ref().map_err(String::as_str))?;
     settings.max_requests = MAX_REQUESTS;
-    // Whose files may come by a name is whoever had it before.
+    // By a known name files are taken only from the identity that had it before.
     let known = profile.as_ref().map_or(Ok(HashMap::new()), |profile| {
         let known = profile.known_peers()?;
         Ok::<_, String>(known.at(&server.place()).map(|(name, known)| (name, known.identity)).collect())
@@ -75,7 +75,8 @@ fn run(Start { options, profile, token_home, .. }: &Start<Options>) -> Result<()
     for event in events {
         match event {
             Event::Request { peer, .. } => me.accept(&peer),
-            // It talks to everybody, so it does not mind who had the name before.
+            // It talks to everybody, so it does not mind who had the name before. A bot for certain people leaves this
+            // line out, and keeps what the event says.
             Event::Identified { peer, .. } => me.trust(&peer, None),
             Event::Message { peer, text } => {
                 me.send(&peer, &text);
@@ -128,7 +129,8 @@ fn is_trouble(reason: &CloseReason) -> bool {
     )
 }
 
-/// Whether of what has come so often this time is told: whoever calls can cause it without end.
+/// Whether the `count`th of a kind is told: the first few, then each power of two, because callers can cause it without
+/// end.
 fn is_told(count: u64) -> bool {
     count <= TOLD || count.is_power_of_two()
 }
@@ -136,7 +138,7 @@ fn is_told(count: u64) -> bool {
 /// Calls that may come in one moment, before the bot has seen them.
 const MAX_REQUESTS: usize = 1000;
 
-/// Of what goes wrong each is told up to this count, and of more each power of two.
+/// How many of a kind are told one by one.
 const TOLD: u64 = 5;
 
 /// What the bot is called where nobody says otherwise.

@@ -25,12 +25,10 @@ const UPWARD: &[(&str, &str, &str)] = &[];
 const ONE_STATE: &[(&str, &str)] = &[
     ("Clients", "one client's coming, reading and going move the same lists"),
     ("Cluster", "asks, replies and renewals share the one connection to the database"),
-    ("Command", "it is read in a room of its own"),
     ("Connection", "it goes from its request head to its frames"),
     ("Conversation", "a command and an event may each lead to any other subject"),
     ("Hub", "calls and messages go elsewhere where the other one is"),
     ("Peers", "a request becomes a call, that a chat, and that is carried on by a call"),
-    ("People", "a nickname is part of who somebody is"),
 ];
 
 /// What can be read in one sitting, with its tests.

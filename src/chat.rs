@@ -1,8 +1,6 @@
-//! The terminal client: a prompt when stdin and stdout are a terminal, plain lines or JSON when not. It carries
-//! commands to the `conversation`, events of the peer too, and does what comes back.
-//!
-//! One thread reads lines, one waits for the peer's events, one for signals; all send to one channel, and the main
-//! thread serves it. On a terminal a fourth thread reads the keyboard for the one that edits lines.
+//! The terminal chat: a prompt when stdin and stdout are a terminal, plain lines or JSON when not. It carries
+//! commands to the `conversation`, events of the peer too, and does what comes back. Its threads are in the README of
+//! `src`.
 //!
 #![doc = include_str!("chat/README.md")]
 

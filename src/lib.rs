@@ -25,7 +25,7 @@
 //! -- the programs
 //! bin/lowkey* bin/lowkey-server*
 //!
-//! -- the terminal client
+//! -- the terminal chat
 //! chat*
 //! chat/start*
 //! chat/plan* chat/qr*
@@ -54,7 +54,7 @@
 //! options/start*
 //! options/config
 //! options/definitions
-//! options/peer* options/room*
+//! options/peer* options/space*
 //! options/quota
 //! options/access options/advice options/amount options/chat options/manual options/servers options/switch
 //! options/nearest

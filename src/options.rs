@@ -2,7 +2,7 @@
 //! environment variable, or in the profile's `config.toml`, in this order. Beneath: `start` reads them all,
 //! [`config`] the file, `definitions` has all of them together, `manual` what is made of these, `servers` the
 //! values that have a syntax of their own, as `amount` is, `access` says to which server an access token goes,
-//! `nearest` finds what a wrong name was to be, and [`quota`] and [`room`] say how much is taken of files without
+//! `nearest` finds what a wrong name was to be, and [`quota`] and [`space`] say how much is taken of files without
 //! asking.
 
 pub(crate) mod access;
@@ -15,8 +15,8 @@ pub(crate) mod manual;
 pub(crate) mod nearest;
 pub(crate) mod peer;
 pub mod quota;
-pub mod room;
 mod servers;
+pub mod space;
 mod start;
 pub(crate) mod switch;
 

@@ -1,7 +1,8 @@
 //! Where the programs keep what outlives them: the folder `lowkey` in the user's configuration folder
 //! (`$XDG_CONFIG_HOME`, else `~/.config`), and for a profile with a name its folder in `profiles` there. `config.toml`
 //! holds settings, `token` the secret that names are held with, `identity-NAME` the long-term key of a name,
-//! `known_peers` who was seen before, `blocked` who may not call, and `history` what was typed.
+//! `known_peers` who was seen before, `blocked` who may not call, `aliases` what the user calls peers, `log` texts if that
+//! is wanted, and `history` what was typed.
 
 mod files;
 pub mod known_peers;
@@ -77,7 +78,7 @@ impl Profile {
     }
 
     /// Whether there is such a secret.
-    pub fn has_token(&self) -> bool {
+    pub(crate) fn has_token(&self) -> bool {
         self.has(TOKEN)
     }
 
@@ -120,12 +121,12 @@ impl Profile {
     }
 
     /// Where the identity of this name is kept.
-    pub fn identity_path(&self, name: &str) -> PathBuf {
+    pub(crate) fn identity_path(&self, name: &str) -> PathBuf {
         self.folder.join(format!("identity-{name}"))
     }
 
     /// Whether there is an identity of this name.
-    pub fn has_identity(&self, name: &str) -> bool {
+    pub(crate) fn has_identity(&self, name: &str) -> bool {
         self.has(&format!("identity-{name}"))
     }
 
@@ -268,7 +269,7 @@ impl Profile {
             .ok_or_else(|| format!("{}: there is nothing in it; remove it to get a new one", path.display()))
     }
 
-    /// Whether there is something of this name, be it a link that leads nowhere.
+    /// Whether there is something of this name, be it a symbolic link that leads nowhere.
     fn has(&self, file: &str) -> bool {
         self.folder.join(file).symlink_metadata().is_ok()
     }

@@ -24,7 +24,7 @@ pub fn say(line: impl Display) {
     }
 }
 
-/// Shows a line, or several, in place of standard error; whether it does.
+/// Shows a line, or several, in place of standard error, and returns whether it has.
 pub type Screen = dyn Fn(&str) -> bool + Send + Sync;
 
 /// What has something in the last row of the terminal that standard error leads to, such as a prompt: a line that is

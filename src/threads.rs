@@ -1,5 +1,5 @@
 //! Threads, as all our programs start them: where the system gives none, that is an error in our words, and no panic.
-//! What is well done without a thread of its own is done without.
+//! Where a thread is not really needed, the caller goes on without it.
 
 use std::io;
 use std::thread::{Builder, JoinHandle};

@@ -32,7 +32,7 @@ pub fn time(time: Duration) -> String {
 pub struct Meter(VecDeque<(Instant, u64)>);
 
 impl Meter {
-    /// So many bytes are done.
+    /// Notes that so many bytes are done.
     pub fn note(&mut self, done: u64, now: Instant) {
         // It has begun anew.
         if self.0.back().is_some_and(|(_, before)| done < *before) {
@@ -45,7 +45,7 @@ impl Meter {
         }
     }
 
-    /// It stands still, and what was measured before says nothing of what comes.
+    /// Forgets what was measured, because the transfer stands still.
     pub fn stop(&mut self) {
         self.0.clear();
     }

@@ -150,10 +150,10 @@ impl Arguments {
         matches!(self.takes(), Takes::All(Destination::Output, _))
     }
 
-    /// What is wrong with these words together, where each by itself is right.
+    /// Checks words that may contradict each other, where each by itself is right.
     ///
     /// # Errors
-    /// That, for people.
+    /// What is wrong, for people.
     pub fn check(&self) -> Result<(), &'static str> {
         match &self.task {
             Some(Task::Listen { from, from_known: false, from_anybody: false, accept_files: Some(_), .. })

@@ -20,7 +20,6 @@ pub enum Command {
     Send {
         /// To this peer; without it, to the peer of the current chat.
         peer: Option<String>,
-        /// The text.
         text: String,
         /// What the script calls it: `delivered` and `not_sent` say it again.
         id: Option<String>,
@@ -32,33 +31,22 @@ pub enum Command {
     },
     /// Take a request; without a name and a number, the only one.
     Accept {
-        /// Whose.
         peer: Option<String>,
         /// Which: the number that it was told with. It goes before the name.
         number: Option<u64>,
     },
     /// Turn a request down; without a name and a number, the only one. Who was refused is told so.
     Decline {
-        /// Whose.
         peer: Option<String>,
         /// Which: the number that it was told with. It goes before the name.
         number: Option<u64>,
     },
     /// Lines go to this peer from now on.
-    To {
-        /// Who.
-        peer: String,
-    },
+    To { peer: String },
     /// Send what is kept for this peer; without a name, for the current one.
-    Retry {
-        /// Who.
-        peer: Option<String>,
-    },
+    Retry { peer: Option<String> },
     /// End the chat or call with this peer; without a name, the current one.
-    Leave {
-        /// Who.
-        peer: Option<String>,
-    },
+    Leave { peer: Option<String> },
     /// Offer files to the peer of the current chat.
     #[serde(skip)]
     OfferFiles {
@@ -130,10 +118,7 @@ pub enum Command {
     #[serde(deserialize_with = "nothing_more")]
     Who,
     /// Show the safety number with a peer; without a name, of the current chat.
-    Verify {
-        /// Who.
-        peer: Option<String>,
-    },
+    Verify { peer: Option<String> },
     /// The safety number was compared: the peer is verified.
     Verified {
         /// Who; without a name, the peer of the current chat.
@@ -154,7 +139,6 @@ pub enum Command {
     },
     /// Take the new identity of a peer who was refused.
     Trust {
-        /// Who.
         peer: String,
         /// The safety number as it was typed in.
         number: String,
@@ -175,20 +159,11 @@ pub enum Command {
         alias: String,
     },
     /// Forget a peer.
-    Forget {
-        /// Who.
-        peer: String,
-    },
+    Forget { peer: String },
     /// Let nobody of this name call; without a name, say who is blocked.
-    Block {
-        /// Who.
-        peer: Option<String>,
-    },
+    Block { peer: Option<String> },
     /// Let them call again.
-    Unblock {
-        /// Who.
-        peer: String,
-    },
+    Unblock { peer: String },
     /// Show the user's own link.
     #[serde(deserialize_with = "nothing_more")]
     Link,
@@ -196,10 +171,7 @@ pub enum Command {
     #[serde(deserialize_with = "nothing_more")]
     Online,
     /// Go online under another name, until the end of the program.
-    Nick {
-        /// The name.
-        name: String,
-    },
+    Nick { name: String },
     /// Keep a log of the texts, or keep none any more; without either, show its last ones.
     Log {
         /// With whom; without a name, with everybody, or the last texts of the current chat.
@@ -262,11 +234,6 @@ impl Command {
             Self::OfferFiles { .. } | Self::OfferInput { .. } | Self::Files | Self::Online | Self::Nick { .. } => None,
             Self::Help { .. } | Self::Quit | Self::Paste(_) | Self::Mistake(_) | Self::Misread { .. } => None,
         }
-    }
-
-    /// Whether a line may stand in the history that outlives the program: a command without a text of the user's.
-    pub fn is_for_history(line: &str) -> bool {
-        !matches!(Self::parse(line), Self::Send { .. } | Self::Mistake(_))
     }
 }
 

@@ -22,7 +22,7 @@ pub enum Console {
 }
 
 impl Console {
-    /// What there is, for a program that is to be interactive or not.
+    /// The console for a program that is to be interactive or not.
     ///
     /// # Errors
     /// The terminal cannot be used.
@@ -40,7 +40,7 @@ impl Console {
         Ok(console)
     }
 
-    /// Shows lines that would go to standard error; whether it does.
+    /// Shows lines that would go to standard error, and returns whether it has.
     fn show(&self, lines: &str) -> bool {
         match self {
             Self::Terminal(terminal) => terminal.show(lines),
@@ -50,7 +50,7 @@ impl Console {
         true
     }
 
-    /// Whether there is a person.
+    /// Whether a person sits at it.
     pub fn is_interactive(&self) -> bool {
         !matches!(self, Self::None)
     }

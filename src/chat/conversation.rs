@@ -1,4 +1,4 @@
-//! What the terminal client does on each command and event: whom a line goes to, what is kept, and what is told. Pure:
+//! What the terminal chat does on each command and event: whom a line goes to, what is kept, and what is told. Pure:
 //! it knows neither the terminal nor the peer.
 //!
 //! Beneath: [`commands`] of the user and [`events`] of the peer; [`calls`] as the user wants them, [`texts`],
@@ -30,7 +30,7 @@ use super::transfers::Transfers;
 use crate::options::quota::Ledger;
 use crate::peer::Trust;
 
-/// The state of the prompt.
+/// All chats, calls and files as the user sees them, with or without a prompt.
 #[derive(Debug)]
 pub struct Conversation {
     people: People,
@@ -43,11 +43,11 @@ pub struct Conversation {
     current: Option<String>,
     /// Whom lines went to before the user turned to the current one.
     before: Option<String>,
-    /// The most recent last.
+    /// One for each peer with whom there is or was something; the most recent last.
     chats: Vec<Chat>,
     requests: Requests,
     transfers: Transfers,
-    /// What was taken without asking.
+    /// The files that were taken without asking.
     ledger: Ledger,
     /// A file goes to standard output, or went there.
     has_output: bool,
@@ -55,12 +55,12 @@ pub struct Conversation {
     unnamed: BTreeSet<String>,
     /// Whom the user has called.
     called: BTreeSet<String>,
-    /// What the server complains of.
+    /// Counts the errors that the server tells of.
     errors: Flood,
-    server: Server,
-    /// Something was heard of it, be it that it is not there.
+    server: ServerState,
+    /// Something was heard of the server, be it that it is not there.
     has_heard: bool,
-    /// The server will not be sought again.
+    /// The server is not sought again, unless the user says so.
     is_cut_off: bool,
     /// What the user was asked about last, until the answer.
     asked: Option<Question>,
@@ -79,7 +79,7 @@ enum Question {
 #[derive(Debug)]
 struct Chat {
     peer: String,
-    stage: Stage,
+    stage: ChatStage,
     outbox: Outbox,
     /// Texts that came while lines went to others.
     unread: usize,
@@ -89,7 +89,7 @@ struct Chat {
 
 /// How far a chat is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum ChatStage {
     Closed,
     /// To be called once the server is there.
     Pending,
@@ -98,9 +98,9 @@ enum Stage {
     Interrupted,
 }
 
-/// How it stands with the server.
+/// Whether the server is there.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Server {
+enum ServerState {
     /// It has not answered yet.
     #[default]
     Sought,
@@ -111,12 +111,12 @@ enum Server {
 
 impl Chat {
     fn is_open(&self) -> bool {
-        matches!(self.stage, Stage::Open | Stage::Interrupted)
+        matches!(self.stage, ChatStage::Open | ChatStage::Interrupted)
     }
 }
 
 impl Conversation {
-    /// Nobody to talk to yet.
+    /// A conversation in which nobody is there yet.
     pub fn new(people: People, blocked: BTreeSet<String>, script: Script) -> Self {
         Self {
             people,
@@ -133,7 +133,7 @@ impl Conversation {
             unnamed: BTreeSet::new(),
             called: BTreeSet::new(),
             errors: Flood::default(),
-            server: Server::Sought,
+            server: ServerState::Sought,
             has_heard: false,
             is_cut_off: false,
             asked: None,
@@ -145,7 +145,7 @@ impl Conversation {
         self.transfers.has_room() && self.chats.iter().all(|chat| chat.outbox.has_room())
     }
 
-    /// Why not all was done that was to be done, if so.
+    /// Why not all was done that was to be done; `None` if all was.
     pub fn failure(&self) -> Option<ScriptFailure> {
         self.progress.failure()
     }
@@ -156,9 +156,9 @@ impl Conversation {
         let file = self.transfers.mark(self.current.as_deref());
         let Some(peer) = self.current.clone() else { return Prompt { unread, file, ..Prompt::default() } };
         let mark = self.chat(&peer).map_or(Mark::Closed, |chat| match chat.stage {
-            Stage::Closed => Mark::Closed,
-            Stage::Open => chat.outbox.mark(),
-            Stage::Pending | Stage::Calling | Stage::Interrupted => Mark::Busy,
+            ChatStage::Closed => Mark::Closed,
+            ChatStage::Open => chat.outbox.mark(),
+            ChatStage::Pending | ChatStage::Calling | ChatStage::Interrupted => Mark::Busy,
         });
         let (trust, alias) = (self.people.trust_in(&peer), self.people.alias_of(&peer));
         Prompt { trust, alias, peer: Some(peer), mark, unread, file }
@@ -175,7 +175,7 @@ impl Conversation {
         names
     }
 
-    /// A text was handed over and got this number.
+    /// A text was handed to the peer, which has given it this number.
     pub fn sent(&mut self, peer: &str, number: u64, id: Option<String>) {
         // An old app never says what has arrived.
         let says_so = self.people.trust_in(peer).is_some_and(|trust| trust != Trust::Unproven);
@@ -226,7 +226,7 @@ impl Conversation {
             Some(at) => self.chats.remove(at),
             None => Chat {
                 peer: peer.to_owned(),
-                stage: Stage::Closed,
+                stage: ChatStage::Closed,
                 outbox: Outbox::default(),
                 unread: 0,
                 is_left: false,
@@ -236,11 +236,11 @@ impl Conversation {
         self.chats.last_mut().expect("it was just put there")
     }
 
-    fn set_stage(&mut self, peer: &str, stage: Stage) {
+    fn set_stage(&mut self, peer: &str, stage: ChatStage) {
         let chat = self.chat_or_new(peer);
         chat.stage = stage;
         // A call is a new wish.
-        chat.is_left &= !matches!(stage, Stage::Pending | Stage::Calling);
+        chat.is_left &= !matches!(stage, ChatStage::Pending | ChatStage::Calling);
     }
 
     /// A chat that is over and of which nothing is left is not listed any more.
@@ -248,7 +248,7 @@ impl Conversation {
         let current = self.current.as_deref();
         self.chats.retain(|chat| {
             chat.peer != peer
-                || chat.stage != Stage::Closed
+                || chat.stage != ChatStage::Closed
                 || chat.unread + chat.outbox.kept() > 0
                 || current == Some(peer)
         });
@@ -268,7 +268,7 @@ mod tests {
     pub(super) use crate::chat::script::{Script, Until};
     pub(super) use crate::peer::keys::KeyPair;
     pub(super) use crate::peer::trust::Known;
-    pub(super) use crate::peer::{CloseReason, Event, Trust};
+    pub(super) use crate::peer::{CloseReason, EndReason, Event, FileId, Trust};
     pub(super) use crate::profile::known_peers::KnownPeers;
 
     impl Conversation {
@@ -327,6 +327,22 @@ mod tests {
         chat.happened(Event::Identified { peer: bob(), trust, own, other });
         chat.happened(open("bob"));
         chat
+    }
+
+    /// A person with an open chat with bob.
+    pub(super) fn person() -> Conversation {
+        let mut chat = with_bob(Trust::Known);
+        chat.script.has_person = true;
+        chat
+    }
+
+    /// A file that bob was sent or sends has come to its end.
+    pub(super) fn ended(file: FileId, reason: EndReason) -> Event {
+        Event::FileEnded { peer: bob(), file, reason, trouble: None, is_kept: false }
+    }
+
+    pub(super) fn is_mistake(effects: &[Effect], words: &str) -> bool {
+        matches!(effects, [Effect::Show(Report::Mistake(told))] if told.contains(words))
     }
 
     pub(super) fn send(text: &str) -> Effect {

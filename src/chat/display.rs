@@ -17,7 +17,7 @@ use crate::stdout;
 pub enum Display {
     /// Messages on standard output, everything else on standard error; with a row for a file that is on its way.
     Plain(ProgressRow),
-    /// Everything on standard error, since a file goes to standard output.
+    /// Everything on standard error, because a file goes to standard output.
     Aside(ProgressRow),
     /// Everything on standard output, as JSON.
     Json,

@@ -13,7 +13,7 @@ use nix::unistd::{AccessFlags, access};
 use super::effect::{FileSource, OwnFile};
 use super::paths;
 use super::script::{Destination, Quota};
-use crate::options::room::Room;
+use crate::options::space::FolderSpace;
 use crate::peer::keys::PublicKey;
 use crate::peer::{ComingFile, EndReason, FileId, FileOffer, Folder, Sink};
 use crate::profile::config_home;
@@ -27,7 +27,7 @@ pub struct Downloads {
     chosen: Option<PathBuf>,
     /// The folder that was opened last, which takes a look at all in it.
     opened: Option<Folder>,
-    room: Room,
+    space: FolderSpace,
 }
 
 impl Downloads {
@@ -38,7 +38,7 @@ impl Downloads {
             home: env::var_os("HOME").filter(is_said).map(PathBuf::from),
             chosen,
             opened: None,
-            room: Room::default(),
+            space: FolderSpace::default(),
         }
     }
 
@@ -94,9 +94,9 @@ impl Downloads {
         let at_most = match quota {
             None => u64::MAX,
             Some(quota) => {
-                let room = self.room.left(&folder, quota, (file, size), coming).map_err(said)?;
+                let space = self.space.left(&folder, quota, (file, size), coming).map_err(said)?;
                 let full = || format!("{} holds as much as --max-files allows", path.display());
-                room.ok_or_else(|| (EndReason::NoSpace, Some(full())))?
+                space.ok_or_else(|| (EndReason::NoSpace, Some(full())))?
             }
         };
         let sink = match name {
@@ -141,18 +141,18 @@ pub fn open(file: &OwnFile) -> Result<FileOffer, String> {
     })
 }
 
-/// Looks whether a file can be offered.
+/// Checks that a file can be offered.
 ///
 /// # Errors
-/// It cannot; for people.
+/// It cannot be offered; for people.
 pub fn check(path: &Path) -> Result<(), String> {
     FileOffer::open(path).map(drop).map_err(|error| trouble::said(path, &error))
 }
 
-/// Looks whether files can be put into a folder, which is made if it is not there.
+/// Checks that files can be put into a folder, which is made if it is not there.
 ///
 /// # Errors
-/// They cannot; for people.
+/// They cannot be put there; for people.
 pub fn check_folder(path: &Path) -> Result<(), String> {
     Folder::open(path).and_then(|_| check_writable(path)).map_err(|error| trouble::said(path, &error))
 }

@@ -117,8 +117,8 @@ impl LineEditor {
         }
     }
 
-    /// Has a command served, so that the next prompt shows what it has changed; whether there is to be one. A screen
-    /// that is behind does not keep the keyboard waiting.
+    /// Has a command served, so that the next prompt shows what it has changed, and returns whether there is to be one.
+    /// A screen that is behind does not keep the keyboard waiting.
     fn give(&mut self, mail: &Sender<MainMail>, command: Command) -> bool {
         let (is_quit, before) = (command == Command::Quit, self.quitting.take());
         let (taken, served) = mpsc::sync_channel(1);
@@ -156,7 +156,7 @@ impl Assistant {
 impl Completer for Assistant {
     type Candidate = Pair;
 
-    /// What all candidates have in common. The candidates themselves are shown by us.
+    /// Completes what all candidates have in common. The candidates themselves are shown by us.
     fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
         let is_path = |command: &&str| line.starts_with(*command) && at >= command.len();
         let (start, candidates) = if WITH_PATHS.iter().any(is_path) {
@@ -203,7 +203,7 @@ impl Validator for Assistant {}
 
 impl Helper for Assistant {}
 
-/// Behind them stand paths, or a command, which may begin with one.
+/// Commands behind which the Tab key completes paths: files to offer, or a program to run.
 const WITH_PATHS: [&str; 2] = ["/file ", "/set notify "];
 
 /// Two Ctrl-C within this time are one wish.

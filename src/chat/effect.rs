@@ -14,7 +14,7 @@ use crate::profile::known_peers::KnownPeer;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Call this peer.
-    Connect(String),
+    Call(String),
     /// Take its request.
     Accept(String),
     /// Turn its request down.
@@ -25,7 +25,6 @@ pub enum Effect {
     Send {
         /// To this peer.
         peer: String,
-        /// The text.
         text: Text,
     },
     /// Find out which files were typed, and offer them with
@@ -41,15 +40,13 @@ pub enum Effect {
     OfferFile {
         /// To this peer.
         peer: String,
-        /// The file.
         file: OwnFile,
     },
     /// See whether a part of a file that is offered has come before, and say so with
-    /// [`Conversation::part_sought`](super::conversation::Conversation::part_sought).
+    /// [`Conversation::told_of_part`](super::conversation::Conversation::told_of_part).
     SeekPart {
         /// By whom it is offered.
         peer: String,
-        /// Which.
         file: FileId,
         /// The peer's identity.
         identity: PublicKey,
@@ -63,7 +60,6 @@ pub enum Effect {
     TakeFile {
         /// From this peer.
         peer: String,
-        /// Which.
         file: FileId,
         /// Its length, where it is known.
         size: Option<u64>,
@@ -80,30 +76,25 @@ pub enum Effect {
     RefuseFile {
         /// By this peer.
         peer: String,
-        /// Which.
         file: FileId,
-        /// Why.
         reason: EndReason,
     },
     /// End a file that is offered or on its way.
     CancelFile {
         /// To or from this peer.
         peer: String,
-        /// Which.
         file: FileId,
     },
     /// End the chat or call with this peer.
     Leave(String),
     /// Take nobody else than this one as `peer`, as long as the program runs; or whoever comes.
     Pin {
-        /// Its name.
         peer: String,
         /// Who it is.
         known: Option<KnownPeer>,
     },
     /// Remember who a peer is, for this program and the next.
     Remember {
-        /// Its name.
         peer: String,
         /// Who it is.
         known: KnownPeer,
@@ -114,7 +105,6 @@ pub enum Effect {
     Forget(String),
     /// Remember that a peer may not call, or may again.
     Block {
-        /// Its name.
         peer: String,
         /// Whether it may not.
         is_blocked: bool,

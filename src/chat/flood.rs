@@ -11,8 +11,8 @@ pub struct Flood {
 }
 
 impl Flood {
-    /// One more of this kind: how many have come by now, if that is to be told. The first [`SHOWN`] are, and then every
-    /// count that is a power of ten. After a minute without any the count begins anew.
+    /// Counts one more of this kind, and returns how many have come by now, if that is to be told. The first [`SHOWN`]
+    /// are, and then every count that is a power of ten. After a minute without any the count begins anew.
     pub fn count(&mut self, kind: &'static str, now: Instant) -> Option<u64> {
         let (count, last) = self.kinds.entry(kind).or_insert((0, now));
         if now.saturating_duration_since(*last) >= QUIET {
@@ -32,7 +32,7 @@ pub struct Minute {
 }
 
 impl Minute {
-    /// One more: how many have come in this minute.
+    /// Counts one more, and returns how many have come in this minute.
     pub fn count(&mut self, now: Instant) -> u64 {
         if self.began.is_none_or(|began| now.saturating_duration_since(began) >= QUIET) {
             (self.began, self.count) = (Some(now), 0);
@@ -42,7 +42,7 @@ impl Minute {
     }
 }
 
-/// Whether the one with which so many have come is told.
+/// Whether the `count`th of a kind is told.
 pub fn is_told(count: u64) -> bool {
     count <= SHOWN || 10_u64.checked_pow(count.ilog10()) == Some(count)
 }

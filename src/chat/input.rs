@@ -35,12 +35,12 @@ pub enum InputSource {
 /// Standard input, from which nothing is read while this program may not, and nothing any more once it ends. All clones
 /// are of one.
 #[derive(Clone, Default)]
-pub struct Stdin(Arc<State>);
+pub struct Stdin(Arc<InputState>);
 
 #[derive(Default)]
-struct State {
+struct InputState {
     is_over: AtomicBool,
-    /// Somebody reads, and does more than to wait for what comes.
+    /// The reading thread does more than to wait for what comes.
     is_busy: AtomicBool,
     /// Something was read, and not the end of it.
     is_open: AtomicBool,
@@ -61,8 +61,8 @@ impl Stdin {
         !self.0.is_busy.load(Ordering::SeqCst)
     }
 
-    /// Whether there was more than was read: of a file or a pipe it can be seen. What is one text is not over before
-    /// its end was read.
+    /// Whether there is more than was read. Of a file or a pipe that can be seen; what is one text is not over before its
+    /// end was read.
     pub fn is_left(&self) -> bool {
         if !self.0.is_open.load(Ordering::SeqCst) {
             return false;
@@ -109,8 +109,8 @@ impl Read for Stdin {
     }
 }
 
-/// Starts to read from standard input, no faster than what is read goes out. That there is no more is told if that
-/// `is_finite`.
+/// Starts to read from standard input, no faster than what is read goes out. If the input `is_finite`, the main thread
+/// is told of its end.
 ///
 /// # Errors
 /// The system has no thread for it.

@@ -55,7 +55,7 @@ fn fields(report: &Report) -> (&'static str, Value) {
         }
         Report::OldApp { peer, number } => ("old_app", json!({ "peer": peer, "number": number })),
         Report::RequestEnded { peer, .. } => ("request_ended", json!({ "peer": peer })),
-        Report::KeysExchanged { peer } => ("keys_exchanged", json!({ "peer": peer })),
+        Report::Connecting { peer } => ("keys_exchanged", json!({ "peer": peer })),
         Report::Identified { peer, trust, number } => {
             ("identified", json!({ "peer": peer, "trust": trust_name(*trust), "safety_number": number.to_string() }))
         }
@@ -297,7 +297,7 @@ mod tests {
             Report::Request { peer: bob(), number: 1, count: 1, trust: Trust::Known, has_chat: false },
             Report::OldApp { peer: bob(), number: 2 },
             Report::RequestEnded { peer: bob(), is_told: true },
-            Report::KeysExchanged { peer: bob() },
+            Report::Connecting { peer: bob() },
             Report::Identified { peer: bob(), trust: Trust::New, number: number() },
             Report::Open { peer: bob(), is_current: true },
             Report::Message { peer: bob(), text: text(), key: None },

@@ -23,12 +23,12 @@ use crate::threads;
 pub struct MainPulse(Arc<AtomicU64>);
 
 impl MainPulse {
-    /// It does.
+    /// The main thread has come a step further.
     pub fn beat(&self) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Waits until it does not go on for so long, although it has something to do.
+    /// Waits until the main thread has stood still for [`STUCK`], although it has something to do.
     fn wait_until_stuck(&self) {
         let count = || self.0.load(Ordering::SeqCst);
         let mut before = count();
@@ -42,13 +42,13 @@ impl MainPulse {
     }
 }
 
-/// What there is to end.
+/// What is needed to end the program from outside of the main thread.
 #[derive(Clone)]
 pub struct Leaving {
     mail: Sender<MainMail>,
     console: Console,
     pulse: MainPulse,
-    /// Without it there is nothing to end in order.
+    /// The main thread takes its mail. Before that there is nothing to end in order.
     is_serving: Arc<AtomicBool>,
 }
 
@@ -138,6 +138,7 @@ impl Leaving {
 /// How long the main thread may be at one thing when it is to end.
 const STUCK: Duration = Duration::from_secs(3);
 
+/// How long what there is to say at the end has to be written, and what is wrong with the settings to be told.
 const LAST_CHANCE: Duration = Duration::from_millis(200);
 
 pub const TIME_IS_OVER: &str = "the time that --timeout gave is over";

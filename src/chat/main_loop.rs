@@ -37,7 +37,7 @@ pub enum Ending {
     Unwritable,
 }
 
-/// The main thread's: the state of the conversation, and all that it acts on.
+/// What the main thread works with: the state of the conversation, and all that it acts on.
 pub struct MainLoop {
     pub conversation: Conversation,
     pub peer: Peer,
@@ -51,8 +51,8 @@ pub struct MainLoop {
     /// The name that the user wants from now on.
     pub renamed: Option<Username>,
     /// The name that was chosen at this start, until the server has taken it.
-    pub unkept: Option<Username>,
-    /// What came while the chats under the old name ended.
+    pub name_to_keep: Option<Username>,
+    /// Commands that came while the chats under the old name ended.
     pub postponed: Vec<MainMail>,
     /// Why standard output takes no more.
     pub unwritable: OnceCell<io::Error>,
@@ -62,9 +62,10 @@ pub struct MainLoop {
     pub stdin: Stdin,
     /// The user has ended it, and wants nothing else of what was read.
     pub has_quit: bool,
-    /// As what the end is waited for no longer: a signal has come, say, or the user wants it at once.
+    /// How the program has ended before the end of all chats was there: at a signal, say, or at once as the user wants
+    /// it. That is waited for no longer.
     pub cut_short: Option<Ending>,
-    /// The main thread goes on.
+    /// Shows other threads that the main thread goes on.
     pub pulse: MainPulse,
 }
 
@@ -89,7 +90,7 @@ impl MainLoop {
                     (receipt, served) = (of_text, Some(taken));
                     let is_online = event == Event::Online;
                     let mut effects = self.conversation.event(event, Instant::now());
-                    effects.extend(self.unkept.take_if(|_| is_online).and_then(|name| self.keep_name(&name)));
+                    effects.extend(self.name_to_keep.take_if(|_| is_online).and_then(|name| self.keep_name(&name)));
                     effects
                 }
                 MainMail::EndOfInput => {
@@ -146,11 +147,11 @@ impl MainLoop {
         }
     }
 
-    /// Does what is to be done; whether the program is to end.
+    /// Does what is to be done, and returns whether the program is to end.
     pub fn carry_out(&mut self, effects: Vec<Effect>) -> bool {
         for effect in effects {
             match effect {
-                Effect::Connect(name) => self.peer.call(&name),
+                Effect::Call(name) => self.peer.call(&name),
                 Effect::Accept(name) => self.peer.accept(&name),
                 Effect::Decline(name) => self.peer.decline(&name),
                 Effect::Ignore(name) => self.peer.ignore(&name),
@@ -166,7 +167,7 @@ impl MainLoop {
                 Effect::OfferFile { peer, file } => self.offer_file(&peer, file),
                 Effect::SeekPart { peer, file, identity, size, modified } => {
                     let is_there = self.downloads.has_begun(identity, file, size);
-                    let effects = self.conversation.part_sought(&peer, file, is_there, modified);
+                    let effects = self.conversation.told_of_part(&peer, file, is_there, modified);
                     self.carry_out(effects);
                 }
                 Effect::TakeFile { peer, file, size, is_folder, place, quota, coming } => {
@@ -262,7 +263,7 @@ impl MainLoop {
         }))
     }
 
-    /// Says what could not be done.
+    /// Says that something could not be done, if it could not.
     fn note(&self, what: &str, done: Result<(), String>) {
         if let Err(error) = done {
             self.show(&Report::Notice(format!("{what}: {error}")));

@@ -68,7 +68,7 @@ impl Outbox {
         self.waiting.push_back(text);
     }
 
-    /// Keeps a text that could not be sent, if there is room for it; whether there was.
+    /// Keeps a text that could not be sent, if there is room for it, and returns whether there was.
     pub fn keep(&mut self, text: Text, needs_word: bool) -> bool {
         let has_room = self.kept.len() < MAX_WAITING;
         if has_room {
@@ -90,13 +90,13 @@ impl Outbox {
         texts
     }
 
-    /// Takes out what is kept, since the user wants it sent or given up.
+    /// Takes out what is kept, because the user wants it sent or given up.
     pub fn take_kept(&mut self) -> Vec<Text> {
         self.kept.drain(..).map(|kept| kept.text).collect()
     }
 
-    /// The chat will not open: takes out what waited for it. A copy is kept if it `is_kept`, and then `needs_word` to
-    /// go out.
+    /// The chat will not open: takes out what waited for it. If `is_kept`, a copy of each is kept, and `needs_word`
+    /// says whether it then goes out only at the user's word.
     pub fn give_back(&mut self, is_kept: bool, needs_word: bool) -> Vec<Text> {
         let waiting: Vec<Text> = self.waiting.drain(..).collect();
         if is_kept {
@@ -105,19 +105,19 @@ impl Outbox {
         waiting
     }
 
-    /// A text was handed over and got this number.
+    /// A text was handed to the peer, which has given it this number.
     pub fn sent(&mut self, number: u64, id: Option<String>) {
         self.underway.push_back((number, id));
     }
 
-    /// All texts up to this number have arrived: what the user calls each of them.
+    /// All texts up to this number have arrived: returns what the user calls each of them.
     pub fn delivered(&mut self, number: u64) -> Vec<Option<String>> {
         let count = self.underway.iter().take_while(|(sent, _)| *sent <= number).count();
         self.has_delivered |= count > 0;
         self.underway.drain(..count).map(|(_, id)| id).collect()
     }
 
-    /// The text of this number was not sent after all: what the user calls it.
+    /// The text of this number was not sent after all: returns what the user calls it.
     pub fn not_sent(&mut self, number: u64) -> Option<String> {
         let at = self.underway.iter().position(|(sent, _)| *sent == number)?;
         self.underway.remove(at).and_then(|(_, id)| id)

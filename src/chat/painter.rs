@@ -9,7 +9,7 @@
 
 use super::wrap;
 
-/// A window, in characters.
+/// The size of a window, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
     /// How wide.
@@ -27,7 +27,7 @@ pub struct Painter {
     /// The line that is edited; nothing between two lines.
     edited: Option<Edited>,
     standing: Option<Standing>,
-    state: State,
+    state: PainterState,
     /// Lines that wait until it is known where the prompt stands.
     waiting: String,
     /// Whether this terminal breaks rows anew when it becomes narrower, where that is known.
@@ -52,7 +52,7 @@ struct Standing {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum PainterState {
     Painting,
     /// The window has another size now. Where the prompt stands is not known.
     Resizing,
@@ -69,7 +69,7 @@ impl Painter {
             prompt: String::new(),
             edited: None,
             standing: None,
-            state: State::Painting,
+            state: PainterState::Painting,
             waiting: String::new(),
             breaks_anew,
         }
@@ -82,7 +82,7 @@ impl Painter {
 
     /// Whether lines wait for [`resize`](Self::resize).
     pub fn is_resizing(&self) -> bool {
-        self.state == State::Resizing
+        self.state == PainterState::Resizing
     }
 
     /// How many bytes wait for [`resize`](Self::resize).
@@ -114,7 +114,7 @@ impl Painter {
     /// to be copied in one piece, is broken by the terminal.
     pub fn print(&mut self, rows: &str) -> String {
         match self.state {
-            State::Painting => {
+            PainterState::Painting => {
                 let erased = self.erase();
                 let painted = self.paint();
                 let columns = self.size.columns;
@@ -128,11 +128,11 @@ impl Painter {
                 let rows: String = rows.split_inclusive('\n').map(whole).collect();
                 steady(format!("{erased}{rows}{painted}"))
             }
-            State::Resizing => {
+            PainterState::Resizing => {
                 self.waiting += rows;
                 String::new()
             }
-            State::Away => rows.to_owned(),
+            PainterState::Away => rows.to_owned(),
         }
     }
 
@@ -152,14 +152,14 @@ impl Painter {
     /// Clears the screen.
     pub fn clear(&mut self) -> String {
         self.standing = None;
-        let painted = if self.state == State::Painting { self.paint() } else { String::new() };
+        let painted = if self.state == PainterState::Painting { self.paint() } else { String::new() };
         steady(format!("\x1b[H\x1b[2J{painted}"))
     }
 
     /// Erases the prompt, as for another program, and paints it no more.
     pub fn go_away(&mut self) -> String {
         let erased = self.erase();
-        self.state = State::Away;
+        self.state = PainterState::Away;
         let waiting = std::mem::take(&mut self.waiting);
         erased + &waiting
     }
@@ -168,15 +168,15 @@ impl Painter {
     pub fn come_back(&mut self, size: Size) -> String {
         self.standing = None;
         self.size = size;
-        self.state = State::Painting;
+        self.state = PainterState::Painting;
         steady(self.paint())
     }
 
-    /// The window has another size. Until [`resize`](Self::resize) nothing is painted. Whether that is new.
+    /// The window has another size: until [`resize`](Self::resize) nothing is painted. Returns whether that is new.
     pub fn start_resizing(&mut self) -> bool {
-        let is_new = self.state == State::Painting;
+        let is_new = self.state == PainterState::Painting;
         if is_new {
-            self.state = State::Resizing;
+            self.state = PainterState::Resizing;
         }
         is_new
     }
@@ -189,7 +189,7 @@ impl Painter {
 
     /// Paints for a window of this size. The cursor is in this column, counted from 0, if the terminal has said so.
     pub fn resize(&mut self, size: Size, column: Option<usize>) -> String {
-        if self.state != State::Resizing {
+        if self.state != PainterState::Resizing {
             return String::new();
         }
         let places = self.places(size.columns);
@@ -208,7 +208,7 @@ impl Painter {
             standing.cursor.0 = rows;
         }
         self.size = size;
-        self.state = State::Painting;
+        self.state = PainterState::Painting;
         let waiting = std::mem::take(&mut self.waiting);
         self.print(&waiting)
     }
@@ -233,7 +233,7 @@ impl Painter {
 
     /// Paints what there is now.
     pub fn repaint(&mut self) -> String {
-        if self.state != State::Painting {
+        if self.state != PainterState::Painting {
             return String::new();
         }
         let erased = self.erase();

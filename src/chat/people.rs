@@ -38,7 +38,7 @@ pub struct People {
     present: HashMap<String, Present>,
     /// Who was called by a link, until they have proven that they are the one.
     pinned: HashMap<String, KnownPeer>,
-    /// The keys of whoever was there, in chats that end since a link names somebody else.
+    /// The keys of whoever was there, in chats that end because a link names somebody else.
     left_for_link: HashMap<String, PublicKey>,
     /// Who was refused because it is not who it was: our identity and its new one.
     refused: HashMap<String, (PublicKey, Option<PublicKey>)>,
@@ -46,9 +46,9 @@ pub struct People {
     turned_away: HashSet<String>,
     /// Whose safety number was shown in this run, with the keys that stand for both in it.
     shown: HashMap<String, (PublicKey, PublicKey)>,
-    /// Whose was the last.
+    /// The peer whose number was shown last.
     shown_last: Option<String>,
-    /// Whom nobody has named, and who is known for this run only; who came first is forgotten first.
+    /// Strangers whom nobody has named and who are known for this run only, in the order in which they came.
     passing: VecDeque<String>,
 }
 
@@ -89,8 +89,9 @@ impl People {
         }
     }
 
-    /// Somebody is there, and has proven who it is or cannot. Whom nobody `is_named` has not become known by it for
-    /// longer than the program runs: a name does not belong for good to the first stranger who comes by it.
+    /// Somebody is there, who has proven an identity or cannot. Who is new is kept in mind for good only if our user
+    /// has named them (`is_named`), else until the program ends: a name does not belong for good to the first stranger
+    /// who comes by it.
     pub fn identified(
         &mut self,
         peer: &str,
@@ -110,7 +111,7 @@ impl People {
                     effects.push(self.remember(peer, known, true));
                 }
             }
-            Trust::New if !is_named => effects.extend(self.pass(peer)),
+            Trust::New if !is_named => effects.extend(self.know_for_this_run(peer)),
             Trust::New => {
                 let known = KnownPeer { identity: other, is_verified: false, since: self.today.clone() };
                 effects.push(self.remember(peer, known, false));
@@ -120,13 +121,13 @@ impl People {
         effects
     }
 
-    /// Somebody is told again from all others by this identity, if nobody of that name is known.
-    pub fn meet(&mut self, peer: &str, identity: PublicKey) -> Option<Effect> {
+    /// Remembers who has this name, if nobody of it is known, so that they are told apart from all others again.
+    pub fn tell_apart_again(&mut self, peer: &str, identity: PublicKey) -> Option<Effect> {
         let known = KnownPeer { identity, is_verified: false, since: self.today.clone() };
         self.known.get(peer, &self.server).is_none().then(|| self.remember(peer, known, false))
     }
 
-    /// A call by a link has come to nothing, since nobody has proven to be whom it names: what was known before holds
+    /// A call by a link has come to nothing, as nobody has proven to be whom it names: what was known before holds
     /// again.
     pub fn link_led_nowhere(&mut self, peer: &str) -> Vec<Effect> {
         if self.pinned.remove(peer).is_none() {
@@ -186,12 +187,17 @@ impl People {
         self.present.get(peer).map(|present| present.trust)
     }
 
+    /// What the user calls this peer.
+    pub fn alias_of(&self, peer: &str) -> Option<String> {
+        self.aliases.iter().find(|(_, name)| *name == peer).map(|(alias, _)| alias.clone())
+    }
+
     /// The key that stands for the peer of an open chat.
     pub fn key(&self, peer: &str) -> Option<PublicKey> {
         self.present.get(peer).map(|present| present.other)
     }
 
-    /// Who was refused since they are not who they were, and waits for the user's word.
+    /// Who was refused because they are not who they were, and waits for the user's word.
     pub fn refused(&self) -> Vec<String> {
         let mut refused: Vec<String> = self.refused.keys().cloned().collect();
         refused.sort();
@@ -203,7 +209,7 @@ impl People {
         self.known.get(peer, &self.server).filter(|known| known.is_verified).map(|known| known.since.as_str())
     }
 
-    /// Whether somebody of this name was refused, since they are not who they were or whom a link names.
+    /// Whether somebody of this name was refused, because they are not who they were or whom a link names.
     pub fn was_turned_away(&self, peer: &str) -> bool {
         self.turned_away.contains(peer)
     }
@@ -271,8 +277,9 @@ impl People {
         self.present.get(peer).is_some_and(is_it)
     }
 
-    /// Somebody has come by whom nobody has named. Of those who left, as many are known again as there is room for.
-    fn pass(&mut self, peer: &str) -> Option<Effect> {
+    /// Notes that a stranger whom nobody has named is known for this run. Where that makes too many, returns what
+    /// forgets the oldest of them who is not here.
+    fn know_for_this_run(&mut self, peer: &str) -> Option<Effect> {
         self.passing.retain(|name| name != peer);
         self.passing.push_back(peer.to_owned());
         let too_many = self.passing.len() > MAX_PASSING;

@@ -12,16 +12,16 @@ use super::words::files::{progress, shown};
 use super::wrap;
 use crate::stderr;
 
-/// The row.
+/// The row with a file's progress.
 #[derive(Debug)]
 pub struct ProgressRow {
     is_wanted: bool,
-    /// Whether it is shown now. Who has this may write to the terminal.
+    /// Whether the row is shown now. Who has locked this may write to the terminal.
     is_shown: Arc<Mutex<bool>>,
 }
 
 impl ProgressRow {
-    /// None is shown yet. What is said and logged takes it away, as any line does.
+    /// A row that is not shown yet. What is said and logged takes it away, as any line does.
     pub fn new() -> Self {
         let is_wanted = io::stderr().is_terminal() && cursor::is_movable();
         let is_shown = Arc::<Mutex<bool>>::default();
@@ -51,7 +51,7 @@ impl ProgressRow {
         }
     }
 
-    /// Takes it away, since a line is to be written.
+    /// Takes the row away, so that a line can be written.
     pub fn clear(&self) {
         clear(&mut lock(&self.is_shown));
     }

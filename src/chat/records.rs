@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::profile::Profile;
 use crate::profile::known_peers::{KnownPeer, KnownPeers, place, read_place};
 
-/// Where it is kept who the peers are.
+/// The files of a profile that say who the peers are.
 pub struct Records {
     pub profile: Option<Profile>,
-    /// The server's place in the lists.
+    /// The server, as it is named in those files.
     pub place: String,
 }
 

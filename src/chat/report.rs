@@ -1,4 +1,4 @@
-//! What the terminal client has to tell. [`words`](super::words) says it to people, [`json`](super::json) to programs.
+//! What the terminal chat has to tell. [`words`](super::words) says it to people, [`json`](super::json) to programs.
 //! Pure.
 //!
 //! Some reports say no more than the event of the peer that they come from. They are reports of their own all the same:
@@ -35,14 +35,12 @@ pub enum Report {
     },
     /// A peer is being called.
     Calling {
-        /// Who.
         peer: String,
         /// Whether that has to wait for the server.
         is_waiting: bool,
     },
     /// Somebody calls.
     Request {
-        /// Who.
         peer: String,
         /// By which number the request can be answered. It is never used again.
         number: u64,
@@ -55,26 +53,20 @@ pub enum Report {
     },
     /// Whom we have called uses an old app, and the user is asked whether to talk to it.
     OldApp {
-        /// Who.
         peer: String,
         /// By which number that can be answered. It is never used again.
         number: u64,
     },
     /// A request is over.
     RequestEnded {
-        /// Whose.
         peer: String,
         /// Whether people were told that it came.
         is_told: bool,
     },
-    /// Both session keys are known; a direct connection is being sought.
-    KeysExchanged {
-        /// With whom.
-        peer: String,
-    },
+    /// Both sides want to talk, and know who they are. A direct connection is being sought.
+    Connecting { peer: String },
     /// Who the other side of a chat is.
     Identified {
-        /// Its name.
         peer: String,
         /// What is known of it.
         trust: Trust,
@@ -83,14 +75,12 @@ pub enum Report {
     },
     /// A chat is open.
     Open {
-        /// With whom.
         peer: String,
         /// Whether lines go to it.
         is_current: bool,
     },
     /// A text came.
     Message {
-        /// From whom.
         peer: String,
         /// The text as it was sent.
         text: String,
@@ -99,60 +89,33 @@ pub enum Report {
     },
     /// Texts have arrived.
     Delivered {
-        /// To whom.
         peer: String,
         /// What the user calls each of them, if anything.
         ids: Vec<Option<String>>,
     },
     /// The connection of an open chat was lost and is sought again.
-    Interrupted {
-        /// With whom.
-        peer: String,
-    },
+    Interrupted { peer: String },
     /// An interrupted chat goes on.
-    Resumed {
-        /// With whom.
-        peer: String,
-    },
+    Resumed { peer: String },
     /// The peer has changed its key in mid-chat, as an old app may do.
-    KeyChanged {
-        /// Who.
-        peer: String,
-    },
+    KeyChanged { peer: String },
     /// A text was not sent, or may not have arrived.
     NotSent {
         /// To whom, if to anybody.
         peer: Option<String>,
-        /// The text.
         text: String,
         /// What the user calls it.
         id: Option<String>,
-        /// Why.
         reason: Unsent,
         /// Whether it is kept for a later time.
         is_kept: bool,
     },
     /// A chat has ended, or a call that did not become one.
-    Closed {
-        /// With whom.
-        peer: String,
-        /// Why.
-        reason: CloseReason,
-    },
+    Closed { peer: String, reason: CloseReason },
     /// An accepted request came to nothing; a chat that was open with the peer goes on.
-    Refused {
-        /// Whose request.
-        peer: String,
-        /// Why.
-        reason: CloseReason,
-    },
+    Refused { peer: String, reason: CloseReason },
     /// Something has happened to a file.
-    File {
-        /// Which.
-        file: FileReport,
-        /// What.
-        news: FileNews,
-    },
+    File { file: FileReport, news: FileNews },
     /// A file was not offered.
     FileNotOffered {
         /// To whom, if to anybody.
@@ -166,9 +129,8 @@ pub enum Report {
     },
     /// All files, the oldest first.
     Files(Vec<(FileReport, FileState)>),
-    /// Somebody is not who it was.
+    /// A peer is not who they were.
     IdentityChanged {
-        /// Who.
         peer: String,
         /// What was known.
         known: KnownPeer,
@@ -179,11 +141,9 @@ pub enum Report {
     },
     /// The safety number with a peer.
     SafetyNumber {
-        /// Who.
         peer: String,
         /// Who it is in the open chat; `None` where there is none, and the number is of what is known.
         trust: Option<Trust>,
-        /// The number.
         number: SafetyNumber,
         /// What it would be with whom they have become, where they were refused for that.
         new_number: Option<SafetyNumber>,
@@ -209,7 +169,7 @@ pub enum Report {
         chats: Vec<ChatReport>,
         /// Who is calling, with the number of each request.
         requests: Vec<(String, u64)>,
-        /// Who was refused, since they are not who they were.
+        /// Who was refused, because they are not who they were.
         refused: Vec<String>,
     },
     /// The settings of the screen.
@@ -348,7 +308,6 @@ pub enum FileNews {
     },
     /// It was not sent, or no further.
     Ended {
-        /// Why.
         reason: EndReason,
         /// What went wrong on this side, for people.
         trouble: Option<String>,

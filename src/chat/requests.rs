@@ -10,24 +10,23 @@ use crate::peer::keys::PublicKey;
 /// Who waits for an answer.
 #[derive(Debug, Default)]
 pub struct Requests {
-    /// In the order of their calls.
+    /// Who waits, by name and number, in the order of their calls.
     waiting: Vec<(String, u64)>,
     last_number: u64,
-    /// Who those of them have proven to be that are no old apps.
+    /// The identities that they have proven; old apps prove none.
     identities: BTreeMap<String, PublicKey>,
     /// How many calls come from strangers, whatever names they make up, and from those who are known.
     of_strangers: Minute,
     of_known: Minute,
     /// Whose request came among so many that it was not told.
     untold: BTreeSet<String>,
-    /// Whose call was taken without a word, among so many that people hear no more of it than its texts; the last of
-    /// them.
+    /// The latest peers whose calls were taken in a flood of calls: only their texts are shown.
     quiet: VecDeque<String>,
 }
 
 impl Requests {
-    /// Somebody calls: the number of the request, and how many have called like this within a minute. Who calls again
-    /// has one request, with a new number.
+    /// Adds a caller, and returns the number of the request and how many have called like this within a minute. Who
+    /// calls again has one request, with a new number.
     pub fn add(&mut self, peer: &str, is_stranger: bool, now: Instant) -> (u64, u64) {
         self.end(peer);
         self.last_number += 1;
@@ -39,17 +38,17 @@ impl Requests {
         (self.last_number, count)
     }
 
-    /// Who somebody that waits has proven to be.
+    /// Notes the identity that a caller has proven.
     pub fn prove(&mut self, peer: &str, identity: Option<PublicKey>) {
         self.identities.extend(identity.map(|identity| (peer.to_owned(), identity)));
     }
 
-    /// Who a caller that waits has proven to be.
+    /// The identity that a caller who waits has proven.
     pub fn identity(&self, peer: &str) -> Option<PublicKey> {
         self.identities.get(peer).copied()
     }
 
-    /// Somebody calls whose call is taken without asking anybody: how many have called like this within a minute.
+    /// Counts a call that is taken without asking anybody, and returns how many have called like this within a minute.
     pub fn take(&mut self, peer: &str, is_stranger: bool, now: Instant) -> u64 {
         let count = self.count(is_stranger, now);
         self.quiet.retain(|other| other != peer);
@@ -71,7 +70,7 @@ impl Requests {
         if is_stranger { &mut self.of_strangers } else { &mut self.of_known }.count(now)
     }
 
-    /// A request waits no longer; whether it did, and it was told that it came.
+    /// Ends a request, and returns whether it has waited and people were told that it came.
     pub fn end(&mut self, peer: &str) -> bool {
         let has_waited = self.has(peer);
         self.waiting.retain(|(caller, _)| caller != peer);
@@ -97,7 +96,7 @@ impl Requests {
     /// Who is meant by a name or a number; without either, the only one who calls.
     ///
     /// # Errors
-    /// Why nobody is, for people.
+    /// Why nobody is meant, for people.
     pub fn meant(&self, peer: Option<String>, number: Option<u64>) -> Result<String, String> {
         let peer = self.numbered(number).map(str::to_owned).or(peer);
         match (peer, number, &self.waiting[..]) {

@@ -38,7 +38,7 @@ use crate::{stdout, threads, trouble};
 /// Does what the command line says.
 ///
 /// # Errors
-/// Why that cannot be begun, or gone on with.
+/// Why the program cannot begin, or go on.
 pub fn run(start: Start<Arguments>) -> Result<ExitCode, StartError> {
     if let Some(Task::Identity { task }) = &start.options.task {
         let profile = start.profile.map_err(StartError::setting)?;
@@ -81,7 +81,7 @@ fn chat(start: Start<Arguments>, console: &Console) -> Result<ExitCode, StartErr
     let (peer, events) = connect(&plan.server, &name, settings)?;
     let mut main_loop = main_loop(&plan.arguments, conversation, peer, records, console);
     (main_loop.stdin, main_loop.pulse) = (stdin, leaving.serve());
-    main_loop.unkept = given.is_none().then(|| name.clone());
+    main_loop.name_to_keep = given.is_none().then(|| name.clone());
     if console.is_interactive() || plan.arguments.json {
         main_loop.show(&Report::Started { name: name.to_string() });
     }
@@ -98,7 +98,7 @@ fn chat(start: Start<Arguments>, console: &Console) -> Result<ExitCode, StartErr
         input::discard();
     }
     let (is_all_read, ended) = main_loop.end(&mailbox, served);
-    // What was typed while that took its time was no more meant for the shell.
+    // What was typed in the meantime was meant for this program: the shell must not get it.
     console.throw_away();
     if is_read_by_us {
         input::discard();
@@ -118,7 +118,7 @@ fn connect(server: &ServerUrl, name: &Username, settings: Settings) -> Result<(P
         .map_err(|error| StartError::other(advice::on_start(&error)))
 }
 
-/// The main thread's, with the display that fits what a person sits at.
+/// What the main thread works with, its display fit for what a person sits at.
 fn main_loop(
     arguments: &Arguments,
     conversation: Conversation,
@@ -161,7 +161,7 @@ fn main_loop(
         has_log_failed: Cell::default(),
         unwritable: OnceCell::new(),
         renamed: None,
-        unkept: None,
+        name_to_keep: None,
         postponed: Vec::new(),
         downloads: Downloads::new(arguments.chat.downloads.clone()),
         stdin: Stdin::default(),
@@ -237,7 +237,7 @@ fn serve(
                 let (peer, events) = connect(&plan.server, &name, settings)?;
                 (main_loop.conversation, main_loop.records, main_loop.peer) = (conversation, records, peer);
                 pass_on(events, mail.clone())?;
-                main_loop.unkept = main_loop.unkept.take().map(|_| name.clone());
+                main_loop.name_to_keep = main_loop.name_to_keep.take().map(|_| name.clone());
                 main_loop.show(&Report::Started { name: name.to_string() });
             }
             Err(StartError { reason, .. }) => main_loop.show(&Report::Mistake(reason)),
@@ -254,8 +254,8 @@ fn hand_on(postponed: impl Iterator<Item = MainMail>, mail: &Sender<MainMail>) {
     }
 }
 
-/// How it has ended. A script wants to know whether all was sent and read; a person has seen it, but for the end of the
-/// time.
+/// How the program has ended. A script wants to know whether all was sent and read; a person has seen that, but for the
+/// end of the time.
 fn exit_code(
     main_loop: &MainLoop,
     console: &Console,

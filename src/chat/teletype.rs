@@ -16,7 +16,7 @@ pub struct Teletype(Arc<Mutex<Shown>>);
 #[derive(Default)]
 struct Shown {
     prompt: Option<String>,
-    /// The prompt is the last that was written.
+    /// The prompt was written, and nothing behind it.
     is_standing: bool,
 }
 

@@ -13,24 +13,25 @@ use crate::peer::{ComingFile, EndReason, FileId};
 /// All files.
 #[derive(Debug, Default)]
 pub struct Transfers {
-    /// In the order of their numbers.
+    /// All files, in the order of their numbers.
     all: Vec<Transfer>,
     last_number: u64,
-    /// What is to be offered once there is a chat, and once others that were offered there are done.
+    /// The files that are to be offered once there is a chat, and once others that were offered there are done.
     waiting: VecDeque<(String, OwnFile)>,
-    /// To whom what was taken out of it is being offered right now.
+    /// The peers of those that [`next_for`](Self::next_for) has given out and of which it is not known yet whether they
+    /// were offered.
     opening: Vec<String>,
 }
 
 /// One file.
 #[derive(Debug)]
 pub struct Transfer {
-    /// Which, and whose.
+    /// Which file it is, and whose.
     pub report: FileReport,
     /// How far it is. What changes with the time, [`Transfers::all`] puts in.
     pub state: FileState,
     meter: Meter,
-    /// Our user ends it.
+    /// Our user has ended it; the peer has not said so yet.
     is_cancelled: bool,
 }
 
@@ -54,8 +55,8 @@ impl Transfers {
         self.waiting.push_back((peer, file));
     }
 
-    /// What waits to be offered to a peer and can be now. Others are done first, so that no more are offered at once
-    /// than the other side takes notice of.
+    /// Takes out the files that can be offered to a peer now. No more are offered at once than the other side takes
+    /// notice of; the rest wait until some of those are done.
     pub fn next_for(&mut self, peer: &str) -> Vec<OwnFile> {
         let is_open = |transfer: &&Transfer| transfer.report.peer == peer && transfer.is_ours_and_open();
         let opening = self.opening.iter().filter(|other| *other == peer).count();
@@ -71,14 +72,14 @@ impl Transfers {
         next
     }
 
-    /// One of these was offered to a peer, or could not be.
+    /// A file that [`next_for`](Self::next_for) gave out was offered to a peer, or could not be.
     pub fn opened(&mut self, peer: &str) {
         if let Some(at) = self.opening.iter().position(|other| other == peer) {
             self.opening.swap_remove(at);
         }
     }
 
-    /// Takes out what waits to be offered to a peer.
+    /// Takes out all files that wait to be offered to a peer.
     pub fn give_back(&mut self, peer: &str) -> Vec<OwnFile> {
         let (back, stay): (Vec<_>, Vec<_>) = self.waiting.drain(..).partition(|(to, _)| to == peer);
         self.waiting = stay.into();
@@ -213,14 +214,14 @@ impl Transfers {
         self.all.iter().find(|transfer| transfer.is_ours_and_open())
     }
 
-    /// All of them, and how far each is.
+    /// All files, and how far each is.
     pub fn all(&self) -> Vec<(FileReport, FileState)> {
         self.all.iter().map(|transfer| (transfer.report.clone(), transfer.state())).collect()
     }
 }
 
 impl Transfer {
-    /// Whether it is not over.
+    /// Whether the file is not over.
     fn is_open(&self) -> bool {
         !matches!(self.state, FileState::Done { .. } | FileState::Ended { .. })
     }
@@ -229,17 +230,17 @@ impl Transfer {
         self.report.is_ours && self.is_open()
     }
 
-    /// Whether it waits for our user's answer.
+    /// Whether the file waits for our user's answer.
     pub fn is_unanswered(&self) -> bool {
         !self.report.is_ours && self.state == FileState::Offered
     }
 
-    /// Whether it can be ended.
+    /// Whether the file can be ended.
     pub fn can_be_cancelled(&self) -> bool {
         self.is_open() && !self.is_unanswered()
     }
 
-    /// Whether it was taken and is not over.
+    /// Whether the file was taken and is not over.
     fn is_moving(&self) -> bool {
         self.is_open() && self.state != FileState::Offered
     }
@@ -255,32 +256,32 @@ impl Transfer {
         }
     }
 
-    /// It begins, or goes on, or so much of it is there: how many bytes go in a second, where that is known.
+    /// Notes that so much of the file is there, and returns how many bytes go in a second, where that is known.
     pub fn progress(&mut self, done: u64, now: Instant) -> Option<u64> {
         self.meter.note(done, now);
         self.state = FileState::Running { done, rate: None, time_left: None };
         self.meter.rate()
     }
 
-    /// Our user ends it; that it has ended is told later.
+    /// Our user ends the file; that it has ended is told later.
     pub fn cancel(&mut self) {
         self.is_cancelled = true;
     }
 
-    /// It has ended for this reason: whether our user has ended it.
+    /// Notes that the file has ended for this reason, and returns whether our user has ended it.
     pub fn end(&mut self, reason: EndReason, is_kept: bool) -> bool {
         let is_by_us = self.is_cancelled;
         self.state = FileState::Ended { reason, is_kept, is_by_us };
         is_by_us
     }
 
-    /// Nothing of it moves for now.
+    /// Nothing of the file moves for now.
     pub fn pause(&mut self, reason: crate::peer::PauseReason) {
         self.meter.stop();
         self.state = FileState::Paused { done: self.done(), reason };
     }
 
-    /// How far it is by now.
+    /// How far the file is by now.
     pub fn state(&self) -> FileState {
         match &self.state {
             FileState::Running { done, .. } => FileState::Running {

@@ -71,7 +71,7 @@ pub fn words(report: &Report, look: Look) -> Option<String> {
         }
         Report::RequestEnded { is_told: false, .. } => return None,
         Report::RequestEnded { peer, .. } => format!("{} is no longer calling", name(peer)),
-        Report::KeysExchanged { peer } => format!("connecting with {}", name(peer)),
+        Report::Connecting { peer } => format!("connecting with {}", name(peer)),
         Report::Identified { peer, trust, .. } => match trust {
             Trust::Verified => format!("{} is verified", name(peer)),
             Trust::Known => return None,

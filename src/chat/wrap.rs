@@ -2,7 +2,7 @@
 //! with what the author of a text has chosen. Pure.
 //!
 //! How wide a character is drawn differs between terminals. The width here is the widest that is common; where a
-//! terminal draws wider still, the row is cut at the edge, since the terminal is told not to break rows.
+//! terminal draws wider still, the row is cut at the edge, because the terminal is told not to break rows.
 
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};

@@ -1,10 +1,10 @@
-//! The options of the terminal client alone: what it shows, and what it keeps.
+//! The options of the terminal chat alone: what it shows, and what it keeps.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, ValueHint};
 
-/// The options of the terminal client.
+/// The options of the terminal chat.
 #[derive(Debug, Clone, Args)]
 pub struct ChatOptions {
     /// Talk to old apps without asking, though they cannot prove who they are and others may read along; send and

@@ -52,7 +52,7 @@ impl ConfigFile {
     }
 
     /// Passes over what the file says of this setting.
-    pub fn pass_over(&mut self, key: &str) {
+    pub(crate) fn pass_over(&mut self, key: &str) {
         self.0.remove(key);
     }
 
@@ -62,7 +62,7 @@ impl ConfigFile {
     }
 
     /// The command with the file's values in the place of its defaults.
-    pub fn apply(&self, command: Command) -> Command {
+    pub(crate) fn apply(&self, command: Command) -> Command {
         command.mut_args(|option| match self.0.get(option.get_id().as_str()) {
             Some(values) => option.default_values(values),
             None => option,

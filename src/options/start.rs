@@ -38,7 +38,7 @@ pub struct Start<T> {
 
 impl<T> Start<T> {
     /// Whether this option stands on the command line.
-    pub fn is_given(&self, option: &str) -> bool {
+    pub(crate) fn is_given(&self, option: &str) -> bool {
         self.matches.value_source(option) == Some(ValueSource::CommandLine)
     }
 }

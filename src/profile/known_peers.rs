@@ -25,7 +25,7 @@ impl From<KnownPeer> for Known {
 }
 
 /// The peers that were seen before, by name and server: one line each, as `name@server key since seen|verified`. What
-/// in a name could be taken for something else is percent-encoded, since names come from others.
+/// in a name could be taken for something else is percent-encoded, because names come from others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KnownPeers {
     peers: BTreeMap<String, KnownPeer>,
@@ -70,7 +70,7 @@ impl KnownPeers {
         self.peers.insert(place(name, server), known);
     }
 
-    /// Forgets a peer; whether there was one.
+    /// Forgets a peer, and returns whether there was one.
     pub fn remove(&mut self, name: &str, server: &str) -> bool {
         self.peers.remove(&place(name, server)).is_some()
     }

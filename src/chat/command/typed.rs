@@ -88,6 +88,11 @@ impl Command {
             }),
         }
     }
+
+    /// Whether a line may stand in the history that outlives the program: a command without a text of the user's.
+    pub fn is_for_history(line: &str) -> bool {
+        !matches!(Self::parse(line), Self::Send { .. } | Self::Mistake(_))
+    }
 }
 
 /// What is typed about files, where words are not names but paths and numbers. `None` where it is about something else,

@@ -1,6 +1,6 @@
 //! Calls as the user wants them: whom to call, whom to answer, whom to turn to and whom to leave.
 
-use super::{Chat, Conversation, Server, Stage};
+use super::{Chat, ChatStage, Conversation, ServerState};
 use crate::chat::effect::{Effect, calling, lines_go_to, lost, notice};
 use crate::chat::report::Unsent;
 use crate::chat::screen;
@@ -14,21 +14,21 @@ impl Conversation {
         if self.requests.has(&peer) {
             return self.answer(Some(peer), None, true);
         }
-        match self.chat(&peer).map_or(Stage::Closed, |chat| chat.stage) {
-            Stage::Closed => match self.call(&peer) {
+        match self.chat(&peer).map_or(ChatStage::Closed, |chat| chat.stage) {
+            ChatStage::Closed => match self.call(&peer) {
                 Ok(effects) => {
                     self.turn_to(&peer);
                     effects
                 }
                 Err(effects) => effects,
             },
-            Stage::Open | Stage::Interrupted => {
+            ChatStage::Open | ChatStage::Interrupted => {
                 self.turn_to(&peer);
                 vec![lines_go_to(&peer)]
             }
             stage => {
                 self.turn_to(&peer);
-                vec![calling(&peer, stage == Stage::Pending)]
+                vec![calling(&peer, stage == ChatStage::Pending)]
             }
         }
     }
@@ -38,7 +38,7 @@ impl Conversation {
             Ok((peer, mut effects)) => {
                 // A chat with somebody else under that name ends by this, and is called anew.
                 if !self.people.is_with(&peer, link.identity) && self.chat(&peer).is_some_and(Chat::is_open) {
-                    self.set_stage(&peer, Stage::Closed);
+                    self.set_stage(&peer, ChatStage::Closed);
                 }
                 effects.extend(self.connect(peer));
                 effects
@@ -77,14 +77,14 @@ impl Conversation {
         if self.is_cut_off {
             return Err(self.refuse("you are offline, and the server is not sought any more; /online seeks it again"));
         }
-        let is_waiting = self.server != Server::Online;
-        self.set_stage(peer, if is_waiting { Stage::Pending } else { Stage::Calling });
+        let is_waiting = self.server != ServerState::Online;
+        self.set_stage(peer, if is_waiting { ChatStage::Pending } else { ChatStage::Calling });
         // While it is sought for the first time, that is nothing to speak of yet.
         let told = match calling(peer, is_waiting) {
             Effect::Show(report) if !self.has_heard => Effect::Record(report),
             told => told,
         };
-        Ok([told].into_iter().chain((!is_waiting).then(|| Effect::Connect(peer.to_owned()))).collect())
+        Ok([told].into_iter().chain((!is_waiting).then(|| Effect::Call(peer.to_owned()))).collect())
     }
 
     pub(super) fn to(&mut self, peer: String) -> Vec<Effect> {
@@ -125,7 +125,7 @@ impl Conversation {
             return vec![notice(&format!("declined {}", screen::name(&peer))), Effect::Decline(peer)];
         }
         // A chat that is open with the same peer makes room for the new one.
-        self.set_stage(&peer, Stage::Calling);
+        self.set_stage(&peer, ChatStage::Calling);
         self.turn_to(&peer);
         vec![lines_go_to(&peer), Effect::Accept(peer)]
     }
@@ -145,13 +145,13 @@ impl Conversation {
         let mut effects: Vec<Effect> = (kept > 0).then(|| lost(kept, &peer)).into_iter().collect();
         effects.extend(self.give_back(&peer, ScriptFailure::Lost, &Unsent::Closed(CloseReason::Left)));
         match stage {
-            Stage::Calling | Stage::Open | Stage::Interrupted => {
+            ChatStage::Calling | ChatStage::Open | ChatStage::Interrupted => {
                 effects.push(Effect::Leave(peer));
                 effects
             }
             // A call that was not made yet ends here.
-            Stage::Closed | Stage::Pending => {
-                if stage == Stage::Pending {
+            ChatStage::Closed | ChatStage::Pending => {
+                if stage == ChatStage::Pending {
                     effects.insert(0, notice(&format!("{} is not called", screen::name(&peer))));
                 }
                 self.chats.retain(|chat| chat.peer != peer);
@@ -176,11 +176,13 @@ impl Conversation {
         let mut effects = vec![notice(&format!("{} is blocked", screen::name(&peer)))];
         if self.requests.has(&peer) {
             // Who has proven who they are is not to come again by another name.
-            effects.extend(self.requests.identity(&peer).and_then(|identity| self.people.meet(&peer, identity)));
+            effects.extend(
+                self.requests.identity(&peer).and_then(|identity| self.people.tell_apart_again(&peer, identity)),
+            );
             self.requests.end(&peer);
             effects.push(Effect::Ignore(peer.clone()));
         }
-        if self.chat(&peer).is_some_and(|chat| chat.stage != Stage::Closed) {
+        if self.chat(&peer).is_some_and(|chat| chat.stage != ChatStage::Closed) {
             effects.extend(self.leave(Some(peer.clone())));
         }
         effects.push(Effect::Block { peer, is_blocked: true });
@@ -326,7 +328,7 @@ mod tests {
         let mut chat = start(Script::default());
         assert_eq!(done(typed(&mut chat, "/connect bob")), []);
         typed(&mut chat, "hello");
-        assert_eq!(done(chat.happened(Event::Online)), [Effect::Connect(bob())]);
+        assert_eq!(done(chat.happened(Event::Online)), [Effect::Call(bob())]);
         let mut chat = start(Script::default());
         typed(&mut chat, "/connect bob");
         typed(&mut chat, "hello");
@@ -343,7 +345,7 @@ mod tests {
         chat.happened(lost(Some(std::time::Duration::from_secs(1))));
         assert_eq!(typed(&mut chat, "/connect bob"), [calling("bob", true)]);
         typed(&mut chat, "hello");
-        assert_eq!(done(chat.happened(Event::Online)), [Effect::Connect(bob())]);
+        assert_eq!(done(chat.happened(Event::Online)), [Effect::Call(bob())]);
         assert_eq!(done(chat.happened(open("bob"))), [send("hello")]);
         // Where nobody seeks it any more, that is said, until the user wants it sought.
         chat.happened(closed("bob", CloseReason::PeerLeft));
@@ -354,7 +356,7 @@ mod tests {
         ));
         assert_eq!(done(typed(&mut chat, "/online")), [Effect::GoOnline]);
         assert_eq!(typed(&mut chat, "/connect bob"), [calling("bob", true)]);
-        assert_eq!(done(chat.happened(Event::Online)), [Effect::Connect(bob())]);
+        assert_eq!(done(chat.happened(Event::Online)), [Effect::Call(bob())]);
         assert_eq!(done(typed(&mut chat, "/online")), []);
     }
 

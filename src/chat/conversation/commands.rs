@@ -1,6 +1,6 @@
 //! What the user asks for.
 
-use super::{Chat, Conversation, Server, Stage};
+use super::{Chat, ChatStage, Conversation, ServerState};
 use crate::chat::callee::Callee;
 use crate::chat::command::Command;
 use crate::chat::effect::{Effect, Text, notice};
@@ -104,10 +104,10 @@ impl Conversation {
     /// Seeks the server again that was given up.
     fn go_online(&mut self) -> Vec<Effect> {
         match self.server {
-            Server::Online => vec![notice("you are online")],
-            Server::Sought | Server::Lost => {
+            ServerState::Online => vec![notice("you are online")],
+            ServerState::Sought | ServerState::Lost => {
                 self.is_cut_off = false;
-                self.server = Server::Sought;
+                self.server = ServerState::Sought;
                 vec![notice("going online"), Effect::GoOnline]
             }
         }
@@ -138,10 +138,10 @@ impl Conversation {
         let report = |chat: &Chat| ChatReport {
             peer: chat.peer.clone(),
             state: match chat.stage {
-                Stage::Closed => ChatState::Closed,
-                Stage::Pending | Stage::Calling => ChatState::Calling,
-                Stage::Open => ChatState::Open,
-                Stage::Interrupted => ChatState::Interrupted,
+                ChatStage::Closed => ChatState::Closed,
+                ChatStage::Pending | ChatStage::Calling => ChatState::Calling,
+                ChatStage::Open => ChatState::Open,
+                ChatStage::Interrupted => ChatState::Interrupted,
             },
             trust: self.people.trust_in(&chat.peer),
             unread: chat.unread,

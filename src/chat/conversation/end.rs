@@ -1,6 +1,6 @@
 //! The end: of the input, of what a script waits for, and of the program.
 
-use super::{Chat, Conversation, Server, Stage};
+use super::{Chat, ChatStage, Conversation, ServerState};
 use crate::chat::command::Command;
 use crate::chat::effect::{Effect, lost, mistake, notice};
 use crate::chat::report::{Report, Unsent};
@@ -57,10 +57,10 @@ impl Conversation {
             return Vec::new();
         }
         let mut effects = Vec::new();
-        if self.server == Server::Lost {
-            let pending = self.chats.iter().filter(|chat| chat.stage == Stage::Pending);
+        if self.server == ServerState::Lost {
+            let pending = self.chats.iter().filter(|chat| chat.stage == ChatStage::Pending);
             for peer in pending.map(|chat| chat.peer.clone()).collect::<Vec<_>>() {
-                self.set_stage(&peer, Stage::Closed);
+                self.set_stage(&peer, ChatStage::Closed);
                 self.progress.ended(Some(ScriptFailure::NoServer));
                 self.progress.fail(ScriptFailure::NoServer);
                 effects.extend(self.give_back(
@@ -89,9 +89,9 @@ impl Conversation {
             has_underway: self.chats.iter().any(|chat| chat.outbox.underway() > 0),
             has_files: self.transfers.is_busy(),
             has_own_files: self.transfers.is_sending(),
-            has_calls: self.chats.iter().any(|chat| matches!(chat.stage, Stage::Pending | Stage::Calling)),
+            has_calls: self.chats.iter().any(|chat| matches!(chat.stage, ChatStage::Pending | ChatStage::Calling)),
             is_hopeless: (self.script.accepts == Accepts::None || self.is_cut_off)
-                && self.chats.iter().all(|chat| chat.stage == Stage::Closed),
+                && self.chats.iter().all(|chat| chat.stage == ChatStage::Closed),
         }
     }
 }
@@ -247,7 +247,7 @@ mod tests {
             let mut chat = start(Script::default());
             typed(&mut chat, "/connect bob");
             assert_eq!(done(chat.finished()), [], "the server is not there yet");
-            assert_eq!(done(chat.happened(Event::Online)), [Effect::Connect(bob())]);
+            assert_eq!(done(chat.happened(Event::Online)), [Effect::Call(bob())]);
             assert_eq!(done(chat.happened(closed("bob", reason))), [Effect::Quit]);
             assert_eq!(chat.failure(), Some(failure));
         }

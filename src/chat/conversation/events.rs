@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Chat, Conversation, Server, Stage};
+use super::{Chat, ChatStage, Conversation, ServerState};
 use crate::chat::effect::{Effect, RESTARTED, TOOK_OVER, Text, calling, lines_go_to, notice};
 use crate::chat::report::{Report, Unsent};
 use crate::chat::screen;
@@ -12,7 +12,8 @@ use crate::peer::{CloseReason, Event, NotSentReason, OfflineReason};
 use crate::protocol::ErrorCode;
 
 impl Conversation {
-    /// Takes what happened to the peer. What comes back has to be done before it is asked whether this was the end.
+    /// Takes what happened to the peer. Carry out what comes back before
+    /// [`end_if_finished`](Self::end_if_finished) is asked.
     pub fn event(&mut self, event: Event, now: Instant) -> Vec<Effect> {
         let is_quiet = quiet_part(&event).is_some_and(|peer| self.requests.is_quiet(peer));
         let record = |effect| match effect {
@@ -25,11 +26,11 @@ impl Conversation {
     fn take(&mut self, event: Event, now: Instant) -> Vec<Effect> {
         match event {
             Event::Online => {
-                (self.server, self.has_heard) = (Server::Online, true);
+                (self.server, self.has_heard) = (ServerState::Online, true);
                 let mut effects = vec![Effect::Show(Report::Online)];
-                for chat in self.chats.iter_mut().filter(|chat| chat.stage == Stage::Pending) {
-                    chat.stage = Stage::Calling;
-                    effects.extend([calling(&chat.peer, false), Effect::Connect(chat.peer.clone())]);
+                for chat in self.chats.iter_mut().filter(|chat| chat.stage == ChatStage::Pending) {
+                    chat.stage = ChatStage::Calling;
+                    effects.extend([calling(&chat.peer, false), Effect::Call(chat.peer.clone())]);
                 }
                 effects
             }
@@ -41,7 +42,7 @@ impl Conversation {
                 let is_told = self.requests.end(&peer);
                 vec![Effect::Show(Report::RequestEnded { peer, is_told })]
             }
-            Event::Connecting { peer } => vec![Effect::Show(Report::KeysExchanged { peer })],
+            Event::Connecting { peer } => vec![Effect::Show(Report::Connecting { peer })],
             Event::Identified { peer, trust, own, other } => {
                 let is_named = !self.unnamed.remove(&peer);
                 self.people.identified(&peer, trust, own, other, is_named)
@@ -57,7 +58,7 @@ impl Conversation {
             }
             Event::Delivered { peer, id } => self.delivered(peer, id),
             Event::Interrupted { peer } => {
-                self.set_stage(&peer, Stage::Interrupted);
+                self.set_stage(&peer, ChatStage::Interrupted);
                 self.transfers.interrupt(&peer);
                 vec![Effect::Show(Report::Interrupted { peer })]
             }
@@ -84,7 +85,7 @@ impl Conversation {
     }
 
     fn offline(&mut self, reason: &OfflineReason, retry_in: Option<Duration>) -> Vec<Effect> {
-        self.server = Server::Lost;
+        self.server = ServerState::Lost;
         let is_first = !std::mem::replace(&mut self.has_heard, true);
         // Nobody can be listened to any more.
         self.is_cut_off |= retry_in.is_none();
@@ -105,7 +106,7 @@ impl Conversation {
         }
         let mut effects = vec![Effect::Show(Report::Offline { reason: told, retry_in, has_chats })];
         if is_first && retry_in.is_some() {
-            let pending = self.chats.iter().filter(|chat| chat.stage == Stage::Pending);
+            let pending = self.chats.iter().filter(|chat| chat.stage == ChatStage::Pending);
             effects.extend(pending.map(|chat| calling(&chat.peer, true)));
         }
         effects
@@ -157,7 +158,7 @@ impl Conversation {
         }
         // Lines go on to a chat that takes the place of this one.
         if reason == CloseReason::Replaced {
-            self.set_stage(&peer, Stage::Calling);
+            self.set_stage(&peer, ChatStage::Calling);
             return effects;
         }
         self.progress.has_closed |= self.chat(&peer).is_some_and(Chat::is_open);
@@ -175,10 +176,10 @@ impl Conversation {
                 effects.push(notice(line));
             }
         }
-        if self.progress.is_finishing && self.chat(&peer).is_some_and(|chat| chat.stage == Stage::Calling) {
+        if self.progress.is_finishing && self.chat(&peer).is_some_and(|chat| chat.stage == ChatStage::Calling) {
             failure.into_iter().for_each(|failure| self.progress.fail(failure));
         }
-        self.set_stage(&peer, Stage::Closed);
+        self.set_stage(&peer, ChatStage::Closed);
         effects.extend(self.give_back(&peer, failure.unwrap_or(ScriptFailure::Lost), &Unsent::Closed(reason.clone())));
         if let Some(chat) = self.chat_mut(&peer) {
             chat.outbox.end();
@@ -217,14 +218,14 @@ impl Conversation {
             effects.extend(self.people.changed(&peer, *own, known, *identity));
         }
         // Of whom the user had not accepted, nothing changes.
-        if self.chat(&peer).is_none_or(|chat| chat.stage != Stage::Calling) {
+        if self.chat(&peer).is_none_or(|chat| chat.stage != ChatStage::Calling) {
             return effects;
         }
         self.progress.ended(cause(&reason));
         let unsent = Unsent::Closed(reason);
-        let stage = if self.people.is_present(&peer) { Stage::Open } else { Stage::Closed };
+        let stage = if self.people.is_present(&peer) { ChatStage::Open } else { ChatStage::Closed };
         self.set_stage(&peer, stage);
-        // What was typed since was meant for whom the user had accepted.
+        // What was typed in the meantime was meant for whom the user had accepted.
         effects.extend(self.give_back(&peer, ScriptFailure::Untrusted, &unsent));
         self.forget_if_empty(&peer);
         effects
@@ -390,7 +391,7 @@ mod tests {
         let other = KeyPair::generate().public();
         assert_eq!(done(typed(&mut chat, &format!("/connect {}", link(other)))), []);
         let effects = done(typed(&mut chat, &format!("/connect {}", link(identity))));
-        assert!(matches!(&effects[..], [Effect::Pin { .. }, Effect::Connect(_)]), "{effects:?}");
+        assert!(matches!(&effects[..], [Effect::Pin { .. }, Effect::Call(_)]), "{effects:?}");
     }
 
     #[test]

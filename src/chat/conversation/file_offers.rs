@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Chat, Conversation, Stage};
+use super::{Chat, ChatStage, Conversation};
 use crate::chat::effect::{Effect, FileSource, OwnFile, notice};
 use crate::chat::report::{FileNews, FileReport, Report, Unsent};
 use crate::chat::screen;
@@ -32,7 +32,7 @@ impl Conversation {
             Ok(paths) => paths,
             Err(reason) => return self.refuse(&reason),
         };
-        if self.chat(peer).is_none_or(|chat| chat.stage == Stage::Closed) {
+        if self.chat(peer).is_none_or(|chat| chat.stage == ChatStage::Closed) {
             let name = screen::name(peer);
             return self.refuse(&format!("no chat with {name} is open; /connect {name} first"));
         }
@@ -133,21 +133,6 @@ mod tests {
 
     fn sent(file: FileId) -> Event {
         Event::FileSent { peer: bob(), file, size: 100, digest: Digest([0; 32]) }
-    }
-
-    fn ended(file: FileId, reason: EndReason) -> Event {
-        Event::FileEnded { peer: bob(), file, reason, trouble: None, is_kept: false }
-    }
-
-    /// A person with an open chat with bob.
-    fn person() -> Conversation {
-        let mut chat = with_bob(Trust::Known);
-        chat.script.has_person = true;
-        chat
-    }
-
-    fn is_mistake(effects: &[Effect], words: &str) -> bool {
-        matches!(effects, [Effect::Show(Report::Mistake(told))] if told.contains(words))
     }
 
     #[test]

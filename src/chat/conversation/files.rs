@@ -115,8 +115,9 @@ impl Conversation {
         vec![refusal, Effect::Show(Report::File { file: report, news })]
     }
 
-    /// Whether a part of a file that is offered has come before: what was agreed to goes on without a question.
-    pub fn part_sought(&mut self, peer: &str, file: FileId, is_there: bool, modified: Option<u64>) -> Vec<Effect> {
+    /// Learns whether a part of an offered file is here already. If so it was agreed to before, and goes on without a
+    /// question.
+    pub fn told_of_part(&mut self, peer: &str, file: FileId, is_there: bool, modified: Option<u64>) -> Vec<Effect> {
         let Some(transfer) = self.transfers.open_mut(peer, file) else { return Vec::new() };
         let report = transfer.report.clone();
         if is_there {
@@ -273,33 +274,18 @@ mod tests {
         Event::FileOffered { peer: bob(), identity, file, name, size: Some(100), modified: None, entries: None }
     }
 
-    fn ended(file: FileId, reason: EndReason) -> Event {
-        Event::FileEnded { peer: bob(), file, reason, trouble: None, is_kept: false }
-    }
-
     fn take(file: FileId, name: Option<&str>, coming: &[FileId]) -> Effect {
         let place = Destination::Downloads { name: name.map(str::to_owned) };
         let coming = coming.iter().map(|file| ComingFile { file: *file, size: 100, done: 0 }).collect();
         Effect::TakeFile { peer: bob(), file, size: Some(100), is_folder: false, place, quota: None, coming }
     }
 
-    /// A person with an open chat with bob.
-    fn person() -> Conversation {
-        let mut chat = with_bob(Trust::Known);
-        chat.script.has_person = true;
-        chat
-    }
-
     /// Somebody asks a person whether they may send these.
     fn asked(chat: &mut Conversation, files: &[FileId]) {
         for file in files {
             assert!(matches!(done(chat.happened(offered(*file)))[..], [Effect::SeekPart { .. }]));
-            chat.part_sought("bob", *file, false, None);
+            chat.told_of_part("bob", *file, false, None);
         }
-    }
-
-    fn is_mistake(effects: &[Effect], words: &str) -> bool {
-        matches!(effects, [Effect::Show(Report::Mistake(told))] if told.contains(words))
     }
 
     #[test]
@@ -331,7 +317,7 @@ mod tests {
     fn what_was_agreed_to_goes_on_without_a_question() {
         let mut chat = person();
         chat.happened(offered(FILE));
-        assert_eq!(chat.part_sought("bob", FILE, true, None), [take(FILE, None, &[])]);
+        assert_eq!(chat.told_of_part("bob", FILE, true, None), [take(FILE, None, &[])]);
     }
 
     #[test]
@@ -371,7 +357,7 @@ mod tests {
             modified: None,
             entries: None,
         });
-        chat.part_sought("bob", FILE, false, None);
+        chat.told_of_part("bob", FILE, false, None);
         typed(&mut chat, "/take");
         let question = "cut off by this: \"a; b.pdf\" from bob. Do it all the same? y or n";
         assert_eq!(typed(&mut chat, "/leave"), [notice(question)]);

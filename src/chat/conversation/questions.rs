@@ -2,7 +2,7 @@
 //! loses or ends something. A script is asked nothing.
 
 use super::texts::goes_out;
-use super::{Chat, Conversation, Question, Stage};
+use super::{Chat, ChatStage, Conversation, Question};
 use crate::chat::command::Command;
 use crate::chat::effect::{Effect, Text, notice, texts};
 use crate::chat::screen;
@@ -103,7 +103,7 @@ impl Conversation {
         for chat in chats {
             let (kept, waiting) = (chat.outbox.kept(), chat.outbox.waiting());
             // What was sent on a connection that works arrives before the end.
-            let underway = if chat.stage == Stage::Interrupted { chat.outbox.underway() } else { 0 };
+            let underway = if chat.stage == ChatStage::Interrupted { chat.outbox.underway() } else { 0 };
             is_sure &= underway == 0;
             let of_chat = match (kept, waiting, underway) {
                 (0, 0, 0) => continue,
@@ -224,7 +224,7 @@ mod tests {
         let told = typed(&mut chat, "/retry");
         assert_eq!(told[1], notice("3 texts for bob will be sent as soon as they answer"), "{told:?}");
         // Who leaves wants nothing kept, whatever comes back later.
-        for stage in [Stage::Pending, Stage::Calling] {
+        for stage in [ChatStage::Pending, ChatStage::Calling] {
             let mut chat = waiting();
             chat.set_stage("bob", stage);
             typed(&mut chat, "/leave");

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::{Chat, Conversation, Stage};
+use super::{Chat, ChatStage, Conversation};
 use crate::chat::effect::{Effect, notice};
 use crate::chat::flood::{SHOWN, is_told};
 use crate::chat::report::Report;
@@ -42,7 +42,7 @@ impl Conversation {
         if self.script.accepts == Accepts::All && !self.called.contains(&peer) {
             self.unnamed.insert(peer.clone());
         }
-        self.set_stage(&peer, Stage::Calling);
+        self.set_stage(&peer, ChatStage::Calling);
         let is_stranger = !trust.is_known() && !self.called.contains(&peer);
         let mut effects = match self.requests.take(&peer, is_stranger, now) {
             SHOWN => vec![notice(&format!("{SHOWN} calls within a minute: of more of them only texts are shown"))],
@@ -67,7 +67,7 @@ impl Conversation {
         [Effect::Show(report)].into_iter().chain(called).collect()
     }
 
-    /// Whether nobody of this name, or with the identity of somebody who is blocked, may call.
+    /// Whether this name is blocked, or another blocked name whose user is known by this identity.
     fn is_blocked(&self, peer: &str, identity: Option<PublicKey>) -> bool {
         let is_same = |name: &String| identity.is_some() && self.people.known_identity(name) == identity;
         self.blocked.contains(peer) || self.blocked.iter().any(is_same)

@@ -1,7 +1,7 @@
 //! Texts: whom a line goes to, and what becomes of it while there is no chat.
 
 use super::file_offers::why_not;
-use super::{Chat, Conversation, Stage};
+use super::{Chat, ChatStage, Conversation};
 use crate::chat::command::Command;
 use crate::chat::effect::{Effect, Text, calling, notice, texts};
 use crate::chat::report::{Report, Unsent};
@@ -54,8 +54,8 @@ impl Conversation {
         let chat = self.chat_or_new(peer);
         chat.unread = 0;
         match chat.stage {
-            Stage::Open | Stage::Interrupted => return vec![Effect::Send { peer: peer.to_owned(), text }],
-            Stage::Pending | Stage::Calling if chat.outbox.has_room() => {
+            ChatStage::Open | ChatStage::Interrupted => return vec![Effect::Send { peer: peer.to_owned(), text }],
+            ChatStage::Pending | ChatStage::Calling if chat.outbox.has_room() => {
                 chat.outbox.wait(text);
                 return Vec::new();
             }
@@ -83,11 +83,11 @@ impl Conversation {
         if self.requests.has(peer) {
             // Whoever writes to somebody who is calling talks to them.
             self.requests.end(peer);
-            self.set_stage(peer, Stage::Calling);
+            self.set_stage(peer, ChatStage::Calling);
             let line = format!("{} is calling you, and by this you accept", screen::name(peer));
             return Ok(vec![notice(&line), Effect::Accept(peer.to_owned())]);
         }
-        match self.chat(peer).is_none_or(|chat| chat.stage == Stage::Closed) {
+        match self.chat(peer).is_none_or(|chat| chat.stage == ChatStage::Closed) {
             true => self.call(peer),
             false => Ok(Vec::new()),
         }
@@ -110,15 +110,15 @@ impl Conversation {
         }
         kept.into_iter().for_each(|text| chat.outbox.wait(text));
         match chat.stage {
-            Stage::Closed => self.connect(peer),
-            stage => vec![calling(&peer, stage == Stage::Pending)],
+            ChatStage::Closed => self.connect(peer),
+            stage => vec![calling(&peer, stage == ChatStage::Pending)],
         }
     }
 
     /// A chat is open, or open again: what waits for it goes out.
     pub(super) fn send_waiting(&mut self, peer: String) -> Vec<Effect> {
         let is_proven = self.people.trust_in(&peer).is_some_and(Trust::is_known);
-        self.set_stage(&peer, Stage::Open);
+        self.set_stage(&peer, ChatStage::Open);
         let outbox = &mut self.chat_or_new(&peer).outbox;
         let (kept, texts) = (outbox.kept(), outbox.open(is_proven));
         let mut effects = self.what_is_kept(&peer, kept, is_proven);
@@ -175,7 +175,9 @@ impl Conversation {
 pub(super) fn goes_out(chat: &Chat) -> String {
     let name = screen::name(&chat.peer);
     match chat.stage {
-        Stage::Pending => "for NAME will be sent as soon as the server is there and they answer".replace("NAME", &name),
+        ChatStage::Pending => {
+            "for NAME will be sent as soon as the server is there and they answer".replace("NAME", &name)
+        }
         _ => format!("for {name} will be sent as soon as they answer"),
     }
 }
@@ -199,7 +201,7 @@ mod tests {
     #[test]
     fn lines_go_to_the_chat_and_those_typed_ahead_wait_for_it() {
         let mut chat = online();
-        assert_eq!(typed(&mut chat, "/connect bob"), [calling("bob", false), Effect::Connect(bob())]);
+        assert_eq!(typed(&mut chat, "/connect bob"), [calling("bob", false), Effect::Call(bob())]);
         assert_eq!(typed(&mut chat, "one"), []);
         assert_eq!(typed(&mut chat, "two"), []);
         assert_eq!(done(chat.happened(open("bob"))), [send("one"), send("two")]);
@@ -216,7 +218,7 @@ mod tests {
         let mut chat = online();
         typed(&mut chat, "/connect carol");
         assert_eq!(typed(&mut chat, "for carol"), []);
-        assert_eq!(done(typed(&mut chat, "/connect bob")), [Effect::Connect(bob())]);
+        assert_eq!(done(typed(&mut chat, "/connect bob")), [Effect::Call(bob())]);
         typed(&mut chat, "for bob");
         let for_carol = Text { text: "for carol".to_owned(), id: None };
         assert_eq!(done(chat.happened(open("carol"))), [Effect::Send { peer: "carol".to_owned(), text: for_carol }]);
@@ -262,7 +264,7 @@ mod tests {
         let (text, reason) = ("perhaps".to_owned(), NotSentReason::Unconfirmed);
         chat.happened(Event::NotSent { peer: bob(), id: 1, text, reason });
         chat.happened(closed("bob", CloseReason::ConnectionLost));
-        assert_eq!(done(typed(&mut chat, "/connect bob")), [Effect::Connect(bob())]);
+        assert_eq!(done(typed(&mut chat, "/connect bob")), [Effect::Call(bob())]);
         assert_eq!(done(chat.happened(open("bob"))), []);
         assert_eq!(done(typed(&mut chat, "/retry bob")), [send("perhaps")]);
     }
@@ -357,7 +359,7 @@ mod tests {
     #[test]
     fn a_message_goes_to_whom_it_names_and_calls_them() {
         let mut chat = with_bob(Trust::Known);
-        assert_eq!(done(typed(&mut chat, "/msg carol hello")), [Effect::Connect("carol".to_owned())]);
+        assert_eq!(done(typed(&mut chat, "/msg carol hello")), [Effect::Call("carol".to_owned())]);
         let hello = Effect::Send { peer: "carol".to_owned(), text: Text { text: "hello".to_owned(), id: None } };
         assert_eq!(done(chat.happened(open("carol"))), [hello]);
         assert_eq!(typed(&mut chat, "to bob"), [send("to bob")]);
@@ -369,7 +371,7 @@ mod tests {
         let told = Report::Calling { peer: bob(), is_waiting: true };
         assert_eq!(typed(&mut chat, "/connect bob"), [Effect::Record(told)], "that is nothing to speak of yet");
         assert_eq!(typed(&mut chat, "hello"), []);
-        assert_eq!(done(chat.happened(Event::Online)), [Effect::Connect(bob())]);
+        assert_eq!(done(chat.happened(Event::Online)), [Effect::Call(bob())]);
         assert_eq!(not_sent(&chat.happened(closed("bob", CloseReason::NotOnline))), [("hello", true)]);
         assert_eq!(chat.failure(), Some(ScriptFailure::Unreached));
         assert_eq!(done(chat.happened(Event::Online)), [], "the call is made once");

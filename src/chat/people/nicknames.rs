@@ -6,11 +6,6 @@ use crate::chat::screen;
 use crate::protocol::MAX_USERNAME_BYTES;
 
 impl People {
-    /// What the user calls this peer.
-    pub fn alias_of(&self, peer: &str) -> Option<String> {
-        self.aliases.iter().find(|(_, name)| *name == peer).map(|(alias, _)| alias.clone())
-    }
-
     /// `/alias`: the user calls `peer` so from now on. One of the two names is that of somebody `is_met`, and the other
     /// is new.
     pub fn alias(&mut self, alias: String, peer: String, is_met: impl Fn(&str) -> bool) -> Vec<Effect> {

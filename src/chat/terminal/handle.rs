@@ -58,7 +58,7 @@ impl Terminal {
         shown.paint(|painter| painter.print(&rows))
     }
 
-    /// Shows rows of one's own making, each ended by a line feed.
+    /// Shows rows as they are, each ended by a line feed.
     ///
     /// # Errors
     /// The terminal is gone.

@@ -20,7 +20,7 @@ use crate::chat::keyboard::{Key, Keyboard};
 use crate::chat::painter::Painter;
 use crate::signals;
 
-/// What the thread works with.
+/// What the keyboard's thread works with.
 pub struct TerminalWatch {
     pub terminal: Terminal,
     pub keys: Keyboard,
@@ -31,7 +31,7 @@ pub struct TerminalWatch {
     pub ended_at: Option<Instant>,
     pub woken: UnixStream,
     pub stopped: UnixStream,
-    /// The other end, which is there also where no signal has it.
+    /// The other end of `stopped`, which stays open also where no signal writes to it.
     pub _stop: UnixStream,
     /// Another program has the terminal.
     pub is_away: bool,

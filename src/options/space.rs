@@ -9,7 +9,7 @@ use crate::peer::{ComingFile, FileId, Folder};
 
 /// What was measured last.
 #[derive(Debug, Clone, Default)]
-pub struct Room(Option<Measured>);
+pub struct FolderSpace(Option<Measured>);
 
 /// How many bytes a folder held, with all that was coming, and those that were let in since.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ struct Measured {
     held: u64,
 }
 
-impl Room {
+impl FolderSpace {
     /// How many bytes of a file of this length may come into a folder, beside others that are `coming`; `None` where
     /// there is no room for it. The folder is measured anew where it has to be, and not for each of many small files,
     /// of which every one would take longer than the one before.
@@ -44,13 +44,13 @@ impl Room {
                 Measured { folder: folder.path().to_owned(), until: now + MEASURED_FOR, held }
             }
         };
-        let room = left(measured.held);
-        let is_enough = room > 0 && size.is_none_or(|size| size <= room);
+        let space = left(measured.held);
+        let is_enough = space > 0 && size.is_none_or(|size| size <= space);
         if is_enough {
             measured.held = measured.held.saturating_add(wanted);
         }
         self.0 = Some(measured);
-        Ok(is_enough.then_some(room))
+        Ok(is_enough.then_some(space))
     }
 }
 
@@ -65,36 +65,36 @@ mod tests {
 
     #[test]
     fn a_folder_is_measured_anew_before_anything_is_refused_for_its_bound() {
-        let path = std::env::temp_dir().join(format!("lowkey-room-{}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("lowkey-space-{}", std::process::id()));
         fs::create_dir_all(path.join("deep")).unwrap();
         fs::write(path.join("a"), [0; 100]).unwrap();
         fs::write(path.join("deep/b"), [0; 50]).unwrap();
         let folder = Folder::open(&path).unwrap();
-        let mut all = Room::default();
+        let mut all = FolderSpace::default();
         let quota = Quota { of_one: 500, of_all: 1000, of_peer: 1000, count: 1000 };
-        let mut room = |coming: &[u64], size| {
+        let mut space = |coming: &[u64], size| {
             let coming: Vec<_> =
                 coming.iter().map(|&size| ComingFile { file: FileId([1; 16]), size, done: 0 }).collect();
             all.left(&folder, quota, (FileId([2; 16]), size), &coming).unwrap()
         };
-        assert_eq!(room(&[], Some(400)), Some(500), "the longest file");
-        assert_eq!(room(&[], Some(400)), Some(450), "what was let in counts");
-        assert_eq!(room(&[800], Some(10)), Some(50), "and so does what was, the others of which it is told here");
-        assert_eq!(room(&[800], Some(60)), None);
-        assert_eq!(room(&[800], Some(40)), Some(50), "what was refused does not");
+        assert_eq!(space(&[], Some(400)), Some(500), "the longest file");
+        assert_eq!(space(&[], Some(400)), Some(450), "what was let in counts");
+        assert_eq!(space(&[800], Some(10)), Some(50), "and so does what was, the others of which it is told here");
+        assert_eq!(space(&[800], Some(60)), None);
+        assert_eq!(space(&[800], Some(40)), Some(50), "what was refused does not");
         // None of all that ever came.
-        assert_eq!(room(&[], None), Some(500));
+        assert_eq!(space(&[], None), Some(500));
         fs::write(path.join("c"), [0; 800]).unwrap();
-        assert_eq!(room(&[], Some(400)), None);
-        assert_eq!(room(&[], None), Some(50), "as much as there is");
+        assert_eq!(space(&[], Some(400)), None);
+        assert_eq!(space(&[], None), Some(50), "as much as there is");
         fs::remove_dir_all(&path).unwrap();
     }
 
     #[test]
     fn what_was_coming_when_it_was_measured_still_counts_when_it_has_come() {
-        let path = std::env::temp_dir().join(format!("lowkey-room-come-{}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("lowkey-space-come-{}", std::process::id()));
         let folder = Folder::open(&path).unwrap();
-        let mut all = Room::default();
+        let mut all = FolderSpace::default();
         let quota = Quota { of_one: 1000, of_all: 1000, of_peer: 1000, count: 1000 };
         let coming = [ComingFile { file: FileId([1; 16]), size: 600, done: 0 }];
         assert_eq!(all.left(&folder, quota, (FileId([2; 16]), Some(10)), &coming).unwrap(), Some(400));
