@@ -9,8 +9,8 @@ use crate::pipe::listening;
 use crate::window::{Terminal, in_home, lowkey};
 use crate::world::{Folder, Program, Server, path, until};
 
-/// Alice, who wants another name while a text of hers is not acknowledged: bob's program stands still.
-fn renaming(server: &Server, home: &Folder, other: &Folder, term: &str) -> (Terminal, Program) {
+/// Alice, a text of whom is not acknowledged: bob's program stands still.
+fn unacknowledged(server: &Server, home: &Folder, other: &Folder, term: &str) -> (Terminal, Program) {
     let mut bob = listening(server, other, "/dev/null", &["listen"]);
     bob.stderr.find("online");
     let mut command = lowkey(home, &["--server", &server.url(), "--name", "alice", "bob"]);
@@ -20,6 +20,12 @@ fn renaming(server: &Server, home: &Folder, other: &Folder, term: &str) -> (Term
     bob.signal("STOP");
     terminal.type_keys("hello\r");
     terminal.shows("bob> hello");
+    (terminal, bob)
+}
+
+/// Alice, who wants another name in such a chat.
+fn renaming(server: &Server, home: &Folder, other: &Folder, term: &str) -> (Terminal, Program) {
+    let (mut terminal, bob) = unacknowledged(server, home, other, term);
     terminal.type_keys("/nick carol\r");
     terminal.shows("Do it all the same?");
     terminal.type_keys("y\r");
@@ -88,6 +94,33 @@ fn a_start_that_waits_is_ended_by_the_keyboard() {
     });
     assert_eq!(terminal.wait(), 1);
     assert!(terminal.is_cooked());
+}
+
+#[test]
+fn what_is_said_after_a_key_that_ends_the_program_has_a_row_of_its_own() {
+    for (term, key) in [("dumb", "\x03"), ("dumb", "\x04"), ("xterm", "\x03"), ("xterm", "\x04")] {
+        let home = Folder::new("question-ended");
+        let mut shell = CommandBuilder::new("sh");
+        shell.args(["-c", "\"$0\"; echo \"the code is $?\"", path("lowkey")]);
+        in_home(&mut shell, &home);
+        shell.env("TERM", term);
+        let mut terminal = Terminal::run(shell);
+        terminal.shows("Choose a username");
+        terminal.type_keys(key);
+        terminal.shows("\nthe code is ");
+        let screen = terminal.screen();
+        assert!(screen.lines().skip(1).all(|row| row.starts_with(['l', 't'])), "{screen}");
+    }
+    for term in ["dumb", "xterm"] {
+        let server = Server::start();
+        let (home, other) = (Folder::new("quit-ended"), Folder::new("quit-ended-bob"));
+        let (mut terminal, _bob) = unacknowledged(&server, &home, &other, term);
+        terminal.type_keys("/quit\r");
+        terminal.shows("* waiting until what was sent has arrived; Ctrl-C ends at once");
+        terminal.type_keys("\x03");
+        terminal.shows("\n* what was sent last may not have arrived");
+        assert_eq!(terminal.wait(), 1);
+    }
 }
 
 #[test]

@@ -72,6 +72,15 @@ impl Console {
         }
     }
 
+    /// Whether what the terminal itself shows of a key, such as `^C`, stays in a row that nobody ends.
+    pub fn is_row_open(&self) -> bool {
+        match self {
+            Self::Terminal(terminal) => terminal.is_given_back(),
+            Self::Teletype(teletype) => !teletype.is_standing(),
+            Self::None => true,
+        }
+    }
+
     /// Gives the terminal back as it was, with nothing left in the last row.
     pub fn give_back(&self) {
         match self {

@@ -75,7 +75,7 @@ impl Leaving {
         let leaving = self.clone();
         let watching = threads::spawn("signals", move || {
             if let Some(signal) = signals.forever().next() {
-                if !leaving.console.is_interactive() {
+                if leaving.console.is_row_open() {
                     signals::end_row(signal);
                 }
                 if !leaving.is_serving.load(Ordering::SeqCst) {

@@ -16,7 +16,7 @@ pub struct Teletype(Arc<Mutex<Shown>>);
 #[derive(Default)]
 struct Shown {
     prompt: Option<String>,
-    /// The prompt was written, and nothing behind it.
+    /// The prompt or a question was written, and nothing behind it.
     is_standing: bool,
 }
 
@@ -69,6 +69,11 @@ impl Teletype {
         shown.is_standing = true;
     }
 
+    /// Whether the last row is that of the prompt or of a question.
+    pub fn is_standing(&self) -> bool {
+        self.shown().is_standing
+    }
+
     /// A line was entered at the prompt.
     pub fn enter(&self) {
         self.shown().is_standing = false;
@@ -83,7 +88,10 @@ impl Teletype {
     pub fn ask(&self, question: &str) -> Option<String> {
         let mut bytes = Vec::new();
         let _ = write(question);
+        self.shown().is_standing = true;
         let count = io::stdin().lock().read_until(b'\n', &mut bytes).unwrap_or(0);
+        // What ends a line ends its row.
+        self.shown().is_standing = !bytes.ends_with(b"\n");
         (count > 0).then(|| String::from_utf8_lossy(&bytes).trim_end().to_owned())
     }
 

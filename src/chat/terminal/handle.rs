@@ -198,6 +198,11 @@ impl Terminal {
         let _ = termios::tcsetattr(&self.0.tty, SetArg::TCSANOW, &modes.0);
     }
 
+    /// Whether the terminal is as it was before, or will be in a moment.
+    pub fn is_given_back(&self) -> bool {
+        self.0.is_over.load(Ordering::SeqCst)
+    }
+
     /// A thread of the terminal that panics may do so in the middle of a line. The threads of the peer have names: what
     /// becomes of theirs is told as an event, and the terminal goes on.
     pub(super) fn give_back_on_panic(&self) {
