@@ -1,8 +1,8 @@
 //! Where the programs keep what outlives them: the folder `lowkey` in the user's configuration folder
 //! (`$XDG_CONFIG_HOME`, else `~/.config`), and for a profile with a name its folder in `profiles` there. `config.toml`
 //! holds settings, `token` the secret that names are held with, `identity-NAME` the long-term key of a name,
-//! `known_peers` who was seen before, `blocked` who may not call, `aliases` what the user calls peers, `log` texts if that
-//! is wanted, and `history` what was typed.
+//! `known_peers` who was seen before, `blocked` who may not call, `aliases` what the user calls peers, `log` texts if
+//! that is wanted, and `history` what was typed.
 
 mod files;
 pub mod known_peers;

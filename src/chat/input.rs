@@ -61,8 +61,8 @@ impl Stdin {
         !self.0.is_busy.load(Ordering::SeqCst)
     }
 
-    /// Whether there is more than was read. Of a file or a pipe that can be seen; what is one text is not over before its
-    /// end was read.
+    /// Whether there is more than was read. Of a file or a pipe that can be seen; what is one text is not over before
+    /// its end was read.
     pub fn is_left(&self) -> bool {
         if !self.0.is_open.load(Ordering::SeqCst) {
             return false;

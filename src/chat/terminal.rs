@@ -1,6 +1,6 @@
 //! The prompt on a terminal: what is typed goes by way of the [`Keyboard`](super::keyboard) to rustyline, which edits
-//! the line, and what it shows comes by way of its highlighter to the [`Painter`](super::painter), which makes the bytes
-//! that are written to the terminal.
+//! the line, and what it shows comes by way of its highlighter to the [`Painter`](super::painter), which makes the
+//! bytes that are written to the terminal.
 //!
 //! rustyline reads standard input and writes to standard output, whatever these are, and it has no other way to be
 //! given a terminal. So the terminal is put aside, and it gets a pseudo-terminal of ours to read from, in raw mode for

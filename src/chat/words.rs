@@ -159,7 +159,7 @@ pub fn words(report: &Report, look: Look) -> Option<String> {
     })
 }
 
-/// How wide the first column of a table is: as the longest name that a server gives, and the longest usage of a command.
+/// How wide the first column of a table is: as the longest name that people choose, and the longest usage of a command.
 const FIRST_COLUMN: usize = 20;
 
 /// As much is told in a line, in bytes: what was typed, or read, can be in it.

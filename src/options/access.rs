@@ -6,7 +6,7 @@ use crate::peer::{ProxyUrl, ServerUrl};
 /// settings of this start name.
 #[derive(Debug, Clone)]
 pub struct TokenHome {
-    /// The server.
+    /// The server that the token is told to.
     pub server: ServerUrl,
     /// Whether the user has named it, and it is not the default.
     pub is_named: bool,

@@ -34,7 +34,7 @@ pub fn uniform(command: Command) -> Command {
     })
 }
 
-/// Whether it is either on or off.
+/// Whether a setting is either on or off.
 pub fn is_switch(option: &Arg) -> bool {
     option.get_value_parser().type_id() == std::any::TypeId::of::<bool>()
 }

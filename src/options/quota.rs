@@ -27,7 +27,7 @@ pub struct QuotaOptions {
 }
 
 impl QuotaOptions {
-    /// What they allow.
+    /// The quota that these options allow.
     pub fn quota(&self) -> Quota {
         let Self { max_file, max_files, max_peer, max_count } = self;
         Quota { of_one: max_file.0, of_all: max_files.0, of_peer: max_peer.0, count: *max_count }
@@ -41,25 +41,25 @@ pub struct Quota {
     pub of_one: u64,
     /// All bytes that the folder may hold.
     pub of_all: u64,
-    /// The bytes of one sender.
+    /// The bytes that one sender may put there.
     pub of_peer: u64,
-    /// How many files of one sender.
+    /// How many files one sender may put there.
     pub count: u64,
 }
 
 /// Whose calls or files are taken without asking.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Accepts {
-    /// Nobody's.
+    /// Those of nobody.
     #[default]
     None,
-    /// Everybody's.
+    /// Those of everybody.
     All,
     /// Those of some; others are ignored.
     Only {
-        /// These.
+        /// The names of those.
         names: Vec<String>,
-        /// And whoever was seen before.
+        /// Whether those who were seen before are meant, too.
         with_known: bool,
     },
 }
@@ -75,7 +75,7 @@ impl Accepts {
     }
 }
 
-/// What was taken without asking, and of whom.
+/// The files that were taken without asking, and whose they were.
 #[derive(Debug, Default)]
 pub struct Ledger {
     senders: HashMap<PublicKey, Given>,
@@ -91,10 +91,10 @@ struct Given {
 }
 
 impl Ledger {
-    /// A file of this length is to be taken; one of which nobody knows the length counts as the longest.
+    /// Enters a file of this length; one of which nobody knows the length counts as the longest.
     ///
     /// # Errors
-    /// Why it is not: it, or all of its sender's, would be more than the quota; also in words, for people here.
+    /// Why it is not taken: it, or all of its sender's, would be more than the quota; also in words, for people here.
     pub fn take(
         &mut self,
         (peer, file): (&str, FileId),
@@ -126,7 +126,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// A file has come, with so many bytes; or it has not, and counts for nothing.
+    /// A file has come, with so many bytes; or it has not come (`None`), and counts for nothing.
     pub fn end(&mut self, peer: &str, file: FileId, came: Option<u64>) {
         let Some((sender, size)) = self.coming.remove(&(peer.to_owned(), file)) else { return };
         let Some(given) = self.senders.get_mut(&sender) else { return };
@@ -139,15 +139,15 @@ impl Ledger {
         }
     }
 
-    /// What was taken and has not come to its end, but for this one.
+    /// The files that were taken and have not come to their end, but for this one.
     pub fn coming_beside(&self, peer: &str, file: FileId) -> Vec<ComingFile> {
         let others = self.coming.iter().filter(|((from, other), _)| (&**from, *other) != (peer, file));
         others.map(|((_, file), (_, size))| ComingFile { file: *file, size: *size, done: 0 }).collect()
     }
 }
 
-/// How many files are taken without asking of all senders together, as long as the program runs: who may call himself
-/// what he likes is not to use up what a disk has for names.
+/// How many files are taken without asking of all senders together, as long as the program runs: who makes up ever new
+/// names is not to use up all inodes of a disk.
 const MAX_COUNT: u64 = 100_000;
 
 #[cfg(test)]

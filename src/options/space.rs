@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::quota::Quota;
 use crate::peer::{ComingFile, FileId, Folder};
 
-/// What was measured last.
+/// The folder that was measured last, and how much it held.
 #[derive(Debug, Clone, Default)]
 pub struct FolderSpace(Option<Measured>);
 

@@ -27,9 +27,9 @@ use crate::trouble;
 
 /// What a program begins with.
 pub struct Start<T> {
-    /// Its options.
+    /// The program's options.
     pub options: T,
-    /// Where it keeps what outlives it, or why there is no such place.
+    /// Where the program keeps what outlives it, or why there is no such place.
     pub profile: Result<Profile, String>,
     /// The server that the access token belongs to.
     pub token_home: TokenHome,
@@ -163,7 +163,8 @@ fn read<T: Parser>(command: &Command, arguments: Vec<OsString>) -> Result<Start<
     Ok(Start { options, profile, token_home, matches })
 }
 
-/// Whose the access token is. One that stands in the file is the file's server's, whatever else this start names.
+/// Which server the access token is for. One that stands in the file is for the server of the file, whatever else this
+/// start names.
 fn token_home(matches: &ArgMatches, file: &ConfigFile) -> Result<TokenHome, String> {
     let is_default = |option: &str| matches.value_source(option) == Some(ValueSource::DefaultValue);
     let is_from_file = |option: &str| is_default(option) && file.has(option);
@@ -227,13 +228,13 @@ fn matches(command: &Command, with: Command, arguments: &[OsString]) -> Result<A
     })
 }
 
-/// Whether there is a word too many.
+/// Whether clap complains of a word too many.
 fn is_beyond_a_word(error: &clap::Error) -> bool {
     matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand)
 }
 
-/// What is said where a word is too many since the one in front was meant as a command: one that is nearly ours, or one
-/// that is typed elsewhere.
+/// What is said where a word is too many because the one in front was meant as a command: one that is nearly ours, or
+/// one that is typed elsewhere.
 fn no_command(command: &Command, arguments: &[OsString], error: &clap::Error) -> Option<String> {
     let word = |kind| match error.get(kind) {
         Some(ContextValue::String(word)) => Some(word.as_str()),
@@ -388,7 +389,7 @@ fn commands(command: &Command) -> Vec<&Command> {
     command.get_subcommands().flat_map(|below| [below].into_iter().chain(commands(below))).collect()
 }
 
-/// What of `possible` may have been meant, or all.
+/// Puts behind `words` which of the `possible` values was meant most likely; where none is near, all of them.
 fn meant(words: &str, word: &str, possible: &[String]) -> String {
     match nearest(word, possible.iter().map(String::as_str)) {
         None => format!("{words}, only {}", possible.join(", ")),

@@ -9,5 +9,5 @@ pub fn is_on(text: &str) -> Option<bool> {
     }
 }
 
-/// What is said to those who said neither.
+/// What is told to people who said neither on nor off.
 pub const ON_OR_OFF: &str = "on or off (or true, false, 1, 0)";

@@ -10,7 +10,7 @@ use nix::fcntl::OFlag;
 
 use crate::trouble::{self, A_FOLDER, NO_FILE};
 
-/// Whoever changes the same file at the same time waits as long as what comes back is held.
+/// Locks a file for a change: whoever else changes it waits as long as what comes back is held.
 pub fn lock(folder: &Path, name: &str) -> io::Result<File> {
     create_folder(folder)?;
     let path = folder.join(format!("{name}.lock"));
@@ -21,8 +21,8 @@ pub fn lock(folder: &Path, name: &str) -> io::Result<File> {
     Ok(lock)
 }
 
-/// Writes beside the file and renames, so that nobody ever finds half of it. Where a link stands in its place, as some
-/// keep their settings elsewhere, the file is replaced that it leads to.
+/// Writes beside the file and renames, so that nobody ever finds half of it. Where a symbolic link stands in its place,
+/// as some keep their settings elsewhere, the file is replaced that it leads to.
 ///
 /// # Errors
 /// What is there is no regular file, such as a device, and must not be replaced; or it cannot be written.

@@ -60,7 +60,7 @@ impl KnownPeers {
         Ok(Self { peers, notes })
     }
 
-    /// What is known of a peer at a server.
+    /// What is known of the peer of this name at a server.
     pub fn get(&self, name: &str, server: &str) -> Option<&KnownPeer> {
         self.peers.get(&place(name, server))
     }

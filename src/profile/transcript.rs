@@ -10,7 +10,7 @@ use crate::escape::escaped;
 /// A text that was sent or received.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TranscriptEntry {
-    /// When (RFC 3339).
+    /// When it was sent or received (RFC 3339).
     pub time: String,
     /// At which server, as in the list of known peers.
     pub server: String,
@@ -47,12 +47,12 @@ pub(crate) struct Logged {
 }
 
 impl Logged {
-    /// Everybody's, or nobody's.
+    /// Keeps the texts of everybody, or of nobody.
     pub fn new(by_default: bool) -> Self {
         Self { by_default, peers: BTreeMap::new() }
     }
 
-    /// Keeps those of this peer from now on, or of everybody; or does not.
+    /// Says from now on whether the texts of this peer are kept, or without one those of everybody.
     pub fn set(&mut self, peer: Option<String>, is_on: bool) {
         match peer {
             Some(peer) => drop(self.peers.insert(peer, is_on)),
