@@ -167,7 +167,7 @@ pub const COMMANDS: [Usage; 31] = [
     },
 ];
 
-/// Those that are told of where they are needed, so that the list fits a screen.
+/// Commands that the list leaves out, so that it fits a screen: they are told of where they are needed.
 pub const RARE: [&str; 10] = [
     "/alias [NEW NAME]",
     "/cancel [N]",

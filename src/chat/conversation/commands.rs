@@ -36,7 +36,7 @@ impl Conversation {
         self.ask_or_perform(command)
     }
 
-    /// Does it, whatever it brings about.
+    /// Does a command without asking first, whatever it brings about.
     pub(super) fn perform(&mut self, command: Command) -> Vec<Effect> {
         match command {
             Command::Send { peer: None, text, id } => self.text(Text { text, id }),
@@ -101,7 +101,7 @@ impl Conversation {
         }
     }
 
-    /// Seeks the server again that was given up.
+    /// Seeks a server again that was given up.
     fn go_online(&mut self) -> Vec<Effect> {
         match self.server {
             ServerState::Online => vec![notice("you are online")],
@@ -165,7 +165,7 @@ impl Conversation {
         }
     }
 
-    /// A script wants to know that a line of it did nothing.
+    /// Does something about people, and notes a mistake for scripts: they want to know that a line did nothing.
     pub(super) fn noting_mistakes(&mut self, act: impl FnOnce(&mut People) -> Vec<Effect>) -> Vec<Effect> {
         let effects = act(&mut self.people);
         if effects.iter().any(|effect| matches!(effect, Effect::Show(Report::Mistake(_)))) {
@@ -175,7 +175,7 @@ impl Conversation {
     }
 }
 
-/// Whether this sets something that runs a program.
+/// Whether a command sets something that runs a program.
 fn runs_a_program(command: &Command) -> bool {
     let Command::Set { name: Some(name), value: Some(value) } = command else { return false };
     name == "notify" && is_on(value) != Some(false)

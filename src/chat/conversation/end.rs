@@ -13,7 +13,7 @@ impl Conversation {
         self.progress.is_finishing = true;
     }
 
-    /// The end has come, whatever is still to be done: says what was not.
+    /// Ends the program, whatever is still to be done, and says what was not done.
     pub fn give_up(&mut self) -> Vec<Effect> {
         self.finish();
         let mut effects = Vec::new();
@@ -27,14 +27,14 @@ impl Conversation {
         effects
     }
 
-    /// What is kept is lost with the program.
+    /// Says which texts are lost with the program that were kept to be sent.
     fn lose_kept(&mut self) -> Vec<Effect> {
         let kept = |chat: &mut Chat| (chat.outbox.take_kept().len(), chat.peer.clone());
         let kept = self.chats.iter_mut().map(kept).filter(|(count, _)| *count > 0);
         kept.map(|(count, peer)| lost(count, &peer)).collect()
     }
 
-    /// A command was read, and the end had come already.
+    /// Says of a command that it came too late to be done.
     pub fn too_late(&mut self, command: Command) -> Effect {
         let Command::Send { peer, text, id } = command else {
             self.progress.fail(ScriptFailure::Lost);
@@ -45,7 +45,7 @@ impl Conversation {
         Effect::Show(Report::NotSent { peer, text, id, reason: Unsent::Ended, is_kept: false })
     }
 
-    /// The end has come before that of the input: what is left of it will never be read.
+    /// Says that the end has come before that of the input, the rest of which will never be read.
     pub fn unread(&mut self) -> Effect {
         self.progress.fail(ScriptFailure::Lost);
         notice("the end came before that of standard input: what was left of it was not sent")

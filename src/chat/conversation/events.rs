@@ -232,7 +232,7 @@ impl Conversation {
     }
 }
 
-/// Whose chat it is that comes about or ends here, without a text.
+/// The peer of an event that tells how a call or chat goes, without a text; `None` for other events.
 fn quiet_part(event: &Event) -> Option<&str> {
     match event {
         Event::RequestEnded { peer }

@@ -42,7 +42,7 @@ impl Conversation {
         self.offer_waiting(peer)
     }
 
-    /// Offers what waits for that, if the chat is open.
+    /// Offers the files that wait for this peer, if the chat is open.
     pub(super) fn offer_waiting(&mut self, peer: &str) -> Vec<Effect> {
         if !self.chat(peer).is_some_and(Chat::is_open) {
             return Vec::new();
@@ -54,7 +54,7 @@ impl Conversation {
         files.into_iter().map(|file| Effect::OfferFile { peer: peer.to_owned(), file }).collect()
     }
 
-    /// A file was offered, as this.
+    /// A file was offered to a peer, as the report says.
     pub fn offered(&mut self, report: FileReport) -> Vec<Effect> {
         let peer = report.peer.clone();
         self.transfers.opened(&peer);

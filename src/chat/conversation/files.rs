@@ -14,7 +14,7 @@ use crate::chat::words::files::shown;
 use crate::peer::{EndReason, Event, FileId, PublicKey, Trust};
 
 impl Conversation {
-    /// What the user wants of files.
+    /// Takes a command about files.
     pub(super) fn file_command(&mut self, command: Command) -> Vec<Effect> {
         match command {
             Command::OfferFiles { paths } => match self.current.clone() {
@@ -98,7 +98,7 @@ impl Conversation {
         }
     }
 
-    /// A file that was to be taken is not, for this reason, which the other side is told.
+    /// A file that was to be taken could not be, for this reason.
     pub fn not_taken(&mut self, peer: &str, file: FileId, reason: EndReason, trouble: Option<String>) -> Vec<Effect> {
         let Some(transfer) = self.transfers.open_mut(peer, file) else { return Vec::new() };
         let (report, has_person) = (transfer.report.clone(), self.script.has_person);
@@ -127,7 +127,7 @@ impl Conversation {
         vec![Effect::Show(Report::File { file: report, news: FileNews::Offered { modified, is_only } })]
     }
 
-    /// What the peer says of a file.
+    /// Takes what happened to a file.
     pub(super) fn file_event(&mut self, event: Event, now: Instant) -> Vec<Effect> {
         match event {
             Event::FileOffered { peer, identity, file, name, size, modified, entries } => {
@@ -230,12 +230,12 @@ impl Conversation {
         effects
     }
 
-    /// What a person wants to see, and a program where it speaks JSON: a script in words is told of the end alone.
+    /// Shows a report to a person, and to a program that speaks JSON. A script in words is told of the end alone.
     pub(super) fn told_to_people(&self, report: Report) -> Effect {
         if self.script.has_person { Effect::Show(report) } else { Effect::Record(report) }
     }
 
-    /// What would be ended with the chat with this peer, or with all, in words.
+    /// The files that would be cut off by the end of the chat with this peer, or of all chats, in words.
     pub(super) fn files_on_their_way(&self, peer: Option<&str>) -> Option<String> {
         let files = self.transfers.moving(peer);
         let first = files.first()?;
@@ -244,7 +244,7 @@ impl Conversation {
         Some(format!("{} {whose} {}{more}", shown(&first.name), screen::name(&first.peer)))
     }
 
-    /// The file that is told of in a row of its own, where there is one.
+    /// The file whose progress stands in a row of its own, where there is such a row.
     pub fn file_under_way(&self) -> Option<(FileReport, FileState)> {
         let transfer = self.transfers.running(None).or_else(|| self.transfers.waiting_for_answer())?;
         Some((transfer.report.clone(), transfer.state()))

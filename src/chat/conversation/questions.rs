@@ -19,7 +19,7 @@ impl Question {
         }
     }
 
-    /// It was answered by no, or by going on with something else.
+    /// What is said where a question was answered by no, or by going on with something else.
     fn no(&self) -> Effect {
         notice(match self {
             Self::Paste { .. } => "the pasted lines are not sent",

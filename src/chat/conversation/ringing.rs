@@ -73,7 +73,7 @@ impl Conversation {
         self.blocked.contains(peer) || self.blocked.iter().any(is_same)
     }
 
-    /// Whom the user has called uses an old app.
+    /// Somebody whom the user has called uses an old app.
     pub(super) fn old_app(&mut self, peer: String, now: Instant) -> Vec<Effect> {
         match self.script.old_apps {
             OldApps::Ask => {

@@ -68,7 +68,7 @@ impl Conversation {
         vec![Effect::Show(Report::NotSent { peer: Some(peer.to_owned()), text, id, reason, is_kept })]
     }
 
-    /// A text for `peer`, who is called if there is no chat yet; lines go where they went.
+    /// Sends a text to `peer`, who is called if there is no chat yet; lines go where they went.
     pub(super) fn message(&mut self, peer: String, text: Text) -> Vec<Effect> {
         let mut effects = match self.reach(&peer) {
             Ok(effects) => effects,

@@ -9,7 +9,7 @@ use crate::peer::{ServerUrl, Trust};
 use crate::profile::known_peers::KnownPeer;
 
 impl People {
-    /// `/link`: the user's own.
+    /// `/link`: shows the user's own link.
     pub fn link(&self) -> Vec<Effect> {
         match self.own_link() {
             Ok(link) => {
@@ -33,7 +33,7 @@ impl People {
         Ok(Link { host: self.server.clone(), is_plain: self.is_plain, name: self.name.clone(), identity })
     }
 
-    /// A call by a link: only the identity in it is taken. The name to call.
+    /// Prepares a call by a link, in which only the identity of the link is taken, and returns the name to call.
     ///
     /// # Errors
     /// What is wrong with the link, for people: it is for another server, or for somebody else than is known by that

@@ -31,7 +31,7 @@ impl People {
         vec![line, Effect::Alias { alias, peer: Some(peer) }]
     }
 
-    /// `/unalias`
+    /// `/unalias`: the user calls nobody so any more.
     pub fn unalias(&mut self, alias: String) -> Vec<Effect> {
         match self.aliases.remove(&alias) {
             Some(peer) => {
@@ -42,7 +42,7 @@ impl People {
         }
     }
 
-    /// `/alias` alone.
+    /// `/alias` alone: says what the user calls whom.
     pub fn all_aliases(&self) -> Vec<Effect> {
         let line = |(alias, peer): (&String, &String)| format!("{alias} is what you call {}", screen::name(peer));
         match self.aliases.is_empty() {

@@ -84,17 +84,17 @@ pub fn why(file: &FileReport, reason: EndReason, trouble: Option<&str>, is_by_us
     }
 }
 
-/// A file of somebody.
+/// A file and whose it is.
 fn of(peer: &str, what: &str) -> String {
     format!("{peer}'s {what}")
 }
 
-/// Its length in parentheses, where it is known.
+/// The length of a file in parentheses, where it is known.
 fn size(file: &FileReport) -> String {
     file.size.map(|size| format!(" ({})", bytes(size))).unwrap_or_default()
 }
 
-/// How large it is, as far as that is known.
+/// How large a file or folder is, as far as that is known.
 fn measures(file: &FileReport) -> Vec<String> {
     let entries = file.entries.map(|entries| format!("folder of {entries}"));
     entries.into_iter().chain(file.size.map(bytes)).collect()

@@ -5,7 +5,7 @@ use crate::peer::SafetyNumber;
 use crate::peer::Trust;
 use crate::profile::known_peers::KnownPeer;
 
-/// A block that cannot be overlooked.
+/// The warning that somebody is not who they were: a block that cannot be overlooked.
 pub(super) fn changed(
     peer: &str,
     known: &KnownPeer,
