@@ -171,7 +171,7 @@
 //! bucket signals* waiting*
 //! threads*
 //! stderr* stdout* trouble
-//! amount escape
+//! amount escape lock
 //!
 //! -- the words on the wire
 //! protocol
@@ -199,6 +199,8 @@ mod bucket;
 pub mod chat;
 #[cfg(any(feature = "server", feature = "peer"))]
 mod escape;
+#[cfg(any(feature = "server", feature = "peer"))]
+mod lock;
 #[cfg(feature = "chat")]
 pub mod options;
 #[cfg(feature = "peer")]

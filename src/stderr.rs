@@ -7,13 +7,14 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::SystemTime;
 
 use log::{Level, LevelFilter};
 
 use crate::escape::{escaped, escaped_lines, shortened};
+use crate::lock::lock;
 
 /// Writes a line, or several, in one piece. What of it comes from others takes over no terminal.
 pub fn say(line: impl Display) {
@@ -25,7 +26,7 @@ pub fn say(line: impl Display) {
 }
 
 /// Shows a line, or several, in place of standard error, and returns whether it has.
-pub type Screen = dyn Fn(&str) -> bool + Send + Sync;
+pub(crate) type Screen = dyn Fn(&str) -> bool + Send + Sync;
 
 /// What has something in the last row of the terminal that standard error leads to, such as a prompt: a line that is
 /// written past it would stand behind that, and be erased with it.
@@ -33,13 +34,13 @@ static SCREEN: Mutex<Option<Arc<Screen>>> = Mutex::new(None);
 
 /// From now on `screen` is asked to show what is said and logged; without one it goes to standard error again.
 #[cfg(feature = "chat")]
-pub fn show_on(screen: Option<Arc<Screen>>) {
-    *SCREEN.lock().unwrap_or_else(PoisonError::into_inner) = screen;
+pub(crate) fn show_on(screen: Option<Arc<Screen>>) {
+    *lock(&SCREEN) = screen;
 }
 
 fn is_shown_elsewhere(line: &str) -> bool {
     // A screen that has panicked is held by that very thread.
-    let screen = SCREEN.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(|_| !thread::panicking());
+    let screen = lock(&SCREEN).clone().filter(|_| !thread::panicking());
     screen.is_some_and(|screen| screen(line))
 }
 

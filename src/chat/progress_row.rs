@@ -3,13 +3,14 @@
 //! there.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::cursor;
 use super::report::{FileReport, FileState};
 use super::screen::harmless;
 use super::words::files::{progress, shown};
 use super::wrap;
+use crate::lock::lock;
 use crate::stderr;
 
 /// The row with a file's progress.
@@ -61,10 +62,6 @@ fn clear(is_shown: &mut bool) {
     if std::mem::take(is_shown) {
         let _ = write!(io::stderr(), "\r\x1b[K");
     }
-}
-
-fn lock(is_shown: &Mutex<bool>) -> MutexGuard<'_, bool> {
-    is_shown.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The row in so many columns, with room for the cursor. A name gives way to numbers.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::clock::clock_time;
 use super::report::{Prompt, Report};
 use super::screen::{self, Line, Look};
+use crate::lock::lock;
 use crate::stdout;
 
 /// Lines and a prompt below them. All clones are of one terminal.
@@ -96,7 +97,7 @@ impl Teletype {
     }
 
     fn shown(&self) -> MutexGuard<'_, Shown> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        lock(&self.0)
     }
 }
 

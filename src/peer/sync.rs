@@ -1,15 +1,12 @@
-//! What the threads of a peer share: a mutex that outlives a panic, the wait for what another one sends, and a number
-//! that several of them count with.
+//! What the threads of a peer share: a mutex, the wait for what another one sends, and a number that several of them
+//! count with.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// What a mutex holds. Where a thread has panicked while it held it, the others go on.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+pub(crate) use crate::lock::lock;
 
 /// The next value of a channel, which is waited for so long at most, or for ever.
 pub fn next<T>(values: &Receiver<T>, patience: Option<Duration>) -> Result<T, RecvTimeoutError> {

@@ -7,12 +7,12 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use zeroize::Zeroizing;
 
 use super::files;
+use crate::lock::lock;
 use crate::stderr::say;
 use crate::{trouble, waiting};
 
@@ -123,7 +123,7 @@ fn judge(mode: u32, owner: u32, own: u32, holds_secret: bool) -> Judgement {
 
 /// Says what is wrong with a file, the first time that it is looked at.
 fn warn_once(path: &Path, words: &str) {
-    let mut warned = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut warned = lock(&WARNED);
     if warned.insert(path.to_owned()) {
         say(format!("* {words}"));
     }

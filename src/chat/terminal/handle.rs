@@ -18,6 +18,7 @@ use crate::chat::clock::clock_time;
 use crate::chat::painter::{Painter, Size};
 use crate::chat::report::{Prompt, Report};
 use crate::chat::screen::{self, Line, Look};
+use crate::lock::lock;
 
 /// Lines above the prompt, and what the prompt shows. All clones are of one terminal.
 #[derive(Clone)]
@@ -301,10 +302,6 @@ pub(super) fn has_input(tty: &impl AsFd, time: Duration) -> bool {
     let _ = poll(&mut fds, PollTimeout::try_from(time).unwrap_or(PollTimeout::ZERO));
     // A terminal that is gone has nothing to read.
     fds[0].revents() == Some(PollFlags::POLLIN)
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// The terminal puts marks around what is pasted (xterm, bracketed paste mode), or does so no more.

@@ -15,9 +15,10 @@ use nix::unistd::{self, Pid};
 use signal_hook::consts::SIGTSTP;
 use signal_hook::low_level;
 
-use super::handle::{PASTE_OFF, Terminal, has_input, lock, size};
+use super::handle::{PASTE_OFF, Terminal, has_input, size};
 use crate::chat::keyboard::{Key, Keyboard};
 use crate::chat::painter::Painter;
+use crate::lock::lock;
 use crate::signals;
 
 /// What the keyboard's thread works with.
