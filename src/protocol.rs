@@ -18,6 +18,12 @@ use crate::scheme::strip_scheme;
 /// The path on which the server takes WebSocket upgrades.
 pub(crate) const WEBSOCKET_PATH: &str = "/ws";
 
+/// What the server says to a connection whose name has gone to a newer one, as it closes it (protocol 2.6).
+pub(crate) const REPLACED: &str = "replaced by new connection";
+
+/// By this header of the upgrade response a client learns that another one under its name had to go (protocol 2.6).
+pub(crate) const HAS_REPLACED: &str = "Lowkey-Replaced";
+
 /// Whether a user can have this name: 1 to 64 bytes of UTF-8 without control characters, which do not begin as a link
 /// does.
 #[cfg(feature = "peer")]

@@ -61,8 +61,8 @@ fn serve() -> ExitCode {
 /// Asks the server at `HOST` and `PORT` whether it is well. No other setting says where it is, and a fault in one, or
 /// a file that only the server may read, says nothing of the server that runs.
 fn check() -> ExitCode {
-    let place = |name: &str| matches!(name, "HOST" | "PORT").then(|| lookup(name)).flatten();
-    let config = Config::from_env(place, |_| Err("not read".to_owned()));
+    let lookup = |name: &str| matches!(name, "HOST" | "PORT").then(|| lookup(name)).flatten();
+    let config = Config::from_env(lookup, |_| Err("not read".to_owned()));
     match config.map_err(|error| error.to_string()).and_then(|config| check::ask(&config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => fail(1, &reason),

@@ -22,6 +22,7 @@ use pause::{Loss, as_asked, pause_after};
 use super::event::OfflineReason;
 use super::login::Login;
 use super::unreached;
+use crate::protocol::REPLACED;
 use crate::threads;
 
 /// What came of the server.
@@ -280,9 +281,6 @@ fn is_queued(error: &Error) -> bool {
 fn is_pending(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
-
-/// What the server says to a connection whose name has gone to a newer one (protocol 2.6).
-const REPLACED: &str = "replaced by new connection";
 
 /// A connection that was held this long counts as good: after its loss, pauses begin anew.
 const HELD: Duration = Duration::from_secs(10);

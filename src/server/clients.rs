@@ -127,7 +127,7 @@ impl<S: ClientStream> Clients<S> {
 
     /// Gives each stream to `watch` that took less than there was, once in its life: from then on the loop has to say
     /// when it can take bytes again.
-    pub fn for_each_blocked(&mut self, mut watch: impl FnMut(ConnId, &mut S)) {
+    pub(crate) fn for_each_blocked(&mut self, mut watch: impl FnMut(ConnId, &mut S)) {
         for id in self.blocked.drain(..) {
             if let Some(client) = self.clients.get_mut(&id) {
                 watch(id, &mut client.stream);
@@ -136,7 +136,7 @@ impl<S: ClientStream> Clients<S> {
     }
 
     /// The client's stream can take bytes again.
-    pub fn writable(&mut self, id: ConnId) {
+    pub(crate) fn writable(&mut self, id: ConnId) {
         if self.clients.get(&id).is_some_and(|client| !client.connection.output().is_empty()) {
             self.touch(id);
         }
@@ -231,7 +231,7 @@ impl<S: ClientStream> Clients<S> {
     }
 
     /// Whether somebody's request head has not come yet.
-    pub fn is_awaiting_head(&self, id: ConnId) -> bool {
+    pub(crate) fn is_awaiting_head(&self, id: ConnId) -> bool {
         self.clients.get(&id).is_some_and(|client| client.connection.is_awaiting_head())
     }
 
@@ -241,12 +241,12 @@ impl<S: ClientStream> Clients<S> {
     }
 
     /// Takes what who comes in has to know from now on. Nobody is cut.
-    pub fn renew_access(&mut self, tokens: Vec<AccessToken>) {
+    pub(crate) fn renew_access(&mut self, tokens: Vec<AccessToken>) {
         self.config.access.tokens = tokens;
     }
 
     /// Takes the STUN and TURN servers that users are told of from now on.
-    pub fn renew_turn_servers(&mut self, turn_servers: Option<TurnServers>) {
+    pub(crate) fn renew_turn_servers(&mut self, turn_servers: Option<TurnServers>) {
         self.hub.set_turn_servers(turn_servers, unix_time);
     }
 

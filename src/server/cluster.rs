@@ -75,7 +75,7 @@ pub enum Event {
 
 impl Event {
     /// How much there is to do with it, as one for an answer.
-    pub fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         match self {
             Self::Answer(Answer::Passed(passed)) => 1 + passed.len() / 16,
             Self::Bundle(bytes) => 1 + bytes.len() / 512,
@@ -311,7 +311,7 @@ impl Cluster {
     }
 
     /// Whether something has come of it that was not taken yet.
-    pub fn has_events(&self) -> bool {
+    pub(crate) fn has_events(&self) -> bool {
         !self.events.is_empty() || !self.lost.is_empty()
     }
 

@@ -364,6 +364,20 @@ mod tests {
     }
 
     #[test]
+    fn the_papers_name_what_must_not_be_empty() {
+        for (paper, from, to) in [
+            (include_str!("../../deploy/lowkey-server.8"), "but for those that protect: ", " and the files for them"),
+            (include_str!("../../deploy/README.md"), "is as good as absent, but for ", " and the files for them"),
+        ] {
+            let list = paper.split(from).nth(1).and_then(|rest| rest.split(to).next()).unwrap();
+            let named: Vec<_> = list.split([',', '\n']).map(|name| name.trim_matches([' ', '`'])).collect();
+            let named: Vec<_> = named.into_iter().filter(|name| !name.is_empty()).collect();
+            let refused = variables::REFUSED_EMPTY.map(|(name, _)| name);
+            assert_eq!(named, refused.into_iter().filter(|name| !name.ends_with("_FILE")).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
     fn quotes_that_a_container_file_has_passed_on_are_told_of() {
         for name in VARIABLES.iter().map(|(name, ..)| *name).chain(FILES) {
             for quoted in ["\"value\"", "'value'", " \"\" "] {

@@ -27,6 +27,7 @@ use tungstenite::protocol::frame::coding::{CloseCode, Data};
 use super::access::Access;
 use super::http::{self, Endpoints};
 use super::limits::Limits;
+use crate::protocol::HAS_REPLACED;
 pub use buffers::Buffers;
 pub use event::Event;
 pub(super) use frames::MAX_EMPTY_FRAGMENTS;
@@ -112,7 +113,7 @@ impl Connection {
                 if has_replaced {
                     // In front of the empty line that ends the head.
                     let end = self.output.len() - b"\r\n".len();
-                    self.output.splice(end..end, HAS_REPLACED.bytes());
+                    self.output.splice(end..end, format!("{HAS_REPLACED}: yes\r\n").bytes());
                 }
                 self.phase = Phase::Open(WebSocketFrames::default());
                 upgrading.rest
@@ -130,7 +131,7 @@ impl Connection {
     }
 
     /// Answers a client that has not come in, and ends the connection.
-    pub fn respond(&mut self, response: Vec<u8>) {
+    pub(crate) fn respond(&mut self, response: Vec<u8>) {
         if let Phase::Head(_) | Phase::Upgrading(_) = self.phase {
             self.end_with(response);
         }
@@ -198,12 +199,12 @@ impl Connection {
     }
 
     /// Whether the client still has to complete its request head.
-    pub fn is_awaiting_head(&self) -> bool {
+    pub(crate) fn is_awaiting_head(&self) -> bool {
         matches!(self.phase, Phase::Head(_))
     }
 
     /// Whether the client itself has begun the close handshake.
-    pub fn has_left(&self) -> bool {
+    pub(crate) fn has_left(&self) -> bool {
         self.has_left
     }
 
@@ -217,7 +218,7 @@ impl Connection {
     }
 
     /// Whether nothing will ever be sent again, and all that was to be sent is.
-    pub fn is_finished(&self) -> bool {
+    pub(crate) fn is_finished(&self) -> bool {
         matches!(self.phase, Phase::Ending) && self.output().is_empty()
     }
 
@@ -280,9 +281,6 @@ pub(super) const MAX_EARLY_BYTES: usize = 64 * 1024;
 
 /// More header lines than any browser or proxy sends.
 pub(super) const MAX_HEADERS: usize = 64;
-
-/// Tells a client that another one under its name had to go (protocol 2.6).
-const HAS_REPLACED: &str = "Lowkey-Replaced: yes\r\n";
 
 #[cfg(test)]
 mod tests {

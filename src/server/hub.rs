@@ -29,7 +29,7 @@ use super::misses::Misses;
 use super::sessions::{Bounds, Sessions};
 use super::table::Table;
 use super::turn_servers::TurnServers;
-use crate::protocol::{ErrorCode, ErrorPayload, MessageType};
+use crate::protocol::{ErrorCode, ErrorPayload, MessageType, REPLACED};
 pub use counts::HubCounts;
 pub use message::Forwarded;
 use message::{ClientMessage, Malformed, Unreached};
@@ -37,7 +37,7 @@ use names::HeldNames;
 pub use names::{Departure, NameTaken};
 pub(crate) use output::{GOING_AWAY, POLICY};
 pub use output::{Output, Outputs, Refused, RemoteMessage};
-use output::{REPLACED, close, only, send};
+use output::{close, only, send};
 #[cfg(all(test, feature = "cluster"))]
 pub(super) use remote::CLAIM_TIME;
 use remote::Remote;
@@ -83,12 +83,12 @@ impl Hub {
 
     /// Tells users of these STUN and TURN servers when they join a session. `unix_time` gives the time of day in
     /// seconds: unlike the clock of `now`, it is the TURN server's, too.
-    pub fn with_turn_servers(self, turn_servers: Option<TurnServers>, unix_time: fn() -> u64) -> Self {
+    pub(crate) fn with_turn_servers(self, turn_servers: Option<TurnServers>, unix_time: fn() -> u64) -> Self {
         Self { turn_servers: turn_servers.map(|servers| (servers, unix_time)), ..self }
     }
 
     /// Tells them of these from now on.
-    pub fn set_turn_servers(&mut self, turn_servers: Option<TurnServers>, unix_time: fn() -> u64) {
+    pub(crate) fn set_turn_servers(&mut self, turn_servers: Option<TurnServers>, unix_time: fn() -> u64) {
         self.turn_servers = turn_servers.map(|servers| (servers, unix_time));
     }
 
@@ -116,7 +116,7 @@ impl Hub {
 
     /// Says by which [`place`](crate::server::addresses::place) the user of `conn` is counted. A hash of it also names
     /// the user to a TURN server.
-    pub fn locate(&mut self, conn: ConnId, place: Option<IpAddr>) {
+    pub(crate) fn locate(&mut self, conn: ConnId, place: Option<IpAddr>) {
         if let Some(user) = self.users.get_mut(&conn) {
             user.place = place;
         }
@@ -152,7 +152,7 @@ impl Hub {
     }
 
     /// Counts a fragment of a message of `conn`. Where there are too many, the message is not served.
-    pub fn receive_fragment(&mut self, conn: ConnId, now: Instant) {
+    pub(crate) fn receive_fragment(&mut self, conn: ConnId, now: Instant) {
         if let Some(user) = self.users.get_mut(&conn) {
             user.has_too_much |= !user.websocket_frames.take(1, self.limits.websocket_frames, now);
         }

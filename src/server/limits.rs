@@ -112,7 +112,7 @@ impl Limits {
 
     /// Sizes what an address may do by how many may be there. As many may come at once, twice over: after a restart
     /// all of them come back, and some more than once. And they may miss as many in the same proportion as by default.
-    pub fn with_addresses_of_all(self) -> Self {
+    pub(crate) fn with_addresses_of_all(self) -> Self {
         let all = self.clients_per_address.map_or(0, |cap| u32::try_from(cap.saturating_mul(2)).unwrap_or(u32::MAX));
         let arrivals = self.arrivals.map(|rate| Rate { burst: rate.burst.max(all), ..rate });
         let scaled = |number: u32, cap: usize| {

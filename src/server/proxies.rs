@@ -69,7 +69,7 @@ impl Proxies {
     /// proxy passed on: then nobody knows where it comes from. Nor does anybody where loopback is told, which is the
     /// client's word or another proxy's own address: only a TCP connection shows that somebody is on this machine.
     /// All of these count as from one place, the unspecified address.
-    pub fn client_behind(&self, source: IpAddr, forwarded_for: &[IpAddr], real_ip: Option<IpAddr>) -> IpAddr {
+    pub(crate) fn client_behind(&self, source: IpAddr, forwarded_for: &[IpAddr], real_ip: Option<IpAddr>) -> IpAddr {
         if !self.contains(source) {
             return source.to_canonical();
         }

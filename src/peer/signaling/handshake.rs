@@ -13,6 +13,7 @@ use tungstenite::{Connector, HandshakeError, WebSocket};
 use crate::peer::event::OfflineReason;
 use crate::peer::login::Login;
 use crate::peer::{dial, tls, unreached};
+use crate::protocol::HAS_REPLACED;
 
 /// What a dialling thread brings back.
 pub type Dialled = Result<Reached, NotDialled>;
@@ -88,9 +89,6 @@ pub fn dial(login: &Login) -> Dialled {
     let has_replaced = response.headers().contains_key(HAS_REPLACED);
     Ok(Reached { socket: Box::new(websocket), has_replaced })
 }
-
-/// By this header a server says that another client under our name had to go (protocol 2.6).
-const HAS_REPLACED: &str = "Lowkey-Replaced";
 
 /// How long each step of dialling may take.
 const DIAL_TIME: Duration = Duration::from_secs(10);

@@ -23,7 +23,7 @@ use crate::server::ids::ConnId;
 impl<S: ClientStream> Clients<S> {
     /// Begins the end of a client because of the server's own. One whose request head has not come has nothing to
     /// lose, and is not waited for.
-    pub fn dismiss(&mut self, id: ConnId, now: Instant) {
+    pub(crate) fn dismiss(&mut self, id: ConnId, now: Instant) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         if client.connection.is_awaiting_head() {
             return self.drop(id, "the server stops", now);

@@ -13,7 +13,7 @@ use crate::server::nodes::{Answer, Ask, Found, NodeId, NotJoined, Parcel, Passed
 
 impl Cluster {
     /// Asks the database, or answers at once where it is away. What goes to one node in a turn is put together until
-    /// [`send_bundles`](Self::send_bundles). `texts` has those that `Ask::Pass` points into.
+    /// `send_bundles`. `texts` has those that `Ask::Pass` points into.
     pub fn ask(&mut self, ask: Ask, texts: &[u8], now: Instant) {
         let is_full = self.output.len() > MAX_OUTPUT || self.pending.len() > MAX_PENDING;
         if self.state != ClusterState::Up || is_full {
@@ -38,7 +38,7 @@ impl Cluster {
     }
 
     /// Sends what was put together for other nodes.
-    pub fn send_bundles(&mut self, now: Instant) {
+    pub(crate) fn send_bundles(&mut self, now: Instant) {
         if !self.bundles.is_empty() && self.pending.is_empty() {
             self.ping_first(now);
         }

@@ -8,7 +8,7 @@ use super::{Cluster, ClusterState, Event, GRACE, Sweep, What};
 
 impl Cluster {
     /// Whether more names can be marked, and how many.
-    pub fn room_for_marks(&self) -> usize {
+    pub(crate) fn room_for_marks(&self) -> usize {
         match &self.sweep {
             Some(sweep) if !sweep.has_all && self.output.len() < MAX_OUTPUT_FOR_MARKS => {
                 MARKS_IN_FLIGHT.saturating_sub(sweep.in_flight).min(MARKS_PER_TURN)
@@ -18,7 +18,7 @@ impl Cluster {
     }
 
     /// All names were given to be marked.
-    pub fn end_of_marks(&mut self, now: Instant) {
+    pub(crate) fn end_of_marks(&mut self, now: Instant) {
         if let Some(sweep) = &mut self.sweep {
             sweep.has_all = true;
         }

@@ -49,7 +49,7 @@ impl Connection {
 
     /// Ends the connection with a close frame and frees all that it holds of what the client has sent. Unlike with
     /// [`close`](Self::close), the client's close frame is not awaited.
-    pub fn expel(&mut self, code: u16, reason: &'static str, limits: &Limits) {
+    pub(crate) fn expel(&mut self, code: u16, reason: &'static str, limits: &Limits) {
         self.close(code, reason, limits);
         self.phase = Phase::Ending;
     }

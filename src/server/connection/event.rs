@@ -10,7 +10,7 @@ pub enum Event<'a> {
     /// It wants to come online. [`Connection::accept`](super::Connection::accept) or
     /// [`Connection::refuse`](super::Connection::refuse) answers it.
     Upgrade(Box<UpgradeRequest>),
-    /// It wants to read the metrics. [`Connection::respond`](super::Connection::respond) answers it.
+    /// It wants to read the metrics. `Connection::respond` answers it.
     Metrics,
     /// It sent a text message.
     Text(Cow<'a, str>),

@@ -10,11 +10,11 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
-use super::output::{OFFLINE, REPLACED, RemoteMessage, close, no_outputs, only};
+use super::output::{OFFLINE, RemoteMessage, close, no_outputs, only};
 use super::remote::{CLAIM_TIME, Claim, Held, Marks, Remote};
 use super::user::User;
 use super::{Forwarded, GOING_AWAY, Hub, Output, Outputs, Refused};
-use crate::protocol::ErrorCode;
+use crate::protocol::{ErrorCode, REPLACED};
 use crate::server::ids::ConnId;
 use crate::server::nodes::{
     Answer, Arrival, Ask, Dispatch, Found, NodeId, NotJoined, Parcel, ParcelRef, Passed, Seek, Sender, Undelivered,
@@ -29,7 +29,7 @@ impl Hub {
     }
 
     /// Whether it is one of several.
-    pub fn is_in_cluster(&self) -> bool {
+    pub(crate) fn is_in_cluster(&self) -> bool {
         self.remote().is_some()
     }
 
@@ -54,7 +54,7 @@ impl Hub {
     }
 
     /// Makes claims again that are to be made again, as many as one turn has time for.
-    pub fn retry_claims(&mut self, now: Instant) {
+    pub(crate) fn retry_claims(&mut self, now: Instant) {
         let Some(remote) = self.remote_mut() else { return };
         for _ in 0..CLAIMS_PER_TURN {
             let Some(conn) = remote.retries.pop_due(now) else { break };
@@ -64,7 +64,7 @@ impl Hub {
 
     /// Somebody who has waited for a name for too long. Most have theirs by then: it looks at some, and there may be
     /// more where [`next_deadline`](Self::next_deadline) is in the past.
-    pub fn overdue_claim(&mut self, now: Instant) -> Option<Output<'static>> {
+    pub(crate) fn overdue_claim(&mut self, now: Instant) -> Option<Output<'static>> {
         let remote = self.remote_mut()?;
         for _ in 0..ENDS_PER_CALL {
             let conn = remote.ends.pop_due(now)?;
@@ -76,7 +76,7 @@ impl Hub {
     }
 
     /// The database can be asked again, by the node that this is. All names are to be marked. Claims that wait are made
-    /// again when each is due ([`retry_claims`](Self::retry_claims)).
+    /// again when each is due (`retry_claims`).
     pub fn database_is_back(&mut self, node: NodeId) {
         let Some(remote) = self.remote_mut() else { return };
         remote.away_since = None;
@@ -97,7 +97,7 @@ impl Hub {
     }
 
     /// All names are to be marked, by [`mark`](Self::mark).
-    pub fn begin_marks(&mut self) {
+    pub(crate) fn begin_marks(&mut self) {
         if let Some(remote) = self.remote_mut() {
             remote.marks = Some(Marks::default());
         }
@@ -178,7 +178,7 @@ impl Hub {
     }
 
     /// Tells the other node that its message found no room here.
-    pub fn remote_not_queued(&mut self, message: &RemoteMessage<'_>) {
+    pub(crate) fn remote_not_queued(&mut self, message: &RemoteMessage<'_>) {
         if let Some(remote) = self.remote_mut() {
             let (to, target) = (message.from, message.target.into());
             remote.asks.push_back(Ask::Tell { to, target, reason: Undelivered::Unread });

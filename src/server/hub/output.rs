@@ -14,48 +14,47 @@ pub type Outputs<'a> = ArrayVec<Output<'a>, 2>;
 /// What the loop is to do.
 #[derive(Debug, PartialEq)]
 pub enum Output<'a> {
-    /// Send this text message.
+    /// Send a message of the server's own.
     Send {
-        /// To this connection.
+        /// The connection that gets it.
         to: ConnId,
         /// One envelope as JSON.
         text: String,
     },
-    /// Send this text message of another user. [`Hub::queued`](super::Hub::queued) or
-    /// [`Hub::not_queued`](super::Hub::not_queued) tells whether there was room.
+    /// Send this message of another user. [`Hub::queued`](super::Hub::queued) or
+    /// [`Hub::not_queued`](super::Hub::not_queued) is told whether there was room.
     Forward {
-        /// From this connection.
+        /// The connection of its sender.
         from: ConnId,
-        /// To this one.
+        /// The connection that gets it.
         to: ConnId,
-        /// The message.
+        /// What is sent, with the sender's name.
         message: Forwarded<'a>,
     },
-    /// Send this text message of a user of another node. [`Hub::remote_not_queued`](super::Hub::remote_not_queued)
-    /// tells where there was no room.
+    /// Send this message of a user of another node. `Hub::remote_not_queued` is told where there was no room.
     ForwardRemote {
-        /// To this connection.
+        /// The connection that gets it.
         to: ConnId,
-        /// The message.
+        /// What is sent, and where its sender is.
         message: RemoteMessage<'a>,
     },
     /// Let somebody in who has waited for a name.
     Admit {
-        /// This connection.
+        /// The connection that has the name now.
         conn: ConnId,
         /// Somebody who is online gives way to it.
         has_replaced: bool,
     },
     /// Send somebody away who has waited for a name.
     Refuse {
-        /// This connection.
+        /// The connection that does not get the name.
         conn: ConnId,
-        /// Why.
+        /// Why it does not.
         cause: Refused,
     },
     /// Begin the close handshake.
     Close {
-        /// Of this connection, to which nothing more is sent.
+        /// The connection that is closed, to which nothing more is sent.
         conn: ConnId,
         /// The close code (RFC 6455, section 7.4).
         code: u16,
@@ -67,11 +66,11 @@ pub enum Output<'a> {
 /// A message of a user of another node.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RemoteMessage<'a> {
-    /// From whom.
+    /// Where its sender is.
     pub from: Route,
-    /// To whom.
+    /// The name of the user that it is for.
     pub target: &'a str,
-    /// The message, which says from whom it is.
+    /// One envelope as JSON, with the sender's name.
     pub text: &'a str,
 }
 
@@ -113,9 +112,6 @@ pub const POLICY: u16 = 1008;
 
 /// Why a message goes to nobody.
 pub(super) const OFFLINE: &str = "the user is not online";
-
-/// Why a connection is closed whose name has gone to another one.
-pub(super) const REPLACED: &str = "replaced by new connection";
 
 #[cfg(test)]
 mod tests {
