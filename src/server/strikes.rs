@@ -20,7 +20,7 @@ use crate::protocol::ErrorCode;
 pub struct Strikes(Bucket);
 
 impl Strikes {
-    /// Learns of an error that is answered to the client; whether it was one too many.
+    /// Learns of an error that is answered to the client, and returns whether it was one too many.
     pub fn note(&mut self, code: ErrorCode, rate: Rate, now: Instant) -> bool {
         is_strike(code) && !(self.0.take(1, Some(rate), now) && self.0.holds(1, Some(rate), now))
     }

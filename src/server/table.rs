@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
 
-/// Something that can be spread over the parts of a [`Table`].
+/// Something that can be spread over the shards of a [`Table`].
 pub trait Spread {
-    /// A number whose low bits name the part. It need not be hard to guess: whoever fills one part has an ordinary map.
+    /// A number whose low bits name the shard. It need not be hard to guess: one that is filled is an ordinary map.
     fn spread(&self) -> usize;
 }
 
@@ -50,13 +50,13 @@ impl Spread for uuid::Uuid {
 #[derive(Debug)]
 pub struct Table<K, V, S = RandomState> {
     /// None as long as nothing was ever put in: most servers need but some of their tables.
-    parts: Vec<HashMap<K, V, S>>,
+    shards: Vec<HashMap<K, V, S>>,
     len: usize,
 }
 
 impl<K, V, S> Default for Table<K, V, S> {
     fn default() -> Self {
-        Self { parts: Vec::new(), len: 0 }
+        Self { shards: Vec::new(), len: 0 }
     }
 }
 
@@ -66,7 +66,7 @@ impl<K: Spread + Hash + Eq, V, S: BuildHasher + Clone + Default> Table<K, V, S> 
     where
         K: Borrow<Q>,
     {
-        self.parts.get(key.spread() % PARTS)?.get(key)
+        self.shards.get(key.spread() % SHARDS)?.get(key)
     }
 
     /// The value of a key, to be changed.
@@ -74,15 +74,15 @@ impl<K: Spread + Hash + Eq, V, S: BuildHasher + Clone + Default> Table<K, V, S> 
     where
         K: Borrow<Q>,
     {
-        self.parts.get_mut(key.spread() % PARTS)?.get_mut(key)
+        self.shards.get_mut(key.spread() % SHARDS)?.get_mut(key)
     }
 
     /// Puts a value in, and returns the one that it replaces.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        if self.parts.is_empty() {
-            self.parts = vec![S::default(); PARTS].into_iter().map(HashMap::with_hasher).collect();
+        if self.shards.is_empty() {
+            self.shards = vec![S::default(); SHARDS].into_iter().map(HashMap::with_hasher).collect();
         }
-        let replaced = self.parts[key.spread() % PARTS].insert(key, value);
+        let replaced = self.shards[key.spread() % SHARDS].insert(key, value);
         self.len += usize::from(replaced.is_none());
         replaced
     }
@@ -92,23 +92,23 @@ impl<K: Spread + Hash + Eq, V, S: BuildHasher + Clone + Default> Table<K, V, S> 
     where
         K: Borrow<Q>,
     {
-        let part = self.parts.get_mut(key.spread() % PARTS)?;
-        let removed = part.remove(key);
+        let shard = self.shards.get_mut(key.spread() % SHARDS)?;
+        let removed = shard.remove(key);
         self.len -= usize::from(removed.is_some());
-        if part.capacity() > KEPT_CAPACITY && part.len() < part.capacity() / 8 {
-            part.shrink_to(part.len() * 2);
+        if shard.capacity() > KEPT_CAPACITY && shard.len() < shard.capacity() / 8 {
+            shard.shrink_to(shard.len() * 2);
         }
         removed
     }
 
     /// All values, in no order.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
-        self.parts.iter_mut().flatten()
+        self.shards.iter_mut().flatten()
     }
 
-    /// The keys of one part after the other, in no order; `None` behind the last.
-    pub fn part(&self, number: usize) -> Option<impl Iterator<Item = &K>> {
-        self.parts.get(number).map(HashMap::keys)
+    /// The keys of one shard after the other, in no order; `None` behind the last.
+    pub fn shard(&self, number: usize) -> Option<impl Iterator<Item = &K>> {
+        self.shards.get(number).map(HashMap::keys)
     }
 
     /// How many there are.
@@ -123,9 +123,9 @@ impl<K: Spread + Hash + Eq, V, S: BuildHasher + Clone + Default> Table<K, V, S> 
 }
 
 /// How many maps there are in a table.
-const PARTS: usize = 1024;
+const SHARDS: usize = 1024;
 
-/// A part of up to this many places is never made smaller.
+/// A shard of up to this many places is never made smaller.
 const KEPT_CAPACITY: usize = 16;
 
 #[cfg(test)]
@@ -158,12 +158,12 @@ mod tests {
         for number in 0..100_000 {
             table.insert(name(number), ());
         }
-        let fullest = table.parts.iter().map(HashMap::len).max().unwrap();
-        assert!(fullest < 2 * 100_000 / PARTS, "{fullest} in one part");
+        let fullest = table.shards.iter().map(HashMap::len).max().unwrap();
+        assert!(fullest < 2 * 100_000 / SHARDS, "{fullest} in one shard");
         for number in 0..100_000 {
             table.remove(&name(number));
         }
-        let places: usize = table.parts.iter().map(HashMap::capacity).sum();
-        assert!(places <= PARTS * KEPT_CAPACITY, "{places} places");
+        let places: usize = table.shards.iter().map(HashMap::capacity).sum();
+        assert!(places <= SHARDS * KEPT_CAPACITY, "{places} places");
     }
 }

@@ -103,18 +103,18 @@ impl Hub {
         }
     }
 
-    /// Asks for so many names at most to be marked; whether there are more.
+    /// Asks for `count` names at most to be marked, and returns whether there are more.
     pub fn mark(&mut self, count: usize) -> bool {
         let Self { remote: Some(remote), users, .. } = self else { return false };
         let Remote { marks: Some(marks), held, asks, .. } = &mut **remote else { return false };
         for _ in 0..count {
             while marks.queue.is_empty() {
-                let Some(part) = held.part(marks.part) else {
+                let Some(shard) = held.shard(marks.shard) else {
                     remote.marks = None;
                     return false;
                 };
-                marks.part += 1;
-                marks.queue.extend(part.copied());
+                marks.shard += 1;
+                marks.queue.extend(shard.copied());
             }
             if let Some(conn) = marks.queue.pop()
                 && let (Some(user), Some(Held { token, since })) = (users.get(&conn), held.get(&conn))

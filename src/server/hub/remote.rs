@@ -59,7 +59,7 @@ impl fmt::Debug for Held {
 /// How far the names were gone through that are to be marked.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
-    pub(super) part: usize,
+    pub(super) shard: usize,
     pub(super) queue: Vec<ConnId>,
 }
 
