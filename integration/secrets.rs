@@ -181,7 +181,7 @@ fn nothing_is_left() {
 fn what_a_key_is_calculated_with_is_left_nowhere() {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--ignored", "--exact", "--nocapture", "secrets::holder_of_a_key"]);
-    command.env("LOWKEY_TEST_HOLDER", "1");
+    command.env("TEST_HOLDER", "1");
     let mut holder = Program::spawn(command);
     let keys = holder.stdout.find("the keys are ");
     let Ok(memory) = memory(holder.id()) else {
@@ -202,7 +202,7 @@ fn what_a_key_is_calculated_with_is_left_nowhere() {
 #[test]
 #[ignore = "waits to be looked into; run by what_a_key_is_calculated_with_is_left_nowhere"]
 fn holder_of_a_key() {
-    if std::env::var_os("LOWKEY_TEST_HOLDER").is_none() {
+    if std::env::var_os("TEST_HOLDER").is_none() {
         return;
     }
     let (told, key) = std::sync::mpsc::channel();

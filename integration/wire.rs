@@ -1,5 +1,5 @@
 //! The tables of protocol 1.1 and 1.2, row by row, spoken by a bare WebSocket client. With
-//! `LOWKEY_TEST_SERVER=ws://HOST:PORT` those that need no settings of their own are tried against the server there.
+//! `TEST_SERVER=ws://HOST:PORT` those that need no settings of their own are tried against the server there.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -22,7 +22,7 @@ struct Target {
 static TURN: Mutex<()> = Mutex::new(());
 
 fn target() -> Target {
-    match std::env::var("LOWKEY_TEST_SERVER") {
+    match std::env::var("TEST_SERVER") {
         Ok(url) => {
             let address = url.trim_start_matches("ws://").trim_end_matches('/').to_owned();
             let turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

@@ -34,9 +34,9 @@ pub fn run(report: &mut Report, rounds: usize, window: Duration) {
     }
 }
 
-/// Those that `LOWKEY_DATABASES` names, or else what is on the path.
+/// Those that `TEST_DATABASES` names, or else what is on the path.
 fn databases() -> Vec<String> {
-    if let Ok(named) = std::env::var("LOWKEY_DATABASES") {
+    if let Ok(named) = std::env::var("TEST_DATABASES") {
         return named.split(',').map(str::to_owned).collect();
     }
     let path = std::env::var("PATH").unwrap_or_default();

@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use crate::world::{Folder, Program, SOON, until};
 
-/// The databases of this machine: what `LOWKEY_DATABASES` names, or else what is on the path. Where there is none, the
+/// The databases of this machine: what `TEST_DATABASES` names, or else what is on the path. Where there is none, the
 /// tests that need one say so and do nothing; `make test-cluster` installs both.
 pub fn databases() -> Vec<String> {
-    if let Ok(named) = std::env::var("LOWKEY_DATABASES") {
+    if let Ok(named) = std::env::var("TEST_DATABASES") {
         let named: Vec<String> = named.split(',').map(str::to_owned).collect();
         assert!(
             named.iter().all(|database| Path::new(database).exists()),
-            "LOWKEY_DATABASES names what is not there: {named:?}"
+            "TEST_DATABASES names what is not there: {named:?}"
         );
         return named;
     }

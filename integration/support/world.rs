@@ -212,9 +212,9 @@ impl Lines {
     }
 }
 
-/// A server on a free port of loopback, or of the address in `LOWKEY_TEST_HOST`.
+/// A server on a free port of loopback, or of the address in `TEST_HOST`.
 ///
-/// With `LOWKEY_TEST_CLUSTER=PROGRAM`, where that is a redis-server or a valkey-server, it is three nodes behind one
+/// With `TEST_CLUSTER=PROGRAM`, where that is a redis-server or a valkey-server, it is three nodes behind one
 /// address, each of which gets every third connection: so whoever chats does so across nodes.
 pub struct Server {
     pub program: Program,
@@ -228,7 +228,7 @@ impl Server {
     }
 
     pub fn start_with(variables: &[(&str, &str)]) -> Self {
-        match std::env::var("LOWKEY_TEST_CLUSTER") {
+        match std::env::var("TEST_CLUSTER") {
             Ok(database) => Self::start_nodes(&database, variables),
             Err(_) => Self::start_one(variables),
         }
@@ -258,7 +258,7 @@ impl Server {
 
     /// One server and no others.
     pub fn start_one(variables: &[(&str, &str)]) -> Self {
-        let host = std::env::var("LOWKEY_TEST_HOST").unwrap_or("127.0.0.1".to_owned());
+        let host = std::env::var("TEST_HOST").unwrap_or("127.0.0.1".to_owned());
         let mut all = vec![("HOST", &*host), ("PORT", "0")];
         all.extend(variables);
         let mut program = Program::start("lowkey-server", &[], &all);
