@@ -1,7 +1,7 @@
 //! The original app and its newest successor ([`OldApp`]) with our bot, our library and `lowkey`.
 
 use crate::old_app::{OldApp, talk_to_app};
-use crate::world::{Folder, Program, Server};
+use crate::world::{Folder, Program, Server, lowkey};
 
 #[test]
 fn an_old_app_calls_the_bot_and_is_answered_in_v1() {
@@ -44,14 +44,6 @@ fn an_old_app_is_called_and_answers() {
     app.closed();
 }
 
-/// `lowkey` through pipes, online as alice.
-fn lowkey(server: &Server, home: &Folder) -> Program {
-    let mut program =
-        Program::start("lowkey", &["--server", &server.url(), "--name", "alice"], &[("HOME", home.path())]);
-    program.stderr.find("online");
-    program
-}
-
 /// Texts go both ways between `lowkey` and an app of each format, whichever of them writes first.
 fn chats_with_lowkey(alice: &mut Program, app: &mut OldApp, is_v2: bool) {
     alice.stderr.find("flutter uses an old app, which cannot prove who they are");
@@ -86,7 +78,7 @@ fn chats_with_lowkey(alice: &mut Program, app: &mut OldApp, is_v2: bool) {
 fn apps_of_both_formats_call_lowkey() {
     for is_v2 in [false, true] {
         let (server, home) = (Server::start(), Folder::new("called-by-app"));
-        let mut alice = lowkey(&server, &home);
+        let mut alice = lowkey(&server.url(), &home, "alice", &[]);
         let mut app = OldApp::online(&server, "flutter");
         app.connect("alice");
         app.send_key();
@@ -101,7 +93,7 @@ fn apps_of_both_formats_call_lowkey() {
 fn apps_of_both_formats_are_called_by_lowkey() {
     for is_v2 in [false, true] {
         let (server, home) = (Server::start(), Folder::new("calls-app"));
-        let mut alice = lowkey(&server, &home);
+        let mut alice = lowkey(&server.url(), &home, "alice", &[]);
         let mut app = OldApp::online(&server, "flutter");
         alice.write("/connect flutter");
         app.take_call(|| talk_to_app(&mut alice));

@@ -7,20 +7,15 @@ use lowkey::peer::{CloseReason, Event, NotSentReason, Peer, Settings, TextFormat
 use serde_json::json;
 
 use crate::old_app::OldApp;
-use crate::world::{Client, Program, SOON, Server, User, identity, until};
+use crate::world::{self, Client, Program, SOON, Server, User, identity, until};
 
 fn closed(peer: &str, reason: CloseReason) -> Event {
     Event::Closed { peer: peer.to_owned(), reason }
 }
 
-/// Alice and bob in an open chat that alice has called.
+/// Alice and bob in an open chat.
 fn pair(server: &Server) -> (User, User) {
-    let mut alice = server.peer("alice");
-    let mut bob = server.peer("bob");
-    alice.peer.call("bob");
-    bob.answer("alice");
-    alice.wait(&Event::Open { peer: "bob".to_owned() });
-    (alice, bob)
+    world::pair(["alice", "bob"].map(|name| server.peer(name)))
 }
 
 fn says(from: &User, name: &str, to: &mut User, text: &str, sender: &str) {

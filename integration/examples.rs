@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::process::Command;
 
-use lowkey::peer::{CloseReason, Event};
-
 use crate::world::{self, Program, Server};
 
 #[test]
@@ -13,14 +11,7 @@ fn the_greeter_takes_a_call_and_says_welcome() {
     let _greeter = example("greeter", &[&server.url()]);
     // It says nothing of itself, so it is called until it is there.
     let mut alice = server.peer("alice");
-    world::until("the greeter is online", || {
-        alice.peer.call("greeter");
-        alice.find("an answer", |event| match event {
-            Event::Open { .. } => Some(Some(())),
-            Event::Closed { reason: CloseReason::NotOnline, .. } => Some(None),
-            _ => None,
-        })
-    });
+    alice.call_soon("greeter");
     assert_eq!(alice.message(), ("greeter".to_owned(), "welcome".to_owned()));
 }
 
@@ -29,14 +20,7 @@ fn a_reminder_on_tokio_waits_for_several_people_at_once() {
     let server = Server::start();
     let _reminder = example("reminder", &[&server.url()]);
     let mut alice = server.peer("alice");
-    world::until("the reminder is online", || {
-        alice.peer.call("reminder");
-        alice.find("an answer", |event| match event {
-            Event::Open { .. } => Some(Some(())),
-            Event::Closed { reason: CloseReason::NotOnline, .. } => Some(None),
-            _ => None,
-        })
-    });
+    alice.call_soon("reminder");
     for text in ["hello", "1 the second", "0 the first"] {
         alice.peer.send("reminder", text);
     }

@@ -176,11 +176,7 @@ fn a_server_whose_descriptors_are_in_use_refuses_in_words_and_is_well() {
         assert!(come(number).err().unwrap().to_string().contains("503"));
     }
     let port = address.rsplit_once(':').unwrap().1;
-    let check = crate::world::command("lowkey-server")
-        .arg("--check")
-        .envs([("HOST", "127.0.0.1"), ("PORT", port)])
-        .output()
-        .unwrap();
+    let check = crate::world::run("lowkey-server", &["--check"], &[("HOST", "127.0.0.1"), ("PORT", port)]);
     assert_eq!((check.status.code(), check.stderr.len()), (Some(0), 0), "{check:?}");
 }
 

@@ -4,10 +4,10 @@
 use std::fs::File;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 
-use crate::world::{Client, Folder, Server, User, command, until};
-use lowkey::peer::{Event, Settings};
+use crate::world::{Client, Folder, Lines, Program, Server, User, command, run, until};
+use lowkey::peer::Settings;
 
 /// Something that takes nothing: a full disk, a pipe that nobody reads any more, and a file that is as long as it may
 /// be.
@@ -38,47 +38,19 @@ impl Unwritable {
     }
 }
 
-/// A child that is killed at the end of its test.
-struct Running(Child);
-
-impl Running {
-    fn start(command: Command, stderr: Unwritable) -> Self {
-        let mut command = match stderr {
-            Unwritable::Limited => {
-                let mut shell = Command::new("sh");
-                shell
-                    .args(["-c", "ulimit -f 0; exec \"$0\" \"$@\""])
-                    .arg(command.get_program())
-                    .args(command.get_args());
-                shell.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-                shell
-            }
-            _ => command,
-        };
-        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr.stream()).spawn().unwrap())
-    }
-
-    fn signal(&self, signal: &str) {
-        let status = Command::new("kill").args([&format!("-{signal}"), &self.0.id().to_string()]).status();
-        assert!(status.unwrap().success());
-    }
-
-    fn wait(&mut self) -> ExitStatus {
-        until("the program ends", || self.0.try_wait().unwrap())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn program(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Command {
-    let mut command = command(name);
-    command.args(arguments).envs(variables.iter().copied());
-    command
+/// A program of ours with this for its standard error.
+fn start(name: &str, arguments: &[&str], variables: &[(&str, &str)], stderr: Unwritable) -> Program {
+    let command = command(name, arguments, variables);
+    let command = match stderr {
+        Unwritable::Limited => {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "ulimit -f 0; exec \"$0\" \"$@\""]).arg(command.get_program()).args(command.get_args());
+            shell.env_clear().envs(variables.iter().copied());
+            shell
+        }
+        _ => command,
+    };
+    Program::spawn_unread(command, stderr.stream())
 }
 
 /// A port of loopback that was free a moment ago.
@@ -124,7 +96,7 @@ fn exit_codes_hold_where_standard_error_cannot_be_written() {
             if variables.contains(&home) && matches!(stderr, Unwritable::Limited) {
                 continue;
             }
-            let status = Running::start(program(name, arguments, variables), stderr).wait();
+            let status = start(name, arguments, variables, stderr).wait();
             assert_eq!(status.code(), Some(code), "{name} {arguments:?} {variables:?} {stderr:?}");
         }
     }
@@ -136,19 +108,12 @@ fn a_server_and_a_bot_serve_where_standard_error_cannot_be_written() {
         let port = free_port();
         let address = format!("127.0.0.1:{port}");
         let variables = [("HOST", "127.0.0.1"), ("PORT", &*port), ("RUST_LOG", "debug")];
-        let mut server = Running::start(program("lowkey-server", &[], &variables), stderr);
+        let mut server = start("lowkey-server", &[], &variables, stderr);
         until("the server listens", || TcpStream::connect(&address).ok());
         let url = format!("ws://{address}");
-        let mut bot = Running::start(program("lowkey-bot", &["--server", &url], &[("RUST_LOG", "debug")]), stderr);
+        let mut bot = start("lowkey-bot", &["--server", &url], &[("RUST_LOG", "debug")], stderr);
         let mut alice = User::online(&url, "alice", Settings::default());
-        until("the bot is online", || {
-            alice.peer.call("echo");
-            alice.find("an answer", |event| match event {
-                Event::Open { .. } => Some(Some(())),
-                Event::Closed { .. } => Some(None),
-                _ => None,
-            })
-        });
+        alice.call_soon("echo");
         alice.peer.send("echo", "hello");
         assert_eq!(alice.message().1, "hello");
         server.signal("USR1");
@@ -164,13 +129,9 @@ fn a_server_and_a_bot_serve_where_standard_error_cannot_be_written() {
 #[test]
 fn a_bot_goes_on_whose_first_line_alone_is_read() {
     let mut server = Server::start();
-    let mut bot = program("lowkey-bot", &["--server", &server.url()], &[]);
-    let mut bot = bot.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = crate::world::Lines::new(bot.stderr.take().unwrap());
-    lines.find("online as echo");
+    let mut bot = server.bot();
     // Its next line is written to nobody.
-    drop(lines);
-    let mut bot = Running(bot);
+    bot.stderr = Lines::none();
     server.program.signal("TERM");
     server.program.wait();
     let again = Server::start_with(&[("PORT", server.address.rsplit_once(':').unwrap().1)]);
@@ -191,13 +152,10 @@ fn said(stream: impl Fn(u64, u64) -> String, port: &str) -> String {
     let metadata = file.metadata().unwrap();
     let stream = stream(metadata.dev(), metadata.ino());
     let variables = [("HOST", "127.0.0.1"), ("PORT", port), ("JOURNAL_STREAM", &*stream)];
-    let mut command = program("lowkey-server", &[], &variables);
-    let mut server = Running(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn().unwrap());
+    let mut server = Program::spawn_unread(command("lowkey-server", &[], &variables), file);
     let text = || std::fs::read_to_string(&path).unwrap();
-    until("it listens or ends", || {
-        (text().contains("listening on") || server.0.try_wait().unwrap().is_some()).then_some(())
-    });
-    if server.0.try_wait().unwrap().is_none() {
+    until("it listens or ends", || (text().contains("listening on") || server.try_wait().is_some()).then_some(()));
+    if server.try_wait().is_none() {
         server.signal("TERM");
     }
     server.wait();
@@ -247,13 +205,13 @@ fn what_rust_log_asks_for_is_logged_and_never_less_without_a_word() {
         assert_eq!((log.contains("stopping"), log.contains("accepted")), (has_info, has_debug), "{wish:?}: {log}");
     }
     for wrong in ["verbose", "3", "lowkey=verbose", "info,all", "info/x"] {
-        let output = program("lowkey-server", &[], &[("RUST_LOG", wrong)]).output().unwrap();
+        let output = run("lowkey-server", &[], &[("RUST_LOG", wrong)]);
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!((output.status.code(), error.lines().count()), (Some(2), 1), "{error}");
         assert!(error.starts_with(&format!("lowkey-server: RUST_LOG is {wrong:?}; it takes ")), "{error}");
         let home = Folder::new("rust-log");
         let arguments = ["--server", "ws://127.0.0.1:1", "--name", "alice", "send", "bob", "hello"];
-        let output = program("lowkey", &arguments, &[("RUST_LOG", wrong), ("HOME", home.path())]).output().unwrap();
+        let output = run("lowkey", &arguments, &[("RUST_LOG", wrong), ("HOME", home.path())]);
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(error.contains(&format!("* RUST_LOG is {wrong:?}; it takes ")), "{error}");
         assert_eq!(output.status.code(), Some(3), "{error}");

@@ -9,7 +9,7 @@ use lowkey::peer::{CloseReason, Event};
 use serde_json::json;
 
 use crate::evil_server::EvilServer;
-use crate::world::{Folder, Program, Server, until};
+use crate::world::{Folder, Program, Server, lowkey, until};
 
 /// Runs `lowkey` to its end with a home of its own: exit code, output and errors.
 fn run(home: &Folder, arguments: &[&str]) -> (i32, Vec<String>, Vec<String>) {
@@ -269,10 +269,7 @@ fn whom_nobody_has_named_is_not_kept_by_who_listens() {
     let left = Event::Closed { peer: "alice".to_owned(), reason: CloseReason::PeerLeft };
     for (arguments, is_kept) in [(&["listen"][..], false), (&["listen", "--from", "bob"], true)] {
         let mut bob = server.peer("bob");
-        let url = server.url();
-        let all = [&["--server", &url, "--name", "alice"], arguments].concat();
-        let mut alice = Program::start("lowkey", &all, &[("HOME", home.path())]);
-        alice.stderr.find("online");
+        let mut alice = lowkey(&server.url(), &home, "alice", arguments);
         // Who comes again in the same run is the same.
         for text in ["one", "two"] {
             bob.call("alice");
@@ -349,8 +346,7 @@ fn what_is_nearly_a_command_is_not_called_as_a_peer() {
 fn a_flood_of_errors_of_the_server_is_a_few_lines() {
     let server = EvilServer::start();
     let home = Folder::new("flood");
-    let mut alice = Program::start("lowkey", &["--server", &server.url(), "--name", "alice"], &[("HOME", home.path())]);
-    alice.stderr.find("online");
+    let mut alice = lowkey(&server.url(), &home, "alice", &[]);
     for number in 0..20_000 {
         let payload = json!({ "code": format!("MADE_UP_{number}"), "message": "nothing" });
         server.inject("alice", json!({ "type": "error", "payload": payload }));

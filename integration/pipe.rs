@@ -4,7 +4,7 @@ use std::process::Output;
 
 use lowkey::peer::{CloseReason, Event};
 
-use crate::world::{Folder, Program, Server, command};
+use crate::world::{Folder, Program, Server, run};
 
 pub fn chat(server: &Server, name: &str, arguments: &[&str]) -> Program {
     let url = server.url();
@@ -314,10 +314,6 @@ fn a_kept_name_serves_without_a_terminal() {
     assert_eq!(broken.wait().code(), Some(2));
     let lines = broken.stderr.rest();
     assert!(lines.len() == 1 && lines[0].contains("config.toml"), "{lines:?}");
-}
-
-fn run(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    command(program).args(arguments).envs(variables.iter().copied()).output().unwrap()
 }
 
 #[test]

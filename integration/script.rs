@@ -280,14 +280,7 @@ fn the_bots_of_the_readme_answer_somebody_whose_name_is_made_of_commands() {
     for (name, answer) in [("counter", "that has 5 characters"), ("shouter", "HELLO")] {
         let folder = Folder::new(&format!("hostile-{name}"));
         let (mut child, _errors) = bot(&server, &folder, name);
-        crate::world::until("the bot is online", || {
-            mallory.peer.call(name);
-            mallory.find("an answer", |event| match event {
-                Event::Open { .. } => Some(Some(())),
-                Event::Closed { .. } => Some(None),
-                _ => None,
-            })
-        });
+        mallory.call_soon(name);
         for _ in 0..2 {
             mallory.peer.send(name, "hello");
             assert_eq!(mallory.message(), (name.to_owned(), answer.to_owned()), "it is the one who is answered");
@@ -312,14 +305,7 @@ fn no_line_of_a_script_sets_what_runs_a_program() {
         let mut alice =
             Program::start("lowkey", &[&base[..], &timeout, arguments].concat(), &[("HOME", folder.path())]);
         alice.write(line);
-        crate::world::until("alice is there", || {
-            bob.peer.call("alice");
-            bob.find("an answer", |event| match event {
-                Event::Open { .. } => Some(Some(())),
-                Event::Closed { reason: CloseReason::NotOnline, .. } => Some(None),
-                _ => None,
-            })
-        });
+        bob.call_soon("alice");
         bob.peer.send("alice", "hello");
         while !alice.stdout.next().contains("hello") {}
         alice.signal("TERM");
@@ -408,14 +394,7 @@ fn the_bots_of_the_readme_work_as_they_are_printed() {
     for (name, answer) in [("counter", "that has 5 characters"), ("shouter", "HELLO")] {
         let folder = Folder::new(name);
         let (mut child, _errors) = bot(&server, &folder, name);
-        crate::world::until("the bot is online", || {
-            bob.peer.call(name);
-            bob.find("an answer", |event| match event {
-                Event::Open { .. } => Some(Some(())),
-                Event::Closed { .. } => Some(None),
-                _ => None,
-            })
-        });
+        bob.call_soon(name);
         bob.peer.send(name, "hello");
         assert_eq!(bob.message(), (name.to_owned(), answer.to_owned()));
         let group = format!("-{}", child.id());

@@ -7,21 +7,16 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Output;
 
 use lowkey::server::bounds::{Bound, bounds};
 use lowkey::server::config::VARIABLES;
 use lowkey::server::limits::Limits;
 
-use crate::world::{Folder, Program, SOON, Server, command};
-
-fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    command("lowkey-server").args(arguments).envs(variables.iter().copied()).output().unwrap()
-}
+use crate::world::{Folder, Program, SOON, Server, command, run};
 
 /// The one line with which the server refuses to go on, and its exit code.
 fn refused(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
-    let output = run(arguments, variables);
+    let output = run("lowkey-server", arguments, variables);
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(error.lines().count(), 1, "{variables:?}: {error}");
     (output.status.code(), error)
@@ -75,7 +70,7 @@ fn a_setting_that_protects_nobody_stops_the_start_with_its_name() {
 fn a_value_that_is_no_text_stops_the_start_with_its_name() {
     for (name, ..) in VARIABLES {
         for value in [&b"\xff"[..], b"8080\xc3"] {
-            let output = command("lowkey-server").env(name, OsStr::from_bytes(value)).output().unwrap();
+            let output = command("lowkey-server", &[], &[]).env(name, OsStr::from_bytes(value)).output().unwrap();
             let error = String::from_utf8(output.stderr).unwrap();
             assert_eq!((output.status.code(), error.lines().count()), (Some(2), 1), "{error}");
             let expected = if name == "RUST_LOG" { "it takes error, warn" } else { "it takes text in UTF-8" };
@@ -205,7 +200,7 @@ fn a_check_says_whether_the_server_of_these_settings_is_well() {
         let mut server = Program::start("lowkey-server", &[], &[&setting[..], &[("PORT", "0")]].concat());
         let port = server.stderr.find("listening on ").rsplit_once(':').unwrap().1.to_owned();
         let variables = [&setting[..], &[("PORT", &*port)]].concat();
-        let well = run(&["--check"], &variables);
+        let well = run("lowkey-server", &["--check"], &variables);
         assert_eq!((well.status.code(), well.stdout.len(), well.stderr.len()), (Some(0), 0, 0), "{host}");
         server.signal("TERM");
         server.wait();
@@ -240,7 +235,7 @@ fn a_check_reads_only_where_the_server_is() {
     let server = Server::start();
     let (host, port) = server.address.rsplit_once(':').unwrap();
     let others = [("ACCESS_TOKEN_FILE", "/nowhere"), ("METRICS", "x"), ("RUST_LOG", "x"), ("MAX_CLIENTS", "")];
-    let well = run(&["--check"], &[&[("HOST", host), ("PORT", port)], &others[..]].concat());
+    let well = run("lowkey-server", &["--check"], &[&[("HOST", host), ("PORT", port)], &others[..]].concat());
     assert_eq!((well.status.code(), well.stderr.len()), (Some(0), 0));
 }
 
@@ -271,7 +266,7 @@ fn what_is_asked_for_and_cannot_be_printed_is_a_failure() {
         let program =
             std::process::Command::new(env!("CARGO_BIN_EXE_lowkey-server")).arg(argument).stdout(full).output();
         assert_eq!(program.unwrap().status.code(), Some(1), "{argument}");
-        assert_eq!(run(&[argument], &[]).status.code(), Some(0));
+        assert_eq!(run("lowkey-server", &[argument], &[]).status.code(), Some(0));
         assert_eq!(refused(&[argument, "more"], &[]).0, Some(2));
     }
 }
@@ -316,7 +311,7 @@ fn a_secret_that_comes_from_a_pipe_is_waited_for_with_a_word() {
 
 #[test]
 fn the_columns_of_the_help_stand_below_each_other() {
-    let help = String::from_utf8(run(&["--help"], &[]).stdout).unwrap();
+    let help = String::from_utf8(run("lowkey-server", &["--help"], &[]).stdout).unwrap();
     // Where the second and the third column begin, of each row that has them.
     let column = |row: &str, cell: &str| row.find(&format!("  {cell}")).map(|at| at + 2);
     let mut seconds = Vec::new();

@@ -4,15 +4,10 @@
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
-use std::process::Output;
 
 use lowkey::options::{config, every_setting, settings};
 
-use crate::world::{Folder, Program, Server, command};
-
-fn run(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    command(program).args(arguments).envs(variables.iter().copied()).output().unwrap()
-}
+use crate::world::{Folder, Program, Server, command, run};
 
 /// What a program prints that goes well, and without a word on standard error.
 fn printed(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> String {
@@ -317,8 +312,8 @@ fn settings_that_are_kept_at_the_same_time_are_all_kept() {
     ];
     let started: Vec<_> = settings
         .iter()
-        .map(|setting| {
-            command("lowkey").args(["config", "set"]).args(setting).env("HOME", home.path()).spawn().unwrap()
+        .map(|[key, value]| {
+            command("lowkey", &["config", "set", key, value], &[("HOME", home.path())]).spawn().unwrap()
         })
         .collect();
     for mut program in started {

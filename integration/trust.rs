@@ -4,17 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::old_app::{OldApp, talk_to_app};
-use crate::world::{Folder, Program, Server, until};
-
-/// `lowkey` through pipes, with a home of its own.
-fn start(server: &Server, home: &Folder, name: &str, arguments: &[&str]) -> Program {
-    let url = server.url();
-    let mut all = vec!["--server", &url, "--name", name];
-    all.extend(arguments);
-    let mut program = Program::start("lowkey", &all, &[("HOME", home.path())]);
-    program.stderr.find("online");
-    program
-}
+use crate::world::{Folder, Program, Server, lowkey, until};
 
 /// Alice calls bob, who takes it.
 fn call(alice: &mut Program, bob: &mut Program) {
@@ -45,7 +35,7 @@ fn number(program: &mut Program) -> String {
 fn a_safety_number_is_the_same_on_both_sides_and_a_verified_peer_stays_so() {
     let server = Server::start();
     let (home, other) = (Folder::new("verify-alice"), Folder::new("verify-bob"));
-    let (mut alice, mut bob) = (start(&server, &home, "alice", &[]), start(&server, &other, "bob", &[]));
+    let (mut alice, mut bob) = (lowkey(&server.url(), &home, "alice", &[]), lowkey(&server.url(), &other, "bob", &[]));
     alice.write("/peers");
     alice.stderr.find("nobody was seen before");
     alice.write("/connect bob");
@@ -72,7 +62,7 @@ fn a_safety_number_is_the_same_on_both_sides_and_a_verified_peer_stays_so() {
     assert!(text.starts_with(&format!("bob@{} ", server.address)) && text.ends_with(" verified\n"), "{text}");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     // And by another program, with the same profile.
-    let mut alice = start(&server, &home, "alice", &[]);
+    let mut alice = lowkey(&server.url(), &home, "alice", &[]);
     call(&mut alice, &mut bob);
     assert!(alice.stderr.seen.iter().any(|line| line == "* bob is verified"), "{:?}", alice.stderr.seen);
     bob.write("/peers");
@@ -87,14 +77,14 @@ fn on_a_new_device(mut bob: Program, alice: &mut Program, server: &Server, home:
     bob.wait();
     alice.stderr.find("bob left");
     fs::remove_file(home.0.join(".config/lowkey/identity-bob")).unwrap();
-    start(server, home, "bob", &[])
+    lowkey(&server.url(), home, "bob", &[])
 }
 
 #[test]
 fn somebody_else_under_a_known_name_is_refused_until_the_number_is_typed_in() {
     let server = Server::start();
     let (home, other) = (Folder::new("changed-alice"), Folder::new("changed-bob"));
-    let (mut alice, mut bob) = (start(&server, &home, "alice", &[]), start(&server, &other, "bob", &[]));
+    let (mut alice, mut bob) = (lowkey(&server.url(), &home, "alice", &[]), lowkey(&server.url(), &other, "bob", &[]));
     call(&mut alice, &mut bob);
     let mut bob = on_a_new_device(bob, &mut alice, &server, &other);
     // Nobody but the bob whom she knows can read who is calling, so he is not asked; but he may call.
@@ -137,7 +127,7 @@ fn somebody_else_under_a_known_name_is_refused_until_the_number_is_typed_in() {
 fn who_called_and_is_trusted_then_need_not_call_again() {
     let server = Server::start();
     let (home, other) = (Folder::new("trusted-alice"), Folder::new("trusted-bob"));
-    let (mut alice, mut bob) = (start(&server, &home, "alice", &[]), start(&server, &other, "bob", &[]));
+    let (mut alice, mut bob) = (lowkey(&server.url(), &home, "alice", &[]), lowkey(&server.url(), &other, "bob", &[]));
     call(&mut alice, &mut bob);
     let mut bob = on_a_new_device(bob, &mut alice, &server, &other);
     bob.write("/connect alice");
@@ -166,7 +156,7 @@ fn who_called_and_is_trusted_then_need_not_call_again() {
 fn who_is_not_answered_is_told_of_their_number_where_they_are_known() {
     let server = Server::start();
     let (home, other) = (Folder::new("unanswered-alice"), Folder::new("unanswered-bob"));
-    let (mut alice, mut bob) = (start(&server, &home, "alice", &[]), start(&server, &other, "bob", &[]));
+    let (mut alice, mut bob) = (lowkey(&server.url(), &home, "alice", &[]), lowkey(&server.url(), &other, "bob", &[]));
     call(&mut alice, &mut bob);
     let mut bob = on_a_new_device(bob, &mut alice, &server, &other);
     bob.write("/connect alice");
@@ -185,7 +175,7 @@ fn who_is_not_answered_is_told_of_their_number_where_they_are_known() {
 fn a_link_names_a_peer_and_its_identity() {
     let server = Server::start();
     let other = Folder::new("link-bob");
-    let mut bob = start(&server, &other, "bob", &[]);
+    let mut bob = lowkey(&server.url(), &other, "bob", &[]);
     bob.write("/link");
     let link = bob.stderr.find("lowkey://").trim_start_matches("* ").to_owned();
     let url = server.url();
@@ -205,7 +195,7 @@ fn a_link_names_a_peer_and_its_identity() {
     let (place, key) = link.split_once('#').unwrap();
     let false_link = format!("{place}#{}{}", if key.starts_with('A') { "B" } else { "A" }, &key[1..]);
     let stranger = Folder::new("link-carol");
-    let mut carol = start(&server, &stranger, "carol", &[]);
+    let mut carol = lowkey(&server.url(), &stranger, "carol", &[]);
     carol.write(&format!("/connect {false_link}"));
     carol.stderr.find("calling bob");
     carol.write("/leave");
@@ -226,7 +216,7 @@ fn a_server_has_an_ipv6_address() {
     let server = Server::start_with(&[("HOST", "::1")]);
     let _bot = server.bot();
     let home = Folder::new("ipv6-bob");
-    let mut bob = start(&server, &home, "bob", &["echo"]);
+    let mut bob = lowkey(&server.url(), &home, "bob", &["echo"]);
     bob.stderr.find("connected with");
     bob.write("over IPv6");
     assert_eq!(bob.stdout.next(), "echo: over IPv6");
@@ -245,7 +235,7 @@ fn a_server_has_an_ipv6_address() {
 fn an_old_app_is_called_one_and_refused_by_who_is_strict() {
     let server = Server::start();
     let home = Folder::new("old-app");
-    let mut alice = start(&server, &home, "alice", &[]);
+    let mut alice = lowkey(&server.url(), &home, "alice", &[]);
     let mut app = OldApp::online(&server, "flutter");
     alice.write("/connect flutter");
     app.take_call(|| talk_to_app(&mut alice));
@@ -258,7 +248,7 @@ fn an_old_app_is_called_one_and_refused_by_who_is_strict() {
     alice.stderr.find("good for this chat only");
     alice.write("/verify yes");
     alice.stderr.find("no identity that could be kept");
-    let mut strict = start(&server, &home, "strict", &["--strict"]);
+    let mut strict = lowkey(&server.url(), &home, "strict", &["--strict"]);
     let mut app = OldApp::online(&server, "fluttered");
     app.connect("strict");
     app.send_key();
@@ -269,7 +259,7 @@ fn an_old_app_is_called_one_and_refused_by_who_is_strict() {
 fn an_identity_is_its_users_alone_and_is_never_replaced() {
     let server = Server::start();
     let home = Folder::new("identity");
-    let mut alice = start(&server, &home, "alice", &[]);
+    let mut alice = lowkey(&server.url(), &home, "alice", &[]);
     alice.write("/quit");
     alice.wait();
     let file = home.0.join(".config/lowkey/identity-alice");
@@ -292,23 +282,23 @@ fn an_identity_is_its_users_alone_and_is_never_replaced() {
 fn who_wants_calls_of_known_people_alone_is_called_by_nobody_else_whatever_their_name() {
     let server = Server::start();
     let homes = ["alice", "bob", "carol"].map(|name| Folder::new(&format!("only-known-{name}")));
-    let mut alice = start(&server, &homes[0], "alice", &[]);
-    let mut bob = start(&server, &homes[1], "bob", &[]);
+    let mut alice = lowkey(&server.url(), &homes[0], "alice", &[]);
+    let mut bob = lowkey(&server.url(), &homes[1], "bob", &[]);
     call(&mut alice, &mut bob);
     for program in [&mut alice, &mut bob] {
         program.write("/quit");
         program.wait();
     }
-    let mut bob = start(&server, &homes[1], "bob", &["--only-known"]);
+    let mut bob = lowkey(&server.url(), &homes[1], "bob", &["--only-known"]);
     // A stranger, by a program of ours and by an old app: neither is asked about, and both hear nothing of it.
-    let mut carol = start(&server, &homes[2], "carol", &[]);
+    let mut carol = lowkey(&server.url(), &homes[2], "carol", &[]);
     carol.write("/connect bob");
     carol.stderr.find("calling bob");
     let mut app = OldApp::online(&server, "dave");
     app.connect("bob");
     app.send_key();
     // Alice has proven who she is.
-    let mut alice = start(&server, &homes[0], "alice", &[]);
+    let mut alice = lowkey(&server.url(), &homes[0], "alice", &[]);
     alice.write("/connect bob");
     let asked = bob.stderr.next();
     assert!(asked.contains("alice wants to talk to you"), "{asked}");
@@ -328,8 +318,8 @@ fn who_wants_calls_of_known_people_alone_is_called_by_nobody_else_whatever_their
 fn who_is_blocked_is_not_heard_by_another_name_either() {
     let server = Server::start();
     let homes = ["bob", "mallory"].map(|name| Folder::new(&format!("blocked-{name}")));
-    let mut bob = start(&server, &homes[0], "bob", &[]);
-    let mut mallory = start(&server, &homes[1], "mallory", &[]);
+    let mut bob = lowkey(&server.url(), &homes[0], "bob", &[]);
+    let mut mallory = lowkey(&server.url(), &homes[1], "mallory", &[]);
     mallory.write("/connect bob");
     bob.stderr.find("mallory wants to talk to you");
     bob.write("/block mallory");
@@ -338,18 +328,18 @@ fn who_is_blocked_is_not_heard_by_another_name_either() {
     mallory.wait();
     let folder = homes[1].0.join(".config/lowkey");
     fs::copy(folder.join("identity-mallory"), folder.join("identity-nicer")).unwrap();
-    let mut nicer = start(&server, &homes[1], "nicer", &[]);
+    let mut nicer = lowkey(&server.url(), &homes[1], "nicer", &[]);
     nicer.write("/connect bob");
     nicer.stderr.find("calling bob");
     // And bob's next start knows it still.
     bob.write("/quit");
     bob.wait();
-    let mut bob = start(&server, &homes[0], "bob", &[]);
+    let mut bob = lowkey(&server.url(), &homes[0], "bob", &[]);
     nicer.write("/leave");
     nicer.write("/connect bob");
     // What is said of the next caller comes first of all.
     let carols = Folder::new("blocked-carol");
-    let mut carol = start(&server, &carols, "carol", &[]);
+    let mut carol = lowkey(&server.url(), &carols, "carol", &[]);
     nicer.stderr.find("calling bob");
     carol.write("/connect bob");
     let asked = bob.stderr.next();

@@ -22,8 +22,8 @@ use rtc::stun::message::{
     Method, Setter, TransactionId,
 };
 use rtc::stun::xoraddr::XorMappedAddress;
-use socket2::SockRef;
 
+use crate::link::socket;
 use crate::world::{Server, User, identity, until};
 
 const REALM: &str = "turn.example";
@@ -235,13 +235,6 @@ impl Turn {
     fn granted(&self, method: Method) -> usize {
         self.state.lock().unwrap().granted.get(&method.to_string()).copied().unwrap_or_default()
     }
-}
-
-/// A socket that loses nothing where this process has to wait for a processor.
-fn socket() -> UdpSocket {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    SockRef::from(&socket).set_recv_buffer_size(4 << 20).unwrap();
-    socket
 }
 
 /// Brings a client what comes to its relay, for as long as it has one.

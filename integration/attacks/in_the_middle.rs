@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::evil_server::{EvilServer, Friends, honest, known, user};
 use crate::old_app::{OldApp, seal, talk_to_app};
-use crate::world::{Client, Folder, Program, SOON, User, identity, until};
+use crate::world::{Client, Folder, SOON, User, identity, lowkey, until};
 
 /// The far ends of both data channels, with the true keys.
 struct Middle {
@@ -188,7 +188,7 @@ fn third_key(middle: &Middle) -> String {
 fn lowkey_says_what_an_app_is_and_that_its_key_has_changed() {
     let server = EvilServer::start();
     let home = Folder::new("middle-app");
-    let mut alice = lowkey(&server, &home, "alice");
+    let mut alice = lowkey(&server.url(), &home, "alice", &[]);
     let app = take_call(&server);
     alice.write("/connect flutter");
     let agree = || talk_to_app(&mut alice);
@@ -262,8 +262,8 @@ fn somebody_in_the_middle_of_peers_who_know_each_other_learns_nothing_and_is_ref
 fn somebody_in_the_middle_of_strangers_shows_in_the_safety_numbers() {
     let server = EvilServer::start();
     let homes = ["alice", "bob"].map(|name| Folder::new(&format!("middle-{name}")));
-    let mut alice = lowkey(&server, &homes[0], "alice");
-    let mut bob = lowkey(&server, &homes[1], "bob");
+    let mut alice = lowkey(&server.url(), &homes[0], "alice", &[]);
+    let mut bob = lowkey(&server.url(), &homes[1], "bob", &[]);
     let mut impostors = Impostors::between(&server);
     alice.write("/connect bob");
     impostors.take_call();
@@ -296,9 +296,9 @@ fn somebody_in_the_middle_of_strangers_shows_in_the_safety_numbers() {
 fn lowkey_refuses_somebody_in_the_middle_of_a_call_by_link_and_of_one_who_is_known() {
     let server = EvilServer::start();
     let homes = ["alice", "bob", "carol"].map(|name| Folder::new(&format!("middle-link-{name}")));
-    let mut alice = lowkey(&server, &homes[0], "alice");
-    let mut bob = lowkey(&server, &homes[1], "bob");
-    let mut carol = lowkey(&server, &homes[2], "carol");
+    let mut alice = lowkey(&server.url(), &homes[0], "alice", &[]);
+    let mut bob = lowkey(&server.url(), &homes[1], "bob", &[]);
+    let mut carol = lowkey(&server.url(), &homes[2], "carol", &[]);
     bob.write("/link");
     let link = bob.stderr.find("lowkey://").trim_start_matches("* ").to_owned();
     carol.write("/connect bob");
@@ -331,11 +331,4 @@ fn lowkey_refuses_somebody_in_the_middle_of_a_call_by_link_and_of_one_who_is_kno
         impostor.find("an end", |event| matches!(event, Event::Closed { .. }).then(|| event.clone())),
         Event::Closed { peer: "carol".to_owned(), reason: CloseReason::NotRecognized }
     );
-}
-
-/// `lowkey` through pipes at an evil server, with a home of its own.
-fn lowkey(server: &EvilServer, home: &Folder, name: &str) -> Program {
-    let mut program = Program::start("lowkey", &["--server", &server.url(), "--name", name], &[("HOME", home.path())]);
-    program.stderr.find("online");
-    program
 }

@@ -99,7 +99,7 @@ fn deliver(queued: &Receiver<Passing>) {
 }
 
 /// A socket that loses nothing where this process has to wait for a processor.
-fn socket() -> UdpSocket {
+pub fn socket() -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     SockRef::from(&socket).set_recv_buffer_size(4 << 20).unwrap();
     socket
