@@ -5,9 +5,6 @@
 use std::time::{Duration, Instant};
 
 use lowkey::protocol::{Envelope, EnvelopeText};
-use lowkey::server::access::Access;
-use lowkey::server::connection::{Connection, Event};
-use lowkey::server::http::Endpoints;
 use lowkey::server::hub::{ConnId, Departure, Hub, Output, Outputs};
 use lowkey::server::limits::{Limits, Rate};
 use lowkey::server::plain::Plain;
@@ -16,6 +13,7 @@ use proptest::sample::{Index, select};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::client_bytes::{UPGRADE, outcome};
 use crate::{database_bytes, sctp};
 
 fn head() -> impl Strategy<Value = Vec<u8>> {
@@ -42,9 +40,6 @@ fn head() -> impl Strategy<Value = Vec<u8>> {
         },
     )
 }
-
-const UPGRADE: &[u8] = b"GET /ws?username=bob HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 fn frame() -> impl Strategy<Value = Vec<u8>> {
     let opcodes = vec![0x81u8, 0x81, 0x01, 0x80, 0x00, 0x82, 0x89, 0x8a, 0x88, 0xc1, 0x8f, 0x83];
@@ -87,32 +82,6 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
         }
         bytes
     })
-}
-
-/// All that a connection makes of these pieces: its events, and what it says.
-fn outcome<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>, bool) {
-    let (limits, access) = (Limits::default(), Access::default());
-    let mut connection = Connection::new(Endpoints { users: true, metrics: false });
-    let mut events = Vec::new();
-    for piece in pieces {
-        let mut piece = piece.to_vec();
-        loop {
-            let mut rest = Vec::new();
-            let mut input = &mut piece[..];
-            while let Some(event) = connection.receive(&mut input, &limits, &access) {
-                events.push(format!("{event:?}"));
-                if matches!(event, Event::Upgrade(_)) {
-                    rest = connection.accept(false);
-                }
-            }
-            assert!(input.is_empty(), "all bytes are taken");
-            if rest.is_empty() {
-                break;
-            }
-            piece = rest;
-        }
-    }
-    (events, connection.output().to_vec(), connection.is_closing())
 }
 
 /// What happens to a hub; an index chooses among those that there are by then.

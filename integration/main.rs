@@ -27,6 +27,7 @@ mod attacks {
 /// What the tests stand on. No tests are in here.
 mod support {
     pub mod attacker;
+    pub mod client_bytes;
     pub mod database_bytes;
     pub mod databases;
     pub mod evil_server;
@@ -49,7 +50,7 @@ mod support {
 
 use attacks::in_memory;
 use support::{
-    attacker, database_bytes, databases, evil_server, hop, linearizability, link, mallory, model_database, model_nodes,
+    attacker, client_bytes, database_bytes, databases, evil_server, hop, linearizability, link, mallory, model_database, model_nodes,
     old_app, sctp, socks_proxy, source, tls_terminator, websocket, window, wire_ends, world,
 };
 

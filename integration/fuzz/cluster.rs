@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 
 #[path = "../support/database_bytes.rs"]
 mod database_bytes;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../support/model_database.rs"]
 mod model_database;
 
