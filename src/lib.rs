@@ -83,7 +83,7 @@
 //! peer/rtc/sieve* peer/rtc/turn/stream*
 //! peer/rtc/early* peer/rtc/guarded* peer/rtc/repeat* peer/rtc/socket* peer/rtc/turn*
 //! peer/rtc/aead peer/rtc/caught* peer/rtc/command* peer/rtc/flight peer/rtc/layer* peer/rtc/pace* peer/rtc/pulse*
-//! peer/rtc/blocking* peer/rtc/stall peer/rtc/turn/framing peer/rtc/turn/stale
+//! peer/rtc/blocking* peer/rtc/prepared* peer/rtc/stall peer/rtc/turn/framing peer/rtc/turn/stale
 //! peer/signaling*
 //! peer/signaling/handshake* peer/signaling/pause
 //! peer/dial* peer/events*

@@ -83,6 +83,12 @@ impl fmt::Display for KeyError {
 
 impl std::error::Error for KeyError {}
 
+/// The key whose bytes count up from `first`.
+#[cfg(test)]
+pub(crate) fn counted(first: u8) -> PublicKey {
+    PublicKey::from_bytes(std::array::from_fn(|place| first + place as u8)).expect("it is not of low order")
+}
+
 /// A key pair of X25519. Clones share the secret half, which is overwritten when the last of them is dropped.
 #[derive(Clone)]
 pub struct KeyPair {

@@ -73,20 +73,17 @@ const WRONG_KEY: &str = "the link is not whole: what stands behind its # was cut
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn key(first: u8) -> PublicKey {
-        PublicKey::from_bytes(std::array::from_fn(|place| first + place as u8)).unwrap()
-    }
+    use crate::peer::keys::counted;
 
     #[test]
     fn links_are_what_was_printed() {
         for (host, is_plain, name) in
             [("chat.example", false, "bob"), ("localhost:8080", true, "b_1"), ("h", false, "b/ö")]
         {
-            let link = Link { host: host.to_owned(), is_plain, name: name.to_owned(), identity: key(1) };
+            let link = Link { host: host.to_owned(), is_plain, name: name.to_owned(), identity: counted(1) };
             assert_eq!(link.to_string().parse(), Ok(link));
         }
-        let link = format!("lowkey://chat.example/bob#{}", BASE64URL_NOPAD.encode(key(1).as_bytes()));
+        let link = format!("lowkey://chat.example/bob#{}", BASE64URL_NOPAD.encode(counted(1).as_bytes()));
         assert_eq!(link.parse::<Link>().map(|link| link.server()).as_deref(), Ok("wss://chat.example"));
         assert_eq!(format!(" {link}\n").parse::<Link>(), link.parse(), "as it was copied");
         for scheme in ["LOWKEY", "Lowkey"] {

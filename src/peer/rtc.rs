@@ -120,6 +120,7 @@ mod flight;
 mod guarded;
 mod layer;
 mod pace;
+mod prepared;
 mod pulse;
 mod repeat;
 mod runtime;

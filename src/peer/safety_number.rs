@@ -54,17 +54,14 @@ const GROUP: usize = 5;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn key(first: u8) -> PublicKey {
-        PublicKey::from_bytes(std::array::from_fn(|place| first + place as u8)).unwrap()
-    }
+    use crate::peer::keys::counted;
 
     #[test]
     fn the_safety_number_is_that_of_the_protocol_from_both_sides() {
-        let number = SafetyNumber::new((key(0), "alice"), (key(0x20), "bob"));
+        let number = SafetyNumber::new((counted(0), "alice"), (counted(0x20), "bob"));
         let expected = "30995 66850 10881 98914 36086 86589 42897 09292 78922 06503 11987 06478";
         assert_eq!(number.to_string(), expected);
-        assert_eq!(SafetyNumber::new((key(0x20), "bob"), (key(0), "alice")), number);
+        assert_eq!(SafetyNumber::new((counted(0x20), "bob"), (counted(0), "alice")), number);
         assert!(number.is(expected) && number.is(&expected.replace(' ', "")) && !number.is(&expected[1..]));
     }
 }

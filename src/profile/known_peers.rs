@@ -112,16 +112,13 @@ pub(crate) fn read_place(place: &str) -> Option<(String, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn key(first: u8) -> PublicKey {
-        PublicKey::from_bytes(std::array::from_fn(|place| first + place as u8)).unwrap()
-    }
+    use crate::peer::keys::counted;
 
     #[test]
     fn known_peers_are_what_was_written() {
         let mut peers = KnownPeers::default();
         for (name, server, is_verified) in [("alice", "a.example", true), ("bob", "b.example:1", false)] {
-            peers.insert(name, server, KnownPeer { identity: key(1), is_verified, since: "2026-11-23".to_owned() });
+            peers.insert(name, server, KnownPeer { identity: counted(1), is_verified, since: "2026-11-23".to_owned() });
         }
         let text = peers.to_string();
         assert!(text.starts_with("alice@a.example ") && text.ends_with(" 2026-11-23 seen\n"), "{text}");
@@ -137,8 +134,9 @@ mod tests {
 
     #[test]
     fn no_name_can_pass_for_another_line() {
-        let known = KnownPeer { identity: key(1), is_verified: false, since: "2026-11-23".to_owned() };
-        let forged = format!("x@y {} 2026-11-23 seen\nbob@a.example {0} 2026-11-23 verified\nq", key(2).to_base64());
+        let known = KnownPeer { identity: counted(1), is_verified: false, since: "2026-11-23".to_owned() };
+        let forged =
+            format!("x@y {} 2026-11-23 seen\nbob@a.example {0} 2026-11-23 verified\nq", counted(2).to_base64());
         for name in [&forged, "a b", "#a", "a@b", "a%20b", "ö", "a\u{2028}b"] {
             let mut peers = KnownPeers::default();
             peers.insert(name, "a.example", known.clone());

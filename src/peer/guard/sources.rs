@@ -266,11 +266,14 @@ mod tests {
 
     #[test]
     fn whatever_is_cut_short_does_no_harm() {
+        let peer = message(DATA_INDICATION, &[(PEER, &masked(at(9)))]);
         let whole = message(DATA_INDICATION, &[(PEER, &masked(at(9))), (DATA, &RECORD)]);
         for length in 0..whole.len() {
             let mut sources = Sources::default();
             sources.sent(at(1), &whole[..length]);
-            sources.origin(at(1), &whole[..length]);
+            // An address counts once it is there as a whole.
+            let expected = if length < peer.len() { DatagramOrigin::Stranger } else { DatagramOrigin::Known };
+            assert_eq!(sources.origin(at(1), &whole[..length]), expected, "{length} bytes");
         }
     }
 }

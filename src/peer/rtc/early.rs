@@ -97,62 +97,23 @@ const MAX_HELD: usize = 4;
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
-
-    use webrtc::runtime::Transmit;
-
+    use super::super::prepared::{Prepared, next};
     use super::*;
-
-    #[derive(Debug)]
-    struct Script(Mutex<VecDeque<&'static [u8]>>);
-
-    impl AsyncUdpSocket for Script {
-        fn local_addr(&self) -> io::Result<SocketAddr> {
-            Ok(([127, 0, 0, 1], 1).into())
-        }
-
-        fn poll_send(&self, _: &mut Context<'_>, _: &Transmit<'_>) -> Poll<io::Result<usize>> {
-            Poll::Pending
-        }
-
-        fn poll_recv(
-            &self,
-            _: &mut Context<'_>,
-            buffers: &mut [IoSliceMut<'_>],
-            meta: &mut [RecvMeta],
-        ) -> Poll<io::Result<usize>> {
-            let Some(bytes) = self.0.lock().unwrap().pop_front() else { return Poll::Pending };
-            buffers[0][..bytes.len()].copy_from_slice(bytes);
-            (meta[0].len, meta[0].stride) = (bytes.len(), bytes.len());
-            Poll::Ready(Ok(1))
-        }
-    }
-
-    fn next(socket: &dyn AsyncUdpSocket) -> Option<Vec<u8>> {
-        let (mut buffer, mut meta) = ([0; 100], [RecvMeta::default()]);
-        let mut cx = Context::from_waker(Waker::noop());
-        match socket.poll_recv(&mut cx, &mut [IoSliceMut::new(&mut buffer)], &mut meta) {
-            Poll::Ready(received) => {
-                assert_eq!(received.unwrap(), 1);
-                Some(buffer[..meta[0].len].to_vec())
-            }
-            Poll::Pending => None,
-        }
-    }
 
     #[test]
     fn a_handshake_that_comes_too_early_is_held_in_its_order_and_all_else_goes_on() {
         let check: &[u8] = &[0, 1];
         let hellos: [&[u8]; 6] = [&[22, 1], &[22, 2], &[22, 3], &[22, 4], &[22, 5], &[22, 6]];
         let received = [hellos[0], check, hellos[1], hellos[0], check, hellos[2], hellos[3], hellos[4]];
-        let script = Arc::new(Script(Mutex::new(received.into())));
+        let below = Prepared::new(received.map(|datagram| (datagram.to_vec(), datagram.len())));
         let early = Early::default();
-        let socket = early.beside(script.clone());
-        assert_eq!([(); 3].map(|()| next(&*socket)), [Some(check.to_vec()), Some(check.to_vec()), None]);
+        let socket = early.beside(below.clone());
+        let next = || next(&*socket, 100).map(|(datagram, _)| datagram);
+        assert_eq!([(); 3].map(|()| next()), [Some(check.to_vec()), Some(check.to_vec()), None]);
         assert_eq!(lock(&early.0.readers).len(), 1, "who reads is woken");
         early.release();
-        script.0.lock().unwrap().push_back(hellos[5]);
-        let all: Vec<_> = std::iter::from_fn(|| next(&*socket)).collect();
+        below.receive(hellos[5]);
+        let all: Vec<_> = std::iter::from_fn(next).collect();
         assert_eq!(all, [hellos[0], hellos[1], hellos[2], hellos[3], hellos[5]], "no more than four are held");
     }
 }

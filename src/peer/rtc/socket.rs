@@ -157,61 +157,15 @@ const LARGEST: usize = 65_536;
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
-    use std::task::Waker;
     use std::time::Duration;
 
     use super::super::layer::over;
+    use super::super::prepared::{Prepared, next};
     use super::*;
-
-    /// A socket that has received what a test says: bytes, and the length of each datagram in them.
-    #[derive(Debug)]
-    struct Script(Mutex<VecDeque<(Vec<u8>, usize)>>);
-
-    impl AsyncUdpSocket for Script {
-        fn local_addr(&self) -> io::Result<SocketAddr> {
-            Ok(([127, 0, 0, 1], 1).into())
-        }
-
-        fn poll_send(&self, _: &mut Context<'_>, _: &Transmit<'_>) -> Poll<io::Result<usize>> {
-            Poll::Pending
-        }
-
-        fn poll_recv(
-            &self,
-            _: &mut Context<'_>,
-            buffers: &mut [IoSliceMut<'_>],
-            meta: &mut [RecvMeta],
-        ) -> Poll<io::Result<usize>> {
-            let Some((bytes, stride)) = self.0.lock().unwrap().pop_front() else { return Poll::Pending };
-            buffers[0][..bytes.len()].copy_from_slice(&bytes);
-            (meta[0].len, meta[0].stride, meta[0].addr) = (bytes.len(), stride, ([127, 0, 0, 1], stride as u16).into());
-            Poll::Ready(Ok(1))
-        }
-
-        fn max_gro_segments(&self) -> usize {
-            64
-        }
-    }
 
     /// A socket that has received this.
     fn socket(received: impl IntoIterator<Item = (Vec<u8>, usize)>) -> Arc<dyn AsyncUdpSocket> {
-        let script = Script(Mutex::new(received.into_iter().collect()));
-        over(Socket::new(Arc::new(script)))
-    }
-
-    /// The next datagram and the port it came from, read into a buffer of so many bytes.
-    fn next(socket: &dyn AsyncUdpSocket, room: usize) -> Option<(Vec<u8>, u16)> {
-        let mut buffer = vec![0; room];
-        let mut meta = [RecvMeta::default()];
-        let mut cx = Context::from_waker(Waker::noop());
-        match socket.poll_recv(&mut cx, &mut [IoSliceMut::new(&mut buffer)], &mut meta) {
-            Poll::Ready(received) => {
-                assert_eq!((received.unwrap(), meta[0].stride), (1, meta[0].len.max(1)));
-                Some((buffer[..meta[0].len].to_vec(), meta[0].addr.port()))
-            }
-            Poll::Pending => None,
-        }
+        over(Socket::new(Prepared::new(received)))
     }
 
     #[test]

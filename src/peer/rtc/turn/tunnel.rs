@@ -237,9 +237,8 @@ const END_TIME: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
-
     use super::*;
+    use crate::peer::rtc::prepared::Prepared;
 
     #[test]
     fn each_stream_has_an_address_of_its_own_and_waits_for_what_is_better() {
@@ -265,41 +264,17 @@ mod tests {
         assert_eq!(waits(&["turns:a"]), [0]);
     }
 
-    /// A socket that counts what is sent by it.
-    #[derive(Debug, Default)]
-    struct Counting(AtomicUsize);
-
-    impl AsyncUdpSocket for Counting {
-        fn local_addr(&self) -> io::Result<SocketAddr> {
-            Ok(([127, 0, 0, 1], 1).into())
-        }
-
-        fn poll_send(&self, _: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
-            self.0.fetch_add(1, Ordering::Relaxed);
-            Poll::Ready(Ok(transmit.contents.len()))
-        }
-
-        fn poll_recv(
-            &self,
-            _: &mut Context<'_>,
-            _: &mut [IoSliceMut<'_>],
-            _: &mut [RecvMeta],
-        ) -> Poll<io::Result<usize>> {
-            Poll::Pending
-        }
-    }
-
     #[test]
     fn where_the_streams_are_the_only_way_no_datagram_leaves() {
         for (is_only_way, sent) in [(true, 0), (false, 1)] {
             let tunnels = Tunnels::new(&[], None, is_only_way, Relay::default());
-            let counting = Arc::new(Counting::default());
-            let socket = tunnels.beside(counting.clone());
+            let below = Prepared::new([]);
+            let socket = tunnels.beside(below.clone());
             let destination = "192.0.2.1:3478".parse().unwrap();
             let transmit = Transmit { destination, ecn: None, contents: b"asked", segment_size: None, src_ip: None };
             let mut cx = Context::from_waker(std::task::Waker::noop());
             assert!(matches!(socket.poll_send(&mut cx, &transmit), Poll::Ready(Ok(5))));
-            assert_eq!(counting.0.load(Ordering::Relaxed), sent);
+            assert_eq!(below.sent.load(Ordering::Relaxed), sent);
         }
     }
 }
