@@ -1,8 +1,13 @@
 //! Whether the database in memory, over which the faults are tried, does what real ones do: the same commands, in any
 //! order, have the same replies.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+
+use proptest::prelude::*;
+use proptest::sample::select;
 
 use crate::databases::{Database, databases};
 use crate::model_database::{ModelDatabase, Reply, SCRIPTS, hash};
@@ -60,37 +65,37 @@ impl Real {
 
 /// A command that a server may say, of few names, servers and tokens, so that they meet. Times are so long or so short
 /// that the clocks of the two make no difference.
-fn command(random: &mut fastrand::Rng) -> Vec<Vec<u8>> {
+fn command() -> impl Strategy<Value = Vec<Vec<u8>>> {
     const LONG: &str = "3600000";
-    let some = |random: &mut fastrand::Rng, of: &[&str]| random.choice(of).unwrap().as_bytes().to_vec();
-    let name = format!("lk1:n:{}", random.u8(..3)).into_bytes();
-    let session = format!("lk1:s:{}", random.u8(..3)).into_bytes();
-    let process = some(random, &["proc-a", "proc-b"]);
-    let member = [&process[..], &[0, random.u8(1..3)]].concat();
-    let owner = [&member[..], &[0, 0, 0, 0, 0, random.u8(..3)]].concat();
-    let token = some(random, &["", "1111222233334444", "5555666677778888"]);
+    let member = (select(vec!["proc-a", "proc-b"]), 1..3_u8);
+    let token = select(vec!["", "1111222233334444", "5555666677778888"]);
     // Before all claims, and after them.
-    let since = if random.bool() { vec![0; 6] } else { vec![0xff; 6] };
-    let (nodes, grace) = (b"lk1:nodes".to_vec(), b"lk1:grace".to_vec());
-    let kept = some(random, &["0", LONG]);
-    let text = |text: &str| text.as_bytes().to_vec();
-    let (script, keys, arguments) = match random.u8(..20) {
-        0..6 => (0, vec![name, nodes, grace], vec![owner, token, text(LONG), kept, text(LONG)]),
-        6..8 => (1, vec![name], vec![owner, kept]),
-        8..11 => (2, vec![name, nodes], vec![owner, token, since, text(LONG), kept]),
-        11..13 => (3, vec![name, nodes], vec![text("head"), text("tail")]),
-        13 => (4, vec![session], vec![some(random, &["alice", "bob"]), text(LONG)]),
-        14..17 => {
-            // A lease of no time is one that has ended. Both databases know of no grace before the first of these.
-            let lease = some(random, &["0", LONG, LONG]);
-            (5, vec![nodes, grace], vec![lease, text(LONG), text("0"), text("0"), member])
-        }
-        17 => return vec![text("SET"), session, text("Walice"), text("PX"), text(LONG), text("NX")],
-        18 => return vec![text("GET"), name],
-        _ => return vec![text("GET"), session],
-    };
-    let head = vec![text("EVALSHA"), text(&hash(SCRIPTS[script].as_bytes())), text(&keys.len().to_string())];
-    [head, keys, arguments].concat()
+    let since = select(vec![[0; 6], [0xff; 6]]);
+    let called = select(vec!["alice", "bob"]);
+    // A lease of no time is one that has ended.
+    let (kept, lease) = (select(vec!["0", LONG]), select(vec!["0", LONG, LONG]));
+    let choices = (0..20, 0..3, 0..3, member, 0..3_u8, token, since, called, kept, lease);
+    choices.prop_map(|(kind, name, session, (process, node), user, token, since, called, kept, lease)| {
+        let text = |text: &str| text.as_bytes().to_vec();
+        let (name, session) = (text(&format!("lk1:n:{name}")), text(&format!("lk1:s:{session}")));
+        let (nodes, grace) = (text("lk1:nodes"), text("lk1:grace"));
+        let member = [process.as_bytes(), &[0, node]].concat();
+        let owner = [&member[..], &[0, 0, 0, 0, 0, user]].concat();
+        let (token, since, kept) = (text(token), since.to_vec(), text(kept));
+        let (script, keys, arguments) = match kind {
+            0..6 => (0, vec![name, nodes, grace], vec![owner, token, text(LONG), kept, text(LONG)]),
+            6..8 => (1, vec![name], vec![owner, kept]),
+            8..11 => (2, vec![name, nodes], vec![owner, token, since, text(LONG), kept]),
+            11..13 => (3, vec![name, nodes], vec![text("head"), text("tail")]),
+            13 => (4, vec![session], vec![text(called), text(LONG)]),
+            14..17 => (5, vec![nodes, grace], vec![text(lease), text(LONG), text("0"), text("0"), member]),
+            17 => return vec![text("SET"), session, text("Walice"), text("PX"), text(LONG), text("NX")],
+            18 => return vec![text("GET"), name],
+            _ => return vec![text("GET"), session],
+        };
+        let head = vec![text("EVALSHA"), text(&hash(SCRIPTS[script].as_bytes())), text(&keys.len().to_string())];
+        [head, keys, arguments].concat()
+    })
 }
 
 /// What is the same with every clock: when something was claimed is not.
@@ -112,46 +117,68 @@ fn timeless(parts: &[Vec<u8>], reply: Reply) -> Reply {
     }
 }
 
+/// A real database, and the one in memory.
+struct Both {
+    real: Real,
+    model: ModelDatabase,
+    /// Which replies there were.
+    seen: BTreeSet<String>,
+}
+
+impl Both {
+    /// Both forget everything. Then all names are known, as when the grace is over.
+    fn forget(&mut self) {
+        self.model.restart(false);
+        let link = self.model.open();
+        self.model.run(Some(link), &subscribe());
+        self.real.run(&[b"FLUSHALL".to_vec()]);
+        let known = [b"SET".to_vec(), b"lk1:grace".to_vec(), b"1".to_vec(), b"NX".to_vec()];
+        assert_eq!((self.real.run(&known), self.model.run(None, &known)), (Reply::Ok, Reply::Ok));
+    }
+
+    /// What each replies to a command, without what differs by the clock.
+    fn run(&mut self, parts: &[Vec<u8>]) -> [Reply; 2] {
+        self.model.now += 1;
+        let replies = [self.real.run(parts), self.model.run(None, parts)].map(|reply| timeless(parts, reply));
+        if parts[0] == b"EVALSHA" && parts[5] == b"0" {
+            // A lease of no time is over in the next millisecond.
+            let began = self.real.milliseconds();
+            while self.real.milliseconds() == began {}
+        }
+        let kind = (parts[0].clone(), parts[1][..4].to_vec(), std::mem::discriminant(&replies[0]));
+        self.seen.insert(format!("{kind:?}"));
+        replies
+    }
+}
+
+/// What one of two servers hears.
+fn subscribe() -> [Vec<u8>; 2] {
+    [b"SUBSCRIBE".to_vec(), b"lk1:to:proc-a".to_vec()]
+}
+
 #[test]
 fn the_database_in_memory_answers_as_real_ones_do() {
     for path in databases() {
         let database = Database::start(&path);
-        let (mut real, mut listener) = (Real::connect(&database), Real::connect(&database));
-        let mut model = ModelDatabase::new(true);
+        let (real, mut listener) = (Real::connect(&database), Real::connect(&database));
+        let both = RefCell::new(Both { real, model: ModelDatabase::new(true), seen: BTreeSet::new() });
         for script in SCRIPTS {
             let load = [b"SCRIPT".to_vec(), b"LOAD".to_vec(), script.as_bytes().to_vec()];
+            let Both { real, model, .. } = &mut *both.borrow_mut();
             assert_eq!(real.run(&load), model.run(None, &load));
         }
-        // One of two servers hears what is sent to it.
-        let subscribe = [b"SUBSCRIBE".to_vec(), b"lk1:to:proc-a".to_vec()];
-        let link = model.open();
-        model.run(Some(link), &subscribe);
-        listener.run(&subscribe);
-        let mut random = fastrand::Rng::with_seed(20);
-        let mut seen = std::collections::BTreeMap::new();
-        for number in 0..20_000 {
-            // Now and then they forget everything; then all names are known, as when the grace is over.
-            if number % 200 == 0 {
-                model.restart(false);
-                let link = model.open();
-                model.run(Some(link), &subscribe);
-                real.run(&[b"FLUSHALL".to_vec()]);
-                let known = [b"SET".to_vec(), b"lk1:grace".to_vec(), b"1".to_vec(), b"NX".to_vec()];
-                assert_eq!((real.run(&known), model.run(None, &known)), (Reply::Ok, Reply::Ok));
+        listener.run(&subscribe());
+        let config = ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() };
+        proptest!(config, |(commands in prop::collection::vec(command(), 200))| {
+            let mut both = both.borrow_mut();
+            both.forget();
+            for parts in commands {
+                let [theirs, ours] = both.run(&parts);
+                let said: Vec<_> = parts.iter().map(|part| String::from_utf8_lossy(part)).collect();
+                prop_assert_eq!(theirs, ours, "{:?} over {}", said, path);
             }
-            let parts = command(&mut random);
-            model.now += 1;
-            let [theirs, ours] = [real.run(&parts), model.run(None, &parts)].map(|reply| timeless(&parts, reply));
-            if parts[0] == b"EVALSHA" && parts[5] == b"0" {
-                // A lease of no time is over in the next millisecond.
-                let began = real.milliseconds();
-                while real.milliseconds() == began {}
-            }
-            let said: Vec<String> = parts.iter().map(|part| String::from_utf8_lossy(part).into_owned()).collect();
-            assert_eq!(theirs, ours, "{number}: {said:?} over {path}");
-            let kind = (parts[0].clone(), parts[1][..4].to_vec(), std::mem::discriminant(&theirs));
-            *seen.entry(format!("{kind:?}")).or_insert(0) += 1;
-        }
+        });
+        let seen = both.into_inner().seen;
         assert!(seen.len() >= 13, "every reply occurs: {seen:?}");
     }
 }
