@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -279,49 +280,17 @@ fn roll(users: usize, chats: usize) {
                 user
             })
             .collect();
-        let is_over = std::sync::atomic::AtomicBool::new(false);
+        let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
             let (is_over, addresses) = (&is_over, &addresses);
-            let bare: Vec<_> = (0..users)
-                .map(|user| {
-                    scope.spawn(move || {
-                        let target = format!("/ws?username=user{user}&token=token{user}");
-                        let (mut node, mut reconnects) = (user, 0);
-                        // As a balancer does, the next server is tried where one refuses.
-                        let mut connect = || {
-                            until("some server takes the user", || {
-                                node += 1;
-                                Client::try_connect(&addresses[node % addresses.len()], &target).ok()
-                            })
-                        };
-                        let mut client = connect();
-                        while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
-                            client.socket.get_ref().set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-                            match client.socket.read() {
-                                Ok(tungstenite::Message::Close(Some(frame))) => {
-                                    assert_eq!(frame.reason.as_str(), "server is shutting down", "user{user}");
-                                    client = connect();
-                                    reconnects += 1;
-                                }
-                                Ok(_) => {}
-                                Err(tungstenite::Error::Io(error))
-                                    if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                                Err(_) => {
-                                    client = connect();
-                                    reconnects += 1;
-                                }
-                            }
-                        }
-                        (client, reconnects)
-                    })
-                })
-                .collect();
+            let bare: Vec<_> =
+                (0..users).map(|user| scope.spawn(move || stays_online(user, addresses, is_over))).collect();
             for (number, port) in ports.iter().enumerate() {
                 cluster.nodes[number].program.signal("TERM");
                 assert_eq!(cluster.nodes[number].program.wait().code(), Some(0));
                 cluster.start_anew(number, port);
             }
-            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+            is_over.store(true, Ordering::Relaxed);
             let mut bare: Vec<_> = bare.into_iter().map(|user| user.join().unwrap()).collect();
             assert!(bare.iter().map(|(_, reconnects)| reconnects).sum::<usize>() >= users, "all had to move");
             // Each is there, whoever asks from wherever.
@@ -331,25 +300,60 @@ fn roll(users: usize, chats: usize) {
                 asker.send(ice(&format!("user{user}"), user));
                 assert_eq!(client.json()["payload"]["number"], user, "user{user}");
             }
-            for user in &mut chats {
-                user.peer.send("echo", "still here");
-                let (mut is_back, mut is_answered) = (false, false);
-                user.find("the answer in the chat, and the server again", |event| {
-                    match event {
-                        Event::Offline { reason, .. } => {
-                            assert_ne!(*reason, OfflineReason::Replaced);
-                            is_back = false;
-                        }
-                        Event::Online => is_back = true,
-                        Event::Message { text, .. } => is_answered = text == "still here",
-                        Event::Closed { .. } | Event::Interrupted { .. } => panic!("{event:?}"),
-                        _ => {}
-                    }
-                    (is_back && is_answered).then_some(())
-                });
-            }
+            chats.iter_mut().for_each(still_chats);
         });
     }
+}
+
+/// A bare user who comes back to some server whenever one has let them go: at the end their last connection, and how
+/// often they came back.
+fn stays_online(user: usize, addresses: &[String], is_over: &AtomicBool) -> (Client, usize) {
+    let target = format!("/ws?username=user{user}&token=token{user}");
+    let (mut node, mut reconnects) = (user, 0);
+    // As a balancer does, the next server is tried where one refuses.
+    let mut connect = || {
+        until("some server takes the user", || {
+            node += 1;
+            Client::try_connect(&addresses[node % addresses.len()], &target).ok()
+        })
+    };
+    let mut client = connect();
+    while !is_over.load(Ordering::Relaxed) {
+        client.socket.get_ref().set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        match client.socket.read() {
+            Ok(tungstenite::Message::Close(Some(frame))) => {
+                assert_eq!(frame.reason.as_str(), "server is shutting down", "user{user}");
+                client = connect();
+                reconnects += 1;
+            }
+            Ok(_) => {}
+            Err(tungstenite::Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => {
+                client = connect();
+                reconnects += 1;
+            }
+        }
+    }
+    (client, reconnects)
+}
+
+/// A user whose chat with the bot went on, and who is at a server again.
+fn still_chats(user: &mut User) {
+    user.peer.send("echo", "still here");
+    let (mut is_back, mut is_answered) = (false, false);
+    user.find("the answer in the chat, and the server again", |event| {
+        match event {
+            Event::Offline { reason, .. } => {
+                assert_ne!(*reason, OfflineReason::Replaced);
+                is_back = false;
+            }
+            Event::Online => is_back = true,
+            Event::Message { text, .. } => is_answered = text == "still here",
+            Event::Closed { .. } | Event::Interrupted { .. } => panic!("{event:?}"),
+            _ => {}
+        }
+        (is_back && is_answered).then_some(())
+    });
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crypto_box::{PublicKey, SecretKey};
 use data_encoding::BASE64;
 use lowkey::peer::cipher::Cipher;
 use lowkey::peer::keys::{KeyPair, PublicKey as PublicHalf};
-use lowkey::peer::{Event, TextFormat};
+use lowkey::peer::{CloseReason, Event, Settings, TextFormat};
 use lowkey::profile::{Profile, transcript};
 
 use crate::evil_server::EvilServer;
@@ -97,72 +97,43 @@ fn nothing_is_left() {
         let arguments = [&["--server", &url, "--name", name], more].concat();
         let mut program = Program::start(program, &arguments, &[("HOME", home.path())]);
         program.stderr.find("online");
-        let mut settings = lowkey::peer::Settings::default();
-        settings.identity = Some(identity("alice"));
-        let mut alice = User::online(&server.url(), "alice", settings);
-        let is_open = |alice: &mut User, text: &str| {
-            alice.call(name);
-            let id = alice.peer.send(name, text);
-            alice.find("delivered", |event| match event {
-                Event::Delivered { id: taken, .. } => (*taken == id).then_some(()),
-                _ => None,
-            });
-        };
-        let key_of = |from: &str, to: &str| {
-            let sent = server.sent(from, to);
-            let key = sent.iter().rev().find(|message| message["type"] == "key:exchange").unwrap();
-            BASE64.decode(key["payload"]["publicKey"].as_str().unwrap().as_bytes()).unwrap()
-        };
-        let left = |secret: &[u8; 32]| {
-            let identity = BASE64.decode(identity(name).secret_to_base64().as_bytes()).unwrap();
-            let scalar = SecretKey::from_bytes(*secret).to_scalar().to_bytes();
-            let ours = PublicKey::from_bytes(key_of("alice", name).try_into().unwrap());
-            // What both share, as X25519 and then HSalsa20 give it.
-            let shared = dryoc::classic::crypto_box::crypto_box_beforenm(ours.as_bytes(), secret).unwrap();
-            let base64 = [&secret[..], &identity].map(|bytes| BASE64.encode(bytes));
-            let memory = memory(program.id()).unwrap();
-            let session =
-                [&secret[1..31], &scalar, &shared[..], base64[0].as_bytes()].map(|bytes| count(&memory, bytes));
-            (session, [&identity[1..31], base64[1].as_bytes()].map(|bytes| count(&memory, bytes)))
-        };
+        let watched = WatchedProgram { program, server, name };
+        let mut alice = watched.user("alice");
         // With a peer of ours the session key's secret is gone once the keys are made, while the chat is open.
-        is_open(&mut alice, "hello");
-        let theirs = key_of(name, "alice");
-        until_gone(|| find_secret(&memory(program.id()).unwrap(), &theirs).is_none())
+        watched.chats_with(&mut alice, "hello");
+        let theirs = watched.key(name, "alice");
+        until_gone(|| find_secret(&watched.memory(), &theirs).is_none())
             .expect("the session key's secret is left while the chat is open");
         alice.peer.leave(name);
-        alice.wait(&Event::Closed { peer: name.to_owned(), reason: lowkey::peer::CloseReason::Left });
+        alice.wait(&Event::Closed { peer: name.to_owned(), reason: CloseReason::Left });
         // With an old app it is needed to the end.
-        server.play(|mut frame| {
+        watched.server.play(|mut frame| {
             if let Some(payload) = frame.message["payload"].as_object_mut() {
                 payload.remove("lowkey");
             }
             vec![frame]
         });
-        let mut settings = lowkey::peer::Settings::default();
-        settings.identity = Some(identity("app"));
-        let mut app = User::online(&server.url(), "app", settings);
+        let mut app = watched.user("app");
         app.peer.call(name);
         app.talk_to_app(name);
         app.wait(&Event::Open { peer: name.to_owned() });
-        let theirs = key_of(name, "app");
+        let theirs = watched.key(name, "app");
         let secret = until("the session key's secret is found while the chat is open", || {
-            find_secret(&memory(program.id()).unwrap(), &theirs)
+            find_secret(&watched.memory(), &theirs)
         });
-        let ours_of_app = PublicKey::from_bytes(key_of("app", name).try_into().unwrap());
-        let shared = dryoc::classic::crypto_box::crypto_box_beforenm(ours_of_app.as_bytes(), &secret).unwrap();
+        let shared = shared(&watched.key("app", name), &secret);
         let counted = || {
-            let (session, identity) = left(&secret);
-            (session, count(&memory(program.id()).unwrap(), &shared), identity)
+            let (session, identity) = watched.left(&secret);
+            (session, count(&watched.memory(), &shared), identity)
         };
         let open = counted();
         assert_eq!(open.0[0], 1, "the session key's secret is in one place: {open:?}");
         assert!(open.1 >= 1, "the shared key is found: {open:?}");
         app.peer.leave(name);
-        app.wait(&Event::Closed { peer: name.to_owned(), reason: lowkey::peer::CloseReason::Left });
+        app.wait(&Event::Closed { peer: name.to_owned(), reason: CloseReason::Left });
         // Another chat begins and ends, and one call comes to nothing.
-        server.play(crate::evil_server::honest);
-        is_open(&mut alice, "again");
+        watched.server.play(crate::evil_server::honest);
+        watched.chats_with(&mut alice, "again");
         alice.peer.leave(name);
         let mut last = open;
         until_gone(|| {
@@ -174,6 +145,61 @@ fn nothing_is_left() {
             panic!("left of the session key's secret, its scalar, the shared key, its base64; identity: {last:?}")
         });
     }
+}
+
+/// A program whose memory is looked into, online as `name` at this server.
+struct WatchedProgram<'a> {
+    program: Program,
+    server: EvilServer,
+    name: &'a str,
+}
+
+impl WatchedProgram<'_> {
+    fn memory(&self) -> Vec<Vec<u8>> {
+        memory(self.program.id()).unwrap()
+    }
+
+    /// Another user of its server.
+    fn user(&self, name: &str) -> User {
+        let mut settings = Settings::default();
+        settings.identity = Some(identity(name));
+        User::online(&self.server.url(), name, settings)
+    }
+
+    /// A user calls it, and it takes this text.
+    fn chats_with(&self, user: &mut User, text: &str) {
+        user.call(self.name);
+        let id = user.peer.send(self.name, text);
+        user.find("delivered", |event| match event {
+            Event::Delivered { id: taken, .. } => (*taken == id).then_some(()),
+            _ => None,
+        });
+    }
+
+    /// The session key that one of two has told the other last.
+    fn key(&self, from: &str, to: &str) -> Vec<u8> {
+        let sent = self.server.sent(from, to);
+        let key = sent.iter().rev().find(|message| message["type"] == "key:exchange").unwrap();
+        BASE64.decode(key["payload"]["publicKey"].as_str().unwrap().as_bytes()).unwrap()
+    }
+
+    /// How often its memory has this secret of a session key, its scalar, the key that it shares with alice, and the
+    /// secret in base64; and the identity, and that in base64.
+    fn left(&self, secret: &[u8; 32]) -> ([usize; 4], [usize; 2]) {
+        let identity = BASE64.decode(identity(self.name).secret_to_base64().as_bytes()).unwrap();
+        let scalar = SecretKey::from_bytes(*secret).to_scalar().to_bytes();
+        let shared = shared(&self.key("alice", self.name), secret);
+        let base64 = [&secret[..], &identity].map(|bytes| BASE64.encode(bytes));
+        let memory = self.memory();
+        let session = [&secret[1..31], &scalar, &shared, base64[0].as_bytes()].map(|bytes| count(&memory, bytes));
+        (session, [&identity[1..31], base64[1].as_bytes()].map(|bytes| count(&memory, bytes)))
+    }
+}
+
+/// What two keys share, as X25519 and then HSalsa20 give it.
+fn shared(public: &[u8], secret: &[u8; 32]) -> [u8; 32] {
+    let public = PublicKey::from_bytes(public.try_into().unwrap());
+    dryoc::classic::crypto_box::crypto_box_beforenm(public.as_bytes(), secret).unwrap()
 }
 
 /// The goal: a copy that a calculation has left on the stack.
@@ -191,7 +217,7 @@ fn what_a_key_is_calculated_with_is_left_nowhere() {
     let secrets = keys.map(|public| find_secret(&memory, &public).expect("the secret is there"));
     let [kept, spilt] = secrets.collect::<Vec<_>>().try_into().unwrap();
     let scalar = SecretKey::from_bytes(kept).to_scalar().to_bytes();
-    let shared = dryoc::classic::crypto_box::crypto_box_beforenm(identity("peer").public().as_bytes(), &kept).unwrap();
+    let shared = shared(identity("peer").public().as_bytes(), &kept);
     let left = [&kept[1..31], &scalar, &shared[..]].map(|bytes| count(&memory, bytes));
     assert_eq!(left, [1, 0, 1], "of the secret, its scalar, and the key that is shared with a peer");
     assert_eq!(count(&memory, &spilt), 2, "a copy that is left is found");
