@@ -3,22 +3,19 @@
 
 mod streams;
 mod trial;
+mod wiretap;
 
 use std::fs::File;
-use std::io::ErrorKind;
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns, unshare};
-use serde_json::Value;
-use tungstenite::handshake::server::{Request, Response};
-use tungstenite::{Message, WebSocket};
 
 use crate::world::{Folder, Program, Server, in_namespace, pass_in_namespace, until};
+use wiretap::Wiretap;
 
 /// Run by `make test-relay`, since not every machine has coturn, nft, `unshare` and `ip`, or allows what they do.
 #[test]
@@ -211,77 +208,6 @@ fn chat([alice, _bob]: &mut [Program; 2]) {
     assert_eq!(alice.wait().code(), Some(0), "the bot has read all and says so: {:?}", alice.stderr.rest());
 }
 
-/// A proxy in front of the server that sees what each of two peers of ours sends. It makes old apps of them, which seal
-/// nothing: so it sees all that would otherwise only be sealed.
-struct Wiretap {
-    url: String,
-    signals: Arc<Mutex<Vec<String>>>,
-}
-
-impl Wiretap {
-    fn start(network: &Network, server: &Server) -> Self {
-        let listener = network.internet.run(|| TcpListener::bind((PUBLIC, 0)).unwrap());
-        let url = format!("ws://{}", listener.local_addr().unwrap());
-        let signals = Arc::new(Mutex::new(Vec::new()));
-        let (address, all) = (server.address.clone(), signals.clone());
-        network.internet.run(|| {
-            thread::spawn(move || {
-                for stream in listener.incoming().map_while(Result::ok) {
-                    let (address, all) = (address.clone(), all.clone());
-                    thread::spawn(move || Self::relay(stream, &address, &all));
-                }
-            })
-        });
-        Self { url, signals }
-    }
-
-    fn relay(stream: TcpStream, address: &str, all: &Mutex<Vec<String>>) {
-        let mut path = String::new();
-        #[allow(clippy::result_large_err, reason = "it is tungstenite's callback")]
-        let take_path = |request: &Request, response: Response| {
-            path = request.uri().to_string();
-            Ok(response)
-        };
-        let mut peer = tungstenite::accept_hdr(stream, take_path).unwrap();
-        let upstream = TcpStream::connect(address).unwrap();
-        let (mut server, _) = tungstenite::client(format!("ws://{address}{path}"), upstream).unwrap();
-        for socket in [&peer, &server] {
-            socket.get_ref().set_read_timeout(Some(Duration::from_millis(5))).unwrap();
-        }
-        let next = |socket: &mut WebSocket<TcpStream>| match socket.read() {
-            Ok(message) => Ok(Some(message)),
-            Err(tungstenite::Error::Io(error))
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        };
-        while let (Ok(from_peer), Ok(from_server)) = (next(&mut peer), next(&mut server)) {
-            if let Some(Message::Text(text)) = from_peer {
-                all.lock().unwrap().push(text.to_string());
-                let mut message: Value = serde_json::from_str(&text).unwrap();
-                if let Some(payload) = message["payload"].as_object_mut() {
-                    payload.remove("lowkey");
-                }
-                server.send(Message::text(message.to_string())).unwrap();
-            }
-            if let Some(Message::Text(text)) = from_server {
-                peer.send(Message::Text(text)).unwrap();
-            }
-        }
-    }
-
-    /// All that was sent by now; there are descriptions and candidates of both sides in it.
-    fn signals(&self) -> String {
-        let signals = self.signals.lock().unwrap().join("\n");
-        for part in ["signal:offer", "signal:answer", "signal:ice", "candidate:", "fingerprint"] {
-            assert!(signals.contains(part), "no {part} in {signals}");
-        }
-        signals
-    }
-}
-
 /// What has to be run in a network of its own.
 mod inside {
     use super::*;
@@ -379,6 +305,21 @@ mod inside {
         assert!(!said.contains("each side needs"), "{said}");
     }
 
+    /// The bot says a short text after alice, then a long one, on the way to which `first` is seen, and that once more,
+    /// at once.
+    fn long_texts_arrive(alice: &mut Program, first: impl FnOnce(&mut Program)) {
+        alice.write("short");
+        assert_eq!(alice.stdout.next(), "robot: short");
+        let long = "0123456789".repeat(2_000);
+        alice.write(&long);
+        first(alice);
+        assert!(alice.stdout.next() == format!("robot: {long}"), "all of it");
+        let begin = Instant::now();
+        alice.write(&long);
+        assert!(alice.stdout.next() == format!("robot: {long}"), "all of it");
+        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    }
+
     /// Neither end is told that what is longer than the way is lost. The kernel splits what is sent at once, so that
     /// each is met.
     #[test]
@@ -392,22 +333,12 @@ mod inside {
         }
         let server = network.server(&[]);
         let stun = ["--stun", PUBLIC];
-        let mut programs = network.programs(&server.url(), &stun, &stun);
-        let alice = &mut programs[0];
-        alice.write("short");
-        assert_eq!(alice.stdout.next(), "robot: short");
-        let long = "0123456789".repeat(2_000);
-        alice.write(&long);
-        alice.stderr.find("was lost; it is sought again");
-        alice.stderr.find("is back; the chat goes on");
-        // The bot finds it out in its turn.
-        alice.stderr.find("is back; the chat goes on");
-        assert!(alice.stdout.next() == format!("robot: {long}"), "all of it");
-        // From now on at once.
-        let begin = Instant::now();
-        alice.write(&long);
-        assert!(alice.stdout.next() == format!("robot: {long}"), "all of it");
-        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+        long_texts_arrive(&mut network.programs(&server.url(), &stun, &stun)[0], |alice| {
+            alice.stderr.find("was lost; it is sought again");
+            alice.stderr.find("is back; the chat goes on");
+            // The bot finds it out in its turn.
+            alice.stderr.find("is back; the chat goes on");
+        });
     }
 
     /// The handshake, and what tells of channels, pass only in short datagrams too.
@@ -422,17 +353,7 @@ mod inside {
         }
         let server = network.server(&[]);
         let only = [&TURN[..], &["--relay-only"]].concat();
-        let mut programs = network.programs(&server.url(), &only, &only);
-        let alice = &mut programs[0];
-        alice.write("short");
-        assert_eq!(alice.stdout.next(), "robot: short");
-        let long = "0123456789".repeat(2_000);
-        alice.write(&long);
-        assert!(alice.stdout.next() == format!("robot: {long}"), "all of it");
-        let begin = Instant::now();
-        alice.write(&long);
-        assert!(alice.stdout.next() == format!("robot: {long}"), "all of it");
-        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+        long_texts_arrive(&mut network.programs(&server.url(), &only, &only)[0], |_| {});
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! TURN over TCP and TLS, for homes whose network lets no UDP out.
 
 use std::fs;
+use std::net::TcpListener;
 
 use super::*;
 

@@ -16,7 +16,7 @@ const WAYS: [(&str, &str, bool); 4] = [
 /// How often something is said in the chats of each way, in milliseconds; in the last, never.
 const GAPS: [Option<u64>; 4] = [Some(700), Some(7_000), Some(31_000), None];
 
-struct Chat {
+struct RelayedChat {
     what: String,
     program: Program,
     gap: Option<Duration>,
@@ -24,7 +24,7 @@ struct Chat {
     sent: usize,
 }
 
-impl Chat {
+impl RelayedChat {
     fn say(&mut self, now: Instant) {
         self.program.write(&format!("text {}", self.sent));
         self.sent += 1;
@@ -82,7 +82,7 @@ fn chats(stale_nonce: u64, minutes: f64) -> Vec<String> {
             let gap = gap.map(Duration::from_millis);
             let next = Instant::now() + gap.unwrap_or_default();
             let what = format!("{way} with stale-nonce={stale_nonce}, a text every {gap:?}");
-            chats.push(Chat { what, program, gap, next, sent: 0 });
+            chats.push(RelayedChat { what, program, gap, next, sent: 0 });
         }
     }
     let begin = Instant::now();
@@ -92,7 +92,7 @@ fn chats(stale_nonce: u64, minutes: f64) -> Vec<String> {
         thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(network.direct_packets(), 0);
-    chats.into_iter().filter_map(Chat::end).collect()
+    chats.into_iter().filter_map(RelayedChat::end).collect()
 }
 
 #[test]
