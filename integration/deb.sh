@@ -15,17 +15,7 @@ if ! mknod -m 666 "$work/null" c 1 3 2>/dev/null || ! : 2>/dev/null >"$work/null
     exit
 fi
 
-needed=''
-command -v debootstrap >/dev/null || needed+=' debootstrap'
-command -v lintian >/dev/null || needed+=' lintian'
-command -v systemd-nspawn >/dev/null || needed+=' systemd-container'
-command -v pgrep >/dev/null || needed+=' procps'
-command -v ip >/dev/null || needed+=' iproute2'
-if [ -n "$needed" ]; then
-    apt-get update -qq
-    # shellcheck disable=SC2086
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $needed >/dev/null
-fi
+integration/need.sh debootstrap lintian 'systemd-container: systemd-nspawn' 'procps: pgrep' 'iproute2: ip'
 
 root=$work/root
 clean=(/usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive)

@@ -9,20 +9,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 programs=$1
 
-needed=''
-command -v nginx >/dev/null || needed+=' nginx-light'
-command -v caddy >/dev/null || needed+=' caddy'
-command -v haproxy >/dev/null || needed+=' haproxy'
-command -v systemd-analyze >/dev/null || needed+=' systemd'
-command -v openssl >/dev/null || needed+=' openssl'
-command -v curl >/dev/null || needed+=' curl'
-command -v microsocks >/dev/null || needed+=' microsocks'
-/usr/bin/python3 -c 'import seccomp' 2>/dev/null || needed+=' python3 python3-seccomp'
-if [ -n "$needed" ]; then
-    apt-get update -qq
-    # shellcheck disable=SC2086
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $needed >/dev/null
-fi
+integration/need.sh 'nginx-light: nginx' caddy haproxy 'systemd: systemd-analyze' openssl curl microsocks \
+    'python3 python3-seccomp: /usr/bin/python3 -c "import seccomp"'
 
 # shellcheck source=integration/steps.sh
 . integration/steps.sh

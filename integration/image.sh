@@ -7,20 +7,7 @@ set -euo pipefail
 server=$(realpath "$1") programs=$(realpath "$2")
 cd "$(dirname "$0")/.."
 
-needed=''
-command -v buildah >/dev/null || needed+=' buildah'
-command -v caddy >/dev/null || needed+=' caddy'
-command -v curl >/dev/null || needed+=' curl'
-command -v openssl >/dev/null || needed+=' openssl'
-command -v docker-compose >/dev/null || needed+=' docker-compose'
-command -v podman >/dev/null || needed+=' podman'
-command -v runc >/dev/null || needed+=' runc'
-/usr/bin/python3 -c 'import yaml' 2>/dev/null || needed+=' python3 python3-yaml'
-if [ -n "$needed" ]; then
-    apt-get update -qq
-    # shellcheck disable=SC2086
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $needed >/dev/null
-fi
+integration/need.sh buildah caddy curl openssl docker-compose podman runc 'python3 python3-yaml: /usr/bin/python3 -c "import yaml"'
 
 # shellcheck source=integration/steps.sh
 . integration/steps.sh

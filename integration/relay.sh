@@ -4,17 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-needed=''
-command -v turnserver >/dev/null || needed="$needed coturn"
-command -v nft >/dev/null || needed="$needed nftables"
-command -v ip >/dev/null || needed="$needed iproute2"
-command -v curl >/dev/null || needed="$needed curl"
-command -v python3 >/dev/null || needed="$needed python3"
-if [ -n "$needed" ]; then
-    apt-get update -qq
-    # shellcheck disable=SC2086
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $needed >/dev/null
-fi
+integration/need.sh 'coturn: turnserver' 'nftables: nft' 'iproute2: ip' curl python3
 
 networks='ip link add name nat0 type veth peer name nat1 && echo 1 >/proc/sys/net/ipv4/ip_forward &&
     nft "add table ip t; add chain ip t c { type nat hook postrouting priority 100; }; add rule ip t c masquerade; add rule ip t c ct state new drop"'

@@ -29,9 +29,7 @@ for number in 1 2 3; do
 done
 
 port=${PORT:-8080}
-if [ -z "$(command -v nginx || true)" ]; then
-    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends nginx-light
-fi
+integration/need.sh 'nginx-light: nginx'
 cat >"$work/nginx.conf" <<CONF
 pid $work/nginx.pid;
 error_log $work/nginx.log notice;

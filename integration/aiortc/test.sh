@@ -10,10 +10,7 @@ cd "$(dirname "$0")"
 
 # As the list of requirements says, and only where that is not so already.
 if ! cmp -s requirements.txt "$environment/requirements.txt"; then
-    if ! python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-        apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends python3 python3-venv >/dev/null
-    fi
+    ../need.sh 'python3 python3-venv: python3 -c "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))"'
     python3 -m venv --clear "$environment"
     "$environment/bin/pip" install --quiet --only-binary :all: --requirement requirements.txt
     cp requirements.txt "$environment"

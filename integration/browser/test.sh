@@ -6,15 +6,9 @@ programs=$(realpath "$1")
 shift
 cd "$(dirname "$0")"
 
-needed=''
-command -v "${CHROMIUM:-/usr/bin/chromium}" >/dev/null || needed+=' chromium'
-command -v npm >/dev/null || needed+=' nodejs npm'
-if [ -n "$needed" ]; then
-    # shellcheck disable=SC2086
-    if ! { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $needed; } >/dev/null; then
-        echo "make test-browser is skipped: this machine has no$needed, and it cannot be installed"
-        exit 0
-    fi
+if ! ../need.sh "chromium: ${CHROMIUM:-/usr/bin/chromium}" 'nodejs npm: npm'; then
+    echo 'make test-browser is skipped'
+    exit
 fi
 # As the lock file says, and only where that is not so already.
 [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund --silent

@@ -8,14 +8,7 @@ mkdir -p "$2"
 environments=$(realpath "$2")
 cd "$(dirname "$0")"
 
-needed=''
-command -v npm >/dev/null || needed+=' nodejs npm'
-python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || needed+=' python3 python3-venv'
-if [ -n "$needed" ]; then
-    apt-get update -qq
-    # shellcheck disable=SC2086
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $needed >/dev/null
-fi
+../need.sh 'nodejs npm: npm' 'python3 python3-venv: python3 -c "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))"'
 # As the lock files say, and only where that is not so already. The peer is the browser's.
 for folder in . ../browser; do
     (cd "$folder" && { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --no-audit --no-fund --silent; })
