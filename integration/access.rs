@@ -11,9 +11,9 @@ use crate::socks_proxy::Proxy;
 use crate::world::{Folder, Program};
 
 /// A place where somebody logs in, and is not answered.
-struct Door(TcpListener);
+struct Listening(TcpListener);
 
-impl Door {
+impl Listening {
     fn open() -> Self {
         Self(TcpListener::bind("127.0.0.1:0").unwrap())
     }
@@ -44,14 +44,14 @@ fn home(name: &str, config: &str) -> Folder {
     home
 }
 
-fn link(door: &Door) -> String {
+fn link(door: &Listening) -> String {
     format!("lowkey://127.0.0.1:{}/bob?plain#{}", door.port(), BASE64URL_NOPAD.encode(&[9; 32]))
 }
 
 /// The goal: a link, or a server that is named for once, gets the token of another.
 #[test]
 fn a_token_in_the_file_is_for_the_server_of_the_file() {
-    let (own, other) = (Door::open(), Door::open());
+    let (own, other) = (Listening::open(), Listening::open());
     for name in ["access_token", "access_token_file"] {
         let secret = Folder::new("access-secret");
         let file = secret.0.join("token");
@@ -78,7 +78,7 @@ fn a_token_in_the_file_is_for_the_server_of_the_file() {
 
 #[test]
 fn a_token_of_this_start_is_for_the_server_of_this_start_and_for_no_links() {
-    let (own, other) = (Door::open(), Door::open());
+    let (own, other) = (Listening::open(), Listening::open());
     let home = home("access-variable", &format!("server = {:?}\n", own.url()));
     let variables = [("HOME", home.path()), ("LOWKEY_ACCESS_TOKEN", "open-sesame")];
     let start = |more: &[&str]| Program::start("lowkey", &[&["--name", "alice"], more].concat(), &variables);
@@ -96,7 +96,7 @@ fn a_token_of_this_start_is_for_the_server_of_this_start_and_for_no_links() {
 
 #[test]
 fn in_the_clear_a_token_goes_to_another_machine_only_with_a_warning() {
-    let (door, proxy) = (Door::open(), Proxy::start(None));
+    let (door, proxy) = (Listening::open(), Proxy::start(None));
     let start = |host: &str| {
         let url = format!("ws://{host}:{}", door.port());
         let arguments = ["--server", &url, "--name", "alice", "--proxy", &proxy.url, "--access-token", "open-sesame"];

@@ -60,12 +60,12 @@ impl Shared {
 }
 
 /// One user, who comes back whenever its connection is lost.
-struct User {
+struct SoakUser {
     name: String,
     client: Client,
 }
 
-impl User {
+impl SoakUser {
     fn come(name: String, shared: &Shared, random: &mut Rng) -> Self {
         let client = Self::connect(&name, shared, random);
         Self { name, client }
@@ -105,8 +105,9 @@ impl User {
 /// Two write to each other: each message is there, or its sender is told, unless something was killed meanwhile.
 fn talk(thread: usize, shared: &Shared) {
     let mut random = Rng::with_seed(thread as u64);
-    let come = |name: &str, pair: usize, random: &mut Rng| User::come(format!("{name}{thread}x{pair}"), shared, random);
-    let mut pairs: Vec<[User; 2]> =
+    let come =
+        |name: &str, pair: usize, random: &mut Rng| SoakUser::come(format!("{name}{thread}x{pair}"), shared, random);
+    let mut pairs: Vec<[SoakUser; 2]> =
         (0..PAIRS).map(|pair| [come("alice", pair, &mut random), come("bob", pair, &mut random)]).collect();
     let mut seen = 0;
     while !shared.is_over.load(Relaxed) {
@@ -148,7 +149,7 @@ fn talk(thread: usize, shared: &Shared) {
             None => shared.fail(format!("a message of {} to {} is lost", sender.name, receiver.name)),
         }
     }
-    for User { mut client, .. } in pairs.into_iter().flatten() {
+    for SoakUser { mut client, .. } in pairs.into_iter().flatten() {
         client.socket.get_ref().set_read_timeout(Some(SOON)).unwrap();
         let _ = client.socket.close(None);
         client.end();

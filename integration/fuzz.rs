@@ -118,7 +118,7 @@ fn happening() -> impl Strategy<Value = Happening> {
 }
 
 /// A hub with who is online at it, by what it said.
-struct Watched {
+struct WatchedHub {
     hub: Hub,
     online: Vec<(ConnId, &'static str)>,
     /// How many connections there have been.
@@ -128,7 +128,7 @@ struct Watched {
     now: Instant,
 }
 
-impl Watched {
+impl WatchedHub {
     fn new() -> Self {
         let few = Rate { amount: 1, per: Duration::from_secs(1), burst: 5 };
         let limits = Limits { strikes: few, sessions: 8, sessions_per_name: 3, reservations: 2, ..Limits::default() };
@@ -298,7 +298,7 @@ proptest! {
     fn any_messages_leave_the_hub_in_order(
         happenings in prop::collection::vec((happening(), any::<bool>()), 0..40),
     ) {
-        let mut watched = Watched::new();
+        let mut watched = WatchedHub::new();
         for (happening, is_delivered) in &happenings {
             watched.handle(happening, *is_delivered);
         }

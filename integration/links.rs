@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use lowkey::peer::{Event, FileOffer, IceServer, Sink};
 
 use crate::files::{settings, started};
-use crate::link::{Kind, Link};
+use crate::link::{Kind, NetworkLink};
 use crate::turn::Turn;
 use crate::world::{Server, User};
 
@@ -34,7 +34,7 @@ impl Read for Endless {
 /// Alice, behind a link, sends bob a file, and texts that he gives back.
 pub fn measure(kind: Kind, warm_up: Duration, time: Duration) -> Measured {
     let (server, turn) = (Server::start(), Turn::start(600));
-    let link = Link::to(turn.address(), kind);
+    let link = NetworkLink::to(turn.address(), kind);
     let mut of_alice = settings("alice");
     of_alice.is_relay_only = true;
     let (username, credential) = ("both".to_owned(), "s3cret".to_owned());

@@ -12,6 +12,7 @@ mod masked;
 
 /// Somebody who means harm: what they are after stands above each test.
 mod attacks {
+    mod by_broken_client;
     mod by_client;
     mod by_packet;
     mod by_peer;
@@ -26,10 +27,12 @@ mod attacks {
 
 /// What the tests stand on. No tests are in here.
 mod support {
+    pub mod attacked_server;
     pub mod attacker;
     pub mod client_bytes;
     pub mod database_bytes;
     pub mod databases;
+    pub mod engine_pair;
     pub mod evil_server;
     pub mod hop;
     pub mod linearizability;
@@ -38,6 +41,7 @@ mod support {
     pub mod model_database;
     pub mod model_nodes;
     pub mod old_app;
+    pub mod peers_in_memory;
     pub mod sctp;
     pub mod socks_proxy;
     pub mod source;
@@ -50,8 +54,9 @@ mod support {
 
 use attacks::in_memory;
 use support::{
-    attacker, client_bytes, database_bytes, databases, evil_server, hop, linearizability, link, mallory, model_database, model_nodes,
-    old_app, sctp, socks_proxy, source, tls_terminator, websocket, window, wire_ends, world,
+    attacked_server, attacker, client_bytes, database_bytes, databases, engine_pair, evil_server, hop, linearizability,
+    link, mallory, model_database, model_nodes, old_app, peers_in_memory, sctp, socks_proxy, source, tls_terminator,
+    websocket, window, wire_ends, world,
 };
 
 mod access;
@@ -66,6 +71,7 @@ mod cluster_links;
 mod cluster_model;
 mod cluster_race;
 mod cluster_soak;
+mod config_file;
 mod descriptions;
 mod dialects;
 mod echo;
@@ -85,12 +91,14 @@ mod habits;
 mod links;
 mod losses;
 mod manners;
+mod manuals;
 mod networks;
 mod options;
 mod ordinary;
 mod outcomes;
 mod output;
 mod pacing;
+mod pastes;
 mod people;
 mod pipe;
 mod prompt;

@@ -17,7 +17,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 use webrtc::peer_connection::RTCSessionDescription;
 
-use crate::engine::{ALICE, BOB, CANDIDATE, World, description, message, open, text};
+use crate::engine_pair::{ALICE, BOB, CANDIDATE, EnginePair, description, message, open, text};
 
 /// A message that a server may send to alice, honest or not.
 fn signal() -> impl Strategy<Value = String> {
@@ -233,29 +233,29 @@ proptest! {
     fn no_text_goes_in_or_out_before_it_is_told_who_is_there(
         steps in prop::collection::vec((0u8..8, any::<usize>()), 0..80),
     ) {
-        let mut world = World::new();
+        let mut pair = EnginePair::new();
         let texts = std::rc::Rc::new(std::cell::RefCell::new([const { Vec::<String>::new() }; 2]));
         let seen = texts.clone();
-        world.network = Box::new(move |user, text| {
+        pair.network = Box::new(move |user, text| {
             seen.borrow_mut()[1 - user].push(text.clone());
             vec![text]
         });
-        world.command(ALICE, |peer| Input::Call { peer });
+        pair.command(ALICE, |peer| Input::Call { peer });
         for (command, choice) in steps {
             let user = choice % 2;
             match command {
-                0 => world.command(user, |peer| Input::Accept { peer }),
-                1 => world.command(user, text),
+                0 => pair.command(user, |peer| Input::Accept { peer }),
+                1 => pair.command(user, text),
                 _ => {
-                    world.step(choice);
+                    pair.step(choice);
                 }
             }
         }
-        world.settle();
+        pair.settle();
         let texts = texts.borrow();
         for user in [ALICE, BOB] {
             prop_assert!(!texts[user].iter().any(|text| text.contains("hello")), "in the clear");
-            let events = world.taken(user);
+            let events = pair.taken(user);
             let place = |find: fn(&Event) -> bool| events.iter().position(find);
             if let Some(message) = place(|event| matches!(event, Event::Message { .. })) {
                 let identified = place(|event| matches!(event, Event::Identified { .. }));
@@ -269,32 +269,32 @@ proptest! {
         at_once in any::<bool>(),
         steps in prop::collection::vec((0u8..12, any::<usize>()), 0..80),
     ) {
-        let mut world = World::new();
+        let mut pair = EnginePair::new();
         let mut is_open = [false; 2];
         if at_once {
-            world.command(ALICE, |peer| Input::Call { peer });
-            world.command(BOB, |peer| Input::Call { peer });
+            pair.command(ALICE, |peer| Input::Call { peer });
+            pair.command(BOB, |peer| Input::Call { peer });
         }
         for (command, choice) in steps {
             let user = choice % 2;
             match command {
-                0 => world.command(user, |peer| Input::Call { peer }),
-                1 => world.command(user, |peer| Input::Accept { peer }),
-                2 => world.command(user, |peer| Input::Leave { peer }),
-                3 if choice % 8 < 2 => world.command(user, |peer| Input::Decline { peer }),
+                0 => pair.command(user, |peer| Input::Call { peer }),
+                1 => pair.command(user, |peer| Input::Accept { peer }),
+                2 => pair.command(user, |peer| Input::Leave { peer }),
+                3 if choice % 8 < 2 => pair.command(user, |peer| Input::Decline { peer }),
                 _ => {
-                    world.step(choice);
+                    pair.step(choice);
                 }
             }
         }
-        world.settle();
+        pair.settle();
         // Whose caller has not come calls in their turn, and may not be answered.
         for _ in 0..2 {
-            world.pass(120);
-            world.settle();
+            pair.pass(120);
+            pair.settle();
         }
         for (user, other) in [(ALICE, "bob"), (BOB, "alice")] {
-            for event in world.taken(user) {
+            for event in pair.taken(user) {
                 match event {
                     event if event == open(other) => is_open[user] = true,
                     Event::Closed { .. } => is_open[user] = false,
@@ -304,14 +304,14 @@ proptest! {
         }
         prop_assert_eq!(is_open[ALICE], is_open[BOB]);
         for user in [ALICE, BOB] {
-            prop_assert_eq!(world.engines[user].peers().len(), usize::from(is_open[user]), "half a chat is left over");
+            prop_assert_eq!(pair.engines[user].peers().len(), usize::from(is_open[user]), "half a chat is left over");
         }
         // And an open one is whole: texts go both ways.
-        world.command(ALICE, text);
-        world.command(BOB, text);
-        world.settle();
+        pair.command(ALICE, text);
+        pair.command(BOB, text);
+        pair.settle();
         for (user, other) in [(ALICE, "bob"), (BOB, "alice")] {
-            let is_message = world.taken(user).contains(&message(other, "hello"));
+            let is_message = pair.taken(user).contains(&message(other, "hello"));
             prop_assert_eq!(is_message, is_open[user], "{} is half open", other);
         }
     }

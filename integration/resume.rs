@@ -12,7 +12,7 @@ use lowkey::peer::files::work::OfferedFile;
 use lowkey::peer::{CloseReason, Event, NotSentReason, Settings, Trust};
 use proptest::prelude::*;
 
-use crate::engine::{ALICE, BOB, NAMES, World, closed, delivered, message, open};
+use crate::engine_pair::{ALICE, BOB, EnginePair, NAMES, closed, delivered, message, open};
 use crate::world::{Folder, Program, Server, User, identity, in_namespace, pass_in_namespace};
 
 fn peer(user: usize) -> String {
@@ -27,13 +27,13 @@ fn resumed(user: usize) -> Event {
     Event::Resumed { peer: peer(user) }
 }
 
-fn send(world: &mut World, user: usize, id: u64) {
+fn send(world: &mut EnginePair, user: usize, id: u64) {
     let text = format!("{} {id}", NAMES[user]);
     world.handle(user, Input::Send { peer: peer(user), id, text });
 }
 
 /// Time enough for calls and acknowledgements.
-fn wait(world: &mut World) {
+fn wait(world: &mut EnginePair) {
     for _ in 0..3 {
         world.pass(2);
         world.settle();
@@ -42,7 +42,7 @@ fn wait(world: &mut World) {
 
 #[test]
 fn a_chat_goes_on_where_it_was_interrupted() {
-    let mut world = World::open();
+    let mut world = EnginePair::open();
     send(&mut world, ALICE, 1);
     world.settle();
     assert_eq!(world.taken(BOB), [message("alice", "alice 1")]);
@@ -65,7 +65,7 @@ fn a_chat_goes_on_where_it_was_interrupted() {
 
 #[test]
 fn a_chat_whose_long_texts_do_not_arrive_goes_on_with_shorter_datagrams() {
-    let mut world = World::open();
+    let mut world = EnginePair::open();
     world.network = Box::new(|_, _| vec![]);
     send(&mut world, ALICE, 1);
     world.settle();
@@ -93,7 +93,7 @@ fn a_chat_whose_long_texts_do_not_arrive_goes_on_with_shorter_datagrams() {
 
 #[test]
 fn a_long_text_that_does_not_arrive_at_an_old_app_is_told_by_the_end_of_the_chat() {
-    let mut world = World::new();
+    let mut world = EnginePair::new();
     // Nobody says anything of themselves, as old apps do not.
     world.server = Box::new(|_, text| {
         let mut message: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -102,7 +102,7 @@ fn a_long_text_that_does_not_arrive_at_an_old_app_is_told_by_the_end_of_the_chat
         }
         vec![message.to_string()]
     });
-    let call = |world: &mut World| {
+    let call = |world: &mut EnginePair| {
         world.handle(ALICE, Input::Call { peer: peer(ALICE) });
         world.settle();
         world.handle(BOB, Input::Accept { peer: peer(BOB) });
@@ -128,7 +128,7 @@ fn a_long_text_that_does_not_arrive_at_an_old_app_is_told_by_the_end_of_the_chat
 
 #[test]
 fn one_side_alone_may_notice_the_loss() {
-    let mut world = World::open();
+    let mut world = EnginePair::open();
     send(&mut world, BOB, 1);
     world.settle();
     world.lose_for(ALICE);
@@ -142,7 +142,7 @@ fn one_side_alone_may_notice_the_loss() {
 
 #[test]
 fn a_chat_is_sought_until_the_server_is_back_and_for_a_day() {
-    let mut world = World::open();
+    let mut world = EnginePair::open();
     world.go_offline(ALICE);
     world.lose(0);
     wait(&mut world);
@@ -171,7 +171,7 @@ fn a_chat_is_sought_until_the_server_is_back_and_for_a_day() {
 
 #[test]
 fn a_program_that_was_started_anew_is_called_and_nothing_is_sent_twice() {
-    let mut world = World::open();
+    let mut world = EnginePair::open();
     send(&mut world, ALICE, 1);
     world.settle();
     world.taken(BOB);
@@ -197,7 +197,7 @@ fn a_program_that_was_started_anew_is_called_and_nothing_is_sent_twice() {
 
 #[test]
 fn a_program_that_was_started_anew_and_calls_is_a_call_like_any_other() {
-    let mut world = World::open();
+    let mut world = EnginePair::open();
     world.restart(BOB);
     world.settle();
     world.command(BOB, |peer| Input::Call { peer });
@@ -213,7 +213,7 @@ fn a_program_that_was_started_anew_and_calls_is_a_call_like_any_other() {
 #[test]
 fn an_interrupted_chat_takes_nobody_else_under_that_name() {
     for is_caller in [true, false] {
-        let mut world = World::open();
+        let mut world = EnginePair::open();
         send(&mut world, ALICE, 1);
         world.restart(BOB);
         // The server gives the name to another.
@@ -243,7 +243,7 @@ fn an_interrupted_chat_takes_nobody_else_under_that_name() {
 
 #[test]
 fn whoever_leaves_an_interrupted_chat_ends_it_for_both() {
-    let mut world = World::open();
+    let mut world = EnginePair::open();
     world.lose(0);
     world.settle();
     send(&mut world, ALICE, 1);
@@ -262,7 +262,7 @@ fn whoever_leaves_an_interrupted_chat_ends_it_for_both() {
 
 #[test]
 fn who_leaves_waits_until_all_is_taken_and_half_a_minute_at_most() {
-    let mut world = World::open();
+    let mut world = EnginePair::open();
     send(&mut world, ALICE, 1);
     world.command(ALICE, |peer| Input::Leave { peer });
     world.settle();
@@ -271,7 +271,7 @@ fn who_leaves_waits_until_all_is_taken_and_half_a_minute_at_most() {
     assert_eq!(world.taken(BOB), [message("alice", "alice 1"), closed("alice", CloseReason::PeerLeft)]);
     world.settle();
     assert_eq!(world.taken(ALICE), [delivered("bob", 1), closed("bob", CloseReason::Left)]);
-    let mut world = World::open();
+    let mut world = EnginePair::open();
     send(&mut world, ALICE, 1);
     world.command(ALICE, |peer| Input::Leave { peer });
     world.settle();
@@ -287,7 +287,7 @@ fn both_may_leave_at_once_and_neither_waits_for_the_other() {
     for senders in [&[ALICE, BOB][..], &[ALICE], &[BOB], &[]] {
         // The second has heard nothing of the first, its farewell alone, or all.
         for steps in 0..4 {
-            let mut world = World::open();
+            let mut world = EnginePair::open();
             world.settle();
             world.partings = Default::default();
             senders.iter().for_each(|user| send(&mut world, *user, 1));
@@ -318,7 +318,7 @@ fn both_may_leave_at_once_and_neither_waits_for_the_other() {
 
 #[test]
 fn who_leaves_and_is_heard_waits_for_nothing_more() {
-    let mut world = World::open();
+    let mut world = EnginePair::open();
     world.settle();
     world.partings = Default::default();
     // Nothing is to end before the last word is said.
@@ -328,7 +328,7 @@ fn who_leaves_and_is_heard_waits_for_nothing_more() {
     assert_eq!(world.partings[ALICE], [Parting::Acknowledged, Parting::Unanswered, Parting::AtOnce]);
     assert_eq!(world.partings[BOB], [Parting::AtOnce], "and so does who was left");
     // Both at the same time.
-    let mut world = World::open();
+    let mut world = EnginePair::open();
     world.settle();
     world.partings = Default::default();
     world.lingers = true;
@@ -340,7 +340,7 @@ fn who_leaves_and_is_heard_waits_for_nothing_more() {
         assert_eq!(world.partings[user], [Parting::Acknowledged, Parting::Unanswered, Parting::AtOnce]);
     }
     // Who waits for an acknowledgement has not begun to end it, and answers.
-    let mut world = World::open();
+    let mut world = EnginePair::open();
     world.settle();
     world.partings = Default::default();
     world.lingers = true;
@@ -357,7 +357,7 @@ fn who_leaves_and_is_heard_waits_for_nothing_more() {
 
 #[test]
 fn whose_program_ends_waits_half_a_second_for_one_who_has_left_and_does_not_end() {
-    let mut world = World::open();
+    let mut world = EnginePair::open();
     world.settle();
     world.lingers = true;
     world.command(ALICE, |peer| Input::Leave { peer });
@@ -386,7 +386,7 @@ struct Account {
 
 impl Account {
     /// Looks at what is new. Nothing is ever told to be delivered that the other user has not taken.
-    fn look(&mut self, world: &World) {
+    fn look(&mut self, world: &EnginePair) {
         for user in [ALICE, BOB] {
             for event in &world.seen(user)[self.looked_at[user]..] {
                 match event {
@@ -404,7 +404,7 @@ impl Account {
         }
     }
 
-    fn take(&mut self, world: &mut World, user: usize) {
+    fn take(&mut self, world: &mut EnginePair, user: usize) {
         self.look(world);
         let is_text = |event| match event {
             Event::Message { text, .. } => Some(text),
@@ -417,7 +417,7 @@ impl Account {
         self.look(world);
     }
 
-    fn step(&mut self, world: &mut World, command: u8, choice: usize) {
+    fn step(&mut self, world: &mut EnginePair, command: u8, choice: usize) {
         let user = choice % 2;
         match command {
             0 | 1 => {
@@ -438,7 +438,7 @@ impl Account {
     }
 
     /// Everything is well again for long enough, and all is read.
-    fn recover(&mut self, world: &mut World) {
+    fn recover(&mut self, world: &mut EnginePair) {
         for user in [ALICE, BOB] {
             world.go_online(user);
         }
@@ -457,7 +457,7 @@ impl Account {
     }
 
     /// Whoever is asked says yes.
-    fn accept(&mut self, world: &mut World) {
+    fn accept(&mut self, world: &mut EnginePair) {
         for user in [ALICE, BOB] {
             if world.seen(user).iter().any(|event| matches!(event, Event::Request { .. })) {
                 world.command(user, |peer| Input::Accept { peer });
@@ -473,7 +473,7 @@ proptest! {
     fn every_text_is_taken_once_and_in_order_whatever_is_lost(
         steps in prop::collection::vec((0u8..20, any::<usize>()), 0..200)
     ) {
-        let (mut world, mut account) = (World::open(), Account::default());
+        let (mut world, mut account) = (EnginePair::open(), Account::default());
         for (command, choice) in steps {
             account.step(&mut world, command, choice);
         }
@@ -490,7 +490,7 @@ proptest! {
     fn no_text_is_taken_twice_or_lost_in_silence_where_programs_are_killed(
         steps in prop::collection::vec((0u8..22, any::<usize>()), 0..200)
     ) {
-        let (mut world, mut account) = (World::open(), Account::default());
+        let (mut world, mut account) = (EnginePair::open(), Account::default());
         for (command, choice) in steps {
             match command {
                 // Only bob's; alice is there to tell of it.
@@ -780,7 +780,7 @@ fn talk_on(mut alice: User, is_over: &AtomicBool) -> Option<Event> {
 
 #[test]
 fn to_offer_a_file_in_an_interrupted_chat_is_a_reason_to_call() {
-    let mut world = World::open();
+    let mut world = EnginePair::open();
     world.lose(0);
     world.settle();
     // Calls come to nothing, so that there are long pauses between them.

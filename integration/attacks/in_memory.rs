@@ -12,7 +12,7 @@ use lowkey::peer::{CloseReason, Event};
 use lowkey::protocol::KeyExchange;
 use serde_json::{Value, json};
 
-use crate::engine::{ALICE, BOB, CANDIDATE, NAMES, World, closed, message, open, text};
+use crate::engine_pair::{ALICE, BOB, CANDIDATE, EnginePair, NAMES, closed, message, open, text};
 
 /// Changes the messages of one type to these users.
 fn change(
@@ -30,22 +30,22 @@ fn change(
 }
 
 /// Alice calls and bob accepts.
-pub fn call(world: &mut World) {
-    world.command(ALICE, |peer| Input::Call { peer });
-    world.settle();
-    world.command(BOB, |peer| Input::Accept { peer });
-    world.settle();
+pub fn call(pair: &mut EnginePair) {
+    pair.command(ALICE, |peer| Input::Call { peer });
+    pair.settle();
+    pair.command(BOB, |peer| Input::Accept { peer });
+    pair.settle();
 }
 
 /// The end of a call that came to nothing: no chat was open, and no text was shown.
-fn ends(world: &mut World) -> [Vec<CloseReason>; 2] {
-    world.command(ALICE, text);
-    world.command(BOB, text);
-    world.settle();
-    world.pass(60);
-    world.settle();
+fn ends(pair: &mut EnginePair) -> [Vec<CloseReason>; 2] {
+    pair.command(ALICE, text);
+    pair.command(BOB, text);
+    pair.settle();
+    pair.pass(60);
+    pair.settle();
     [ALICE, BOB].map(|user| {
-        let events = world.taken(user);
+        let events = pair.taken(user);
         let is_false = |event: &Event| matches!(event, Event::Open { .. } | Event::Message { .. });
         assert!(!events.iter().any(is_false), "{} sees {events:?}", NAMES[user]);
         let reason = |event| match event {
@@ -56,8 +56,8 @@ fn ends(world: &mut World) -> [Vec<CloseReason>; 2] {
     })
 }
 
-fn is_open(world: &mut World, user: usize, other: &str) -> Option<Trust> {
-    let events = world.taken(user);
+fn is_open(pair: &mut EnginePair, user: usize, other: &str) -> Option<Trust> {
+    let events = pair.taken(user);
     let trust = events.iter().find_map(|event| match event {
         Event::Identified { trust, .. } => Some(*trust),
         _ => None,
@@ -72,56 +72,56 @@ fn base64(bytes: [u8; 32]) -> String {
 /// Goal of none: what the attacks below are told apart from.
 #[test]
 fn honest_peers_prove_themselves_and_are_known_the_next_time() {
-    let mut world = World::new();
-    call(&mut world);
-    assert_eq!([is_open(&mut world, ALICE, "bob"), is_open(&mut world, BOB, "alice")], [Some(Trust::New); 2]);
-    world.command(ALICE, |peer| Input::Leave { peer });
-    world.settle();
-    call(&mut world);
-    assert_eq!([is_open(&mut world, ALICE, "bob"), is_open(&mut world, BOB, "alice")], [Some(Trust::Known); 2]);
-    world.command(ALICE, text);
-    world.settle();
-    assert_eq!(world.taken(BOB), [message("alice", "hello")]);
+    let mut pair = EnginePair::new();
+    call(&mut pair);
+    assert_eq!([is_open(&mut pair, ALICE, "bob"), is_open(&mut pair, BOB, "alice")], [Some(Trust::New); 2]);
+    pair.command(ALICE, |peer| Input::Leave { peer });
+    pair.settle();
+    call(&mut pair);
+    assert_eq!([is_open(&mut pair, ALICE, "bob"), is_open(&mut pair, BOB, "alice")], [Some(Trust::Known); 2]);
+    pair.command(ALICE, text);
+    pair.settle();
+    assert_eq!(pair.taken(BOB), [message("alice", "hello")]);
 }
 
 /// Goal: learn addresses and certificates by looking at signals.
 #[test]
 fn descriptions_and_candidates_are_sealed() {
-    let mut world = World::new();
+    let mut pair = EnginePair::new();
     let seen = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
     let all = seen.clone();
-    world.server = Box::new(move |_, text| {
+    pair.server = Box::new(move |_, text| {
         all.borrow_mut().push(text.clone());
         vec![text]
     });
-    call(&mut world);
-    assert_eq!(is_open(&mut world, ALICE, "bob"), Some(Trust::New));
+    call(&mut pair);
+    assert_eq!(is_open(&mut pair, ALICE, "bob"), Some(Trust::New));
     let seen = seen.borrow();
     let signals: Vec<&String> = seen.iter().filter(|text| text.contains("\"signal:")).collect();
     assert!(signals.len() >= 3, "{seen:?}");
     for text in signals {
         assert!(text.contains("sealed") && !text.contains("fingerprint") && !text.contains("candidate"), "{text}");
     }
-    let identities = [ALICE, BOB].map(|user| world.identity(user).public().to_base64());
+    let identities = [ALICE, BOB].map(|user| pair.identity(user).public().to_base64());
     assert!(!seen.iter().any(|text| identities.iter().any(|identity| text.contains(identity))), "nor who they are");
 }
 
 /// Goal: be told something under the name of somebody who is known.
 #[test]
 fn somebody_else_under_a_known_name_is_refused_without_a_question_and_hears_nothing() {
-    let mut world = World::new();
-    call(&mut world);
-    world.command(ALICE, |peer| Input::Leave { peer });
-    world.settle();
-    world.taken(ALICE);
-    world.taken(BOB);
+    let mut pair = EnginePair::new();
+    call(&mut pair);
+    pair.command(ALICE, |peer| Input::Leave { peer });
+    pair.settle();
+    pair.taken(ALICE);
+    pair.taken(BOB);
     // The server gives alice's name to another.
-    world.engines[ALICE] = Engine::new("alice", Setup::default());
-    world.handle(ALICE, Input::Online);
-    let seen = record(&mut world);
-    world.command(ALICE, |peer| Input::Call { peer });
-    world.settle();
-    let told = world.taken(BOB);
+    pair.engines[ALICE] = Engine::new("alice", Setup::default());
+    pair.handle(ALICE, Input::Online);
+    let seen = record(&mut pair);
+    pair.command(ALICE, |peer| Input::Call { peer });
+    pair.settle();
+    let told = pair.taken(BOB);
     let [Event::Refused { reason: CloseReason::IdentityChanged { identity: Some(_), known, .. }, .. }] = &told[..]
     else {
         panic!("{told:?}")
@@ -132,16 +132,16 @@ fn somebody_else_under_a_known_name_is_refused_without_a_question_and_hears_noth
         "no word but the program's"
     );
     // Only if bob says so, they learn that he knows alice by another identity.
-    world.command(BOB, |peer| Input::Decline { peer });
-    world.settle();
-    assert_eq!(world.taken(ALICE), [closed("bob", CloseReason::NotRecognized)]);
+    pair.command(BOB, |peer| Input::Decline { peer });
+    pair.settle();
+    assert_eq!(pair.taken(ALICE), [closed("bob", CloseReason::NotRecognized)]);
 }
 
 /// All that users receive of the server from now on.
-fn record(world: &mut World) -> std::rc::Rc<std::cell::RefCell<Vec<(usize, String)>>> {
+fn record(pair: &mut EnginePair) -> std::rc::Rc<std::cell::RefCell<Vec<(usize, String)>>> {
     let seen = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
     let all = seen.clone();
-    world.server = Box::new(move |user, text| {
+    pair.server = Box::new(move |user, text| {
         all.borrow_mut().push((user, text.clone()));
         vec![text]
     });
@@ -151,21 +151,21 @@ fn record(world: &mut World) -> std::rc::Rc<std::cell::RefCell<Vec<(usize, Strin
 /// Goal: talk without a proof to somebody who wants one.
 #[test]
 fn who_is_strict_takes_no_old_app() {
-    let mut world = World::new();
-    world.engines[BOB] = Engine::new("bob", Setup { is_strict: true, ..Setup::default() });
-    world.handle(BOB, Input::Online);
-    world.server = strip(&[ALICE, BOB]);
-    world.command(ALICE, |peer| Input::Call { peer });
-    world.settle();
+    let mut pair = EnginePair::new();
+    pair.engines[BOB] = Engine::new("bob", Setup { is_strict: true, ..Setup::default() });
+    pair.handle(BOB, Input::Online);
+    pair.server = strip(&[ALICE, BOB]);
+    pair.command(ALICE, |peer| Input::Call { peer });
+    pair.settle();
     let reason = CloseReason::Unproven;
-    assert_eq!(world.taken(BOB), [Event::Refused { peer: "alice".to_owned(), reason: reason.clone() }]);
+    assert_eq!(pair.taken(BOB), [Event::Refused { peer: "alice".to_owned(), reason: reason.clone() }]);
     // Nor as one who answers.
-    world.command(ALICE, |peer| Input::Leave { peer });
-    world.command(BOB, |peer| Input::Call { peer });
-    world.settle();
-    world.command(ALICE, |peer| Input::Accept { peer });
-    world.settle();
-    assert_eq!(world.taken(BOB).last(), Some(&closed("alice", reason)));
+    pair.command(ALICE, |peer| Input::Leave { peer });
+    pair.command(BOB, |peer| Input::Call { peer });
+    pair.settle();
+    pair.command(ALICE, |peer| Input::Accept { peer });
+    pair.settle();
+    assert_eq!(pair.taken(BOB).last(), Some(&closed("alice", reason)));
 }
 
 /// The server makes peers of ours look like old apps to these users.
@@ -183,18 +183,18 @@ fn who_is_made_to_look_like_an_old_app_is_talked_to_only_if_both_users_say_so() 
         .into_iter()
         .chain([(&[ALICE][..], true), (&[BOB], true), (&[ALICE, BOB], true)])
     {
-        let mut world = World::new();
+        let mut pair = EnginePair::new();
         if is_known {
-            call(&mut world);
-            world.command(ALICE, |peer| Input::Leave { peer });
-            world.settle();
-            world.taken(ALICE);
-            world.taken(BOB);
+            call(&mut pair);
+            pair.command(ALICE, |peer| Input::Leave { peer });
+            pair.settle();
+            pair.taken(ALICE);
+            pair.taken(BOB);
         }
-        world.added = Default::default();
-        world.server = strip(users);
-        world.command(ALICE, |peer| Input::Call { peer });
-        world.settle();
+        pair.added = Default::default();
+        pair.server = strip(users);
+        pair.command(ALICE, |peer| Input::Call { peer });
+        pair.settle();
         let asked = |events: &[Event]| {
             events.iter().find_map(|event| match event {
                 Event::Request { trust, .. } => Some(*trust),
@@ -202,7 +202,7 @@ fn who_is_made_to_look_like_an_old_app_is_talked_to_only_if_both_users_say_so() 
                 _ => None,
             })
         };
-        let bobs = asked(&world.taken(BOB));
+        let bobs = asked(&pair.taken(BOB));
         let is_stripped = |user| users.contains(&user);
         let expected = match (is_stripped(BOB), is_stripped(ALICE)) {
             (true, _) if is_known => None,
@@ -212,16 +212,16 @@ fn who_is_made_to_look_like_an_old_app_is_talked_to_only_if_both_users_say_so() 
             (false, false) => Some(Trust::New),
         };
         assert_eq!(bobs, expected, "{users:?} {is_known}");
-        world.command(BOB, |peer| Input::Accept { peer });
-        world.settle();
-        let told = world.taken(ALICE);
+        pair.command(BOB, |peer| Input::Accept { peer });
+        pair.settle();
+        let told = pair.taken(ALICE);
         let alices = asked(&told);
         assert_eq!(alices.is_some(), !users.is_empty() && !is_known, "{users:?} {told:?}");
-        assert!(world.added.iter().all(Vec::is_empty) || users.is_empty(), "no address before she has said yes");
-        world.command(ALICE, |peer| Input::Accept { peer });
-        world.settle();
+        assert!(pair.added.iter().all(Vec::is_empty) || users.is_empty(), "no address before she has said yes");
+        pair.command(ALICE, |peer| Input::Accept { peer });
+        pair.settle();
         // Where bob has taken her for an old app, too, the two are connected.
-        let trusts = [is_open(&mut world, ALICE, "bob"), is_open(&mut world, BOB, "alice")];
+        let trusts = [is_open(&mut pair, ALICE, "bob"), is_open(&mut pair, BOB, "alice")];
         let both = match (is_stripped(BOB), users.is_empty()) {
             (true, _) if !is_known => [Some(Trust::Unproven); 2],
             (_, true) => continue,
@@ -301,14 +301,15 @@ fn changes(user: usize) -> Vec<(String, Change)> {
     changes
 }
 
+/// Goal: a chat between two who were told other keys, versions or kems than were sent.
 #[test]
 fn whatever_of_greeting_and_answer_is_changed_no_chat_opens_and_nothing_of_the_network_is_told() {
     for user in [ALICE, BOB] {
         for (what, changed) in changes(user) {
-            let mut world = World::new();
+            let mut pair = EnginePair::new();
             let seen = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
             let all = seen.clone();
-            world.server = Box::new(move |to, text| {
+            pair.server = Box::new(move |to, text| {
                 let mut message: Value = serde_json::from_str(&text).unwrap();
                 if message["type"] == "key:exchange" && to == user {
                     changed(&mut message["payload"]);
@@ -316,8 +317,8 @@ fn whatever_of_greeting_and_answer_is_changed_no_chat_opens_and_nothing_of_the_n
                 all.borrow_mut().push(message["type"].as_str().unwrap().to_owned());
                 vec![message.to_string()]
             });
-            call(&mut world);
-            let [_, bobs] = ends(&mut world);
+            call(&mut pair);
+            let [_, bobs] = ends(&mut pair);
             assert_eq!(bobs, [CloseReason::NotCalling], "bob is not asked: {what} to {user}");
             let seen = seen.borrow();
             assert!(
@@ -326,7 +327,7 @@ fn whatever_of_greeting_and_answer_is_changed_no_chat_opens_and_nothing_of_the_n
             );
             // At most alice's hello, which nobody can read.
             assert!(seen.iter().filter(|kind| *kind == "signal:ice").count() <= 1, "{what} to {user}: {seen:?}");
-            assert!(world.engines.iter().all(|engine| engine.is_idle()), "{what} to {user}");
+            assert!(pair.engines.iter().all(|engine| engine.is_idle()), "{what} to {user}");
         }
     }
 }
@@ -339,15 +340,15 @@ pub struct Liar {
 
 impl Liar {
     /// Greets bob, who answers.
-    pub fn greet(world: &mut World, name: &'static str) -> Self {
+    pub fn greet(pair: &mut EnginePair, name: &'static str) -> Self {
         let own = OwnKeys::generate();
-        world.handle(
+        pair.handle(
             BOB,
             Input::Signal(json!({"type": "session:joined", "payload": {"sessionId": "x", "peer": name}}).to_string()),
         );
         let payload = serde_json::to_value(hello::write_greeting(&own.greeting())).unwrap();
         let greeting = json!({"type": "key:exchange", "sender": name, "payload": payload});
-        let outputs = world.engines[BOB].handle(Input::Signal(greeting.to_string()), world.now());
+        let outputs = pair.engines[BOB].handle(Input::Signal(greeting.to_string()), pair.now());
         let answer = outputs.iter().find_map(|output| match output {
             Output::Signal(text) => Some(text),
             _ => None,
@@ -366,18 +367,19 @@ impl Liar {
     }
 
     /// Says something sealed: what bob does.
-    pub fn say(&self, world: &mut World, kind: &str, sealed: String) -> Vec<Output> {
+    pub fn say(&self, pair: &mut EnginePair, kind: &str, sealed: String) -> Vec<Output> {
         let message = json!({"type": kind, "sender": self.name, "payload": {"sealed": sealed}}).to_string();
-        world.engines[BOB].handle(Input::Signal(message), world.now())
+        pair.engines[BOB].handle(Input::Signal(message), pair.now())
     }
 }
 
+/// Goal: a question at somebody's screen, or an answer, without a proof of who asks.
 #[test]
 fn a_caller_that_proves_nothing_is_not_asked_about_and_hears_nothing() {
-    let mut world = World::new();
+    let mut pair = EnginePair::new();
     let bob = KeyPair::generate();
-    world.engines[BOB] = Engine::new("bob", Setup { identity: bob.clone(), ..Setup::default() });
-    world.handle(BOB, Input::Online);
+    pair.engines[BOB] = Engine::new("bob", Setup { identity: bob.clone(), ..Setup::default() });
+    pair.handle(BOB, Input::Online);
     let mallory = KeyPair::generate();
     type Lie = fn(&Liar, &KeyPair, &KeyPair) -> Vec<u8>;
     let lies: [(&str, Lie); 9] = [
@@ -407,36 +409,36 @@ fn a_caller_that_proves_nothing_is_not_asked_about_and_hears_nothing() {
     ];
     for (what, lie) in lies {
         for known in [None, Some(bob.public())] {
-            let liar = Liar::greet(&mut world, "mallory");
+            let liar = Liar::greet(&mut pair, "mallory");
             let sealed = liar.agreement.seal_first(&lie(&liar, &mallory, &bob), known);
-            assert_eq!(liar.say(&mut world, "signal:ice", sealed), [], "{what}");
-            world.pass(10);
+            assert_eq!(liar.say(&mut pair, "signal:ice", sealed), [], "{what}");
+            pair.pass(10);
         }
     }
     // And what is true is asked about, once, and only as what it is.
     for known in [None, Some(bob.public())] {
-        let liar = Liar::greet(&mut world, "mallory");
+        let liar = Liar::greet(&mut pair, "mallory");
         let sealed = liar.agreement.seal_first(&liar.hello(&mallory, None).write(), known);
-        assert_eq!(liar.say(&mut world, "signal:offer", sealed.clone()), [], "out of place");
+        assert_eq!(liar.say(&mut pair, "signal:offer", sealed.clone()), [], "out of place");
         let identity = Some(mallory.public());
         let request = Event::Request { peer: "mallory".to_owned(), trust: Trust::New, identity };
-        assert_eq!(liar.say(&mut world, "signal:ice", sealed.clone()), [Output::Event(request)]);
-        assert_eq!(liar.say(&mut world, "signal:ice", sealed), [], "once");
-        world.handle(BOB, Input::Ignore { peer: "mallory".to_owned() });
+        assert_eq!(liar.say(&mut pair, "signal:ice", sealed.clone()), [Output::Event(request)]);
+        assert_eq!(liar.say(&mut pair, "signal:ice", sealed), [], "once");
+        pair.handle(BOB, Input::Ignore { peer: "mallory".to_owned() });
     }
-    assert!(world.engines[BOB].peers().is_empty());
+    assert!(pair.engines[BOB].peers().is_empty());
 }
 
 /// What bob does about a caller with alice's identity, who says this of the chat that there is: whether he answers
 /// unasked.
-fn resumes(world: &mut World, alice: &KeyPair, place: Option<Place>, known: Option<PublicKey>) -> bool {
-    let liar = Liar::greet(world, "alice");
+fn resumes(pair: &mut EnginePair, alice: &KeyPair, place: Option<Place>, known: Option<PublicKey>) -> bool {
+    let liar = Liar::greet(pair, "alice");
     let sealed = liar.agreement.seal_first(&liar.hello(alice, place).write(), known);
-    let outputs = liar.say(world, "signal:ice", sealed);
+    let outputs = liar.say(pair, "signal:ice", sealed);
     match &outputs[..] {
         [Output::Signal(text)] if text.contains("signal:ice") => true,
         [Output::Event(Event::Request { trust: Trust::Known, .. })] => {
-            world.handle(BOB, Input::Ignore { peer: "alice".to_owned() });
+            pair.handle(BOB, Input::Ignore { peer: "alice".to_owned() });
             false
         }
         [] => false,
@@ -444,27 +446,28 @@ fn resumes(world: &mut World, alice: &KeyPair, place: Option<Place>, known: Opti
     }
 }
 
+/// Goal: a chat that goes on with somebody else, or answers without end.
 #[test]
 fn a_chat_is_carried_on_unasked_only_for_who_knows_us_and_names_our_side_of_it_and_not_too_often() {
-    let mut world = World::open();
-    let [alice, bob] = [ALICE, BOB].map(|user| world.identity(user));
+    let mut pair = EnginePair::open();
+    let [alice, bob] = [ALICE, BOB].map(|user| pair.identity(user));
     // What the true alice would say.
-    let place = world.place_of(ALICE);
+    let place = pair.place_of(ALICE);
     let known = Some(bob.public());
-    assert!(!resumes(&mut world, &alice, Some(place), None), "whoever poses as bob could have heard that");
-    assert!(!resumes(&mut world, &alice, None, known));
-    assert!(!resumes(&mut world, &alice, Some(Place::nowhere()), known));
-    assert!(!resumes(&mut world, &alice, Some(Place { other: place.instance, ..place }), known));
-    assert!(resumes(&mut world, &alice, Some(place), known));
+    assert!(!resumes(&mut pair, &alice, Some(place), None), "whoever poses as bob could have heard that");
+    assert!(!resumes(&mut pair, &alice, None, known));
+    assert!(!resumes(&mut pair, &alice, Some(Place::nowhere()), known));
+    assert!(!resumes(&mut pair, &alice, Some(Place { other: place.instance, ..place }), known));
+    assert!(resumes(&mut pair, &alice, Some(place), known));
     // The chat itself has gone on all the time.
-    world.command(ALICE, text);
-    world.settle();
-    assert_eq!(world.taken(BOB).last(), Some(&message("alice", "hello")));
+    pair.command(ALICE, text);
+    pair.settle();
+    assert_eq!(pair.taken(BOB).last(), Some(&message("alice", "hello")));
     // The newest call that comes too early waits.
     for _ in 0..3 {
-        assert!(!resumes(&mut world, &alice, Some(place), known), "not so often");
+        assert!(!resumes(&mut pair, &alice, Some(place), known), "not so often");
     }
-    let outputs = world.engines[BOB].handle(Input::Tick, world.now() + std::time::Duration::from_secs(5));
+    let outputs = pair.engines[BOB].handle(Input::Tick, pair.now() + std::time::Duration::from_secs(5));
     let answers = outputs.iter().filter(|output| matches!(output, Output::Signal(text) if text.contains("signal:ice")));
     assert_eq!(answers.count(), 1, "{outputs:?}");
 }
@@ -472,10 +475,10 @@ fn a_chat_is_carried_on_unasked_only_for_who_knows_us_and_names_our_side_of_it_a
 /// Goal: change a call by sealed signals that are not its own.
 #[test]
 fn sealed_signals_that_are_played_back_or_forged_have_no_effect() {
-    let mut world = World::new();
+    let mut pair = EnginePair::new();
     // Every sealed signal comes twice, once more to its author, and forged.
     let author = std::cell::RefCell::new([const { Vec::<String>::new() }; 2]);
-    world.server = Box::new(move |user, text| {
+    pair.server = Box::new(move |user, text| {
         let mut all = vec![text.clone()];
         if text.contains("sealed") {
             let name = NAMES[1 - user];
@@ -487,28 +490,28 @@ fn sealed_signals_that_are_played_back_or_forged_have_no_effect() {
         all.append(&mut author.borrow_mut()[user]);
         all
     });
-    call(&mut world);
-    assert_eq!([is_open(&mut world, ALICE, "bob"), is_open(&mut world, BOB, "alice")], [Some(Trust::New); 2]);
-    assert!(world.engines.iter().all(|engine| engine.dropped() > 0));
-    world.command(ALICE, text);
-    world.command(ALICE, |peer| Input::Leave { peer });
-    world.settle();
-    assert_eq!(world.taken(BOB), [message("alice", "hello"), closed("alice", CloseReason::PeerLeft)]);
+    call(&mut pair);
+    assert_eq!([is_open(&mut pair, ALICE, "bob"), is_open(&mut pair, BOB, "alice")], [Some(Trust::New); 2]);
+    assert!(pair.engines.iter().all(|engine| engine.dropped() > 0));
+    pair.command(ALICE, text);
+    pair.command(ALICE, |peer| Input::Leave { peer });
+    pair.settle();
+    assert_eq!(pair.taken(BOB), [message("alice", "hello"), closed("alice", CloseReason::PeerLeft)]);
 }
 
 /// Goal: slip in a signal of one's own, in the clear.
 #[test]
 fn an_unsealed_signal_in_a_sealed_call_has_no_effect() {
-    let mut world = World::new();
+    let mut pair = EnginePair::new();
     // Behind every message, from the first one on: while a request waits, before the keys, and behind them.
-    world.server = Box::new(|user, text| {
+    pair.server = Box::new(|user, text| {
         let payload = json!({"candidate": CANDIDATE.replace("9000", "6666")});
         let plain = json!({"type": "signal:ice", "sender": NAMES[1 - user], "payload": payload});
         vec![text, plain.to_string()]
     });
-    call(&mut world);
-    assert_eq!(is_open(&mut world, ALICE, "bob"), Some(Trust::New));
-    assert_eq!(world.added, [vec![], vec![CANDIDATE.to_owned()]], "bob has alice's, and there is no other");
+    call(&mut pair);
+    assert_eq!(is_open(&mut pair, ALICE, "bob"), Some(Trust::New));
+    assert_eq!(pair.added, [vec![], vec![CANDIDATE.to_owned()]], "bob has alice's, and there is no other");
 }
 
 /// Goal: keep the place of somebody whom the user now names by a link.
@@ -517,27 +520,27 @@ fn who_is_named_by_a_link_takes_the_place_of_somebody_else_at_any_time() {
     let bob = Known { identity: KeyPair::generate().public(), is_verified: true };
     let trust = Input::Trust { peer: "bob".to_owned(), known: Some(bob.clone()) };
     // In the middle of a chat.
-    let mut world = World::new();
-    call(&mut world);
-    world.taken(ALICE);
-    world.handle(ALICE, trust.clone());
-    world.settle();
-    let [alices, bobs] = ends_of_open(&mut world);
+    let mut pair = EnginePair::new();
+    call(&mut pair);
+    pair.taken(ALICE);
+    pair.handle(ALICE, trust.clone());
+    pair.settle();
+    let [alices, bobs] = ends_of_open(&mut pair);
     assert!(matches!(&alices[..], [CloseReason::IdentityChanged { known, .. }] if **known == bob), "{alices:?}");
     assert_eq!(bobs, [CloseReason::PeerLeft]);
     // After any number of steps of a call that is still on its way.
     for steps in 0..30 {
-        let mut world = World::new();
-        world.command(ALICE, |peer| Input::Call { peer });
-        world.settle();
-        world.command(BOB, |peer| Input::Accept { peer });
+        let mut pair = EnginePair::new();
+        pair.command(ALICE, |peer| Input::Call { peer });
+        pair.settle();
+        pair.command(BOB, |peer| Input::Accept { peer });
         for _ in 0..steps {
-            world.step(0);
+            pair.step(0);
         }
-        world.handle(ALICE, trust.clone());
-        world.settle();
-        world.pass(60);
-        let [alices, _] = ends_of_open(&mut world);
+        pair.handle(ALICE, trust.clone());
+        pair.settle();
+        pair.pass(60);
+        let [alices, _] = ends_of_open(&mut pair);
         // Before she has said who she is, nobody but the one whom the link names can read it.
         let is_refused = matches!(&alices[..], [CloseReason::IdentityChanged { .. } | CloseReason::NoHello]);
         assert!(is_refused, "{steps}: {alices:?}");
@@ -545,9 +548,9 @@ fn who_is_named_by_a_link_takes_the_place_of_somebody_else_at_any_time() {
 }
 
 /// How the chats of both have ended.
-fn ends_of_open(world: &mut World) -> [Vec<CloseReason>; 2] {
+fn ends_of_open(pair: &mut EnginePair) -> [Vec<CloseReason>; 2] {
     [ALICE, BOB].map(|user| {
-        let closed = world.taken(user).into_iter().filter_map(|event| match event {
+        let closed = pair.taken(user).into_iter().filter_map(|event| match event {
             Event::Closed { reason, .. } => Some(reason),
             _ => None,
         });
@@ -558,23 +561,23 @@ fn ends_of_open(world: &mut World) -> [Vec<CloseReason>; 2] {
 /// Goal: be called under a name that nobody can have.
 #[test]
 fn a_name_that_nobody_can_have_calls_nobody() {
-    let mut world = World::new();
+    let mut pair = EnginePair::new();
     for name in ["bob\nalice", "\u{9b}bob", ""] {
         let joined = json!({"type": "session:joined", "payload": {"sessionId": "x", "peer": name}});
-        world.handle(ALICE, Input::Signal(joined.to_string()));
+        pair.handle(ALICE, Input::Signal(joined.to_string()));
     }
-    assert_eq!(world.taken(ALICE), []);
+    assert_eq!(pair.taken(ALICE), []);
 }
 
 /// Goal: pass for somebody by the identity of the one who is called.
 #[test]
 fn an_identity_of_our_own_is_refused() {
     let own = KeyPair::generate();
-    let mut world = World::new();
+    let mut pair = EnginePair::new();
     for (user, name) in [(ALICE, "alice"), (BOB, "bob")] {
-        world.engines[user] = Engine::new(name, Setup { identity: own.clone(), ..Setup::default() });
-        world.handle(user, Input::Online);
+        pair.engines[user] = Engine::new(name, Setup { identity: own.clone(), ..Setup::default() });
+        pair.handle(user, Input::Online);
     }
-    call(&mut world);
-    assert_eq!(world.taken(BOB), [closed("alice", CloseReason::NotCalling)], "nobody is asked about");
+    call(&mut pair);
+    assert_eq!(pair.taken(BOB), [closed("alice", CloseReason::NotCalling)], "nobody is asked about");
 }

@@ -9,16 +9,16 @@ use lowkey::peer::frame::{Instance, Place};
 use lowkey::peer::{CloseReason, Event};
 use serde_json::Value;
 
-use crate::engine::{ALICE, BOB, NAMES, World, closed, message, open, text};
+use crate::engine_pair::{ALICE, BOB, EnginePair, NAMES, closed, message, open, text};
 use crate::in_memory::{Liar, call};
 
 /// What a server hears of a call: to whom each message is, in order.
 type Heard = Rc<RefCell<Vec<(usize, Value)>>>;
 
-fn record(world: &mut World) -> Heard {
+fn record(pair: &mut EnginePair) -> Heard {
     let heard = Heard::default();
     let all = heard.clone();
-    world.server = Box::new(move |user, text| {
+    pair.server = Box::new(move |user, text| {
         all.borrow_mut().push((user, serde_json::from_str(&text).unwrap()));
         vec![text]
     });
@@ -26,28 +26,28 @@ fn record(world: &mut World) -> Heard {
 }
 
 /// Alice has called bob and has left, and all that was said is known.
-fn called_before() -> (World, Vec<(usize, Value)>) {
-    let mut world = World::new();
-    let heard = record(&mut world);
-    call(&mut world);
-    world.command(ALICE, |peer| Input::Leave { peer });
-    world.settle();
-    [ALICE, BOB].into_iter().for_each(|user| drop(world.taken(user)));
-    world.added = Default::default();
+fn called_before() -> (EnginePair, Vec<(usize, Value)>) {
+    let mut pair = EnginePair::new();
+    let heard = record(&mut pair);
+    call(&mut pair);
+    pair.command(ALICE, |peer| Input::Leave { peer });
+    pair.settle();
+    [ALICE, BOB].into_iter().for_each(|user| drop(pair.taken(user)));
+    pair.added = Default::default();
     let said = heard.borrow().clone();
-    (world, said)
+    (pair, said)
 }
 
 /// Whether the chat is open for both, or else for neither. `is_agreed`: both have proven who they are before anything
 /// was done.
-fn is_open_for_both(world: &mut World, is_agreed: bool, what: &str) -> bool {
-    let is_open = [(ALICE, "bob"), (BOB, "alice")].map(|(user, other)| world.taken(user).contains(&open(other)));
+fn is_open_for_both(pair: &mut EnginePair, is_agreed: bool, what: &str) -> bool {
+    let is_open = [(ALICE, "bob"), (BOB, "alice")].map(|(user, other)| pair.taken(user).contains(&open(other)));
     assert_eq!(is_open[0], is_open[1], "one alone believes in a chat: {what}");
     if !is_open[0] {
-        assert!(is_agreed || world.added.iter().all(Vec::is_empty), "told an address: {what}");
-        world.pass(60);
-        world.settle();
-        assert!(world.engines.iter().all(|engine| engine.is_idle()), "waits for ever: {what}");
+        assert!(is_agreed || pair.added.iter().all(Vec::is_empty), "told an address: {what}");
+        pair.pass(60);
+        pair.settle();
+        assert!(pair.engines.iter().all(|engine| engine.is_idle()), "waits for ever: {what}");
     }
     is_open[0]
 }
@@ -66,7 +66,7 @@ fn each_field_and_message_of_an_earlier_call_is_of_no_use_in_a_later_one() {
     for place in 0..count {
         for field in fields {
             for is_added in [false, true] {
-                let (mut world, before) = called_before();
+                let (mut pair, before) = called_before();
                 let forwarded: Vec<_> =
                     before.into_iter().filter(|(_, message)| message["sender"].is_string()).collect();
                 let (old_to, old) = forwarded[place].clone();
@@ -75,7 +75,7 @@ fn each_field_and_message_of_an_earlier_call_is_of_no_use_in_a_later_one() {
                 let mut number = 0;
                 let is_used = Rc::new(RefCell::new(None));
                 let used = is_used.clone();
-                world.server = Box::new(move |user, text| {
+                pair.server = Box::new(move |user, text| {
                     let mut new: Value = serde_json::from_str(&text).unwrap();
                     if !new["sender"].is_string() {
                         return vec![text];
@@ -88,15 +88,15 @@ fn each_field_and_message_of_an_earlier_call_is_of_no_use_in_a_later_one() {
                     *new.pointer_mut(&pointer).unwrap() = old_value.clone();
                     if is_added { vec![new.to_string(), text] } else { vec![new.to_string()] }
                 });
-                call(&mut world);
+                call(&mut pair);
                 let what = format!("{:?} {field:?}, added: {is_added}", kinds(&said)[place]);
                 let Some(differs) = is_used.take() else { continue };
-                let is_open = is_open_for_both(&mut world, place >= HELLOS, &what);
+                let is_open = is_open_for_both(&mut pair, place >= HELLOS, &what);
                 if is_open {
                     // What is there is the call that both have made: a text goes through.
-                    world.command(ALICE, text);
-                    world.settle();
-                    assert_eq!(world.taken(BOB), [message("alice", "hello")], "{what}");
+                    pair.command(ALICE, text);
+                    pair.settle();
+                    assert_eq!(pair.taken(BOB), [message("alice", "hello")], "{what}");
                 }
                 // Nothing can be left out but one of several candidates, and nothing can be another.
                 let may_be_lost = is_added || kinds(&said)[place].1 == "signal:ice" && place >= HELLOS;
@@ -117,11 +117,11 @@ fn what_comes_back_to_who_said_it_opens_nothing() {
     for field in ["", "/publicKey", "/lowkey/kem", "/lowkey/ciphertext", "/lowkey/answers", "/sealed"] {
         for caller in [ALICE, BOB] {
             for is_added in [false, true] {
-                let mut world = World::new();
+                let mut pair = EnginePair::new();
                 let mut own: [Option<Value>; 2] = [None, None];
                 let is_used = Rc::new(RefCell::new(false));
                 let used = is_used.clone();
-                world.server = Box::new(move |user, text| {
+                pair.server = Box::new(move |user, text| {
                     let new: Value = serde_json::from_str(&text).unwrap();
                     if !new["sender"].is_string() {
                         return vec![text];
@@ -137,12 +137,12 @@ fn what_comes_back_to_who_said_it_opens_nothing() {
                     }
                     if is_added { vec![back.to_string(), text] } else { vec![back.to_string()] }
                 });
-                world.command(caller, |peer| Input::Call { peer });
-                world.settle();
-                world.command(1 - caller, |peer| Input::Accept { peer });
-                world.settle();
+                pair.command(caller, |peer| Input::Call { peer });
+                pair.settle();
+                pair.command(1 - caller, |peer| Input::Accept { peer });
+                pair.settle();
                 let what = format!("{field:?} of {}, added: {is_added}", NAMES[caller]);
-                let is_open = is_open_for_both(&mut world, false, &what);
+                let is_open = is_open_for_both(&mut pair, false, &what);
                 assert!(!is_open || is_added || !*is_used.borrow(), "{what} opens a chat");
             }
         }
@@ -152,8 +152,8 @@ fn what_comes_back_to_who_said_it_opens_nothing() {
 /// Goal: as the true other side of a chat, have it go wrong by what is said of where one is in it.
 #[test]
 fn a_peer_that_lies_about_where_it_is_in_a_chat_makes_nothing_lost_or_shown_twice_but_to_itself() {
-    let honest = World::open().place_of(ALICE);
-    let elsewhere = World::open().place_of(ALICE).instance;
+    let honest = EnginePair::open().place_of(ALICE);
+    let elsewhere = EnginePair::open().place_of(ALICE).instance;
     type Lie = fn(Place, Instance) -> Place;
     let lies: [(&str, Lie); 6] = [
         ("all", |place, _| Place { received: u64::MAX, ..place }),
@@ -165,44 +165,44 @@ fn a_peer_that_lies_about_where_it_is_in_a_chat_makes_nothing_lost_or_shown_twic
     ];
     assert_eq!(honest.received, 0);
     for (what, lie) in lies {
-        let mut world = World::open();
-        let [alice, bob] = [ALICE, BOB].map(|user| world.identity(user));
+        let mut pair = EnginePair::open();
+        let [alice, bob] = [ALICE, BOB].map(|user| pair.identity(user));
         // Of two texts of bob's one was taken, and the other is kept for her.
         for id in [1, 2] {
-            world.command(BOB, |peer| Input::Send { peer, id, text: format!("text {id}") });
+            pair.command(BOB, |peer| Input::Send { peer, id, text: format!("text {id}") });
             if id == 1 {
-                world.settle();
-                world.taken(ALICE);
-                world.settle();
+                pair.settle();
+                pair.taken(ALICE);
+                pair.settle();
             }
         }
-        let place = lie(world.place_of(ALICE), elsewhere);
-        let liar = Liar::greet(&mut world, "alice");
+        let place = lie(pair.place_of(ALICE), elsewhere);
+        let liar = Liar::greet(&mut pair, "alice");
         let sealed = liar.agreement.seal_first(&liar.hello(&alice, Some(place)).write(), Some(bob.public()));
-        let outputs = liar.say(&mut world, "signal:ice", sealed);
+        let outputs = liar.say(&mut pair, "signal:ice", sealed);
         // It names bob's side of the chat, and so is answered; the chat that there is goes on until a frame comes.
         assert!(matches!(&outputs[..], [Output::Signal(text)] if text.contains("signal:ice")), "{what}: {outputs:?}");
-        world.settle();
-        assert_eq!(world.taken(ALICE), [message("bob", "text 2")], "{what}");
-        world.settle();
-        assert!(world.taken(BOB).iter().all(|event| !matches!(event, Event::NotSent { .. })), "{what}");
-        world.pass(60);
-        world.settle();
-        world.command(ALICE, |peer| Input::Leave { peer });
-        world.settle();
-        assert_eq!(world.taken(BOB).last(), Some(&closed("alice", CloseReason::PeerLeft)), "{what}");
+        pair.settle();
+        assert_eq!(pair.taken(ALICE), [message("bob", "text 2")], "{what}");
+        pair.settle();
+        assert!(pair.taken(BOB).iter().all(|event| !matches!(event, Event::NotSent { .. })), "{what}");
+        pair.pass(60);
+        pair.settle();
+        pair.command(ALICE, |peer| Input::Leave { peer });
+        pair.settle();
+        assert_eq!(pair.taken(BOB).last(), Some(&closed("alice", CloseReason::PeerLeft)), "{what}");
     }
 }
 
 /// Goal: have a chat that never was carried on.
 #[test]
 fn who_carries_on_a_chat_that_is_not_there_is_a_caller_like_any_other() {
-    for place in [World::open().place_of(ALICE), Place { received: u64::MAX, ..Place::nowhere() }] {
-        let mut world = World::new();
-        let [alice, bob] = [ALICE, BOB].map(|user| world.identity(user));
-        let liar = Liar::greet(&mut world, "alice");
+    for place in [EnginePair::open().place_of(ALICE), Place { received: u64::MAX, ..Place::nowhere() }] {
+        let mut pair = EnginePair::new();
+        let [alice, bob] = [ALICE, BOB].map(|user| pair.identity(user));
+        let liar = Liar::greet(&mut pair, "alice");
         let sealed = liar.agreement.seal_first(&liar.hello(&alice, Some(place)).write(), Some(bob.public()));
-        let outputs = liar.say(&mut world, "signal:ice", sealed);
-        assert_eq!(outputs, [Output::Event(world.request_to(BOB))]);
+        let outputs = liar.say(&mut pair, "signal:ice", sealed);
+        assert_eq!(outputs, [Output::Event(pair.request_to(BOB))]);
     }
 }

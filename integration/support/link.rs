@@ -22,11 +22,11 @@ pub struct Kind {
 }
 
 /// Where clients of the server at the end of a link send to.
-pub struct Link {
+pub struct NetworkLink {
     pub address: SocketAddr,
 }
 
-impl Link {
+impl NetworkLink {
     /// A link to this server.
     pub fn to(server: SocketAddr, kind: Kind) -> Self {
         let front = Arc::new(socket());

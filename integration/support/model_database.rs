@@ -16,7 +16,7 @@ pub struct ModelDatabase {
     texts: HashMap<Vec<u8>, Text>,
     /// The one sorted set: the ends of leases.
     nodes: BTreeMap<Vec<u8>, u64>,
-    links: Vec<Link>,
+    links: Vec<Attached>,
     hashes: [String; 6],
     /// What a command of a connection's own causes comes before its reply (as with Redis 7.0) or after it (as with
     /// Valkey 9).
@@ -29,7 +29,7 @@ struct Text {
 }
 
 #[derive(Default)]
-struct Link {
+struct Attached {
     input: Vec<u8>,
     output: Vec<u8>,
     channel: Option<Vec<u8>>,
@@ -58,13 +58,13 @@ impl ModelDatabase {
 
     /// A new connection.
     pub fn open(&mut self) -> usize {
-        self.links.push(Link::default());
+        self.links.push(Attached::default());
         self.links.len() - 1
     }
 
     /// Its end.
     pub fn close(&mut self, link: usize) {
-        self.links[link] = Link { is_closed: true, ..Link::default() };
+        self.links[link] = Attached { is_closed: true, ..Attached::default() };
     }
 
     /// Whether it has not ended.
