@@ -103,7 +103,7 @@ const FORMS: [(&str, Form); 6] = [
 /// Ways in which a hello may be written.
 fn hellos(hello: &Hello) -> Vec<(&'static str, String)> {
     let (identity, proof) = (hello.identity.to_base64(), BASE64.encode(&hello.proof));
-    let place = hello.place.map_or("null".to_owned(), |place| format!("\"{}\"", BASE64.encode(&place.to_bytes())));
+    let place = hello.position.map_or("null".to_owned(), |place| format!("\"{}\"", BASE64.encode(&place.to_bytes())));
     let many = json!((0..32).map(|number| format!("{}-{number}", "x".repeat(29))).collect::<Vec<_>>());
     let short = format!(r#"{{"hello":{{"resume":{place},"features":[],"proof":"{proof}","identity":"{identity}"}}}}"#);
     vec![
@@ -144,7 +144,7 @@ fn a_caller_may_write_in_any_way_that_is_json() {
             let Said::Answer(answer) = exchange(&ours.hears("key:exchange", &payload)) else { panic!("{form}") };
             let mut agreement = own.agree(&answer, NAMES);
             let proof = agreement.prove(&carol, &[]);
-            let hello = Hello { identity: carol.public(), proof, features: vec![], place: None };
+            let hello = Hello { identity: carol.public(), proof, features: vec![], position: None };
             let Some((what, hello)) = hellos(&hello).into_iter().nth(place) else { break };
             let outputs = ours.hears_sealed(&agreement.seal_first(hello.as_bytes(), Some(bob.public())));
             let identity = Some(carol.public());
@@ -172,7 +172,7 @@ fn who_is_called_may_answer_in_any_way_that_is_json() {
             let outputs = ours.hears("key:exchange", &answers(&answer.key.to_base64(), &all));
             let (first, _) = agreement.open_first(&sealed(&outputs), &bob).expect("it is for whoever answers");
             let proof = agreement.prove(&bob, &first);
-            let hello = Hello { identity: bob.public(), proof, features: vec![], place: None };
+            let hello = Hello { identity: bob.public(), proof, features: vec![], position: None };
             let Some((what, hello)) = hellos(&hello).into_iter().nth(place) else { break };
             let sealed = agreement.signals().seal(hello.as_bytes()).unwrap();
             let outputs = ours.hears_sealed(&sealed);
@@ -318,7 +318,7 @@ fn what_of_a_hello_is_misspelled_is_not_asked_about() {
         let Said::Answer(answer) = exchange(&ours.hears("key:exchange", &greeting)) else { panic!("no answer") };
         let agreement = own.agree(&answer, NAMES);
         let proof = agreement.prove(&carol, &[]);
-        let hello = Hello { identity: carol.public(), proof, features: vec!["files".to_owned()], place: None };
+        let hello = Hello { identity: carol.public(), proof, features: vec!["files".to_owned()], position: None };
         let mut written: Value = serde_json::from_slice(&hello.write()).unwrap();
         *written.pointer_mut(pointer).unwrap() = json!(value.replace("\\n", "\n"));
         let outputs = ours.hears_sealed(&agreement.seal_first(written.to_string().as_bytes(), None));
@@ -342,7 +342,8 @@ fn the_bit_of_a_key_that_means_nothing_changes_nothing() {
     let payload = FORMS[0].1(&with_bit(greeting.key), &[("kem", &BASE64.encode(&greeting.kem[..]))]);
     let Said::Answer(answer) = exchange(&ours.hears("key:exchange", &payload)) else { panic!("no answer") };
     let agreement = own.agree(&answer, NAMES);
-    let hello = Hello { identity: carol.public(), proof: agreement.prove(&carol, &[]), features: vec![], place: None };
+    let hello =
+        Hello { identity: carol.public(), proof: agreement.prove(&carol, &[]), features: vec![], position: None };
     let mut written: Value = serde_json::from_slice(&hello.write()).unwrap();
     written["hello"]["identity"] = json!(with_bit(carol.public()));
     let outputs = ours.hears_sealed(&agreement.seal_first(written.to_string().as_bytes(), None));
@@ -367,7 +368,7 @@ fn half_a_key_of_x_wing_that_comes_to_nothing_ends_no_program_and_tells_nobody_a
         // It was changed on the way: nothing opens.
         let agreement = own.agree(&answer, NAMES);
         let proof = agreement.prove(&carol, &[]);
-        let hello = Hello { identity: carol.public(), proof, features: vec![], place: None };
+        let hello = Hello { identity: carol.public(), proof, features: vec![], position: None };
         assert_eq!(ours.hears_sealed(&agreement.seal_first(&hello.write(), None)), []);
         // So with an answer.
         let mut ours = Ours::new("carol", &carol);

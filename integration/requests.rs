@@ -53,7 +53,7 @@ fn greets(engine: &mut Engine, name: &str, now: Instant) -> Agreement {
 /// A caller says who it is: whose request the user is told of.
 fn says(engine: &mut Engine, name: &str, agreement: &Agreement, pair: &KeyPair, now: Instant) -> Vec<Output> {
     let proof = agreement.prove(pair, &[]);
-    let hello = Hello { identity: pair.public(), proof, features: Vec::new(), place: None };
+    let hello = Hello { identity: pair.public(), proof, features: Vec::new(), position: None };
     let sealed = agreement.seal_first(&hello.write(), None);
     engine.handle(signal("signal:ice", name, json!({ "sealed": sealed })), now)
 }

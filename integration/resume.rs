@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use lowkey::peer::FileId;
-use lowkey::peer::engine::{Engine, Input, Parting, Setup};
+use lowkey::peer::engine::{Ending, Engine, Input, Setup};
 use lowkey::peer::files::work::OfferedFile;
 use lowkey::peer::{CloseReason, Event, NotSentReason, Settings, Trust};
 use proptest::prelude::*;
@@ -289,7 +289,7 @@ fn both_may_leave_at_once_and_neither_waits_for_the_other() {
         for steps in 0..4 {
             let mut world = EnginePair::open();
             world.settle();
-            world.partings = Default::default();
+            world.endings = Default::default();
             senders.iter().for_each(|user| send(&mut world, *user, 1));
             world.command(ALICE, |peer| Input::Leave { peer });
             for _ in 0..steps {
@@ -320,29 +320,29 @@ fn both_may_leave_at_once_and_neither_waits_for_the_other() {
 fn who_leaves_and_is_heard_waits_for_nothing_more() {
     let mut world = EnginePair::open();
     world.settle();
-    world.partings = Default::default();
+    world.endings = Default::default();
     // Nothing is to end before the last word is said.
     world.lingers = true;
     world.command(ALICE, |peer| Input::Leave { peer });
     world.settle();
-    assert_eq!(world.partings[ALICE], [Parting::Acknowledged, Parting::Unanswered, Parting::AtOnce]);
-    assert_eq!(world.partings[BOB], [Parting::AtOnce], "and so does who was left");
+    assert_eq!(world.endings[ALICE], [Ending::WhenClosedByPeer, Ending::WhenArrived, Ending::AtOnce]);
+    assert_eq!(world.endings[BOB], [Ending::AtOnce], "and so does who was left");
     // Both at the same time.
     let mut world = EnginePair::open();
     world.settle();
-    world.partings = Default::default();
+    world.endings = Default::default();
     world.lingers = true;
     for user in [ALICE, BOB] {
         world.command(user, |peer| Input::Leave { peer });
     }
     world.settle();
     for user in [ALICE, BOB] {
-        assert_eq!(world.partings[user], [Parting::Acknowledged, Parting::Unanswered, Parting::AtOnce]);
+        assert_eq!(world.endings[user], [Ending::WhenClosedByPeer, Ending::WhenArrived, Ending::AtOnce]);
     }
     // Who waits for an acknowledgement has not begun to end it, and answers.
     let mut world = EnginePair::open();
     world.settle();
-    world.partings = Default::default();
+    world.endings = Default::default();
     world.lingers = true;
     for user in [ALICE, BOB] {
         send(&mut world, user, 1);
@@ -350,7 +350,7 @@ fn who_leaves_and_is_heard_waits_for_nothing_more() {
     }
     world.settle();
     for user in [ALICE, BOB] {
-        assert_eq!(world.partings[user], [Parting::AtOnce]);
+        assert_eq!(world.endings[user], [Ending::AtOnce]);
         assert!(world.engines[user].is_idle());
     }
 }
@@ -364,11 +364,11 @@ fn whose_program_ends_waits_half_a_second_for_one_who_has_left_and_does_not_end(
     world.network = Box::new(|_, _| vec![]);
     world.settle();
     assert_eq!(world.taken(BOB), [closed("alice", CloseReason::PeerLeft)]);
-    world.partings = Default::default();
+    world.endings = Default::default();
     world.handle(BOB, Input::End);
     assert!(!world.engines[BOB].is_idle());
     world.pass(1);
-    assert_eq!(world.partings[BOB], [Parting::Sent]);
+    assert_eq!(world.endings[BOB], [Ending::WhenSent]);
     assert!(world.engines[BOB].is_idle());
 }
 

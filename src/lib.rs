@@ -85,7 +85,7 @@
 //! peer/rtc/aead peer/rtc/caught* peer/rtc/command* peer/rtc/flight peer/rtc/layer* peer/rtc/pace* peer/rtc/pulse*
 //! peer/rtc/blocking* peer/rtc/prepared* peer/rtc/stall peer/rtc/turn/framing peer/rtc/turn/stale
 //! peer/signaling*
-//! peer/signaling/handshake* peer/signaling/pause
+//! peer/signaling/reach* peer/signaling/pause
 //! peer/dial* peer/events*
 //! peer/sink*
 //! peer/folder*
@@ -113,7 +113,7 @@
 //! peer/engine/interface peer/engine/pacing
 //! peer/unreached
 //! peer/guard
-//! peer/guard/data peer/guard/handshake
+//! peer/guard/data peer/guard/dtls
 //! peer/guard/chunk peer/guard/sources
 //! peer/files
 //! peer/files/work

@@ -153,6 +153,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use crate::lock::lock;
 pub use cipher::TextFormat;
 use driver::{DriverMail, Shared};
 use engine::Input;
@@ -171,7 +172,6 @@ pub use safety_number::SafetyNumber;
 pub use settings::{Error, Settings, Wake, new_token};
 pub use sink::Sink;
 pub use socks::ProxyUrl;
-use sync::lock;
 pub use trust::{Known, Trust};
 pub use unfit::Unfit;
 
@@ -246,9 +246,9 @@ impl Peer {
         self.post(Input::Decline { peer: peer.to_owned() });
     }
 
-    /// Sends `text` in the open chat with `peer`. What cannot be sent comes back as [`Event::NotSent`]; what arrives at
-    /// a peer of ours is told of as [`Event::Delivered`]. Returns the number by which both name it, greater with each
-    /// call.
+    /// Sends `text` in the open chat with `peer`. What cannot be sent comes back as [`Event::NotSent`]; what arrives is
+    /// told of as [`Event::Delivered`], except by old apps, which acknowledge nothing. Returns the number by which both
+    /// name it, greater with each call.
     pub fn send(&self, peer: &str, text: &str) -> u64 {
         let id = self.handle.sent.fetch_add(1, Ordering::Relaxed) + 1;
         self.handle.driver.queued.add(text.len());
@@ -256,8 +256,9 @@ impl Peer {
         id
     }
 
-    /// Offers a file in the open chat with `peer`, whose user is asked. Returns by what all events name it: the same
-    /// for the same file, until it is changed, and what has been offered already is not offered twice. It ends with
+    /// Offers a file in the open chat with `peer`, whose user is asked. Returns the id that all events have for it: the
+    /// same for the same file, until it is changed, and what has been offered already is not offered twice. It ends
+    /// with
     /// [`Event::FileSent`] or [`Event::FileEnded`].
     pub fn offer_file(&self, peer: &str, offer: FileOffer) -> FileId {
         let file = offer.id(&self.handle.file_ids, &self.handle.server, peer);
@@ -301,8 +302,8 @@ impl Peer {
     }
 
     /// Ends everything in order and waits for that: until what was sent has been taken by the other side's program, or
-    /// there is no hope of that, half a minute at most for those that acknowledge. The events end too. Whether all was
-    /// taken is what comes back; for peers that do not acknowledge, whether nothing was lost as far as can be known.
+    /// there is no hope of that, half a minute at most for those that acknowledge. The events end too. Returns whether
+    /// all was taken; for peers that do not acknowledge, whether nothing was lost as far as can be known.
     pub fn shutdown(&self) -> bool {
         self.end(DriverMail::Shutdown)
     }

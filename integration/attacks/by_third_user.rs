@@ -2,7 +2,7 @@
 //! program of their own: what they learn of somebody whose chat partner is away.
 
 use lowkey::peer::agreement::{self, Agreement, Names, OwnKeys};
-use lowkey::peer::frame::Place;
+use lowkey::peer::frame::ChatPosition;
 use lowkey::peer::hello::{self, Hello, Inside, Refusal, Said};
 use lowkey::peer::keys::{KeyPair, PublicKey};
 use lowkey::peer::{CloseReason, Event};
@@ -102,9 +102,9 @@ impl Third {
     }
 }
 
-fn hello(agreement: &Agreement, prover: &KeyPair, shown: PublicKey, place: Option<Place>) -> Hello {
+fn hello(agreement: &Agreement, prover: &KeyPair, shown: PublicKey, position: Option<ChatPosition>) -> Hello {
     let proof = agreement.prove(prover, &[]);
-    Hello { identity: shown, proof, features: Vec::new(), place }
+    Hello { identity: shown, proof, features: Vec::new(), position }
 }
 
 /// Goal: have the program of somebody tell its addresses, or who it is, by posing as a chat partner who is away.
@@ -133,8 +133,8 @@ fn who_takes_the_name_of_a_chat_partner_who_is_away_learns_no_address_and_no_ide
         }
         for known in [None, Some(bobs)] {
             for shown in [alices, bobs, mallory.public()] {
-                for place in [None, Some(Place::nowhere())] {
-                    third.call(known, |agreement| hello(agreement, &mallory, shown, place));
+                for position in [None, Some(ChatPosition::nowhere())] {
+                    third.call(known, |agreement| hello(agreement, &mallory, shown, position));
                 }
             }
         }

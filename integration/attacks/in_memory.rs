@@ -4,7 +4,7 @@
 
 use lowkey::peer::agreement::{self, Agreement, Names, OwnKeys};
 use lowkey::peer::engine::{Engine, Input, Output, Setup};
-use lowkey::peer::frame::Place;
+use lowkey::peer::frame::ChatPosition;
 use lowkey::peer::hello::{self, Hello, Refusal, Said};
 use lowkey::peer::keys::{KeyPair, PublicKey};
 use lowkey::peer::trust::{Known, Trust};
@@ -361,9 +361,9 @@ impl Liar {
     }
 
     /// A true hello with this identity.
-    pub fn hello(&self, identity: &KeyPair, place: Option<Place>) -> Hello {
+    pub fn hello(&self, identity: &KeyPair, position: Option<ChatPosition>) -> Hello {
         let proof = self.agreement.prove(identity, &[]);
-        Hello { identity: identity.public(), proof, features: Vec::new(), place }
+        Hello { identity: identity.public(), proof, features: Vec::new(), position }
     }
 
     /// Says something sealed: what bob does.
@@ -431,9 +431,9 @@ fn a_caller_that_proves_nothing_is_not_asked_about_and_hears_nothing() {
 
 /// What bob does about a caller with alice's identity, who says this of the chat that there is: whether he answers
 /// unasked.
-fn resumes(pair: &mut EnginePair, alice: &KeyPair, place: Option<Place>, known: Option<PublicKey>) -> bool {
+fn resumes(pair: &mut EnginePair, alice: &KeyPair, position: Option<ChatPosition>, known: Option<PublicKey>) -> bool {
     let liar = Liar::greet(pair, "alice");
-    let sealed = liar.agreement.seal_first(&liar.hello(alice, place).write(), known);
+    let sealed = liar.agreement.seal_first(&liar.hello(alice, position).write(), known);
     let outputs = liar.say(pair, "signal:ice", sealed);
     match &outputs[..] {
         [Output::Signal(text)] if text.contains("signal:ice") => true,
@@ -452,20 +452,20 @@ fn a_chat_is_carried_on_unasked_only_for_who_knows_us_and_names_our_side_of_it_a
     let mut pair = EnginePair::open();
     let [alice, bob] = [ALICE, BOB].map(|user| pair.identity(user));
     // What the true alice would say.
-    let place = pair.place_of(ALICE);
+    let position = pair.position_of(ALICE);
     let known = Some(bob.public());
-    assert!(!resumes(&mut pair, &alice, Some(place), None), "whoever poses as bob could have heard that");
+    assert!(!resumes(&mut pair, &alice, Some(position), None), "whoever poses as bob could have heard that");
     assert!(!resumes(&mut pair, &alice, None, known));
-    assert!(!resumes(&mut pair, &alice, Some(Place::nowhere()), known));
-    assert!(!resumes(&mut pair, &alice, Some(Place { other: place.instance, ..place }), known));
-    assert!(resumes(&mut pair, &alice, Some(place), known));
+    assert!(!resumes(&mut pair, &alice, Some(ChatPosition::nowhere()), known));
+    assert!(!resumes(&mut pair, &alice, Some(ChatPosition { other: position.instance, ..position }), known));
+    assert!(resumes(&mut pair, &alice, Some(position), known));
     // The chat itself has gone on all the time.
     pair.command(ALICE, text);
     pair.settle();
     assert_eq!(pair.taken(BOB).last(), Some(&message("alice", "hello")));
     // The newest call that comes too early waits.
     for _ in 0..3 {
-        assert!(!resumes(&mut pair, &alice, Some(place), known), "not so often");
+        assert!(!resumes(&mut pair, &alice, Some(position), known), "not so often");
     }
     let outputs = pair.engines[BOB].handle(Input::Tick, pair.now() + std::time::Duration::from_secs(5));
     let answers = outputs.iter().filter(|output| matches!(output, Output::Signal(text) if text.contains("signal:ice")));
@@ -516,7 +516,7 @@ fn an_unsealed_signal_in_a_sealed_call_has_no_effect() {
 
 /// Goal: keep the place of somebody whom the user now names by a link.
 #[test]
-fn who_is_named_by_a_link_takes_the_place_of_somebody_else_at_any_time() {
+fn who_is_named_by_a_link_takes_the_position_of_somebody_else_at_any_time() {
     let bob = Known { identity: KeyPair::generate().public(), is_verified: true };
     let trust = Input::Trust { peer: "bob".to_owned(), known: Some(bob.clone()) };
     // In the middle of a chat.

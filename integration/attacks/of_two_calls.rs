@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use lowkey::peer::engine::{Input, Output};
-use lowkey::peer::frame::{Instance, Place};
+use lowkey::peer::frame::{ChatPosition, Instance};
 use lowkey::peer::{CloseReason, Event};
 use serde_json::Value;
 
@@ -152,16 +152,16 @@ fn what_comes_back_to_who_said_it_opens_nothing() {
 /// Goal: as the true other side of a chat, have it go wrong by what is said of where one is in it.
 #[test]
 fn a_peer_that_lies_about_where_it_is_in_a_chat_makes_nothing_lost_or_shown_twice_but_to_itself() {
-    let honest = EnginePair::open().place_of(ALICE);
-    let elsewhere = EnginePair::open().place_of(ALICE).instance;
-    type Lie = fn(Place, Instance) -> Place;
+    let honest = EnginePair::open().position_of(ALICE);
+    let elsewhere = EnginePair::open().position_of(ALICE).instance;
+    type Lie = fn(ChatPosition, Instance) -> ChatPosition;
     let lies: [(&str, Lie); 6] = [
-        ("all", |place, _| Place { received: u64::MAX, ..place }),
-        ("more than there is", |place, _| Place { received: 3, ..place }),
-        ("nothing", |place, _| Place { received: 0, ..place }),
-        ("another instance", |place, elsewhere| Place { instance: elsewhere, ..place }),
-        ("bob's instance", |place, _| Place { instance: place.other, ..place }),
-        ("no instance", |place, _| Place { instance: Place::nowhere().instance, ..place }),
+        ("all", |position, _| ChatPosition { received: u64::MAX, ..position }),
+        ("more than there is", |position, _| ChatPosition { received: 3, ..position }),
+        ("nothing", |position, _| ChatPosition { received: 0, ..position }),
+        ("another instance", |position, elsewhere| ChatPosition { instance: elsewhere, ..position }),
+        ("bob's instance", |position, _| ChatPosition { instance: position.other, ..position }),
+        ("no instance", |position, _| ChatPosition { instance: ChatPosition::nowhere().instance, ..position }),
     ];
     assert_eq!(honest.received, 0);
     for (what, lie) in lies {
@@ -176,9 +176,9 @@ fn a_peer_that_lies_about_where_it_is_in_a_chat_makes_nothing_lost_or_shown_twic
                 pair.settle();
             }
         }
-        let place = lie(pair.place_of(ALICE), elsewhere);
+        let position = lie(pair.position_of(ALICE), elsewhere);
         let liar = Liar::greet(&mut pair, "alice");
-        let sealed = liar.agreement.seal_first(&liar.hello(&alice, Some(place)).write(), Some(bob.public()));
+        let sealed = liar.agreement.seal_first(&liar.hello(&alice, Some(position)).write(), Some(bob.public()));
         let outputs = liar.say(&mut pair, "signal:ice", sealed);
         // It names bob's side of the chat, and so is answered; the chat that there is goes on until a frame comes.
         assert!(matches!(&outputs[..], [Output::Signal(text)] if text.contains("signal:ice")), "{what}: {outputs:?}");
@@ -197,11 +197,13 @@ fn a_peer_that_lies_about_where_it_is_in_a_chat_makes_nothing_lost_or_shown_twic
 /// Goal: have a chat that never was carried on.
 #[test]
 fn who_carries_on_a_chat_that_is_not_there_is_a_caller_like_any_other() {
-    for place in [EnginePair::open().place_of(ALICE), Place { received: u64::MAX, ..Place::nowhere() }] {
+    for position in
+        [EnginePair::open().position_of(ALICE), ChatPosition { received: u64::MAX, ..ChatPosition::nowhere() }]
+    {
         let mut pair = EnginePair::new();
         let [alice, bob] = [ALICE, BOB].map(|user| pair.identity(user));
         let liar = Liar::greet(&mut pair, "alice");
-        let sealed = liar.agreement.seal_first(&liar.hello(&alice, Some(place)).write(), Some(bob.public()));
+        let sealed = liar.agreement.seal_first(&liar.hello(&alice, Some(position)).write(), Some(bob.public()));
         let outputs = liar.say(&mut pair, "signal:ice", sealed);
         assert_eq!(outputs, [Output::Event(pair.request_to(BOB))]);
     }

@@ -4,8 +4,8 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use lowkey::peer::engine::{Engine, Input, Output, Parting, PeerConnectionId, Receipt, Setup};
-use lowkey::peer::frame::Place;
+use lowkey::peer::engine::{Ending, Engine, Input, Output, PeerConnectionId, Receipt, Setup};
+use lowkey::peer::frame::ChatPosition;
 use lowkey::peer::keys::KeyPair;
 use lowkey::peer::{CloseReason, Event, Trust};
 use lowkey::protocol::Candidate;
@@ -34,7 +34,7 @@ pub struct EnginePair {
     /// Connections that are to go with short datagrams.
     pub narrow: [HashSet<PeerConnectionId>; 2],
     /// How each user's connections were to end, one after another.
-    pub partings: [Vec<Parting>; 2],
+    pub endings: [Vec<Ending>; 2],
     /// Connections that are to end do not do so yet.
     pub lingers: bool,
     /// The candidates that each side's WebRTC was given.
@@ -71,7 +71,7 @@ impl EnginePair {
             from_webrtc: Default::default(),
             connected: HashMap::new(),
             narrow: Default::default(),
-            partings: Default::default(),
+            endings: Default::default(),
             lingers: false,
             added: Default::default(),
             events: Default::default(),
@@ -122,8 +122,8 @@ impl EnginePair {
                         }
                     }
                 }
-                Output::Close { id, parting } => {
-                    self.partings[user].push(parting);
+                Output::Close { id, ending } => {
+                    self.endings[user].push(ending);
                     if self.lingers {
                         continue;
                     }
@@ -315,8 +315,8 @@ impl EnginePair {
     }
 
     /// What a user would say of the chat in a call that carries it on.
-    pub fn place_of(&self, user: usize) -> Place {
-        self.engines[user].place(NAMES[1 - user]).unwrap()
+    pub fn position_of(&self, user: usize) -> ChatPosition {
+        self.engines[user].position(NAMES[1 - user]).unwrap()
     }
 
     pub fn now(&self) -> Instant {

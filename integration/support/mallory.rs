@@ -42,7 +42,7 @@ impl Mallory {
         let identity = identity(name);
         let features = vec!["files".to_owned()];
         let proof = agreement.prove(&identity, &[]);
-        let first = Hello { identity: identity.public(), proof, features, place: None }.write();
+        let first = Hello { identity: identity.public(), proof, features, position: None }.write();
         app.signal("signal:ice", &json!({"sealed": agreement.seal_first(&first, None)}));
         let second = loop {
             let message = app.find("signal:ice");

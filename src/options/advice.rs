@@ -1,5 +1,5 @@
-//! What to type where a peer tells of something that an option or a setting can help. The library knows the causes and
-//! no option; the programs say both. Pure.
+//! What to type where a peer tells of something that an option or a setting can help. The library knows the causes, and
+//! no option or variable; the programs say both. Pure.
 
 use crate::peer::{CloseReason, Error, NoRelay, NoRelayCause, OfflineReason};
 
@@ -19,6 +19,9 @@ pub(crate) fn on_close(reason: &CloseReason) -> String {
             _ if *is_offered => ", or name another with --turn",
             _ => "; look at what --turn says",
         },
+        CloseReason::NotBegun { .. } | CloseReason::Failed { .. } => {
+            "; if that is of no use, the log says more (RUST_LOG=debug)"
+        }
         _ => "",
     };
     format!("{reason}{to_type}")
@@ -58,9 +61,13 @@ mod tests {
             (no_relay(NoRelayCause::Refused(401), false), "the user or the secret; look at what --turn says"),
             (no_relay(NoRelayCause::NoAnswer, true), "which named it, or name another with --turn"),
             (no_relay(NoRelayCause::Refused(486), false), "has no room for another; try again later"),
+            (
+                CloseReason::Failed { message: "call again".to_owned() },
+                "call again; if that is of no use, the log says more (RUST_LOG=debug)",
+            ),
         ] {
-            let told = on_close(&reason);
-            assert!(told.ends_with(with_advice) && !reason.to_string().contains("--"), "{told}");
+            let (told, cause) = (on_close(&reason), reason.to_string());
+            assert!(told.ends_with(with_advice) && !cause.contains("--") && !cause.contains("RUST_LOG"), "{told}");
         }
         assert_eq!(
             on_loss(&OfflineReason::NameTaken),

@@ -1,5 +1,6 @@
-//! How two peers of ours come to the keys of a call (protocol 2.2) and prove who they are (2.3). Pure but for the
-//! randomness of fresh keys and nonces. What is said to whom and when is the engine's; how it is written down is
+//! How two of Lowkey's own programs come to the keys of a call (protocol 2.2) and prove who they are (2.3). Pure but
+//! for the randomness of fresh keys and nonces. What is said to whom and when is the engine's; how it is written down
+//! is
 //! `hello`'s.
 //!
 //! Both X25519 and X-Wing go into the one secret of a call, together with all that was said in the open; each direction
@@ -106,7 +107,7 @@ impl OwnKeys {
     }
 
     /// The pair alone, for a call with an old app.
-    pub fn into_pair(self) -> KeyPair {
+    pub(crate) fn into_pair(self) -> KeyPair {
         self.pair
     }
 
@@ -130,7 +131,7 @@ pub fn answer(greeting: &Greeting, names: Names<'_>) -> Option<(GreetingAnswer, 
     Some((answer, Agreement::new(Side::Called, pair, greeting.key, transcript, &shared[..])))
 }
 
-/// T: all that was said in the open.
+/// The transcript T (protocol 2.2): a hash of all that was said in the open.
 fn transcript(greeting: &Greeting, answer: &GreetingAnswer, names: Names<'_>) -> [u8; SECRET_BYTES] {
     let versions = [greeting.version, answer.version].map(|version| version.to_string());
     primitives::hash(&[
@@ -170,16 +171,16 @@ impl Agreement {
     }
 
     /// The other side's key for this call.
-    pub fn other_key(&self) -> PublicKey {
+    pub(crate) fn other_key(&self) -> PublicKey {
         self.other
     }
 
     /// Our own key for this call.
-    pub fn own_key(&self) -> PublicKey {
+    pub(crate) fn own_key(&self) -> PublicKey {
         self.own.public()
     }
 
-    /// T, for the search.
+    /// The transcript T, for `engine::search`.
     #[cfg(test)]
     pub(super) fn transcript(&self) -> [u8; SECRET_BYTES] {
         self.transcript
@@ -267,7 +268,7 @@ mod tests {
     use data_encoding::{BASE64, HEXLOWER};
     use serde::Deserialize;
 
-    use super::super::frame::{Body, Frame, Place};
+    use super::super::frame::{Body, ChatPosition, Frame};
     use super::super::hello::{self, Hello, Inside, Said};
     use super::*;
     use crate::protocol::{KeyExchange, MessageType};
@@ -436,10 +437,10 @@ mod tests {
     fn a_hello_is_read_as_it_was_written_and_has_the_length_of_any_other_signal() {
         let (caller, _) = agreed();
         let identity = KeyPair::generate();
-        let place = Place { received: u64::MAX, ..Place::nowhere() };
-        for place in [None, Some(place)] {
+        let position = ChatPosition { received: u64::MAX, ..ChatPosition::nowhere() };
+        for position in [None, Some(position)] {
             let proof = caller.prove(&identity, &[]);
-            let hello = Hello { identity: identity.public(), proof, features: vec!["a-1".to_owned()], place };
+            let hello = Hello { identity: identity.public(), proof, features: vec!["a-1".to_owned()], position };
             let bytes = hello.write();
             assert_eq!(bytes.len(), 384);
             assert_eq!(Inside::read(MessageType::SignalIce, &bytes), Some(Inside::Hello(hello)));

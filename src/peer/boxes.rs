@@ -1,6 +1,6 @@
-//! The boxes of one call between two peers of ours, for one use: texts, or signals (protocol 2.2). Each direction has
-//! its own key, so what was sent never opens when it comes back; and what was taken once is not taken again. Pure but
-//! for the randomness of nonces.
+//! The boxes of one call between two of Lowkey's own programs, for one use: texts, or signals (protocol 2.2). Each
+//! direction has its own key, so what was sent never opens when it comes back; and what was taken once is not taken
+//! again. Pure but for the randomness of nonces.
 
 use std::collections::HashSet;
 use std::fmt;

@@ -158,21 +158,12 @@ impl Cipher {
     }
 
     /// The own key that texts are sealed with now.
-    pub fn own_key(&self) -> PublicKey {
+    pub(crate) fn own_key(&self) -> PublicKey {
         self.own[0].public()
     }
 
-    /// How many bytes a text of `length` bytes takes on the data channel.
-    pub fn sealed_length(&self, length: usize) -> usize {
-        let base64 = (NONCE_BYTES + MAC_BYTES + length).div_ceil(3) * 4;
-        match self.format {
-            TextFormat::V1 => base64,
-            TextFormat::V2 => base64 + V2_EXTRA_BYTES,
-        }
-    }
-
     /// The longest text, in bytes, that takes at most `max_message` bytes on the data channel.
-    pub fn longest_text(&self, max_message: usize) -> usize {
+    pub(crate) fn longest_text(&self, max_message: usize) -> usize {
         let base64 = match self.format {
             TextFormat::V1 => max_message,
             TextFormat::V2 => max_message.saturating_sub(V2_EXTRA_BYTES),
@@ -293,7 +284,6 @@ mod tests {
             for text in ["", "hello", "👋🏽\0\n", &"x".repeat(48 * 1024)] {
                 let message = alice.seal(text).unwrap();
                 assert_eq!(message.starts_with('{'), format == TextFormat::V2);
-                assert_eq!(message.len(), alice.sealed_length(text.len()));
                 assert!((text.len()..text.len() + 3).contains(&alice.longest_text(message.len())));
                 assert_eq!(bob.open(&message), opened(text));
                 let answer = bob.seal(text).unwrap();

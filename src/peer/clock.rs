@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::sync::lock;
+use crate::lock::lock;
 
 /// A clock that whoever waits tells of it. Clones are the same clock.
 #[derive(Debug, Clone, Default)]

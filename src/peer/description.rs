@@ -90,7 +90,7 @@ impl Description {
     }
 
     /// The largest message that its author takes, in bytes (RFC 8841, section 6); `usize::MAX` for any.
-    pub fn max_message(&self) -> usize {
+    pub(crate) fn max_message(&self) -> usize {
         self.max_message
     }
 

@@ -44,7 +44,7 @@ pub fn dial(
             let stream = connect(at, *at_port, limit).map_err(said)?;
             let deadline = Instant::now() + proxy_limit;
             let connected = proxy.connect(&mut Until { stream: &stream, deadline }, host, port);
-            // What the proxy's room says in words is ours, and knows nobody else of us.
+            // `socks` has put its errors into words for people already; `worded` marks them as ours.
             connected.map_err(|error| unreachable(worded(error)))?;
             limited(stream, limit).map_err(unreachable)
         }

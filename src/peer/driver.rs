@@ -306,7 +306,7 @@ impl Driver {
 
     /// Begins anew with WebRTC if it does not answer any more.
     fn watch_webrtc(&mut self, now: Instant) {
-        let Some(lost) = self.rtc.watch(now) else { return };
+        let Some(lost) = self.rtc.look_after(now) else { return };
         self.tell(Event::Restarted);
         for id in lost {
             self.handle(Input::Closed { id, reason: CloseReason::ConnectionLost }, now);
@@ -364,9 +364,9 @@ impl Driver {
                 Output::AddCandidate { id, candidate } => self.rtc.command(id, RtcCommand::AddCandidate(candidate)),
                 Output::Transmit { id, text, is_kept } => self.rtc.transmit(id, text, is_kept),
                 Output::File { peer, file, connection: at, work } => self.files.work(peer, file, at, work, &self.rtc),
-                Output::Close { id, parting } => {
+                Output::Close { id, ending } => {
                     self.files.close(id);
-                    self.rtc.command(id, RtcCommand::Close(parting));
+                    self.rtc.command(id, RtcCommand::Close(ending));
                 }
                 Output::Message { peer, text, receipt } => self.events.tell_message(peer, text, receipt),
                 Output::Event(event) => self.tell(event),
@@ -395,7 +395,7 @@ impl Driver {
         }
         let engine = self.engine.next_deadline(self.clock.now());
         let signaling = self.signaling.as_ref().and_then(Signaling::next_deadline);
-        let next = [engine, signaling, self.ends_at, self.rtc.next_watch()].into_iter().flatten().min()?;
+        let next = [engine, signaling, self.ends_at, self.rtc.next_look()].into_iter().flatten().min()?;
         let mut timeout = next.saturating_duration_since(self.clock.now()) + Duration::from_millis(1);
         // Where somebody is waited for, it is to be seen if the program stands still meanwhile.
         if engine.is_some() {

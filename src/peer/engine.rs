@@ -4,6 +4,20 @@
 //! Somebody who calls proves who they are, becomes a request until the user says yes, then a call on its way to a
 //! connection, and then a chat (protocol 2.1). What a careful receiver does (1.5) is done here: only what is due in the
 //! present stage, from the one peer that is being set up, has any effect.
+//!
+//! # How something ends
+//!
+//! From the user's wish to the last of a peer connection:
+//!
+//! * `end` and `stop`: the program ends, in order or because it can take no more. Everybody is left.
+//! * `leave`: our user leaves one peer, whatever there is with them: `leave_request`, a call, `leave_chat`,
+//!   `leave_interrupted` where there is no peer connection, `leave_confirming` while the next one is confirmed.
+//! * `left_by_peer`, `both_left`: the other side has left.
+//! * `fail`, `end_request`: a call, a request comes to nothing, which is told. `drop_call`, `drop_request` tell
+//!   nothing.
+//! * `lose`: the peer connection of a chat is gone, which may be sought again.
+//! * `finish`: a chat is over.
+//! * `closed`: a peer connection has ended, by our doing or not.
 
 mod call;
 mod calls;
@@ -25,14 +39,13 @@ mod signals;
 use std::time::Instant;
 
 use super::event::CloseReason;
-use super::frame::{Instance, Place};
-use super::hello::Refusal;
+use super::frame::{ChatPosition, Instance};
 use super::trust::Known;
 
 use call::{Call, Stage};
 use chat::Chat;
 use interface::Round;
-pub use interface::{Input, Output, Parting, PeerConnectionId, Receipt, Setup};
+pub use interface::{Ending, Input, Output, PeerConnectionId, Receipt, Setup};
 use peers::Peers;
 
 /// A peer's state: who it is, and all with whom there is something.
@@ -72,20 +85,20 @@ impl Engine {
         self.peers.peers()
     }
 
-    /// Whether there is no chat and no call, and of those that there were the connections have ended too.
+    /// Whether nothing is left: no chat, no call, and no peer connection of an earlier one.
     pub fn is_idle(&self) -> bool {
-        let Peers { chats, calls, parted, .. } = &self.peers;
-        chats.is_empty() && calls.is_empty() && parted.is_empty()
+        let Peers { chats, calls, left, .. } = &self.peers;
+        chats.is_empty() && calls.is_empty() && left.is_empty()
     }
 
-    /// The connection of the chat with `peer`, where texts are not kept here until they are acknowledged.
-    pub fn unkept_connection(&self, peer: &str) -> Option<PeerConnectionId> {
+    /// The peer connection of the chat with `peer`, where texts are not kept here until they are acknowledged.
+    pub(crate) fn unkept_connection(&self, peer: &str) -> Option<PeerConnectionId> {
         self.peers.chats.get(peer).and_then(Chat::unkept_connection)
     }
 
     /// Where we are in the chat with `peer`, as a call says that carries it on.
-    pub fn place(&self, peer: &str) -> Option<Place> {
-        self.peers.chats.contains_key(peer).then(|| self.peers.place(peer, Instance::default()))
+    pub fn position(&self, peer: &str) -> Option<ChatPosition> {
+        self.peers.chats.contains_key(peer).then(|| self.peers.position(peer, Instance::default()))
     }
 
     /// Bytes of texts that are kept until they are acknowledged, in all chats.
@@ -147,34 +160,6 @@ impl Peers {
         };
         if let Err(reason) = self.judge(&peer, identity, round) {
             self.fail(&peer, reason, round);
-        }
-    }
-
-    fn closed(&mut self, id: PeerConnectionId, reason: CloseReason, round: &mut Round<'_>) {
-        let Some(peer) = self.connections.remove(&id) else { return };
-        if let Some(call) = self.calls.get_mut(&peer).filter(|call| call.id == id) {
-            // The other side is not to wait for what WebRTC could not begin or go on with.
-            let refusal = match reason {
-                CloseReason::NotBegun { .. } => Some(Refusal::Room),
-                CloseReason::Failed { .. } => Some(Refusal::Description),
-                _ => None,
-            };
-            if let (Stage::Negotiating(negotiation), Some(refusal)) = (&mut call.stage, refusal) {
-                negotiation.refuse(refusal, &peer, round);
-            }
-            let reason = call.closed(reason);
-            self.calls.remove(&peer);
-            self.failed(&peer, reason, round);
-        } else if let Some(connection) =
-            self.chats.get(&peer).and_then(|chat| chat.connection.as_ref()).filter(|connection| connection.id == id)
-        {
-            match reason {
-                // It has left before it saw that the chat was open.
-                CloseReason::PeerLeft if !connection.is_used => self.finish(&peer, CloseReason::PeerLeft, round),
-                reason => self.lose(&peer, reason, round),
-            }
-        } else {
-            self.parted.retain(|parted| !parted.has_connection(id));
         }
     }
 

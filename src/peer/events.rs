@@ -14,7 +14,7 @@ use super::engine::Receipt;
 use super::event::Event;
 use super::files::note::FileId;
 use super::settings::Wake;
-use super::sync::lock;
+use crate::lock::lock;
 
 /// What happens to a [`Peer`](super::Peer), in order. Ends when the peer has shut down.
 ///
@@ -212,7 +212,7 @@ struct Taken {
 }
 
 impl Taken {
-    /// Learns that the event that was given out last is dealt with; whether the thread has to hear of that.
+    /// Learns that the event that was given out last is dealt with, and returns whether the thread has to hear of that.
     fn add_last(&mut self) -> bool {
         let Some(receipt) = self.last.take() else { return false };
         let is_first = self.done.is_empty();

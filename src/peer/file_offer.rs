@@ -29,11 +29,11 @@ pub struct FileOffer {
 pub enum FileOrigin {
     /// A file that can be read from any place on.
     File {
-        /// The file.
+        /// The file, which is held open.
         file: File,
         /// Where it is.
         path: PathBuf,
-        /// By which it is seen whether it has changed.
+        /// Shows whether it has changed since.
         stamp: Stamp,
     },
     /// A folder, with all that is in it.

@@ -315,7 +315,7 @@ impl ChatFiles {
             || self.incoming.iter().any(|incoming| incoming.offered.file == file)
     }
 
-    /// How many offers wait for our user's answer.
+    /// How many file offers wait for our user's answer.
     pub fn waiting(&self) -> usize {
         self.incoming.iter().filter(|incoming| !was_taken(incoming.stage)).count()
     }
@@ -360,7 +360,7 @@ impl ChatFiles {
         outputs
     }
 
-    /// Ends a file of ours; whether the other side is to be told.
+    /// Ends a file of ours. `is_told`: the other side is told so.
     fn end_outgoing(&mut self, file: FileId, reason: EndReason, trouble: Option<String>, is_told: bool) -> Vec<Output> {
         let Some(Outgoing { stage, .. }) = self.remove_outgoing(file) else { return Vec::new() };
         let mut outputs = stop_sending(file, stage);

@@ -1,5 +1,5 @@
-//! What is inside the box between two peers of ours: frames instead of bare texts (protocol 2.7), and what a hello says
-//! of the chat. Numbers are big-endian.
+//! What is inside the box between two of Lowkey's own programs: frames instead of bare texts (protocol 2.7), and what a
+//! hello says of the chat. Numbers are big-endian.
 //!
 //! | frame | bytes |
 //! |---|---|
@@ -14,7 +14,7 @@
 //! whole tells little. A frame of another kind or length, a text that is not UTF-8, and anything but zeros behind one
 //! is malformed, and counts as a text that does not open.
 //!
-//! `resume` in a hello is a [`Place`]: instance (16), other (16), received (8).
+//! `resume` in a hello is a [`ChatPosition`]: instance (16), other (16), received (8).
 
 use super::random;
 
@@ -115,7 +115,7 @@ pub(super) fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     Some((u64::from_be_bytes(*number), rest))
 }
 
-/// By which one side of a chat is told from all others: random, and made anew for each chat.
+/// Tells one side of one chat from all others: random, and made anew for each chat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Instance([u8; 16]);
 
@@ -130,7 +130,7 @@ impl Instance {
 
 /// Where one side is in a chat, as its hello says. A chat goes on where both sides name the same two instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct ChatPosition {
     /// The sender's instance.
     pub instance: Instance,
     /// The instance that it knows of the receiver; zeros where it knows none.
@@ -139,18 +139,18 @@ pub struct Place {
     pub received: u64,
 }
 
-impl Place {
+impl ChatPosition {
     /// Where somebody is that has said nothing of it, and carries nothing on.
     pub fn nowhere() -> Self {
         Self { instance: Instance::default(), other: Instance::default(), received: 0 }
     }
 
-    /// The place as it stands in a hello.
+    /// The position as it stands in a hello.
     pub fn to_bytes(self) -> Vec<u8> {
         [&self.instance.0[..], &self.other.0, &self.received.to_be_bytes()].concat()
     }
 
-    /// Reads a place; `None` where there are not exactly its 40 bytes.
+    /// Reads a position; `None` where there are not exactly its 40 bytes.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let (instance, rest) = bytes.split_first_chunk()?;
         let (other, rest) = rest.split_first_chunk()?;
@@ -257,12 +257,12 @@ mod tests {
 
     #[test]
     fn a_place_is_that_of_the_protocol() {
-        let place = Place { instance: Instance([0xaa; 16]), other: Instance::default(), received: 0x1234 };
-        let bytes = place.to_bytes();
+        let position = ChatPosition { instance: Instance([0xaa; 16]), other: Instance::default(), received: 0x1234 };
+        let bytes = position.to_bytes();
         assert_eq!(hex(&bytes), format!("{}{}0000000000001234", "aa".repeat(16), "00".repeat(16)));
-        assert_eq!(Place::read(&bytes), Some(place));
+        assert_eq!(ChatPosition::read(&bytes), Some(position));
         for bytes in [&bytes[..39], &[&bytes[..], &[0]].concat(), &[]] {
-            assert_eq!(Place::read(bytes), None);
+            assert_eq!(ChatPosition::read(bytes), None);
         }
         assert_ne!(Instance::generate(), Instance::generate());
     }

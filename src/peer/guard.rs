@@ -4,13 +4,13 @@
 
 mod chunk;
 mod data;
-mod handshake;
+mod dtls;
 mod sources;
 
 pub use chunk::Rejection;
 use chunk::{Chunk, Opening, Reset, SACK, chunks, long, tag};
 use data::{Incoming, MAX_STREAMS, WINDOW};
-pub(crate) use handshake::Handshake;
+pub(crate) use dtls::DtlsHandshake;
 pub(crate) use sources::{DatagramOrigin, Sources};
 
 use Rejection::{Unneeded, Violation};
@@ -18,15 +18,15 @@ use Rejection::{Unneeded, Violation};
 /// The state of one peer connection, as far as it takes to tell what may come next.
 #[derive(Debug, Default)]
 pub struct Guard {
-    /// Whether we begin the association. The other side's wish to do so is of no use then.
+    /// Whether we have sent INIT. One of the other side is dropped then.
     is_beginner: bool,
-    /// What the other side opened with. All repetitions have to be the same.
+    /// What stood in the other side's INIT or INIT ACK. All repetitions have to be the same.
     opening: Option<Opening>,
     openings: usize,
-    /// The tag in all packets but those that begin, since the first.
+    /// The verification tag that the other side's packets have, since the first but INIT.
     tag: Option<u32>,
     data: Option<Incoming>,
-    /// The numbers of wishes to begin streams anew.
+    /// The numbers of the stream resets that were asked for.
     resets: Vec<u32>,
     violations: usize,
     /// What ends the connection.

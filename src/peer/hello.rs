@@ -1,4 +1,4 @@
-//! How the handshake between two peers of ours is written down (protocol 2.1 and 2.3): the `lowkey` in a
+//! How the handshake of two of Lowkey's own programs is written down (protocol 2.1 and 2.3): the `lowkey` in a
 //! `key:exchange`, and what is inside of sealed signals. Pure. Whatever is not written so is a manipulation, and no
 //! newer version of ours: that one carries all of this too.
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::agreement::{Greeting, GreetingAnswer, PROOF_BYTES};
-use super::frame::Place;
+use super::frame::ChatPosition;
 use super::keys::PublicKey;
 use crate::protocol::{self, Candidate, Description, KeyExchange, MessageType};
 
@@ -16,11 +16,11 @@ use crate::protocol::{self, Candidate, Description, KeyExchange, MessageType};
 pub enum Said {
     /// It is from an old app, which has nothing but a key.
     OldApp(PublicKey),
-    /// A peer of ours calls (C1).
+    /// The greeting of a caller that is no old app (C1).
     Greeting(Greeting),
-    /// A peer of ours answers (S1).
+    /// The answer of a called side that is no old app (S1).
     Answer(GreetingAnswer),
-    /// Nobody says this whose words were not changed on the way.
+    /// No program writes this: somebody on the way has changed it.
     Manipulated,
 }
 
@@ -104,7 +104,7 @@ pub struct Hello {
     /// What it can do beyond what is always in force.
     pub features: Vec<String>,
     /// Where it is in the chat with the other side; `None` for one that carries nothing on.
-    pub place: Option<Place>,
+    pub position: Option<ChatPosition>,
 }
 
 /// Why somebody ends a call before it is a chat.
@@ -115,11 +115,11 @@ pub enum Refusal {
     Declined,
     /// The other side's proof is wrong.
     Proof,
-    /// The other side is not who it was to it.
+    /// The other side has shown another identity than the one that this side knows.
     Identity,
     /// The other side's description could not be answered.
     Description,
-    /// It has no room for a connection, whatever the other side's description is.
+    /// Its machine lacks what a peer connection needs, whatever the other side's description is.
     Room,
 }
 
@@ -170,11 +170,11 @@ impl Hello {
         if features.len() > MAX_FEATURES || !features.iter().all(is_feature) {
             return None;
         }
-        let place = match resume {
-            Some(place) => Some(Place::read(&BASE64.decode(place.as_bytes()).ok()?)?),
+        let position = match resume {
+            Some(position) => Some(ChatPosition::read(&BASE64.decode(position.as_bytes()).ok()?)?),
             None => None,
         };
-        Some(Self { identity: PublicKey::from_base64(&identity).ok()?, proof: bytes(&proof)?, features, place })
+        Some(Self { identity: PublicKey::from_base64(&identity).ok()?, proof: bytes(&proof)?, features, position })
     }
 
     /// The bytes that are sealed.
@@ -183,7 +183,7 @@ impl Hello {
             identity: self.identity.to_base64(),
             proof: BASE64.encode(&self.proof),
             features: self.features.clone(),
-            resume: self.place.map(|place| BASE64.encode(&place.to_bytes())),
+            resume: self.position.map(|position| BASE64.encode(&position.to_bytes())),
         };
         padded(&Fields { hello: Some(hello), refused: None })
     }

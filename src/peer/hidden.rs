@@ -1,6 +1,6 @@
-//! How what is to stand in no log is written where everything else is: by its name alone. A search in tests tells
-//! states apart by what is written of them, so there, and only where the bytes are drawn from a row, a hash of it
-//! stands behind.
+//! Debug output of what must not be logged: the name of the type, and nothing of what is in it. `engine::search` tells
+//! states apart by their Debug output, so there, and only where random bytes are drawn from a row, a hash of the
+//! content follows.
 
 use std::fmt;
 use std::hash::Hash;

@@ -19,7 +19,7 @@ pub struct IceServer {
 
 impl IceServer {
     /// Whether it relays.
-    pub fn is_turn(&self) -> bool {
+    pub(crate) fn is_turn(&self) -> bool {
         IceUrl::parse(&self.url).is_ok_and(|url| url.scheme != IceScheme::Stun)
     }
 
@@ -30,7 +30,7 @@ impl IceServer {
     }
 
     /// Whether it is reached over TCP, with or without TLS.
-    pub fn is_stream(&self) -> bool {
+    pub(crate) fn is_stream(&self) -> bool {
         IceUrl::parse(&self.url).is_ok_and(|url| url.is_tcp)
     }
 }

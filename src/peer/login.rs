@@ -66,7 +66,7 @@ impl FromStr for ServerUrl {
 
 impl ServerUrl {
     /// Whether the server is on this machine, so that peers may be too.
-    pub fn is_loopback(&self) -> bool {
+    pub(crate) fn is_loopback(&self) -> bool {
         match self.url.host() {
             Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
             Some(Host::Ipv4(address)) => address.is_loopback(),

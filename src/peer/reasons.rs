@@ -72,7 +72,7 @@ pub enum CloseReason {
     PeerLeft,
     /// A new chat with the same peer takes its place.
     Replaced,
-    /// The direct connection broke off.
+    /// The peer connection was lost.
     ConnectionLost,
     /// The other side is not online.
     NotOnline,

@@ -1,9 +1,15 @@
 //! WebRTC: the only room that knows the `webrtc` crate. Commands come in, and what happens goes out as the engine's
-//! inputs. Each peer connection is a task on one thread.
+//! inputs. Each peer connection is a task on one thread. In this room a *connection* is a peer connection.
 //!
 //! From top to bottom: this file starts the thread and looks after it; [`connection`] is one peer connection, with its
 //! [`channel`] and its [`closing`]; [`build`] makes it, on a [`runtime`] of ours, whose sockets are [`layer`]s over the
 //! system's; [`turn`] holds what TURN servers need.
+//!
+//! A datagram that comes goes up through the layers that [`runtime`] puts over each UDP socket: `turn/tunnel` (it may
+//! have come by a stream to a TURN server), [`socket`] (one at a time, by a buffer that all share), [`sieve`] (what
+//! strangers write is dropped), [`early`] (what comes before there is a way is held), [`turn`] (what TURN servers say
+//! is overheard) and [`repeat`] (the last flight of a DTLS handshake is sent again). Then it is the crate's. Once it is
+//! decrypted, [`aead`] shows each record to [`guarded`], which asks the guard.
 //!
 //! # What is worked round
 //!
@@ -40,11 +46,15 @@
 //!   which sends the last [`flight`] again. `losses::any_one_datagram_of_a_handshake_may_be_lost`, and with
 //!   libdatachannel, aiortc and Chromium `integration/stacks/losses.js`. Goes when that timer
 //!   goes on.
-//! * **The driver is not woken between the steps of opening, and waits for its next tick of 200 ms.** In [`pace`].
+//! * **WebRTC's driver, its loop over one connection, is not woken between the steps of opening, and waits for its next
+//!   tick of 200 ms.** In [`pace`].
 //!   `pace::sleeps_are_short_while_a_connection_opens_and_long_while_nothing_is_said`. Goes when a call on loopback
 //!   opens within 50 ms at the crate's own pace (`make bench` has the time).
-//! * **The look-up of a name holds the whole driver up.** In [`runtime`], which bounds it. `make test-relay`. Goes when
-//!   names are looked up beside it.
+//! * **The look-up of a name holds the whole of WebRTC's driver up.** In [`runtime`], which bounds it.
+//!   `make test-relay`. Goes when names are looked up beside it.
+//! * **Where the machine lacks descriptors, nobody says so:** it fails without a reason, or goes on without the sockets
+//!   that it could not have. In [`channel`] (`lack`), asked by [`connection`].
+//!   `echo::who_calls_a_bot_that_is_out_of_descriptors_is_told_that_it_has_no_room`. Goes when the error says so.
 //!
 //! ## Relays
 //!
@@ -55,9 +65,12 @@
 //!   `relay::streams::a_stream_that_breaks_interrupts_a_chat_which_goes_on_by_the_next`. Goes when `turn:` over TCP and
 //!   `turns:` work through a proxy.
 //! * **Why a TURN server refuses is only logged.** In [`turn`]. `make test-relay`. Goes when an event tells the code.
-//! * **What is sent through a relay stays in a queue until the driver turns once more, and the relay is given up before
-//!   the last message has gone through it.** In [`turn`]. `make test-relay`. Goes when the other side learns of a leave
-//!   at once.
+//! * **What is sent through a relay stays in a queue until WebRTC's driver goes round once more, and the relay is given
+//!   up before the last message has gone through it.** In [`turn`]. `make test-relay`. Goes when the other side learns
+//!   of a leave at once.
+//! * **The candidate of a relay shows the address behind it, also where only a relay may be used** (RFC 8839, section
+//!   5.1). In `ice`. `relay::inside::who_uses_a_relay_alone_shows_no_address_where_there_is_a_direct_way`. Goes when
+//!   the policy `Relay` leaves that address out.
 //!
 //! ## What others may send
 //!
@@ -68,7 +81,9 @@
 //! * **Reassembly, streams, resets and associations are not bounded.** In `guard`.
 //!   `by_packet::an_endless_message_takes_no_memory`, `by_packet::crumbs_take_no_memory`,
 //!   `by_packet::channels_without_end_take_no_memory`. Goes when all have limits that can be set.
-//! * **DTLS joins the pieces of its handshake by calls within calls, which ends the program, and keeps records that
+//! * **A message that opens or confirms a data channel is believed whatever its length, and in pieces too.** In
+//!   `guard`. `by_packet::malformed_packets_end_no_program`. Goes when only a whole one of the right length is.
+//! * **DTLS joins the fragments of its handshake by calls within calls, which ends the program, and keeps records that
 //!   come before their key without bound.** In `guard` and [`sieve`].
 //!   `by_packet::crumbs_of_a_handshake_end_no_program`. Goes when both have a bound.
 //! * **What is no STUN is handed to DTLS wherever it comes from, once there is a way.** In `guard` and [`sieve`].
@@ -81,8 +96,12 @@
 //!
 //! * **A task that panics leaves a chat that looks open.** In [`caught`]. `a_panic_ends_the_task_alone`. Goes when the
 //!   crate tells of it.
-//! * **A driver that loops stops every connection.** In [`pulse`], which sees it, and here, where a new thread is
+//! * **A task that loops stops every connection.** In [`pulse`], which sees it, and here, where a new thread is
 //!   started. `a_thread_that_stands_still_is_replaced_and_not_waited_for`. Stays.
+//! * **A program that was stopped takes its own absence for the other side's silence.** In [`runtime`], by the peer's
+//!   clock. `resume::a_program_that_was_stopped_goes_on_with_its_chats`. Stays, unless the crate asks for the time.
+//! * **A connection whose driver stands still never tells of its end.** In [`connection`], which looks itself, and
+//!   twice, whether anything was heard. No test makes one stand still. Goes when the end of that task is told.
 //!
 //! ## Texts
 //!
@@ -92,8 +111,8 @@
 //! * **Closing loses what was just sent, and what the other side has not read.** In [`closing`].
 //!   `chat::what_was_sent_before_leaving_arrives`. Goes when `close` waits for both.
 //! * **The end of a channel is told before the texts that a slow reader has still to take, and the first text may be
-//!   told before the opening.** In [`channel`]. `chat::what_was_sent_before_leaving_is_not_lost_on_one_who_reads_late`.
-//!   Goes when events come in their order.
+//!   told before the opening.** In [`channel`] and [`files`].
+//!   `chat::what_was_sent_before_leaving_is_not_lost_on_one_who_reads_late`. Goes when events come in their order.
 //!
 //! ## Cost
 //!
@@ -143,7 +162,7 @@ use caught::{Caught, Panicked};
 use command::{Beginning, Queued};
 pub use command::{FileThread, InputSender, RtcCommand, RtcConfig};
 use connection::live;
-use pulse::{Pulse, Watcher};
+use pulse::{Pulse, PulseReader};
 pub use runtime::receive_window;
 
 use super::engine::{Input, PeerConnectionId};
@@ -172,7 +191,7 @@ struct Running {
     thread: JoinHandle<()>,
     /// Ends with it.
     done: std::sync::mpsc::Receiver<()>,
-    watcher: Watcher,
+    reader: PulseReader,
 }
 
 impl Running {
@@ -181,7 +200,7 @@ impl Running {
         let (commands, receiver) = mpsc::unbounded_channel();
         let (ending, done) = std::sync::mpsc::channel();
         let pulse = Pulse::default();
-        let watcher = Watcher::new(pulse.clone());
+        let reader = PulseReader::new(pulse.clone());
         let thread = threads::spawn("rtc", move || {
             runtime.block_on(async {
                 tokio::select! {
@@ -193,14 +212,14 @@ impl Running {
             runtime.shutdown_background();
             drop(ending);
         })?;
-        Ok(Self { commands, thread, done, watcher })
+        Ok(Self { commands, thread, done, reader })
     }
 
     /// Ends all connections in order and waits for that, [`END_TIME`] at most, unless the thread does not turn any
     /// more.
     fn end(self) {
         drop(self.commands);
-        if self.watcher.wait(&self.done) {
+        if self.reader.wait(&self.done) {
             let _ = self.thread.join();
         }
     }
@@ -216,16 +235,16 @@ impl Rtc {
         Ok(Self { config, inputs, thread, queued, queues: HashMap::new(), offered: Vec::new(), narrow: None })
     }
 
-    /// When to [`watch`](Self::watch) the thread next, if there is a connection.
-    pub fn next_watch(&self) -> Option<Instant> {
+    /// When to [`look_after`](Self::look_after) the thread next, if there is a connection.
+    pub fn next_look(&self) -> Option<Instant> {
         let thread = self.thread.as_ref()?;
-        thread.watcher.next_look().filter(|_| self.queues.values().any(Gauge::is_shared))
+        thread.reader.next_look().filter(|_| self.queues.values().any(Gauge::is_shared))
     }
 
-    /// Looks after the thread, and starts another one if it does not turn any more. The connections that are lost by
-    /// that, if so; the old thread is left to itself.
-    pub fn watch(&mut self, now: Instant) -> Option<Vec<PeerConnectionId>> {
-        if !self.thread.as_mut()?.watcher.is_stuck(now) {
+    /// Looks after the thread, and starts another one if it does not turn any more. Returns the connections that are
+    /// lost by that, if so; the old thread is left to itself.
+    pub fn look_after(&mut self, now: Instant) -> Option<Vec<PeerConnectionId>> {
+        if !self.thread.as_mut()?.reader.is_stuck(now) {
             return None;
         }
         match Running::start(self.config.clone(), self.inputs.clone()) {
@@ -378,7 +397,7 @@ mod tests {
         let mut rtc = Rtc::start(CONFIG(), sender, Gauge::default()).unwrap();
         let start = Instant::now();
         let _first = freeze(&mut rtc, &mut inputs, 1);
-        let mut looks = (0..60).filter_map(|second| rtc.watch(start + Duration::from_secs(second)));
+        let mut looks = (0..60).filter_map(|second| rtc.look_after(start + Duration::from_secs(second)));
         assert_eq!(looks.next(), Some(vec![PeerConnectionId(1)]));
         drop(looks);
         // A new one serves new calls. The end of the program waits for neither.

@@ -51,8 +51,8 @@ pub struct Settings {
     pub max_requests: usize,
     /// How long nothing may be heard of the other side of a chat before it counts as lost. Mobile networks want more.
     pub lost_after: Duration,
-    /// How long the connection of an open chat is sought again once it was lost; zero ends the chat at once. Only peers
-    /// of ours, whose identity is proven, can be found again.
+    /// How long the peer connection of an open chat is sought again once it was lost; zero ends the chat at once. So
+    /// does a loss in a chat with an old app, which cannot prove that it is the same again.
     pub resume_for: Duration,
     /// Whether files that others offer are told of as [`Event::FileOffered`](super::Event::FileOffered), so that they
     /// can be taken. Where they are not, each is refused at once. Our own can be offered in either case.

@@ -1,8 +1,8 @@
 //! The WebSocket to the server: `ws` and `wss`, non-blocking on the peer's loop, found again with growing pauses when
 //! it is lost. Dialling, which may block, is done on a thread of its own.
 
-mod handshake;
 mod pause;
+mod reach;
 
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
@@ -15,9 +15,9 @@ use mio::{Interest, Registry, Token};
 use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Error, Message};
 
-pub use handshake::Dialled;
-use handshake::{NotDialled, Reached, SignalingSocket, dial};
 use pause::{Loss, as_asked, pause_after};
+pub use reach::Dialled;
+use reach::{NotDialled, Reached, SignalingSocket, dial};
 
 use super::event::OfflineReason;
 use super::login::Login;
@@ -126,8 +126,8 @@ impl Signaling {
         }
     }
 
-    /// Takes what a dialling thread has brought back. What came right behind the handshake gives no readiness any more,
-    /// so [`ready`](Self::ready) is to be called after this.
+    /// Takes what a dialling thread has brought back. What came right behind the WebSocket handshake gives no readiness
+    /// any more, so [`ready`](Self::ready) is to be called after this.
     pub fn dialled(&mut self, dialled: Dialled, now: Instant, registry: &Registry) -> Vec<Event> {
         let Reached { socket, has_replaced } = match dialled {
             Ok(reached) => reached,

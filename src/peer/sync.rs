@@ -1,12 +1,9 @@
-//! What the threads of a peer share: a mutex, the wait for what another one sends, and a number that several of them
-//! count with.
+//! What the threads of a peer share: the wait for what another one sends, and a number that several of them count with.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
-
-pub(crate) use crate::lock::lock;
 
 /// The next value of a channel, which is waited for so long at most, or for ever.
 pub fn next<T>(values: &Receiver<T>, patience: Option<Duration>) -> Result<T, RecvTimeoutError> {

@@ -11,32 +11,33 @@ use std::collections::VecDeque;
 #[derive(Debug, Default)]
 #[cfg_attr(test, derive(Clone))]
 pub struct Texts {
-    /// What of ours is not acknowledged, oldest first; the first has the number after [`Self::acknowledged`].
+    /// Our texts and notes that are not acknowledged, oldest first; the first has the number after
+    /// [`Self::acknowledged`].
     kept: VecDeque<Item>,
-    /// What the texts among it take, in bytes.
+    /// What the texts among them take, in bytes.
     bytes: usize,
-    /// How many notes are among it.
+    /// How many notes are among them.
     notes: usize,
     /// The number of the last of our texts that the other side's program has taken.
     acknowledged: u64,
     /// The number of the last of our texts that was ever sent to this instance of the other side.
     transmitted: u64,
-    /// The same for the present connection.
+    /// The number of the last of our texts that was sent over the present peer connection.
     position: u64,
     /// The number of the last text that came.
     received: u64,
-    /// The number of the last text that our user has taken, with the notes behind it.
+    /// Up to which number our user has taken theirs. A note counts as taken once all texts before it are.
     taken: u64,
-    /// The notes that came behind texts that our user has not taken: from which number to which, without gaps.
+    /// Runs of notes that came behind texts that are not taken yet: the first and the last number of each.
     notes_taken: VecDeque<(u64, u64)>,
-    /// The last of these that the other side was told on the present connection.
+    /// The last value of `taken` that the other side was told over the present peer connection.
     told: u64,
 }
 
 /// A text that is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
-    /// By which number events name it.
+    /// The number that events have for it.
     pub id: u64,
     /// The text.
     pub text: String,
@@ -48,7 +49,7 @@ pub struct Kept {
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 struct Item {
-    /// By which number events name it; `None` of a note, which no event names.
+    /// The number that events have for it; `None` of a note, of which no event tells.
     id: Option<u64>,
     text: String,
     is_transmitted: bool,
@@ -122,8 +123,8 @@ impl Texts {
         Some(Next { number: self.position, text: &kept.text, is_note: kept.id.is_none() })
     }
 
-    /// The other side says that its program has taken our texts up to this number; by which number events name the last
-    /// of them. What says nothing new, and what was never sent, has no effect.
+    /// The other side says that its program has taken our texts up to this number. Returns the number that events have
+    /// for the last of them. What says nothing new, and what was never sent, has no effect.
     pub fn acknowledge(&mut self, number: u64) -> Option<u64> {
         if number > self.transmitted {
             return None;
@@ -140,7 +141,7 @@ impl Texts {
         last
     }
 
-    /// A text with this number has come.
+    /// A text or a note with this number has come.
     pub fn receive(&mut self, number: u64) -> TextArrival {
         if number <= self.received {
             TextArrival::Again
@@ -161,7 +162,7 @@ impl Texts {
         }
     }
 
-    /// What came last is a note, and dealt with.
+    /// What came last is a note, which is dealt with.
     pub fn take_note(&mut self) {
         let number = self.received;
         match self.notes_taken.back_mut() {

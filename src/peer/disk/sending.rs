@@ -12,10 +12,11 @@ use super::super::files::lane::{LaneReport, MAX_DATA, Message, Opener, Sealer};
 use super::super::files::note::{Digest, EndReason, FileId, PauseReason};
 use super::super::files::window::Window;
 use super::super::files::work::News;
-use super::super::sync::{Gauge, lock, next};
+use super::super::sync::{Gauge, next};
 use super::content::ReadError;
 use super::source::Source;
 use super::tell::{DiskNews, PROGRESS_EVERY, Tell};
+use crate::lock::lock;
 
 /// What reaches the thread.
 pub enum SendingMail {

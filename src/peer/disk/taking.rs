@@ -12,9 +12,10 @@ use super::super::files::lane::{LaneReport, Message, Opener, Sealer};
 use super::super::files::note::{Digest, EndReason, FileId, PauseReason};
 use super::super::files::work::{News, OfferedFile};
 use super::super::keys::PublicKey;
-use super::super::sync::{Gauge, lock, next};
+use super::super::sync::{Gauge, next};
 use super::store::{Ready, Store, StoreError};
 use super::tell::{DiskNews, PROGRESS_EVERY, Tell};
+use crate::lock::lock;
 
 /// What reaches the thread.
 pub enum TakingMail {

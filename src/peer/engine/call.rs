@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::super::agreement::{Agreement, OwnKeys, Side};
 use super::super::boxes::Boxes;
 use super::super::event::CloseReason;
-use super::super::frame::{Instance, Place};
+use super::super::frame::{ChatPosition, Instance};
 use super::super::hello::Refusal;
 use super::super::keys::PublicKey;
 use super::channel::{Negotiation, PeerConnection};
@@ -107,7 +107,7 @@ impl Call {
     }
 
     /// Whether the other side is an old app.
-    pub(super) fn is_with_app(&self) -> bool {
+    pub(super) fn is_with_old_app(&self) -> bool {
         match &self.stage {
             Stage::OldApp(..) => true,
             Stage::Negotiating(negotiation) => negotiation.signals.is_none(),
@@ -116,10 +116,10 @@ impl Call {
     }
 
     /// Who the other side has proven to be, and where it is in the chat.
-    pub(super) fn proven(&self) -> Option<(PublicKey, Place)> {
+    pub(super) fn proven(&self) -> Option<(PublicKey, ChatPosition)> {
         match &self.stage {
-            Stage::Negotiating(Negotiation { other, place, .. })
-            | Stage::Confirming(PeerConnection { other, place, .. }) => Some((other.identity?, (*place)?)),
+            Stage::Negotiating(Negotiation { other, position, .. })
+            | Stage::Confirming(PeerConnection { other, position, .. }) => Some((other.identity?, (*position)?)),
             _ => None,
         }
     }
@@ -150,7 +150,7 @@ pub(super) struct Farewell {
     /// Whom the chat was with.
     pub(super) identity: PublicKey,
     /// Where we are in it.
-    pub(super) place: Place,
+    pub(super) position: ChatPosition,
 }
 
 /// Why a call comes to nothing for which there was no room in time.

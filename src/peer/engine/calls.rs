@@ -15,7 +15,7 @@ use super::super::keys::{KeyPair, PublicKey};
 use super::super::planted::{self, Fault};
 use super::call::{ANSWER_TIME, Call, Farewell, HELLO_TIME, SEEK_TIME, Stage, too_many_calls};
 use super::channel::{Negotiation, PeerConnection};
-use super::interface::{Output, Parting, PeerConnectionId, Round};
+use super::interface::{Ending, Output, PeerConnectionId, Round};
 use super::peers::Peers;
 use super::proof::{self, Guest};
 use crate::protocol::{KeyExchange, MessageType};
@@ -125,11 +125,11 @@ impl Peers {
         let Stage::Greeting(own) = std::mem::replace(&mut call.stage, Stage::Calling) else { return None };
         let mut agreement = own.agree(answer, Names { caller: round.username, called: peer });
         let farewell = call.farewell.take();
-        let (known, place) = match &farewell {
-            Some(Farewell { identity, place }) => (Some(*identity), *place),
-            None => (known, self.place(peer, Instance::generate())),
+        let (known, position) = match &farewell {
+            Some(Farewell { identity, position }) => (Some(*identity), *position),
+            None => (known, self.position(peer, Instance::generate())),
         };
-        let first = proof::own_hello(&agreement, &[], place, round);
+        let first = proof::own_hello(&agreement, &[], position, round);
         round.sealed(MessageType::SignalIce, peer, Ok(agreement.seal_first(&first, known)));
         if farewell.is_some() {
             round.sealed(MessageType::SignalIce, peer, agreement.signals().seal(&Refusal::Declined.write()));
@@ -137,7 +137,7 @@ impl Peers {
             return Some(());
         }
         let call = self.calls.get_mut(peer)?;
-        call.stage = Stage::AwaitingHello { agreement, first, instance: place.instance };
+        call.stage = Stage::AwaitingHello { agreement, first, instance: position.instance };
         call.deadline = round.now + ANSWER_TIME;
         Some(())
     }
@@ -163,7 +163,7 @@ impl Peers {
         let stage = std::mem::replace(&mut call.stage, Stage::Calling);
         let Stage::AwaitingHello { agreement, first, instance } = stage else { return };
         let who = (hello.identity, proof::knows_files(hello));
-        let negotiation = Negotiation::with_ours(who, agreement, [&first, bytes], (instance, hello.place));
+        let negotiation = Negotiation::with_ours(who, agreement, [&first, bytes], (instance, hello.position));
         call.stage = Stage::Negotiating(negotiation);
         self.offer(peer, round);
     }
@@ -171,24 +171,24 @@ impl Peers {
     /// Somebody who calls has proven who it is, and is to be talked to: says who we are (S2).
     pub(super) fn answer_guest(&mut self, peer: &str, guest: Guest, round: &mut Round<'_>) {
         self.drop_call(peer, round);
-        let Guest { mut agreement, first, identity, place, knows_files, .. } = guest;
+        let Guest { mut agreement, first, identity, position, knows_files, .. } = guest;
         let own = match self.carries_on(peer, Some(identity)) {
-            true => self.place(peer, Instance::generate()),
-            false => self.fresh_place(),
+            true => self.position(peer, Instance::generate()),
+            false => self.fresh_position(),
         };
         let second = proof::own_hello(&agreement, &first, own, round);
         round.sealed(MessageType::SignalIce, peer, agreement.signals().seal(&second));
         let who = (identity, knows_files);
-        let negotiation = Negotiation::with_ours(who, agreement, [&first, &second], (own.instance, place));
+        let negotiation = Negotiation::with_ours(who, agreement, [&first, &second], (own.instance, position));
         self.add_call(peer.to_owned(), Side::Called, Stage::Negotiating(negotiation), round.now + NEGOTIATION_TIME);
         self.negotiates(peer, round);
     }
 
     /// An old app that calls is to be talked to: sends it our key.
-    pub(super) fn answer_app(&mut self, peer: &str, key: PublicKey, early: Candidates, round: &mut Round<'_>) {
+    pub(super) fn answer_old_app(&mut self, peer: &str, key: PublicKey, early: Candidates, round: &mut Round<'_>) {
         self.drop_call(peer, round);
         let own = KeyPair::generate();
-        let Some(negotiation) = negotiation_with_app(own.clone(), key, early, round) else {
+        let Some(negotiation) = negotiation_with_old_app(own.clone(), key, early, round) else {
             return round.tell(Event::Refused { peer: peer.to_owned(), reason: CloseReason::BadKey });
         };
         let exchange = KeyExchange { public_key: own.public().to_base64(), lowkey: None };
@@ -198,12 +198,12 @@ impl Peers {
     }
 
     /// Whom we have called answers as an old app does. The server may have made it look so, so our user is asked.
-    pub(super) fn answered_by_app(&mut self, peer: &str, key: PublicKey, round: &mut Round<'_>) -> Option<()> {
+    pub(super) fn answered_by_old_app(&mut self, peer: &str, key: PublicKey, round: &mut Round<'_>) -> Option<()> {
         let Stage::Greeting(_) = self.calls.get(peer)?.stage else { return None };
         if let Err(reason) = self.judge_called(peer, None, round) {
             // Who is not who they were hears nothing, until our user says so.
             match reason {
-                CloseReason::IdentityChanged { .. } => self.turn_away_app(peer, round),
+                CloseReason::IdentityChanged { .. } => self.turn_away_old_app(peer, round),
                 _ => round.decline(peer),
             }
             self.fail(peer, reason, round);
@@ -211,7 +211,7 @@ impl Peers {
         }
         let call = self.calls.get_mut(peer)?;
         let Stage::Greeting(own) = std::mem::replace(&mut call.stage, Stage::Calling) else { return None };
-        let Some(negotiation) = negotiation_with_app(own.into_pair(), key, Candidates::default(), round) else {
+        let Some(negotiation) = negotiation_with_old_app(own.into_pair(), key, Candidates::default(), round) else {
             self.fail(peer, CloseReason::BadKey, round);
             return Some(());
         };
@@ -221,8 +221,8 @@ impl Peers {
         Some(())
     }
 
-    /// Our user says that the call with an old app may go on; whether there is one.
-    pub(super) fn accept_app(&mut self, peer: &str, round: &mut Round<'_>) -> bool {
+    /// Our user says that the call with an old app may go on. Returns whether there is such a call.
+    pub(super) fn accept_old_app(&mut self, peer: &str, round: &mut Round<'_>) -> bool {
         let Some(call) = self.calls.get_mut(peer) else { return false };
         if !matches!(call.stage, Stage::OldApp(..)) {
             return false;
@@ -277,7 +277,7 @@ impl Peers {
         let Some(call) = self.calls.remove(&peer) else { return };
         let Stage::Negotiating(negotiation) = call.stage else { return };
         let mut connection = PeerConnection::new(id, negotiation);
-        if connection.place.is_some() {
+        if connection.position.is_some() {
             let taken = self.taken_by_us(&peer, &connection);
             connection.transmit(&Frame::taken(taken), round);
         }
@@ -308,10 +308,10 @@ impl Peers {
         if let Some(call) = self.calls.get_mut(&peer) {
             call.decline(&peer, round);
         }
-        self.part_early(&peer, round);
+        self.leave_confirming(&peer, round);
         self.drop_call(&peer, round);
         if has_chat {
-            self.part(&peer, round);
+            self.leave_chat(&peer, round);
         } else {
             round.tell(Event::Closed { peer, reason: CloseReason::Left });
         }
@@ -323,36 +323,66 @@ impl Peers {
         self.connections.insert(id, peer.clone());
         let call = Call { id, side, stage, deadline, farewell: None };
         match self.calls.entry(peer) {
-            Entry::Occupied(mut place) => {
-                place.insert(call);
-                place.into_mut()
+            Entry::Occupied(mut entry) => {
+                entry.insert(call);
+                entry.into_mut()
             }
-            Entry::Vacant(place) => place.insert(call),
+            Entry::Vacant(entry) => entry.insert(call),
         }
     }
 
-    /// Ends a call without a word; whether there was one that the user knows of.
+    /// Ends a call without telling the user, and returns whether there was one that the user knows of.
     pub(super) fn drop_call(&mut self, peer: &str, round: &mut Round<'_>) -> bool {
         let Some(call) = self.calls.remove(peer) else { return false };
         self.connections.remove(&call.id);
         if matches!(call.stage, Stage::Negotiating(_) | Stage::Confirming(_)) {
-            round.out.push(Output::Close { id: call.id, parting: Parting::AtOnce });
+            round.out.push(Output::Close { id: call.id, ending: Ending::AtOnce });
         }
         call.farewell.is_none()
     }
 
-    /// The one door out for a call that comes to nothing: its keys go with it.
+    /// Ends a call that comes to nothing, and tells of it. Its keys go with it.
     pub(super) fn fail(&mut self, peer: &str, reason: CloseReason, round: &mut Round<'_>) {
         if self.drop_call(peer, round) {
-            self.failed(peer, reason, round);
+            self.call_came_to_nothing(peer, reason, round);
         }
     }
 
-    /// A call is over that was to be a chat, or to carry one on, which it never ends.
-    pub(super) fn failed(&mut self, peer: &str, reason: CloseReason, round: &mut Round<'_>) {
+    /// Tells that a call is over which was to be a chat. One that was to carry a chat on does not end that: it is made
+    /// again.
+    pub(super) fn call_came_to_nothing(&mut self, peer: &str, reason: CloseReason, round: &mut Round<'_>) {
         match self.chats.get_mut(peer) {
             Some(chat) => chat.seek_again(&reason, round.now),
             None => round.tell(Event::Closed { peer: peer.to_owned(), reason }),
+        }
+    }
+
+    /// A peer connection has ended, by our doing or not: that of a call, of a chat, or of one that was left.
+    pub(super) fn closed(&mut self, id: PeerConnectionId, reason: CloseReason, round: &mut Round<'_>) {
+        let Some(peer) = self.connections.remove(&id) else { return };
+        if let Some(call) = self.calls.get_mut(&peer).filter(|call| call.id == id) {
+            // The other side is not to wait for what WebRTC could not begin or go on with.
+            let refusal = match reason {
+                CloseReason::NotBegun { .. } => Some(Refusal::Room),
+                CloseReason::Failed { .. } => Some(Refusal::Description),
+                _ => None,
+            };
+            if let (Stage::Negotiating(negotiation), Some(refusal)) = (&mut call.stage, refusal) {
+                negotiation.refuse(refusal, &peer, round);
+            }
+            let reason = call.closed(reason);
+            self.calls.remove(&peer);
+            self.call_came_to_nothing(&peer, reason, round);
+        } else if let Some(connection) =
+            self.chats.get(&peer).and_then(|chat| chat.connection.as_ref()).filter(|connection| connection.id == id)
+        {
+            match reason {
+                // It has left before it saw that the chat was open.
+                CloseReason::PeerLeft if !connection.is_used => self.finish(&peer, CloseReason::PeerLeft, round),
+                reason => self.lose(&peer, reason, round),
+            }
+        } else {
+            self.left.retain(|left| !left.has_connection(id));
         }
     }
 
@@ -377,8 +407,8 @@ impl Peers {
 }
 
 /// A connection with an old app; `None` where its key is our own.
-fn negotiation_with_app(own: KeyPair, key: PublicKey, early: Candidates, round: &Round<'_>) -> Option<Negotiation> {
-    Some(Negotiation::with_app(Cipher::new(own, key, round.setup.text_format)?, key, early))
+fn negotiation_with_old_app(own: KeyPair, key: PublicKey, early: Candidates, round: &Round<'_>) -> Option<Negotiation> {
+    Some(Negotiation::with_old_app(Cipher::new(own, key, round.setup.text_format)?, key, early))
 }
 
 /// Two calls that cross on their way are made within this time.

@@ -10,7 +10,7 @@ use super::super::cipher::{Cipher, Exhausted, OpenError, Opened};
 use super::super::description::{DEFAULT_MAX_MESSAGE, Description, Layout, MAX_MESSAGE};
 use super::super::event::CloseReason;
 use super::super::files::lane::FileKeys;
-use super::super::frame::{Instance, Place, TEXT_EXTRA_BYTES};
+use super::super::frame::{ChatPosition, Instance, TEXT_EXTRA_BYTES};
 use super::super::hello::{Refusal, padded};
 use super::super::keys::PublicKey;
 use super::interface::{Output, PeerConnectionId, Round};
@@ -21,7 +21,7 @@ use crate::protocol::{self, MessageType};
 #[cfg_attr(test, derive(Clone))]
 pub(super) enum Sealing {
     /// With an old app (protocol 1.4).
-    App(Cipher),
+    OldApp(Cipher),
     /// With a peer of ours (2.2).
     Ours(Boxes),
 }
@@ -29,14 +29,14 @@ pub(super) enum Sealing {
 impl Sealing {
     pub(super) fn seal(&mut self, bytes: &[u8]) -> Result<String, Exhausted> {
         match self {
-            Self::App(cipher) => cipher.seal(bytes),
+            Self::OldApp(cipher) => cipher.seal(bytes),
             Self::Ours(boxes) => boxes.seal(bytes),
         }
     }
 
     pub(super) fn open(&mut self, text: &str) -> Result<Opened, OpenError> {
         match self {
-            Self::App(cipher) => cipher.open(text),
+            Self::OldApp(cipher) => cipher.open(text),
             Self::Ours(boxes) => boxes.open(text).map(|bytes| Opened { bytes, key_changed: false }),
         }
     }
@@ -44,7 +44,7 @@ impl Sealing {
     /// The most bytes that take at most `max_message` on the data channel.
     pub(super) fn longest(&self, max_message: usize) -> usize {
         match self {
-            Self::App(cipher) => cipher.longest_text(max_message),
+            Self::OldApp(cipher) => cipher.longest_text(max_message),
             Self::Ours(_) => boxes::longest(max_message),
         }
     }
@@ -74,10 +74,10 @@ pub(super) struct Negotiation {
     /// Our side of a chat that begins by this call.
     instance: Instance,
     /// Where the other side is in the chat; `None` of an old app.
-    pub(super) place: Option<Place>,
+    pub(super) position: Option<ChatPosition>,
     /// The largest message that the other side takes, in bytes; `None` until its description has come.
     max_message: Option<usize>,
-    /// What of the other side's offer has its place in our answer.
+    /// What of the other side's offer our answer has to repeat.
     pub(super) offered: Option<Layout>,
     /// The other side's candidates that came before its description.
     early: Candidates,
@@ -88,31 +88,31 @@ pub(super) struct Negotiation {
 
 impl Negotiation {
     /// With an old app. `early`: the candidates that came before.
-    pub(super) fn with_app(cipher: Cipher, key: PublicKey, early: Candidates) -> Self {
+    pub(super) fn with_old_app(cipher: Cipher, key: PublicKey, early: Candidates) -> Self {
         let other = Other { identity: None, key, own_key: cipher.own_key() };
-        Self::new(other, Sealing::App(cipher), (None, None), (Instance::default(), None), early)
+        Self::new(other, Sealing::OldApp(cipher), (None, None), (Instance::default(), None), early)
     }
 
-    /// With a peer of ours that has proven this identity. `first` and `second` are both hellos, and the places are
+    /// With a peer of ours that has proven this identity. `first` and `second` are both hellos, and the positions are
     /// where we are and where the other side is in the chat.
     pub(super) fn with_ours(
         (identity, knows_files): (PublicKey, bool),
         agreement: Agreement,
         [first, second]: [&[u8]; 2],
-        (instance, place): (Instance, Option<Place>),
+        (instance, position): (Instance, Option<ChatPosition>),
     ) -> Self {
         let other = Other { identity: Some(identity), key: agreement.other_key(), own_key: agreement.own_key() };
         let (boxes, files, signals) = agreement.conclude(first, second);
-        let place = Some(place.unwrap_or_else(Place::nowhere));
+        let position = Some(position.unwrap_or_else(ChatPosition::nowhere));
         let keys = (knows_files.then_some(files), Some(signals));
-        Self::new(other, Sealing::Ours(boxes), keys, (instance, place), Candidates::default())
+        Self::new(other, Sealing::Ours(boxes), keys, (instance, position), Candidates::default())
     }
 
     fn new(
         other: Other,
         sealing: Sealing,
         (files, signals): (Option<FileKeys>, Option<Boxes>),
-        (instance, place): (Instance, Option<Place>),
+        (instance, position): (Instance, Option<ChatPosition>),
         early: Candidates,
     ) -> Self {
         Self {
@@ -121,7 +121,7 @@ impl Negotiation {
             files,
             signals,
             instance,
-            place,
+            position,
             max_message: None,
             offered: None,
             early,
@@ -144,7 +144,7 @@ impl Negotiation {
         }
     }
 
-    /// Takes a candidate of the other side, which waits for the description; whether it is of use.
+    /// Takes a candidate of the other side, which waits for the description, and returns whether it is of use.
     pub(super) fn take_candidate(
         &mut self,
         id: PeerConnectionId,
@@ -216,7 +216,7 @@ pub(super) struct PeerConnection {
     /// Our instance, as the other side was told.
     pub(super) instance: Instance,
     /// Where the other side was in the chat when it was called.
-    pub(super) place: Option<Place>,
+    pub(super) position: Option<ChatPosition>,
     /// The largest message that the other side takes, in bytes.
     pub(super) max_message: usize,
     pub(super) trickle: Trickle,
@@ -228,10 +228,10 @@ pub(super) struct PeerConnection {
 
 impl PeerConnection {
     pub(super) fn new(id: PeerConnectionId, negotiation: Negotiation) -> Self {
-        let Negotiation { other, sealing, files, signals, instance, place, max_message, trickle, .. } = negotiation;
+        let Negotiation { other, sealing, files, signals, instance, position, max_message, trickle, .. } = negotiation;
         let max_message = max_message.unwrap_or(DEFAULT_MAX_MESSAGE);
         let (failures, is_used) = (0, false);
-        Self { id, other, sealing, files, signals, instance, place, max_message, trickle, failures, is_used }
+        Self { id, other, sealing, files, signals, instance, position, max_message, trickle, failures, is_used }
     }
 
     /// The most bytes that go through as one frame or text.
@@ -244,7 +244,7 @@ impl PeerConnection {
         self.longest().saturating_sub(TEXT_EXTRA_BYTES)
     }
 
-    /// Sends a frame; whether the keys are not used up.
+    /// Sends a frame, and returns whether it could be sealed: keys are used up some time.
     pub(super) fn transmit(&mut self, frame: &[u8], round: &mut Round<'_>) -> bool {
         let Ok(text) = self.sealing.seal(frame) else { return false };
         round.out.push(Output::Transmit { id: self.id, text, is_kept: true });
@@ -257,7 +257,7 @@ impl PeerConnection {
         self.is_used = true;
     }
 
-    /// Something came that does not open, or means nothing; whether that is one too many in a row.
+    /// Counts what came and does not open, or means nothing, and returns whether it is one too many in a row.
     pub(super) fn has_failed(&mut self) -> bool {
         self.failures += 1;
         self.failures >= MAX_FAILURES
@@ -297,7 +297,7 @@ mod tests {
         let line = |kind: &str| format!("candidate:1 1 udp 1 192.0.2.1 9 typ {kind}");
         let told = |own: &[&str], other: &[&str], has_way: bool| {
             let cipher = Cipher::new(pairs[0].clone(), key, TextFormat::V1).unwrap();
-            let mut negotiation = Negotiation::with_app(cipher, key, Candidates::default());
+            let mut negotiation = Negotiation::with_old_app(cipher, key, Candidates::default());
             for kind in own {
                 negotiation.trickle.tell(&line(kind)).unwrap();
             }

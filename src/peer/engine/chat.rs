@@ -20,17 +20,17 @@ pub(super) struct Chat {
     pub(super) connection: Option<PeerConnection>,
     /// Who the peer has proven to be.
     pub(super) identity: Option<PublicKey>,
-    /// With a peer of ours.
+    /// What outlives the peer connection; `None` with an old app, which acknowledges nothing.
     pub(super) lasting: Option<Lasting>,
 }
 
-/// What of a chat outlives its connection.
+/// What of a chat outlives its peer connection.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
 pub(super) struct Lasting {
-    /// By which receipts name it.
+    /// The chat's number, as receipts have it.
     pub(super) number: u64,
-    /// Both sides of it: our own and the peer's.
+    /// Our own side of the chat, and the peer's.
     pub(super) instances: [Instance; 2],
     pub(super) texts: Texts,
     pub(super) files: ChatFiles,
@@ -46,7 +46,7 @@ pub(super) struct Lasting {
 }
 
 impl Lasting {
-    /// Something was taken: the other side is told soon, if no text tells it before.
+    /// Something was taken: the other side is told within [`TELL_TIME`], if no text tells it before.
     pub(super) fn tell_soon(&mut self, now: Instant) {
         if self.texts.is_due() {
             self.tell_at.get_or_insert(now + TELL_TIME);
@@ -58,7 +58,7 @@ impl Lasting {
 #[cfg_attr(test, derive(Clone))]
 pub(super) enum LastingState {
     Connected,
-    /// The user has left, and what was sent is waited for until then.
+    /// The user has left. Until then, what was sent may still be acknowledged.
     Leaving(Instant),
     Interrupted {
         since: Instant,
@@ -73,20 +73,20 @@ pub(super) enum LastingState {
     },
 }
 
-/// The connection of a chat that is over. Where the other side has left, what our user still takes of it is
-/// acknowledged.
+/// A chat that one side has left, or both, until its peer connection has ended too. Where the other side has left, what
+/// our user still takes of the chat is acknowledged.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
-pub(super) struct Parted {
-    /// The chat, where the user may still take something of it.
+pub(super) struct LeftChat {
+    /// The chat's number, where our user may still take something of it.
     pub(super) chat: Option<u64>,
     pub(super) connection: PeerConnection,
     pub(super) texts: Texts,
     /// The other side's farewell has come.
     pub(super) is_heard: bool,
-    /// And was answered.
+    /// The other side's farewell was answered.
     pub(super) is_answered: bool,
-    /// When the connection should have ended, once there is nothing else to wait for.
+    /// When the peer connection is ended, once there is nothing else to wait for.
     pub(super) deadline: Option<Instant>,
 }
 
@@ -186,8 +186,8 @@ impl Chat {
     }
 }
 
-impl Parted {
-    /// Of a chat that our user has left, and of which all was acknowledged, or is not waited for.
+impl LeftChat {
+    /// A chat that our user has left, and of which all was acknowledged, or is not waited for.
     pub(super) fn by_us(connection: PeerConnection, now: Instant) -> Self {
         let (texts, deadline) = (Texts::default(), Some(now + LEAVE_TIME));
         Self { chat: None, connection, texts, is_heard: false, is_answered: true, deadline }

@@ -3,13 +3,13 @@
 use super::super::cipher::OpenError;
 use super::super::event::{CloseReason, Event, NotSentReason};
 use super::super::files::ChatFiles;
-use super::super::frame::{Body, Frame, Place};
+use super::super::frame::{Body, ChatPosition, Frame};
 use super::super::texts::{Next, TextArrival, Texts};
 use super::super::trust::{Known, Trust};
 use super::call::{Call, Stage};
 use super::channel::PeerConnection;
 use super::chat::{Chat, FIRST_PAUSE, Lasting, LastingState};
-use super::interface::{Output, Parting, PeerConnectionId, Receipt, Round};
+use super::interface::{Ending, Output, PeerConnectionId, Receipt, Round};
 use super::peers::Peers;
 
 impl Peers {
@@ -20,8 +20,8 @@ impl Peers {
             Ok(trust) => trust,
             Err(reason) => {
                 self.connections.remove(&connection.id);
-                round.out.push(Output::Close { id: connection.id, parting: Parting::AtOnce });
-                return self.failed(&peer, reason, round);
+                round.out.push(Output::Close { id: connection.id, ending: Ending::AtOnce });
+                return self.call_came_to_nothing(&peer, reason, round);
             }
         };
         // What was there is a chat with somebody else, or one that is over for our user.
@@ -35,7 +35,7 @@ impl Peers {
             let known = Known { identity: other, is_verified: false };
             round.setup.known.insert(peer.clone(), known);
         }
-        let lasting = connection.place.map(|Place { instance, .. }| Lasting {
+        let lasting = connection.position.map(|ChatPosition { instance, .. }| Lasting {
             number: self.next_chat,
             instances: [connection.instance, instance],
             texts: Texts::default(),
@@ -203,7 +203,7 @@ impl Peers {
                 return Some(());
             }
             Body::Leave => {
-                self.parted_from(peer, round);
+                self.left_by_peer(peer, round);
                 return Some(());
             }
             Body::Stop => {
@@ -229,9 +229,9 @@ impl Peers {
         if let Some(lasting) = lasting.filter(|lasting| lasting.number == *number) {
             lasting.texts.take(receipt.number);
             lasting.tell_soon(round.now);
-        } else if let Some(parted) = self.parted.iter_mut().find(|parted| parted.chat == Some(*number)) {
-            parted.texts.take(receipt.number);
-            parted.tell(round);
+        } else if let Some(left) = self.left.iter_mut().find(|left| left.chat == Some(*number)) {
+            left.texts.take(receipt.number);
+            left.tell(round);
         }
     }
 
@@ -261,7 +261,7 @@ impl Peers {
         for peer in due {
             self.tick_chat(&peer, round);
         }
-        self.tick_parted(round);
+        self.tick_left(round);
         self.seek_all(round);
     }
 

@@ -1,4 +1,4 @@
-//! The end of a chat: what is said of it, and what becomes of its connection until that has ended too.
+//! The end of a chat: what is said of it, and what becomes of its peer connection until that has ended too.
 //!
 //! Each side says `leave` twice (protocol 2.7): once when it leaves, and once when it has heard the other's and taken
 //! all that came before it; who was left says both then. So who hears the second one knows that its own has been heard,
@@ -11,9 +11,9 @@ use super::super::event::{CloseReason, Event};
 use super::super::frame::{Body, Frame};
 use super::super::texts::Texts;
 use super::call::{Call, Stage};
-use super::chat::{Chat, LEAVE_TIME, LastingState, Parted};
+use super::chat::{Chat, LEAVE_TIME, LastingState, LeftChat};
 use super::files::end_lasting;
-use super::interface::{Output, Parting, PeerConnectionId, Round};
+use super::interface::{Ending, Output, PeerConnectionId, Round};
 use super::peers::Peers;
 
 impl Peers {
@@ -24,8 +24,8 @@ impl Peers {
             self.leave(peer, round);
         }
         let soon = round.now + ANSWER_TIME;
-        for parted in self.parted.iter_mut().filter(|parted| parted.is_heard) {
-            parted.deadline = Some(parted.deadline.map_or(soon, |deadline| deadline.min(soon)));
+        for left in self.left.iter_mut().filter(|left| left.is_heard) {
+            left.deadline = Some(left.deadline.map_or(soon, |deadline| deadline.min(soon)));
         }
     }
 
@@ -38,25 +38,25 @@ impl Peers {
                 // There is nothing to be waited for, and nothing more to be said.
                 lasting.state = LastingState::Leaving(round.now);
             }
-            self.finish_with(&peer, CloseReason::Left, Parting::Acknowledged, round);
+            self.finish_with(&peer, CloseReason::Left, Ending::WhenClosedByPeer, round);
         }
         self.end(round);
     }
 
-    /// The user leaves while a chat is about to go on by a new connection, over which the other side may believe it to
-    /// go on already.
-    pub(super) fn part_early(&mut self, peer: &str, round: &mut Round<'_>) {
+    /// The user leaves while the next peer connection of a chat is confirmed: to the other side the chat may go on over
+    /// it already.
+    pub(super) fn leave_confirming(&mut self, peer: &str, round: &mut Round<'_>) {
         let Some(Call { stage: Stage::Confirming(connection), .. }) = self.calls.get_mut(peer) else { return };
         if connection.transmit(&Frame::leave(0), round)
             && let Some(Call { id, stage: Stage::Confirming(connection), .. }) = self.calls.remove(peer)
         {
-            round.out.push(Output::Close { id, parting: Parting::Acknowledged });
-            self.parted.push(Parted::by_us(connection, round.now));
+            round.out.push(Output::Close { id, ending: Ending::WhenClosedByPeer });
+            self.left.push(LeftChat::by_us(connection, round.now));
         }
     }
 
     /// The user leaves a chat. Where what was sent is acknowledged, that is waited for.
-    pub(super) fn part(&mut self, peer: &str, round: &mut Round<'_>) {
+    pub(super) fn leave_chat(&mut self, peer: &str, round: &mut Round<'_>) {
         if let Some(Chat { connection: Some(connection), lasting: Some(lasting), .. }) = self.chats.get_mut(peer) {
             if matches!(lasting.state, LastingState::Leaving(_)) {
                 return;
@@ -71,7 +71,7 @@ impl Peers {
     }
 
     /// The other side has left. The connection is held until our user has taken what came over it.
-    pub(super) fn parted_from(&mut self, peer: &str, round: &mut Round<'_>) {
+    pub(super) fn left_by_peer(&mut self, peer: &str, round: &mut Round<'_>) {
         let Some(Chat { connection: Some(connection), lasting: Some(mut lasting), .. }) = self.chats.remove(peer)
         else {
             return;
@@ -79,10 +79,10 @@ impl Peers {
         end_lasting(peer, &mut lasting, round);
         round.tell(Event::Closed { peer: peer.to_owned(), reason: CloseReason::PeerLeft });
         let (chat, texts) = (lasting.number, lasting.texts);
-        let mut parted =
-            Parted { chat: Some(chat), connection, texts, is_heard: true, is_answered: false, deadline: None };
-        parted.tell(round);
-        self.parted.push(parted);
+        let mut left =
+            LeftChat { chat: Some(chat), connection, texts, is_heard: true, is_answered: false, deadline: None };
+        left.tell(round);
+        self.left.push(left);
     }
 
     /// The other side has left, and so has our user, who waits for acknowledgements: neither waits any longer.
@@ -96,76 +96,77 @@ impl Peers {
         end_lasting(peer, &mut lasting, round);
         round.tell(Event::Closed { peer: peer.to_owned(), reason: CloseReason::Left });
         let (texts, deadline) = (Texts::default(), Some(round.now + ANSWER_TIME));
-        self.parted.push(Parted { chat: None, connection, texts, is_heard: true, is_answered: true, deadline });
+        self.left.push(LeftChat { chat: None, connection, texts, is_heard: true, is_answered: true, deadline });
     }
 
-    /// Something came over a connection whose chat is over; whether it is one.
+    /// Takes what came over the peer connection of a chat that was left, and returns whether `id` is such a one.
     pub(super) fn receive_last(&mut self, id: PeerConnectionId, text: Option<&str>, round: &mut Round<'_>) -> bool {
-        let Some(place) = self.parted.iter().position(|parted| parted.has_connection(id)) else { return false };
-        let parted = &mut self.parted[place];
-        let opened = text.and_then(|text| parted.connection.sealing.open(text).ok());
+        let Some(index) = self.left.iter().position(|left| left.has_connection(id)) else { return false };
+        let left = &mut self.left[index];
+        let opened = text.and_then(|text| left.connection.sealing.open(text).ok());
         let is_leave =
             opened.and_then(|opened| Frame::read(opened.bytes)).is_some_and(|frame| frame.body == Body::Leave);
-        if is_leave && parted.is_heard {
-            self.parted.remove(place);
+        if is_leave && left.is_heard {
+            self.left.remove(index);
             self.connections.remove(&id);
-            round.out.push(Output::Close { id, parting: Parting::AtOnce });
+            round.out.push(Output::Close { id, ending: Ending::AtOnce });
         } else if is_leave {
-            parted.is_heard = true;
-            parted.connection.transmit(&Frame::leave(parted.texts.taken()), round);
-            round.out.push(Output::Close { id, parting: Parting::Unanswered });
+            left.is_heard = true;
+            left.connection.transmit(&Frame::leave(left.texts.taken()), round);
+            round.out.push(Output::Close { id, ending: Ending::WhenArrived });
         }
         true
     }
 
-    pub(super) fn tick_parted(&mut self, round: &mut Round<'_>) {
-        self.parted.retain(|parted| {
-            let is_over = parted.deadline.is_some_and(|deadline| deadline <= round.now);
+    pub(super) fn tick_left(&mut self, round: &mut Round<'_>) {
+        self.left.retain(|left| {
+            let is_over = left.deadline.is_some_and(|deadline| deadline <= round.now);
             if is_over {
-                self.connections.remove(&parted.connection.id);
-                round.out.push(Output::Close { id: parted.connection.id, parting: Parting::Sent });
+                self.connections.remove(&left.connection.id);
+                round.out.push(Output::Close { id: left.connection.id, ending: Ending::WhenSent });
             }
             !is_over
         });
     }
 
-    /// The one door out for a chat: its keys go with it, and what was not acknowledged comes back.
+    /// Ends a chat. All its ends come here, but for those where the farewell of the other side has come. Its keys go
+    /// with it, and what was not acknowledged comes back.
     pub(super) fn finish(&mut self, peer: &str, reason: CloseReason, round: &mut Round<'_>) {
-        let parting = match self.chats.get(peer) {
+        let ending = match self.chats.get(peer) {
             // The time is up, and what was not taken until now is not waited for.
             Some(Chat { lasting: Some(lasting), .. }) if !lasting.texts.is_all_acknowledged() => match lasting.state {
-                LastingState::Leaving(_) => Parting::AtOnce,
-                _ => Parting::Acknowledged,
+                LastingState::Leaving(_) => Ending::AtOnce,
+                _ => Ending::WhenClosedByPeer,
             },
-            Some(Chat { lasting: Some(_), .. }) => Parting::Acknowledged,
-            _ => Parting::Sent,
+            Some(Chat { lasting: Some(_), .. }) => Ending::WhenClosedByPeer,
+            _ => Ending::WhenSent,
         };
-        self.finish_with(peer, reason, parting, round);
+        self.finish_with(peer, reason, ending, round);
     }
 
-    fn finish_with(&mut self, peer: &str, reason: CloseReason, parting: Parting, round: &mut Round<'_>) {
+    fn finish_with(&mut self, peer: &str, reason: CloseReason, ending: Ending, round: &mut Round<'_>) {
         self.drop_call(peer, round);
         let Some(Chat { connection, mut lasting, .. }) = self.chats.remove(peer) else { return };
-        let mut parted = None;
+        let mut left = None;
         if let Some(mut connection) = connection {
             if let Some(lasting) = lasting.as_mut().filter(|lasting| !matches!(lasting.state, LastingState::Leaving(_)))
             {
                 connection.transmit(&Frame::leave(lasting.texts.tell()), round);
             }
-            round.out.push(Output::Close { id: connection.id, parting });
-            match parting {
-                Parting::Acknowledged => parted = Some(Parted::by_us(connection, round.now)),
+            round.out.push(Output::Close { id: connection.id, ending });
+            match ending {
+                Ending::WhenClosedByPeer => left = Some(LeftChat::by_us(connection, round.now)),
                 _ => drop(self.connections.remove(&connection.id)),
             }
         }
         if let Some(mut lasting) = lasting {
             end_lasting(peer, &mut lasting, round);
             // The second farewell too says how much was taken.
-            if let Some(parted) = &mut parted {
-                parted.texts = lasting.texts;
+            if let Some(left) = &mut left {
+                left.texts = lasting.texts;
             }
         }
-        self.parted.extend(parted);
+        self.left.extend(left);
         round.tell(Event::Closed { peer: peer.to_owned(), reason });
     }
 }

@@ -71,7 +71,7 @@ impl Peers {
         self.with_files(peer, round, |lasting, round| lasting.files.tick(round.now));
     }
 
-    /// The chat goes on over a new connection; whether to the same instance.
+    /// The chat goes on over a new peer connection. `is_same`: to the same instance of the other side.
     pub(super) fn resume_files(&mut self, peer: &str, is_same: bool, round: &mut Round<'_>) {
         self.with_files(peer, round, |lasting, _| match (lasting.knows_files, is_same) {
             (false, _) => lasting.files.close(EndReason::Unsupported),
@@ -80,7 +80,7 @@ impl Peers {
         });
     }
 
-    /// Does something about the files of a chat, and what follows from it; whether there is such a chat.
+    /// Does something about the files of a chat, and what follows from it. Returns whether there is such a chat.
     fn with_files(
         &mut self,
         peer: &str,

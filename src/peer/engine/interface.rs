@@ -222,8 +222,8 @@ pub enum Output {
     Close {
         /// The peer connection.
         id: PeerConnectionId,
-        /// What it waits for.
-        parting: Parting,
+        /// What it waits for before.
+        ending: Ending,
     },
     /// Tell the user of a text.
     Message {
@@ -238,18 +238,17 @@ pub enum Output {
     Event(Event),
 }
 
-/// How a peer connection ends.
+/// When a peer connection ends that is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Parting {
-    /// Whatever is on its way.
+pub enum Ending {
+    /// Now, whatever is on its way.
     AtOnce,
-    /// Once all that was sent has arrived at an app of which it is not known that it closes too.
-    Sent,
-    /// Once the other side has read all, and closes in its turn. What was lost is known without it, by what it has
-    /// acknowledged.
-    Acknowledged,
-    /// Once all that was sent has arrived: the other side has left too, and does not close in its turn.
-    Unanswered,
+    /// Once all that was sent has arrived, and a moment later: of an old app it is not known whether it closes too.
+    WhenSent,
+    /// Once the other side has read all, and closes in its turn.
+    WhenClosedByPeer,
+    /// Once all that was sent has arrived. The other side has left too, and does not close in its turn.
+    WhenArrived,
 }
 
 /// Names a text that came, so that it can be acknowledged once the user's program has taken it.

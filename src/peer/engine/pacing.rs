@@ -17,9 +17,9 @@ pub(super) struct Pacing {
     waiting: Vec<String>,
     /// No call goes out before this, since the server has refused one.
     held_until: Option<Instant>,
-    /// How often calls have become half as many.
+    /// How often the rate of calls was halved.
     slowness: u32,
-    /// When they become twice as many again.
+    /// When it is doubled again.
     eases_at: Option<Instant>,
 }
 
@@ -37,7 +37,7 @@ impl Pacing {
         self.held_until.map_or(of_all.max(of_seeks), |held| of_all.max(of_seeks).max(held))
     }
 
-    /// Takes room for a call of the user's; whether there was some.
+    /// Takes room for a call of the user's, and returns whether there was some.
     pub(super) fn take_own(&mut self, now: Instant) -> bool {
         self.ease(now);
         let is_free = self.next_own(now) <= now;
@@ -47,7 +47,7 @@ impl Pacing {
         is_free
     }
 
-    /// Takes room for a call that carries a chat on; whether there was some.
+    /// Takes room for a call that carries a chat on, and returns whether there was some.
     pub(super) fn take_seek(&mut self, now: Instant) -> bool {
         self.ease(now);
         let is_free = self.next_seek(now) <= now;

@@ -8,7 +8,7 @@ use super::super::ice::IceServer;
 use super::super::keys::PublicKey;
 use super::super::trust::{Known, Trust};
 use super::call::{ANSWER_TIME, Call};
-use super::chat::{Chat, Parted};
+use super::chat::{Chat, LeftChat};
 use super::interface::{PeerConnectionId, Round};
 use super::pacing::Pacing;
 use super::request::{Approach, MAX_APPROACHES, Request};
@@ -26,10 +26,10 @@ pub(super) struct Peers {
     pub(super) calls: BTreeMap<String, Call>,
     /// Beside an open or interrupted chat there may be a call that is to carry it on.
     pub(super) chats: BTreeMap<String, Chat>,
-    /// Chats that the other side has left before our user has taken all of it.
-    pub(super) parted: Vec<Parted>,
-    /// Whom the user has called, for the server's answers, which come in the same order. A call that was left in the
-    /// meantime is still answered.
+    /// Chats that were left, and whose peer connections have not ended.
+    pub(super) left: Vec<LeftChat>,
+    /// With whom the server was asked for a session (`session:connect`) and has not answered: it answers in the same
+    /// order, also about a call that was left in the meantime.
     pub(super) unanswered: VecDeque<String>,
     pub(super) connections: BTreeMap<PeerConnectionId, String>,
     pub(super) pacing: Pacing,
@@ -49,9 +49,9 @@ impl Peers {
         let calls = self.calls.values().map(|call| call.deadline);
         let next_seek = self.is_online.then(|| self.pacing.next_seek(now));
         let chats = self.chats.values().filter_map(|chat| chat.next_deadline(next_seek));
-        let parted = self.parted.iter().filter_map(|parted| parted.deadline);
+        let left = self.left.iter().filter_map(|left| left.deadline);
         let waiting = self.pacing.has_waiting().then(|| self.pacing.next_own(now));
-        approaches.chain(requests).chain(calls).chain(chats).chain(parted).chain(waiting).min()
+        approaches.chain(requests).chain(calls).chain(chats).chain(left).chain(waiting).min()
     }
 
     pub(super) fn peers(&self) -> Vec<String> {
@@ -61,10 +61,11 @@ impl Peers {
         names.into_iter().cloned().collect()
     }
 
-    /// Takes the server's answer to a connect off the list; whether there was one to this peer.
+    /// The server has answered a `session:connect`: takes it off the list, and returns whether one to this peer was
+    /// there.
     pub(super) fn take_unanswered(&mut self, peer: &str) -> bool {
-        let place = self.unanswered.iter().position(|called| called == peer);
-        place.and_then(|place| self.unanswered.remove(place)).is_some()
+        let index = self.unanswered.iter().position(|called| called == peer);
+        index.and_then(|index| self.unanswered.remove(index)).is_some()
     }
 
     pub(super) fn drop_message(&mut self) {
@@ -124,7 +125,7 @@ impl Peers {
         }
     }
 
-    /// Whether somebody was announced who greets us now; each time counts once.
+    /// Somebody greets us: uses up one announcement of theirs, and returns whether there was one.
     pub(super) fn take_announcement(&mut self, peer: &str, round: &Round<'_>) -> bool {
         let Some((count, until)) = self.announced.get_mut(peer) else { return false };
         let counts = *until > round.now;

@@ -1,7 +1,7 @@
 //! Hellos: how each side of a call shows and proves who it is (protocol 2.3).
 
 use super::super::agreement::Agreement;
-use super::super::frame::Place;
+use super::super::frame::ChatPosition;
 use super::super::hello::{Hello, Inside};
 use super::super::keys::PublicKey;
 use super::super::planted::{self, Fault};
@@ -17,7 +17,7 @@ pub(super) struct Guest {
     pub(super) first: Vec<u8>,
     pub(super) identity: PublicKey,
     /// Where it is in the chat with us, if it says so.
-    pub(super) place: Option<Place>,
+    pub(super) position: Option<ChatPosition>,
     /// Its program knows of files.
     pub(super) knows_files: bool,
     /// Its hello was sealed so that nobody but we could read it.
@@ -27,16 +27,16 @@ pub(super) struct Guest {
 impl Guest {
     /// Who has sent this hello, of which these are the bytes.
     pub(super) fn new(agreement: Agreement, first: Vec<u8>, hello: &Hello, knows_us: bool) -> Self {
-        let (identity, place, knows_files) = (hello.identity, hello.place, knows_files(hello));
-        Self { agreement, first, identity, place, knows_files, knows_us }
+        let (identity, position, knows_files) = (hello.identity, hello.position, knows_files(hello));
+        Self { agreement, first, identity, position, knows_files, knows_us }
     }
 }
 
 /// A hello of ours, as the bytes that are to be sealed. `first`: the caller's hello, where we are called.
-pub(super) fn own_hello(agreement: &Agreement, first: &[u8], place: Place, round: &Round<'_>) -> Vec<u8> {
+pub(super) fn own_hello(agreement: &Agreement, first: &[u8], position: ChatPosition, round: &Round<'_>) -> Vec<u8> {
     let identity = &round.setup.identity;
     let proof = agreement.prove(identity, first);
-    Hello { identity: identity.public(), proof, features: vec![FILES.to_owned()], place: Some(place) }.write()
+    Hello { identity: identity.public(), proof, features: vec![FILES.to_owned()], position: Some(position) }.write()
 }
 
 /// Reads the other side's hello, which proves what it shows; `None` for one that does not.

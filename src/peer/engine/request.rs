@@ -1,4 +1,6 @@
-//! Somebody who calls us, until our user has said yes or no. What is done about those who call is in `requests`.
+//! Somebody who calls us, until our user has said yes or no: *announced* once the server has opened a session, an
+//! [`Approach`] once its greeting is answered, a [`Guest`] once its hello has proven who it is, and then a [`Request`].
+//! (An old app is a request at once.) What is done about those who call is in `requests`.
 
 use std::time::Instant;
 
@@ -31,7 +33,7 @@ pub(super) struct Request {
 #[cfg_attr(test, derive(Clone))]
 pub(super) enum Caller {
     /// An old app, with its key and the candidates that came before ours.
-    App(PublicKey, Candidates),
+    OldApp(PublicKey, Candidates),
     /// A peer of ours.
     Guest(Box<Guest>),
     /// A peer of ours of this identity, which has called anew, so that its hello is awaited.
@@ -53,7 +55,7 @@ pub(super) enum RequestState {
 impl Request {
     pub(super) fn identity(&self) -> Option<PublicKey> {
         match &self.caller {
-            Caller::App(..) => None,
+            Caller::OldApp(..) => None,
             Caller::Guest(guest) => Some(guest.identity),
             Caller::Anew(identity) => Some(*identity),
         }
@@ -73,6 +75,6 @@ impl Request {
     }
 }
 
-/// Callers whose hello is still to come, and such as were announced: more than anybody has friends who call in the same
+/// How many approaches, and how many announcements, are kept: more than anybody has friends who call within the same
 /// ten seconds, and few enough to cost nothing.
 pub(super) const MAX_APPROACHES: usize = 64;

@@ -74,7 +74,7 @@ impl Peers {
     /// A newer call takes the place of an older one. Of too many whose hello is still to come, the oldest gives way.
     fn add_approach(&mut self, peer: &str, approach: Approach, round: &mut Round<'_>) {
         match self.requests.get_mut(peer) {
-            Some(Request { caller: Caller::App(..), .. }) => self.end_request(peer, CloseReason::Replaced, round),
+            Some(Request { caller: Caller::OldApp(..), .. }) => self.end_request(peer, CloseReason::Replaced, round),
             Some(request) => {
                 let Caller::Guest(guest) = &request.caller else { return self.insert_approach(peer, approach) };
                 request.caller = Caller::Anew(guest.identity);
@@ -93,7 +93,7 @@ impl Peers {
         }
     }
 
-    /// Somebody whose greeting is answered, and whom our user wants to talk to; nobody who seems to call somebody else.
+    /// Takes the approach of somebody whom our user calls, too; `None` if that one seems to mean somebody else.
     pub(super) fn take_approach(&mut self, peer: &str) -> Option<Agreement> {
         self.approaches.remove(peer).filter(|approach| !approach.is_for_another).map(|approach| approach.agreement)
     }
@@ -199,7 +199,7 @@ impl Peers {
     }
 
     /// An old app calls.
-    pub(super) fn called_by_app(&mut self, peer: &str, key: PublicKey, round: &mut Round<'_>) -> Option<()> {
+    pub(super) fn called_by_old_app(&mut self, peer: &str, key: PublicKey, round: &mut Round<'_>) -> Option<()> {
         let connection = self.chats.get(peer).and_then(|chat| chat.connection.as_ref());
         let is_repeated = self.calls.get(peer).is_some_and(|call| call.has_key(key))
             || connection.is_some_and(|connection| connection.other.key == key);
@@ -207,16 +207,16 @@ impl Peers {
             return None;
         }
         match self.requests.get_mut(peer) {
-            Some(Request { caller: caller @ Caller::App(..), .. }) => {
+            Some(Request { caller: caller @ Caller::OldApp(..), .. }) => {
                 // It repeats itself, and gets no more time by that.
-                *caller = Caller::App(key, Candidates::default());
+                *caller = Caller::OldApp(key, Candidates::default());
                 return Some(());
             }
             // Who has proven who they are does not become somebody who proves nothing.
             Some(_) => return None,
             None => {}
         }
-        let caller = Caller::App(key, Candidates::default());
+        let caller = Caller::OldApp(key, Candidates::default());
         match self.judge_called(peer, None, round) {
             Ok(trust) if self.has_room(false, round) => {
                 self.add_request(peer, caller, RequestState::Asked, round);
@@ -251,16 +251,16 @@ impl Peers {
     }
 
     /// Whom we have called is an old app under the name of somebody who proved who they were. It may be told so.
-    pub(super) fn turn_away_app(&mut self, peer: &str, round: &Round<'_>) {
+    pub(super) fn turn_away_old_app(&mut self, peer: &str, round: &Round<'_>) {
         if let Some(Call { stage: Stage::Greeting(own), .. }) = self.calls.get(peer) {
-            let caller = Caller::App(own.key(), Candidates::default());
+            let caller = Caller::OldApp(own.key(), Candidates::default());
             self.add_request(peer, caller, RequestState::Refused, round);
         }
     }
 
     /// A candidate of an old app that calls.
     pub(super) fn early_candidate(&mut self, peer: &str, candidate: &Candidate, round: &Round<'_>) -> Option<()> {
-        let Caller::App(_, early) = &mut self.requests.get_mut(peer)?.caller else { return None };
+        let Caller::OldApp(_, early) = &mut self.requests.get_mut(peer)?.caller else { return None };
         early.admit(candidate, round.setup.with_loopback).then_some(())
     }
 
@@ -288,8 +288,8 @@ impl Peers {
     }
 
     /// An old app says that its user has ended the call.
-    pub(super) fn declined_by_app(&mut self, peer: &str, round: &mut Round<'_>) -> Option<()> {
-        let Caller::App(..) = self.requests.get(peer)?.caller else { return None };
+    pub(super) fn declined_by_old_app(&mut self, peer: &str, round: &mut Round<'_>) -> Option<()> {
+        let Caller::OldApp(..) = self.requests.get(peer)?.caller else { return None };
         self.end_request(peer, CloseReason::Declined, round);
         Some(())
     }
@@ -302,7 +302,7 @@ impl Peers {
         let Some(request) = self.requests.get(peer) else { return false };
         match request.state {
             // Whoever is called may prove who they are, and the request may be the server's.
-            RequestState::Asked | RequestState::Accepted if matches!(request.caller, Caller::App(..)) => {
+            RequestState::Asked | RequestState::Accepted if matches!(request.caller, Caller::OldApp(..)) => {
                 self.end_request(peer, CloseReason::Replaced, round);
                 false
             }
@@ -323,7 +323,7 @@ impl Peers {
 
     /// The user takes a request, or the chat with an old app that was called.
     pub(super) fn accept(&mut self, peer: String, round: &mut Round<'_>) {
-        if self.accept_app(&peer, round) {
+        if self.accept_old_app(&peer, round) {
             return;
         }
         let Some(request) = self.requests.get_mut(&peer).filter(|request| request.is_asked()) else {
@@ -353,7 +353,7 @@ impl Peers {
             }
         }
         match request.caller {
-            Caller::App(key, early) => self.answer_app(&peer, key, early, round),
+            Caller::OldApp(key, early) => self.answer_old_app(&peer, key, early, round),
             Caller::Guest(guest) => self.answer_guest(&peer, *guest, round),
             Caller::Anew(_) => {}
         }
@@ -384,13 +384,13 @@ impl Peers {
         }
     }
 
-    /// Ends a request, and tells its caller that the user says no. The state that it was in, if the user knew of it.
+    /// Ends a request, and tells its caller that the user says no. Returns the state that it was in.
     fn drop_request(&mut self, peer: &str, round: &mut Round<'_>) -> Option<RequestState> {
         let mut request = self.requests.remove(peer)?;
         let refusal = if request.state == RequestState::Refused { Refusal::Identity } else { Refusal::Declined };
         let mut approach = self.approaches.remove(peer).map(|approach| approach.agreement);
         let agreement = match &mut request.caller {
-            Caller::App(..) => {
+            Caller::OldApp(..) => {
                 round.decline(peer);
                 None
             }
@@ -403,7 +403,7 @@ impl Peers {
         Some(request.state)
     }
 
-    /// The one door out for a request that comes to nothing. Whoever has said yes to it waits for more than its end.
+    /// Ends a request that comes to nothing, and tells of it. A user who has said yes to it hears why.
     pub(super) fn end_request(&mut self, peer: &str, reason: CloseReason, round: &mut Round<'_>) {
         let Some(request) = self.requests.remove(peer) else { return };
         let peer = peer.to_owned();

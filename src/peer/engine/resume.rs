@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::super::agreement::Side;
 use super::super::event::{CloseReason, Event};
-use super::super::frame::{Instance, Place};
+use super::super::frame::{ChatPosition, Instance};
 use super::super::hello::Refusal;
 use super::super::keys::PublicKey;
 use super::super::planted::{self, Fault};
@@ -17,25 +17,25 @@ use super::call::{Farewell, Stage};
 use super::channel::PeerConnection;
 use super::chat::{Chat, FIRST_PAUSE, Lasting, LastingState, not_sent};
 use super::files::end_lasting;
-use super::interface::{Output, Parting, Round};
+use super::interface::{Ending, Output, Round};
 use super::peers::Peers;
 use super::proof::{self, Guest};
 use crate::protocol::MessageType;
 
 impl Peers {
     /// Where we are in the chat with `peer`, or in the one that is about to begin.
-    pub(super) fn place(&self, peer: &str, fresh: Instance) -> Place {
+    pub(super) fn position(&self, peer: &str, fresh: Instance) -> ChatPosition {
         match self.chats.get(peer).and_then(|chat| chat.lasting.as_ref()) {
             Some(Lasting { instances: [instance, other], texts, .. }) => {
-                Place { instance: *instance, other: *other, received: texts.received() }
+                ChatPosition { instance: *instance, other: *other, received: texts.received() }
             }
-            None => Place { instance: fresh, ..Place::nowhere() },
+            None => ChatPosition { instance: fresh, ..ChatPosition::nowhere() },
         }
     }
 
     /// Where we are in a chat that is about to begin.
-    pub(super) fn fresh_place(&self) -> Place {
-        Place { instance: Instance::generate(), ..Place::nowhere() }
+    pub(super) fn fresh_position(&self) -> ChatPosition {
+        ChatPosition { instance: Instance::generate(), ..ChatPosition::nowhere() }
     }
 
     /// Whether somebody who has proven this identity may carry on the chat that there is.
@@ -47,7 +47,7 @@ impl Peers {
     /// Whether a caller carries on the chat that there is: it is who we chat with, knows us, and names our side of it.
     pub(super) fn is_resumed_by(&self, peer: &str, guest: &Guest) -> bool {
         let own = self.chats.get(peer).and_then(|chat| chat.lasting.as_ref()).map(|lasting| lasting.instances[0]);
-        let named = guest.place.map(|place| place.other);
+        let named = guest.position.map(|position| position.other);
         let knows_us = guest.knows_us || planted::has(Fault::ResumedByStranger);
         knows_us && own.is_some() && named == own && self.carries_on(peer, Some(guest.identity))
     }
@@ -60,7 +60,7 @@ impl Peers {
         Some(lasting.answered_at.map_or(round.now, |answered_at| answered_at + UNASKED_PAUSE))
     }
 
-    /// Answers a caller that carries a chat on.
+    /// Answers a caller that carries a chat on, without a question.
     pub(super) fn resume_guest(&mut self, peer: &str, guest: Guest, round: &mut Round<'_>) {
         if let Some(lasting) = self.chats.get_mut(peer).and_then(|chat| chat.lasting.as_mut()) {
             lasting.answered_at = Some(round.now);
@@ -78,24 +78,25 @@ impl Peers {
     pub(super) fn carry_on(&mut self, peer: &str, connection: PeerConnection, round: &mut Round<'_>) {
         let Some(chat) = self.chats.get_mut(peer) else { return };
         let Some(lasting) = &mut chat.lasting else { return };
-        let (is_same, place) = (is_same(lasting, &connection), connection.place.unwrap_or_else(Place::nowhere));
+        let (is_same, position) =
+            (is_same(lasting, &connection), connection.position.unwrap_or_else(ChatPosition::nowhere));
         lasting.knows_files = connection.files.is_some();
         if let Some(old) = chat.connection.replace(connection) {
             lasting.files.interrupt();
             // The other side has noticed first that the old connection is of no use.
             self.connections.remove(&old.id);
-            round.out.push(Output::Close { id: old.id, parting: Parting::AtOnce });
+            round.out.push(Output::Close { id: old.id, ending: Ending::AtOnce });
             round.tell(Event::Interrupted { peer: peer.to_owned() });
         }
         lasting.state = LastingState::Connected;
         if is_same {
-            lasting.texts.resume(place.received);
+            lasting.texts.resume(position.received);
         } else {
             // It is another program, or one that has forgotten: what it was sent may or may not have been shown.
             for kept in lasting.texts.restart() {
                 round.out.push(not_sent(peer, kept));
             }
-            lasting.instances[1] = place.instance;
+            lasting.instances[1] = position.instance;
             lasting.number = self.next_chat;
             self.next_chat += 1;
         }
@@ -105,14 +106,14 @@ impl Peers {
         self.transmit(peer, round);
     }
 
-    /// The connection of a chat is no more.
+    /// The peer connection of a chat is gone. It is sought again, unless that is of no use.
     pub(super) fn lose(&mut self, peer: &str, reason: CloseReason, round: &mut Round<'_>) {
         let resume_for = round.setup.resume_for;
         let is_first = *round.username < *peer;
         let Some(chat) = self.chats.get_mut(peer) else { return };
         let Some(connection) = chat.connection.take() else { return };
         if self.connections.remove(&connection.id).is_some() {
-            round.out.push(Output::Close { id: connection.id, parting: Parting::AtOnce });
+            round.out.push(Output::Close { id: connection.id, ending: Ending::AtOnce });
         }
         match &mut chat.lasting {
             None => self.finish(peer, reason, round),
@@ -134,8 +135,8 @@ impl Peers {
         }
     }
 
-    /// Calls the other side of an interrupted chat. `is_own`: since the user wants it. What the user was asked about it
-    /// is answered before.
+    /// Calls the other side of an interrupted chat. `is_own`: because the user wants it. A request of the other side,
+    /// if there is one, comes first.
     pub(super) fn seek(&mut self, peer: &str, is_own: bool, round: &mut Round<'_>) {
         if self.is_online && !self.requests.contains_key(peer) && !self.calls.contains_key(peer) {
             self.place_call(peer.to_owned(), is_own, round);
@@ -171,8 +172,8 @@ impl Peers {
     /// are, so it is said in a call: in the one that there is, or in one that is there for nothing else.
     pub(super) fn leave_interrupted(&mut self, peer: &str, round: &mut Round<'_>) {
         let identity = self.chats.get(peer).and_then(|chat| chat.identity);
-        let place = self.place(peer, Instance::default());
-        let farewell = identity.map(|identity| Farewell { identity, place });
+        let position = self.position(peer, Instance::default());
+        let farewell = identity.map(|identity| Farewell { identity, position });
         match self.calls.get_mut(peer) {
             Some(call) => match &mut call.stage {
                 Stage::Calling | Stage::Greeting(_) | Stage::Greeted { .. } if farewell.is_some() => {
@@ -194,12 +195,12 @@ impl Peers {
             }
             None => {}
         }
-        self.part_early(peer, round);
+        self.leave_confirming(peer, round);
         let kept = self.calls.remove(peer).filter(|call| call.farewell.is_some());
         if let Some(call) = kept {
             let Some(chat) = self.chats.remove(peer) else { return };
             self.calls.insert(peer.to_owned(), call);
-            return end(peer, chat, round);
+            return tell_end(peer, chat, round);
         }
         self.finish(peer, CloseReason::Left, round);
     }
@@ -207,7 +208,7 @@ impl Peers {
     /// Somebody carries on a chat that our user has just left: says who we are, and that it is over.
     pub(super) fn answer_with_farewell(&mut self, peer: &str, guest: Guest, farewell: Farewell, round: &mut Round<'_>) {
         let Guest { mut agreement, first, .. } = guest;
-        let second = proof::own_hello(&agreement, &first, farewell.place, round);
+        let second = proof::own_hello(&agreement, &first, farewell.position, round);
         for bytes in [second, Refusal::Declined.write()] {
             round.sealed(MessageType::SignalIce, peer, agreement.signals().seal(&bytes));
         }
@@ -216,11 +217,11 @@ impl Peers {
 
 /// Whether the same two instances are on both sides of a chat and of a connection.
 fn is_same(lasting: &Lasting, connection: &PeerConnection) -> bool {
-    connection.place.is_some_and(|place| [place.other, place.instance] == lasting.instances)
+    connection.position.is_some_and(|position| [position.other, position.instance] == lasting.instances)
 }
 
-/// A chat without a connection is over for our user.
-fn end(peer: &str, chat: Chat, round: &mut Round<'_>) {
+/// Tells that a chat without a peer connection is over for our user.
+fn tell_end(peer: &str, chat: Chat, round: &mut Round<'_>) {
     if let Some(mut lasting) = chat.lasting {
         end_lasting(peer, &mut lasting, round);
     }

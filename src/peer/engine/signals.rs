@@ -11,7 +11,7 @@ use super::super::hello::{ANSWER, Hello, Inside, OFFER, Refusal, Said};
 use super::super::ice;
 use super::call::{Call, RATE_LIMITED, Stage};
 use super::channel::{self, REFUSED_DESCRIPTION};
-use super::interface::{Output, Parting, PeerConnectionId, Round};
+use super::interface::{Ending, Output, PeerConnectionId, Round};
 use super::peers::Peers;
 use crate::escape::{MAX_QUOTED, shortened};
 use crate::protocol::{self, Envelope, ErrorPayload, Joined, KeyExchange, MessageType, Sealed};
@@ -72,8 +72,8 @@ impl Peers {
         match Said::read(exchange) {
             Said::Greeting(greeting) => self.greeted(sender, &greeting, round),
             Said::Answer(answer) => self.answered(sender, &answer, round),
-            Said::OldApp(key) if is_greeting => self.answered_by_app(sender, key, round),
-            Said::OldApp(key) => self.called_by_app(sender, key, round),
+            Said::OldApp(key) if is_greeting => self.answered_by_old_app(sender, key, round),
+            Said::OldApp(key) => self.called_by_old_app(sender, key, round),
             Said::Manipulated if is_greeting => {
                 self.fail(sender, CloseReason::BadKey, round);
                 Some(())
@@ -145,7 +145,7 @@ impl Peers {
     /// A signal that is not sealed, as old apps send them.
     fn receive_open(&mut self, sender: &str, kind: MessageType, payload: &str, round: &mut Round<'_>) -> Option<()> {
         let call = self.calls.get_mut(sender);
-        if call.as_ref().is_some_and(|call| !call.is_with_app()) {
+        if call.as_ref().is_some_and(|call| !call.is_with_old_app()) {
             return None;
         }
         match kind {
@@ -187,7 +187,7 @@ impl Peers {
             self.next_id += 1;
             self.connections.remove(&call.id);
             self.connections.insert(id, sender.to_owned());
-            round.out.push(Output::Close { id: call.id, parting: Parting::AtOnce });
+            round.out.push(Output::Close { id: call.id, ending: Ending::AtOnce });
             call.id = id;
             call.side = Side::Called;
         }
@@ -269,9 +269,9 @@ impl Peers {
     /// The other side of a call says, sealed, that it is over. Before its hello, that is the word of nobody who has
     /// proven who they are; behind it, whoever says no to a call that carries a chat on has left that.
     fn call_is_refused(&mut self, sender: &str, refusal: Refusal, round: &mut Round<'_>) {
-        let is_proven = self.calls.get(sender).and_then(Call::proven).is_some_and(|(identity, place)| {
-            let own = self.place(sender, place.other).instance;
-            self.carries_on(sender, Some(identity)) && place.other == own
+        let is_proven = self.calls.get(sender).and_then(Call::proven).is_some_and(|(identity, position)| {
+            let own = self.position(sender, position.other).instance;
+            self.carries_on(sender, Some(identity)) && position.other == own
         });
         match refusal {
             Refusal::Declined if is_proven => self.finish(sender, CloseReason::PeerLeft, round),
@@ -290,8 +290,8 @@ impl Peers {
         refusal: Option<protocol::DeclinePayload>,
         round: &mut Round<'_>,
     ) -> Option<()> {
-        let Some(call) = self.calls.get(sender) else { return self.declined_by_app(sender, round) };
-        if !call.is_with_app() && !matches!(call.stage, Stage::Greeting(_)) {
+        let Some(call) = self.calls.get(sender) else { return self.declined_by_old_app(sender, round) };
+        if !call.is_with_old_app() && !matches!(call.stage, Stage::Greeting(_)) {
             return None;
         }
         let is_description = refusal.is_some_and(|refusal| refusal.refused == REFUSED_DESCRIPTION);
@@ -312,7 +312,7 @@ impl Peers {
         let own = match Description::read(sdp) {
             Ok(own) => own,
             Err(unfit) => {
-                let message = format!("our own description is of no use: {unfit}");
+                let message = format!("our own description is of no use: {unfit}; call again");
                 return self.closed(id, CloseReason::Failed { message }, round);
             }
         };

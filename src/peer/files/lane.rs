@@ -159,7 +159,7 @@ impl Opener {
     }
 
     /// Opens the next report; `None` likewise.
-    pub fn open_report(&mut self, sealed: &mut [u8]) -> Option<LaneReport> {
+    pub(crate) fn open_report(&mut self, sealed: &mut [u8]) -> Option<LaneReport> {
         let (taken, rest) = frame::number(self.open_in_place(sealed)?)?;
         let (window, rest) = frame::number(rest)?;
         rest.is_empty().then_some(LaneReport { taken, window })

@@ -1,5 +1,5 @@
 //! Cryptography for WebRTC that an onlooker sees through: all of it is ring's, and DTLS seals and opens each of its
-//! records by an AEAD that shows the onlooker what is in it. In here is nothing of what the onlooker is for.
+//! records by an AEAD that shows the onlooker what is in it. Who that is, is in `guarded`.
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ pub trait Onlooker: Send + Sync + 'static {
     /// A record with this content is about to be sealed.
     fn sees_sealed(&self, nonce: &[u8], additional: &[u8], content: &[u8]);
 
-    /// A record was opened and has this content; whether it may be passed on. One that may not counts as forged, so
-    /// that DTLS drops it.
+    /// A record was opened and has this content. Returns whether it may be passed on; one that may not counts as
+    /// forged, so that DTLS drops it.
     fn passes(&self, _additional: &[u8], _content: &[u8]) -> bool {
         true
     }

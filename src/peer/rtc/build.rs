@@ -17,7 +17,7 @@ use webrtc::peer_connection::{
 use super::aead;
 use super::command::RtcConfig;
 use super::early::Early;
-use super::guarded::{CIPHER_SUITES, Watch};
+use super::guarded::{CIPHER_SUITES, GuardedConnection};
 use super::pace::Pace;
 use super::runtime::PacedRuntime;
 use super::turn::Relay;
@@ -26,7 +26,8 @@ use crate::peer::description::MAX_MESSAGE;
 use crate::peer::event::CloseReason;
 use crate::protocol::Candidate;
 
-/// What the crate's callbacks tell the connection's task. They run on the driver, so all they do is queue.
+/// What the crate's callbacks tell the connection's task. They run on WebRTC's driver, so all they do is
+/// queue.
 pub enum RtcEvent {
     /// A candidate of ours is found.
     Candidate(Candidate),
@@ -54,15 +55,15 @@ pub async fn build(
     pace: &Arc<Pace>,
     relay: &Relay,
     tunnels: &Tunnels,
-    watch: &Arc<Watch>,
+    guarded: &Arc<GuardedConnection>,
 ) -> Result<Arc<dyn PeerConnection>, Error> {
     // To ask a network for a name of the peer's would show it that we are there.
     if config.is_relay_only {
-        return build_with(config, rtc_events, pace, relay, tunnels, watch, MulticastDnsMode::Disabled).await;
+        return build_with(config, rtc_events, pace, relay, tunnels, guarded, MulticastDnsMode::Disabled).await;
     }
-    match build_with(config, rtc_events, pace, relay, tunnels, watch, MulticastDnsMode::QueryOnly).await {
+    match build_with(config, rtc_events, pace, relay, tunnels, guarded, MulticastDnsMode::QueryOnly).await {
         // A machine with nothing but loopback has no multicast, and needs none.
-        Err(_) => build_with(config, rtc_events, pace, relay, tunnels, watch, MulticastDnsMode::Disabled).await,
+        Err(_) => build_with(config, rtc_events, pace, relay, tunnels, guarded, MulticastDnsMode::Disabled).await,
         built => built,
     }
 }
@@ -73,7 +74,7 @@ async fn build_with(
     pace: &Arc<Pace>,
     relay: &Relay,
     tunnels: &Tunnels,
-    watch: &Arc<Watch>,
+    guarded: &Arc<GuardedConnection>,
     multicast: MulticastDnsMode,
 ) -> Result<Arc<dyn PeerConnection>, Error> {
     let servers = config.ice_servers.iter().map(|server| RTCIceServer {
@@ -89,10 +90,11 @@ async fn build_with(
         .with_srflx_acceptance_min_wait(Some(Duration::ZERO))
         .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
         .with_relay_acceptance_min_wait(Some(if config.is_relay_only { Duration::ZERO } else { RELAY_WAIT }))
-        // Lost after both together. Nobody acts upon the first, so it does not come while a silent connection sleeps.
+        // Disconnected, and failed after a further time: the chat is lost after both. Nothing is done at the first, so
+        // it is made long enough not to come while a silent connection sleeps.
         .with_ice_timeouts(Some(config.lost_after * 2 / 3), Some(config.lost_after / 3), Some(KEEPALIVE))
         .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(MAX_MESSAGE as u32))
-        .with_crypto_provider(aead::provider(watch.clone()))
+        .with_crypto_provider(aead::provider(guarded.clone()))
         .with_dtls_cipher_suites(CIPHER_SUITES.to_vec());
     let settings = if config.is_narrow { settings.with_sctp_mtu(NARROW_MTU) } else { settings }.build();
     // A wildcard stands for every interface but loopback.
@@ -113,7 +115,7 @@ async fn build_with(
     let early = Early::default();
     let on_panic = Arc::new(on_panic);
     let runtime =
-        PacedRuntime::new(pace.clone(), relay.clone(), tunnels.clone(), early.clone(), watch.clone(), on_panic);
+        PacedRuntime::new(pace.clone(), relay.clone(), tunnels.clone(), early.clone(), guarded.clone(), on_panic);
     let connection = PeerConnectionBuilder::new()
         .with_configuration(configuration)
         .with_setting_engine(settings)

@@ -15,7 +15,7 @@ use webrtc::error::Error;
 use super::build::{NARROW_MTU, RtcEvent};
 use super::caught::{Caught, Panicked};
 use super::command::{InputSender, Queued};
-use super::guarded::Watch;
+use super::guarded::GuardedConnection;
 use super::pace::Pace;
 use super::stall::Stall;
 use crate::peer::engine::{Input, PeerConnectionId};
@@ -25,16 +25,16 @@ use crate::trouble;
 /// What the tasks of one connection have in common.
 #[derive(Clone)]
 pub struct Tasks {
-    /// The connection.
+    /// The connection's id.
     pub id: PeerConnectionId,
     /// Where what is read goes.
     pub inputs: InputSender,
     /// Where the connection's own task is told.
     pub rtc_events: UnboundedSender<RtcEvent>,
-    /// How often the connection has to be looked after.
+    /// How long WebRTC's driver may sleep.
     pub pace: Arc<Pace>,
-    /// What comes is counted there once it is taken.
-    pub watch: Arc<Watch>,
+    /// The guard, which is told of each message that was taken.
+    pub guarded: Arc<GuardedConnection>,
     /// The way passes only short datagrams.
     pub is_narrow: bool,
 }
@@ -100,7 +100,7 @@ impl Tasks {
             match event {
                 Some(DataChannelEvent::OnMessage(message)) => {
                     self.pace.active();
-                    self.watch.take();
+                    self.guarded.take();
                     let text = message.is_string.then(|| String::from_utf8(message.data.into()).ok()).flatten();
                     if self.inputs.send(Input::Received { id, text }).await {
                         last_wait = Some(Instant::now());
@@ -237,15 +237,13 @@ pub fn lack() -> Option<CloseReason> {
 /// What is told where no connection can be begun, which is for lack of something on this machine.
 pub fn not_begun(error: &Error) -> CloseReason {
     debug!("webrtc: {error}");
-    let message = "call again, and if that is of no use, look at the log (RUST_LOG=debug)".to_owned();
-    lack().unwrap_or(CloseReason::NotBegun { message })
+    lack().unwrap_or(CloseReason::NotBegun { message: "call again".to_owned() })
 }
 
 /// What is told where the crate cannot go on: its own words are for those who look into it.
 pub fn failed(error: &Error) -> CloseReason {
     debug!("webrtc: {error}");
-    let message = "WebRTC could not go on; call again, and if that is of no use, look at the log (RUST_LOG=debug)";
-    CloseReason::Failed { message: message.to_owned() }
+    CloseReason::Failed { message: "WebRTC could not go on; call again".to_owned() }
 }
 
 /// Bytes of one chat that may be on their way. More would only wait at the receiver, and a text behind them.

@@ -16,18 +16,18 @@ use super::build::{RtcEvent, build};
 use super::channel::{SendRoom, Tasks, Writer, failed, lack, not_begun};
 use super::closing::close_in_order;
 use super::command::{Beginning, FileThread, InputSender, RtcCommand, RtcConfig};
-use super::guarded::Watch;
+use super::guarded::GuardedConnection;
 use super::pace::Pace;
 use super::turn::Relay;
 use super::turn::tunnel::Tunnels;
-use crate::peer::engine::{Input, Parting, PeerConnectionId};
+use crate::peer::engine::{Ending, Input, PeerConnectionId};
 use crate::peer::event::CloseReason;
 use crate::peer::ice::{self, IceServer, NoRelay, NoRelayCause};
 use crate::peer::sync::Gauge;
 use crate::protocol::Candidate;
 
-/// Makes a peer connection, serves it, and ends it. `is_offered`: a TURN server in `config` is one that the server
-/// named.
+/// Makes a peer connection, serves it, and ends it. `is_offered`: the TURN server in `config` was named by the chat
+/// server.
 pub async fn live(
     id: PeerConnectionId,
     config: RtcConfig,
@@ -47,11 +47,11 @@ pub async fn live(
     let relay = Relay::new(&config.ice_servers);
     let tunnels = Tunnels::new(&config.ice_servers, config.proxy.as_ref(), config.is_behind_proxy, relay.clone());
     let broken = rtc_events.clone();
-    let watch = Watch::new(move |what| {
+    let guarded = GuardedConnection::new(move |what| {
         let _ = broken.send(RtcEvent::Ended(CloseReason::RulesBroken { what }));
     });
     // On the heap, since what it takes to build a connection would be part of this task for as long as it lives.
-    let connection = match Box::pin(build(&config, &rtc_events, &pace, &relay, &tunnels, &watch)).await {
+    let connection = match Box::pin(build(&config, &rtc_events, &pace, &relay, &tunnels, &guarded)).await {
         Ok(connection) => connection,
         Err(error) => {
             inputs.send(Input::Closed { id, reason: not_begun(&error) }).await;
@@ -63,7 +63,7 @@ pub async fn live(
         inputs.send(Input::Closed { id, reason }).await;
         return;
     }
-    let tasks = Tasks { id, inputs, rtc_events, pace, watch, is_narrow: config.is_narrow };
+    let tasks = Tasks { id, inputs, rtc_events, pace, guarded, is_narrow: config.is_narrow };
     let mut connection = Connection {
         config,
         is_offered,
@@ -78,15 +78,15 @@ pub async fn live(
         channel: None,
         files: None,
     };
-    let (end, parting) = connection.serve(&mut commands, &mut happened).await;
-    connection.end(end, parting, &mut commands, &mut happened).await;
+    let (end, ending) = connection.serve(&mut commands, &mut happened).await;
+    connection.end(end, ending, &mut commands, &mut happened).await;
     tunnels.end().await;
-    debug!("connection {} closed", id.0);
+    debug!("peer connection {}: closed", id.0);
 }
 
 struct Connection {
     config: RtcConfig,
-    /// A TURN server in `config` is one that the server named.
+    /// The TURN server in `config` was named by the chat server.
     is_offered: bool,
     has_turn: bool,
     /// A way to the other side was found.
@@ -94,7 +94,7 @@ struct Connection {
     connection: Arc<dyn PeerConnection>,
     relay: Relay,
     tasks: Tasks,
-    /// Held for as long as the connection lives, so that it is known by it.
+    /// Held for as long as the connection lives: that is how others see that it does.
     queue: Option<Gauge>,
     reader: Option<JoinHandle<()>>,
     writer: Option<Writer>,
@@ -104,13 +104,12 @@ struct Connection {
 }
 
 impl Connection {
-    /// Does as it is told until the connection ends: why it has ended, unless it is to end in order, and how it is to
-    /// do so.
+    /// Does as it is told until the connection ends. Returns why it has ended, or how it is to end in order.
     async fn serve(
         &mut self,
         commands: &mut UnboundedReceiver<RtcCommand>,
         happened: &mut UnboundedReceiver<RtcEvent>,
-    ) -> (Option<CloseReason>, Parting) {
+    ) -> (Option<CloseReason>, Ending) {
         // The word that tells of a loss may itself be lost, so it is also looked whether anything comes from the
         // network.
         let (mut is_late, mut look_at) = (false, self.tasks.pace.heard_until(SILENCE));
@@ -118,16 +117,16 @@ impl Connection {
         loop {
             let step = tokio::select! {
                 command = commands.recv() => match command {
-                    None => return (None, Parting::Sent),
-                    Some(RtcCommand::Close(parting)) => return (None, parting),
+                    None => return (None, Ending::WhenSent),
+                    Some(RtcCommand::Close(ending)) => return (None, ending),
                     Some(command) => self.obey(command).await,
                 },
-                () = relay.broken() => return (Some(CloseReason::ConnectionLost), Parting::Sent),
+                () = relay.broken() => return (Some(CloseReason::ConnectionLost), Ending::WhenSent),
                 () = tokio::time::sleep_until(look_at.into()) => {
                     let heard_until = self.tasks.pace.heard_until(self.config.lost_after + SILENCE);
                     let is_silent = heard_until <= Instant::now();
                     if is_silent && is_late {
-                        return (Some(CloseReason::ConnectionLost), Parting::Sent);
+                        return (Some(CloseReason::ConnectionLost), Ending::WhenSent);
                     }
                     is_late = is_silent;
                     look_at = heard_until.max(Instant::now() + SECOND_LOOK);
@@ -136,13 +135,13 @@ impl Connection {
                 Some(event) = happened.recv() => match self.end_of(&event) {
                     Some(reason) => {
                         self.read_to_end(&event).await;
-                        return (Some(reason), Parting::Sent);
+                        return (Some(reason), Ending::WhenSent);
                     }
                     None => self.take_event(event).await,
                 },
             };
             if let Err(error) = step {
-                return (Some(failed(&error)), Parting::Sent);
+                return (Some(failed(&error)), Ending::WhenSent);
             }
         }
     }
@@ -189,7 +188,7 @@ impl Connection {
                 };
                 // One candidate that is of no use does not spoil the others.
                 if self.connection.add_ice_candidate(candidate).await.is_err() {
-                    debug!("connection {}: a candidate is not usable", self.tasks.id.0);
+                    debug!("peer connection {}: a candidate is not usable", self.tasks.id.0);
                 }
                 Ok(())
             }
@@ -254,7 +253,7 @@ impl Connection {
                 }
             }
             RtcEvent::Channel(channel) => {
-                // The protocol knows one channel of each name, and the initiator opens the chat's. That for files is
+                // The protocol knows one channel of each name, and the caller opens the chat's. That for files is
                 // taken once we have said that some may come.
                 let label = channel.label().await?;
                 if self.channel.is_none() && label == CHANNEL_LABEL {
@@ -290,16 +289,16 @@ impl Connection {
     async fn end(
         mut self,
         reason: Option<CloseReason>,
-        parting: Parting,
+        ending: Ending,
         commands: &mut UnboundedReceiver<RtcCommand>,
         happened: &mut UnboundedReceiver<RtcEvent>,
     ) {
         self.tasks.pace.active();
         if reason.is_none()
-            && parting != Parting::AtOnce
+            && ending != Ending::AtOnce
             && let (Some(writer), Some(channel)) = (self.writer.take(), self.channel.take())
         {
-            close_in_order(&writer, channel, &self.connection, parting, commands, happened).await;
+            close_in_order(&writer, channel, &self.connection, ending, commands, happened).await;
         }
         // What is broken may take its time.
         let _ = timeout(CLOSE_TIME, self.relay.close(&self.connection)).await;

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker, ready};
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta};
 
 use super::layer::{Layer, over};
-use crate::peer::sync::lock;
+use crate::lock::lock;
 
 /// Whether one connection has found its way, known to all of its sockets.
 #[derive(Debug, Clone, Default)]

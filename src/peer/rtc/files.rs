@@ -34,7 +34,7 @@ impl Tasks {
                 DataChannelEvent::OnBufferedAmountLow => room.grow(),
                 DataChannelEvent::OnMessage(message) => {
                     self.pace.active();
-                    self.watch.take();
+                    self.guarded.take();
                     // Where the first message comes right behind, the crate tells of it before it tells of the opening.
                     opened.notify_one();
                     // What is not wanted is read nevertheless: a channel that nobody reads holds up the chat.

@@ -1,5 +1,5 @@
-//! The watch over one connection: it shows the [`Guard`] what comes and goes, in the clear. What the guard refuses
-//! counts as a record that does not open, which DTLS drops, so that SCTP never sees it.
+//! A connection over which the [`Guard`] watches: it is shown what comes and goes, decrypted. What it refuses counts as
+//! a record that does not open, which DTLS drops, so that SCTP never sees it.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,32 +9,32 @@ use log::debug;
 use rtc::dtls::cipher_suite::CipherSuiteId;
 
 use super::aead::Onlooker;
-use crate::peer::guard::{DatagramOrigin, Guard, Handshake, Sources};
-use crate::peer::sync::lock;
+use crate::lock::lock;
+use crate::peer::guard::{DatagramOrigin, DtlsHandshake, Guard, Sources};
 
 /// What is said once when a connection is to end.
 type OnEnd = Box<dyn FnOnce(&'static str) + Send>;
 
-/// The guard of one connection, and what it hears of.
-pub struct Watch {
+/// The guard of one connection, with all that is counted for it.
+pub struct GuardedConnection {
     guard: Mutex<Guard>,
-    handshake: Mutex<Handshake>,
+    dtls: Mutex<DtlsHandshake>,
     sources: Mutex<Sources>,
     /// A record of the other side was opened.
     is_open: AtomicBool,
     /// Messages of the other side that have been taken.
     taken: AtomicU64,
-    /// Records of the handshake that came encrypted.
+    /// Records of the DTLS handshake that came encrypted.
     handshakes: AtomicU64,
     on_end: Mutex<Option<OnEnd>>,
 }
 
-impl Watch {
-    /// Watches over a connection, and says why it has to end, if it has to.
+impl GuardedConnection {
+    /// Watches over a connection, and calls `on_end` with the reason if it has to end.
     pub fn new(on_end: impl FnOnce(&'static str) + Send + 'static) -> Arc<Self> {
         Arc::new(Self {
             guard: Mutex::default(),
-            handshake: Mutex::default(),
+            dtls: Mutex::default(),
             sources: Mutex::default(),
             is_open: AtomicBool::default(),
             taken: AtomicU64::default(),
@@ -53,11 +53,11 @@ impl Watch {
         lock(&self.sources).sent(to, datagram);
     }
 
-    /// Who has sent a datagram that came from this address, if it may be passed on.
+    /// Tells who has sent a datagram that came from this address; `None` where it may not be passed on.
     pub fn admits(&self, from: SocketAddr, datagram: &[u8]) -> Option<DatagramOrigin> {
         let origin = lock(&self.sources).origin(from, datagram);
         let is_admitted = origin != DatagramOrigin::Stranger
-            && lock(&self.handshake).admits(datagram, self.is_open.load(Ordering::Relaxed));
+            && lock(&self.dtls).admits(datagram, self.is_open.load(Ordering::Relaxed));
         is_admitted.then_some(origin)
     }
 
@@ -79,7 +79,7 @@ impl Watch {
     }
 }
 
-impl Onlooker for Watch {
+impl Onlooker for GuardedConnection {
     fn sees_sealed(&self, _nonce: &[u8], additional: &[u8], content: &[u8]) {
         if additional.get(RECORD_TYPE) == Some(&APPLICATION_DATA) {
             lock(&self.guard).send(content);
@@ -91,7 +91,7 @@ impl Onlooker for Watch {
         match additional.get(RECORD_TYPE) {
             Some(&APPLICATION_DATA) => self.receives(content),
             Some(&ALERT) => true,
-            // The word that ends a handshake, and its repetitions.
+            // What ends a DTLS handshake, and its repetitions.
             Some(&HANDSHAKE) if content.len() <= MAX_HANDSHAKE => {
                 self.handshakes.fetch_add(1, Ordering::Relaxed) < MAX_HANDSHAKES
             }
@@ -115,7 +115,7 @@ const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const APPLICATION_DATA: u8 = 23;
 
-/// The longest record of a handshake that may come encrypted, in bytes, and how many of them: WebRTC keeps each. The
-/// one that there is has 24 bytes, and is repeated where it is lost.
+/// The longest record of a DTLS handshake that may come encrypted, in bytes, and how many of them: WebRTC keeps each.
+/// The one that there is has 24 bytes, and is repeated where it is lost.
 const MAX_HANDSHAKE: usize = 64;
 const MAX_HANDSHAKES: u64 = 64;

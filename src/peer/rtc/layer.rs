@@ -1,5 +1,6 @@
 //! A layer between WebRTC and a UDP socket: it looks at what is sent and received, and may change, hold or drop it.
-//! What a layer does not do itself, the socket below it does. In here is nothing of what a layer is for.
+//! What a layer does not do itself, the socket below it does. The layers are `socket`, `sieve`, `early`, `turn` and
+//! `repeat`.
 
 use std::fmt;
 use std::io::{self, IoSliceMut};
@@ -19,7 +20,7 @@ pub trait Layer: Send + Sync + 'static {
         self.below().poll_send(cx, transmit)
     }
 
-    /// Receives datagrams; how many.
+    /// Receives datagrams, and returns how many.
     fn poll_recv(
         &self,
         cx: &mut Context<'_>,

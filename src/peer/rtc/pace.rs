@@ -1,10 +1,10 @@
-//! How long the driver of a connection sleeps: hardly while the connection opens, as it likes while something is said,
-//! and long once all is silent.
+//! How long WebRTC's driver, its loop over a connection, sleeps: hardly while the connection opens, as it likes while
+//! something is said, and long once all is silent.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::peer::sync::lock;
+use crate::lock::lock;
 
 /// How far a connection is, as its sleeps go.
 #[derive(Debug)]
@@ -62,8 +62,8 @@ impl Pace {
         matches!(self.state().stage, Stage::Opening(_))
     }
 
-    /// How long to sleep where the driver wants to sleep so long. What comes from the network wakes it anyway, and so
-    /// does what is sent.
+    /// How long to sleep where WebRTC's driver wants to sleep for `duration`. What comes from the network wakes it
+    /// anyway, and so does what is sent.
     pub fn sleep(&self, duration: Duration) -> Duration {
         self.state().sleep(duration, Instant::now())
     }
@@ -112,7 +112,7 @@ fn is_keepalive(datagram: &[u8]) -> bool {
     matches!(content, Some(0..=3))
 }
 
-/// The longest sleep of a driver that is opening a connection, and for how long that is worth its price.
+/// The longest sleep of WebRTC's driver while it opens a connection, and for how long that is worth its price.
 const PROMPT_SLEEP: Duration = Duration::from_millis(2);
 const PROMPT_TIME: Duration = Duration::from_secs(15);
 

@@ -26,14 +26,14 @@ impl Pulse {
 
 /// The side of who looks.
 #[derive(Debug)]
-pub struct Watcher {
+pub struct PulseReader {
     pulse: Pulse,
     /// Set with the first look: the time of who looks may be another than that of the system.
     next: Option<Instant>,
     missed: u32,
 }
 
-impl Watcher {
+impl PulseReader {
     /// Looks for signs of life from now on.
     pub fn new(pulse: Pulse) -> Self {
         Self { pulse, next: None, missed: 0 }
@@ -84,8 +84,8 @@ mod tests {
     fn a_thread_that_does_not_turn_for_ten_seconds_is_stuck() {
         let start = Instant::now();
         let pulse = Pulse::default();
-        let mut watcher = Watcher::new(pulse.clone());
-        let mut look = |second| watcher.is_stuck(start + Duration::from_secs(second));
+        let mut reader = PulseReader::new(pulse.clone());
+        let mut look = |second| reader.is_stuck(start + Duration::from_secs(second));
         assert!((0..10).all(|second| !look(second)));
         pulse.0.store(true, Ordering::Relaxed);
         assert!((10..20).all(|second| !look(second)));
@@ -96,11 +96,11 @@ mod tests {
     fn a_program_that_is_stopped_and_goes_on_has_no_thread_that_is_stuck() {
         let start = Instant::now();
         let pulse = Pulse::default();
-        let mut watcher = Watcher::new(pulse.clone());
+        let mut reader = PulseReader::new(pulse.clone());
         pulse.0.store(true, Ordering::Relaxed);
-        assert!(!watcher.is_stuck(start));
-        assert!(!watcher.is_stuck(start + Duration::from_secs(2)));
-        assert!(!watcher.is_stuck(start + Duration::from_secs(3600)));
-        assert_eq!(watcher.next_look(), Some(start + Duration::from_secs(3602)));
+        assert!(!reader.is_stuck(start));
+        assert!(!reader.is_stuck(start + Duration::from_secs(2)));
+        assert!(!reader.is_stuck(start + Duration::from_secs(3600)));
+        assert_eq!(reader.next_look(), Some(start + Duration::from_secs(3602)));
     }
 }

@@ -14,7 +14,7 @@ use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
 use super::flight::Flight;
 use super::layer::Layer;
-use crate::peer::sync::lock;
+use crate::lock::lock;
 
 /// A socket that repeats what a handshake may have lost.
 pub struct Repeating {

@@ -1,7 +1,7 @@
 //! Tokio for the `webrtc` crate, with its sleeps as long as the connection needs them. The crate's driver is not woken
 //! between the steps of opening a connection, and would wait for its next tick of 200 ms; and it goes on ticking when
 //! nobody says anything, which is what a bot with a hundred silent peers spends its time with. Look-ups of names are
-//! bounded, since the driver does nothing else meanwhile.
+//! bounded, since that driver does nothing else meanwhile.
 
 use std::fmt;
 use std::future::Future;
@@ -21,7 +21,7 @@ use webrtc::runtime::{
 use super::blocking::blocking;
 use super::caught::Caught;
 use super::early::Early;
-use super::guarded::Watch;
+use super::guarded::GuardedConnection;
 use super::layer::over;
 use super::pace::Pace;
 use super::repeat::Repeating;
@@ -39,7 +39,7 @@ pub type OnPanic = Arc<dyn Fn() + Send + Sync>;
 pub struct PacedRuntime {
     inner: TokioRuntime,
     on_panic: OnPanic,
-    watch: Arc<Watch>,
+    guarded: Arc<GuardedConnection>,
     pace: Arc<Pace>,
     relay: Relay,
     tunnels: Tunnels,
@@ -52,20 +52,20 @@ pub struct PacedRuntime {
 
 impl PacedRuntime {
     /// Sleeps at this pace, looks after the TURN servers and takes tunnels to some of them, holds what comes too early,
-    /// drops what the watch does not admit, and says when a task has panicked.
+    /// drops what the guard does not admit, and says when a task has panicked.
     pub fn new(
         pace: Arc<Pace>,
         relay: Relay,
         tunnels: Tunnels,
         early: Early,
-        watch: Arc<Watch>,
+        guarded: Arc<GuardedConnection>,
         on_panic: OnPanic,
     ) -> Self {
         let look_up_until = Instant::now() + LOOK_UP_TIME;
         Self {
             inner: TokioRuntime,
             on_panic,
-            watch,
+            guarded,
             pace,
             relay,
             tunnels,
@@ -104,7 +104,7 @@ impl Runtime for PacedRuntime {
         }
         // What comes by a stream is heard and handed out as any datagram.
         let socket = over(Socket::new(self.tunnels.beside(socket)));
-        let socket = over(Sieve::new(socket, self.watch.clone(), self.pace.clone()));
+        let socket = over(Sieve::new(socket, self.guarded.clone(), self.pace.clone()));
         // All that is above the sieve hears no stranger.
         let socket = self.early.beside(socket);
         let socket = over(Overheard::new(socket, self.relay.clone()));

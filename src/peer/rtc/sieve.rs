@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
-use super::guarded::Watch;
+use super::guarded::GuardedConnection;
 use super::layer::Layer;
 use super::pace::Pace;
 use crate::peer::guard::DatagramOrigin;
@@ -17,20 +17,20 @@ use crate::peer::guard::DatagramOrigin;
 /// A socket that drops what is not admitted, and hands out one datagram at a time.
 pub struct Sieve {
     below: Arc<dyn AsyncUdpSocket>,
-    watch: Arc<Watch>,
+    guarded: Arc<GuardedConnection>,
     pace: Arc<Pace>,
 }
 
 impl Sieve {
-    /// Sifts what this socket, which hands out one datagram at a time, receives for the connection of this watch and
+    /// Sifts what this socket, which hands out one datagram at a time, receives for this guarded connection and
     /// pace.
-    pub fn new(below: Arc<dyn AsyncUdpSocket>, watch: Arc<Watch>, pace: Arc<Pace>) -> Self {
-        Self { below, watch, pace }
+    pub fn new(below: Arc<dyn AsyncUdpSocket>, guarded: Arc<GuardedConnection>, pace: Arc<Pace>) -> Self {
+        Self { below, guarded, pace }
     }
 
     /// Whether a datagram may be passed on. What a stranger sends is no sign that the other side lives.
     fn admits(&self, from: SocketAddr, datagram: &[u8]) -> bool {
-        let origin = self.watch.admits(from, datagram);
+        let origin = self.guarded.admits(from, datagram);
         if origin == Some(DatagramOrigin::Known) {
             self.pace.hear(datagram);
         }
@@ -45,7 +45,7 @@ impl Layer for Sieve {
 
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
         // Before it is sent: the answer may be quicker than what is done after it.
-        self.watch.sent(transmit.destination, transmit.contents);
+        self.guarded.sent(transmit.destination, transmit.contents);
         self.below.poll_send(cx, transmit)
     }
 

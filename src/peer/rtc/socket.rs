@@ -13,7 +13,7 @@ use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
 use super::layer::Layer;
 use super::pace::Pace;
-use crate::peer::sync::lock;
+use crate::lock::lock;
 
 /// A socket that hands out one datagram at a time, for which the crate keeps a small buffer.
 pub struct Socket {
@@ -133,7 +133,7 @@ impl AsyncUdpSocket for Multicast {
         }
     }
 
-    /// Nothing comes from a socket that is closed, and nothing has to wake the driver for that.
+    /// Nothing comes from a socket that is closed, and nothing has to wake WebRTC's driver for that.
     fn poll_recv(
         &self,
         cx: &mut Context<'_>,

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-/// How long nothing has come of something, of which it is looked at every now and then whether anything has. While the
-/// program stands still, so does this.
+/// How long something has been waited for, without the time in which the program stood still. Whether it has come is
+/// looked at now and then.
 #[derive(Debug)]
 pub struct Wait {
     since: Instant,
@@ -17,7 +17,7 @@ impl Wait {
         Self { since: now, looked: now }
     }
 
-    /// How long it has been waited for by now; whether there `is_progress`, with which that begins anew.
+    /// Looks, and returns how long it has been waited for by now. With `is_progress` that begins anew.
     pub fn look(&mut self, is_progress: bool, now: Instant) -> Duration {
         let gap = now.saturating_duration_since(self.looked);
         if gap >= ABSENCE {
@@ -44,9 +44,9 @@ impl Stall {
         Self { acknowledged: 0, wait: Wait::new(now) }
     }
 
-    /// Learns of how many bytes were sent in all, of how many of them are not acknowledged, and of when something
-    /// was heard last; whether that is a stall. What is sent besides is no progress. `is_narrow`: datagrams are short
-    /// already, so that losses are the likelier cause, and take longer to be over.
+    /// Learns of how many bytes were sent in all, of how many of them are not acknowledged, and of when something was
+    /// heard last. Returns whether that is a stall. What is sent besides is no progress. `is_narrow`: datagrams are
+    /// short already, so that losses are the likelier cause, and take longer to be over.
     pub fn is_one(
         &mut self,
         sent: usize,
@@ -64,7 +64,8 @@ impl Stall {
     }
 }
 
-/// So long nothing is acknowledged though it was sent again, after one second, three and seven.
+/// How long nothing may be acknowledged. SCTP sends again after one second and after three, so here twice in vain.
+/// Where datagrams are short already, losses are the likelier cause, which take longer to be over.
 const PATIENCE: Duration = Duration::from_secs(5);
 const NARROW_PATIENCE: Duration = Duration::from_secs(20);
 

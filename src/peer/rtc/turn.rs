@@ -1,7 +1,7 @@
 //! What the `webrtc` crate leaves to be done where a TURN server relays. It only logs why one refuses; what it sends by
-//! one stays in a queue until its driver turns once more; and when it closes, it gives the relay up before the last
-//! message has gone through, so that the other side would never learn of it. All of this can be helped from the sockets
-//! beneath it.
+//! one stays in a queue until its driver goes round once more; and when it closes, it gives the relay up before the
+//! last message has gone through, so that the other side would never learn of it. All of this can be helped from the
+//! sockets beneath it.
 
 mod framing;
 mod stale;
@@ -25,8 +25,8 @@ use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
 use super::flight::relayed;
 use super::layer::Layer;
+use crate::lock::lock;
 use crate::peer::ice::{IceServer, NoRelayCause};
-use crate::peer::sync::lock;
 use stale::TurnRequests;
 
 /// What is known of the relay of one connection, and what is to be done about it.
@@ -41,9 +41,9 @@ struct Relaying {
     is_granted: AtomicBool,
     /// The connection goes through it.
     is_used: AtomicBool,
-    /// Turns that the driver has made with nothing to do but to empty its queue.
-    turns: AtomicU8,
-    /// It is being closed, and sleeps are what they seem.
+    /// How often WebRTC's driver has gone round with nothing to do but to empty its queue.
+    rounds: AtomicU8,
+    /// It is being closed: from now on WebRTC's driver may really sleep.
     is_closing: AtomicBool,
     /// What is sent through the relay waits.
     is_held: AtomicBool,
@@ -99,23 +99,23 @@ impl Relay {
         self.0.breaks.notified().await;
     }
 
-    /// What the driver is to do instead of going to sleep: turn again, at once, until there can be nothing in the
-    /// queue.
+    /// What WebRTC's driver is to do instead of going to sleep: go round again, at once, until there can be nothing in
+    /// the queue.
     pub fn before_sleep(&self) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
         if !self.0.is_used.load(Ordering::Relaxed) || self.0.is_closing.load(Ordering::Relaxed) {
             return None;
         }
         // Where something else has woken it in the meantime, this begins anew.
-        let turns = self.0.turns.swap(0, Ordering::Relaxed);
+        let rounds = self.0.rounds.swap(0, Ordering::Relaxed);
         let state = self.0.clone();
-        if turns >= EMPTYING_TURNS {
+        if rounds >= EMPTYING_ROUNDS {
             return None;
         }
-        Some(Box::pin(async move { state.turns.store(turns + 1, Ordering::Relaxed) }))
+        Some(Box::pin(async move { state.rounds.store(rounds + 1, Ordering::Relaxed) }))
     }
 
-    /// Closes a connection. Where it goes through the relay, the driver is caught while it empties its queue: so it
-    /// sends the last message, which tells the other side, before it comes to know of the end and gives the relay up.
+    /// Closes a connection. Where it goes through the relay, WebRTC's driver is caught while it empties its queue: so
+    /// it sends the last message, which tells the other side, before it learns of the end and gives the relay up.
     pub async fn close(&self, connection: &Arc<dyn PeerConnection>) {
         if !self.0.is_used.load(Ordering::Relaxed) {
             let _ = connection.close().await;
@@ -125,7 +125,7 @@ impl Relay {
         // Something has to be sent for that. Nobody takes this channel any more.
         let _ = connection.create_data_channel("", None).await;
         let _ = timeout(CATCH_TIME, self.0.waits.notified()).await;
-        // The crate allows the driver a time to end in, which is a sleep, too.
+        // The crate allows its driver a time to end in, which is a sleep, too.
         self.0.is_closing.store(true, Ordering::Relaxed);
         let go_on = async {
             self.0.is_held.store(false, Ordering::Relaxed);
@@ -234,9 +234,9 @@ fn refusal(datagram: &[u8]) -> Option<u16> {
 const ALLOCATE_ERROR: [u8; 2] = [0x01, 0x13];
 
 /// Turns that empty the queue. The timers that are due meanwhile may fill it once more.
-const EMPTYING_TURNS: u8 = 2;
+const EMPTYING_ROUNDS: u8 = 2;
 
-/// How long the driver may take until it is caught.
+/// How long WebRTC's driver may take until it is caught.
 const CATCH_TIME: Duration = Duration::from_millis(200);
 
 #[cfg(test)]

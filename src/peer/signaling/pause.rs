@@ -16,8 +16,9 @@ pub enum Loss {
 }
 
 impl Loss {
-    /// Whose doing it is to one who has heard of the server last at one time and stood still until another. What is
-    /// read at waking had come before.
+    /// The same, as seen by a program that may have stood still until `woken`, and has last `heard` of the server. A
+    /// loss that is read right at waking happened while it slept, and nobody else has noticed it just now: it counts as
+    /// ours.
     pub fn seen(self, heard: Instant, woken: Option<Instant>) -> Self {
         if woken.is_some_and(|woken| heard <= woken + WAKING) { Self::Ours } else { self }
     }

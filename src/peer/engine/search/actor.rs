@@ -197,7 +197,7 @@ pub(super) fn written(engine: &Engine) -> String {
     let peers = &engine.peers;
     let is_of_call =
         |(id, peer): (&PeerConnectionId, &String)| peers.calls.get(peer).is_some_and(|call| call.id == *id);
-    if !peers.chats.is_empty() || !peers.parted.is_empty() || !peers.connections.iter().all(is_of_call) {
+    if !peers.chats.is_empty() || !peers.left.is_empty() || !peers.connections.iter().all(is_of_call) {
         return format!("{engine:?}");
     }
     let mut engine = engine.clone();

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 
 use super::super::super::agreement::{self, Agreement, GreetingAnswer, Names, OwnKeys};
-use super::super::super::frame::Place;
+use super::super::super::frame::ChatPosition;
 use super::super::super::hello::{self, Hello, Inside, Said};
 use super::super::super::keys::{KeyPair, PublicKey};
 use super::super::super::random::row;
@@ -158,7 +158,7 @@ pub(super) struct Adversary {
     /// What the fields of its messages are.
     fields: HashMap<Field, Value>,
     /// The identity that it has stolen, and where its owner is in the chat with whom.
-    pub(super) stolen: Option<(KeyPair, Place)>,
+    pub(super) stolen: Option<(KeyPair, ChatPosition)>,
     middles: RefCell<Vec<Rc<Middle>>>,
     changed: RefCell<HashMap<(u64, Act, u64), Changed>>,
     caught: RefCell<HashMap<(u64, usize, u64), Instead>>,
@@ -283,9 +283,9 @@ impl Adversary {
         let names = Names { caller: NAMES[target], called: NAMES[user] };
         let manner = self.manner(answer.answers)?;
         let agreement = self.keys(manner).clone().agree(answer, names);
-        if let Some((stolen, place)) = &self.stolen {
+        if let Some((stolen, position)) = &self.stolen {
             let proof = agreement.prove(stolen, &[]);
-            let hello = Hello { identity: stolen.public(), proof, features: Vec::new(), place: Some(*place) };
+            let hello = Hello { identity: stolen.public(), proof, features: Vec::new(), position: Some(*position) };
             let sealed = agreement.seal_first(&hello.write(), None);
             return Some((user, Posted::said(target, "signal:ice", &json!({ "sealed": sealed }))));
         }

@@ -82,7 +82,7 @@ pub(super) struct World {
     pub(super) bound: Option<usize>,
     /// Users who are away say neither yes nor no.
     pub(super) away: [bool; 3],
-    /// Somebody who has a chat, and whose identity and place in it are stolen: with whom, and who.
+    /// Somebody who has a chat, and whose identity and position in it are stolen: with whom, and who.
     pub(super) thief: Option<(usize, usize)>,
     /// What went wrong on the way here.
     pub(super) fault: Option<String>,
@@ -392,8 +392,8 @@ impl World {
         self.settle(memory);
         self.away = [true; 3];
         let engine = &self.actors[owner].engine;
-        let place = engine.place(NAMES[other]).ok_or("no chat opens")?;
-        memory.adversary.stolen = Some((engine.setup.identity.clone(), place));
+        let position = engine.position(NAMES[other]).ok_or("no chat opens")?;
+        memory.adversary.stolen = Some((engine.setup.identity.clone(), position));
         self.wanted.extend([(owner, other, None), (other, owner, None)]);
         self.check(memory)?;
         Ok(self)

@@ -27,7 +27,7 @@ pub fn is_request(message: &[u8]) -> bool {
 /// The datagrams that come over a stream.
 #[derive(Debug, Default)]
 pub struct Unframed {
-    /// What has come: once all whole messages are taken, never more than one that is not is left behind them.
+    /// What has come and was not taken: whole messages, and the beginning of one more.
     bytes: Vec<u8>,
     /// How much of it was taken.
     taken: usize,

@@ -1,6 +1,7 @@
-//! Requests to TURN servers whose nonce has become stale, and which are made again with the new one (RFC 8489,
-//! section 9.2.5). The crate takes that answer (438) for the last one: it gives a channel up and takes another number,
-//! which servers refuse, and lets relays and permissions go. So it never sees it, but only what comes after. Pure.
+//! Requests to TURN servers that are answered by "stale nonce" (438), made again with the new nonce (RFC 8489, section
+//! 9.2.5). The crate would take 438 for the last answer: it would give a channel up and take another number, which
+//! servers refuse, and let relays and permissions go. So 438 is kept from it, and it gets the answer to the second
+//! request. Pure.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -22,13 +23,13 @@ use crate::peer::ice::IceServer;
 pub struct TurnRequests {
     /// The users at TURN servers that this connection is one of.
     servers: Arc<[IceServer]>,
-    waiting: VecDeque<Request>,
+    waiting: VecDeque<TurnRequest>,
     /// What each server has said last of a nonce.
     answers: HashMap<SocketAddr, Message>,
 }
 
 #[derive(Debug)]
-struct Request {
+struct TurnRequest {
     to: SocketAddr,
     /// As the crate has made it.
     made: Vec<u8>,
@@ -56,7 +57,7 @@ impl TurnRequests {
         // The nonce of a first request is of just now.
         let answer = self.answers.get(&to).filter(|_| *method != ALLOCATE);
         let renewed = answer.and_then(|answer| renew(datagram, answer, &self.servers));
-        self.waiting.push_back(Request { to, made: datagram.to_vec(), renewed: renewed.clone(), renewals: 0 });
+        self.waiting.push_back(TurnRequest { to, made: datagram.to_vec(), renewed: renewed.clone(), renewals: 0 });
         renewed
     }
 
@@ -65,7 +66,8 @@ impl TurnRequests {
     pub fn received(&mut self, from: SocketAddr, datagram: &[u8]) -> Option<Vec<u8>> {
         // An answer, be it an error or not.
         let [1, ..] = datagram else { return None };
-        let is_meant = |request: &Request| request.to == from && transaction(&request.made) == transaction(datagram);
+        let is_meant =
+            |request: &TurnRequest| request.to == from && transaction(&request.made) == transaction(datagram);
         let index = self.waiting.iter().position(is_meant)?;
         let request = self.waiting.get_mut(index)?;
         let renewed = match stale(datagram) {

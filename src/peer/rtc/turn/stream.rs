@@ -133,8 +133,8 @@ pub async fn carry(
             }
             unframed.receive(&bytes[..length]);
             while let Some(datagram) = unframed.next().map_err(|Garbage| io::ErrorKind::InvalidData)? {
-                // A driver that is slow is waited for, as the server waits for whoever reads slowly. One that is gone
-                // needs no more.
+                // WebRTC's driver is waited for if it is slow, as the server waits for whoever reads slowly. One that
+                // is gone needs no more.
                 let _ = inbox.send((from, datagram)).await;
             }
         }

@@ -1,6 +1,6 @@
 //! TURN servers over TCP and TLS, for a crate that reaches them over UDP alone. It is given a made-up address for each;
 //! what it sends there goes over a stream to the server instead, and what comes back seems to come from there. The
-//! streams are tasks of their own: the driver waits for none of them.
+//! streams are tasks of their own: WebRTC's driver waits for none of them.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -20,11 +20,11 @@ use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 use super::Relay;
 use super::framing;
 use super::stream::{self, StreamServer};
+use crate::lock::lock;
 use crate::peer::ice::IceServer;
 use crate::peer::rtc::flight::Datagram;
 use crate::peer::rtc::layer::{Layer, over};
 use crate::peer::socks::ProxyUrl;
-use crate::peer::sync::lock;
 use crate::protocol::ice::{IceScheme, IceUrl};
 
 /// The TURN servers of one connection that are reached by a stream.
@@ -173,7 +173,7 @@ impl Tunnel {
     /// Hands out the next datagram that has come by a stream.
     fn poll_streams(&self, cx: &mut Context<'_>, buffers: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> Poll<()> {
         while let Poll::Ready(Some((from, datagram))) = lock(&self.arrived).poll_recv(cx) {
-            // What is longer than the driver expects of any datagram is lost, as over UDP.
+            // What is longer than WebRTC's driver expects of any datagram is lost, as over UDP.
             if let (Some(buffer), Some(meta)) = (buffers.first_mut(), meta.first_mut())
                 && let Some(buffer) = buffer.get_mut(..datagram.len())
             {
