@@ -1,4 +1,4 @@
-//! What our user offers to send: a file or a folder on the disk, or whatever comes out of a stream.
+//! What is offered to be sent: a file or a folder on the disk, or whatever comes out of a stream.
 
 mod stamp;
 mod tree;

@@ -64,7 +64,7 @@ impl Folder {
         &self.path
     }
 
-    /// Whether a part of this file is here, or all of it, so that our user has agreed to take it before. It goes on
+    /// Whether a part of this file is here, or all of it, so that it was agreed to before. It goes on
     /// from there if it is taken again. `identity` and `size` are those of the file offer.
     pub fn has_begun(&self, identity: PublicKey, file: FileId, size: Option<u64>) -> bool {
         let Some(list) = self.is_for_us_alone().then(|| self.places(file).read_list()).flatten() else { return false };

@@ -137,9 +137,9 @@ impl std::error::Error for ServerUrlError {}
 /// Who goes online where, and with which secrets.
 #[derive(Clone)]
 pub struct Login {
-    /// The server.
+    /// The server to go online at.
     pub server: ServerUrl,
-    /// The name.
+    /// The name to be online as.
     pub username: String,
     /// The secret that names are held with. No server sees it: each is given a hash of its own.
     pub secret: String,

@@ -36,7 +36,7 @@ pub enum Event {
     Text(String),
     /// It is out of reach.
     Offline {
-        /// Why.
+        /// Why it is not reached.
         reason: OfflineReason,
         /// When it is tried again; `None` when it is not.
         retry_in: Option<Duration>,

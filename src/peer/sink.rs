@@ -1,4 +1,4 @@
-//! Where our user wants a file to go that somebody offers.
+//! Where a file is to go that somebody offers.
 
 use std::fmt;
 use std::io::Write;
@@ -27,7 +27,7 @@ impl Sink {
         Self { to: Target::Folder(folder, None), at_most: u64::MAX }
     }
 
-    /// Into a folder, by a name of our user's choice. It is made harmless as others' names are, and changed in the same
+    /// Into a folder, by a name of one's own choice. It is made harmless as others' names are, and changed in the same
     /// way where it is taken.
     pub fn folder_as(folder: Folder, name: impl Into<String>) -> Self {
         Self { to: Target::Folder(folder, Some(name.into())), at_most: u64::MAX }

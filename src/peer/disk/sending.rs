@@ -65,7 +65,7 @@ struct Current {
     job: SendingJob,
     /// The checksum of all that was read of it.
     sum: Checksum,
-    stage: Stage,
+    stage: SendingStage,
     told: Option<Instant>,
     /// When the other side took something last.
     moved: Instant,
@@ -73,7 +73,7 @@ struct Current {
 }
 
 #[derive(Clone, Copy)]
-enum Stage {
+enum SendingStage {
     /// It is looked whether the other side has the same beginning.
     Proving,
     /// It has begun, from this byte on, when so many bytes had been sent over this connection.
@@ -129,7 +129,7 @@ impl Sending {
         self.window.reported(report.taken, report.window, now).map_err(|_| Broken)?;
         self.limit.set(self.window.way());
         let Some(current) = &mut self.current else { return Ok(()) };
-        let Stage::Begun { from, at } = current.stage else { return Ok(()) };
+        let SendingStage::Begun { from, at } = current.stage else { return Ok(()) };
         if report.taken == before {
             return Ok(());
         }
@@ -156,15 +156,16 @@ impl Sending {
                 Err(error) => (Checksum::default(), Some(error)),
             };
             let moved = Instant::now();
-            self.current = Some(Current { job, sum, stage: Stage::Proving, told: None, moved, is_paused: false });
+            self.current =
+                Some(Current { job, sum, stage: SendingStage::Proving, told: None, moved, is_paused: false });
             if let Some(error) = failed {
                 self.fail(error);
             }
             return Ok(true);
         }
         let done = match self.current.as_ref().map(|current| current.stage) {
-            Some(Stage::Proving) => self.prove(),
-            Some(Stage::Begun { .. }) => self.send(),
+            Some(SendingStage::Proving) => self.prove(),
+            Some(SendingStage::Begun { .. }) => self.send(),
             None => return Ok(false),
         };
         done.or_else(|failed| match failed {
@@ -194,7 +195,7 @@ impl Sending {
             current.sum = lock(&current.job.source).start(0)?;
         }
         let from = current.sum.position();
-        current.stage = Stage::Begun { from, at: self.window.sent() };
+        current.stage = SendingStage::Begun { from, at: self.window.sent() };
         current.moved = Instant::now();
         let (file, take) = (current.job.file, current.job.take);
         self.post(&Message::Begin { file, take, from })?;
@@ -233,7 +234,7 @@ impl Sending {
 
     fn look_for_stall(&mut self) {
         if let Some(current) = &mut self.current
-            && matches!(current.stage, Stage::Begun { .. })
+            && matches!(current.stage, SendingStage::Begun { .. })
             && !current.is_paused
             && self.window.sent() > self.window.taken()
             && current.moved.elapsed() >= STALL_TIME

@@ -22,7 +22,7 @@ use crate::protocol::{self, MessageType};
 pub(super) enum Sealing {
     /// With an old app (protocol 1.4).
     OldApp(Cipher),
-    /// With a peer of ours (2.2).
+    /// With another of Lowkey's own programs (2.2).
     Ours(Boxes),
 }
 
@@ -93,8 +93,8 @@ impl Negotiation {
         Self::new(other, Sealing::OldApp(cipher), (None, None), (Instance::default(), None), early)
     }
 
-    /// With a peer of ours that has proven this identity. `first` and `second` are both hellos, and the positions are
-    /// where we are and where the other side is in the chat.
+    /// With another of Lowkey's own programs, which has proven this identity. `first` and `second` are both hellos, and
+    /// the positions are where we are and where the other side is in the chat.
     pub(super) fn with_ours(
         (identity, knows_files): (PublicKey, bool),
         agreement: Agreement,

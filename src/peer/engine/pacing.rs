@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn in_no_minute_there_are_as_many_as_a_server_takes() {
         let (mut pacing, start) = (Pacing::default(), Instant::now());
-        // What a server of ours has left of its 60, in thousandths.
+        // What a Lowkey server has left of its 60, in thousandths.
         let mut left = 60_000;
         for step in 0..6000 {
             let now = start + Duration::from_millis(step * 100);

@@ -34,9 +34,9 @@ pub(super) struct Request {
 pub(super) enum Caller {
     /// An old app, with its key and the candidates that came before ours.
     OldApp(PublicKey, Candidates),
-    /// A peer of ours.
+    /// Another of Lowkey's own programs.
     Guest(Box<Guest>),
-    /// A peer of ours of this identity, which has called anew, so that its hello is awaited.
+    /// The same with this identity, which has called anew, so that its hello is awaited.
     Anew(PublicKey),
 }
 

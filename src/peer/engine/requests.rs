@@ -1,6 +1,7 @@
-//! Those who call us, until our user has said yes or no. A program of ours is answered at once, without a question and
-//! whoever it is, and so tells no more than that a program of ours is there; the user is asked only about somebody who
-//! has proven who they are (protocol 2.1 and 2.3), or about an old app, which gets nothing before (1.5).
+//! Those who call us, until our user has said yes or no. Another of Lowkey's own programs is answered at once, without
+//! a question and whoever it is, which tells no more than that such a program is here, too; the user is asked only
+//! about somebody who has proven who they are (protocol 2.1 and 2.3), or about an old app, which gets nothing before
+//! (1.5).
 
 use super::super::agreement::{self, Agreement, Greeting, Names, Side};
 use super::super::candidate::{Candidate, Candidates};
@@ -18,7 +19,7 @@ use crate::protocol::MessageType;
 impl Peers {
     // What callers say.
 
-    /// A peer of ours calls (C1).
+    /// Somebody greets us (C1), who uses no old app.
     pub(super) fn greeted(&mut self, peer: &str, greeting: &Greeting, round: &mut Round<'_>) -> Option<()> {
         let open = self.chats.get(peer).and_then(|chat| chat.connection.as_ref());
         let is_repeated = self.calls.get(peer).is_some_and(|call| call.has_key(greeting.key))

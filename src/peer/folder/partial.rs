@@ -23,7 +23,7 @@ use crate::trouble;
 /// Where a file is until it is whole, and in which folder it is to be then.
 #[derive(Debug, Clone)]
 pub struct PartialPaths {
-    /// The folder.
+    /// The folder that it is to be in.
     pub folder: PathBuf,
     /// What has come of it.
     pub part: PathBuf,

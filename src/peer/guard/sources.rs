@@ -24,7 +24,7 @@ enum Source {
 /// Who has sent a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DatagramOrigin {
-    /// The other side, or a TURN server of ours with what is its own to say.
+    /// The other side, or a TURN server that we use, with what is its own to say.
     Known,
     /// Anybody, who asks or answers as ICE does. ICE itself looks whether he knows the secrets.
     Asking,

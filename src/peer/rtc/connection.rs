@@ -64,7 +64,7 @@ pub async fn live(
         return;
     }
     let tasks = Tasks { id, inputs, rtc_events, pace, guarded, is_narrow: config.is_narrow };
-    let mut connection = Connection {
+    let mut connection = RtcConnection {
         config,
         is_offered,
         has_turn,
@@ -84,7 +84,7 @@ pub async fn live(
     debug!("peer connection {}: closed", id.0);
 }
 
-struct Connection {
+struct RtcConnection {
     config: RtcConfig,
     /// The TURN server in `config` was named by the chat server.
     is_offered: bool,
@@ -103,7 +103,7 @@ struct Connection {
     files: Option<FileThread>,
 }
 
-impl Connection {
+impl RtcConnection {
     /// Does as it is told until the connection ends. Returns why it has ended, or how it is to end in order.
     async fn serve(
         &mut self,

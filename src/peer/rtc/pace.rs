@@ -12,7 +12,7 @@ pub struct Pace(Mutex<Rhythm>);
 
 #[derive(Debug)]
 struct Rhythm {
-    stage: Stage,
+    stage: PaceStage,
     /// When something came from the network last.
     heard: Option<Instant>,
     /// How long after that a silent connection may rest.
@@ -20,7 +20,7 @@ struct Rhythm {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Stage {
+enum PaceStage {
     /// It is being opened: short sleeps until then.
     Opening(Instant),
     /// It is open, and something was last said then.
@@ -31,12 +31,12 @@ impl Pace {
     /// A connection that is about to be opened, and that counts as lost when nothing was heard for `lost_after`.
     pub fn opening(lost_after: Duration) -> Self {
         let silent_sleep = (lost_after / 3).min(SILENT_SLEEP);
-        Self(Mutex::new(Rhythm { stage: Stage::Opening(Instant::now() + PROMPT_TIME), heard: None, silent_sleep }))
+        Self(Mutex::new(Rhythm { stage: PaceStage::Opening(Instant::now() + PROMPT_TIME), heard: None, silent_sleep }))
     }
 
     /// Learns that the connection is open, and that something is said over it.
     pub fn active(&self) {
-        self.state().stage = Stage::Open(Instant::now());
+        self.state().stage = PaceStage::Open(Instant::now());
     }
 
     /// Learns of what has come from the network.
@@ -48,7 +48,7 @@ impl Pace {
     /// given that time from now on, again and again.
     pub fn heard_until(&self, silence: Duration) -> Instant {
         let state = self.state();
-        let heard = state.heard.filter(|_| matches!(state.stage, Stage::Open(_)));
+        let heard = state.heard.filter(|_| matches!(state.stage, PaceStage::Open(_)));
         heard.unwrap_or_else(Instant::now) + silence
     }
 
@@ -59,7 +59,7 @@ impl Pace {
 
     /// Whether the connection was not open yet.
     pub fn is_opening(&self) -> bool {
-        matches!(self.state().stage, Stage::Opening(_))
+        matches!(self.state().stage, PaceStage::Opening(_))
     }
 
     /// How long to sleep where WebRTC's driver wants to sleep for `duration`. What comes from the network wakes it
@@ -77,7 +77,7 @@ impl Rhythm {
     fn hear(&mut self, datagram: &[u8], now: Instant) {
         self.heard = Some(now);
         // It is to be acknowledged in time.
-        if let Stage::Open(said) = &mut self.stage
+        if let PaceStage::Open(said) = &mut self.stage
             && !is_keepalive(datagram)
         {
             *said = now;
@@ -86,9 +86,9 @@ impl Rhythm {
 
     fn sleep(&self, duration: Duration, now: Instant) -> Duration {
         let said = match self.stage {
-            Stage::Opening(until) if now < until => return duration.min(PROMPT_SLEEP),
-            Stage::Opening(_) => return duration,
-            Stage::Open(said) => said,
+            PaceStage::Opening(until) if now < until => return duration.min(PROMPT_SLEEP),
+            PaceStage::Opening(_) => return duration,
+            PaceStage::Open(said) => said,
         };
         let quiet = now.saturating_duration_since(said);
         if quiet <= QUIET_TIME {
@@ -141,13 +141,13 @@ mod tests {
 
     fn open(start: Instant, lost_after: u64) -> Rhythm {
         let pace = Pace::opening(Duration::from_secs(lost_after));
-        Rhythm { stage: Stage::Open(start), ..pace.0.into_inner().unwrap() }
+        Rhythm { stage: PaceStage::Open(start), ..pace.0.into_inner().unwrap() }
     }
 
     #[test]
     fn sleeps_are_short_while_a_connection_opens_and_long_while_nothing_is_said() {
         let start = Instant::now();
-        let opening = Rhythm { stage: Stage::Opening(after(start, 15_000)), ..open(start, 15) };
+        let opening = Rhythm { stage: PaceStage::Opening(after(start, 15_000)), ..open(start, 15) };
         let sleeps = |state: &Rhythm, times: &[u64]| -> Vec<u128> {
             times.iter().map(|&time| state.sleep(TICK, after(start, time)).as_millis()).collect()
         };
@@ -175,9 +175,9 @@ mod tests {
             assert_eq!(open.sleep(TICK, silent).as_millis(), sleep, "{datagram:?}");
         }
         // What belongs to the handshake does not open it.
-        let mut opening = Rhythm { stage: Stage::Opening(after(start, 15_000)), ..open(start, 15) };
+        let mut opening = Rhythm { stage: PaceStage::Opening(after(start, 15_000)), ..open(start, 15) };
         opening.hear(RECORD, start);
-        assert!(matches!(opening.stage, Stage::Opening(_)));
+        assert!(matches!(opening.stage, PaceStage::Opening(_)));
     }
 
     /// The looks at a connection of which nothing is heard any more; the last is the one that finds it lost.

@@ -1,4 +1,4 @@
-//! How the server is reached: TCP, perhaps by a proxy, TLS and the handshake of WebSocket. It blocks, so it is done on
+//! How the server is reached: TCP, perhaps by a proxy, TLS and the WebSocket handshake. It blocks, so it is done on
 //! a thread of its own.
 
 use std::net::TcpStream;
@@ -28,7 +28,7 @@ pub struct Reached {
 /// Why there is no connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotDialled {
-    /// Why.
+    /// What was the cause.
     pub reason: OfflineReason,
     /// How long the server wants to be left alone.
     pub retry_after: Option<Duration>,
