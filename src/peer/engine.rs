@@ -42,7 +42,7 @@ use super::event::CloseReason;
 use super::frame::{ChatPosition, Instance};
 use super::trust::Known;
 
-use call::{Call, Stage};
+use call::{Call, CallStage};
 use chat::Chat;
 use interface::Round;
 pub use interface::{Ending, Input, Output, PeerConnectionId, Receipt, Setup};
@@ -113,7 +113,7 @@ impl Peers {
             Input::Call { peer } => self.call(peer, round),
             Input::Accept { peer } => self.accept(peer, round),
             Input::Decline { peer } => match self.calls.get(&peer).map(|call| &call.stage) {
-                Some(Stage::OldApp(..)) => self.leave(peer, round),
+                Some(CallStage::OldApp(..)) => self.leave(peer, round),
                 _ => self.decline(&peer, round),
             },
             Input::Ignore { peer } => self.ignore(&peer),
@@ -154,8 +154,8 @@ impl Peers {
             return self.finish(&peer, reason, round);
         }
         let identity = match self.calls.get(&peer).map(|call| &call.stage) {
-            Some(Stage::Negotiating(negotiation) | Stage::OldApp(negotiation, _)) => negotiation.other.identity,
-            Some(Stage::Confirming(connection)) => connection.other.identity,
+            Some(CallStage::Negotiating(negotiation) | CallStage::OldApp(negotiation, _)) => negotiation.other.identity,
+            Some(CallStage::Confirming(connection)) => connection.other.identity,
             _ => return,
         };
         if let Err(reason) = self.judge(&peer, identity, round) {
@@ -179,7 +179,7 @@ impl Peers {
         let requests: Vec<String> = self.requests.keys().cloned().collect();
         requests.iter().for_each(|peer| self.end_request(peer, CloseReason::ServerLost, round));
         // Open chats live on without the server, and so may those whose candidates are all exchanged.
-        let needs_server = |call: &Call| !matches!(call.stage, Stage::Negotiating(_) | Stage::Confirming(_));
+        let needs_server = |call: &Call| !matches!(call.stage, CallStage::Negotiating(_) | CallStage::Confirming(_));
         let lost: Vec<String> =
             self.calls.iter().filter(|(_, call)| needs_server(call)).map(|(peer, _)| peer.clone()).collect();
         for peer in lost {
@@ -196,7 +196,7 @@ impl Peers {
             self.call_is_overdue(&peer, round);
         }
         let calls = &self.calls;
-        let is_wanted = |peer: &str| calls.get(peer).is_some_and(|call| matches!(call.stage, Stage::Calling));
+        let is_wanted = |peer: &str| calls.get(peer).is_some_and(|call| matches!(call.stage, CallStage::Calling));
         let mut asked = Vec::new();
         asked.extend(std::iter::from_fn(|| self.pacing.next_waiting(now, is_wanted)));
         for peer in asked {

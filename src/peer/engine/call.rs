@@ -18,7 +18,7 @@ use crate::protocol::MessageType;
 pub(super) struct Call {
     pub(super) id: PeerConnectionId,
     pub(super) side: Side,
-    pub(super) stage: Stage,
+    pub(super) stage: CallStage,
     /// When to give up.
     pub(super) deadline: Instant,
     /// It is there to say that our user has left a chat, and nothing else.
@@ -27,7 +27,7 @@ pub(super) struct Call {
 
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone))]
-pub(super) enum Stage {
+pub(super) enum CallStage {
     /// The server is asked for a session.
     Calling,
     /// Our greeting is sent (C1).
@@ -52,22 +52,23 @@ impl Call {
     pub(super) fn overdue(&self, is_resuming: bool, is_known: bool) -> CloseReason {
         match &self.stage {
             // The server may be out of reach without a word.
-            Stage::Calling if is_resuming => CloseReason::ServerLost,
-            Stage::Greeting(_) | Stage::Greeted { .. } if is_resuming => CloseReason::NoConnection,
-            Stage::AwaitingHello { .. } if is_known => CloseReason::NoHello,
-            Stage::Calling | Stage::Greeting(_) | Stage::Greeted { .. } | Stage::AwaitingHello { .. } => {
-                CloseReason::NoAnswer
-            }
+            CallStage::Calling if is_resuming => CloseReason::ServerLost,
+            CallStage::Greeting(_) | CallStage::Greeted { .. } if is_resuming => CloseReason::NoConnection,
+            CallStage::AwaitingHello { .. } if is_known => CloseReason::NoHello,
+            CallStage::Calling
+            | CallStage::Greeting(_)
+            | CallStage::Greeted { .. }
+            | CallStage::AwaitingHello { .. } => CloseReason::NoAnswer,
             // Our user has not said yes.
-            Stage::OldApp(..) => CloseReason::Left,
-            Stage::Negotiating(negotiation)
+            CallStage::OldApp(..) => CloseReason::Left,
+            CallStage::Negotiating(negotiation)
                 if self.side == Side::Called && !negotiation.is_described() && !is_resuming =>
             {
                 CloseReason::NoAnswer
             }
-            Stage::Negotiating(negotiation) => negotiation.no_connection(),
+            CallStage::Negotiating(negotiation) => negotiation.no_connection(),
             // The connection that was just there may be gone again.
-            Stage::Confirming(_) => CloseReason::ConnectionLost,
+            CallStage::Confirming(_) => CloseReason::ConnectionLost,
         }
     }
 
@@ -75,7 +76,7 @@ impl Call {
     pub(super) fn closed(&self, reason: CloseReason) -> CloseReason {
         match (&self.stage, reason) {
             // What never came about was not lost.
-            (Stage::Negotiating(negotiation), CloseReason::ConnectionLost) => negotiation.no_connection(),
+            (CallStage::Negotiating(negotiation), CloseReason::ConnectionLost) => negotiation.no_connection(),
             (_, reason) => reason,
         }
     }
@@ -83,34 +84,38 @@ impl Call {
     /// The other side's key for this call.
     fn other_key(&self) -> Option<PublicKey> {
         match &self.stage {
-            Stage::Calling | Stage::Greeting(_) => None,
-            Stage::OldApp(negotiation, _) => Some(negotiation.other.key),
-            Stage::AwaitingHello { agreement, .. } | Stage::Greeted { agreement, .. } => Some(agreement.other_key()),
-            Stage::Negotiating(negotiation) => Some(negotiation.other.key),
-            Stage::Confirming(connection) => Some(connection.other.key),
+            CallStage::Calling | CallStage::Greeting(_) => None,
+            CallStage::OldApp(negotiation, _) => Some(negotiation.other.key),
+            CallStage::AwaitingHello { agreement, .. } | CallStage::Greeted { agreement, .. } => {
+                Some(agreement.other_key())
+            }
+            CallStage::Negotiating(negotiation) => Some(negotiation.other.key),
+            CallStage::Confirming(connection) => Some(connection.other.key),
         }
     }
 
     /// What the other side's sealed signals are opened with.
     pub(super) fn signals(&mut self) -> Option<&mut Boxes> {
         match &mut self.stage {
-            Stage::Calling | Stage::Greeting(_) | Stage::OldApp(..) => None,
-            Stage::AwaitingHello { agreement, .. } | Stage::Greeted { agreement, .. } => Some(agreement.signals()),
-            Stage::Negotiating(negotiation) => negotiation.signals.as_mut(),
-            Stage::Confirming(connection) => connection.signals.as_mut(),
+            CallStage::Calling | CallStage::Greeting(_) | CallStage::OldApp(..) => None,
+            CallStage::AwaitingHello { agreement, .. } | CallStage::Greeted { agreement, .. } => {
+                Some(agreement.signals())
+            }
+            CallStage::Negotiating(negotiation) => negotiation.signals.as_mut(),
+            CallStage::Confirming(connection) => connection.signals.as_mut(),
         }
     }
 
     /// Whether our user's call goes out if that of the other side comes to nothing.
     pub(super) fn calls_then(&self) -> bool {
-        matches!(self.stage, Stage::Greeted { calls_then: true, .. }) && self.farewell.is_none()
+        matches!(self.stage, CallStage::Greeted { calls_then: true, .. }) && self.farewell.is_none()
     }
 
     /// Whether the other side is an old app.
     pub(super) fn is_with_old_app(&self) -> bool {
         match &self.stage {
-            Stage::OldApp(..) => true,
-            Stage::Negotiating(negotiation) => negotiation.signals.is_none(),
+            CallStage::OldApp(..) => true,
+            CallStage::Negotiating(negotiation) => negotiation.signals.is_none(),
             _ => false,
         }
     }
@@ -118,8 +123,8 @@ impl Call {
     /// Who the other side has proven to be, and where it is in the chat.
     pub(super) fn proven(&self) -> Option<(PublicKey, ChatPosition)> {
         match &self.stage {
-            Stage::Negotiating(Negotiation { other, position, .. })
-            | Stage::Confirming(PeerConnection { other, position, .. }) => Some((other.identity?, (*position)?)),
+            CallStage::Negotiating(Negotiation { other, position, .. })
+            | CallStage::Confirming(PeerConnection { other, position, .. }) => Some((other.identity?, (*position)?)),
             _ => None,
         }
     }
@@ -132,14 +137,14 @@ impl Call {
     /// Tells the other side that our user does not want to talk any more, where it can be told yet.
     pub(super) fn decline(&mut self, peer: &str, round: &mut Round<'_>) {
         match &mut self.stage {
-            Stage::Calling | Stage::Confirming(_) => {}
+            CallStage::Calling | CallStage::Confirming(_) => {}
             // It may be an old app, which rings.
-            Stage::Greeting(_) => round.decline(peer),
-            Stage::AwaitingHello { agreement, .. } | Stage::Greeted { agreement, .. } => {
+            CallStage::Greeting(_) => round.decline(peer),
+            CallStage::AwaitingHello { agreement, .. } | CallStage::Greeted { agreement, .. } => {
                 let sealed = agreement.signals().seal(&Refusal::Declined.write());
                 round.sealed(MessageType::SignalIce, peer, sealed);
             }
-            Stage::OldApp(negotiation, _) | Stage::Negotiating(negotiation) => negotiation.decline(peer, round),
+            CallStage::OldApp(negotiation, _) | CallStage::Negotiating(negotiation) => negotiation.decline(peer, round),
         }
     }
 }

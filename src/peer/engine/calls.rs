@@ -13,7 +13,7 @@ use super::super::frame::{Frame, Instance};
 use super::super::hello::{self, Hello, Refusal};
 use super::super::keys::{KeyPair, PublicKey};
 use super::super::planted::{self, Fault};
-use super::call::{ANSWER_TIME, Call, Farewell, HELLO_TIME, SEEK_TIME, Stage, too_many_calls};
+use super::call::{ANSWER_TIME, Call, CallStage, Farewell, HELLO_TIME, SEEK_TIME, too_many_calls};
 use super::channel::{Negotiation, PeerConnection};
 use super::interface::{Ending, Output, PeerConnectionId, Round};
 use super::peers::Peers;
@@ -57,7 +57,7 @@ impl Peers {
     /// already is not called: that we want to talk is the consent to it.
     pub(super) fn place_call(&mut self, peer: String, is_own: bool, round: &mut Round<'_>) {
         if let Some(agreement) = self.take_approach(&peer) {
-            let stage = Stage::Greeted { agreement, calls_then: true };
+            let stage = CallStage::Greeted { agreement, calls_then: true };
             self.add_call(peer, Side::Called, stage, round.now + HELLO_TIME);
             return;
         }
@@ -66,7 +66,7 @@ impl Peers {
             return;
         }
         // The time that it may wait for room; the server's begins when it is asked.
-        self.add_call(peer.clone(), Side::Caller, Stage::Calling, round.now + ANSWER_TIME);
+        self.add_call(peer.clone(), Side::Caller, CallStage::Calling, round.now + ANSWER_TIME);
         match is_free {
             true => self.ask(&peer, round),
             false => self.pacing.wait(&peer),
@@ -96,13 +96,13 @@ impl Peers {
         // Who calls at the same moment as we do has our greeting already.
         let is_late = round.now + ANSWER_TIME > call.deadline + CROSSING_TIME;
         match &call.stage {
-            Stage::Calling => {
+            CallStage::Calling => {
                 let own = OwnKeys::generate();
                 round.signal(MessageType::KeyExchange, peer, Some(&hello::write_greeting(&own.greeting())));
-                call.stage = Stage::Greeting(own);
+                call.stage = CallStage::Greeting(own);
                 call.deadline = round.now + if is_resuming { SEEK_TIME } else { ANSWER_TIME };
             }
-            Stage::Greeting(own) if is_again && (is_ours || is_late) => {
+            CallStage::Greeting(own) if is_again && (is_ours || is_late) => {
                 round.signal(MessageType::KeyExchange, peer, Some(&hello::write_greeting(&own.greeting())));
             }
             _ => {}
@@ -114,7 +114,7 @@ impl Peers {
     pub(super) fn answered(&mut self, peer: &str, answer: &GreetingAnswer, round: &mut Round<'_>) -> Option<()> {
         let known = self.known_identity(peer, round);
         let call = self.calls.get_mut(peer)?;
-        let Stage::Greeting(own) = &mut call.stage else { return None };
+        let CallStage::Greeting(own) = &mut call.stage else { return None };
         if answer.answers != own.key() && !planted::has(Fault::AnyAnswer) {
             return None;
         }
@@ -122,7 +122,7 @@ impl Peers {
             self.fail(peer, CloseReason::BadKey, round);
             return Some(());
         }
-        let Stage::Greeting(own) = std::mem::replace(&mut call.stage, Stage::Calling) else { return None };
+        let CallStage::Greeting(own) = std::mem::replace(&mut call.stage, CallStage::Calling) else { return None };
         let mut agreement = own.agree(answer, Names { caller: round.username, called: peer });
         let farewell = call.farewell.take();
         let (known, position) = match &farewell {
@@ -137,14 +137,14 @@ impl Peers {
             return Some(());
         }
         let call = self.calls.get_mut(peer)?;
-        call.stage = Stage::AwaitingHello { agreement, first, instance: position.instance };
+        call.stage = CallStage::AwaitingHello { agreement, first, instance: position.instance };
         call.deadline = round.now + ANSWER_TIME;
         Some(())
     }
 
     /// Whom we have called says who it is (S2).
     pub(super) fn receive_second(&mut self, peer: &str, bytes: &[u8], hello: &Hello, round: &mut Round<'_>) {
-        let Some(Call { stage: Stage::AwaitingHello { agreement, first, .. }, .. }) = self.calls.get(peer) else {
+        let Some(Call { stage: CallStage::AwaitingHello { agreement, first, .. }, .. }) = self.calls.get(peer) else {
             return;
         };
         let refused = match proof::is_true(agreement, first, hello, round) {
@@ -155,16 +155,16 @@ impl Peers {
             }
         };
         let Some(call) = self.calls.get_mut(peer) else { return };
-        let Stage::AwaitingHello { agreement, .. } = &mut call.stage else { return };
+        let CallStage::AwaitingHello { agreement, .. } = &mut call.stage else { return };
         if let Some((refusal, reason)) = refused {
             round.sealed(MessageType::SignalIce, peer, agreement.signals().seal(&refusal.write()));
             return self.fail(peer, reason, round);
         }
-        let stage = std::mem::replace(&mut call.stage, Stage::Calling);
-        let Stage::AwaitingHello { agreement, first, instance } = stage else { return };
+        let stage = std::mem::replace(&mut call.stage, CallStage::Calling);
+        let CallStage::AwaitingHello { agreement, first, instance } = stage else { return };
         let who = (hello.identity, proof::knows_files(hello));
         let negotiation = Negotiation::with_ours(who, agreement, [&first, bytes], (instance, hello.position));
-        call.stage = Stage::Negotiating(negotiation);
+        call.stage = CallStage::Negotiating(negotiation);
         self.offer(peer, round);
     }
 
@@ -180,7 +180,7 @@ impl Peers {
         round.sealed(MessageType::SignalIce, peer, agreement.signals().seal(&second));
         let who = (identity, knows_files);
         let negotiation = Negotiation::with_ours(who, agreement, [&first, &second], (own.instance, position));
-        self.add_call(peer.to_owned(), Side::Called, Stage::Negotiating(negotiation), round.now + NEGOTIATION_TIME);
+        self.add_call(peer.to_owned(), Side::Called, CallStage::Negotiating(negotiation), round.now + NEGOTIATION_TIME);
         self.negotiates(peer, round);
     }
 
@@ -193,13 +193,13 @@ impl Peers {
         };
         let exchange = KeyExchange { public_key: own.public().to_base64(), lowkey: None };
         round.signal(MessageType::KeyExchange, peer, Some(&exchange));
-        self.add_call(peer.to_owned(), Side::Called, Stage::Negotiating(negotiation), round.now + NEGOTIATION_TIME);
+        self.add_call(peer.to_owned(), Side::Called, CallStage::Negotiating(negotiation), round.now + NEGOTIATION_TIME);
         self.negotiates(peer, round);
     }
 
     /// Whom we have called answers as an old app does. The server may have made it look so, so our user is asked.
     pub(super) fn answered_by_old_app(&mut self, peer: &str, key: PublicKey, round: &mut Round<'_>) -> Option<()> {
-        let Stage::Greeting(_) = self.calls.get(peer)?.stage else { return None };
+        let CallStage::Greeting(_) = self.calls.get(peer)?.stage else { return None };
         if let Err(reason) = self.judge_called(peer, None, round) {
             // Who is not who they were hears nothing, until our user says so.
             match reason {
@@ -210,12 +210,12 @@ impl Peers {
             return Some(());
         }
         let call = self.calls.get_mut(peer)?;
-        let Stage::Greeting(own) = std::mem::replace(&mut call.stage, Stage::Calling) else { return None };
+        let CallStage::Greeting(own) = std::mem::replace(&mut call.stage, CallStage::Calling) else { return None };
         let Some(negotiation) = negotiation_with_old_app(own.into_pair(), key, Candidates::default(), round) else {
             self.fail(peer, CloseReason::BadKey, round);
             return Some(());
         };
-        call.stage = Stage::OldApp(negotiation, None);
+        call.stage = CallStage::OldApp(negotiation, None);
         call.deadline = round.now + ANSWER_TIME;
         round.tell(Event::OldApp { peer: peer.to_owned() });
         Some(())
@@ -224,13 +224,13 @@ impl Peers {
     /// Our user says that the call with an old app may go on. Returns whether there is such a call.
     pub(super) fn accept_old_app(&mut self, peer: &str, round: &mut Round<'_>) -> bool {
         let Some(call) = self.calls.get_mut(peer) else { return false };
-        if !matches!(call.stage, Stage::OldApp(..)) {
+        if !matches!(call.stage, CallStage::OldApp(..)) {
             return false;
         }
-        let Stage::OldApp(negotiation, offer) = std::mem::replace(&mut call.stage, Stage::Calling) else {
+        let CallStage::OldApp(negotiation, offer) = std::mem::replace(&mut call.stage, CallStage::Calling) else {
             return false;
         };
-        call.stage = Stage::Negotiating(negotiation);
+        call.stage = CallStage::Negotiating(negotiation);
         match offer {
             Some(offer) => {
                 call.deadline = round.now + NEGOTIATION_TIME;
@@ -262,7 +262,7 @@ impl Peers {
     /// WebRTC has found a way to the other side.
     pub(super) fn way_found(&mut self, id: PeerConnectionId) {
         let call = self.connections.get(&id).and_then(|peer| self.calls.get_mut(peer));
-        if let Some(Call { stage: Stage::Negotiating(negotiation), .. }) = call.filter(|call| call.id == id) {
+        if let Some(Call { stage: CallStage::Negotiating(negotiation), .. }) = call.filter(|call| call.id == id) {
             negotiation.has_way = true;
         }
     }
@@ -270,12 +270,12 @@ impl Peers {
     /// The data channel is open. A chat that there is goes on by it only once a frame has opened that came over it.
     pub(super) fn opened(&mut self, id: PeerConnectionId, round: &mut Round<'_>) {
         let Some(peer) = self.connections.get(&id).cloned() else { return };
-        let is_due = |call: &&Call| call.id == id && matches!(call.stage, Stage::Negotiating(_));
+        let is_due = |call: &&Call| call.id == id && matches!(call.stage, CallStage::Negotiating(_));
         if self.calls.get(&peer).filter(is_due).is_none() {
             return;
         }
         let Some(call) = self.calls.remove(&peer) else { return };
-        let Stage::Negotiating(negotiation) = call.stage else { return };
+        let CallStage::Negotiating(negotiation) = call.stage else { return };
         let mut connection = PeerConnection::new(id, negotiation);
         if connection.position.is_some() {
             let taken = self.taken_by_us(&peer, &connection);
@@ -287,7 +287,7 @@ impl Peers {
         if self.carries_on(&peer, connection.other.identity)
             && self.judge(&peer, connection.other.identity, round).is_ok()
         {
-            let (stage, deadline) = (Stage::Confirming(connection), round.now + HELLO_TIME);
+            let (stage, deadline) = (CallStage::Confirming(connection), round.now + HELLO_TIME);
             self.calls.insert(peer, Call { stage, deadline, ..call });
         } else {
             self.begin(peer, connection, round);
@@ -317,7 +317,7 @@ impl Peers {
         }
     }
 
-    pub(super) fn add_call(&mut self, peer: String, side: Side, stage: Stage, deadline: Instant) -> &mut Call {
+    pub(super) fn add_call(&mut self, peer: String, side: Side, stage: CallStage, deadline: Instant) -> &mut Call {
         let id = PeerConnectionId(self.next_id);
         self.next_id += 1;
         self.connections.insert(id, peer.clone());
@@ -335,7 +335,7 @@ impl Peers {
     pub(super) fn drop_call(&mut self, peer: &str, round: &mut Round<'_>) -> bool {
         let Some(call) = self.calls.remove(peer) else { return false };
         self.connections.remove(&call.id);
-        if matches!(call.stage, Stage::Negotiating(_) | Stage::Confirming(_)) {
+        if matches!(call.stage, CallStage::Negotiating(_) | CallStage::Confirming(_)) {
             round.out.push(Output::Close { id: call.id, ending: Ending::AtOnce });
         }
         call.farewell.is_none()
@@ -367,7 +367,7 @@ impl Peers {
                 CloseReason::Failed { .. } => Some(Refusal::Description),
                 _ => None,
             };
-            if let (Stage::Negotiating(negotiation), Some(refusal)) = (&mut call.stage, refusal) {
+            if let (CallStage::Negotiating(negotiation), Some(refusal)) = (&mut call.stage, refusal) {
                 negotiation.refuse(refusal, &peer, round);
             }
             let reason = call.closed(reason);
@@ -391,7 +391,7 @@ impl Peers {
         let (is_resuming, is_known) = (self.chats.contains_key(peer), self.known_identity(peer, round).is_some());
         let Some(call) = self.calls.get_mut(peer) else { return };
         let reason = call.overdue(is_resuming, is_known);
-        if matches!(call.stage, Stage::OldApp(..)) {
+        if matches!(call.stage, CallStage::OldApp(..)) {
             call.decline(peer, round);
         }
         let calls_then = call.calls_then();

@@ -6,7 +6,7 @@ use super::super::files::ChatFiles;
 use super::super::frame::{Body, ChatPosition, Frame};
 use super::super::texts::{Next, TextArrival, Texts};
 use super::super::trust::{Known, Trust};
-use super::call::{Call, Stage};
+use super::call::{Call, CallStage};
 use super::channel::PeerConnection;
 use super::chat::{Chat, FIRST_PAUSE, Lasting, LastingState};
 use super::interface::{Ending, Output, PeerConnectionId, Receipt, Round};
@@ -143,7 +143,7 @@ impl Peers {
 
     /// Something came over a connection that a chat is to go on by. The first frame that opens says that it does.
     fn receive_early(&mut self, peer: &str, text: Option<String>, round: &mut Round<'_>) {
-        let Some(Call { stage: Stage::Confirming(connection), .. }) = self.calls.get_mut(peer) else { return };
+        let Some(Call { stage: CallStage::Confirming(connection), .. }) = self.calls.get_mut(peer) else { return };
         let opened = text.and_then(|text| connection.sealing.open(&text).ok());
         let Some(frame) = opened.and_then(|opened| Frame::read(opened.bytes)) else {
             if connection.has_failed() {
@@ -151,7 +151,7 @@ impl Peers {
             }
             return self.drop_message();
         };
-        let Some(Call { stage: Stage::Confirming(mut connection), .. }) = self.calls.remove(peer) else { return };
+        let Some(Call { stage: CallStage::Confirming(mut connection), .. }) = self.calls.remove(peer) else { return };
         connection.has_understood();
         self.carry_on(peer, connection, round);
         if self.receive_frame(peer, frame, round).is_none() {

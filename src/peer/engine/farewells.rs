@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::super::event::{CloseReason, Event};
 use super::super::frame::{Body, Frame};
 use super::super::texts::Texts;
-use super::call::{Call, Stage};
+use super::call::{Call, CallStage};
 use super::chat::{Chat, LEAVE_TIME, LastingState, LeftChat};
 use super::files::end_lasting;
 use super::interface::{Ending, Output, PeerConnectionId, Round};
@@ -46,9 +46,9 @@ impl Peers {
     /// The user leaves while the next peer connection of a chat is confirmed: to the other side the chat may go on over
     /// it already.
     pub(super) fn leave_confirming(&mut self, peer: &str, round: &mut Round<'_>) {
-        let Some(Call { stage: Stage::Confirming(connection), .. }) = self.calls.get_mut(peer) else { return };
+        let Some(Call { stage: CallStage::Confirming(connection), .. }) = self.calls.get_mut(peer) else { return };
         if connection.transmit(&Frame::leave(0), round)
-            && let Some(Call { id, stage: Stage::Confirming(connection), .. }) = self.calls.remove(peer)
+            && let Some(Call { id, stage: CallStage::Confirming(connection), .. }) = self.calls.remove(peer)
         {
             round.out.push(Output::Close { id, ending: Ending::WhenClosedByPeer });
             self.left.push(LeftChat::by_us(connection, round.now));

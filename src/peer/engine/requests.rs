@@ -9,7 +9,7 @@ use super::super::event::{CloseReason, Event};
 use super::super::hello::{self, Refusal};
 use super::super::keys::PublicKey;
 use super::super::planted::{self, Fault};
-use super::call::{ANSWER_TIME, Call, HELLO_TIME, Stage};
+use super::call::{ANSWER_TIME, Call, CallStage, HELLO_TIME};
 use super::interface::Round;
 use super::peers::Peers;
 use super::proof::{self, Guest};
@@ -30,29 +30,28 @@ impl Peers {
                 _ => false,
             });
         // A key of our own comes back from nobody honest.
-        let is_own =
-            matches!(self.calls.get(peer), Some(Call { stage: Stage::Greeting(own), .. }) if own.key() == greeting.key);
+        let is_own = matches!(self.calls.get(peer), Some(Call { stage: CallStage::Greeting(own), .. }) if own.key() == greeting.key);
         if is_repeated || is_own || !self.take_announcement(peer, round) {
             return None;
         }
         // That our user wants to talk is the consent to this call, unless ours goes on in its stead.
         let mut wants_to = false;
         match self.calls.get(peer) {
-            Some(Call { stage: Stage::Greeting(_), .. }) if planted::has(Fault::BothWin) => return None,
-            Some(Call { stage: Stage::Calling, .. }) if self.pacing.is_waiting(peer) => wants_to = true,
+            Some(Call { stage: CallStage::Greeting(_), .. }) if planted::has(Fault::BothWin) => return None,
+            Some(Call { stage: CallStage::Calling, .. }) if self.pacing.is_waiting(peer) => wants_to = true,
             // Both have called at once. The smaller name is the caller.
-            Some(Call { stage: Stage::Calling | Stage::Greeting(_), .. }) => {
+            Some(Call { stage: CallStage::Calling | CallStage::Greeting(_), .. }) => {
                 if *round.username < *peer {
                     return None;
                 }
                 wants_to = true;
             }
             // It has answered us before, so this call is newer than ours.
-            Some(Call { stage: Stage::OldApp(..) | Stage::AwaitingHello { .. }, .. }) => wants_to = true,
-            Some(Call { stage: Stage::Greeted { .. }, .. }) => wants_to = true,
-            Some(Call { stage: Stage::Negotiating(_), side, .. }) => wants_to = *side == Side::Caller,
+            Some(Call { stage: CallStage::OldApp(..) | CallStage::AwaitingHello { .. }, .. }) => wants_to = true,
+            Some(Call { stage: CallStage::Greeted { .. }, .. }) => wants_to = true,
+            Some(Call { stage: CallStage::Negotiating(_), side, .. }) => wants_to = *side == Side::Caller,
             // A chat that is about to go on is given up for nobody who has not proven who they are.
-            Some(Call { stage: Stage::Confirming(_), .. }) | None => {}
+            Some(Call { stage: CallStage::Confirming(_), .. }) | None => {}
         }
         let names = Names { caller: peer, called: round.username };
         let (answer, agreement) = agreement::answer(greeting, names)?;
@@ -61,10 +60,10 @@ impl Peers {
         if wants_to {
             let farewell = self.calls.get_mut(peer).and_then(|call| call.farewell.take());
             self.drop_call(peer, round);
-            let stage = Stage::Greeted { agreement, calls_then: !self.chats.contains_key(peer) };
+            let stage = CallStage::Greeted { agreement, calls_then: !self.chats.contains_key(peer) };
             self.add_call(peer.to_owned(), Side::Called, stage, deadline).farewell = farewell;
         } else {
-            if self.calls.get(peer).is_some_and(|call| !matches!(call.stage, Stage::Confirming(_))) {
+            if self.calls.get(peer).is_some_and(|call| !matches!(call.stage, CallStage::Confirming(_))) {
                 self.fail(peer, CloseReason::Replaced, round);
             }
             self.add_approach(peer, Approach { agreement, deadline, is_for_another: false }, round);
@@ -103,7 +102,7 @@ impl Peers {
     /// Whatever else is wrong with it, its sender is told nothing: it would learn whom our user knows.
     pub(super) fn receive_first(&mut self, peer: &str, sealed: &str, round: &mut Round<'_>) -> Option<()> {
         let agreement = match (self.calls.get(peer), self.approaches.get(peer)) {
-            (Some(Call { stage: Stage::Greeted { agreement, .. }, .. }), _) => agreement,
+            (Some(Call { stage: CallStage::Greeted { agreement, .. }, .. }), _) => agreement,
             (_, Some(Approach { agreement, .. })) => agreement,
             _ => return None,
         };
@@ -112,7 +111,7 @@ impl Peers {
             return None;
         };
         let hello = proof::read_hello(agreement, &[], &first, round);
-        let is_called = matches!(self.calls.get(peer), Some(Call { stage: Stage::Greeted { .. }, .. }));
+        let is_called = matches!(self.calls.get(peer), Some(Call { stage: CallStage::Greeted { .. }, .. }));
         if !is_called {
             let agreement = self.approaches.remove(peer)?.agreement;
             let Some(hello) = hello else { return Some(()) };
@@ -125,7 +124,9 @@ impl Peers {
             return Some(());
         };
         let call = self.calls.get_mut(peer)?;
-        let Stage::Greeted { agreement, .. } = std::mem::replace(&mut call.stage, Stage::Calling) else { return None };
+        let CallStage::Greeted { agreement, .. } = std::mem::replace(&mut call.stage, CallStage::Calling) else {
+            return None;
+        };
         let farewell = call.farewell.take();
         let guest = Guest::new(agreement, first, &hello, knows_us);
         if let Some(farewell) = farewell {
@@ -253,7 +254,7 @@ impl Peers {
 
     /// Whom we have called is an old app under the name of somebody who proved who they were. It may be told so.
     pub(super) fn turn_away_old_app(&mut self, peer: &str, round: &Round<'_>) {
-        if let Some(Call { stage: Stage::Greeting(own), .. }) = self.calls.get(peer) {
+        if let Some(Call { stage: CallStage::Greeting(own), .. }) = self.calls.get(peer) {
             let caller = Caller::OldApp(own.key(), Candidates::default());
             self.add_request(peer, caller, RequestState::Refused, round);
         }

@@ -13,7 +13,7 @@ use super::super::frame::{ChatPosition, Instance};
 use super::super::hello::Refusal;
 use super::super::keys::PublicKey;
 use super::super::planted::{self, Fault};
-use super::call::{Farewell, Stage};
+use super::call::{CallStage, Farewell};
 use super::channel::PeerConnection;
 use super::chat::{Chat, FIRST_PAUSE, Lasting, LastingState, not_sent};
 use super::files::end_lasting;
@@ -176,20 +176,20 @@ impl Peers {
         let farewell = identity.map(|identity| Farewell { identity, position });
         match self.calls.get_mut(peer) {
             Some(call) => match &mut call.stage {
-                Stage::Calling | Stage::Greeting(_) | Stage::Greeted { .. } if farewell.is_some() => {
+                CallStage::Calling | CallStage::Greeting(_) | CallStage::Greeted { .. } if farewell.is_some() => {
                     call.farewell = farewell;
                     call.deadline = round.now + FAREWELL_TIME;
                 }
-                Stage::AwaitingHello { agreement, .. } => {
+                CallStage::AwaitingHello { agreement, .. } => {
                     let sealed = agreement.signals().seal(&Refusal::Declined.write());
                     round.sealed(MessageType::SignalIce, peer, sealed);
                 }
-                Stage::Negotiating(negotiation) => negotiation.decline(peer, round),
+                CallStage::Negotiating(negotiation) => negotiation.decline(peer, round),
                 _ => {}
             },
             None if self.is_online && farewell.is_some() && self.pacing.take_seek(round.now) => {
                 let deadline = round.now + FAREWELL_TIME;
-                self.add_call(peer.to_owned(), Side::Caller, Stage::Calling, deadline).farewell = farewell;
+                self.add_call(peer.to_owned(), Side::Caller, CallStage::Calling, deadline).farewell = farewell;
                 round.signal(MessageType::SessionConnect, peer, None::<&()>);
                 self.unanswered.push_back(peer.to_owned());
             }

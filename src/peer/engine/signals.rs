@@ -9,7 +9,7 @@ use super::super::description::{Description, Unfit};
 use super::super::event::{CloseReason, Event};
 use super::super::hello::{ANSWER, Hello, Inside, OFFER, Refusal, Said};
 use super::super::ice;
-use super::call::{Call, RATE_LIMITED, Stage};
+use super::call::{Call, CallStage, RATE_LIMITED};
 use super::channel::{self, REFUSED_DESCRIPTION};
 use super::interface::{Ending, Output, PeerConnectionId, Round};
 use super::peers::Peers;
@@ -68,7 +68,7 @@ impl Peers {
     }
 
     fn receive_key(&mut self, sender: &str, exchange: &KeyExchange, round: &mut Round<'_>) -> Option<()> {
-        let is_greeting = matches!(self.calls.get(sender), Some(Call { stage: Stage::Greeting(_), .. }));
+        let is_greeting = matches!(self.calls.get(sender), Some(Call { stage: CallStage::Greeting(_), .. }));
         match Said::read(exchange) {
             Said::Greeting(greeting) => self.greeted(sender, &greeting, round),
             Said::Answer(answer) => self.answered(sender, &answer, round),
@@ -128,7 +128,7 @@ impl Peers {
         inside: Inside,
         round: &mut Round<'_>,
     ) -> Option<()> {
-        let is_awaited = matches!(self.calls.get(sender)?.stage, Stage::AwaitingHello { .. });
+        let is_awaited = matches!(self.calls.get(sender)?.stage, CallStage::AwaitingHello { .. });
         match inside {
             Inside::Hello(hello) if is_awaited => self.receive_second(sender, bytes, &hello, round),
             Inside::Hello(Hello { .. }) => return None,
@@ -168,9 +168,9 @@ impl Peers {
         let id = PeerConnectionId(self.next_id);
         let call = self.calls.get_mut(sender)?;
         let negotiation = match &mut call.stage {
-            Stage::Negotiating(negotiation) => negotiation,
+            CallStage::Negotiating(negotiation) => negotiation,
             // Our user has not said yet that the call with an old app may go on.
-            Stage::OldApp(_, offer) => {
+            CallStage::OldApp(_, offer) => {
                 *offer = Some(sdp.to_owned());
                 return Some(());
             }
@@ -206,7 +206,7 @@ impl Peers {
 
     fn receive_answer(&mut self, sender: &str, sdp: &str, round: &mut Round<'_>) -> Option<()> {
         let call = self.calls.get_mut(sender)?;
-        let Stage::Negotiating(negotiation) = &mut call.stage else { return None };
+        let CallStage::Negotiating(negotiation) = &mut call.stage else { return None };
         if call.side != Side::Caller || negotiation.is_described() {
             return None;
         }
@@ -221,7 +221,7 @@ impl Peers {
 
     /// A peer's description is of no use. Neither user is to wait for what will not come.
     fn refuse(&mut self, peer: &str, unfit: Unfit, round: &mut Round<'_>) -> Option<()> {
-        if let Some(Call { stage: Stage::Negotiating(negotiation), .. }) = self.calls.get_mut(peer) {
+        if let Some(Call { stage: CallStage::Negotiating(negotiation), .. }) = self.calls.get_mut(peer) {
             negotiation.refuse(Refusal::Description, peer, round);
         }
         self.fail(peer, CloseReason::BadDescription(unfit), round);
@@ -241,10 +241,10 @@ impl Peers {
         let candidate = Candidate::read(&candidate.candidate)?;
         let call = self.calls.get_mut(sender)?;
         let is_taken = match &mut call.stage {
-            Stage::Negotiating(negotiation) => negotiation.take_candidate(call.id, &candidate, round),
+            CallStage::Negotiating(negotiation) => negotiation.take_candidate(call.id, &candidate, round),
             // Its description has not come, so it waits for that.
-            Stage::OldApp(negotiation, _) => negotiation.take_candidate(call.id, &candidate, round),
-            Stage::Confirming(connection) => {
+            CallStage::OldApp(negotiation, _) => negotiation.take_candidate(call.id, &candidate, round),
+            CallStage::Confirming(connection) => {
                 let taken = connection.trickle.take(&candidate, round.setup.with_loopback)?;
                 round.out.push(Output::AddCandidate { id: connection.id, candidate: taken });
                 true
@@ -291,12 +291,12 @@ impl Peers {
         round: &mut Round<'_>,
     ) -> Option<()> {
         let Some(call) = self.calls.get(sender) else { return self.declined_by_old_app(sender, round) };
-        if !call.is_with_old_app() && !matches!(call.stage, Stage::Greeting(_)) {
+        if !call.is_with_old_app() && !matches!(call.stage, CallStage::Greeting(_)) {
             return None;
         }
         let is_description = refusal.is_some_and(|refusal| refusal.refused == REFUSED_DESCRIPTION);
         let reason = match call.stage {
-            Stage::Negotiating(_) if is_description => CloseReason::NotUnderstood,
+            CallStage::Negotiating(_) if is_description => CloseReason::NotUnderstood,
             _ => CloseReason::Declined,
         };
         self.fail(sender, reason, round);
@@ -308,7 +308,7 @@ impl Peers {
     pub(super) fn described(&mut self, id: PeerConnectionId, sdp: &str, round: &mut Round<'_>) {
         let Some(peer) = self.connections.get(&id).cloned() else { return };
         let Some(call) = self.calls.get_mut(&peer).filter(|call| call.id == id) else { return };
-        let Stage::Negotiating(negotiation) = &mut call.stage else { return };
+        let CallStage::Negotiating(negotiation) = &mut call.stage else { return };
         let own = match Description::read(sdp) {
             Ok(own) => own,
             Err(unfit) => {
@@ -330,8 +330,8 @@ impl Peers {
         let Some(peer) = self.connections.get(&id).cloned() else { return };
         let call = self.calls.get_mut(&peer).filter(|call| call.id == id);
         let (trickle, signals) = match call.map(|call| &mut call.stage) {
-            Some(Stage::Negotiating(negotiation)) => (&mut negotiation.trickle, negotiation.signals.as_mut()),
-            Some(Stage::Confirming(connection)) => (&mut connection.trickle, connection.signals.as_mut()),
+            Some(CallStage::Negotiating(negotiation)) => (&mut negotiation.trickle, negotiation.signals.as_mut()),
+            Some(CallStage::Confirming(connection)) => (&mut connection.trickle, connection.signals.as_mut()),
             Some(_) => return,
             None => match self
                 .chats
@@ -378,9 +378,9 @@ impl Peers {
             }
             match peer.as_ref().and_then(|peer| Some((peer, &self.calls.get(peer)?.stage))) {
                 // A call that was refused for that is made again when there is room, and is no failure.
-                Some((peer, Stage::Calling)) => return self.call_later(peer, round),
+                Some((peer, CallStage::Calling)) => return self.call_later(peer, round),
                 // Mostly it was one of several candidates. If it was more, the call's own deadline tells.
-                Some((_, Stage::Negotiating(_) | Stage::Confirming(_))) => return,
+                Some((_, CallStage::Negotiating(_) | CallStage::Confirming(_))) => return,
                 _ => {}
             }
         }
@@ -396,7 +396,7 @@ impl Peers {
     }
 
     fn is_calling(&self, peer: &str) -> bool {
-        self.calls.get(peer).is_some_and(|call| matches!(call.stage, Stage::Calling))
+        self.calls.get(peer).is_some_and(|call| matches!(call.stage, CallStage::Calling))
     }
 
     /// The server takes no call just now.

@@ -14,7 +14,7 @@ use super::super::super::agreement::{Agreement, Side};
 use super::super::super::event::{CloseReason, Event};
 use super::super::super::keys::{KeyPair, PublicKey};
 use super::super::super::random::row;
-use super::super::call::Stage;
+use super::super::call::CallStage;
 use super::super::request::{Caller, RequestState};
 use super::super::{Engine, Input, Output, PeerConnectionId};
 use super::adversary::{Adversary, Posted};
@@ -229,9 +229,9 @@ impl Actor {
         let peers = &engine.peers;
         for (peer, call) in &peers.calls {
             match &call.stage {
-                Stage::AwaitingHello { agreement, .. } => add(Side::Caller, agreement),
-                Stage::Greeted { agreement, .. } => add(Side::Called, agreement),
-                Stage::Negotiating(negotiation) => talks.push(Talk {
+                CallStage::AwaitingHello { agreement, .. } => add(Side::Caller, agreement),
+                CallStage::Greeted { agreement, .. } => add(Side::Called, agreement),
+                CallStage::Negotiating(negotiation) => talks.push(Talk {
                     peer: place_of(peer),
                     id: call.id,
                     side: call.side,
@@ -250,7 +250,7 @@ impl Actor {
         }
         let open = peers.chats.iter().filter_map(|(peer, chat)| Some((place_of(peer), chat.connection.as_ref()?.id)));
         let confirming = peers.calls.iter().filter_map(|(peer, call)| match &call.stage {
-            Stage::Confirming(connection) => Some((place_of(peer), connection.id)),
+            CallStage::Confirming(connection) => Some((place_of(peer), connection.id)),
             _ => None,
         });
         let connections = open.chain(confirming).collect();

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::super::super::agreement::Side;
 use super::super::super::keys::PublicKey;
-use super::super::call::Stage;
+use super::super::call::CallStage;
 use super::super::channel::Negotiation;
 use super::NAMES;
 use super::actor::{Actor, Agreed, Memory, Talk};
@@ -86,7 +86,7 @@ impl World {
 
     fn negotiation(&self, user: usize, peer: usize) -> Option<&Negotiation> {
         match &self.actors[user].engine.peers.calls.get(NAMES[peer])?.stage {
-            Stage::Negotiating(negotiation) => Some(negotiation),
+            CallStage::Negotiating(negotiation) => Some(negotiation),
             _ => None,
         }
     }
