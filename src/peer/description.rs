@@ -25,7 +25,7 @@ pub struct Description {
     is_bundled: bool,
 }
 
-/// Who begins the handshake of DTLS (RFC 4145, section 4).
+/// Who begins the DTLS handshake (RFC 4145, section 4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Setup {
     /// Its author does.
@@ -105,9 +105,9 @@ impl Description {
         Layout { setup: *setup, sections: sections.clone(), channel: *channel, is_bundled: *is_bundled }
     }
 
-    /// The same as our WebRTC reads it, without candidates. Who leaves open who begins the handshake is said to do so:
-    /// that is what our [`answer`](Self::answer) leaves to a caller, and what an answer means that says nothing (RFC
-    /// 4145, section 4).
+    /// The same as our WebRTC reads it, without candidates. Who leaves open who begins the DTLS handshake is said to do
+    /// so: that is what our [`answer`](Self::answer) leaves to a caller, and what an answer means that says nothing
+    /// (RFC 4145, section 4).
     ///
     /// WebRTC drops what is longer than either side takes, also where it comes from the one who set the bound. So what
     /// it is told is our own bound, and what we send is bounded by theirs before it gets there.
@@ -124,7 +124,7 @@ impl Description {
     }
 
     /// Our answer to an offer, with these candidates: each section of the offer in its place, all refused but the
-    /// channel's. The caller begins the handshake wherever it may. Our WebRTC begins SCTP only where it began the
+    /// channel's. The caller begins the DTLS handshake wherever it may. Our WebRTC begins SCTP only where it began the
     /// handshake, and refuses the other side's beginning there, though both may begin (RFC 8841, section 9.3); some
     /// others leave it to the caller. And a caller is ready for its own handshake, but perhaps not yet for one of ours.
     pub fn answer(&self, offer: &Layout, candidates: &[&Candidate]) -> String {

@@ -1,5 +1,6 @@
-//! What of a handshake comes before WebRTC knows its way. The other side may know its own a moment sooner, and begin;
-//! WebRTC drops that, and the other side begins again only after a second. So it is held here until WebRTC has a way.
+//! What of a DTLS handshake comes before WebRTC knows its way. The other side may know its own a moment sooner, and
+//! begin; WebRTC drops that, and the other side begins again only after a second. So it is held here until WebRTC has a
+//! way.
 
 use std::collections::HashMap;
 use std::io::{self, IoSliceMut};
@@ -92,7 +93,7 @@ impl Layer for Holding {
 /// What a DTLS record of the handshake begins with (RFC 6347, section 4.1).
 const HANDSHAKE: u8 = 22;
 
-/// Datagrams that are held at a socket. A handshake begins with one, or with two where it is offered much.
+/// Datagrams that are held at a socket. A DTLS handshake begins with one, or with two where it is offered much.
 const MAX_HELD: usize = 4;
 
 #[cfg(test)]

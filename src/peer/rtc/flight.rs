@@ -1,4 +1,4 @@
-//! What a handshake of DTLS sent last, and when to send it again. The crate stops its timer at any handshake record
+//! What a DTLS handshake sent last, and when to send it again. The crate stops its timer at any handshake record
 //! that comes, also at one that is of no use, and then waits for ever where a datagram was lost. So the same bytes are
 //! sent once more: who has them already takes them for a replay and drops them (RFC 6347, section 4.1.2.6). Pure.
 

@@ -1,4 +1,4 @@
-//! A socket that sends the last [`Flight`] of a handshake again for as long as that may have been lost.
+//! A socket that sends the last [`Flight`] of a DTLS handshake again for as long as that may have been lost.
 
 use std::future::Future;
 use std::io::{self, IoSliceMut};

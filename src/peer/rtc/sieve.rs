@@ -1,6 +1,6 @@
 //! Sockets through which only such datagrams come as the guard admits: of strangers none but questions of ICE, so that
-//! they can neither change nor use up what is kept for the other side; and of the other side, of a handshake no more
-//! than one has.
+//! they can neither change nor use up what is kept for the other side; and of the other side, of a DTLS handshake no
+//! more than one has.
 
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
