@@ -48,8 +48,8 @@ pub enum FileOrigin {
 }
 
 impl FileOffer {
-    /// A file on the disk, or a folder with all that is in it but links, devices, pipes and sockets. It is looked at
-    /// at once, which takes its time for a large folder, and is offered by the last part of its path.
+    /// A file on the disk, or a folder with all that is in it but symbolic links, devices, pipes and sockets. It is
+    /// looked at at once, which takes its time for a large folder, and is offered by the last part of its path.
     ///
     /// # Errors
     /// It, or something in it, cannot be read, or is a device, or the folder has too much in it. The words are for
@@ -107,7 +107,7 @@ impl FileOffer {
         }
     }
 
-    /// How many links, devices, pipes and sockets in a folder are not sent.
+    /// How many symbolic links, devices, pipes and sockets in a folder are not sent.
     pub fn skipped(&self) -> u64 {
         match &self.origin {
             FileOrigin::Folder { tree, .. } => tree.skipped,
@@ -115,7 +115,7 @@ impl FileOffer {
         }
     }
 
-    /// By what it is named toward this peer. Nobody who does not have `key` can tell from it what the file is, or
+    /// The id that it has toward this peer. Nobody who does not have `key` can tell from it what the file is, or
     /// whether somebody else was offered the same.
     pub(super) fn id(&self, key: &Secret, server: &str, peer: &str) -> FileId {
         let (path, stamp) = match &self.origin {

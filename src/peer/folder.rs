@@ -64,12 +64,12 @@ impl Folder {
         &self.path
     }
 
-    /// Whether a part of this file is here, or all of it, so that it was agreed to before. It goes on
-    /// from there if it is taken again. `identity` and `size` are those of the file offer.
+    /// Whether a part of this file is here, or all of it, so that it was agreed to before. It goes on from there if it
+    /// is taken again. `identity` and `size` are those of the file offer.
     pub fn has_begun(&self, identity: PublicKey, file: FileId, size: Option<u64>) -> bool {
-        let Some(list) = self.is_for_us_alone().then(|| self.places(file).read_list()).flatten() else { return false };
+        let Some(list) = self.is_for_us_alone().then(|| self.paths(file).read_list()).flatten() else { return false };
         let is_of = Head::read(&list).is_some_and(|head| head.is_of(identity, size));
-        is_of && (is_plain_file(&self.places(file).part) || self.places(file).whole(&list).is_some())
+        is_of && (is_plain_file(&self.paths(file).part) || self.paths(file).whole(&list).is_some())
     }
 
     /// Whether the disk has room for what is not here yet of a file or a folder of this length, beside what is missing
@@ -85,7 +85,7 @@ impl Folder {
         is_folder: bool,
         coming: &[ComingFile],
     ) -> Result<(), String> {
-        held::has_room(&self.places(file), size, is_folder, &self.with_places(coming))
+        held::has_room(&self.paths(file), size, is_folder, &self.with_paths(coming))
     }
 
     /// How many bytes are in the folder, and in all folders in it, once what is `coming` has come: each of these counts
@@ -95,44 +95,44 @@ impl Folder {
     /// # Errors
     /// This folder cannot be looked at.
     pub fn held(&self, file: FileId, coming: &[ComingFile]) -> io::Result<u64> {
-        held::held(&self.places(file), &self.with_places(coming))
+        held::held(&self.paths(file), &self.with_paths(coming))
     }
 
-    fn with_places(&self, coming: &[ComingFile]) -> Vec<(PartialPaths, ComingFile)> {
-        coming.iter().map(|coming| (self.places(coming.file), *coming)).collect()
+    fn with_paths(&self, coming: &[ComingFile]) -> Vec<(PartialPaths, ComingFile)> {
+        coming.iter().map(|coming| (self.paths(coming.file), *coming)).collect()
     }
 
-    /// What is here of a file that is to be stored, or else its beginning. `chosen`: by which name.
+    /// What is here of a file that is to be stored, or else its beginning. `chosen`: the name that our user wants.
     ///
     /// # Errors
     /// `Failure`.
     pub fn begin(&self, offered: &OfferedFile, from: PublicKey, chosen: Option<String>) -> Result<Begun, Failure> {
         inner::make(&self.inner())?;
-        let places = self.places(offered.file);
+        let paths = self.paths(offered.file);
         // Whoever has just lost its connection may still be writing the list.
-        let part = partial::hold(&places)?;
-        if let Some(list) = places.read_list()
+        let part = partial::hold(&paths)?;
+        if let Some(list) = paths.read_list()
             && let Some(head) = Head::read(&list).filter(|head| head.is_of(from, offered.size))
         {
-            if let Some(ListedFile { name, size, digest, .. }) = places.whole(&list) {
-                let _ = fs::remove_file(&places.part);
+            if let Some(ListedFile { name, size, digest, .. }) = paths.whole(&list) {
+                let _ = fs::remove_file(&paths.part);
                 return Ok(Begun::Whole(self.path.join(name), size, digest));
             }
             if let Some(part) = part {
                 let chosen = chosen.or(head.name);
-                let partial = Partial::go_on(places, part, offered, from, chosen, &list)?;
+                let partial = Partial::go_on(paths, part, offered, from, chosen, &list)?;
                 return Ok(Begun::Partial(Box::new(partial)));
             }
         }
         if self.begun.fetch_add(1, Ordering::Relaxed) % TIDIED_EVERY == TIDIED_EVERY - 1 {
             self.tidy(SystemTime::now());
         }
-        Ok(Begun::Partial(Box::new(Partial::start(places, offered, from, chosen)?)))
+        Ok(Begun::Partial(Box::new(Partial::start(paths, offered, from, chosen)?)))
     }
 
     /// Removes what has come of a file.
     pub fn discard(&self, file: FileId) {
-        self.is_for_us_alone().then(|| self.places(file).discard());
+        self.is_for_us_alone().then(|| self.paths(file).discard());
     }
 
     /// Whether nobody else could have put anything where parts are. Else that is neither believed nor removed.
@@ -169,7 +169,7 @@ impl Folder {
         self.path.join(PARTS)
     }
 
-    fn places(&self, file: FileId) -> PartialPaths {
+    fn paths(&self, file: FileId) -> PartialPaths {
         let of = |end: &str| self.inner().join(format!("{}.{end}", HEXLOWER.encode(&file.0)));
         PartialPaths { folder: self.path.clone(), part: of(PART), list: of(LIST), tree: of(TREE) }
     }
@@ -266,7 +266,7 @@ mod tests {
         partial.write(b"abc").unwrap();
         let path = partial.finish(3, digest(b"abc")).unwrap();
         drop(partial);
-        let part = folder.places(FileId([7; 16])).part;
+        let part = folder.paths(FileId([7; 16])).part;
         // Before it could say so; before it could remove the part.
         for has_part in [false, true] {
             if has_part {

@@ -11,14 +11,14 @@ pub struct IceServer {
     /// `stun:host:port` or `turn:host:port`, both over UDP; over TCP `turn:host:port?transport=tcp`, and over TLS
     /// `turns:host:port`. The port may be missing.
     pub url: String,
-    /// For TURN; else empty.
+    /// The user at a TURN server; empty for STUN.
     pub username: String,
-    /// For TURN; else empty.
+    /// The secret of that user; empty for STUN.
     pub credential: String,
 }
 
 impl IceServer {
-    /// Whether it relays.
+    /// Whether it is a TURN server.
     pub(crate) fn is_turn(&self) -> bool {
         IceUrl::parse(&self.url).is_ok_and(|url| url.scheme != IceScheme::Stun)
     }
@@ -116,9 +116,9 @@ pub fn relays_alone(sdp: &str) -> String {
 /// Why there is no relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoRelay {
-    /// What went wrong, of the last TURN server that was tried.
+    /// What went wrong with the last TURN server that was tried.
     pub cause: NoRelayCause,
-    /// The server has named it, not the user.
+    /// Whether the chat server has named it, and not the user.
     pub is_offered: bool,
 }
 
@@ -126,9 +126,9 @@ pub struct NoRelay {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NoRelayCause {
-    /// None is known, and nothing but a relay is allowed.
+    /// No TURN server is known, and nothing but a relay is allowed.
     NoServer,
-    /// None is known that a proxy leads to, and nothing goes past it.
+    /// No TURN server is known that the proxy leads to, and nothing goes past the proxy.
     NoneByProxy,
     /// Its name could not be looked up.
     NotFound,
@@ -136,9 +136,9 @@ pub enum NoRelayCause {
     NoAnswer,
     /// No connection to it came about over TCP.
     NotReached,
-    /// None came about by the proxy.
+    /// No connection to it came about by the proxy.
     NotByProxy,
-    /// Its certificate is not for its name, or of nobody who is trusted.
+    /// Its certificate is not for its name, or from nobody who is trusted.
     Certificate,
     /// It speaks another TLS, or none.
     NoTls,

@@ -21,7 +21,7 @@ pub enum OfflineReason {
     Replaced,
     /// Another reason.
     Other {
-        /// Which, and what is to be done, for people.
+        /// What went wrong, and what is to be done, in words for people.
         message: String,
     },
 }
@@ -137,19 +137,19 @@ pub enum CloseReason {
     Exhausted,
     /// The other side kept sending what no program that keeps to the rules of WebRTC sends.
     RulesBroken {
-        /// In what way.
+        /// What it has sent.
         what: &'static str,
     },
     /// A fault of WebRTC on our side, which is no fault of the connection.
     Crashed,
     /// This machine lacks something that a connection needs.
     NotBegun {
-        /// What, and what is to be done, for people.
+        /// What it lacks, and what is to be done, in words for people.
         message: String,
     },
     /// WebRTC failed.
     Failed {
-        /// What is to be done, for people.
+        /// What is to be done, in words for people.
         message: String,
     },
     /// The server refused the call.

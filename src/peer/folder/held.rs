@@ -18,35 +18,35 @@ use crate::amount::bytes;
 /// # Errors
 /// It has not; in words for people, with both figures.
 pub fn has_room(
-    places: &PartialPaths,
+    paths: &PartialPaths,
     size: Option<u64>,
     is_folder: bool,
     coming: &[(PartialPaths, ComingFile)],
 ) -> Result<(), String> {
-    let (Some(size), Some(free)) = (size, free(&places.folder)) else { return Ok(()) };
-    let missing = size.saturating_mul(if is_folder { 2 } else { 1 }).saturating_sub(come(places));
-    let to_come = coming.iter().map(|(places, coming)| still_missing(places, coming)).fold(0, u64::saturating_add);
+    let (Some(size), Some(free)) = (size, free(&paths.folder)) else { return Ok(()) };
+    let missing = size.saturating_mul(if is_folder { 2 } else { 1 }).saturating_sub(come(paths));
+    let to_come = coming.iter().map(|(paths, coming)| still_missing(paths, coming)).fold(0, u64::saturating_add);
     if missing.saturating_add(to_come) <= free {
         return Ok(());
     }
     let others =
         if to_come > 0 { format!(" beside the {} that are still to come", bytes(to_come)) } else { String::new() };
-    let (path, missing, free) = (places.folder.display(), bytes(missing), bytes(free));
+    let (path, missing, free) = (paths.folder.display(), bytes(missing), bytes(free));
     Err(format!("{path}: it takes {missing}{others}, and there is room for {free}; make some, or choose another disk"))
 }
 
-/// How many bytes a folder holds once what is `coming` has come, without what is at these `places`.
+/// How many bytes a folder holds once what is `coming` has come, without what is at these `paths`.
 ///
 /// # Errors
 /// It cannot be looked at.
-pub fn held(places: &PartialPaths, coming: &[(PartialPaths, ComingFile)]) -> io::Result<u64> {
-    let all = coming.iter().map(|(places, _)| places).chain([places]);
-    let parts: Vec<&Path> = all.flat_map(|places| [&*places.part, &*places.tree]).collect();
-    let mut to_come: Vec<_> = coming.iter().filter(|(places, _)| !is_whole(places)).collect();
+pub fn held(paths: &PartialPaths, coming: &[(PartialPaths, ComingFile)]) -> io::Result<u64> {
+    let all = coming.iter().map(|(paths, _)| paths).chain([paths]);
+    let parts: Vec<&Path> = all.flat_map(|paths| [&*paths.part, &*paths.tree]).collect();
+    let mut to_come: Vec<_> = coming.iter().filter(|(paths, _)| !is_whole(paths)).collect();
     loop {
-        let here = bytes_in(&places.folder, &parts)?;
+        let here = bytes_in(&paths.folder, &parts)?;
         let count = to_come.len();
-        to_come.retain(|(places, _)| !is_whole(places));
+        to_come.retain(|(paths, _)| !is_whole(paths));
         // What has got its name meanwhile may have been counted by that, too.
         if to_come.len() == count {
             return Ok(to_come.iter().map(|(_, coming)| coming.size).fold(here, u64::saturating_add));
@@ -62,21 +62,21 @@ fn free(folder: &Path) -> Option<u64> {
 }
 
 /// How many bytes of a part are here.
-fn come(places: &PartialPaths) -> u64 {
-    fs::symlink_metadata(&places.part).map_or(0, |metadata| metadata.len())
+fn come(paths: &PartialPaths) -> u64 {
+    fs::symlink_metadata(&paths.part).map_or(0, |metadata| metadata.len())
 }
 
 /// How many bytes of a file are neither here nor told to be elsewhere. Its part is gone once it has its name, which is
 /// looked at last.
-fn still_missing(places: &PartialPaths, coming: &ComingFile) -> u64 {
-    let missing = coming.size.saturating_sub(coming.done.max(come(places)));
-    if is_whole(places) { 0 } else { missing }
+fn still_missing(paths: &PartialPaths, coming: &ComingFile) -> u64 {
+    let missing = coming.size.saturating_sub(coming.done.max(come(paths)));
+    if is_whole(paths) { 0 } else { missing }
 }
 
 /// Whether a file that has come is here by its name.
-fn is_whole(places: &PartialPaths) -> bool {
-    let is_ours = places.list.parent().is_some_and(|inner| inner::check(inner).is_ok());
-    is_ours && places.read_list().is_some_and(|list| places.whole(&list).is_some())
+fn is_whole(paths: &PartialPaths) -> bool {
+    let is_ours = paths.list.parent().is_some_and(|inner| inner::check(inner).is_ok());
+    is_ours && paths.read_list().is_some_and(|list| paths.whole(&list).is_some())
 }
 
 /// How many bytes are in a folder and in all in it, without these files and folders. One that cannot be looked at holds
@@ -108,7 +108,7 @@ mod tests {
     use crate::peer::scratch::Scratch;
 
     /// Where the file of this number would be.
-    fn places(scratch: &Scratch, number: u8) -> PartialPaths {
+    fn paths(scratch: &Scratch, number: u8) -> PartialPaths {
         let of = |end: &str| scratch.0.join(".lowkey").join(format!("{number}.{end}"));
         PartialPaths { folder: scratch.0.clone(), part: of("part"), list: of("json"), tree: of("tree") }
     }
@@ -119,7 +119,7 @@ mod tests {
         inner::make(&scratch.0.join(".lowkey")).unwrap();
         fs::create_dir(scratch.0.join("deep")).unwrap();
         fs::write(scratch.0.join("deep/mine"), [0; 10]).unwrap();
-        let [coming, other] = [1, 2].map(|number| places(&scratch, number));
+        let [coming, other] = [1, 2].map(|number| paths(&scratch, number));
         let all = [(coming.clone(), ComingFile { file: FileId([1; 16]), size: 2000, done: 0 })];
         // Lists count too, and are short.
         let both = || [&[][..], &all].map(|coming| held(&other, coming).unwrap() / 1000 * 1000);
