@@ -30,7 +30,10 @@ impl Peers {
                 _ => false,
             });
         // A key of our own comes back from nobody honest.
-        let is_own = matches!(self.calls.get(peer), Some(Call { stage: CallStage::Greeting(own), .. }) if own.key() == greeting.key);
+        let is_own = match self.calls.get(peer).map(|call| &call.stage) {
+            Some(CallStage::Greeting(own)) => own.key() == greeting.key,
+            _ => false,
+        };
         if is_repeated || is_own || !self.take_announcement(peer, round) {
             return None;
         }
