@@ -1,7 +1,6 @@
 //! How two of Lowkey's own programs come to the keys of a call (protocol 2.2) and prove who they are (2.3). Pure but
 //! for the randomness of fresh keys and nonces. What is said to whom and when is the engine's; how it is written down
-//! is
-//! `hello`'s.
+//! is `hello`'s.
 //!
 //! Both X25519 and X-Wing go into the one secret of a call, together with all that was said in the open; each direction
 //! and each use has a key of its own that is derived of it. The identities have no part in it but in proofs, and in the
