@@ -332,9 +332,9 @@ pub fn hash(script: &[u8]) -> String {
 
 /// The scripts of the servers, in the order of the functions above.
 pub const SCRIPTS: [&str; 6] = [
-    include_str!("../../src/server/cluster/claim.lua"),
+    concat!(include_str!("../../src/server/cluster/holder.lua"), include_str!("../../src/server/cluster/claim.lua")),
     include_str!("../../src/server/cluster/release.lua"),
-    include_str!("../../src/server/cluster/mark.lua"),
+    concat!(include_str!("../../src/server/cluster/holder.lua"), include_str!("../../src/server/cluster/mark.lua")),
     include_str!("../../src/server/cluster/seek.lua"),
     include_str!("../../src/server/cluster/join.lua"),
     include_str!("../../src/server/cluster/renew.lua"),

@@ -27,9 +27,9 @@ impl LuaScript {
 
     pub(super) fn text(self) -> &'static str {
         match self {
-            Self::Claim => include_str!("claim.lua"),
+            Self::Claim => concat!(include_str!("holder.lua"), include_str!("claim.lua")),
             Self::Release => include_str!("release.lua"),
-            Self::Mark => include_str!("mark.lua"),
+            Self::Mark => concat!(include_str!("holder.lua"), include_str!("mark.lua")),
             Self::Seek => include_str!("seek.lua"),
             Self::Join => include_str!("join.lua"),
             Self::Renew => include_str!("renew.lua"),
