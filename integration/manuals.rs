@@ -24,6 +24,22 @@ fn help_is_what_it_was() {
 }
 
 #[test]
+fn help_manual_and_guide_of_the_server_tell_of_the_same_signals() {
+    let help = printed("lowkey-server", &["--help"], &[]);
+    let said: Vec<&str> = help
+        .split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+        .filter(|word| word.starts_with("SIG") || word.ends_with("_FILE"))
+        .collect();
+    assert!(said.contains(&"SIGUSR1") && said.contains(&"TURN_SECRET_FILE"), "{said:?}");
+    for paper in ["deploy/lowkey-server.8", "deploy/README.md"] {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(paper)).unwrap();
+        for word in &said {
+            assert!(text.contains(word), "{paper} lacks {word}");
+        }
+    }
+}
+
+#[test]
 fn completions_know_every_option_and_the_shell_takes_them() {
     for program in ["lowkey", "lowkey-bot"] {
         let home = Folder::new("completions-settings");
