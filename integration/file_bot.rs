@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::file_commands::{file, start};
-use crate::files::{bytes, names};
+use crate::file_users::{bytes, names};
 use crate::world::{Folder, Program, Server};
 
 /// The bot at a home with these options, online.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use lowkey::peer::{EndReason, Event, FileOffer, Folder, Sink};
 
 use crate::file_commands::{file, find, start};
-use crate::files::{Held, bytes, ended, names, offered, pair, received, sent, sum};
+use crate::file_users::{Held, bytes, ended, names, offered, pair, received, sent, sum};
 use crate::world::{Folder as Scratch, Program, Server, path};
 
 /// A shell's command that runs this before it becomes `lowkey`, which is bob and takes all into this folder.

@@ -10,8 +10,9 @@ use lowkey::peer::files::entries::MAX_DEPTH;
 use lowkey::peer::{EndReason, Event, FileId, FileOffer, Folder, Sink};
 use serde_json::json;
 
-use crate::file_commands::{listener, sent_through_kills, start, two_prompts};
-use crate::files::{Held, bytes, ended, names, offered, pair, received, sent};
+use crate::file_commands::{listener, sent_through_kills, start};
+use crate::file_prompts::two_prompts;
+use crate::file_users::{Held, bytes, ended, names, offered, pair, received, sent};
 use crate::world::{Folder as Scratch, Server, User};
 
 /// All that is below a folder, in order: paths, and what is in files.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use lowkey::peer::{EndReason, Event, FileId, FileOffer, Folder, Settings, Sink};
 
-use crate::files::{self, bytes, lies_in, names, offered, received, sent, started, sum};
+use crate::file_users::{self, bytes, lies_in, names, offered, received, sent, started, sum};
 use crate::world::{Folder as Scratch, Program, SOON, Server, User};
 
 /// Long enough that a program can be killed while it comes.
@@ -70,7 +70,7 @@ fn a_taker() {
 }
 
 fn settings(name: &str) -> Settings {
-    let mut settings = files::settings(name);
+    let mut settings = file_users::settings(name);
     settings.lost_after = Duration::from_secs(3);
     settings
 }

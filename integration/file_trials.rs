@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::files::names;
+use crate::file_users::names;
 use crate::world::{Folder, Program, Server};
 
 /// Does so many trials, some at once, the first of which has this seed.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use lowkey::peer::{Event, FileOffer, IceServer, Sink};
 
-use crate::files::{settings, started};
+use crate::file_users::{settings, started};
 use crate::link::{Kind, NetworkLink};
 use crate::turn::Turn;
 use crate::world::{Server, User};

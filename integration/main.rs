@@ -34,6 +34,7 @@ mod support {
     pub mod databases;
     pub mod engine_pair;
     pub mod evil_server;
+    pub mod file_users;
     pub mod hop;
     pub mod linearizability;
     pub mod link;
@@ -54,9 +55,9 @@ mod support {
 
 use attacks::in_memory;
 use support::{
-    attacked_server, attacker, client_bytes, database_bytes, databases, engine_pair, evil_server, hop, linearizability,
-    link, mallory, model_database, model_nodes, old_app, peers_in_memory, sctp, socks_proxy, source, tls_terminator,
-    websocket, window, wire_ends, world,
+    attacked_server, attacker, client_bytes, database_bytes, databases, engine_pair, evil_server, file_users, hop,
+    linearizability, link, mallory, model_database, model_nodes, old_app, peers_in_memory, sctp, socks_proxy, source,
+    tls_terminator, websocket, window, wire_ends, world,
 };
 
 mod access;
@@ -83,6 +84,7 @@ mod file_commands;
 mod file_disks;
 mod file_folders;
 mod file_kills;
+mod file_prompts;
 mod file_trials;
 mod files;
 mod floors;

@@ -11,7 +11,7 @@ use lowkey::peer::files::lane::{LaneReport, MAX_DATA, Message, Sealer, Way};
 use lowkey::peer::files::note::Note;
 use lowkey::peer::{Digest, EndReason, Event, FileId, FileOffer, Folder, Sink};
 
-use crate::files::{bytes, ended, offered, received, sent, sum, user};
+use crate::file_users::{bytes, ended, offered, received, sent, sum, user};
 use crate::mallory::Mallory;
 use crate::old_app::Side;
 use crate::world::{Folder as Scratch, Program, SOON, Server, User, identity, until};
