@@ -22,6 +22,7 @@ mod attacks {
     mod by_third_user;
     pub mod in_memory;
     mod in_the_middle;
+    mod of_first_words;
     mod of_two_calls;
 }
 
