@@ -9,17 +9,18 @@ use crate::peer::{CloseReason, EndReason};
 /// Who types the lines, and how a program without a person at it goes on and ends.
 #[derive(Debug, Clone, Default)]
 pub struct Script {
-    /// A person at a terminal, so it is none.
+    /// A person types the lines, so it is no script.
     pub has_person: bool,
-    /// What its lines are.
+    /// What the lines of its input are.
     pub input: InputFormat,
     /// The end of any chat or call is the end of its input too.
     pub ends_with_chat: bool,
-    /// What ends it once there are no more commands; without it, that nothing waits to be sent.
+    /// What ends it once there are no more commands. Without it, it ends once no text waits and no call or
+    /// file is on its way.
     pub until: Option<Until>,
     /// Whose calls are taken without asking.
     pub accepts: Accepts,
-    /// Nobody calls but who has proven to be somebody known.
+    /// Only who has proven to be somebody known may call.
     pub only_known: bool,
     /// Whether old apps are talked to, which cannot prove who they are.
     pub old_apps: OldApps,
@@ -55,7 +56,7 @@ pub enum Until {
 }
 
 impl Until {
-    /// What is said where it has not happened.
+    /// What is said where what was waited for has not happened.
     fn unmet(self) -> &'static str {
         match self {
             Self::Delivered => "not all that was sent has arrived",
@@ -73,9 +74,9 @@ pub enum Takes {
     /// Whoever types, or the program that reads, is asked.
     #[default]
     Ask,
-    /// They are refused.
+    /// Files are refused.
     Nothing,
-    /// They are taken without asking, of those whose calls are.
+    /// Files are taken without asking, of those whose calls are.
     All(Destination, Quota),
 }
 
@@ -89,7 +90,7 @@ pub enum Destination {
     },
     /// Another folder.
     Folder {
-        /// Which.
+        /// The path of that folder.
         folder: PathBuf,
         /// Under this name; without it, under its own.
         name: Option<String>,
@@ -101,7 +102,7 @@ pub enum Destination {
 /// Whether old apps are talked to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OldApps {
-    /// If whoever types says so.
+    /// Only if whoever types says so.
     #[default]
     Ask,
     /// Always.
@@ -144,7 +145,7 @@ pub struct Progress {
 pub enum ScriptEnd {
     /// What it waits for has happened.
     Reached,
-    /// That cannot happen any more. What is to be told of it.
+    /// What it waits for cannot happen any more. With what is to be told of that.
     Hopeless(Option<String>),
 }
 
@@ -157,7 +158,7 @@ pub struct Left {
     pub has_underway: bool,
     /// Files are on their way, or are to be offered or answered.
     pub has_files: bool,
-    /// Some of these are our own.
+    /// Some of these files are our own.
     pub has_own_files: bool,
     /// Somebody is being called, or is to be.
     pub has_calls: bool,
@@ -166,17 +167,17 @@ pub struct Left {
 }
 
 impl Progress {
-    /// Why not all was done that was to be done, if so.
+    /// Why not all was done that was to be done; `None` if all was.
     pub fn failure(&self) -> Option<ScriptFailure> {
         self.failure
     }
 
-    /// Something was not done. The first failure is the one that is told.
+    /// Notes that something was not done. The first failure is the one that is told.
     pub fn fail(&mut self, failure: ScriptFailure) {
         self.failure.get_or_insert(failure);
     }
 
-    /// A text was handed over, to somebody who says what has arrived or does not.
+    /// A text was handed to the peer, for somebody who says what has arrived (`says_so`) or does not.
     pub fn sent(&mut self, says_so: bool) {
         self.sent = Some(says_so && self.sent != Some(false));
     }
@@ -200,7 +201,7 @@ impl Progress {
         self.fail(self.cause.unwrap_or(ScriptFailure::Lost));
     }
 
-    /// The end, if it has come.
+    /// How the script ends, if its end has come.
     pub fn end(&mut self, until: Option<Until>, left: Left) -> Option<ScriptEnd> {
         if self.is_reached(until, left) {
             return Some(ScriptEnd::Reached);
@@ -217,7 +218,7 @@ impl Progress {
         ))
     }
 
-    /// The end has come by force. What is to be told, if it was not what the script waits for.
+    /// The end has come by force: returns what is to be told, if that was not what the script waits for.
     pub fn give_up(&mut self, until: Option<Until>, left: Left) -> Option<String> {
         // What is underway comes back as not confirmed, and is told as that.
         let is_told_by_itself = |until| until == Until::Delivered && left.has_underway;

@@ -22,7 +22,7 @@ pub fn command(line: &str) -> Command {
     }
 }
 
-/// What the script calls what a line was to do.
+/// The `id` that a script gave to what a line was to do.
 fn id(line: &str) -> Option<String> {
     let members: serde_json::Map<String, Value> = serde_json::from_str(line).ok()?;
     Some(members.get("id")?.as_str()?.to_owned())
@@ -67,7 +67,7 @@ fn why(line: &str) -> String {
     }
 }
 
-/// What of `all` may have been meant, or all.
+/// Says what there is not, and which of `all` was meant most likely; where none is near, all of them.
 fn meant(there_is_no: &str, word: &str, all: &[&str]) -> String {
     let rest = match nearest(word, all.iter().copied()) {
         None if all.is_empty() => "; it takes none".to_owned(),
@@ -166,7 +166,7 @@ impl<'de> Deserializer<'de> for Member {
     }
 }
 
-/// How a command looks.
+/// How a command looks as JSON.
 const EXAMPLE: &str = r#"a command is an object, as {"command":"send","peer":"bob","text":"hello"}"#;
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::chat::report::{FileNews, FileReport, FileState};
 use crate::chat::words::files::why;
 use crate::peer::{EndReason, PauseReason};
 
-/// The name of an event and its fields.
+/// The name of an event about a file, and its fields.
 pub fn news(file: &FileReport, news: &FileNews) -> (&'static str, Value) {
     let fields = fields(file);
     let (event, more) = match news {
@@ -31,7 +31,7 @@ pub fn news(file: &FileReport, news: &FileNews) -> (&'static str, Value) {
     (event, with(fields, more))
 }
 
-/// These fields, and more.
+/// Adds fields to those of a file.
 fn with(mut fields: Value, more: Value) -> Value {
     if let (Some(fields), Value::Object(more)) = (fields.as_object_mut(), more) {
         fields.extend(more);
