@@ -23,7 +23,7 @@ help: ## show this
 build: build-server ## build the three programs for use, in target/release and target/server
 	$(CARGO) build --profile $(PROFILE) --locked --bin lowkey --bin lowkey-bot
 
-build-server: ## build the signaling server alone, in target/server
+build-server: ## build the chat server alone, in target/server
 	$(CARGO) build $(server-alone)
 
 # With musl, where the toolchain has it. The C library of this machine does as well: what of it cannot be linked in, such as the
@@ -47,7 +47,7 @@ image: $(if $(filter file,$(origin IMAGE_SERVER)),static) ## a container image o
 	$(IMAGE_TOOL) build $(if $(findstring docker,$(IMAGE_TOOL)),,--format docker) --file deploy/Containerfile \
 		--tag lowkey-server:$(version) --tag lowkey-server:latest $(target)/image
 
-run-server: ## run the signaling server
+run-server: ## run the chat server
 	$(CARGO) run $(server-alone)
 
 run-cluster: build-server ## run three servers over a Redis, behind an nginx (installs Debian packages; PORT, DATABASE)

@@ -2,7 +2,7 @@
 
 Usage: quota.py SIGNALING-ADDRESS SIGNALING-PORT TURN-ADDRESS COUNT PER-CREDENTIAL
 
-Asks the signaling server for credentials as users of ever new names, and the TURN server for COUNT relays, PER-CREDENTIAL with each.
+Asks the chat server for credentials as users of ever new names, and the TURN server for COUNT relays, PER-CREDENTIAL with each.
 All that are granted are held until the last was asked for. Prints how many that were, and the users of the credentials without their
 time (RFC 8489 for STUN, RFC 8656 for TURN, RFC 6455 for WebSocket).
 """
@@ -27,7 +27,7 @@ def read(stream, length):
     while len(got) < length:
         part = stream.recv(length - len(got))
         if not part:
-            raise SystemExit("the signaling server hung up")
+            raise SystemExit("the chat server hung up")
         got += part
     return got
 

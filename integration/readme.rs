@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::world::path as program;
 
 /// All papers.
-const PAPERS: [&str; 8] = [
+pub const PAPERS: [&str; 8] = [
     "README.md",
     "bot/README.md",
     "deploy/README.md",
@@ -20,7 +20,7 @@ const PAPERS: [&str; 8] = [
     "src/protocol/README.md",
 ];
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 

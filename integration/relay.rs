@@ -127,7 +127,7 @@ NFT"
         Self { internet, nats, homes, folder: Folder::new(name) }
     }
 
-    /// The signaling server, on the internet.
+    /// The chat server, on the internet.
     fn server(&self, variables: &[(&str, &str)]) -> Server {
         self.internet
             .run(|| Server::start_with(&[&[("HOST", PUBLIC), ("METRICS", "127.0.0.1:9090")], variables].concat()))

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
 
+use crate::readme::{PAPERS, root, rust_files};
 use crate::source::Source;
 
 /// Types of one name that more than one room shows to others, and why nobody has to ask which is meant.
@@ -43,9 +43,13 @@ const GIVEN_UP: &[(&str, &str, &str, &[&str])] = &[
     ),
 ];
 
+/// Words that were given up everywhere, in code, papers, helps and what is installed; in any case.
+const GIVEN_UP_EVERYWHERE: &[(&str, &str)] =
+    &[("signaling server", "chat server"), ("initiator", "caller"), ("responder", "called side")];
+
 /// The glossary: each word with what it means.
 fn glossary() -> Vec<(String, String)> {
-    let paper = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/README.md")).unwrap();
+    let paper = fs::read_to_string(root().join("src/README.md")).unwrap();
     read(paper.split("\n## ").find(|part| part.starts_with("The words of the house\n")).expect("there is a glossary"))
 }
 
@@ -214,6 +218,22 @@ fn a_word_that_was_given_up_does_not_come_back() {
         }
         let texts: Vec<&str> = files.iter().map(|file| file.text.as_str()).collect();
         assert_eq!(needless(&texts, word, excused), [""; 0], "{place}: nothing there has {word} in this");
+    }
+}
+
+#[test]
+fn a_word_that_was_given_up_everywhere_is_nowhere() {
+    let files_of = |folder: &str| fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+    let mut files = rust_files(&["src", "bot", "integration"]);
+    files.extend(["integration", "integration/golden", "deploy"].into_iter().flat_map(files_of));
+    files.extend(PAPERS.into_iter().chain(["Makefile", "Cargo.toml"]).map(|file| root().join(file)));
+    files.retain(|file| file.is_file() && !file.ends_with(file!()));
+    assert!(files.len() > 400, "they are found: {}", files.len());
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        for (word, instead) in GIVEN_UP_EVERYWHERE {
+            assert_eq!(lines_with(&text, word, &[]), [""; 0], "{}: one says {instead}", file.display());
+        }
     }
 }
 
