@@ -19,6 +19,8 @@ const FOR_OTHERS: &[(&str, &str)] = &[
     ("Created", "what a message of the protocol holds"),
     ("ErrorPayload", "what a message of the protocol holds"),
     ("DeclinePayload", "what a message of the protocol holds"),
+    ("Folder::discard", "a program that will not take a file again of which a part is there"),
+    ("SafetyNumber::is", "a program whose user types one in"),
 ];
 
 /// The public face of the crate.
@@ -26,6 +28,8 @@ const FOR_OTHERS: &[(&str, &str)] = &[
 struct Face {
     /// Each public item, with the names that its signatures show.
     items: BTreeMap<String, BTreeSet<String>>,
+    /// The public methods and constants of these, each as `Type::method`.
+    methods: BTreeSet<String>,
     /// What public files pass on from private ones: the module and the name.
     passed_on: BTreeSet<(String, String)>,
 }
@@ -93,12 +97,13 @@ impl Face {
                 if let Some(shown) = self.items.get_mut(word) {
                     let methods = items_of(body.stream());
                     shown.extend(methods.iter().flat_map(Item::shown));
+                    self.methods.extend(methods.iter().filter_map(Item::name).map(|name| format!("{word}::{name}")));
                 }
             }
         }
     }
 
-    /// Public items that none of `named` is, and that nothing shows which is.
+    /// Public items that none of `named` is, and that nothing shows which is; and public methods that none of them is.
     fn needless(&self, named: &BTreeSet<String>) -> Vec<String> {
         let mut needed: BTreeSet<&String> = self.items.keys().filter(|name| named.contains(*name)).collect();
         let mut untold: Vec<&String> = needed.iter().copied().collect();
@@ -106,7 +111,10 @@ impl Face {
             let shown = self.items[name].iter().filter_map(|name| self.items.get_key_value(name));
             untold.extend(shown.filter(|(name, _)| needed.insert(name)).map(|(name, _)| name));
         }
-        self.items.keys().filter(|name| !needed.contains(name)).cloned().collect()
+        let items = self.items.keys().filter(|name| !needed.contains(name));
+        let methods =
+            self.methods.iter().filter(|name| !name.rsplit(':').next().is_some_and(|name| named.contains(name)));
+        items.chain(methods).cloned().collect()
     }
 }
 
@@ -208,7 +216,7 @@ fn what_is_public_is_named_by_somebody_outside() {
 fn what_nobody_names_is_found() {
     let of = |lib: &str, inner: &str| {
         let source = Source(BTreeMap::new()).with("lib", lib).with("inner", inner);
-        Face::of(&source).needless(&BTreeSet::from(["Named".to_owned()]))
+        Face::of(&source).needless(&["Named", "get"].map(str::to_owned).into())
     };
     let nobody: [String; 0] = [];
     assert_eq!(of("pub mod inner;", "pub struct Named { pub field: Shown } pub enum Shown { A }"), nobody);
@@ -224,6 +232,10 @@ fn what_nobody_names_is_found() {
     assert_eq!(
         of("pub mod inner;", "pub fn nobody(named: Named) {} pub(crate) fn ours() {} pub const LONE: u8 = 1;"),
         ["LONE", "nobody"]
+    );
+    assert_eq!(
+        of("pub mod inner;", "pub struct Named; impl Named { pub fn lone(&self) {} pub(crate) fn ours() {} }"),
+        ["Named::lone"]
     );
     assert_eq!(of("mod inner;", "pub fn nobody() {}"), nobody);
     assert_eq!(

@@ -158,7 +158,7 @@ impl Profile {
     ///
     /// # Errors
     /// The file cannot be read or understood: who is not blocked as the user meant must not get through unseen.
-    pub fn blocked(&self) -> Result<BTreeSet<String>, String> {
+    pub(crate) fn blocked(&self) -> Result<BTreeSet<String>, String> {
         let text = self.read(BLOCKED, false)?.unwrap_or_default();
         let place = |(line, text): (usize, &str)| match known_peers::read_place(text) {
             _ if text.starts_with('#') => Ok(text.to_owned()),

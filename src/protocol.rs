@@ -74,7 +74,7 @@ pub enum MessageType {
 
 impl MessageType {
     /// All of them.
-    pub const ALL: [MessageType; 12] = [
+    pub(crate) const ALL: [MessageType; 12] = [
         Self::SessionConnect,
         Self::SessionJoined,
         Self::SessionCreate,
@@ -113,7 +113,7 @@ impl MessageType {
     }
 
     /// Whether the server passes this type on to its `target` without looking into the payload.
-    pub const fn is_forwarded(self) -> bool {
+    pub(crate) const fn is_forwarded(self) -> bool {
         matches!(
             self,
             Self::KeyExchange
@@ -309,7 +309,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All of them.
-    pub const ALL: [ErrorCode; 10] = [
+    pub(crate) const ALL: [ErrorCode; 10] = [
         Self::InvalidMessage,
         Self::UnknownType,
         Self::MissingTarget,

@@ -310,7 +310,7 @@ impl ChatFiles {
     }
 
     /// Whether there is something about this file.
-    pub fn knows(&self, file: FileId) -> bool {
+    pub(crate) fn knows(&self, file: FileId) -> bool {
         self.outgoing.iter().any(|outgoing| outgoing.offered.file == file)
             || self.incoming.iter().any(|incoming| incoming.offered.file == file)
     }

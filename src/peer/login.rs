@@ -89,12 +89,12 @@ impl ServerUrl {
     }
 
     /// Whether it is a service of Tor, to which a connection by Tor is encrypted in any case.
-    pub fn is_onion(&self) -> bool {
+    pub(crate) fn is_onion(&self) -> bool {
         self.url.domain().is_some_and(|name| name.ends_with(".onion"))
     }
 
     /// Whether both are behind the same scheme, host and port.
-    pub fn is_same_server(&self, other: &Self) -> bool {
+    pub(crate) fn is_same_server(&self, other: &Self) -> bool {
         self.url.origin() == other.url.origin()
     }
 

@@ -126,7 +126,7 @@ impl Connection {
     }
 
     /// Sends a client away that has not come in yet, with an HTTP status and a reason for people.
-    pub fn refuse(&mut self, status: &'static str, reason: &str) {
+    pub(crate) fn refuse(&mut self, status: &'static str, reason: &str) {
         self.respond(http::refusal(status, reason));
     }
 
@@ -174,7 +174,7 @@ impl Connection {
     }
 
     /// Sends a ping. Does nothing unless the client is in.
-    pub fn ping(&mut self) {
+    pub(crate) fn ping(&mut self) {
         if matches!(self.phase, Phase::Open(_)) && !self.is_closing() {
             Frame::ping(Vec::new()).format(&mut self.output).expect("writing to memory succeeds");
         }

@@ -126,7 +126,7 @@ impl Hub {
     }
 
     /// These nodes are there, and no others. Routes that lead elsewhere are not used any more.
-    pub fn nodes_are(&mut self, alive: Vec<NodeId>) {
+    pub(crate) fn nodes_are(&mut self, alive: Vec<NodeId>) {
         if let Some(remote) = self.remote_mut() {
             remote.alive = alive;
         }
