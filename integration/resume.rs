@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use lowkey::peer::FileId;
-use lowkey::peer::engine::{ConnectionEnd, Engine, Input, Setup};
+use lowkey::peer::engine::{Engine, Input, PeerConnectionEnd, Setup};
 use lowkey::peer::files::work::OfferedFile;
 use lowkey::peer::{CloseReason, Event, NotSentReason, Settings, Trust};
 use proptest::prelude::*;
@@ -327,9 +327,9 @@ fn who_leaves_and_is_heard_waits_for_nothing_more() {
     world.settle();
     assert_eq!(
         world.endings[ALICE],
-        [ConnectionEnd::WhenClosedByPeer, ConnectionEnd::WhenArrived, ConnectionEnd::AtOnce]
+        [PeerConnectionEnd::WhenClosedByPeer, PeerConnectionEnd::WhenArrived, PeerConnectionEnd::AtOnce]
     );
-    assert_eq!(world.endings[BOB], [ConnectionEnd::AtOnce], "and so does who was left");
+    assert_eq!(world.endings[BOB], [PeerConnectionEnd::AtOnce], "and so does who was left");
     // Both at the same time.
     let mut world = EnginePair::open();
     world.settle();
@@ -342,7 +342,7 @@ fn who_leaves_and_is_heard_waits_for_nothing_more() {
     for user in [ALICE, BOB] {
         assert_eq!(
             world.endings[user],
-            [ConnectionEnd::WhenClosedByPeer, ConnectionEnd::WhenArrived, ConnectionEnd::AtOnce]
+            [PeerConnectionEnd::WhenClosedByPeer, PeerConnectionEnd::WhenArrived, PeerConnectionEnd::AtOnce]
         );
     }
     // Who waits for an acknowledgement has not begun to end it, and answers.
@@ -356,7 +356,7 @@ fn who_leaves_and_is_heard_waits_for_nothing_more() {
     }
     world.settle();
     for user in [ALICE, BOB] {
-        assert_eq!(world.endings[user], [ConnectionEnd::AtOnce]);
+        assert_eq!(world.endings[user], [PeerConnectionEnd::AtOnce]);
         assert!(world.engines[user].is_idle());
     }
 }
@@ -374,7 +374,7 @@ fn whose_program_ends_waits_half_a_second_for_one_who_has_left_and_does_not_end(
     world.handle(BOB, Input::End);
     assert!(!world.engines[BOB].is_idle());
     world.pass(1);
-    assert_eq!(world.endings[BOB], [ConnectionEnd::WhenSent]);
+    assert_eq!(world.endings[BOB], [PeerConnectionEnd::WhenSent]);
     assert!(world.engines[BOB].is_idle());
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use lowkey::peer::engine::{ConnectionEnd, Engine, Input, Output, PeerConnectionId, Receipt, Setup};
+use lowkey::peer::engine::{Engine, Input, Output, PeerConnectionEnd, PeerConnectionId, Receipt, Setup};
 use lowkey::peer::frame::ChatPosition;
 use lowkey::peer::keys::KeyPair;
 use lowkey::peer::{CloseReason, Event, Trust};
@@ -34,7 +34,7 @@ pub struct EnginePair {
     /// Connections that are to go with short datagrams.
     pub narrow: [HashSet<PeerConnectionId>; 2],
     /// How each user's connections were to end, one after another.
-    pub endings: [Vec<ConnectionEnd>; 2],
+    pub endings: [Vec<PeerConnectionEnd>; 2],
     /// Connections that are to end do not do so yet.
     pub lingers: bool,
     /// The candidates that each side's WebRTC was given.

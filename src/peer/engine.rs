@@ -45,7 +45,7 @@ use super::trust::Known;
 use call::{Call, CallStage};
 use chat::Chat;
 use interface::Round;
-pub use interface::{ConnectionEnd, Input, Output, PeerConnectionId, Receipt, Setup};
+pub use interface::{Input, Output, PeerConnectionEnd, PeerConnectionId, Receipt, Setup};
 use peers::Peers;
 
 /// A peer's state: who it is, and all with whom there is something.

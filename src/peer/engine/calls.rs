@@ -15,7 +15,7 @@ use super::super::keys::{KeyPair, PublicKey};
 use super::super::planted::{self, Fault};
 use super::call::{ANSWER_TIME, Call, CallStage, Farewell, HELLO_TIME, SEEK_TIME, too_many_calls};
 use super::channel::{Negotiation, PeerConnection};
-use super::interface::{ConnectionEnd, Output, PeerConnectionId, Round};
+use super::interface::{Output, PeerConnectionEnd, PeerConnectionId, Round};
 use super::peers::Peers;
 use super::proof::{self, Guest};
 use crate::protocol::{KeyExchange, MessageType};
@@ -336,7 +336,7 @@ impl Peers {
         let Some(call) = self.calls.remove(peer) else { return false };
         self.connections.remove(&call.id);
         if matches!(call.stage, CallStage::Negotiating(_) | CallStage::Confirming(_)) {
-            round.out.push(Output::Close { id: call.id, ending: ConnectionEnd::AtOnce });
+            round.out.push(Output::Close { id: call.id, ending: PeerConnectionEnd::AtOnce });
         }
         call.farewell.is_none()
     }

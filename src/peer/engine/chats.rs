@@ -9,7 +9,7 @@ use super::super::trust::{Known, Trust};
 use super::call::{Call, CallStage};
 use super::channel::PeerConnection;
 use super::chat::{Chat, FIRST_PAUSE, Lasting, LastingState};
-use super::interface::{ConnectionEnd, Output, PeerConnectionId, Receipt, Round};
+use super::interface::{Output, PeerConnectionEnd, PeerConnectionId, Receipt, Round};
 use super::peers::Peers;
 
 impl Peers {
@@ -20,7 +20,7 @@ impl Peers {
             Ok(trust) => trust,
             Err(reason) => {
                 self.connections.remove(&connection.id);
-                round.out.push(Output::Close { id: connection.id, ending: ConnectionEnd::AtOnce });
+                round.out.push(Output::Close { id: connection.id, ending: PeerConnectionEnd::AtOnce });
                 return self.call_came_to_nothing(&peer, reason, round);
             }
         };

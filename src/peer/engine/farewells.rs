@@ -13,7 +13,7 @@ use super::super::texts::Texts;
 use super::call::{Call, CallStage};
 use super::chat::{Chat, LEAVE_TIME, LastingState, LeftChat};
 use super::files::end_lasting;
-use super::interface::{ConnectionEnd, Output, PeerConnectionId, Round};
+use super::interface::{Output, PeerConnectionEnd, PeerConnectionId, Round};
 use super::peers::Peers;
 
 impl Peers {
@@ -38,7 +38,7 @@ impl Peers {
                 // There is nothing to be waited for, and nothing more to be said.
                 lasting.state = LastingState::Leaving(round.now);
             }
-            self.finish_with(&peer, CloseReason::Left, ConnectionEnd::WhenClosedByPeer, round);
+            self.finish_with(&peer, CloseReason::Left, PeerConnectionEnd::WhenClosedByPeer, round);
         }
         self.end(round);
     }
@@ -50,7 +50,7 @@ impl Peers {
         if connection.transmit(&Frame::leave(0), round)
             && let Some(Call { id, stage: CallStage::Confirming(connection), .. }) = self.calls.remove(peer)
         {
-            round.out.push(Output::Close { id, ending: ConnectionEnd::WhenClosedByPeer });
+            round.out.push(Output::Close { id, ending: PeerConnectionEnd::WhenClosedByPeer });
             self.left.push(LeftChat::by_us(connection, round.now));
         }
     }
@@ -109,11 +109,11 @@ impl Peers {
         if is_leave && left.is_heard {
             self.left.remove(index);
             self.connections.remove(&id);
-            round.out.push(Output::Close { id, ending: ConnectionEnd::AtOnce });
+            round.out.push(Output::Close { id, ending: PeerConnectionEnd::AtOnce });
         } else if is_leave {
             left.is_heard = true;
             left.connection.transmit(&Frame::leave(left.texts.taken()), round);
-            round.out.push(Output::Close { id, ending: ConnectionEnd::WhenArrived });
+            round.out.push(Output::Close { id, ending: PeerConnectionEnd::WhenArrived });
         }
         true
     }
@@ -123,7 +123,7 @@ impl Peers {
             let is_over = left.deadline.is_some_and(|deadline| deadline <= round.now);
             if is_over {
                 self.connections.remove(&left.connection.id);
-                round.out.push(Output::Close { id: left.connection.id, ending: ConnectionEnd::WhenSent });
+                round.out.push(Output::Close { id: left.connection.id, ending: PeerConnectionEnd::WhenSent });
             }
             !is_over
         });
@@ -135,16 +135,16 @@ impl Peers {
         let ending = match self.chats.get(peer) {
             // The time is up, and what was not taken until now is not waited for.
             Some(Chat { lasting: Some(lasting), .. }) if !lasting.texts.is_all_acknowledged() => match lasting.state {
-                LastingState::Leaving(_) => ConnectionEnd::AtOnce,
-                _ => ConnectionEnd::WhenClosedByPeer,
+                LastingState::Leaving(_) => PeerConnectionEnd::AtOnce,
+                _ => PeerConnectionEnd::WhenClosedByPeer,
             },
-            Some(Chat { lasting: Some(_), .. }) => ConnectionEnd::WhenClosedByPeer,
-            _ => ConnectionEnd::WhenSent,
+            Some(Chat { lasting: Some(_), .. }) => PeerConnectionEnd::WhenClosedByPeer,
+            _ => PeerConnectionEnd::WhenSent,
         };
         self.finish_with(peer, reason, ending, round);
     }
 
-    fn finish_with(&mut self, peer: &str, reason: CloseReason, ending: ConnectionEnd, round: &mut Round<'_>) {
+    fn finish_with(&mut self, peer: &str, reason: CloseReason, ending: PeerConnectionEnd, round: &mut Round<'_>) {
         self.drop_call(peer, round);
         let Some(Chat { connection, mut lasting, .. }) = self.chats.remove(peer) else { return };
         let mut left = None;
@@ -155,7 +155,7 @@ impl Peers {
             }
             round.out.push(Output::Close { id: connection.id, ending });
             match ending {
-                ConnectionEnd::WhenClosedByPeer => left = Some(LeftChat::by_us(connection, round.now)),
+                PeerConnectionEnd::WhenClosedByPeer => left = Some(LeftChat::by_us(connection, round.now)),
                 _ => drop(self.connections.remove(&connection.id)),
             }
         }

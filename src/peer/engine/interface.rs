@@ -223,7 +223,7 @@ pub enum Output {
         /// The peer connection.
         id: PeerConnectionId,
         /// What it waits for before.
-        ending: ConnectionEnd,
+        ending: PeerConnectionEnd,
     },
     /// Tell the user of a text.
     Message {
@@ -240,7 +240,7 @@ pub enum Output {
 
 /// When a peer connection ends that is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConnectionEnd {
+pub enum PeerConnectionEnd {
     /// Now, whatever is on its way.
     AtOnce,
     /// Once all that was sent has arrived, and a moment later: of an old app it is not known whether it closes too.

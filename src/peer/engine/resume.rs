@@ -17,7 +17,7 @@ use super::call::{CallStage, Farewell};
 use super::channel::PeerConnection;
 use super::chat::{Chat, FIRST_PAUSE, Lasting, LastingState, not_sent};
 use super::files::end_lasting;
-use super::interface::{ConnectionEnd, Output, Round};
+use super::interface::{Output, PeerConnectionEnd, Round};
 use super::peers::Peers;
 use super::proof::{self, Guest};
 use crate::protocol::MessageType;
@@ -85,7 +85,7 @@ impl Peers {
             lasting.files.interrupt();
             // The other side has noticed first that the old connection is of no use.
             self.connections.remove(&old.id);
-            round.out.push(Output::Close { id: old.id, ending: ConnectionEnd::AtOnce });
+            round.out.push(Output::Close { id: old.id, ending: PeerConnectionEnd::AtOnce });
             round.tell(Event::Interrupted { peer: peer.to_owned() });
         }
         lasting.state = LastingState::Connected;
@@ -113,7 +113,7 @@ impl Peers {
         let Some(chat) = self.chats.get_mut(peer) else { return };
         let Some(connection) = chat.connection.take() else { return };
         if self.connections.remove(&connection.id).is_some() {
-            round.out.push(Output::Close { id: connection.id, ending: ConnectionEnd::AtOnce });
+            round.out.push(Output::Close { id: connection.id, ending: PeerConnectionEnd::AtOnce });
         }
         match &mut chat.lasting {
             None => self.finish(peer, reason, round),

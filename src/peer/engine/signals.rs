@@ -11,7 +11,7 @@ use super::super::hello::{ANSWER, Hello, Inside, OFFER, Refusal, Said};
 use super::super::ice;
 use super::call::{Call, CallStage, RATE_LIMITED};
 use super::channel::{self, REFUSED_DESCRIPTION};
-use super::interface::{ConnectionEnd, Output, PeerConnectionId, Round};
+use super::interface::{Output, PeerConnectionEnd, PeerConnectionId, Round};
 use super::peers::Peers;
 use crate::escape::{MAX_QUOTED, shortened};
 use crate::protocol::{self, Envelope, ErrorPayload, Joined, KeyExchange, MessageType, Sealed};
@@ -187,7 +187,7 @@ impl Peers {
             self.next_id += 1;
             self.connections.remove(&call.id);
             self.connections.insert(id, sender.to_owned());
-            round.out.push(Output::Close { id: call.id, ending: ConnectionEnd::AtOnce });
+            round.out.push(Output::Close { id: call.id, ending: PeerConnectionEnd::AtOnce });
             call.id = id;
             call.side = Side::Called;
         }

@@ -12,7 +12,7 @@ use super::build::RtcEvent;
 use super::channel::Writer;
 use super::command::RtcCommand;
 use super::stall::Wait;
-use crate::peer::engine::ConnectionEnd;
+use crate::peer::engine::PeerConnectionEnd;
 use crate::peer::event::CloseReason;
 
 /// Ends a chat so that nothing of what was sent is lost. Closing right after sending would lose it, and so would
@@ -24,7 +24,7 @@ pub async fn close_in_order(
     writer: &Writer,
     channel: Arc<dyn DataChannel>,
     connection: &Arc<dyn PeerConnection>,
-    mut ending: ConnectionEnd,
+    mut ending: PeerConnectionEnd,
     commands: &mut UnboundedReceiver<RtcCommand>,
     happened: &mut UnboundedReceiver<RtcEvent>,
 ) {
@@ -39,8 +39,8 @@ pub async fn close_in_order(
             command = commands.recv(), if is_told => match command {
                 // The answer to the other side's farewell.
                 Some(RtcCommand::Transmit(text, waiting)) => writer.send(text, waiting),
-                Some(RtcCommand::Close(changed @ ConnectionEnd::WhenArrived)) => ending = changed,
-                Some(RtcCommand::Close(ConnectionEnd::AtOnce | ConnectionEnd::WhenSent)) => return,
+                Some(RtcCommand::Close(changed @ PeerConnectionEnd::WhenArrived)) => ending = changed,
+                Some(RtcCommand::Close(PeerConnectionEnd::AtOnce | PeerConnectionEnd::WhenSent)) => return,
                 Some(_) => {}
                 None => is_told = false,
             },
@@ -57,9 +57,9 @@ pub async fn close_in_order(
         }
     }
     let read_time = match ending {
-        ConnectionEnd::AtOnce | ConnectionEnd::WhenArrived => return,
-        ConnectionEnd::WhenSent => READ_TIME_UNKNOWN,
-        ConnectionEnd::WhenClosedByPeer => READ_TIME,
+        PeerConnectionEnd::AtOnce | PeerConnectionEnd::WhenArrived => return,
+        PeerConnectionEnd::WhenSent => READ_TIME_UNKNOWN,
+        PeerConnectionEnd::WhenClosedByPeer => READ_TIME,
     };
     let _ = channel.close().await;
     let Some(sctp) = connection.sctp().await else { return };

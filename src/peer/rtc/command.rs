@@ -8,7 +8,7 @@ use std::time::Duration;
 use mio::Waker;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-use crate::peer::engine::{ConnectionEnd, Input};
+use crate::peer::engine::{Input, PeerConnectionEnd};
 use crate::peer::ice::IceServer;
 use crate::peer::socks::ProxyUrl;
 use crate::peer::sync::Gauge;
@@ -51,7 +51,7 @@ pub enum RtcCommand {
     /// Take the other side's data channel for files, once it opens one.
     TakeFiles(FileThread),
     /// End, once what is to be waited for has come.
-    Close(ConnectionEnd),
+    Close(PeerConnectionEnd),
     /// Say that the thread stands still, and let it, until the other end is gone.
     #[cfg(test)]
     Freeze(std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>),

@@ -20,7 +20,7 @@ use super::guarded::GuardedConnection;
 use super::pace::Pace;
 use super::turn::Relay;
 use super::turn::tunnel::Tunnels;
-use crate::peer::engine::{ConnectionEnd, Input, PeerConnectionId};
+use crate::peer::engine::{Input, PeerConnectionEnd, PeerConnectionId};
 use crate::peer::event::CloseReason;
 use crate::peer::ice::{self, IceServer, NoRelay, NoRelayCause};
 use crate::peer::sync::Gauge;
@@ -109,7 +109,7 @@ impl RtcConnection {
         &mut self,
         commands: &mut UnboundedReceiver<RtcCommand>,
         happened: &mut UnboundedReceiver<RtcEvent>,
-    ) -> (Option<CloseReason>, ConnectionEnd) {
+    ) -> (Option<CloseReason>, PeerConnectionEnd) {
         // The word that tells of a loss may itself be lost, so it is also looked whether anything comes from the
         // network.
         let (mut is_late, mut look_at) = (false, self.tasks.pace.heard_until(SILENCE));
@@ -117,16 +117,16 @@ impl RtcConnection {
         loop {
             let step = tokio::select! {
                 command = commands.recv() => match command {
-                    None => return (None, ConnectionEnd::WhenSent),
+                    None => return (None, PeerConnectionEnd::WhenSent),
                     Some(RtcCommand::Close(ending)) => return (None, ending),
                     Some(command) => self.obey(command).await,
                 },
-                () = relay.broken() => return (Some(CloseReason::ConnectionLost), ConnectionEnd::WhenSent),
+                () = relay.broken() => return (Some(CloseReason::ConnectionLost), PeerConnectionEnd::WhenSent),
                 () = tokio::time::sleep_until(look_at.into()) => {
                     let heard_until = self.tasks.pace.heard_until(self.config.lost_after + SILENCE);
                     let is_silent = heard_until <= Instant::now();
                     if is_silent && is_late {
-                        return (Some(CloseReason::ConnectionLost), ConnectionEnd::WhenSent);
+                        return (Some(CloseReason::ConnectionLost), PeerConnectionEnd::WhenSent);
                     }
                     is_late = is_silent;
                     look_at = heard_until.max(Instant::now() + SECOND_LOOK);
@@ -135,13 +135,13 @@ impl RtcConnection {
                 Some(event) = happened.recv() => match self.end_of(&event) {
                     Some(reason) => {
                         self.read_to_end(&event).await;
-                        return (Some(reason), ConnectionEnd::WhenSent);
+                        return (Some(reason), PeerConnectionEnd::WhenSent);
                     }
                     None => self.take_event(event).await,
                 },
             };
             if let Err(error) = step {
-                return (Some(failed(&error)), ConnectionEnd::WhenSent);
+                return (Some(failed(&error)), PeerConnectionEnd::WhenSent);
             }
         }
     }
@@ -289,13 +289,13 @@ impl RtcConnection {
     async fn end(
         mut self,
         reason: Option<CloseReason>,
-        ending: ConnectionEnd,
+        ending: PeerConnectionEnd,
         commands: &mut UnboundedReceiver<RtcCommand>,
         happened: &mut UnboundedReceiver<RtcEvent>,
     ) {
         self.tasks.pace.active();
         if reason.is_none()
-            && ending != ConnectionEnd::AtOnce
+            && ending != PeerConnectionEnd::AtOnce
             && let (Some(writer), Some(channel)) = (self.writer.take(), self.channel.take())
         {
             close_in_order(&writer, channel, &self.connection, ending, commands, happened).await;
