@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use lowkey::peer::{EndReason, Event, FileId, FileOffer, Folder, Settings, Sink};
 
+use crate::file_commands::{file, listener, start};
 use crate::file_users::{self, bytes, lies_in, names, offered, received, sent, started, sum};
 use crate::world::{Folder as Scratch, Program, SOON, Server, User};
 
@@ -289,4 +290,28 @@ fn a_file_goes_on_while_its_server_is_away() {
     let (mut scene, _) = Scene::midway("no-server");
     drop(scene.server.take());
     scene.arrives();
+}
+
+/// Being stopped is no standstill of the other side's, although nothing has come from it for longer.
+#[test]
+fn a_sender_that_was_stopped_says_nothing_of_a_standstill() {
+    let (server, home) = (Server::start(), Scratch::new("stopped-sender"));
+    let inbox = home.0.join("inbox");
+    let bob = listener(&server, &home, &["--accept-files", inbox.to_str().unwrap(), "--from", "alice"]);
+    let content = bytes(64 << 20);
+    let path = file(&home, "x", &content);
+    let mut alice = start(&server, &home, "alice", &["send", "bob", "--file", &path]);
+    lies_in(&inbox, 12 << 20);
+    // What alice sends until no more may be on its way is acknowledged once both go on.
+    bob.signal("STOP");
+    std::thread::sleep(Duration::from_secs(1));
+    alice.signal("STOP");
+    // Longer than bob may take nothing before that is told.
+    std::thread::sleep(Duration::from_secs(32));
+    alice.signal("CONT");
+    bob.signal("CONT");
+    assert_eq!(alice.wait().code(), Some(0));
+    let said = alice.stderr.rest();
+    assert!(!said.iter().any(|line| line.contains("takes nothing")), "{said:#?}");
+    assert!(fs::read(inbox.join("x")).unwrap() == content);
 }

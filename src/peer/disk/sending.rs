@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Sender;
 
+use super::super::clock::Clock;
 use super::super::files::checksum::Checksum;
 use super::super::files::lane::{LaneReport, MAX_DATA, Message, Opener, Sealer};
 use super::super::files::note::{Digest, EndReason, FileId, PauseReason};
@@ -58,6 +59,8 @@ pub struct Sending {
     waiting: Vec<SendingJob>,
     current: Option<Current>,
     buffer: Vec<u8>,
+    /// It stands still while the program does, so that nobody seems to.
+    clock: Clock,
 }
 
 /// The file that is being sent.
@@ -88,7 +91,8 @@ impl Sending {
     pub fn new(sealer: Sealer, opener: Opener, (outbox, limit): (Sender<Vec<u8>>, Gauge), tell: Tell) -> Self {
         let (window, buffer) = (Window::new(Instant::now()), vec![0; READ_BYTES]);
         limit.set(window.way());
-        Self { sealer, opener, outbox, limit, tell, window, waiting: Vec::new(), current: None, buffer }
+        let (waiting, clock) = (Vec::new(), Clock::default());
+        Self { sealer, opener, outbox, limit, tell, window, waiting, current: None, buffer, clock }
     }
 
     /// Works until the connection ends.
@@ -99,7 +103,11 @@ impl Sending {
                 Err(TryRecvError::Disconnected) => return,
                 Err(TryRecvError::Empty) => match self.step() {
                     Ok(true) => continue,
-                    Ok(false) => next(mailbox, self.patience()),
+                    Ok(false) => {
+                        let patience = self.patience();
+                        let _idling = self.clock.waits(patience);
+                        next(mailbox, patience)
+                    }
                     Err(Broken) => return self.wait_for_end(mailbox),
                 },
             };
@@ -133,7 +141,7 @@ impl Sending {
         if report.taken == before {
             return Ok(());
         }
-        (current.moved, current.is_paused) = (now, false);
+        (current.moved, current.is_paused) = (self.clock.now(), false);
         let done = from + report.taken.saturating_sub(at);
         lock(&current.job.source).let_go(done);
         if current.told.is_none_or(|told| now >= told + PROGRESS_EVERY) {
@@ -155,7 +163,7 @@ impl Sending {
                 Ok(sum) => (sum, None),
                 Err(error) => (Checksum::default(), Some(error)),
             };
-            let moved = Instant::now();
+            let moved = self.clock.now();
             self.current =
                 Some(Current { job, sum, stage: SendingStage::Proving, told: None, moved, is_paused: false });
             if let Some(error) = failed {
@@ -196,7 +204,7 @@ impl Sending {
         }
         let from = current.sum.position();
         current.stage = SendingStage::Begun { from, at: self.window.sent() };
-        current.moved = Instant::now();
+        current.moved = self.clock.now();
         let (file, take) = (current.job.file, current.job.take);
         self.post(&Message::Begin { file, take, from })?;
         self.tell(News::Begun(from));
@@ -237,7 +245,7 @@ impl Sending {
             && matches!(current.stage, SendingStage::Begun { .. })
             && !current.is_paused
             && self.window.sent() > self.window.taken()
-            && current.moved.elapsed() >= STALL_TIME
+            && self.clock.now().saturating_duration_since(current.moved) >= STALL_TIME
         {
             current.is_paused = true;
             self.tell(News::Paused(PauseReason::Stalled));
@@ -251,14 +259,19 @@ impl Sending {
 
     /// The channel takes nothing more. As a rule its connection is about to end, and the files go on over the next one.
     fn wait_for_end(mut self, mailbox: &Receiver<SendingMail>) {
-        let until = Instant::now() + GONE_TIME;
+        let until = self.clock.now() + GONE_TIME;
         loop {
-            match mailbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            let left = until.saturating_duration_since(self.clock.now());
+            let idling = self.clock.waits(Some(left.min(LOOK)));
+            let mail = mailbox.recv_timeout(left.min(LOOK));
+            drop(idling);
+            match mail {
                 Ok(SendingMail::End) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(SendingMail::Send(job)) => self.waiting.push(job),
                 Ok(SendingMail::Stop(file)) => self.stop(file),
                 Ok(SendingMail::Report(_)) => {}
-                Err(RecvTimeoutError::Timeout) => return self.break_off(mailbox, EndReason::Failed),
+                Err(RecvTimeoutError::Timeout) if left.is_zero() => return self.break_off(mailbox, EndReason::Failed),
+                Err(RecvTimeoutError::Timeout) => {}
             }
         }
     }
@@ -309,7 +322,8 @@ impl From<ReadError> for Failed {
     }
 }
 
-/// How long the other side may take nothing before our user is told, and how often that is looked at.
+/// How long the other side may take nothing before our user is told, and how often that is looked at. If the program is
+/// stopped meanwhile, so much of the time is lost as is left until the next look.
 const STALL_TIME: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_secs(5);
 
