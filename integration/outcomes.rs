@@ -98,6 +98,32 @@ fn each_end_has_the_exit_code_of_the_table_and_where_that_is_not_0_a_sentence() 
 }
 
 #[test]
+fn who_declines_hides_no_sentence_about_what_did_not_come_of_another_chat() {
+    let server = Server::start();
+    answering(&server, "leaver", true);
+    answering(&server, "decliner", false);
+    for (until, unmet) in [("message", "no text has come"), ("file", "no file has come")] {
+        let calls = ["-e", "/connect decliner", "-e", "/connect leaver"];
+        let (code, said) = run(&server.url(), &format!("for_{until}"), until, &calls);
+        assert_eq!(code, Some(4), "{said:#?}");
+        assert!(said.iter().any(|line| line.contains(unmet)), "{said:#?}");
+    }
+}
+
+#[test]
+fn a_signal_before_an_answer_is_no_success() {
+    let server = Server::start();
+    let _mute = server.peer("mute");
+    let mut alice =
+        Program::start("lowkey", &["--server", &server.url(), "--name", "alice", "-e", "/connect mute"], &[]);
+    alice.stderr.find("calling mute");
+    alice.signal("TERM");
+    assert_eq!(alice.wait().code(), Some(4));
+    let said = alice.stderr.rest().concat();
+    assert!(said.contains("mute had not answered before the end"), "{said}");
+}
+
+#[test]
 fn a_program_that_speaks_json_is_told_why_it_ends_too() {
     let server = Server::start();
     let arguments =

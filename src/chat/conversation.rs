@@ -85,6 +85,8 @@ struct Chat {
     unread: usize,
     /// The user has left it, and wants nothing kept of what was not sent.
     is_left: bool,
+    /// Why it failed, or the call for it, if it did.
+    cause: Option<ScriptFailure>,
 }
 
 /// How far a chat is.
@@ -112,6 +114,10 @@ enum ServerState {
 impl Chat {
     fn is_open(&self) -> bool {
         matches!(self.stage, ChatStage::Open | ChatStage::Interrupted)
+    }
+
+    fn is_called(&self) -> bool {
+        matches!(self.stage, ChatStage::Pending | ChatStage::Calling)
     }
 }
 
@@ -185,6 +191,12 @@ impl Conversation {
         }
     }
 
+    /// What it means that a text for `peer` was not sent: the call to them has failed, or else the text is lost.
+    fn fail_to_send(&mut self, peer: Option<&str>) {
+        let cause = peer.and_then(|peer| self.chat(peer)?.cause);
+        self.progress.fail(cause.unwrap_or(ScriptFailure::Lost));
+    }
+
     fn refuse(&mut self, reason: &str) -> Vec<Effect> {
         self.refuse_as(ScriptFailure::Lost, reason)
     }
@@ -230,6 +242,7 @@ impl Conversation {
                 outbox: Outbox::default(),
                 unread: 0,
                 is_left: false,
+                cause: None,
             },
         };
         self.chats.push(chat);
@@ -239,8 +252,10 @@ impl Conversation {
     fn set_stage(&mut self, peer: &str, stage: ChatStage) {
         let chat = self.chat_or_new(peer);
         chat.stage = stage;
-        // A call is a new wish.
-        chat.is_left &= !matches!(stage, ChatStage::Pending | ChatStage::Calling);
+        if chat.is_called() {
+            // It is a new wish.
+            (chat.is_left, chat.cause) = (false, None);
+        }
     }
 
     /// A chat that is over and of which nothing is left is not listed any more.

@@ -136,7 +136,7 @@ pub struct Progress {
     /// Whether something was sent, and all who got it say what has arrived.
     sent: Option<bool>,
     failure: Option<ScriptFailure>,
-    /// Why the last call or chat failed.
+    /// Why the last call or chat that failed did.
     cause: Option<ScriptFailure>,
 }
 
@@ -196,11 +196,6 @@ impl Progress {
         self.cause = cause.or(self.cause);
     }
 
-    /// What it means that a text was not sent: the call to its peer has failed, or else the text is lost.
-    pub fn fail_to_send(&mut self) {
-        self.fail(self.cause.unwrap_or(ScriptFailure::Lost));
-    }
-
     /// How the script ends, if its end has come.
     pub fn end(&mut self, until: Option<Until>, left: Left) -> Option<ScriptEnd> {
         if self.is_reached(until, left) {
@@ -209,9 +204,9 @@ impl Progress {
         if !left.is_hopeless || left.has_waiting || left.has_files {
             return None;
         }
-        // What a call or a chat has failed for was said when it did.
-        let is_told = self.cause.is_some();
-        self.fail_to_send();
+        // Where no call has come to a chat, that was said of each, and says it all.
+        let is_told = self.cause.is_some() && !self.has_opened;
+        self.fail(self.cause.unwrap_or(ScriptFailure::Lost));
         let words = until.filter(|_| !is_told).map(Until::unmet);
         Some(ScriptEnd::Hopeless(
             words.map(|words| format!("{words}, and now none can: no chat is open or on its way")),
@@ -223,9 +218,8 @@ impl Progress {
         // What is underway comes back as not confirmed, and is told as that.
         let is_told_by_itself = |until| until == Until::Delivered && left.has_underway;
         let until = until.filter(|until| !is_told_by_itself(*until) && !self.is_reached(Some(*until), left))?;
-        let is_told = self.cause.is_some();
-        self.fail_to_send();
-        (!is_told).then(|| format!("{} before the end", until.unmet()))
+        self.fail(self.cause.unwrap_or(ScriptFailure::Lost));
+        Some(format!("{} before the end", until.unmet()))
     }
 
     /// Whether all was done, and what the script waits for beside that has happened.

@@ -4,6 +4,7 @@ use super::{Chat, ChatStage, Conversation, ServerState};
 use crate::chat::command::Command;
 use crate::chat::effect::{Effect, lost, mistake, notice};
 use crate::chat::report::{Report, Unsent};
+use crate::chat::screen;
 use crate::chat::script::{Accepts, InputFormat, Left, ScriptEnd, ScriptFailure};
 use crate::peer::CloseReason;
 
@@ -21,10 +22,25 @@ impl Conversation {
             effects.extend(self.give_back(&peer, ScriptFailure::Lost, &Unsent::Ended));
         }
         effects.extend(self.lose_kept());
-        let unmet = self.progress.give_up(self.script.until, self.left());
+        let unanswered = self.unanswered();
+        let has_calls = self.left().has_calls && unanswered.is_empty();
+        effects.extend(unanswered);
+        let unmet = self.progress.give_up(self.script.until, Left { has_calls, ..self.left() });
         effects.extend(unmet.as_deref().map(notice));
         effects.push(Effect::Quit);
         effects
+    }
+
+    /// A script that has called somebody waits for an answer, also where it has nothing to say to them.
+    fn unanswered(&mut self) -> Vec<Effect> {
+        let is_called = |chat: &&Chat| chat.is_called() && self.called.contains(&chat.peer);
+        let called = self.chats.iter().filter(|_| !self.script.has_person).filter(is_called);
+        let words = |chat: &Chat| notice(&format!("{} had not answered before the end", screen::name(&chat.peer)));
+        let told: Vec<Effect> = called.map(words).collect();
+        if !told.is_empty() {
+            self.progress.fail(ScriptFailure::Unreached);
+        }
+        told
     }
 
     /// Says which texts are lost with the program that were kept to be sent.
@@ -40,8 +56,8 @@ impl Conversation {
             self.progress.fail(ScriptFailure::Lost);
             return mistake("a command that was read is not done, since the end came before it");
         };
-        self.progress.fail_to_send();
         let peer = peer.or_else(|| self.current.clone());
+        self.fail_to_send(peer.as_deref());
         Effect::Show(Report::NotSent { peer, text, id, reason: Unsent::Ended, is_kept: false })
     }
 
@@ -89,7 +105,7 @@ impl Conversation {
             has_underway: self.chats.iter().any(|chat| chat.outbox.underway() > 0),
             has_files: self.transfers.is_busy(),
             has_own_files: self.transfers.is_sending(),
-            has_calls: self.chats.iter().any(|chat| matches!(chat.stage, ChatStage::Pending | ChatStage::Calling)),
+            has_calls: self.chats.iter().any(Chat::is_called),
             is_hopeless: (self.script.accepts == Accepts::None || self.is_cut_off)
                 && self.chats.iter().all(|chat| chat.stage == ChatStage::Closed),
         }
@@ -160,6 +176,52 @@ mod tests {
                 "it cannot happen any more"
             );
             assert_eq!(chat.failure(), Some(ScriptFailure::Unreached));
+        }
+    }
+
+    #[test]
+    fn a_call_that_failed_hides_neither_why_it_is_in_vain_to_wait_nor_why_another_text_was_not_sent() {
+        let words = |effects: &[Effect]| -> Vec<String> {
+            let notice = |effect: &Effect| match effect {
+                Effect::Show(Report::Notice(words)) => Some(words.clone()),
+                _ => None,
+            };
+            effects.iter().filter_map(notice).collect()
+        };
+        let after_a_call = |until| {
+            let mut chat = start(Script { until: Some(until), ..Script::default() });
+            chat.happened(Event::Online);
+            ["/connect carol", "/connect bob"].iter().for_each(|line| drop(typed(&mut chat, line)));
+            chat.happened(closed("carol", CloseReason::Declined));
+            chat
+        };
+        for (until, unmet) in [(Until::Message, "no text has come"), (Until::File, "no file has come")] {
+            let mut chat = after_a_call(until);
+            chat.happened(open("bob"));
+            chat.finished();
+            let effects = chat.happened(closed("bob", CloseReason::PeerLeft));
+            let told = format!("{unmet}, and now none can: no chat is open or on its way");
+            assert_eq!((words(&effects), chat.failure()), (vec![told], Some(ScriptFailure::Unreached)));
+            // Where none has come to a chat, each has said why.
+            let mut chat = after_a_call(until);
+            chat.finished();
+            assert_eq!(words(&chat.happened(closed("bob", CloseReason::NotOnline))), [""; 0]);
+            let mut chat = after_a_call(until);
+            let told = ["bob had not answered before the end".to_owned(), format!("{unmet} before the end")];
+            assert_eq!((words(&chat.give_up()), chat.failure()), (told.to_vec(), Some(ScriptFailure::Unreached)));
+        }
+        let lost = |peer: &str| Event::NotSent {
+            peer: peer.to_owned(),
+            id: 1,
+            text: "x".to_owned(),
+            reason: crate::peer::NotSentReason::NotOpen,
+        };
+        for (peer, failure) in [("bob", ScriptFailure::Lost), ("carol", ScriptFailure::Unreached)] {
+            let mut chat = after_a_call(Until::Message);
+            typed(&mut chat, "/connect carol");
+            chat.happened(closed("carol", CloseReason::Declined));
+            chat.happened(lost(peer));
+            assert_eq!(chat.failure(), Some(failure), "{peer}");
         }
     }
 

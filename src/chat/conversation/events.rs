@@ -128,7 +128,7 @@ impl Conversation {
     }
 
     fn not_sent(&mut self, peer: String, number: u64, text: String, reason: NotSentReason) -> Vec<Effect> {
-        self.progress.fail_to_send();
+        self.fail_to_send(Some(&peer));
         let may_be_kept = self.keeps_for(&peer) && !matches!(reason, NotSentReason::TooLong { .. });
         let outbox = &mut self.chat_or_new(&peer).outbox;
         let id = outbox.not_sent(number);
@@ -180,6 +180,7 @@ impl Conversation {
             failure.into_iter().for_each(|failure| self.progress.fail(failure));
         }
         self.set_stage(&peer, ChatStage::Closed);
+        self.chat_or_new(&peer).cause = failure;
         effects.extend(self.give_back(&peer, failure.unwrap_or(ScriptFailure::Lost), &Unsent::Closed(reason.clone())));
         if let Some(chat) = self.chat_mut(&peer) {
             chat.outbox.end();
@@ -221,10 +222,12 @@ impl Conversation {
         if self.chat(&peer).is_none_or(|chat| chat.stage != ChatStage::Calling) {
             return effects;
         }
-        self.progress.ended(cause(&reason));
+        let failure = cause(&reason);
+        self.progress.ended(failure);
         let unsent = Unsent::Closed(reason);
         let stage = if self.people.is_present(&peer) { ChatStage::Open } else { ChatStage::Closed };
         self.set_stage(&peer, stage);
+        self.chat_or_new(&peer).cause = failure;
         // What was typed in the meantime was meant for whom the user had accepted.
         effects.extend(self.give_back(&peer, ScriptFailure::Untrusted, &unsent));
         self.forget_if_empty(&peer);

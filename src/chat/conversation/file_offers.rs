@@ -77,7 +77,7 @@ impl Conversation {
     }
 
     fn not_offered(&mut self, peer: Option<&str>, file: OwnFile, why: &str) -> Vec<Effect> {
-        self.progress.fail_to_send();
+        self.fail_to_send(peer);
         let (path, peer) = (file.path(), peer.map(str::to_owned));
         vec![Effect::Show(Report::FileNotOffered { peer, path, id: file.id, message: why.to_owned() })]
     }

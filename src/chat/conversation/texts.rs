@@ -63,7 +63,7 @@ impl Conversation {
         }
         let may_be_kept = self.keeps_for(peer);
         let is_kept = may_be_kept && self.chat_or_new(peer).outbox.keep(text.clone(), false);
-        self.progress.fail_to_send();
+        self.fail_to_send(Some(peer));
         let (Text { text, id }, reason) = (text, NotSentReason::NotOpen.into());
         vec![Effect::Show(Report::NotSent { peer: Some(peer.to_owned()), text, id, reason, is_kept })]
     }
