@@ -247,18 +247,40 @@ fn whoever_ends_a_file_ends_it_for_both_and_what_crosses_has_no_effect() {
 
 #[test]
 fn what_is_damaged_is_thrown_away_and_what_there_was_no_room_for_is_kept() {
-    for (reason, has_folder, is_kept) in [
-        (EndReason::Damaged, true, false),
-        (EndReason::NoSpace, true, true),
-        (EndReason::Failed, true, true),
-        (EndReason::NoSpace, false, false),
-        (EndReason::TooLarge, true, false),
+    for (reason, has_folder, has_come, is_kept) in [
+        (EndReason::Damaged, true, true, false),
+        (EndReason::NoSpace, true, true, true),
+        (EndReason::NoSpace, true, false, false),
+        (EndReason::Failed, true, true, true),
+        (EndReason::Failed, true, false, false),
+        (EndReason::NoSpace, false, true, false),
+        (EndReason::TooLarge, true, true, false),
     ] {
         let mut bob = with("alice");
         offered(&mut bob, FILE);
         bob.take(FILE, has_folder);
+        bob.hear(FILE, 0, News::Ready { from: u64::from(has_come), digest_before: None });
         let outputs = bob.hear(FILE, 0, News::Failed { reason, trouble: None });
         assert_eq!(outputs[1..], [stop_taking(FILE, is_kept), ended("alice", FILE, reason, is_kept)]);
+    }
+}
+
+#[test]
+fn what_is_said_to_go_on_is_what_is_here_of_a_file_when_a_chat_ends() {
+    let ready = |from| News::Ready { from, digest_before: None };
+    for (news, is_kept) in [
+        (vec![ready(0), News::Begun(0)], false),
+        (vec![ready(0), News::Begun(0), News::Progress(1)], true),
+        (vec![ready(7)], true),
+        // Its sender has another beginning.
+        (vec![ready(7), News::Begun(0)], false),
+    ] {
+        let mut bob = with("alice");
+        offered(&mut bob, FILE);
+        bob.take(FILE, true);
+        news.into_iter().for_each(|news| drop(bob.hear(FILE, 0, news)));
+        let outputs = [stop_taking(FILE, true), ended("alice", FILE, EndReason::ChatEnded, is_kept)];
+        assert_eq!(bob.close(EndReason::ChatEnded), outputs);
     }
 }
 

@@ -256,6 +256,12 @@ impl Transfer {
         }
     }
 
+    /// Whether it is one of ours of which the other side has a part, that goes on if it is offered again. A stream is
+    /// another one then.
+    pub fn is_begun_there(&self) -> bool {
+        self.report.is_ours && self.report.size.is_some() && self.done() > 0
+    }
+
     /// Notes that so much of the file is there, and returns how many bytes go in a second, where that is known.
     pub fn progress(&mut self, done: u64, now: Instant) -> Option<u64> {
         self.meter.note(done, now);

@@ -136,7 +136,7 @@ impl ChatFiles {
                 // What has changed is another file, and does not go on.
                 let is_kept = is_kept && has_come && reason != EndReason::Changed;
                 let mut outputs = stop_taking(file, stage, is_kept);
-                outputs.push(self.ended(file, reason, None, is_kept && was_taken(stage)));
+                outputs.push(self.ended(file, reason, None, is_kept));
                 outputs
             }
             // Also where it was not sent, or is being sent once more: it may have arrived before.
@@ -200,12 +200,18 @@ impl ChatFiles {
             News::Ready { from, digest_before } => match self.incoming(file) {
                 Some(incoming) => {
                     incoming.stage = IncomingStage::Taken(take);
-                    incoming.has_come |= from > 0;
+                    incoming.has_come = from > 0;
                     vec![Output::Note(Note::Take { file, number: take, from, proof: digest_before })]
                 }
                 None => Vec::new(),
             },
-            News::Begun(from) => vec![Output::Event(Event::FileStarted { peer, file, from })],
+            News::Begun(from) => {
+                // From 0 on it is begun anew, whatever was here.
+                if let Some(incoming) = self.incoming(file) {
+                    incoming.has_come = from > 0;
+                }
+                vec![Output::Event(Event::FileStarted { peer, file, from })]
+            }
             News::Progress(done) => {
                 if let Some(incoming) = self.incoming(file) {
                     incoming.has_come |= done > 0;
@@ -302,9 +308,10 @@ impl ChatFiles {
             outputs.extend(stop_sending(file, stage));
             outputs.push(self.ended(file, reason, None, false));
         }
-        for Incoming { offered: OfferedFile { file, .. }, stage, is_kept, .. } in std::mem::take(&mut self.incoming) {
+        for incoming in std::mem::take(&mut self.incoming) {
+            let Incoming { offered: OfferedFile { file, .. }, stage, is_kept, has_come } = incoming;
             outputs.extend(stop_taking(file, stage, is_kept));
-            outputs.push(self.ended(file, reason, None, is_kept && was_taken(stage)));
+            outputs.push(self.ended(file, reason, None, is_kept && has_come));
         }
         outputs
     }
@@ -372,10 +379,10 @@ impl ChatFiles {
 
     /// Ends a file of theirs. Of one that our user had not taken, nothing is told.
     fn end_incoming(&mut self, file: FileId, reason: EndReason, trouble: Option<String>) -> Vec<Output> {
-        let Some(Incoming { stage, is_kept, .. }) = self.remove_incoming(file) else { return Vec::new() };
+        let Some(Incoming { stage, is_kept, has_come, .. }) = self.remove_incoming(file) else { return Vec::new() };
         let mut outputs = vec![Output::Note(Note::Refuse { file, reason })];
         // What is damaged is of no use to anybody; what there was no room for goes on once there is.
-        let is_kept = is_kept && matches!(reason, EndReason::NoSpace | EndReason::Failed);
+        let is_kept = is_kept && has_come && matches!(reason, EndReason::NoSpace | EndReason::Failed);
         outputs.extend(stop_taking(file, stage, is_kept));
         outputs.extend(was_taken(stage).then(|| self.ended(file, reason, trouble, is_kept)));
         outputs

@@ -197,6 +197,22 @@ mod tests {
     }
 
     #[test]
+    fn what_goes_on_once_it_is_offered_again_has_begun_and_is_no_stream() {
+        for (size, from, goes_on) in
+            [(Some(9), Some(4), true), (Some(9), Some(0), false), (Some(9), None, false), (None, Some(4), false)]
+        {
+            let mut chat = person();
+            let (file, name, entries) = (FILE, "x".to_owned(), None);
+            chat.offered(FileReport { peer: bob(), file, number: 0, is_ours: true, name, size, entries, id: None });
+            from.into_iter().for_each(|from| drop(chat.happened(Event::FileStarted { peer: bob(), file, from })));
+            let told = chat.happened(ended(FILE, EndReason::ChatEnded));
+            let Some(Effect::Show(report @ Report::File { .. })) = told.first() else { panic!("{told:?}") };
+            let line = screen::line(report, screen::Look::default(), "").unwrap().text;
+            assert_eq!(line.contains("offered again, it goes on"), goes_on, "{line}");
+        }
+    }
+
+    #[test]
     fn an_old_app_takes_no_files_and_is_no_failure_without_one() {
         let mut chat = with_bob(Trust::Unproven);
         assert_eq!(chat.failure(), None);

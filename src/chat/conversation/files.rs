@@ -164,6 +164,7 @@ impl Conversation {
                 self.ledger.end(&peer, file, None);
                 let Some(transfer) = self.transfers.open_mut(&peer, file) else { return Vec::new() };
                 let is_wanted = transfer.report.is_ours || transfer.state != FileState::Offered;
+                let is_kept = is_kept || reason == EndReason::ChatEnded && transfer.is_begun_there();
                 let is_by_us = transfer.end(reason, is_kept);
                 let report = transfer.report.clone();
                 // Whoever listens for ever takes it at the next file offer.

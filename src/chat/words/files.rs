@@ -36,10 +36,14 @@ pub fn news(file: &FileReport, news: &FileNews) -> Option<String> {
         FileNews::Received { path: None, .. } => format!("{} is whole{size}", of(&peer, &what)),
         FileNews::Ended { reason, trouble, is_kept, is_by_us } => {
             let why = why(file, *reason, trouble.as_deref(), *is_by_us);
-            let kept = if *is_kept { "; what came of it is kept, and goes on once they offer it again" } else { "" };
-            match file.is_ours {
-                true => format!("{what} was not sent to {peer}: {why}"),
-                false => format!("{} has not come: {why}{kept}", of(&peer, &what)),
+            match (file.is_ours, is_kept) {
+                (true, true) => format!("{what} was not sent to {peer}: {why}; {GOES_ON}"),
+                (true, false) => format!("{what} was not sent to {peer}: {why}"),
+                (false, true) => format!(
+                    "{} has not come: {why}; what came of it is kept, and goes on once they offer it again",
+                    of(&peer, &what)
+                ),
+                (false, false) => format!("{} has not come: {why}", of(&peer, &what)),
             }
         }
     })
@@ -65,7 +69,6 @@ pub fn why(file: &FileReport, reason: EndReason, trouble: Option<&str>, is_by_us
             EndReason::TooLarge => format!("it is longer than {peer} takes"),
             EndReason::NoSpace => format!("there is no room for it at {peer}'s"),
             EndReason::Expired => format!("{peer} has not answered for a day"),
-            EndReason::ChatEnded => "the chat has ended; offered again, it goes on where it was".to_owned(),
             EndReason::Failed => format!("{peer}'s program could not store it"),
             reason => reason.to_string(),
         },
@@ -140,7 +143,8 @@ fn line(file: &FileReport, state: &FileState) -> String {
             format!("{head} done\n{}", harmless(&sum))
         }
         FileState::Ended { reason, is_kept, is_by_us } => {
-            let kept = if *is_kept { "; what came of it is kept" } else { "" };
+            let kept = if file.is_ours { GOES_ON } else { "what came of it is kept" };
+            let kept = if *is_kept { format!("; {kept}") } else { String::new() };
             format!("{head} {}{kept}", why(file, *reason, None, *is_by_us))
         }
     }
@@ -183,6 +187,9 @@ pub fn shown(name: &str) -> String {
     if name.chars().all(is_plain) { name } else { format!("\"{}\"", harmless(&name)) }
 }
 
+/// What is said of one of ours of which the other side has a part.
+const GOES_ON: &str = "offered again, it goes on where it was";
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -222,6 +229,13 @@ mod tests {
                 "bob's report.pdf is in /d/report (1).pdf",
             ),
             (true, ended(EndReason::Declined, false), "report.pdf was not sent to bob: bob does not want it"),
+            (true, ended(EndReason::ChatEnded, false), "report.pdf was not sent to bob: the chat has ended"),
+            (
+                true,
+                ended(EndReason::ChatEnded, true),
+                "report.pdf was not sent to bob: the chat has ended; offered again, it goes on where it was",
+            ),
+            (false, ended(EndReason::ChatEnded, false), "bob's report.pdf has not come: the chat has ended"),
             (
                 false,
                 ended(EndReason::ChatEnded, true),
