@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::cluster::{Cluster, code, ice};
 use crate::cluster_alike::Real;
-use crate::cluster_faults::{ALONE, get, until_reached};
+use crate::cluster_faults::{NO_ROOM, get, until_reached};
 use crate::cluster_links::metric;
 use crate::databases::{Database, Nginx, databases, upstream_options};
 use crate::model_database::Reply;
@@ -70,7 +70,12 @@ fn full(database: &str) {
     assert!(status == "507" && answer.contains("Retry-After") && answer.contains("no room"), "{answer}");
     assert!(asked.elapsed() < Duration::from_secs(4), "at once: {:?}", asked.elapsed());
     alice.send(r#"{"type":"session:create"}"#);
-    assert_eq!(alice.json()["payload"]["message"], ALONE);
+    let told = alice.json()["payload"].clone();
+    assert_eq!(told, json!({"code": "RATE_LIMITED", "message": NO_ROOM}));
+    for (kind, result, count) in [("claim", "full", "1"), ("create", "full", "1"), ("create", "away", "0")] {
+        let name = format!("lowkey_cluster_asks_total{{kind=\"{kind}\",result=\"{result}\"}}");
+        assert_eq!(metric(&cluster, 0, &name), count, "{name}");
+    }
     cluster.nodes[0].program.stderr.find("is full");
     // All leases are renewed several times.
     let later = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap() + Duration::from_secs(4);

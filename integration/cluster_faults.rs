@@ -15,6 +15,9 @@ use crate::world::{Client, Program, SOON, User, until};
 
 pub const ALONE: &str = "the other servers cannot be asked right now";
 
+/// What who creates a session is told while the database is full.
+pub const NO_ROOM: &str = "there is no room for new sessions right now";
+
 /// The status of a request, and the whole answer.
 pub fn get(address: &str, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -183,7 +186,7 @@ fn what_an_operator_does_to_the_database_is_survived() {
             if command[0] == "CONFIG" {
                 until("alice is told that it is full", || {
                     alice.send(r#"{"type":"session:create"}"#);
-                    (alice.json()["payload"]["message"] == ALONE).then_some(())
+                    (alice.json()["payload"]["message"] == NO_ROOM).then_some(())
                 });
                 cluster.database.ask(&["CONFIG", "SET", "maxmemory", "0"]);
             }
@@ -387,6 +390,9 @@ fn the_metrics_tell_how_the_cluster_is_and_no_name() {
         assert!(watched.len() > 8, "{watched:?}");
         for name in watched {
             assert!(metrics.contains(&format!("\n# TYPE {name} ")), "{name} is not in\n{metrics}");
+        }
+        for result in guide.split("{result=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            assert!(metrics.contains(&format!(",result=\"{result}\"}} ")), "{result} is not in\n{metrics}");
         }
     }
 }

@@ -147,6 +147,6 @@ pub fn run(report: &mut Report, is_quick: bool) {
     node.settle(&mut database, now);
     assert_eq!(node.clients.hub().online(), count, "nobody is thrown out");
     let counts = node.cluster.counts();
-    assert_eq!((counts.asks[2], counts.conflicts), ([count as u64, 0], 0), "each was marked");
+    assert_eq!((counts.asks[2], counts.conflicts), ([count as u64, 0, 0], 0), "each was marked");
     row("of a sweep", node.milliseconds());
 }

@@ -111,7 +111,7 @@ impl Database {
         let is_full = self.cluster.is_full(now);
         if is_full && !self.told_full {
             warn!(
-                "cluster: the database at {} is full: new names are refused until its maxmemory is raised",
+                "cluster: the database at {} is full: new names and sessions are refused until its maxmemory is raised",
                 self.address
             );
         }

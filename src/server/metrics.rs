@@ -95,7 +95,7 @@ fn render_cluster(text: &mut Text, counts: &ClusterCounts) {
     text.single("lowkey_cluster_nodes", "gauge", "Nodes whose lease holds.", counts.nodes);
     text.family("lowkey_cluster_asks_total", "counter", "Questions to the database, by kind and result.");
     for (kind, results) in ClusterCounts::ASKS.iter().zip(counts.asks) {
-        for (result, count) in ["answered", "away"].iter().zip(results) {
+        for (result, count) in ClusterCounts::RESULTS.iter().zip(results) {
             text.value("lowkey_cluster_asks_total", &[("kind", kind), ("result", result)], count);
         }
     }

@@ -156,8 +156,8 @@ pub enum Answer {
     Created {
         conn: ConnId,
         id: Uuid,
-        /// Whether it is there.
-        is_there: bool,
+        /// It is there, or why not.
+        outcome: Result<(), NotCreated>,
     },
     /// To [`Ask::Join`].
     Joined {
@@ -203,6 +203,15 @@ pub enum Found {
     At(Route),
     /// The name is not online.
     Nowhere,
+    /// The database could not be asked.
+    Away,
+}
+
+/// Why a session was not created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotCreated {
+    /// The database has no room for it.
+    Full,
     /// The database could not be asked.
     Away,
 }
@@ -288,8 +297,8 @@ pub struct ClusterCounts {
     pub is_up: bool,
     /// Nodes whose lease holds.
     pub nodes: u64,
-    /// Asks by kind (see [`ASKS`](Self::ASKS)): answered, and not answered.
-    pub asks: [[u64; 2]; Self::ASKS.len()],
+    /// Asks by kind and result (see [`ASKS`](Self::ASKS) and [`RESULTS`](Self::RESULTS)).
+    pub asks: [[u64; Self::RESULTS.len()]; Self::ASKS.len()],
     /// The last time from an ask to its answer, in microseconds.
     pub round_trip_micros: u64,
     /// Asks that are not answered yet.
@@ -309,4 +318,7 @@ pub struct ClusterCounts {
 impl ClusterCounts {
     /// The kinds of asks.
     pub const ASKS: [&'static str; 7] = ["claim", "release", "mark", "seek", "pass", "create", "join"];
+
+    /// What came of an ask: it was answered; it was not; or the database had no room for what is new.
+    pub const RESULTS: [&'static str; 3] = ["answered", "away", "full"];
 }

@@ -9,7 +9,7 @@ use super::scripts::LuaScript;
 use super::{
     BUNDLE_BYTES, Bundle, Cluster, ClusterState, Event, GRACE, MAX_OUTPUT, MAX_PENDING, NAME_TTL, Pending, What,
 };
-use crate::server::nodes::{Answer, Ask, Found, NodeId, NotJoined, Parcel, Passed, Route, Sender, Verdict};
+use crate::server::nodes::{Answer, Ask, Found, NodeId, NotCreated, NotJoined, Parcel, Passed, Route, Sender, Verdict};
 
 impl Cluster {
     /// Asks the database, or answers at once where it is away. What goes to one node in a turn is put together until
@@ -168,7 +168,7 @@ impl Cluster {
             }
             What::Seek(seek) => Answer::Sought { seek, found: Found::Away },
             What::Bundle(passed) => return self.not_passed(passed, false),
-            What::Create { conn, id } => Answer::Created { conn, id, is_there: false },
+            What::Create { conn, id } => Answer::Created { conn, id, outcome: Err(NotCreated::Away) },
             What::Join { conn, id } => Answer::Joined { conn, id, outcome: Err(NotJoined::Away) },
             _ => return,
         };
@@ -346,11 +346,16 @@ mod tests {
         cluster.ask(Ask::Create { conn: ConnId(5), id, creator: "alice".into() }, TEXTS, start);
         cluster.ask(claim(), TEXTS, start);
         cluster.tick(late).unwrap();
-        let not_created = Event::Answer(Answer::Created { conn: ConnId(5), id, is_there: false });
-        assert_eq!(events(&mut cluster), [not_created, claimed(Verdict::Away)]);
+        let not_created = |why| Event::Answer(Answer::Created { conn: ConnId(5), id, outcome: Err(why) });
+        assert_eq!(events(&mut cluster), [not_created(NotCreated::Away), claimed(Verdict::Away)]);
         cluster.receive(b"-OOM command not allowed\r\n-OOM command not allowed\r\n", late).unwrap();
         assert_eq!(events(&mut cluster), [claimed(Verdict::Full)], "its claim is not made again");
         assert!(cluster.is_up() && cluster.is_full(late));
+        cluster.ask(Ask::Create { conn: ConnId(5), id, creator: "alice".into() }, TEXTS, late);
+        cluster.receive(b"-OOM command not allowed\r\n", late).unwrap();
+        assert_eq!(events(&mut cluster), [not_created(NotCreated::Full)]);
+        let counted = [0, 5].map(|kind| cluster.counts().asks[kind]);
+        assert_eq!(counted, [[0, 1, 1], [0, 1, 1]], "what was given up, and what found no room, of each");
         cluster.renew(start, Duration::ZERO);
         assert!(cluster.receive(b"-OOM command not allowed\r\n", start).unwrap_err().reason.contains("full"));
     }

@@ -6,7 +6,7 @@ use super::keys;
 use super::resp::{self, Reply};
 use super::trouble::{DatabaseLoss, loss, refusal};
 use super::{Cluster, ClusterState, Event, MAX_INPUT, Pending, What};
-use crate::server::nodes::{Answer, Found, NodeId, NotJoined, Verdict};
+use crate::server::nodes::{Answer, Found, NodeId, NotCreated, NotJoined, Verdict};
 
 impl Cluster {
     /// Takes what the database has said.
@@ -119,7 +119,10 @@ impl Cluster {
                 };
                 Answer::Sought { seek, found: route.map_or(Found::Nowhere, Found::At) }
             }
-            What::Create { conn, id } => Answer::Created { conn, id, is_there: reply != Reply::Null },
+            What::Create { conn, id } => {
+                let outcome = if reply == Reply::Null { Err(NotCreated::Away) } else { Ok(()) };
+                Answer::Created { conn, id, outcome }
+            }
             What::Join { conn, id } => {
                 let outcome = match (reply, number) {
                     (Reply::Bytes(creator), _) => Ok(String::from_utf8_lossy(&creator).into_owned()),
@@ -142,15 +145,21 @@ impl Cluster {
     fn receive_error(&mut self, error: &str, what: What, is_overdue: bool, now: Instant) -> Result<(), DatabaseLoss> {
         let is_new = matches!(what, What::Greeting | What::Claim { .. } | What::Create { .. });
         let is_full = is_new && error.starts_with("OOM ");
+        if let Some(kind) = what.kind().filter(|_| is_full && !is_overdue) {
+            self.counts.asks[kind][2] += 1;
+        }
         match what {
             // Told late as well, or it would be made again and again until its time is over.
             What::Claim { conn, name } if is_full => {
-                self.counts.asks[0][1] += u64::from(!is_overdue);
                 self.events.push_back(Event::Answer(Answer::Claimed { conn, name, verdict: Verdict::Full }));
             }
+            _ if is_overdue => {}
             // It was not answered before, and is now.
-            what if !is_overdue => self.give_up(what),
-            _ => {}
+            What::Create { conn, id } if is_full => {
+                let outcome = Err(NotCreated::Full);
+                self.events.push_back(Event::Answer(Answer::Created { conn, id, outcome }));
+            }
+            what => self.give_up(what),
         }
         if is_full {
             // It has no room for what it does not know yet, and does all the rest.

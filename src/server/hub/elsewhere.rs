@@ -10,15 +10,15 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
-use super::output::{OFFLINE, RemoteMessage, close, no_outputs, only};
+use super::output::{AWAY, NO_ROOM, OFFLINE, RemoteMessage, close, no_outputs, only};
 use super::remote::{CLAIM_TIME, Claim, Held, Marks, Remote};
 use super::user::User;
 use super::{Forwarded, GOING_AWAY, Hub, Output, Outputs, Refused};
 use crate::protocol::{ErrorCode, REPLACED};
 use crate::server::ids::ConnId;
 use crate::server::nodes::{
-    Answer, Arrival, Ask, Dispatch, Found, NodeId, NotJoined, Parcel, ParcelRef, Passed, Seek, Sender, Undelivered,
-    Verdict,
+    Answer, Arrival, Ask, Dispatch, Found, NodeId, NotCreated, NotJoined, Parcel, ParcelRef, Passed, Seek, Sender,
+    Undelivered, Verdict,
 };
 use crate::server::sessions::JoinError;
 
@@ -150,10 +150,11 @@ impl Hub {
                 let message = if is_certain { OFFLINE } else { AWAY };
                 self.error(from, ErrorCode::RelayFailed, message, Some(&target), now)
             }
-            Answer::Created { conn, id, is_there: true } => only(Self::created(conn, id)),
-            Answer::Created { conn, id, is_there: false } => {
+            Answer::Created { conn, id, outcome: Ok(()) } => only(Self::created(conn, id)),
+            Answer::Created { conn, id, outcome: Err(cause) } => {
                 self.sessions.cancel(id);
-                self.error(conn, ErrorCode::RateLimited, AWAY, None, now)
+                let message = if cause == NotCreated::Full { NO_ROOM } else { AWAY };
+                self.error(conn, ErrorCode::RateLimited, message, None, now)
             }
             Answer::Joined { conn, id, outcome } => self.joined_by(conn, id, outcome, now),
         }
@@ -437,8 +438,6 @@ impl Hub {
         if cfg!(feature = "cluster") { self.remote.as_deref_mut() } else { None }
     }
 }
-
-const AWAY: &str = "the other servers cannot be asked right now";
 
 /// Those who may wait for a name at once, each with some early bytes.
 const MAX_CLAIMS: usize = 10_000;

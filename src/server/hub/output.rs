@@ -113,6 +113,10 @@ pub const POLICY: u16 = 1008;
 /// Why a message goes to nobody.
 pub(super) const OFFLINE: &str = "the user is not online";
 
+/// What a client is told where only the others could have helped, and where they have no room.
+pub(super) const AWAY: &str = "the other servers cannot be asked right now";
+pub(super) const NO_ROOM: &str = "there is no room for new sessions right now";
+
 #[cfg(test)]
 mod tests {
     use super::*;
