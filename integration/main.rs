@@ -42,6 +42,7 @@ mod support {
     pub mod mallory;
     pub mod model_database;
     pub mod model_nodes;
+    pub mod model_world;
     pub mod old_app;
     pub mod peers_in_memory;
     pub mod sctp;
