@@ -210,22 +210,27 @@ fn a_check_says_whether_the_server_of_these_settings_is_well() {
     assert_eq!(refused(&["--check"], &[("PORT", "http")]).0, Some(1));
     assert_eq!(refused(&["--check", "--help"], &[]).0, Some(1));
     assert_eq!(refused(&["--check"], &[("PORT", "0")]).0, Some(1));
+    let said = refused(&["--check"], &[("PORT", &"9".repeat(100_000))]).1;
+    assert!(said.trim_end().ends_with('…') && said.len() < 5000, "{} bytes", said.len());
     // Something else is there.
+    let endless = format!("HTTP/1.1 500 {}", "x".repeat(4000));
     for (answer, words) in [
-        ("HTTP/1.1 503 Service Unavailable\r\n\r\n", "is not well: HTTP/1.1 503 Service Unavailable"),
+        ("HTTP/1.1 503 Service Unavailable\r\n\r\n", "is not well: \"HTTP/1.1 503 Service Unavailable\""),
+        (&*endless, "x…\""),
         ("HTTP/1.1 200 OK\r\n\r\n<h1>Log in</h1>", "what answers there is not lowkey-server"),
         ("HTTP/1.1 200 ", "what answers there is not lowkey-server"),
         ("", "it closed the connection without an answer"),
     ] {
         let other = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = other.local_addr().unwrap().port().to_string();
+        let answer = answer.to_owned();
         let answering = std::thread::spawn(move || {
             let (mut stream, _) = other.accept().unwrap();
             let _ = stream.read(&mut [0; 1024]);
             stream.write_all(answer.as_bytes()).unwrap();
         });
         let (code, error) = refused(&["--check"], &[("HOST", "127.0.0.1"), ("PORT", &port)]);
-        assert!(code == Some(1) && error.contains(words), "{error}");
+        assert!(code == Some(1) && error.contains(words) && error.len() < 500, "{error}");
         answering.join().unwrap();
     }
 }

@@ -30,7 +30,6 @@ pub fn escaped_lines(text: &str) -> Cow<'_, str> {
 
 /// What somebody else says, as it can stand in a sentence of ours: its first line, no longer than so many bytes, in
 /// quotes that nothing in it can end.
-#[cfg(any(feature = "peer", feature = "cluster"))]
 pub fn quoted(words: &str) -> String {
     let line = words.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     format!("\"{}\"", escaped(&shortened(line, MAX_QUOTED)).replace('"', "'"))
@@ -45,9 +44,19 @@ pub fn shortened(text: &str, bytes: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}…", &text[..end]))
 }
 
+/// What is told or logged, with no more of each line than can be: what was typed, read or said elsewhere can be in it.
+pub fn shortened_lines(text: &str) -> Cow<'_, str> {
+    match text.split('\n').any(|line| line.len() > MAX_LINE) {
+        true => Cow::Owned(text.split('\n').map(|line| shortened(line, MAX_LINE)).collect::<Vec<_>>().join("\n")),
+        false => Cow::Borrowed(text),
+    }
+}
+
 /// As much as is told of what somebody else says, in bytes: a sentence or two.
-#[cfg(any(feature = "peer", feature = "cluster"))]
 pub const MAX_QUOTED: usize = 300;
+
+/// As much as is told in a line, in bytes: a window full.
+pub const MAX_LINE: usize = 4096;
 
 /// Whether a character could take over a terminal or deceive the eye.
 pub fn is_harmful(c: char) -> bool {
@@ -82,7 +91,6 @@ mod tests {
         assert_eq!(serde_json::from_str::<String>(&quoted).unwrap(), "\u{202e}\u{e0041}");
     }
 
-    #[cfg(any(feature = "peer", feature = "cluster"))]
     #[test]
     fn what_others_say_is_a_short_line_in_quotes() {
         for (words, shown) in [
@@ -98,5 +106,8 @@ mod tests {
         assert_eq!(quoted(&long), format!("\"{}…\"", "ä".repeat(MAX_QUOTED / 2)));
         assert_eq!(shortened(&long, 3), "ä…");
         assert_eq!(shortened("abc", 3), "abc");
+        assert_eq!(shortened_lines("a\nb\n"), "a\nb\n");
+        let line = "x".repeat(MAX_LINE);
+        assert_eq!(shortened_lines(&format!("{line}\n{line}y\nz")), format!("{line}\n{line}…\nz"));
     }
 }

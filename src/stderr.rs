@@ -13,12 +13,13 @@ use std::time::SystemTime;
 
 use log::{Level, LevelFilter};
 
-use crate::escape::{escaped, escaped_lines, shortened};
+use crate::escape::{MAX_LINE, escaped, escaped_lines, shortened, shortened_lines};
 use crate::lock::lock;
 
-/// Writes a line, or several, in one piece. What of it comes from others takes over no terminal.
+/// Writes a line, or several, in one piece. What of it comes from others takes over no terminal, and fills none.
 pub fn say(line: impl Display) {
     let line = line.to_string();
+    let line = shortened_lines(&line);
     let line = escaped_lines(&line);
     if !is_shown_elsewhere(&line) {
         let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
@@ -106,7 +107,7 @@ impl LogLevels {
         let is_journal = is_journal();
         logger.format(move |out, record| {
             let (level, words) = (record.level(), record.args().to_string());
-            let words = shortened(&words, MAX_LOGGED);
+            let words = shortened(&words, MAX_LINE);
             if is_journal {
                 return writeln!(out, "<{}>{}", priority(level), escaped(&words));
             }
@@ -138,9 +139,6 @@ fn is_module(name: &str) -> bool {
 fn is_ours(name: &str) -> bool {
     is_module(name) && name.split("::").next().is_some_and(|krate| matches!(krate, "lowkey" | "lowkey_server"))
 }
-
-/// As much as is logged at once, in bytes: what others send can be in it.
-const MAX_LOGGED: usize = 4096;
 
 const EXPECTED: &str = "error, warn, info, debug or off, or a list with MODULE=LEVEL";
 

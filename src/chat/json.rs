@@ -10,8 +10,7 @@ mod files;
 use serde_json::{Value, json};
 
 use super::report::{ChatReport, ChatState, PeerReport, Report, Unsent};
-use super::words::MAX_LINE;
-use crate::escape::{escaped, shortened};
+use crate::escape::{escaped, shortened_lines};
 use crate::options::advice;
 use crate::peer::{CloseReason, NotSentReason, Trust};
 
@@ -117,9 +116,9 @@ fn fields(report: &Report) -> (&'static str, Value) {
         Report::ServerError { code, message, count } => {
             ("server_error", json!({ "code": code, "message": message, "count": count }))
         }
-        Report::Mistake(message) => ("mistake", json!({ "message": shortened(message, MAX_LINE), "id": null })),
-        Report::Misread { message, id } => ("mistake", json!({ "message": shortened(message, MAX_LINE), "id": id })),
-        Report::Notice(message) => ("notice", json!({ "message": message })),
+        Report::Mistake(message) => ("mistake", json!({ "message": shortened_lines(message), "id": null })),
+        Report::Misread { message, id } => ("mistake", json!({ "message": shortened_lines(message), "id": id })),
+        Report::Notice(message) => ("notice", json!({ "message": shortened_lines(message) })),
     }
 }
 
@@ -209,8 +208,10 @@ mod tests {
     use super::*;
     use crate::chat::callee::Callee;
     use crate::chat::command::Command;
+    use crate::chat::look::Look;
     use crate::chat::report::{FileNews, FileReport};
-    use crate::escape::is_harmful;
+    use crate::chat::words::words;
+    use crate::escape::{MAX_LINE, is_harmful};
     use crate::peer::SafetyNumber;
     use crate::peer::keys::KeyPair;
     use crate::peer::{Digest, EndReason, FileId, PauseReason};
@@ -233,6 +234,18 @@ mod tests {
         assert!(!line.chars().any(is_harmful), "{line}");
         assert!(line.contains("h\u{f6}\u{1f44b}") && line.contains("\\u007f\\u0085\\u009b31m \\u202e"), "{line}");
         assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), object(&report, "T", true));
+    }
+
+    #[test]
+    fn no_line_of_ours_is_longer_than_can_be_whatever_stands_in_it() {
+        let long = || format!("{0}\n{0}", "x".repeat(2 * MAX_LINE));
+        let reports =
+            [Report::Notice(long()), Report::Mistake(long()), Report::Misread { message: long(), id: "7".to_owned() }];
+        for report in reports {
+            let told = object(&report, "T", true)["message"].as_str().unwrap().to_owned();
+            assert_eq!(told, [&*format!("{}…", "x".repeat(MAX_LINE)); 2].join("\n"));
+            assert_eq!(words(&report, Look::default()), Some(told));
+        }
     }
 
     #[test]

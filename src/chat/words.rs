@@ -11,7 +11,7 @@ use super::harmless::{harmless, name};
 use super::look::{Look, MARK};
 use super::report::{ChatReport, ChatState, PeerReport, Report, Unsent};
 use super::wrap;
-use crate::escape::{quoted, shortened};
+use crate::escape::{quoted, shortened_lines};
 use crate::options::advice;
 use crate::peer::{CloseReason, NotSentReason, Trust};
 use crate::profile::transcript::TranscriptEntry;
@@ -153,17 +153,13 @@ pub fn words(report: &Report, look: Look) -> Option<String> {
             format!("the server says {} ({}){more}", quoted(message), quoted(code))
         }
         Report::Mistake(text) | Report::Misread { message: text, .. } | Report::Notice(text) => {
-            let line = |line: &str| harmless(&shortened(line, MAX_LINE)).into_owned();
-            text.split('\n').map(line).collect::<Vec<_>>().join("\n")
+            shortened_lines(text).split('\n').map(harmless).collect::<Vec<_>>().join("\n")
         }
     })
 }
 
 /// How wide the first column of a table is: as the longest name that people choose, and the longest usage of a command.
 const FIRST_COLUMN: usize = 20;
-
-/// As much is told in a line, in bytes: what was typed, or read, can be in it.
-pub const MAX_LINE: usize = 4096;
 
 /// What a caller is answered by: what is easier to type than a name in quotes.
 fn word(peer: &str, number: u64) -> Cow<'_, str> {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::Config;
 use super::http::WELL;
+use crate::escape::quoted;
 use crate::trouble;
 
 /// Asks the server that runs with these settings on this machine whether it is well. It takes [`PATIENCE`] at most,
@@ -40,7 +41,7 @@ fn unwell(answer: &str) -> String {
     match answer.lines().next().unwrap_or_default() {
         "" => "it closed the connection without an answer".to_owned(),
         line if line.starts_with("HTTP/1.1 200 ") => "what answers there is not lowkey-server".to_owned(),
-        line => line.escape_debug().to_string(),
+        line => quoted(line),
     }
 }
 
