@@ -1,7 +1,9 @@
 //! Chats that outlive their connection: first engines in memory, at any moment and in any order, then the real thing.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::process::Command;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -359,6 +361,45 @@ fn who_leaves_and_is_heard_waits_for_nothing_more() {
         assert_eq!(world.endings[user], [PeerConnectionEnd::AtOnce]);
         assert!(world.engines[user].is_idle());
     }
+}
+
+#[test]
+fn stop_is_the_last_word_and_nobody_waits_where_a_farewell_crosses_it() {
+    for has_sent in [false, true] {
+        let mut world = EnginePair::open();
+        world.settle();
+        world.endings = Default::default();
+        world.lingers = true;
+        if has_sent {
+            send(&mut world, ALICE, 1);
+        }
+        world.command(ALICE, |peer| Input::Leave { peer });
+        world.handle(BOB, Input::Stop);
+        let said = Rc::new(Cell::new(0));
+        let count = said.clone();
+        world.network = Box::new(move |to, text| {
+            count.set(count.get() + usize::from(to == ALICE));
+            vec![text]
+        });
+        world.settle();
+        assert_eq!(said.get(), 0, "behind it");
+        assert_eq!(world.endings[BOB], [PeerConnectionEnd::WhenClosedByPeer, PeerConnectionEnd::WhenArrived]);
+        assert_eq!(world.endings[ALICE].last(), Some(&PeerConnectionEnd::AtOnce));
+        assert!(world.engines[ALICE].is_idle());
+    }
+}
+
+#[test]
+fn who_has_left_says_no_stop_and_waits_for_what_was_sent() {
+    let mut world = EnginePair::open();
+    send(&mut world, BOB, 1);
+    world.command(BOB, |peer| Input::Leave { peer });
+    world.settle();
+    world.handle(BOB, Input::Stop);
+    world.settle();
+    assert_eq!(world.taken(ALICE), [message("bob", "bob 1"), closed("bob", CloseReason::PeerLeft)]);
+    world.settle();
+    assert_eq!(world.taken(BOB), [delivered("alice", 1), closed("alice", CloseReason::Left)]);
 }
 
 #[test]

@@ -86,6 +86,8 @@ pub(super) struct LeftChat {
     pub(super) is_heard: bool,
     /// The other side's farewell was answered.
     pub(super) is_answered: bool,
+    /// We have said `stop`, behind which nothing is said.
+    pub(super) is_stopped: bool,
     /// When the peer connection is ended, once there is nothing else to wait for.
     pub(super) deadline: Option<Instant>,
 }
@@ -190,7 +192,7 @@ impl LeftChat {
     /// A chat that our user has left, and of which all was acknowledged, or is not waited for.
     pub(super) fn by_us(connection: PeerConnection, now: Instant) -> Self {
         let (texts, deadline) = (Texts::default(), Some(now + LEAVE_TIME));
-        Self { chat: None, connection, texts, is_heard: false, is_answered: true, deadline }
+        Self { chat: None, connection, texts, is_heard: false, is_answered: true, is_stopped: false, deadline }
     }
 
     pub(super) fn has_connection(&self, id: PeerConnectionId) -> bool {

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use super::super::event::{CloseReason, Event};
 use super::super::frame::{Body, Frame};
-use super::super::texts::Texts;
 use super::call::{Call, CallStage};
 use super::chat::{Chat, LEAVE_TIME, LastingState, LeftChat};
 use super::files::end_lasting;
@@ -31,14 +30,19 @@ impl Peers {
 
     /// The user's program can take no more: ends all chats, and says what was not taken.
     pub(super) fn stop(&mut self, round: &mut Round<'_>) {
-        for peer in self.chats.keys().cloned().collect::<Vec<_>>() {
+        // Whoever was left takes nothing more anyway, and has been told so.
+        let open = self.chats.iter().filter(|(_, chat)| !chat.is_leaving());
+        for peer in open.map(|(peer, _)| peer.clone()).collect::<Vec<_>>() {
+            let mut is_stopped = false;
             if let Some(Chat { connection: Some(connection), lasting: Some(lasting), .. }) = self.chats.get_mut(&peer)
                 && connection.transmit(&Frame::stop(lasting.texts.tell()), round)
             {
                 // There is nothing to be waited for, and nothing more to be said.
                 lasting.state = LastingState::Leaving(round.now);
+                is_stopped = true;
             }
             self.finish_with(&peer, CloseReason::Left, PeerConnectionEnd::WhenClosedByPeer, round);
+            self.left.last_mut().into_iter().for_each(|left| left.is_stopped |= is_stopped);
         }
         self.end(round);
     }
@@ -78,9 +82,8 @@ impl Peers {
         };
         end_lasting(peer, &mut lasting, round);
         round.tell(Event::Closed { peer: peer.to_owned(), reason: CloseReason::PeerLeft });
-        let (chat, texts) = (lasting.number, lasting.texts);
-        let mut left =
-            LeftChat { chat: Some(chat), connection, texts, is_heard: true, is_answered: false, deadline: None };
+        let (chat, texts, by_us) = (Some(lasting.number), lasting.texts, LeftChat::by_us(connection, round.now));
+        let mut left = LeftChat { chat, texts, is_heard: true, is_answered: false, deadline: None, ..by_us };
         left.tell(round);
         self.left.push(left);
     }
@@ -95,8 +98,8 @@ impl Peers {
         connection.transmit(&Frame::leave(lasting.texts.tell()), round);
         end_lasting(peer, &mut lasting, round);
         round.tell(Event::Closed { peer: peer.to_owned(), reason: CloseReason::Left });
-        let (texts, deadline) = (Texts::default(), Some(round.now + ANSWER_TIME));
-        self.left.push(LeftChat { chat: None, connection, texts, is_heard: true, is_answered: true, deadline });
+        let deadline = Some(round.now + ANSWER_TIME);
+        self.left.push(LeftChat { is_heard: true, deadline, ..LeftChat::by_us(connection, round.now) });
     }
 
     /// Takes what came over the peer connection of a chat that was left, and returns whether `id` is such a one.
@@ -104,16 +107,21 @@ impl Peers {
         let Some(index) = self.left.iter().position(|left| left.has_connection(id)) else { return false };
         let left = &mut self.left[index];
         let opened = text.and_then(|text| left.connection.sealing.open(text).ok());
-        let is_leave =
-            opened.and_then(|opened| Frame::read(opened.bytes)).is_some_and(|frame| frame.body == Body::Leave);
-        if is_leave && left.is_heard {
-            self.left.remove(index);
-            self.connections.remove(&id);
-            round.out.push(Output::Close { id, ending: PeerConnectionEnd::AtOnce });
-        } else if is_leave {
-            left.is_heard = true;
-            left.connection.transmit(&Frame::leave(left.texts.taken()), round);
-            round.out.push(Output::Close { id, ending: PeerConnectionEnd::WhenArrived });
+        match opened.and_then(|opened| Frame::read(opened.bytes)).map(|frame| frame.body) {
+            Some(Body::Leave) if !left.is_heard => {
+                left.is_heard = true;
+                if !left.is_stopped {
+                    left.connection.transmit(&Frame::leave(left.texts.taken()), round);
+                }
+                round.out.push(Output::Close { id, ending: PeerConnectionEnd::WhenArrived });
+            }
+            // It was the last word.
+            Some(Body::Leave | Body::Stop) => {
+                self.left.remove(index);
+                self.connections.remove(&id);
+                round.out.push(Output::Close { id, ending: PeerConnectionEnd::AtOnce });
+            }
+            _ => {}
         }
         true
     }
