@@ -14,13 +14,6 @@ use crate::protocol::MessageType;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub [u8; 6]);
 
-impl NodeId {
-    /// A short name for it, from 1 on. In one case of 255 another has the same.
-    pub fn number(self) -> u8 {
-        self.0[5] % u8::MAX + 1
-    }
-}
-
 /// Where a user is: a node of the cluster, and the connection there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Route {
@@ -260,9 +253,9 @@ pub struct Arrival<'a> {
     /// Where the user was.
     pub to: ConnId,
     pub from: Route,
-    /// The [`number`](NodeId::number) of the node that has sent it on, since the user was there no more: 0 where it
-    /// comes straight from its sender's node. An earlier version says 1.
-    pub via: u8,
+    /// The node that has sent it on, since the user was there no more; `None` where it comes straight from its sender's
+    /// node.
+    pub via: Option<NodeId>,
     pub target: &'a str,
     pub parcel: ParcelRef<'a>,
 }

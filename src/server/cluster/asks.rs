@@ -23,7 +23,8 @@ impl Cluster {
             Ask::Pass { to, from, target, kind, text } => {
                 let origin = Route { node: self.node, conn: from };
                 let text = texts.get(text).expect("the texts are there until all was asked that points into them");
-                let write = |bytes: &mut Vec<u8>| dispatch::put_message(bytes, to.conn, origin, 0, &target, kind, text);
+                let write =
+                    |bytes: &mut Vec<u8>| dispatch::put_message(bytes, to.conn, origin, false, &target, kind, text);
                 self.bundle(to.node, now, write).passed.push(Passed { from, target, kind });
             }
             Ask::Tell { to, target, reason } => {
@@ -101,8 +102,8 @@ impl Cluster {
             }
             Ask::Seek(mut seek) => {
                 let (origin, via) = match seek.from {
-                    Sender::Here(conn) => (Route { node: self.node, conn }, 0),
-                    Sender::There(route) => (route, self.node.number()),
+                    Sender::Here(conn) => (Route { node: self.node, conn }, None),
+                    Sender::There(route) => (route, Some(self.node)),
                 };
                 let dispatch::Split { head, tail } = dispatch::parcel(origin, via, &seek.target, &seek.parcel);
                 if let Parcel::Message { text, .. } = &mut seek.parcel {

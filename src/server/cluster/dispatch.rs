@@ -2,7 +2,8 @@
 //!
 //! A dispatch is a length of four bytes, for all that follows, then its kind, the connection that it is for in six
 //! bytes, and what belongs to that kind. A kind that is not known is passed over, so that a node can be newer than
-//! another: the layout of a kind never changes. Pure.
+//! another: the layout of a kind never changes. What was sent on says so in a byte, and by which node stands before it
+//! in a dispatch of its own, which earlier versions pass over. Pure.
 
 use uuid::Uuid;
 
@@ -19,19 +20,23 @@ pub(super) struct Split {
     pub(super) tail: Vec<u8>,
 }
 
-/// Something for the user `target`, from `origin`, wherever that user is.
-pub(super) fn parcel(origin: Route, via: u8, target: &str, parcel: &Parcel) -> Split {
-    let (mut head, nobody) = (Vec::new(), ConnId(0));
+/// Something for the user `target`, from `origin`, wherever that user is. `via`: the node that sends it on.
+pub(super) fn parcel(origin: Route, via: Option<NodeId>, target: &str, parcel: &Parcel) -> Split {
+    let (mut head, nobody, is_sent_on) = (Vec::new(), ConnId(0), via.is_some());
+    if let Some(node) = via {
+        put(&mut head, SENT_ON_BY, nobody, |bytes| bytes.extend_from_slice(&node.0));
+    }
+    let start = head.len();
     match parcel {
-        Parcel::Message { kind, text } => put_message(&mut head, nobody, origin, via, target, *kind, text),
+        Parcel::Message { kind, text } => put_message(&mut head, nobody, origin, is_sent_on, target, *kind, text),
         Parcel::Joined { id, peer } => put(&mut head, JOINED, nobody, |bytes| {
-            put_origin(bytes, origin, via, target);
+            put_origin(bytes, origin, is_sent_on, target);
             bytes.extend_from_slice(id.as_bytes());
             bytes.extend_from_slice(peer.as_bytes());
         }),
     }
-    let tail = head.split_off(HEAD_BYTES + CONN_BYTES);
-    head.truncate(HEAD_BYTES);
+    let tail = head.split_off(start + HEAD_BYTES + CONN_BYTES);
+    head.truncate(start + HEAD_BYTES);
     Split { head, tail }
 }
 
@@ -40,14 +45,14 @@ pub(super) fn put_message(
     bytes: &mut Vec<u8>,
     to: ConnId,
     origin: Route,
-    via: u8,
+    is_sent_on: bool,
     target: &str,
     kind: MessageType,
     text: &[u8],
 ) {
     put(bytes, MESSAGE, to, |bytes| {
         bytes.reserve(ORIGIN_BYTES + target.len() + 1 + text.len());
-        put_origin(bytes, origin, via, target);
+        put_origin(bytes, origin, is_sent_on, target);
         bytes.push(number(kind));
         bytes.extend_from_slice(text);
     });
@@ -75,9 +80,9 @@ fn put(bytes: &mut Vec<u8>, kind: u8, to: ConnId, write: impl FnOnce(&mut Vec<u8
     bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
 }
 
-fn put_origin(bytes: &mut Vec<u8>, origin: Route, via: u8, target: &str) {
+fn put_origin(bytes: &mut Vec<u8>, origin: Route, is_sent_on: bool, target: &str) {
     put_route(bytes, origin);
-    bytes.push(via);
+    bytes.push(u8::from(is_sent_on));
     put_name(bytes, target);
 }
 
@@ -110,11 +115,27 @@ impl<'a> Iterator for Dispatches<'a> {
     }
 }
 
-/// Takes the next dispatch from the front of `bytes`: `Ok(None)` at the end.
+/// Takes the next dispatch from the front of `bytes`, with what stands before it of who has sent it on: `Ok(None)` at
+/// the end.
 ///
 /// # Errors
 /// [`Strange`] where it is none, or of a kind that is not known. What is behind it can be read all the same.
 fn take<'a>(bytes: &mut &'a [u8]) -> Result<Option<Dispatch<'a>>, Strange> {
+    let mut via = None;
+    while let Some(dispatch) = take_bytes(bytes)? {
+        match dispatch.split_first() {
+            Some((&SENT_ON_BY, mut rest)) => {
+                take_conn(&mut rest).ok_or(Strange)?;
+                via = Some(NodeId(*take_array(&mut rest).ok_or(Strange)?));
+            }
+            _ => return read(dispatch, via).map(Some).ok_or(Strange),
+        }
+    }
+    Ok(None)
+}
+
+/// Takes what a dispatch has behind its length.
+fn take_bytes<'a>(bytes: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Strange> {
     if bytes.is_empty() {
         return Ok(None);
     }
@@ -129,20 +150,25 @@ fn take<'a>(bytes: &mut &'a [u8]) -> Result<Option<Dispatch<'a>>, Strange> {
     }
     let (dispatch, rest) = rest.split_at(length);
     *bytes = rest;
-    read(dispatch).map(Some).ok_or(Strange)
+    Ok(Some(dispatch))
 }
 
 /// Something that is no dispatch, or one that this version does not know.
 #[derive(Debug, PartialEq, Eq)]
 struct Strange;
 
-fn read(dispatch: &[u8]) -> Option<Dispatch<'_>> {
+/// Reads a dispatch that was sent on by this node, where that stands before it.
+fn read(dispatch: &[u8], via: Option<NodeId>) -> Option<Dispatch<'_>> {
     let (kind, mut rest) = dispatch.split_first()?;
     let to = take_conn(&mut rest)?;
     match *kind {
         kind @ (MESSAGE | JOINED) => {
             let from = Route { node: NodeId(*take_array(&mut rest)?), conn: take_conn(&mut rest)? };
-            let via = take_array::<1>(&mut rest)?[0];
+            // An earlier version says nothing more of who has sent it on than this byte.
+            let via = match take_array::<1>(&mut rest)?[0] {
+                0 => None,
+                number => Some(via.unwrap_or(NodeId([number; 6]))),
+            };
             let target = take_name(&mut rest)?;
             let parcel = match kind {
                 MESSAGE => {
@@ -236,13 +262,14 @@ const JOINED: u8 = b'J';
 /// The scripts write this one, too.
 const REPLACED: u8 = b'R';
 const UNDELIVERED: u8 = b'N';
+const SENT_ON_BY: u8 = b'V';
 
 const CONN_BYTES: usize = 6;
 
 /// The length and the kind.
 const HEAD_BYTES: usize = 4 + 1;
 
-/// A route, who has sent it on, and the length of a name.
+/// A route, whether it was sent on, and the length of a name.
 const ORIGIN_BYTES: usize = 6 + CONN_BYTES + 1 + 1;
 
 /// The longest dispatch: the longest message of a client, with what the server adds, twice over.
@@ -261,18 +288,18 @@ mod tests {
         let (id, own) = (Uuid::from_u128(42), Route { node: OWN, conn: ConnId(5) });
         let arrival = |from, via, parcel| Dispatch::Parcel(Arrival { to, from, via, target: "böb", parcel });
         let mut message = Vec::new();
-        put_message(&mut message, to, own, 0, "böb", kind, text.as_bytes());
-        let sought = |origin, sent: ParcelRef<'_>| {
-            let Split { head, tail } = parcel(origin, 1, "böb", &sent.into_owned());
+        put_message(&mut message, to, own, false, "böb", kind, text.as_bytes());
+        let sought = |origin, via, sent: ParcelRef<'_>| {
+            let Split { head, tail } = parcel(origin, via, "böb", &sent.into_owned());
             [&head[..], &conn_bytes(to), &tail].concat()
         };
         let (letter, joined) = (ParcelRef::Message { kind, text }, ParcelRef::Joined { id, peer: "alice" });
         let mut not_delivered = Vec::new();
         put_undelivered(&mut not_delivered, to, "böb", Undelivered::Unread);
         vec![
-            (message, arrival(own, 0, letter)),
-            (sought(own, letter), arrival(own, 1, letter)),
-            (sought(OTHER, joined), arrival(OTHER, 1, joined)),
+            (message, arrival(own, None, letter)),
+            (sought(own, Some(OWN), letter), arrival(own, Some(OWN), letter)),
+            (sought(OTHER, None, joined), arrival(OTHER, None, joined)),
             (b"\0\0\0\x07R\x01\x02\x03\x04\x05\x06".to_vec(), Dispatch::Replaced(to)),
             (not_delivered, Dispatch::Undelivered { to, target: "böb", reason: Undelivered::Unread }),
         ]
@@ -284,10 +311,16 @@ mod tests {
         let message = [&[0, 0, 0, 47, b'M'][..], arrival].concat();
         let not_delivered = b"\0\0\0\x0dN\x01\x02\x03\x04\x05\x06\x01\x04b\xc3\xb6b".to_vec();
         let joined =
-            [&b"\0\0\0\x2eJ\x01\x02\x03\x04\x05\x06other1\0\0\0\0\0\x4d\x01\x04b\xc3\xb6b"[..], &[0; 15], b"\x2aalice"]
+            [&b"\0\0\0\x2eJ\x01\x02\x03\x04\x05\x06other1\0\0\0\0\0\x4d\0\x04b\xc3\xb6b"[..], &[0; 15], b"\x2aalice"]
                 .concat();
+        // The byte behind the sender's connection says that it was sent on, and what stands before it, by whom.
+        let mut sent_on = [b"\0\0\0\x0dV\0\0\0\0\0\0own123", &message[..]].concat();
+        sent_on[17 + 23] = 1;
         let written: Vec<Vec<u8>> = dispatches().into_iter().map(|(bytes, _)| bytes).collect();
-        assert_eq!([&written[0], &written[2], &written[4]], [&message, &joined, &not_delivered]);
+        assert_eq!([&written[0], &written[1], &written[2], &written[4]], [&message, &sent_on, &joined, &not_delivered]);
+        // An earlier version says less.
+        let Ok(Some(Dispatch::Parcel(arrival))) = take(&mut &sent_on[17..]) else { panic!() };
+        assert_eq!(arrival.via, Some(NodeId([1; 6])));
     }
 
     #[test]
@@ -335,10 +368,11 @@ mod tests {
                     let mut changed = whole.clone();
                     changed[place] = byte;
                     let mut bytes = &changed[..];
-                    for _ in 0..2 {
+                    while !bytes.is_empty() {
+                        let before = bytes.len();
                         let _ = take(&mut bytes);
+                        assert!(bytes.len() < before, "it comes to an end");
                     }
-                    assert!(bytes.is_empty());
                 }
             }
         }

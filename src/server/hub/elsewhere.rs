@@ -386,7 +386,7 @@ impl Hub {
         let Some(to) = to else {
             let target = target.into();
             match parcel {
-                parcel if via == 0 => {
+                parcel if via.is_none() => {
                     let (from, parcel) = (Sender::There(from), parcel.into_owned());
                     let seek = Seek { from, target, is_stranger: false, is_call: false, parcel };
                     self.ask(Ask::Seek(Box::new(seek)));

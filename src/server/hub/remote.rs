@@ -25,9 +25,9 @@ pub(super) struct Remote {
     pub(super) held: ByConn<Held>,
     /// Where the targets of each user's last messages are.
     pub(super) routes: ByConn<Vec<(Rc<str>, Route)>>,
-    /// The last senders of each user, each with the number of the node that has sent its message on, or 0 if it came
+    /// The last senders of each user, each with the node that has sent its message on, if it did not come
     /// directly (see [`Arrival`](crate::server::nodes::Arrival)).
-    reached: ByConn<Vec<(Route, u8)>>,
+    reached: ByConn<Vec<(Route, Option<NodeId>)>>,
     /// Which node this is, once the database could be asked.
     pub(super) node: Option<NodeId>,
     /// The nodes that are there. There may be a million routes, so they are not all gone through when one is gone.
@@ -134,13 +134,13 @@ impl Remote {
     /// Notes a message for `conn`, and returns whether it may be out of order and must not be delivered. Once a message
     /// of this sender has come directly, those that another node sends on are older. And of two nodes that send on for
     /// one sender only the first is heard, since nobody knows whose messages are older.
-    pub(super) fn note_is_late(&mut self, conn: ConnId, from: Route, via: u8) -> bool {
+    pub(super) fn note_is_late(&mut self, conn: ConnId, from: Route, via: Option<NodeId>) -> bool {
         let Some(reached) = self.reached.get_mut(&conn) else {
             self.reached.insert(conn, vec![(from, via)]);
             return false;
         };
         match reached.iter_mut().find(|(other, _)| *other == from) {
-            Some((_, before)) if via == 0 => *before = 0,
+            Some((_, before)) if via.is_none() => *before = None,
             Some((_, before)) => return *before != via,
             None => {
                 reached.truncate(ROUTES - 1);
@@ -153,7 +153,7 @@ impl Remote {
     /// Learns of the first message from `from` to `to`, who are both here.
     pub(super) fn met_here(&mut self, from: ConnId, to: ConnId) {
         if let Some(node) = self.node {
-            self.note_is_late(to, Route { node, conn: from }, 0);
+            self.note_is_late(to, Route { node, conn: from }, None);
         }
     }
 
@@ -342,17 +342,18 @@ mod tests {
             (is_delivered, asks(&mut hub))
         };
         let late = |to| (false, vec![Ask::Tell { to, target: "bob".into(), reason: Undelivered::Offline }]);
-        assert_eq!(arrives(THERE, 7), (true, vec![]), "he was elsewhere before");
-        assert_eq!(arrives(THERE, 8), late(THERE), "and at a third one: which came first cannot be told");
-        assert_eq!(arrives(THERE, 7), (true, vec![]), "by the same way it is in order");
-        assert_eq!(arrives(THERE, 0), (true, vec![]));
-        assert_eq!([arrives(THERE, 7), arrives(THERE, 8)], [late(THERE), late(THERE)]);
+        let [one, another] = [b"other2", b"third2"].map(|node| Some(NodeId(*node)));
+        assert_eq!(arrives(THERE, one), (true, vec![]), "he was elsewhere before");
+        assert_eq!(arrives(THERE, another), late(THERE), "and at a third one: which came first cannot be told");
+        assert_eq!(arrives(THERE, one), (true, vec![]), "by the same way it is in order");
+        assert_eq!(arrives(THERE, None), (true, vec![]));
+        assert_eq!([arrives(THERE, one), arrives(THERE, another)], [late(THERE), late(THERE)]);
         // The same where the sender is at this very node.
         let alice = Route { node: NodeId(*b"own123"), conn: ALICE };
-        assert_eq!(arrives(alice, 7), (true, vec![]));
+        assert_eq!(arrives(alice, one), (true, vec![]));
         hub.receive(ALICE, r#"{"type":"signal:ice","target":"bob"}"#, now);
         let parcel = ParcelRef::Message { kind: MessageType::SignalIce, text: "{}" };
-        let arrival = Arrival { to: CAROL, from: alice, via: 7, target: "bob", parcel };
+        let arrival = Arrival { to: CAROL, from: alice, via: one, target: "bob", parcel };
         assert_eq!((hub.arrived(Dispatch::Parcel(arrival), now), asks(&mut hub)), (Outputs::new(), late(alice).1));
     }
 }
