@@ -222,7 +222,35 @@ const STACK_OF_KEM: usize = 16384;
 mod tests {
     use serde::Deserialize;
 
+    use super::super::keys::tests::stack_of;
     use super::*;
+
+    #[test]
+    fn a_calculation_uses_no_more_of_the_stack_than_is_overwritten() {
+        let key = [7; 32];
+        for length in [1, 200, 32_768] {
+            let mut content = vec![7; length + MAC_BYTES];
+            let used = [
+                stack_of(|| crypto_secretbox_easy_inplace(&mut content, &BoxNonce::default(), &key)),
+                stack_of(|| crypto_secretbox_open_easy_inplace(&mut content, &BoxNonce::default(), &key)),
+            ];
+            assert!(used.into_iter().flatten().all(|words| words <= STACK_OF_BOX), "{length}: {used:?}");
+        }
+        let hash = [
+            stack_of(|| Hkdf::<Sha512>::extract(Some(&key), &[7; 200])),
+            stack_of(|| Hkdf::<Sha512>::from_prk(&[7; 64]).map(|hkdf| hkdf.expand(b"use", &mut [0; 64]))),
+        ];
+        assert!(hash.into_iter().flatten().all(|words| words <= STACK_OF_HASH), "{hash:?}");
+        let pair = KemPair::from_seed(&[7; x_wing::DECAPSULATION_KEY_SIZE]);
+        let (ciphertext, _) = encapsulate(pair.public()).unwrap();
+        let decapsulate = || DecapsulationKey::from(**pair.seed).decapsulate(&(*ciphertext).into());
+        let kem = [
+            stack_of(|| DecapsulationKey::from(**pair.seed).encapsulation_key().to_bytes()),
+            stack_of(decapsulate),
+            stack_of(|| EncapsulationKey::new_from_slice(pair.public()).map(|key| key.encapsulate())),
+        ];
+        assert!(kem.into_iter().flatten().all(|words| words <= STACK_OF_KEM), "{kem:?}");
+    }
 
     #[test]
     fn x_wing_is_that_of_the_draft() {
