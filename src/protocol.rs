@@ -113,6 +113,7 @@ impl MessageType {
     }
 
     /// Whether the server passes this type on to its `target` without looking into the payload.
+    #[cfg(feature = "server")]
     pub(crate) const fn is_forwarded(self) -> bool {
         matches!(
             self,
@@ -309,6 +310,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All of them.
+    #[cfg(any(feature = "server", feature = "chat"))]
     pub(crate) const ALL: [ErrorCode; 10] = [
         Self::InvalidMessage,
         Self::UnknownType,

@@ -89,11 +89,13 @@ impl ServerUrl {
     }
 
     /// Whether it is a service of Tor, to which a connection by Tor is encrypted in any case.
+    #[cfg(feature = "chat")]
     pub(crate) fn is_onion(&self) -> bool {
         self.url.domain().is_some_and(|name| name.ends_with(".onion"))
     }
 
     /// Whether both are behind the same scheme, host and port.
+    #[cfg(feature = "chat")]
     pub(crate) fn is_same_server(&self, other: &Self) -> bool {
         self.url.origin() == other.url.origin()
     }

@@ -55,6 +55,7 @@ impl fmt::Debug for ProxyUrl {
 
 impl ProxyUrl {
     /// Whether it is on this machine.
+    #[cfg(feature = "chat")]
     pub(crate) fn is_loopback(&self) -> bool {
         let host = &self.address.0;
         host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())

@@ -7,8 +7,7 @@ use crate::server::http::UpgradeRequest;
 /// What a client did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// It wants to come online. [`Connection::accept`](super::Connection::accept) or
-    /// [`Connection::refuse`](super::Connection::refuse) answers it.
+    /// It wants to come online. [`Connection::accept`](super::Connection::accept) or `Connection::refuse` answers it.
     Upgrade(Box<UpgradeRequest>),
     /// It wants to read the metrics. `Connection::respond` answers it.
     Metrics,

@@ -1,6 +1,5 @@
 //! The hub as one of several: who is online at another node is looked for there, and a name is claimed from all. What
-//! is to be asked waits in a queue, [`Hub::next_ask`]; what comes back goes into [`Hub::answered`] and
-//! [`Hub::arrived`]. Pure.
+//! is asked waits in [`Hub::next_ask`]; answers go into [`Hub::answered`], word of nodes into [`Hub::arrived`]. Pure.
 //!
 //! A target that is online here is served here, whatever is with the others. Trouble with the database is no mistake of
 //! a client: it ends nobody, and what was paid for an answer that did not come is given back.
@@ -126,6 +125,7 @@ impl Hub {
     }
 
     /// These nodes are there, and no others. Routes that lead elsewhere are not used any more.
+    #[cfg(any(test, feature = "cluster"))]
     pub(crate) fn nodes_are(&mut self, alive: Vec<NodeId>) {
         if let Some(remote) = self.remote_mut() {
             remote.alive = alive;
