@@ -45,6 +45,7 @@ pub fn shortened(text: &str, bytes: usize) -> Cow<'_, str> {
 }
 
 /// What is told or logged, with no more of each line than can be: what was typed, read or said elsewhere can be in it.
+#[cfg(any(feature = "server", feature = "chat"))]
 pub fn shortened_lines(text: &str) -> Cow<'_, str> {
     match text.split('\n').any(|line| line.len() > MAX_LINE) {
         true => Cow::Owned(text.split('\n').map(|line| shortened(line, MAX_LINE)).collect::<Vec<_>>().join("\n")),
@@ -56,6 +57,7 @@ pub fn shortened_lines(text: &str) -> Cow<'_, str> {
 pub const MAX_QUOTED: usize = 300;
 
 /// As much as is told in a line, in bytes: a window full.
+#[cfg(any(feature = "server", feature = "chat"))]
 pub const MAX_LINE: usize = 4096;
 
 /// Whether a character could take over a terminal or deceive the eye.
