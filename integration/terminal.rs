@@ -431,8 +431,26 @@ fn a_name_can_be_changed_without_another_start() {
     // And back again.
     terminal.type_keys("/nick alice\ry\r");
     bob.wait(&Event::Closed { peer: "carol".to_owned(), reason: CloseReason::PeerLeft });
-    terminal.shows("you are alice;");
+    let is_alice_again = |screen: &str| screen.rfind("you are alice;") > screen.find("you are carol;");
+    until("the first name is back", || is_alice_again(&terminal.screen()).then_some(()));
     terminal.type_keys("/quit\r");
+    assert_eq!(terminal.wait(), 0);
+}
+
+#[test]
+fn a_name_that_cannot_be_used_leaves_everything_as_it_is() {
+    let server = Server::start();
+    let home = Folder::new("nick-unusable");
+    let (mut terminal, mut bob) = chat(&server, &home);
+    // Where the identity of that name would be kept.
+    std::fs::create_dir(home.0.join(".config/lowkey/identity-carol")).unwrap();
+    terminal.type_keys("/nick carol\ry\r");
+    terminal.shows("identity-carol");
+    terminal.type_keys("/who\r");
+    terminal.type_keys("still here\r");
+    assert_eq!(bob.message(), ("alice".to_owned(), "still here".to_owned()));
+    terminal.type_keys("/quit\r");
+    bob.wait(&Event::Closed { peer: "alice".to_owned(), reason: CloseReason::PeerLeft });
     assert_eq!(terminal.wait(), 0);
 }
 

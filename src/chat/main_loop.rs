@@ -9,6 +9,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use super::clock::{local, timestamp};
+use super::command::Command;
 use super::command::usage::SETTINGS;
 use super::conversation::Conversation;
 use super::display::Display;
@@ -76,6 +77,7 @@ impl MainLoop {
         for mail in mailbox {
             self.pulse.beat();
             let is_command = matches!(mail, MainMail::Command(..));
+            let asks_to_quit = matches!(mail, MainMail::Command(Command::Quit, _));
             let mut served = None;
             let mut receipt = None;
             let effects = match mail {
@@ -98,13 +100,12 @@ impl MainLoop {
                     Vec::new()
                 }
                 MainMail::Timeout | MainMail::Signal => {
-                    let effects = self.conversation.give_up();
-                    self.carry_out(effects);
+                    self.give_up();
                     return if matches!(mail, MainMail::Timeout) { Ending::Timeout } else { Ending::Wanted };
                 }
             };
             let is_quit = self.carry_out(effects);
-            self.has_quit |= is_quit && is_command;
+            self.has_quit |= is_quit && is_command && self.renamed.is_none();
             let is_end = is_quit || {
                 let effects = self.conversation.end_if_finished();
                 self.carry_out(effects)
@@ -129,13 +130,19 @@ impl MainLoop {
                 return Ending::Wanted;
             }
             self.update_prompt();
-            // A program can write faster than a chat opens; a person cannot.
-            let released = if self.conversation.has_room() { held.take() } else { None };
+            // A program can write faster than a chat opens; a person cannot. Who asks for the end is not kept waiting.
+            let released = if asks_to_quit || self.conversation.has_room() { held.take() } else { None };
             for taken in [served, released].into_iter().flatten() {
                 let _ = taken.send(());
             }
         }
         Ending::Wanted
+    }
+
+    /// Ends all chats of the conversation, whatever is still to be done in them.
+    pub fn give_up(&mut self) {
+        let effects = self.conversation.give_up();
+        self.carry_out(effects);
     }
 
     pub fn update_prompt(&self) {

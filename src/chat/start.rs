@@ -227,6 +227,7 @@ fn serve(
         let Some(name) = main_loop.renamed.clone().filter(|_| served == Ending::Wanted) else { return Ok(served) };
         match plan.user(&name) {
             Ok((people, records, settings)) => {
+                main_loop.give_up();
                 main_loop.end(mailbox, served);
                 if let Some(ending) = main_loop.cut_short {
                     main_loop.renamed = None;

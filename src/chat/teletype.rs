@@ -2,7 +2,7 @@
 //! what comes in between is written below, and the prompt again below that.
 
 use std::io::{self, BufRead};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use super::clock::clock_time;
 use super::report::{Prompt, Report};
@@ -70,9 +70,14 @@ impl Teletype {
         shown.is_standing = true;
     }
 
-    /// Whether the last row is that of the prompt or of a question.
+    /// Whether the last row is that of the prompt or of a question. Somebody who writes right now may do so for as long
+    /// as the terminal is held up, and is not waited for.
     pub fn is_standing(&self) -> bool {
-        self.shown().is_standing
+        match self.0.try_lock() {
+            Ok(shown) => shown.is_standing,
+            Err(TryLockError::Poisoned(shown)) => shown.into_inner().is_standing,
+            Err(TryLockError::WouldBlock) => true,
+        }
     }
 
     /// A line was entered at the prompt.
@@ -88,8 +93,12 @@ impl Teletype {
     /// Asks a question; nothing where there will be no answer.
     pub fn ask(&self, question: &str) -> Option<String> {
         let mut bytes = Vec::new();
-        let _ = write(question);
-        self.shown().is_standing = true;
+        {
+            let mut shown = self.shown();
+            let _ = write(question);
+            shown.prompt = Some(question.to_owned());
+            shown.is_standing = true;
+        }
         let count = io::stdin().lock().read_until(b'\n', &mut bytes).unwrap_or(0);
         // What ends a line ends its row.
         self.shown().is_standing = !bytes.ends_with(b"\n");

@@ -71,8 +71,13 @@ pub fn open() -> io::Result<Terminal> {
     };
     let control = |index: SpecialCharacterIndices| before.control_chars[index as usize];
     let keys = Keyboard::new(control(SpecialCharacterIndices::VINTR), control(SpecialCharacterIndices::VSUSP));
-    let is_over = AtomicBool::new(false);
-    let shared = TerminalState { tty, modes: Mutex::new((before, raw)), shown: Mutex::new(shown), is_over };
+    let shared = TerminalState {
+        tty,
+        modes: Mutex::new((before, raw)),
+        shown: Mutex::new(shown),
+        is_over: AtomicBool::new(false),
+        is_interrupted: AtomicBool::new(false),
+    };
     let terminal = Terminal(Arc::new(shared));
     terminal.take();
     terminal.give_back_on_panic();

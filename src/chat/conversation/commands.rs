@@ -118,12 +118,7 @@ impl Conversation {
             return self.refuse("the name of a script is given by --name");
         }
         match name.parse::<Username>() {
-            Ok(name) => {
-                let mut effects = self.give_up();
-                effects.pop();
-                effects.push(Effect::Rename(name));
-                effects
-            }
+            Ok(name) => vec![Effect::Rename(name)],
             Err(reason) => self.refuse(reason),
         }
     }

@@ -30,6 +30,7 @@ pub(super) struct TerminalState {
     pub(super) modes: Mutex<(Termios, Termios)>,
     pub(super) shown: Mutex<Shown>,
     pub(super) is_over: AtomicBool,
+    pub(super) is_interrupted: AtomicBool,
 }
 
 /// What stands on the screen, and what the Tab key knows.
@@ -147,8 +148,12 @@ impl Terminal {
         }
     }
 
-    /// Interrupts all of the job, as Ctrl-C does in a terminal that does not hand it on as a key.
+    /// Interrupts all of the job, as Ctrl-C does in a terminal that does not hand it on as a key. A second time ends
+    /// the program at once, and then nobody is left to give the terminal back.
     pub fn interrupt(&self) {
+        if self.0.is_interrupted.swap(true, Ordering::SeqCst) {
+            self.give_back_at_once();
+        }
         let _ = kill(Pid::from_raw(0), Signal::SIGINT);
     }
 
@@ -199,6 +204,14 @@ impl Terminal {
         let _ = termios::tcsetattr(&self.0.tty, SetArg::TCSANOW, &modes.0);
     }
 
+    /// Gives the terminal back without waiting for whoever works with it.
+    fn give_back_at_once(&self) {
+        if let Ok(modes) = self.0.modes.try_lock() {
+            let _ = termios::tcsetattr(&self.0.tty, SetArg::TCSANOW, &modes.0);
+            let _ = self.0.shown.try_lock().map(|mut shown| shown.out.write_all(PASTE_OFF.as_bytes()));
+        }
+    }
+
     /// Whether the terminal is as it was before, or will be in a moment.
     pub fn is_given_back(&self) -> bool {
         self.0.is_over.load(Ordering::SeqCst)
@@ -212,9 +225,8 @@ impl Terminal {
             if !matches!(thread::current().name(), None | Some("main")) {
                 return log::error!("{info}");
             }
-            if let (Ok(modes), false) = (terminal.0.modes.try_lock(), terminal.0.is_over.load(Ordering::SeqCst)) {
-                let _ = termios::tcsetattr(&terminal.0.tty, SetArg::TCSANOW, &modes.0);
-                let _ = terminal.0.shown.try_lock().map(|mut shown| shown.out.write_all(PASTE_OFF.as_bytes()));
+            if !terminal.is_given_back() {
+                terminal.give_back_at_once();
             }
             report(info);
         }));
