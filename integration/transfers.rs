@@ -223,10 +223,8 @@ fn whoever_ends_a_file_ends_it_for_both_and_what_crosses_has_no_effect() {
         let mut bob = with("alice");
         offered(&mut bob, FILE);
         bob.take(FILE, true);
-        if has_come {
-            bob.hear(FILE, 0, News::Ready { from: 0, digest_before: None });
-            bob.hear(FILE, 0, News::Progress(1));
-        }
+        bob.hear(FILE, 0, News::Ready { from: 0, digest_before: None });
+        bob.hear(FILE, 0, News::Progress(u64::from(has_come)));
         let outputs = hear(&mut bob, Note::Withdraw { file: FILE, reason });
         assert_eq!(outputs, [stop_taking(FILE, is_kept), ended("alice", FILE, reason, is_kept)]);
         assert_eq!(bob.end(FILE, reason), []);
@@ -263,6 +261,23 @@ fn what_is_damaged_is_thrown_away_and_what_there_was_no_room_for_is_kept() {
         let outputs = bob.hear(FILE, 0, News::Failed { reason, trouble: None });
         assert_eq!(outputs[1..], [stop_taking(FILE, is_kept), ended("alice", FILE, reason, is_kept)]);
     }
+}
+
+#[test]
+fn what_may_be_here_of_an_earlier_chat_is_not_removed_before_it_was_looked_at() {
+    let failed = |reason| News::Failed { reason, trouble: None };
+    for reason in [EndReason::NoSpace, EndReason::Failed] {
+        let mut bob = with("alice");
+        offered(&mut bob, FILE);
+        bob.take(FILE, true);
+        let outputs = bob.hear(FILE, 0, failed(reason));
+        assert_eq!(outputs[1..], [stop_taking(FILE, true), ended("alice", FILE, reason, false)]);
+    }
+    let mut bob = with("alice");
+    offered(&mut bob, FILE);
+    bob.take(FILE, true);
+    let outputs = hear(&mut bob, Note::Withdraw { file: FILE, reason: EndReason::Cancelled });
+    assert_eq!(outputs, [stop_taking(FILE, true), ended("alice", FILE, EndReason::Cancelled, false)]);
 }
 
 #[test]

@@ -60,8 +60,8 @@ struct Incoming {
     stage: IncomingStage,
     /// Whether what comes of it is kept where it does not come to its end.
     is_kept: bool,
-    /// Something of it is here.
-    has_come: bool,
+    /// Whether something of it is here; `None` until the disk has looked, since it may be of an earlier chat.
+    has_come: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,9 +134,9 @@ impl ChatFiles {
                     return Vec::new();
                 };
                 // What has changed is another file, and does not go on.
-                let is_kept = is_kept && has_come && reason != EndReason::Changed;
-                let mut outputs = stop_taking(file, stage, is_kept);
-                outputs.push(self.ended(file, reason, None, is_kept));
+                let is_kept = is_kept && reason != EndReason::Changed;
+                let mut outputs = stop_taking(file, stage, is_kept && has_come != Some(false));
+                outputs.push(self.ended(file, reason, None, is_kept && has_come == Some(true)));
                 outputs
             }
             // Also where it was not sent, or is being sent once more: it may have arrived before.
@@ -174,7 +174,7 @@ impl ChatFiles {
             return vec![Output::Note(Note::Refuse { file, reason: EndReason::TooMany })];
         }
         let OfferedFile { file, name, size, modified, entries } = offered.clone();
-        self.incoming.push(Incoming { offered, stage: IncomingStage::Offered(now), is_kept: false, has_come: false });
+        self.incoming.push(Incoming { offered, stage: IncomingStage::Offered(now), is_kept: false, has_come: None });
         let (peer, identity) = (self.peer.clone(), self.identity);
         vec![Output::Event(Event::FileOffered { peer, identity, file, name, size, modified, entries })]
     }
@@ -200,7 +200,7 @@ impl ChatFiles {
             News::Ready { from, digest_before } => match self.incoming(file) {
                 Some(incoming) => {
                     incoming.stage = IncomingStage::Taken(take);
-                    incoming.has_come = from > 0;
+                    incoming.has_come = Some(from > 0);
                     vec![Output::Note(Note::Take { file, number: take, from, proof: digest_before })]
                 }
                 None => Vec::new(),
@@ -208,13 +208,13 @@ impl ChatFiles {
             News::Begun(from) => {
                 // From 0 on it is begun anew, whatever was here.
                 if let Some(incoming) = self.incoming(file) {
-                    incoming.has_come = from > 0;
+                    incoming.has_come = Some(from > 0);
                 }
                 vec![Output::Event(Event::FileStarted { peer, file, from })]
             }
             News::Progress(done) => {
-                if let Some(incoming) = self.incoming(file) {
-                    incoming.has_come |= done > 0;
+                if let Some(incoming) = self.incoming(file).filter(|_| done > 0) {
+                    incoming.has_come = Some(true);
                 }
                 vec![Output::Event(Event::FileProgress { peer, file, done })]
             }
@@ -311,7 +311,7 @@ impl ChatFiles {
         for incoming in std::mem::take(&mut self.incoming) {
             let Incoming { offered: OfferedFile { file, .. }, stage, is_kept, has_come } = incoming;
             outputs.extend(stop_taking(file, stage, is_kept));
-            outputs.push(self.ended(file, reason, None, is_kept && has_come));
+            outputs.push(self.ended(file, reason, None, is_kept && has_come == Some(true)));
         }
         outputs
     }
@@ -382,9 +382,10 @@ impl ChatFiles {
         let Some(Incoming { stage, is_kept, has_come, .. }) = self.remove_incoming(file) else { return Vec::new() };
         let mut outputs = vec![Output::Note(Note::Refuse { file, reason })];
         // What is damaged is of no use to anybody; what there was no room for goes on once there is.
-        let is_kept = is_kept && has_come && matches!(reason, EndReason::NoSpace | EndReason::Failed);
-        outputs.extend(stop_taking(file, stage, is_kept));
-        outputs.extend(was_taken(stage).then(|| self.ended(file, reason, trouble, is_kept)));
+        let is_kept = is_kept && matches!(reason, EndReason::NoSpace | EndReason::Failed);
+        outputs.extend(stop_taking(file, stage, is_kept && has_come != Some(false)));
+        let is_left = is_kept && has_come == Some(true);
+        outputs.extend(was_taken(stage).then(|| self.ended(file, reason, trouble, is_left)));
         outputs
     }
 

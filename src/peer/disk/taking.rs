@@ -177,10 +177,12 @@ impl Taking {
     }
 
     fn stop(&mut self, file: FileId, is_kept: bool) -> Result<(), Broken> {
-        let prepared = self.prepared.remove(&file).map(|(job, _)| job);
+        let prepared = self.prepared.remove(&file);
+        // What was to begin and has not is of no use to anybody.
+        let is_empty = matches!(prepared, Some((_, Some(0))));
         let current = self.drop_current(file);
-        if let Some(job) = current.or(prepared) {
-            match is_kept {
+        if let Some(job) = current.or(prepared.map(|(job, _)| job)) {
+            match is_kept && !is_empty {
                 true => lock(&job.store).rest(job.take),
                 false => lock(&job.store).discard(file),
             }
