@@ -113,6 +113,8 @@ mod readme;
 mod relay;
 mod requests;
 mod resume;
+mod resume_at_random;
+mod resume_in_memory;
 mod script;
 mod secrets;
 mod server_settings;
