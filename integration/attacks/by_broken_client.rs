@@ -1,5 +1,5 @@
-//! Broken and slow clients on real sockets: heads, frames, pings and ends that are not as they ought to be. After each, a
-//! fresh pair still gets through, and no connection, name or memory is left over.
+//! Broken and slow clients on real sockets: heads, frames, pings and ends that are not as they ought to be. After each,
+//! a fresh pair still gets through, and no connection, name or memory is left over.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;

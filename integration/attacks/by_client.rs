@@ -1,5 +1,5 @@
-//! Hostile clients on real sockets: floods, names, and more of them than there is room for. After each, a fresh pair still gets through, and no connection,
-//! name or memory is left over.
+//! Hostile clients on real sockets: floods, names, and more of them than there is room for. After each, a fresh pair
+//! still gets through, and no connection, name or memory is left over.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,6 +1,6 @@
-//! What it costs that two peers of ours prove who they are, and seal and number all that they say: the bytes of the
-//! signals of a call, and the processor time of a text. The baseline is an old app: its signals as they would be in a box
-//! each, without padding and proofs, and its texts, which are a `crypto_box` each.
+//! What it costs that two of our peers prove who they are, and seal and number all that they say: the bytes of the
+//! signals of a call, and the processor time of a text. The baseline is an old app: its signals as they would be in a
+//! box each, without padding and proofs, and its texts, which are a `crypto_box` each.
 
 use std::collections::VecDeque;
 use std::hint::black_box;

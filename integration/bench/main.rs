@@ -1,8 +1,8 @@
 //! What everything costs: `make bench`. The server and the baseline run on the first core, the load on the second, in
 //! interleaved rounds; each figure is the median of its rounds.
 //!
-//! `BENCH=forward,memory` runs some parts alone, `BENCH_QUICK=1` runs fewer and shorter rounds, `BENCH_JSON=FILE` writes
-//! the figures for programs, and `BENCH_SERVERS=NAME=ws://HOST:PORT@PID` measures other servers beside ours.
+//! `BENCH=forward,memory` runs some parts alone, `BENCH_QUICK=1` runs fewer and shorter rounds, `BENCH_JSON=FILE`
+//! writes the figures for programs, and `BENCH_SERVERS=NAME=ws://HOST:PORT@PID` measures other servers beside ours.
 
 mod clients;
 mod files;

@@ -20,8 +20,8 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Our server, on the first core: the program that `BENCH_SERVER_PROGRAM` names, which `make bench` builds as `make build`
-    /// does.
+    /// Our server, on the first core: the program that `BENCH_SERVER_PROGRAM` names, which `make bench` builds as
+    /// `make build` does.
     pub fn server(name: &str, variables: &[(&str, &str)]) -> Self {
         let program =
             std::env::var_os("BENCH_SERVER_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_lowkey-server").into());

@@ -59,7 +59,8 @@ pub fn check(path: &Path) -> Result<(), Failure> {
 }
 
 /// What a folder has that we make beside this one, by `create`. It does not stay. Where a full disk has no room for it,
-/// an empty file says the same: FAT and its like have one owner and one mode for all, and take room for a folder alone.
+/// an empty file says the same: FAT and its like have one owner for all, and the same mode for files and folders unless
+/// they were mounted otherwise, and take room for a folder alone.
 fn beside(path: &Path, create: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<Metadata> {
     let name = format!("{}.{:016x}", path.file_name().unwrap_or_default().display(), fastrand::u64(..));
     let path = path.with_file_name(name);
