@@ -115,16 +115,10 @@ impl MainLoop {
             }
             // It is written, and so it cannot be lost any more.
             receipt.into_iter().for_each(|receipt| self.peer.taken(receipt));
-            if is_end && self.renamed.is_some() {
-                // The editor goes on.
-                for taken in held.take().into_iter().chain(served) {
-                    let _ = taken.send(());
-                }
-                return Ending::Wanted;
-            }
             if is_end {
-                // Events go on to the end.
-                if let Some(taken) = served {
+                // Events go on to the end, and the editor behind it where only the name is another one.
+                let held = held.take().filter(|_| self.renamed.is_some());
+                for taken in [served, held].into_iter().flatten() {
                     let _ = taken.send(());
                 }
                 return Ending::Wanted;

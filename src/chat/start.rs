@@ -229,29 +229,24 @@ fn serve(
             Ok((people, records, settings)) => {
                 main_loop.give_up();
                 main_loop.end(mailbox, served);
-                if let Some(ending) = main_loop.cut_short {
-                    main_loop.renamed = None;
-                    hand_on(main_loop.postponed.drain(..), mail);
-                    return Ok(ending);
+                if main_loop.cut_short.is_none() {
+                    let conversation = converse(plan, people, &records, console)?;
+                    let (peer, events) = connect(&plan.server, &name, settings)?;
+                    (main_loop.conversation, main_loop.records, main_loop.peer) = (conversation, records, peer);
+                    pass_on(events, mail.clone())?;
+                    main_loop.name_to_keep = main_loop.name_to_keep.take().map(|_| name.clone());
+                    main_loop.show(&Report::Started { name: name.to_string() });
                 }
-                let conversation = converse(plan, people, &records, console)?;
-                let (peer, events) = connect(&plan.server, &name, settings)?;
-                (main_loop.conversation, main_loop.records, main_loop.peer) = (conversation, records, peer);
-                pass_on(events, mail.clone())?;
-                main_loop.name_to_keep = main_loop.name_to_keep.take().map(|_| name.clone());
-                main_loop.show(&Report::Started { name: name.to_string() });
             }
             Err(StartError { reason, .. }) => main_loop.show(&Report::Mistake(reason)),
         }
         main_loop.renamed = None;
-        hand_on(main_loop.postponed.drain(..), mail);
-    }
-}
-
-/// Puts back what was kept for later.
-fn hand_on(postponed: impl Iterator<Item = MainMail>, mail: &Sender<MainMail>) {
-    for postponed in postponed {
-        let _ = mail.send(postponed);
+        for postponed in main_loop.postponed.drain(..) {
+            let _ = mail.send(postponed);
+        }
+        if let Some(ending) = main_loop.cut_short {
+            return Ok(ending);
+        }
     }
 }
 
